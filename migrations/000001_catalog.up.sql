@@ -1,0 +1,348 @@
+-- The tables. Users see mvscheduler.views; everything else is private and shown
+-- through the read-only views of 000006_status.
+
+CREATE TABLE mvscheduler.settings (
+    only_row            boolean  PRIMARY KEY DEFAULT true CHECK (only_row),
+    max_work_mem        text     NOT NULL DEFAULT '256MB',
+    max_runs_per_owner  integer  NOT NULL DEFAULT 6 CHECK (max_runs_per_owner > 0),
+    min_refresh_interval interval NOT NULL DEFAULT '1 second'
+);
+COMMENT ON TABLE mvscheduler.settings IS 'Caps of the whole deployment, one row; administrators (members of mvscheduler_owner) may UPDATE it.';
+COMMENT ON COLUMN mvscheduler.settings.only_row IS 'Always true: keeps the table at one row.';
+COMMENT ON COLUMN mvscheduler.settings.max_work_mem IS 'Largest work_mem that a view may ask for, with unit.';
+COMMENT ON COLUMN mvscheduler.settings.max_runs_per_owner IS 'Runs of one owner that may be queued or running at once, so that one owner cannot hold every worker.';
+COMMENT ON COLUMN mvscheduler.settings.min_refresh_interval IS 'Smallest refresh_interval that a view may ask for.';
+INSERT INTO mvscheduler.settings DEFAULT VALUES;
+
+CREATE TABLE mvscheduler.views (
+    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name              text NOT NULL CONSTRAINT views_name_key UNIQUE,
+    query             text NOT NULL,
+    owner             regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
+    method            text NOT NULL DEFAULT 'auto',
+    refresh_interval  interval DEFAULT '1 hour',
+    cron              text,
+    calendar          jsonb,
+    timezone          text NOT NULL DEFAULT pg_catalog.current_setting('TimeZone'),
+    refresh_on        text NOT NULL DEFAULT 'schedule',
+    catchup           text NOT NULL DEFAULT 'latest',
+    retention_period  interval,
+    time_column       text,
+    bucket_width      interval,
+    change_tracking   text NOT NULL DEFAULT 'auto',
+    lateness          interval NOT NULL DEFAULT '0',
+    real_time         boolean NOT NULL DEFAULT false,
+    unique_key        text[],
+    indexes           text[],
+    refresh_group     text,
+    priority          smallint NOT NULL DEFAULT 2,
+    statement_timeout interval NOT NULL DEFAULT '30 minutes',
+    lock_timeout      interval NOT NULL DEFAULT '500 milliseconds',
+    work_mem          text,
+    max_attempts      smallint NOT NULL DEFAULT 8,
+    max_size_bytes    bigint,
+    "analyze"         boolean NOT NULL DEFAULT true,
+    optimize          text NOT NULL DEFAULT 'advise',
+    min_interval      interval,
+    max_interval      interval,
+    min_retention     interval,
+    max_retention     interval,
+    enabled           boolean NOT NULL DEFAULT true,
+    paused_at         timestamptz,
+    paused_until      timestamptz,
+    pause_reason      text,
+    search_path       text NOT NULL DEFAULT '',
+    created_at        timestamptz NOT NULL DEFAULT now(),
+    updated_at        timestamptz NOT NULL DEFAULT now(),
+    updated_by        regrole
+);
+COMMENT ON TABLE mvscheduler.views IS 'The catalog: one row is one managed materialized view, as its owner wants it. INSERT creates the (empty) view in the same transaction, UPDATE changes it, DELETE drops it. Only name and query are needed.';
+COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler; never reused.';
+COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
+COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
+COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible), full (plain REFRESH: readers wait while it runs) or concurrent (needs a unique index: readers never wait).';
+COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron.';
+COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
+COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and of the session that runs the query. Default: TimeZone of the writer.';
+COMMENT ON COLUMN mvscheduler.views.refresh_on IS 'schedule (its own clock), upstream (after a managed view that it reads was refreshed) or manual (only when asked).';
+COMMENT ON COLUMN mvscheduler.views.catchup IS 'Slots missed while no sidecar ran: latest (one run for all of them), skip (wait for the next slot) or all (one run each).';
+COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.time_column IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'Reserved: must be auto in this version.';
+COMMENT ON COLUMN mvscheduler.views.lateness IS 'Reserved: must be 0 in this version.';
+COMMENT ON COLUMN mvscheduler.views.real_time IS 'Reserved: must be false in this version.';
+COMMENT ON COLUMN mvscheduler.views.unique_key IS 'Columns of the unique index that concurrent refreshes need; NULL = derived from the query where the catalog proves it.';
+COMMENT ON COLUMN mvscheduler.views.indexes IS 'Further index column lists, for example ''(origin, hour DESC)'' or ''USING brin (hour)''.';
+COMMENT ON COLUMN mvscheduler.views.refresh_group IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.priority IS '1 is run first, 4 last.';
+COMMENT ON COLUMN mvscheduler.views.statement_timeout IS 'Longest time one refresh may take; the backend is terminated soon after it.';
+COMMENT ON COLUMN mvscheduler.views.lock_timeout IS 'Longest time a refresh waits for a lock before it steps back and tries again, hence the longest time that readers wait behind it in the queue.';
+COMMENT ON COLUMN mvscheduler.views.work_mem IS 'work_mem of the refresh, with unit, capped by settings.max_work_mem; NULL = the server''s.';
+COMMENT ON COLUMN mvscheduler.views.max_attempts IS 'Tries for one slot, 1 to 100.';
+COMMENT ON COLUMN mvscheduler.views.max_size_bytes IS 'A run that grows the view past this size fails and the old contents stay; NULL = no limit.';
+COMMENT ON COLUMN mvscheduler.views."analyze" IS 'ANALYZE after a refresh that changed much.';
+COMMENT ON COLUMN mvscheduler.views.optimize IS 'off or advise.';
+COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
+COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. See pause_view and resume_view.';
+COMMENT ON COLUMN mvscheduler.views.paused_until IS 'When the pause ends by itself; NULL = when it is resumed.';
+COMMENT ON COLUMN mvscheduler.views.pause_reason IS 'Why it is paused, in the words of who paused it.';
+COMMENT ON COLUMN mvscheduler.views.search_path IS 'search_path of the session that wrote name and query; the names in the query were looked up in it. Set by a trigger.';
+COMMENT ON COLUMN mvscheduler.views.created_at IS 'When the row was inserted. Set by a trigger.';
+COMMENT ON COLUMN mvscheduler.views.updated_at IS 'When the row was last changed. Set by a trigger.';
+COMMENT ON COLUMN mvscheduler.views.updated_by IS 'Who changed it last. Set by a trigger.';
+
+-- What the sidecar reads. It is a copy of views kept by a trigger, because whoever may DELETE from
+-- views may also LOCK it: nothing that keeps the other users' views fresh reads that table.
+CREATE TABLE mvscheduler.view_state (
+    view_id           bigint PRIMARY KEY,
+    name              text NOT NULL,
+    relation          regclass,
+    query_relation    regclass,
+    owner             regrole NOT NULL,
+    method            text NOT NULL,
+    refresh_interval  interval,
+    cron              text,
+    timezone          text NOT NULL,
+    refresh_on        text NOT NULL,
+    catchup           text NOT NULL,
+    priority          smallint NOT NULL,
+    statement_timeout interval NOT NULL,
+    lock_timeout      interval NOT NULL,
+    work_mem          text,
+    max_attempts      smallint NOT NULL,
+    max_size_bytes    bigint,
+    "analyze"         boolean NOT NULL,
+    enabled           boolean NOT NULL,
+    paused_at         timestamptz,
+    paused_until      timestamptz,
+    pause_reason      text,
+    rearmed_at        timestamptz NOT NULL,
+    upstream          bigint[] NOT NULL DEFAULT '{}',
+    jitter_key        bigint NOT NULL,
+    next_slot         timestamptz,
+    next_due          timestamptz,
+    next_cause        text,
+    reschedule        boolean NOT NULL DEFAULT false,
+    target            interval
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+CREATE INDEX view_state_due ON mvscheduler.view_state (next_due) WHERE next_due IS NOT NULL;
+CREATE INDEX view_state_reschedule ON mvscheduler.view_state (view_id) WHERE reschedule;
+CREATE INDEX view_state_upstream ON mvscheduler.view_state USING gin (upstream) WHERE refresh_on = 'upstream';
+COMMENT ON TABLE mvscheduler.view_state IS 'Private: what the sidecar needs of each row of views, copied by a trigger, and its clock.';
+COMMENT ON COLUMN mvscheduler.view_state.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.view_state.name IS 'views.name';
+COMMENT ON COLUMN mvscheduler.view_state.relation IS 'The materialized view; refreshed by OID, never by name.';
+COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name>__query that holds the query.';
+COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
+COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
+COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
+COMMENT ON COLUMN mvscheduler.view_state.timezone IS 'views.timezone';
+COMMENT ON COLUMN mvscheduler.view_state.refresh_on IS 'views.refresh_on';
+COMMENT ON COLUMN mvscheduler.view_state.catchup IS 'views.catchup';
+COMMENT ON COLUMN mvscheduler.view_state.priority IS 'views.priority';
+COMMENT ON COLUMN mvscheduler.view_state.statement_timeout IS 'views.statement_timeout';
+COMMENT ON COLUMN mvscheduler.view_state.lock_timeout IS 'views.lock_timeout';
+COMMENT ON COLUMN mvscheduler.view_state.work_mem IS 'views.work_mem';
+COMMENT ON COLUMN mvscheduler.view_state.max_attempts IS 'views.max_attempts';
+COMMENT ON COLUMN mvscheduler.view_state.max_size_bytes IS 'views.max_size_bytes';
+COMMENT ON COLUMN mvscheduler.view_state."analyze" IS 'views.analyze';
+COMMENT ON COLUMN mvscheduler.view_state.enabled IS 'views.enabled';
+COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
+COMMENT ON COLUMN mvscheduler.view_state.paused_until IS 'views.paused_until';
+COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';
+COMMENT ON COLUMN mvscheduler.view_state.rearmed_at IS 'Last change of the row; an automatic pause that is older has ended.';
+COMMENT ON COLUMN mvscheduler.view_state.upstream IS 'views.id of the managed views that the query reads, directly or through ordinary views.';
+COMMENT ON COLUMN mvscheduler.view_state.jitter_key IS 'Seed of the jitter; a view shares that of its oldest upstream, so that the two meet on the same tick.';
+COMMENT ON COLUMN mvscheduler.view_state.next_slot IS 'The slot that is claimed next.';
+COMMENT ON COLUMN mvscheduler.view_state.next_due IS 'next_slot plus jitter; NULL = no clock.';
+COMMENT ON COLUMN mvscheduler.view_state.next_cause IS 'Cause of the next run where it is not the clock: initial, upstream.';
+COMMENT ON COLUMN mvscheduler.view_state.reschedule IS 'The clock columns changed: the dispatcher computes next_slot anew.';
+COMMENT ON COLUMN mvscheduler.view_state.target IS 'Staleness that the clock promises: the gap between two slots.';
+
+-- Written by the sidecar alone, so that no open transaction of a user can make a finished refresh wait.
+CREATE TABLE mvscheduler.view_health (
+    view_id              bigint PRIMARY KEY,
+    last_run_id          bigint,
+    last_refresh_at      timestamptz,
+    data_as_of           timestamptz,
+    last_duration        interval,
+    method               text,
+    rows_estimate        bigint,
+    size_bytes           bigint,
+    analyzed_rows        bigint,
+    consecutive_failures integer NOT NULL DEFAULT 0,
+    last_failure_at      timestamptz,
+    last_sqlstate        text,
+    last_error           text,
+    auto_paused_at       timestamptz,
+    auto_pause_reason    text
+) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+COMMENT ON TABLE mvscheduler.view_health IS 'Private: what became of the runs of each view; written by the sidecar alone.';
+COMMENT ON COLUMN mvscheduler.view_health.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.view_health.last_run_id IS 'Last run that ended.';
+COMMENT ON COLUMN mvscheduler.view_health.last_refresh_at IS 'When the last successful refresh ended; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_health.data_as_of IS 'The contents show at least everything that was committed before this instant.';
+COMMENT ON COLUMN mvscheduler.view_health.last_duration IS 'Of the last successful refresh, waiting for locks included.';
+COMMENT ON COLUMN mvscheduler.view_health.method IS 'full or concurrent: method of the last successful refresh.';
+COMMENT ON COLUMN mvscheduler.view_health.rows_estimate IS 'Rows after the last refresh.';
+COMMENT ON COLUMN mvscheduler.view_health.size_bytes IS 'Total size after the last refresh, indexes and TOAST included.';
+COMMENT ON COLUMN mvscheduler.view_health.analyzed_rows IS 'Rows when it was last analyzed by the sidecar.';
+COMMENT ON COLUMN mvscheduler.view_health.consecutive_failures IS 'Failed attempts since the last success.';
+COMMENT ON COLUMN mvscheduler.view_health.last_failure_at IS 'When the last failed attempt ended.';
+COMMENT ON COLUMN mvscheduler.view_health.last_sqlstate IS 'SQLSTATE of the last failed attempt; NULL after a success.';
+COMMENT ON COLUMN mvscheduler.view_health.last_error IS 'Message of the last failed attempt and what to do; NULL after a success.';
+COMMENT ON COLUMN mvscheduler.view_health.auto_paused_at IS 'When the sidecar paused the view, since only a person can mend it.';
+COMMENT ON COLUMN mvscheduler.view_health.auto_pause_reason IS 'Why the sidecar paused it.';
+
+CREATE TABLE mvscheduler.run (
+    id           bigint GENERATED BY DEFAULT AS IDENTITY PRIMARY KEY,
+    view_id      bigint NOT NULL,
+    view_name    text NOT NULL,
+    owner        regrole NOT NULL,
+    kind         text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'prune', 'optimize', 'build')),
+    cause        text NOT NULL CHECK (cause IN ('schedule', 'manual', 'upstream', 'initial', 'catchup')),
+    slot         timestamptz NOT NULL,
+    due_at       timestamptz NOT NULL,
+    state        text NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'skipped', 'failed', 'cancelled')),
+    attempts     integer NOT NULL DEFAULT 0,
+    counted      integer NOT NULL DEFAULT 0,
+    token        bigint NOT NULL DEFAULT 0,
+    job_id       bigint,
+    queued_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    started_at   timestamptz,
+    finished_at  timestamptz,
+    method       text,
+    data_as_of   timestamptz,
+    rows         bigint,
+    buckets      bigint,
+    size_bytes   bigint,
+    wal_bytes    bigint,
+    sqlstate     text,
+    error        text,
+    reason       text,
+    worker       text,
+    missed_slots integer NOT NULL DEFAULT 0,
+    joined_run   bigint,
+    progress     jsonb
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+-- The only guarantee that two runs of one view never overlap.
+CREATE UNIQUE INDEX run_active ON mvscheduler.run (view_id) WHERE state IN ('queued', 'running');
+CREATE UNIQUE INDEX run_slot ON mvscheduler.run (view_id, slot) WHERE cause IN ('schedule', 'catchup');
+CREATE INDEX run_history ON mvscheduler.run (view_id, id DESC);
+COMMENT ON TABLE mvscheduler.run IS 'Private: one row a slot, shown by the view runs.';
+COMMENT ON COLUMN mvscheduler.run.id IS 'Identifier of the run.';
+COMMENT ON COLUMN mvscheduler.run.view_id IS 'views.id; the view may be gone.';
+COMMENT ON COLUMN mvscheduler.run.view_name IS 'Name of the view when the run was made.';
+COMMENT ON COLUMN mvscheduler.run.owner IS 'Owner of the view when the run was made.';
+COMMENT ON COLUMN mvscheduler.run.kind IS 'What the run does.';
+COMMENT ON COLUMN mvscheduler.run.cause IS 'Why it was made.';
+COMMENT ON COLUMN mvscheduler.run.slot IS 'The slot that it stands for; for runs that no clock made, when they became due.';
+COMMENT ON COLUMN mvscheduler.run.due_at IS 'slot plus jitter.';
+COMMENT ON COLUMN mvscheduler.run.state IS 'queued and running are active; the others are terminal and never left.';
+COMMENT ON COLUMN mvscheduler.run.attempts IS 'Attempts begun.';
+COMMENT ON COLUMN mvscheduler.run.counted IS 'Attempts that count towards max_attempts.';
+COMMENT ON COLUMN mvscheduler.run.token IS 'Fencing token of the newest attempt: who holds an older one can write nothing.';
+COMMENT ON COLUMN mvscheduler.run.job_id IS 'River job that carries it.';
+COMMENT ON COLUMN mvscheduler.run.queued_at IS 'When the run was made.';
+COMMENT ON COLUMN mvscheduler.run.started_at IS 'Start of the attempt in force or of the last one.';
+COMMENT ON COLUMN mvscheduler.run.finished_at IS 'When the terminal state was reached.';
+COMMENT ON COLUMN mvscheduler.run.method IS 'full or concurrent.';
+COMMENT ON COLUMN mvscheduler.run.data_as_of IS 'The refresh shows at least everything committed before this instant.';
+COMMENT ON COLUMN mvscheduler.run.rows IS 'Rows in the view afterwards.';
+COMMENT ON COLUMN mvscheduler.run.buckets IS 'Time buckets written (incremental views).';
+COMMENT ON COLUMN mvscheduler.run.size_bytes IS 'Size of the view afterwards.';
+COMMENT ON COLUMN mvscheduler.run.wal_bytes IS 'WAL written on the whole server meanwhile: an upper bound.';
+COMMENT ON COLUMN mvscheduler.run.sqlstate IS 'SQLSTATE of the last failed attempt.';
+COMMENT ON COLUMN mvscheduler.run.error IS 'Message of the last failed attempt.';
+COMMENT ON COLUMN mvscheduler.run.reason IS 'Why it was skipped, why this method, what happens next.';
+COMMENT ON COLUMN mvscheduler.run.worker IS 'Sidecar that ran the last attempt.';
+COMMENT ON COLUMN mvscheduler.run.missed_slots IS 'Earlier slots that this run stands for too, since no sidecar ran then.';
+COMMENT ON COLUMN mvscheduler.run.joined_run IS 'Skipped, since this other run answers the same request.';
+COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing, for example {"waiting_for": "..."}.';
+
+CREATE TABLE mvscheduler.attempt (
+    run_id        bigint NOT NULL,
+    attempt       integer NOT NULL,
+    view_id       bigint NOT NULL,
+    owner         regrole NOT NULL,
+    token         bigint NOT NULL,
+    backend_pid   integer NOT NULL,
+    backend_start timestamptz NOT NULL,
+    worker        text NOT NULL,
+    outcome       text NOT NULL CHECK (outcome IN ('running', 'succeeded', 'failed', 'busy', 'lost', 'cancelled')),
+    started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    deadline_at   timestamptz,
+    finished_at   timestamptz,
+    sqlstate      text,
+    error         text,
+    PRIMARY KEY (run_id, attempt)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX attempt_running ON mvscheduler.attempt (run_id) WHERE outcome = 'running';
+COMMENT ON TABLE mvscheduler.attempt IS 'Private: one try of a run on one backend, shown by the view attempts.';
+COMMENT ON COLUMN mvscheduler.attempt.run_id IS 'run.id';
+COMMENT ON COLUMN mvscheduler.attempt.attempt IS '1, 2, ... within the run.';
+COMMENT ON COLUMN mvscheduler.attempt.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.attempt.owner IS 'Owner of the view.';
+COMMENT ON COLUMN mvscheduler.attempt.token IS 'Fencing token; see run.token.';
+COMMENT ON COLUMN mvscheduler.attempt.backend_pid IS 'Backend that runs the refresh.';
+COMMENT ON COLUMN mvscheduler.attempt.backend_start IS 'Start of that backend: with the pid it names one session.';
+COMMENT ON COLUMN mvscheduler.attempt.worker IS 'Sidecar that opened it.';
+COMMENT ON COLUMN mvscheduler.attempt.outcome IS 'lost = its backend is gone and nobody said what became of it; busy = a lock was not had in time.';
+COMMENT ON COLUMN mvscheduler.attempt.started_at IS 'When it was opened.';
+COMMENT ON COLUMN mvscheduler.attempt.deadline_at IS 'When its backend is terminated; NULL = never.';
+COMMENT ON COLUMN mvscheduler.attempt.finished_at IS 'When it ended.';
+COMMENT ON COLUMN mvscheduler.attempt.sqlstate IS 'SQLSTATE of its error.';
+COMMENT ON COLUMN mvscheduler.attempt.error IS 'Message of its error.';
+
+-- Append-only, so that a request never holds a row that a finishing run needs.
+CREATE TABLE mvscheduler.request (
+    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    kind         text NOT NULL CHECK (kind IN ('refresh', 'cancel')),
+    view_id      bigint NOT NULL,
+    target_run   bigint,
+    run_id       bigint,
+    requested_by regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX request_view ON mvscheduler.request (view_id);
+ALTER TABLE mvscheduler.request ALTER COLUMN run_id
+    SET DEFAULT nextval(pg_get_serial_sequence('mvscheduler.run', 'id'));
+COMMENT ON TABLE mvscheduler.request IS 'Private: what people asked of the sidecar and it has not answered yet.';
+COMMENT ON COLUMN mvscheduler.request.id IS 'Identifier of the request.';
+COMMENT ON COLUMN mvscheduler.request.kind IS 'refresh or cancel.';
+COMMENT ON COLUMN mvscheduler.request.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.request.target_run IS 'Run to cancel.';
+COMMENT ON COLUMN mvscheduler.request.run_id IS 'Identifier reserved for the run that answers a refresh request.';
+COMMENT ON COLUMN mvscheduler.request.requested_by IS 'Who asked.';
+COMMENT ON COLUMN mvscheduler.request.requested_at IS 'When it was asked; the run starts after the asking transaction committed.';
+
+CREATE TABLE mvscheduler.audit_entry (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    role      text NOT NULL,
+    action    text NOT NULL,
+    view_id   bigint,
+    view_name text,
+    owner     regrole,
+    old       jsonb,
+    new       jsonb
+);
+CREATE INDEX audit_entry_view ON mvscheduler.audit_entry (view_name, id DESC);
+COMMENT ON TABLE mvscheduler.audit_entry IS 'Private: who changed what, shown by the view audit_log. Written by triggers alone.';
+COMMENT ON COLUMN mvscheduler.audit_entry.id IS 'Order of the entries.';
+COMMENT ON COLUMN mvscheduler.audit_entry.at IS 'When.';
+COMMENT ON COLUMN mvscheduler.audit_entry.role IS 'Who: current_user of the change.';
+COMMENT ON COLUMN mvscheduler.audit_entry.action IS 'insert, update, delete, refresh, cancel or auto_pause.';
+COMMENT ON COLUMN mvscheduler.audit_entry.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.audit_entry.view_name IS 'Name of the view at that time.';
+COMMENT ON COLUMN mvscheduler.audit_entry.owner IS 'Owner of the view at that time: who may read the entry.';
+COMMENT ON COLUMN mvscheduler.audit_entry.old IS 'The columns that changed, before.';
+COMMENT ON COLUMN mvscheduler.audit_entry.new IS 'The columns that changed, after.';

@@ -1,0 +1,7 @@
+REVOKE USAGE ON SCHEMA mvscheduler FROM PUBLIC;
+DROP POLICY by_view ON mvscheduler.request;
+DROP POLICY by_owner ON mvscheduler.views;
+DROP FUNCTION mvscheduler.may_manage(bigint);
+DROP VIEW mvscheduler.visible_views;
+DROP FUNCTION mvscheduler.sees_all();
+DROP FUNCTION mvscheduler.my_roles();

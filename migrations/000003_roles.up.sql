@@ -1,0 +1,58 @@
+-- Who may see and become what. SQL-standard bodies are parsed once, here, so no search_path can bend them.
+
+CREATE FUNCTION mvscheduler.my_roles() RETURNS SETOF oid
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT r.oid
+      FROM pg_catalog.pg_roles AS r
+     WHERE pg_catalog.pg_has_role(r.oid,
+               CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END);
+END;
+COMMENT ON FUNCTION mvscheduler.my_roles() IS 'Roles that current_user can become (SET ROLE). A role that was dropped is simply absent.';
+
+CREATE FUNCTION mvscheduler.sees_all() RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN pg_catalog.pg_has_role('mvscheduler_owner', 'USAGE') OR pg_catalog.pg_has_role('mvscheduler_worker', 'USAGE');
+COMMENT ON FUNCTION mvscheduler.sees_all() IS 'True for administrators (members of mvscheduler_owner) and for the sidecar.';
+
+-- Names and owners of the views that the caller may see; reads the private copy, so nobody's LOCK on views is felt.
+CREATE VIEW mvscheduler.visible_views WITH (security_barrier) AS
+    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation
+      FROM mvscheduler.view_state AS s
+     WHERE (SELECT mvscheduler.sees_all())
+        OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+COMMENT ON VIEW mvscheduler.visible_views IS 'Identity of each managed view that the caller may see.';
+COMMENT ON COLUMN mvscheduler.visible_views.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.visible_views.name IS 'views.name';
+COMMENT ON COLUMN mvscheduler.visible_views.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.visible_views.relation IS 'The materialized view.';
+COMMENT ON COLUMN mvscheduler.visible_views.query_relation IS 'The plain view that holds its query.';
+
+CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean
+LANGUAGE sql STABLE
+RETURN EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.view_id = $1);
+COMMENT ON FUNCTION mvscheduler.may_manage(bigint) IS 'True when the caller may manage this view.';
+
+ALTER TABLE mvscheduler.views ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_owner ON mvscheduler.views
+    USING (owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())))
+    WITH CHECK (owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())));
+ALTER TABLE mvscheduler.request ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_view ON mvscheduler.request
+    USING (mvscheduler.may_manage(view_id))
+    WITH CHECK (mvscheduler.may_manage(view_id));
+
+-- A query may call functions of this schema (with the rights of its owner), hence USAGE for everybody.
+GRANT USAGE ON SCHEMA mvscheduler TO PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA mvscheduler FROM PUBLIC;
+GRANT SELECT ON mvscheduler.visible_views TO PUBLIC;
+
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.views TO mvscheduler_user;
+GRANT SELECT ON mvscheduler.settings TO mvscheduler_user, mvscheduler_worker;
+GRANT SELECT, INSERT (kind, view_id, target_run) ON mvscheduler.request TO mvscheduler_user;
+GRANT USAGE ON SEQUENCE mvscheduler.run_id_seq TO mvscheduler_user, mvscheduler_worker;
+
+GRANT SELECT, UPDATE (next_slot, next_due, next_cause, reschedule, target, upstream) ON mvscheduler.view_state TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.view_health TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE ON mvscheduler.run, mvscheduler.attempt TO mvscheduler_worker;
+GRANT SELECT, DELETE ON mvscheduler.request TO mvscheduler_worker;

@@ -1,0 +1,13 @@
+DROP FUNCTION mvscheduler.derived_key(oid);
+DROP FUNCTION mvscheduler.relation_named(text);
+DROP FUNCTION mvscheduler.query_relation_of(oid);
+DROP FUNCTION mvscheduler.upstream_of(oid);
+DROP FUNCTION mvscheduler.views_no_truncate();
+DROP FUNCTION mvscheduler.views_normalize();
+DROP FUNCTION mvscheduler.normalize(text, mvscheduler.views, mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.memory_bytes(text);
+DROP FUNCTION mvscheduler.check_timeout(text, interval, interval, interval);
+DROP FUNCTION mvscheduler.check_choice(text, text, text[]);
+DROP FUNCTION mvscheduler.check_reserved(mvscheduler.views);
+DROP FUNCTION mvscheduler.helper_name(text, text);
+DROP FUNCTION mvscheduler.split_name(text);

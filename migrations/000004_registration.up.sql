@@ -1,0 +1,486 @@
+-- Life of a catalog row. Four triggers on views, in the order of their names:
+--   a_normalize   BEFORE row, as the user: checks the columns and fills what the user left out; no side effect
+--   b_ddl         AFTER row, as the user: creates, changes or drops the relations in the user's own session,
+--                 so that no text of a user is ever parsed with another's rights
+--   c_bookkeeping AFTER row, as mvscheduler_owner: copies the row to view_state and writes the audit log
+--   no_truncate   refuses TRUNCATE, which fires no row trigger
+-- Functions that run as the user pin search_path and qualify everything; those that run as the owner
+-- have no dynamic SQL and nobody else may EXECUTE them.
+
+-- Names ------------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.split_name(name text) RETURNS text[]
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[];
+    part  text;
+BEGIN
+    BEGIN
+        parts := parse_ident(name);
+    EXCEPTION WHEN invalid_parameter_value THEN
+        RAISE EXCEPTION 'invalid name for a managed view: %', quote_literal(left(name, 200))
+            USING ERRCODE = 'invalid_name', DETAIL = SQLERRM,
+                  HINT = 'Write schema.view; quote what is not lower-case letters, digits and underscores: analytics."Hourly Delays".';
+    END;
+    IF cardinality(parts) > 2 THEN
+        RAISE EXCEPTION 'cross-database references are not implemented: %', quote_literal(left(name, 200))
+            USING ERRCODE = 'feature_not_supported', HINT = 'Write schema.view.';
+    END IF;
+    FOREACH part IN ARRAY parts LOOP
+        IF part = '' THEN
+            RAISE EXCEPTION 'zero-length identifier in the name of a managed view' USING ERRCODE = 'invalid_name';
+        END IF;
+        IF octet_length(part) > 63 THEN
+            RAISE EXCEPTION 'identifier "%" is too long', part
+                USING ERRCODE = 'name_too_long',
+                      DETAIL = format('It has %s bytes, PostgreSQL keeps 63.', octet_length(part)),
+                      HINT = 'Choose a shorter name; mvscheduler never cuts one silently.';
+        END IF;
+    END LOOP;
+    RETURN parts;
+END $$;
+COMMENT ON FUNCTION mvscheduler.split_name(text) IS 'Parts of a possibly qualified and quoted name, checked for length.';
+
+CREATE FUNCTION mvscheduler.helper_name(view_name text, suffix text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    base text := view_name;
+BEGIN
+    WHILE octet_length(base) + octet_length(suffix) > 63 LOOP
+        base := left(base, -1);
+    END LOOP;
+    RETURN base || suffix;
+END $$;
+COMMENT ON FUNCTION mvscheduler.helper_name(text, text) IS 'Name of a helper object of a view, shortened to 63 bytes as PostgreSQL shortens index names.';
+
+-- Checks -----------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.check_reserved(v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    col text := CASE
+        WHEN v.calendar IS NOT NULL THEN 'calendar'
+        WHEN v.retention_period IS NOT NULL THEN 'retention_period'
+        WHEN v.time_column IS NOT NULL THEN 'time_column'
+        WHEN v.bucket_width IS NOT NULL THEN 'bucket_width'
+        WHEN v.change_tracking <> 'auto' THEN 'change_tracking'
+        WHEN v.lateness <> '0' THEN 'lateness'
+        WHEN v.real_time THEN 'real_time'
+        WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
+        WHEN v.min_interval IS NOT NULL THEN 'min_interval'
+        WHEN v.max_interval IS NOT NULL THEN 'max_interval'
+        WHEN v.min_retention IS NOT NULL THEN 'min_retention'
+        WHEN v.max_retention IS NOT NULL THEN 'max_retention'
+    END;
+BEGIN
+    IF col IS NOT NULL THEN
+        RAISE EXCEPTION 'column "%" of a managed view cannot be set in this version', col
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Leave %I at its default. Nothing was created.', col);
+    END IF;
+    IF v.method IN ('incremental', 'continuous_aggregate') THEN
+        RAISE EXCEPTION 'method "%" is not supported in this version', v.method
+            USING ERRCODE = 'feature_not_supported', HINT = 'Use auto, full or concurrent.';
+    END IF;
+    IF v.optimize = 'auto' THEN
+        RAISE EXCEPTION 'optimize "auto" is not supported in this version'
+            USING ERRCODE = 'feature_not_supported', HINT = 'Use advise or off.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_reserved(mvscheduler.views) IS 'Raises where a column asks for what this version cannot do.';
+
+CREATE FUNCTION mvscheduler.check_choice(col text, value text, VARIADIC choices text[]) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL OR value <> ALL (choices) THEN
+        RAISE EXCEPTION 'invalid value for %: %', col, coalesce(quote_literal(value), 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Use one of: %s.', array_to_string(choices, ', '));
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_choice(text, text, text[]) IS 'Raises unless value is one of the choices.';
+
+CREATE FUNCTION mvscheduler.check_timeout(col text, value interval, least_value interval, most_value interval) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF value IS NULL OR value < least_value OR value > most_value THEN
+        RAISE EXCEPTION 'invalid value for %: %', col, coalesce(value::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value',
+                  HINT = format('Give an interval from %s to %s.', least_value, most_value);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_timeout(text, interval, interval, interval) IS 'Raises unless value lies within the bounds.';
+
+CREATE FUNCTION mvscheduler.memory_bytes(setting text) RETURNS bigint
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    m text[] := regexp_match(btrim(setting), '^([0-9]{1,9})\s*(B|kB|MB|GB|TB)$');
+BEGIN
+    IF m IS NULL THEN
+        RETURN NULL;
+    END IF;
+    RETURN m[1]::bigint * CASE m[2] WHEN 'B' THEN 1 WHEN 'kB' THEN 1024 WHEN 'MB' THEN 1024^2 WHEN 'GB' THEN 1024^3 ELSE 1024^4 END::bigint;
+END $$;
+COMMENT ON FUNCTION mvscheduler.memory_bytes(text) IS 'Bytes of a memory setting such as 64MB; NULL when it is not one.';
+
+-- Column by column. The clock columns first decide which clock is meant: setting one unsets the other.
+CREATE FUNCTION mvscheduler.normalize(op text, was mvscheduler.views, v mvscheduler.views, caller_path text, caller_schema text)
+RETURNS mvscheduler.views
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts  text[];
+    caps   mvscheduler.settings;
+    reason text;
+BEGIN
+    SELECT s.* INTO caps FROM mvscheduler.settings AS s;
+
+    IF op = 'UPDATE' AND v.id <> was.id THEN
+        RAISE EXCEPTION 'column "id" of a managed view cannot be changed' USING ERRCODE = 'feature_not_supported';
+    END IF;
+
+    IF v.name IS NULL OR btrim(v.name) = '' THEN
+        RAISE EXCEPTION 'a managed view needs a name' USING ERRCODE = 'invalid_name', HINT = 'Write schema.view.';
+    END IF;
+    parts := mvscheduler.split_name(v.name);
+    IF cardinality(parts) = 1 THEN
+        IF caller_schema IS NULL THEN
+            RAISE EXCEPTION 'no schema has been selected to create in' USING ERRCODE = 'invalid_schema_name',
+                HINT = 'Write schema.view, or set search_path.';
+        END IF;
+        parts := ARRAY[caller_schema, parts[1]];
+    END IF;
+    IF parts[1] LIKE 'pg\_temp%' OR parts[1] LIKE 'pg\_toast%' THEN
+        RAISE EXCEPTION 'a managed view cannot be temporary' USING ERRCODE = 'invalid_table_definition',
+            HINT = 'Name a permanent schema.';
+    END IF;
+    IF parts[1] IN ('pg_catalog', 'information_schema', 'mvscheduler') THEN
+        RAISE EXCEPTION 'schema "%" is reserved', parts[1] USING ERRCODE = 'reserved_name',
+            HINT = 'Name a schema of your own.';
+    END IF;
+    v.name := format('%I.%I', parts[1], parts[2]);
+
+    IF v.query IS NULL OR btrim(v.query, E' \t\r\n;') = '' THEN
+        RAISE EXCEPTION 'a managed view needs a query' USING ERRCODE = 'syntax_error', HINT = 'Write a SELECT.';
+    END IF;
+    IF octet_length(v.query) > 10 * 1024 * 1024 THEN
+        RAISE EXCEPTION 'query is too long' USING ERRCODE = 'program_limit_exceeded',
+            DETAIL = format('It has %s bytes, at most 10 MB are taken.', octet_length(v.query));
+    END IF;
+    IF v.owner IS NULL THEN
+        v.owner := quote_ident(CURRENT_USER)::regrole;
+    END IF;
+    IF v.timezone IS NULL THEN
+        v.timezone := current_setting('TimeZone');
+    END IF;
+
+    PERFORM mvscheduler.check_reserved(v);
+    PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent');
+    PERFORM mvscheduler.check_choice('refresh_on', v.refresh_on, 'schedule', 'upstream', 'manual');
+    PERFORM mvscheduler.check_choice('catchup', v.catchup, 'latest', 'skip', 'all');
+    PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise');
+
+    IF v.cron IS NOT NULL AND v.refresh_interval IS NOT NULL THEN
+        IF op = 'INSERT' AND v.refresh_interval = interval '1 hour'
+           OR op = 'UPDATE' AND v.cron IS DISTINCT FROM was.cron AND v.refresh_interval IS NOT DISTINCT FROM was.refresh_interval THEN
+            v.refresh_interval := NULL;
+        ELSIF op = 'UPDATE' AND v.cron IS NOT DISTINCT FROM was.cron THEN
+            v.cron := NULL;
+        ELSE
+            RAISE EXCEPTION 'give either refresh_interval or cron, not both' USING ERRCODE = 'invalid_parameter_value';
+        END IF;
+    END IF;
+    IF v.refresh_interval IS NOT NULL THEN
+        reason := mvscheduler.interval_error(v.refresh_interval);
+        IF reason IS NULL AND v.refresh_interval < caps.min_refresh_interval THEN
+            reason := format('it is below the smallest interval of this deployment, %s', caps.min_refresh_interval);
+        END IF;
+        IF reason IS NOT NULL THEN
+            RAISE EXCEPTION 'invalid refresh_interval: %', v.refresh_interval
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = reason;
+        END IF;
+    END IF;
+    IF v.cron IS NOT NULL THEN
+        reason := mvscheduler.cron_error(v.cron);
+        IF reason IS NOT NULL THEN
+            RAISE EXCEPTION 'invalid cron: %', quote_literal(left(v.cron, 200))
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = reason,
+                      HINT = 'Write five fields: minute hour day-of-month month day-of-week, for example ''30 6 * * 1-5''.';
+        END IF;
+    END IF;
+    IF op = 'INSERT' OR v.timezone IS DISTINCT FROM was.timezone THEN
+        reason := mvscheduler.timezone_error(v.timezone);
+        IF reason IS NOT NULL AND op = 'INSERT' AND v.timezone = current_setting('TimeZone') THEN
+            RAISE NOTICE 'time zone % of this session has no IANA name, managed view % gets UTC', quote_literal(v.timezone), v.name
+                USING HINT = 'Set the column timezone to choose another.';
+            v.timezone := 'UTC';
+        ELSIF reason IS NOT NULL THEN
+            RAISE EXCEPTION 'invalid timezone: %', quote_literal(left(v.timezone, 200))
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = reason, HINT = 'Write an IANA name such as Europe/Berlin.';
+        END IF;
+    END IF;
+
+    IF v.priority IS NULL OR v.priority NOT BETWEEN 1 AND 4 THEN
+        RAISE EXCEPTION 'invalid value for priority: %', v.priority
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Use 1 (first) to 4 (last).';
+    END IF;
+    IF v.max_attempts IS NULL OR v.max_attempts NOT BETWEEN 1 AND 100 THEN
+        RAISE EXCEPTION 'invalid value for max_attempts: %', v.max_attempts
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Use 1 to 100.';
+    END IF;
+    IF v.max_size_bytes <= 0 THEN
+        RAISE EXCEPTION 'invalid value for max_size_bytes: %', v.max_size_bytes
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive number of bytes, or NULL for no limit.';
+    END IF;
+    PERFORM mvscheduler.check_timeout('statement_timeout', v.statement_timeout, '100 milliseconds', '7 days');
+    PERFORM mvscheduler.check_timeout('lock_timeout', v.lock_timeout, '10 milliseconds', '1 minute');
+    IF v.work_mem IS NOT NULL THEN
+        IF mvscheduler.memory_bytes(v.work_mem) IS NULL OR mvscheduler.memory_bytes(v.work_mem) < 65536 THEN
+            RAISE EXCEPTION 'invalid value for work_mem: %', quote_literal(left(v.work_mem, 100))
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a number with a unit, at least 64kB, for example 64MB.';
+        ELSIF mvscheduler.memory_bytes(v.work_mem) > mvscheduler.memory_bytes(caps.max_work_mem) THEN
+            RAISE EXCEPTION 'work_mem % is more than this deployment allows', v.work_mem
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = format('settings.max_work_mem is %s.', caps.max_work_mem);
+        END IF;
+    END IF;
+    IF v.unique_key IS NOT NULL AND (cardinality(v.unique_key) = 0 OR array_position(v.unique_key, NULL) IS NOT NULL) THEN
+        RAISE EXCEPTION 'unique_key must name at least one column' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Use NULL to let it be derived from the query.';
+    END IF;
+    IF v.indexes IS NOT NULL THEN
+        IF array_position(v.indexes, NULL) IS NOT NULL
+           OR EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* '^\s*(\(|using\M)') THEN
+            RAISE EXCEPTION 'invalid value for indexes' USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Each element is what follows CREATE INDEX ON view: a column list such as (origin, hour DESC), or USING brin (hour).';
+        END IF;
+    END IF;
+    IF v.enabled IS NULL OR v."analyze" IS NULL THEN
+        RAISE EXCEPTION 'enabled and analyze are true or false' USING ERRCODE = 'null_value_not_allowed';
+    END IF;
+
+    IF op = 'INSERT' THEN
+        v.created_at := now();
+        v.search_path := caller_path;
+    ELSE
+        v.created_at := was.created_at;
+        v.search_path := CASE WHEN v.query IS DISTINCT FROM was.query THEN caller_path ELSE was.search_path END;
+    END IF;
+    v.updated_at := now();
+    v.updated_by := quote_ident(CURRENT_USER)::regrole;
+    RETURN v;
+END $$;
+COMMENT ON FUNCTION mvscheduler.normalize(text, mvscheduler.views, mvscheduler.views, text, text) IS 'Checks a row of views and completes it; no side effect.';
+
+-- No SET clause: the function has to see the caller's search_path before it pins its own.
+CREATE FUNCTION mvscheduler.views_normalize() RETURNS trigger
+LANGUAGE plpgsql
+AS $$
+DECLARE
+    caller_path   text := pg_catalog.current_setting('search_path');
+    caller_schema text := pg_catalog.current_schema();
+BEGIN
+    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    NEW := mvscheduler.normalize(TG_OP, OLD, NEW, caller_path, caller_schema);
+    PERFORM pg_catalog.set_config('search_path', caller_path, true);
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION mvscheduler.views_normalize() IS 'Trigger a_normalize on views.';
+
+CREATE FUNCTION mvscheduler.views_no_truncate() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION 'mvscheduler.views cannot be truncated' USING ERRCODE = 'feature_not_supported',
+        HINT = 'DELETE the rows: that drops the views which they stand for.';
+END $$;
+COMMENT ON FUNCTION mvscheduler.views_no_truncate() IS 'Trigger no_truncate on views.';
+
+-- What the query reads ---------------------------------------------------------------------------
+
+-- The relation's own rule, the relations it names, and so on through ordinary views.
+CREATE FUNCTION mvscheduler.upstream_of(relation oid) RETURNS bigint[]
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE reads(rel) AS (
+        SELECT relation
+        UNION
+        SELECT d.refobjid
+          FROM reads AS r
+          JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.rel
+          JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
+                                        AND d.objid = w.oid
+                                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                                        AND d.deptype = 'n'
+          JOIN pg_catalog.pg_class AS c ON c.oid = r.rel
+         WHERE r.rel = upstream_of.relation OR c.relkind = 'v'
+    )
+    SELECT coalesce(pg_catalog.array_agg(s.view_id ORDER BY s.view_id), '{}')
+      FROM reads AS r
+      JOIN mvscheduler.view_state AS s ON s.relation::oid = r.rel
+     WHERE r.rel <> upstream_of.relation;
+END;
+COMMENT ON FUNCTION mvscheduler.upstream_of(oid) IS 'views.id of the managed views that a relation reads, directly or through ordinary views.';
+
+CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT c.oid
+      FROM pg_catalog.pg_rewrite AS w
+      JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
+                                    AND d.objid = w.oid
+                                    AND d.refclassid = 'pg_catalog.pg_class'::regclass
+      JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+      JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
+     WHERE w.ev_class = relation
+       AND pg_catalog.obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: query of %'
+     LIMIT 1;
+END;
+COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that holds the query of a managed materialized view, found through its rule; NULL when it has none.';
+
+CREATE FUNCTION mvscheduler.relation_named(name text) RETURNS oid
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT c.oid
+      FROM pg_catalog.pg_class AS c
+      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE n.nspname = (mvscheduler.split_name($1))[1]
+       AND c.relname = (mvscheduler.split_name($1))[2];
+END;
+COMMENT ON FUNCTION mvscheduler.relation_named(text) IS 'OID of a qualified name from the catalog itself, since the owner of this schema has no USAGE on users'' schemas.';
+
+-- The key that the query proves ----------------------------------------------------------------------
+--
+-- pg_rewrite.ev_action holds the parsed query. Its fields are read at nesting depth: "({QUERY" opens
+-- depth 2, so the query's own fields stand at depth 2, the target entries at depth 4. Within strings
+-- the node format escapes brackets and blanks with a backslash.
+CREATE FUNCTION mvscheduler.derived_key(query_relation oid) RETURNS text[]
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    q        record;
+    grouped  boolean;
+    columns  text[];
+    base     oid;
+    idx      record;
+BEGIN
+    IF (SELECT sum(length(w.ev_action::text)) FROM pg_rewrite AS w WHERE w.ev_class = query_relation) > 2000000 THEN
+        RETURN NULL;   -- seconds of work: such a query states its key by hand
+    END IF;
+    WITH action AS (
+        SELECT w.ev_action::text AS t
+          FROM pg_rewrite AS w
+         WHERE w.ev_class = query_relation AND w.ev_type = '1'
+    ), token AS (
+        SELECT m.o AS ord, m.x[1] AS tok
+          FROM action, regexp_matches(action.t, '(\\.|[{}()]|:[a-zA-Z_]+ (?:\\.|[^\s{}()\\])*)', 'g') WITH ORDINALITY AS m(x, o)
+    ), depth AS (
+        SELECT ord, tok,
+               sum(CASE WHEN tok IN ('{', '(') THEN 1 WHEN tok IN ('}', ')') THEN -1 ELSE 0 END) OVER (ORDER BY ord) AS lvl
+          FROM token
+    ), field AS (
+        SELECT ord, lvl, split_part(tok, ' ', 1) AS key, substr(tok, strpos(tok, ' ') + 1) AS val
+          FROM depth
+         WHERE tok LIKE ':%'
+    ), section AS (          -- each field of the query itself, with where it ends
+        SELECT key, val, ord AS first, coalesce(lead(ord) OVER (ORDER BY ord), 2147483647) AS last
+          FROM field
+         WHERE lvl = 2
+    ), grp AS (
+        SELECT f.val::int AS ref
+          FROM field AS f, section AS s
+         WHERE s.key = ':groupClause' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 4 AND f.key = ':tleSortGroupRef'
+    ), dist AS (
+        SELECT f.val::int AS ref
+          FROM field AS f, section AS s
+         WHERE s.key = ':distinctClause' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 4 AND f.key = ':tleSortGroupRef'
+    ), entry AS (
+        SELECT f.ord, f.key, f.val, count(*) FILTER (WHERE f.key = ':resno') OVER (ORDER BY f.ord) AS n
+          FROM field AS f, section AS s
+         WHERE s.key = ':targetList' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 4
+           AND f.key IN (':resno', ':resname', ':ressortgroupref', ':resorigtbl', ':resorigcol', ':resjunk')
+    ), target AS (
+        SELECT n,
+               max(val) FILTER (WHERE key = ':resno')::int AS resno,
+               max(val) FILTER (WHERE key = ':ressortgroupref')::int AS ref,
+               max(val) FILTER (WHERE key = ':resorigtbl')::bigint::oid AS tbl,
+               max(val) FILTER (WHERE key = ':resorigcol')::int AS col,
+               max(val) FILTER (WHERE key = ':resjunk') = 'true' AS junk
+          FROM entry
+         GROUP BY n
+    )
+    SELECT (SELECT bool_or(key = ':setOperations' AND val = '<>') FROM section) AS no_set_operation,
+           (SELECT bool_or(key = ':groupingSets' AND val = '<>') FROM section) AS no_grouping_sets,
+           (SELECT bool_or(key = ':hasTargetSRFs' AND val = 'false') FROM section) AS no_set_returning,
+           (SELECT bool_or(key = ':hasDistinctOn' AND val = 'false') FROM section) AS no_distinct_on,
+           (SELECT bool_or(key = ':hasAggs' AND val = 'true') FROM section) AS aggregates,
+           (SELECT count(*) FROM grp) AS grouped_by,
+           (SELECT count(*) FROM dist) AS distinct_on,
+           (SELECT count(DISTINCT g.ref) FROM grp AS g JOIN target AS t ON t.ref = g.ref AND NOT t.junk) AS grouped_shown,
+           (SELECT count(DISTINCT g.ref) FROM grp AS g) AS grouped_refs,
+           (SELECT array_agg(DISTINCT t.resno) FROM target AS t JOIN grp AS g ON g.ref = t.ref WHERE NOT t.junk
+               AND t.resno = (SELECT min(u.resno) FROM target AS u WHERE u.ref = t.ref AND NOT u.junk)) AS group_columns,
+           (SELECT array_agg(t.resno ORDER BY t.resno) FROM target AS t WHERE NOT t.junk) AS all_columns,
+           (SELECT count(*) FROM field AS f, section AS s
+             WHERE s.key = ':jointree' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 5 AND f.key = ':rtindex') AS from_items,
+           (SELECT count(*) FROM field AS f, section AS s
+             WHERE s.key = ':jointree' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 5 AND f.key = ':jointype') AS from_joins,
+           (SELECT bool_and(f.val = '0') FROM field AS f, section AS s
+             WHERE s.key = ':rtable' AND f.ord > s.first AND f.ord < s.last AND f.lvl = 4 AND f.key = ':rtekind') AS only_tables,
+           (SELECT jsonb_object_agg(t.tbl || '.' || t.col, t.resno) FROM target AS t WHERE NOT t.junk AND t.tbl <> 0 AND t.col > 0) AS origin,
+           (SELECT array_agg(DISTINCT t.tbl) FROM target AS t WHERE NOT t.junk AND t.tbl <> 0 AND t.col > 0) AS tables
+      INTO q;
+
+    IF NOT coalesce(q.no_set_operation AND q.no_grouping_sets AND q.no_set_returning AND q.no_distinct_on, false) THEN
+        RETURN NULL;
+    END IF;
+    grouped := q.grouped_by > 0;
+    IF grouped AND q.grouped_shown = q.grouped_refs THEN
+        columns := q.group_columns;
+    ELSIF NOT grouped AND q.aggregates THEN
+        columns := q.all_columns[1:1];
+    ELSIF q.distinct_on > 0 THEN
+        columns := q.all_columns;
+    ELSIF NOT grouped AND q.from_items = 1 AND q.from_joins = 0 AND q.only_tables AND cardinality(q.tables) = 1 THEN
+        -- One table, no join: a unique index on columns that are shown and cannot be NULL.
+        base := q.tables[1];
+        FOR idx IN
+            SELECT i.indkey::int2[] AS keys, i.indnkeyatts AS n
+              FROM pg_index AS i
+              JOIN pg_class AS c ON c.oid = i.indrelid AND c.relkind IN ('r', 'p')
+             WHERE i.indrelid = base AND i.indisunique AND i.indisvalid AND i.indimmediate
+               AND i.indpred IS NULL AND i.indexprs IS NULL
+               AND NOT EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhparent = base AND c.relkind = 'r')
+             ORDER BY i.indisprimary DESC, i.indnkeyatts
+        LOOP
+            SELECT array_agg((q.origin ->> (base || '.' || k))::text)
+              INTO columns
+              FROM unnest(idx.keys[0:idx.n - 1]) AS k
+              JOIN pg_attribute AS a ON a.attrelid = base AND a.attnum = k AND a.attnotnull
+             WHERE q.origin ? (base || '.' || k);
+            EXIT WHEN cardinality(columns) = idx.n;
+            columns := NULL;
+        END LOOP;
+    END IF;
+    IF columns IS NULL OR cardinality(columns) > 32 THEN
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT array_agg(a.attname::text ORDER BY a.attnum)
+              FROM pg_attribute AS a
+             WHERE a.attrelid = query_relation AND a.attnum = ANY (columns::int[]) AND NOT a.attisdropped);
+END $$;
+COMMENT ON FUNCTION mvscheduler.derived_key(oid) IS 'Columns that identify a row of a view, as far as its own query proves it: GROUP BY, DISTINCT, one aggregate row, or a unique index of the only table. NULL when nothing is proved.';

@@ -1,0 +1,15 @@
+DROP FUNCTION mvscheduler.views_ddl();
+DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.change_owner(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.change_query(mvscheduler.views);
+DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.drop_relations(mvscheduler.views);
+DROP FUNCTION mvscheduler.create_relations(mvscheduler.views);
+DROP FUNCTION mvscheduler.create_indexes(mvscheduler.views);
+DROP FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid);
+DROP FUNCTION mvscheduler.create_index(mvscheduler.views, text, boolean, text);
+DROP FUNCTION mvscheduler.drop_indexes(oid, text);
+DROP FUNCTION mvscheduler.columns_of(text, text);
+DROP FUNCTION mvscheduler.query_body(text);
+DROP FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.grant_to_worker(mvscheduler.views);

@@ -1,0 +1,147 @@
+-- Bookkeeping, as mvscheduler_owner: no dynamic SQL, pinned search_path, EXECUTE for nobody else
+-- (a user could otherwise attach the function to a table of their own and forge entries).
+
+CREATE FUNCTION mvscheduler.changed_columns(v jsonb, other jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.jsonb_object_agg(e.key, e.value)
+      FROM pg_catalog.jsonb_each(v) AS e
+     WHERE e.key <> ALL ('{updated_at,updated_by,created_at}'::text[])
+       AND (other IS NULL OR e.value IS DISTINCT FROM other -> e.key)
+       AND (other IS NOT NULL OR e.value <> 'null'::jsonb);
+END;
+COMMENT ON FUNCTION mvscheduler.changed_columns(jsonb, jsonb) IS 'Members of v that differ from other; all that are not null when there is no other.';
+
+CREATE FUNCTION mvscheduler.views_bookkeeping() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+AS $$
+DECLARE
+    actor    text := current_setting('mvscheduler.actor');
+    relid    oid;
+    reads    bigint[];
+    old_row  jsonb;
+    new_row  jsonb;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN old_row := to_jsonb(OLD); END IF;
+    IF TG_OP <> 'DELETE' THEN new_row := to_jsonb(NEW); END IF;
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
+    VALUES (actor, lower(TG_OP),
+            CASE WHEN TG_OP = 'DELETE' THEN OLD.id ELSE NEW.id END,
+            CASE WHEN TG_OP = 'DELETE' THEN OLD.name ELSE NEW.name END,
+            CASE WHEN TG_OP = 'DELETE' THEN OLD.owner ELSE NEW.owner END,
+            mvscheduler.changed_columns(old_row, new_row), mvscheduler.changed_columns(new_row, old_row));
+
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM mvscheduler.view_state AS s WHERE s.view_id = OLD.id;
+        PERFORM pg_notify('mvscheduler_due', '');
+        RETURN NULL;
+    END IF;
+
+    IF TG_OP = 'INSERT' THEN
+        relid := mvscheduler.relation_named(NEW.name);
+    ELSE
+        SELECT s.relation::oid INTO relid FROM mvscheduler.view_state AS s WHERE s.view_id = NEW.id;
+    END IF;
+    reads := mvscheduler.upstream_of(relid);
+
+    INSERT INTO mvscheduler.view_state AS s (
+        view_id, name, relation, query_relation, owner, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
+        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, "analyze", enabled,
+        paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
+    VALUES (
+        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
+        NEW.max_attempts, NEW.max_size_bytes, NEW."analyze", NEW.enabled,
+        NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
+        coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
+        CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
+        CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
+        CASE WHEN NEW.refresh_on <> 'manual' THEN 'initial' END)
+    ON CONFLICT (view_id) DO UPDATE
+       SET name = EXCLUDED.name,
+           relation = EXCLUDED.relation,
+           query_relation = EXCLUDED.query_relation,
+           owner = EXCLUDED.owner,
+           method = EXCLUDED.method,
+           refresh_interval = EXCLUDED.refresh_interval,
+           cron = EXCLUDED.cron,
+           timezone = EXCLUDED.timezone,
+           refresh_on = EXCLUDED.refresh_on,
+           catchup = EXCLUDED.catchup,
+           priority = EXCLUDED.priority,
+           statement_timeout = EXCLUDED.statement_timeout,
+           lock_timeout = EXCLUDED.lock_timeout,
+           work_mem = EXCLUDED.work_mem,
+           max_attempts = EXCLUDED.max_attempts,
+           max_size_bytes = EXCLUDED.max_size_bytes,
+           "analyze" = EXCLUDED."analyze",
+           enabled = EXCLUDED.enabled,
+           paused_at = EXCLUDED.paused_at,
+           paused_until = EXCLUDED.paused_until,
+           pause_reason = EXCLUDED.pause_reason,
+           rearmed_at = EXCLUDED.rearmed_at,
+           upstream = EXCLUDED.upstream,
+           jitter_key = EXCLUDED.jitter_key,
+           reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.timezone, EXCLUDED.refresh_on)
+                                        IS DISTINCT FROM (s.refresh_interval, s.cron, s.timezone, s.refresh_on);
+    -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be soon.
+    IF TG_OP = 'UPDATE' AND NEW.query IS DISTINCT FROM OLD.query AND NEW.refresh_on <> 'manual' THEN
+        UPDATE mvscheduler.view_state AS s
+           SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false
+         WHERE s.view_id = NEW.id;
+    END IF;
+    PERFORM pg_notify('mvscheduler_due', '');
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.views_bookkeeping() IS 'Trigger c_bookkeeping on views: copies the row to view_state and writes the audit log.';
+REVOKE ALL ON FUNCTION mvscheduler.views_bookkeeping() FROM PUBLIC;
+
+CREATE FUNCTION mvscheduler.request_bookkeeping() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, new)
+    SELECT r.rolname, NEW.kind, s.view_id, s.name, s.owner,
+           jsonb_build_object('run', CASE NEW.kind WHEN 'refresh' THEN NEW.run_id ELSE NEW.target_run END)
+      FROM mvscheduler.view_state AS s
+      JOIN pg_roles AS r ON r.oid = NEW.requested_by::oid
+     WHERE s.view_id = NEW.view_id;
+    PERFORM pg_notify('mvscheduler_due', '');
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.request_bookkeeping() IS 'Trigger on request: audit log and a hint to the sidecar.';
+REVOKE ALL ON FUNCTION mvscheduler.request_bookkeeping() FROM PUBLIC;
+
+CREATE FUNCTION mvscheduler.record_auto_pause() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, new)
+    SELECT 'mvscheduler', 'auto_pause', s.view_id, s.name, s.owner, jsonb_build_object('reason', NEW.auto_pause_reason)
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = NEW.view_id;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.record_auto_pause() IS 'Trigger on view_health: an automatic pause is an entry of the audit log.';
+REVOKE ALL ON FUNCTION mvscheduler.record_auto_pause() FROM PUBLIC;
+
+CREATE TRIGGER a_normalize BEFORE INSERT OR UPDATE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_normalize();
+CREATE TRIGGER b_ddl AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_ddl();
+CREATE TRIGGER c_bookkeeping AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_bookkeeping();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON mvscheduler.views
+    FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.views_no_truncate();
+CREATE TRIGGER bookkeeping AFTER INSERT ON mvscheduler.request
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.request_bookkeeping();
+CREATE TRIGGER audit_auto_pause_insert AFTER INSERT ON mvscheduler.view_health
+    FOR EACH ROW WHEN (NEW.auto_paused_at IS NOT NULL) EXECUTE FUNCTION mvscheduler.record_auto_pause();
+CREATE TRIGGER audit_auto_pause AFTER UPDATE ON mvscheduler.view_health
+    FOR EACH ROW WHEN (NEW.auto_paused_at IS NOT NULL AND NEW.auto_paused_at IS DISTINCT FROM OLD.auto_paused_at)
+    EXECUTE FUNCTION mvscheduler.record_auto_pause();

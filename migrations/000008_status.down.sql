@@ -1,0 +1,5 @@
+DROP FUNCTION mvscheduler.cancel_run(bigint);
+DROP VIEW mvscheduler.audit_log;
+DROP VIEW mvscheduler.attempts;
+DROP VIEW mvscheduler.runs;
+DROP VIEW mvscheduler.status;

@@ -1,0 +1,171 @@
+-- What is: read-only views. They read private tables as mvscheduler_owner and show each role the rows
+-- of views that it owns or could become the owner of.
+
+
+CREATE VIEW mvscheduler.status WITH (security_barrier) AS
+    WITH known AS (
+        SELECT s.*, h.last_run_id, h.last_refresh_at, h.data_as_of, h.last_duration, h.method AS method_in_force, h.rows_estimate,
+               h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
+               h.auto_paused_at > s.rearmed_at AS auto_paused,
+               s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
+               c.oid IS NOT NULL AS present,
+               c.relowner, c.relname, n.nspname,
+               coalesce(s.target, s.refresh_interval) AS goal,
+               clock_timestamp() - h.data_as_of AS age,
+               a.id AS run_id, a.state AS run_state, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
+          FROM mvscheduler.view_state AS s
+          LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
+          LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
+          LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation::oid AND c.relkind = 'm'
+          LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE (SELECT mvscheduler.sees_all())
+            OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
+    ), judged AS (
+        SELECT k.*,
+               CASE WHEN NOT k.present THEN 'missing'
+                    WHEN k.data_as_of IS NULL THEN 'never'
+                    WHEN k.goal IS NULL OR k.refresh_on = 'manual' THEN 'fresh'
+                    WHEN k.age <= k.goal + coalesce(k.last_duration, '0') + interval '10 seconds' THEN 'fresh'
+                    WHEN k.age <= 2 * k.goal + coalesce(k.last_duration, '0') + interval '10 seconds' THEN 'late'
+                    ELSE 'stale'
+               END AS freshness,
+               CASE WHEN k.run_state = 'running' AND k.progress ? 'waiting_for' THEN 'waiting'
+                    WHEN k.run_state = 'running' THEN 'running'
+                    WHEN k.paused OR k.auto_paused OR NOT k.enabled THEN 'paused'
+                    WHEN k.run_state = 'queued' THEN 'queued'
+                    ELSE 'idle'
+               END AS activity
+          FROM known AS k
+    )
+    SELECT j.view_id AS id,
+           j.name,
+           j.freshness,
+           j.activity,
+           pg_catalog.concat_ws('; ',
+               CASE WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
+               CASE WHEN NOT j.enabled THEN 'disabled' END,
+               CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
+               CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
+               CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
+               CASE WHEN j.present AND pg_catalog.format('%I.%I', j.nspname, j.relname) <> j.name
+                    THEN pg_catalog.format('it is now called %I.%I: UPDATE its name', j.nspname, j.relname) END,
+               CASE WHEN j.present AND j.relowner <> j.owner::oid THEN 'it was given to another owner by hand: UPDATE its owner' END,
+               CASE WHEN NOT j.auto_paused IS TRUE AND j.consecutive_failures > 0
+                    THEN pg_catalog.format('%s failed attempt%s (%s): %s', j.consecutive_failures, CASE WHEN j.consecutive_failures > 1 THEN 's' ELSE '' END,
+                                           j.last_sqlstate, pg_catalog.left(j.last_error, 500)) END,
+               CASE WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
+                    THEN 'no sidecar has taken it up: is mvscheduler serve running?' END,
+               CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
+           ) AS reason,
+           j.data_as_of,
+           j.age AS lag,
+           CASE WHEN j.refresh_on <> 'manual' THEN j.goal END AS target,
+           j.last_refresh_at,
+           j.last_duration,
+           CASE WHEN j.enabled AND NOT coalesce(j.auto_paused, false) THEN greatest(j.next_due, CASE WHEN j.paused THEN j.paused_until END) END AS next_refresh_at,
+           coalesce(j.consecutive_failures, 0) AS consecutive_failures,
+           j.last_sqlstate,
+           j.last_error,
+           j.size_bytes,
+           j.rows_estimate,
+           coalesce(j.method_in_force, j.method) AS method,
+           false AS adopted,
+           ARRAY(SELECT u.name FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream) ORDER BY u.name) AS upstream,
+           j.owner,
+           j.refresh_on,
+           j.refresh_interval,
+           j.cron,
+           j.timezone,
+           j.enabled,
+           j.paused_until,
+           j.progress ->> 'waiting_for' AS waiting_for,
+           j.run_id
+      FROM judged AS j;
+
+CREATE VIEW mvscheduler.runs WITH (security_barrier) AS
+    SELECT r.id, r.view_name, r.kind, r.cause, r.slot, r.state, r.attempts, r.queued_at, r.started_at, r.finished_at, r.method,
+           r.rows, r.buckets, r.size_bytes, r.wal_bytes, r.sqlstate, r.error, r.reason, r.worker, r.progress,
+           r.due_at, r.data_as_of, r.missed_slots, r.joined_run, r.owner, r.view_id
+      FROM mvscheduler.run AS r
+     WHERE (SELECT mvscheduler.sees_all())
+        OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+
+CREATE VIEW mvscheduler.attempts WITH (security_barrier) AS
+    SELECT a.run_id, a.attempt, a.outcome, a.started_at, a.finished_at, a.backend_pid, a.worker, a.sqlstate, a.error
+      FROM mvscheduler.attempt AS a
+     WHERE (SELECT mvscheduler.sees_all())
+        OR a.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+
+CREATE VIEW mvscheduler.audit_log WITH (security_barrier) AS
+    SELECT e.id, e.at, e.role, e.action, e.view_name, e.old, e.new
+      FROM mvscheduler.audit_entry AS e
+     WHERE (SELECT mvscheduler.sees_all())
+        OR e.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+
+CREATE FUNCTION mvscheduler.cancel_run(run bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r record;
+BEGIN
+    SELECT u.view_id, u.state INTO r FROM mvscheduler.runs AS u WHERE u.id = run;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'run % does not exist', run
+            USING ERRCODE = 'no_data_found', HINT = 'List the runs that you may see: SELECT id, view_name, state FROM mvscheduler.runs.';
+    ELSIF r.state NOT IN ('queued', 'running') THEN
+        RAISE EXCEPTION 'run % has already ended (%)', run, r.state USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    INSERT INTO mvscheduler.request (kind, view_id, target_run) VALUES ('cancel', r.view_id, run);
+END $$;
+COMMENT ON FUNCTION mvscheduler.cancel_run(bigint) IS 'Asks the sidecar to cancel a run; the old contents stay. The slot is not run again.';
+
+COMMENT ON VIEW mvscheduler.status IS 'One row a managed view: how fresh it is, what is going on, and why.';
+COMMENT ON COLUMN mvscheduler.status.id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.status.name IS 'views.name';
+COMMENT ON COLUMN mvscheduler.status.freshness IS 'fresh (lag within target, plus the time of a run), late (up to twice the target), stale (more), never (no contents yet) or missing (dropped by hand).';
+COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting (for a lock) or paused.';
+COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
+COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';
+COMMENT ON COLUMN mvscheduler.status.lag IS 'Age of data_as_of.';
+COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule promises; NULL = no clock.';
+COMMENT ON COLUMN mvscheduler.status.last_refresh_at IS 'When the last successful refresh ended.';
+COMMENT ON COLUMN mvscheduler.status.last_duration IS 'How long it took.';
+COMMENT ON COLUMN mvscheduler.status.next_refresh_at IS 'When the next run is due; NULL = no clock, or paused.';
+COMMENT ON COLUMN mvscheduler.status.consecutive_failures IS 'Failed attempts since the last success.';
+COMMENT ON COLUMN mvscheduler.status.last_sqlstate IS 'SQLSTATE of the last failed attempt; NULL after a success.';
+COMMENT ON COLUMN mvscheduler.status.last_error IS 'Message of the last failed attempt; NULL after a success.';
+COMMENT ON COLUMN mvscheduler.status.size_bytes IS 'Total size after the last refresh, indexes and TOAST included.';
+COMMENT ON COLUMN mvscheduler.status.rows_estimate IS 'Rows after the last refresh.';
+COMMENT ON COLUMN mvscheduler.status.method IS 'Method of the last refresh, or the one asked for when there was none.';
+COMMENT ON COLUMN mvscheduler.status.adopted IS 'True when the materialized view existed before mvscheduler managed it.';
+COMMENT ON COLUMN mvscheduler.status.upstream IS 'Managed views that its query reads.';
+COMMENT ON COLUMN mvscheduler.status.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.status.refresh_on IS 'views.refresh_on';
+COMMENT ON COLUMN mvscheduler.status.refresh_interval IS 'views.refresh_interval';
+COMMENT ON COLUMN mvscheduler.status.cron IS 'views.cron';
+COMMENT ON COLUMN mvscheduler.status.timezone IS 'views.timezone';
+COMMENT ON COLUMN mvscheduler.status.enabled IS 'views.enabled';
+COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';
+COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits for and who holds it.';
+COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
+COMMENT ON VIEW mvscheduler.runs IS 'One row a slot: when it was due, what became of it.';
+COMMENT ON VIEW mvscheduler.attempts IS 'One row a try of a run.';
+COMMENT ON VIEW mvscheduler.audit_log IS 'Who changed what: catalog rows, refresh and cancel requests, automatic pauses.';
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN   -- the columns of these views mean what the columns of their tables mean
+        SELECT v.relname AS view_name, a.attname, col_description(t.oid, b.attnum) AS words
+          FROM (VALUES ('runs', 'run'), ('attempts', 'attempt'), ('audit_log', 'audit_entry')) AS p(v, t)
+          JOIN pg_class AS v ON v.oid = ('mvscheduler.' || p.v)::regclass
+          JOIN pg_class AS t ON t.oid = ('mvscheduler.' || p.t)::regclass
+          JOIN pg_attribute AS a ON a.attrelid = v.oid AND a.attnum > 0
+          JOIN pg_attribute AS b ON b.attrelid = t.oid AND b.attname = a.attname
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.view_name, c.attname, c.words);
+    END LOOP;
+END $$;
+
+GRANT SELECT ON mvscheduler.status, mvscheduler.runs, mvscheduler.attempts, mvscheduler.audit_log TO mvscheduler_user, mvscheduler_worker;
