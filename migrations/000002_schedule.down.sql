@@ -1,0 +1,4 @@
+DROP FUNCTION mvscheduler.cron_error(text);
+DROP FUNCTION mvscheduler.cron_field(text, text, integer, integer, text[]);
+DROP FUNCTION mvscheduler.timezone_error(text);
+DROP FUNCTION mvscheduler.interval_error(interval);
