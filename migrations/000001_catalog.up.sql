@@ -130,7 +130,8 @@ CREATE TABLE mvscheduler.view_state (
     next_due          timestamptz,
     next_cause        text,
     reschedule        boolean NOT NULL DEFAULT false,
-    target            interval
+    target            interval,
+    upstream_seen     bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 CREATE INDEX view_state_due ON mvscheduler.view_state (next_due) WHERE next_due IS NOT NULL;
 CREATE INDEX view_state_reschedule ON mvscheduler.view_state (view_id) WHERE reschedule;
@@ -167,10 +168,13 @@ COMMENT ON COLUMN mvscheduler.view_state.next_cause IS 'Cause of the next run wh
 COMMENT ON COLUMN mvscheduler.view_state.reschedule IS 'The clock columns changed: the dispatcher computes next_slot anew.';
 COMMENT ON COLUMN mvscheduler.view_state.target IS 'Staleness that the clock promises: the gap between two slots.';
 
+COMMENT ON COLUMN mvscheduler.view_state.upstream_seen IS 'Sum of view_health.refreshes over upstream when the last run was made.';
+
 -- Written by the sidecar alone, so that no open transaction of a user can make a finished refresh wait.
 CREATE TABLE mvscheduler.view_health (
     view_id              bigint PRIMARY KEY,
     last_run_id          bigint,
+    refreshes            bigint NOT NULL DEFAULT 0,
     last_refresh_at      timestamptz,
     data_as_of           timestamptz,
     last_duration        interval,
@@ -188,6 +192,7 @@ CREATE TABLE mvscheduler.view_health (
 COMMENT ON TABLE mvscheduler.view_health IS 'Private: what became of the runs of each view; written by the sidecar alone.';
 COMMENT ON COLUMN mvscheduler.view_health.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_health.last_run_id IS 'Last run that ended.';
+COMMENT ON COLUMN mvscheduler.view_health.refreshes IS 'Successful refreshes so far; views that are refreshed after this one compare it.';
 COMMENT ON COLUMN mvscheduler.view_health.last_refresh_at IS 'When the last successful refresh ended; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_health.data_as_of IS 'The contents show at least everything that was committed before this instant.';
 COMMENT ON COLUMN mvscheduler.view_health.last_duration IS 'Of the last successful refresh, waiting for locks included.';
@@ -281,6 +286,8 @@ CREATE TABLE mvscheduler.attempt (
     started_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     deadline_at   timestamptz,
     finished_at   timestamptz,
+    stop          text CHECK (stop IN ('cancel', 'deadline', 'yield')),
+    stop_at       timestamptz,
     sqlstate      text,
     error         text,
     PRIMARY KEY (run_id, attempt)
@@ -299,6 +306,8 @@ COMMENT ON COLUMN mvscheduler.attempt.outcome IS 'lost = its backend is gone and
 COMMENT ON COLUMN mvscheduler.attempt.started_at IS 'When it was opened.';
 COMMENT ON COLUMN mvscheduler.attempt.deadline_at IS 'When its backend is terminated; NULL = never.';
 COMMENT ON COLUMN mvscheduler.attempt.finished_at IS 'When it ended.';
+COMMENT ON COLUMN mvscheduler.attempt.stop IS 'Why a sidecar told its backend to stop: cancel (a person asked), deadline (statement_timeout passed and the query went on) or yield (somebody''s DDL waited behind it).';
+COMMENT ON COLUMN mvscheduler.attempt.stop_at IS 'When it was told so first; a few seconds later it is terminated.';
 COMMENT ON COLUMN mvscheduler.attempt.sqlstate IS 'SQLSTATE of its error.';
 COMMENT ON COLUMN mvscheduler.attempt.error IS 'Message of its error.';
 

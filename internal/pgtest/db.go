@@ -1,0 +1,245 @@
+package pgtest
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
+	"github.com/mvscheduler/mvscheduler/migrations"
+)
+
+// DB is a database of one test.
+type DB struct {
+	Name   string
+	server *pgserver.Server
+}
+
+const templateName = "mvscheduler_template"
+
+var template struct {
+	once sync.Once
+	err  error
+}
+
+// New returns a fresh database with the migrations applied.
+func New(t testing.TB) *DB {
+	t.Helper()
+	server := sharedServer(t)
+	template.once.Do(func() { template.err = makeTemplate(server) })
+	if template.err != nil {
+		t.Fatalf("make the template database: %v", template.err)
+	}
+	return create(t, server, templateName)
+}
+
+// NewEmpty returns a fresh database without anything of ours.
+func NewEmpty(t testing.TB) *DB {
+	t.Helper()
+	return create(t, sharedServer(t), "template0")
+}
+
+// Dedicated returns a database with the migrations applied on a server of its own, which the test may
+// stop, restart and kill. The settings are added to those of postgresql.conf.
+func Dedicated(t testing.TB, settings map[string]string) *DB {
+	t.Helper()
+	all := make(map[string]string, len(logging)+len(settings))
+	for _, m := range []map[string]string{logging, settings} {
+		for k, v := range m {
+			all[k] = v
+		}
+	}
+	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: all})
+	if err != nil {
+		t.Fatalf("start a PostgreSQL for this test: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			server.Keep()
+			t.Logf("the server of this test is kept in %s", server.SocketDir())
+		}
+		if err := server.Close(); err != nil {
+			t.Errorf("stop the server of this test: %v", err)
+		}
+	})
+	if err := makeTemplate(server); err != nil {
+		t.Fatalf("make the template database: %v", err)
+	}
+	return create(t, server, templateName)
+}
+
+func makeTemplate(server *pgserver.Server) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, server.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, "CREATE DATABASE "+templateName+" TEMPLATE template0"); err != nil {
+		return err
+	}
+	_, err = migrations.Up(ctx, server.URL(templateName), migrations.Options{})
+	return err
+}
+
+// creating serialises CREATE DATABASE: a template can be copied by one session at a time.
+var creating sync.Mutex
+
+func create(t testing.TB, server *pgserver.Server, from string) *DB {
+	t.Helper()
+	db := &DB{Name: "test_" + suffix(), server: server}
+	creating.Lock()
+	defer creating.Unlock()
+	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from); err != nil {
+		t.Fatalf("create a database for this test: %v", err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			shared.failed.Store(true)
+			t.Logf("the database of this test is kept: %s", db.URL())
+			return
+		}
+		if err := admin(server, "DROP DATABASE IF EXISTS "+db.Name+" WITH (FORCE)"); err != nil {
+			t.Errorf("drop the database of this test: %v", err)
+		}
+	})
+	return db
+}
+
+func admin(server *pgserver.Server, statements ...string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, server.URL("postgres"))
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	for _, s := range statements {
+		if _, err := conn.Exec(ctx, s); err != nil {
+			return fmt.Errorf("%s: %w", s, err)
+		}
+	}
+	return nil
+}
+
+func suffix() string { return strings.ToLower(rand.Text()[:8]) }
+
+// Server is the PostgreSQL that the database lives on.
+func (d *DB) Server() *pgserver.Server { return d.server }
+
+// Version is server_version_num.
+func (d *DB) Version() int { return d.server.Version() }
+
+// URL is for the superuser.
+func (d *DB) URL() string { return d.server.URL(d.Name) }
+
+// URLAs is for a role.
+func (d *DB) URLAs(role string) string { return d.server.URLAs(role, d.Name) }
+
+func (d *DB) urlFor(role string) string {
+	if role == "" {
+		return d.URL()
+	}
+	return d.URLAs(role)
+}
+
+// Conn connects as a role, or as the superuser when role is empty, until the test ends.
+func (d *DB) Conn(t testing.TB, role string) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), d.urlFor(role))
+	if err != nil {
+		t.Fatalf("connect as %q: %v", role, err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = conn.Close(ctx)
+	})
+	return conn
+}
+
+// Pool connects as a role, or as the superuser when role is empty, until the test ends.
+func (d *DB) Pool(t testing.TB, role string) *pgxpool.Pool {
+	t.Helper()
+	pool, err := pgxpool.New(t.Context(), d.urlFor(role))
+	if err != nil {
+		t.Fatalf("connect as %q: %v", role, err)
+	}
+	t.Cleanup(pool.Close)
+	return pool
+}
+
+// Exec runs a statement as the superuser.
+func (d *DB) Exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, d.URL())
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// Role creates a login role with a unique name that begins with base; options follow CREATE ROLE name.
+// What it owns in this database is dropped with it at the end.
+func (d *DB) Role(t testing.TB, base string, options ...string) string {
+	t.Helper()
+	name := base + "_" + suffix()
+	if err := admin(d.server, "CREATE ROLE "+name+" LOGIN "+strings.Join(options, " ")); err != nil {
+		t.Fatalf("create role %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			return
+		}
+		d.Exec(t, "DROP OWNED BY "+name+" CASCADE")
+		if err := admin(d.server, "DROP ROLE "+name); err != nil {
+			t.Errorf("drop role %s: %v", name, err)
+		}
+	})
+	return name
+}
+
+// User creates a role that may register views, with a schema of its name, and with the membership that
+// the sidecar needs before PostgreSQL 17.
+func (d *DB) User(t testing.TB, base string) string {
+	t.Helper()
+	name := d.Role(t, base)
+	d.Exec(t, "GRANT mvscheduler_user TO "+name)
+	d.Exec(t, "CREATE SCHEMA "+name+" AUTHORIZATION "+name)
+	switch version := d.Version(); {
+	case version >= 170000:
+	case version >= 160000:
+		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker WITH INHERIT TRUE, SET FALSE")
+	default:
+		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker")
+	}
+	return name
+}
+
+// Worker creates a login for a sidecar.
+func (d *DB) Worker(t testing.TB) string {
+	t.Helper()
+	return d.Role(t, "worker", "IN ROLE mvscheduler_worker")
+}
+
+// Exec runs statements on a connection that the test has already, one after the other.
+func Exec(t testing.TB, conn *pgx.Conn, statements ...string) {
+	t.Helper()
+	for _, sql := range statements {
+		if _, err := conn.Exec(context.WithoutCancel(t.Context()), sql); err != nil {
+			t.Fatalf("%s: %v", sql, err)
+		}
+	}
+}

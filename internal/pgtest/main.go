@@ -1,0 +1,77 @@
+package pgtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
+)
+
+// shared is the server of this test process.
+var shared struct {
+	once   sync.Once
+	server *pgserver.Server
+	err    error
+	failed atomic.Bool
+}
+
+// logging makes the log of a test server a witness of every statement.
+var logging = map[string]string{
+	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
+	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC", "autovacuum_naptime": "10s",
+}
+
+func sharedServer(t testing.TB) *pgserver.Server {
+	t.Helper()
+	shared.once.Do(func() {
+		shared.server, shared.err = pgserver.Start(context.Background(), pgserver.Config{Settings: logging})
+	})
+	if shared.err != nil {
+		t.Fatalf("start a PostgreSQL for the tests: %v", shared.err)
+	}
+	return shared.server
+}
+
+// Main is the body of TestMain: it runs the tests, looks for leaked goroutines and stops the server. The
+// further functions run after the tests, while the server is still there, and may return an error.
+func Main(m *testing.M, after ...func() error) {
+	code := m.Run()
+	for _, f := range after {
+		if err := f(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if s := shared.server; s != nil {
+		if code != 0 || shared.failed.Load() {
+			s.Keep()
+			fmt.Fprintf(os.Stderr, "the server's data and log are kept: start it with\n  su postgres -c '%s/postgres -D %s -k %s -c listen_addresses='\n", s.BinDir(), s.DataDir(), s.SocketDir())
+		}
+		if err := s.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if code == 0 {
+		if err := goleak.Find(ignored...); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	os.Exit(code)
+}
+
+// Goroutines that libraries leave behind for the life of the process.
+var ignored = []goleak.Option{
+	goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).backgroundHealthCheck"),
+	goleak.IgnoreAnyFunction("github.com/jackc/pgx/v5/pgxpool.(*Pool).triggerHealthCheck.func1"),
+	goleak.IgnoreAnyFunction("database/sql.(*DB).connectionOpener"),
+	goleak.IgnoreAnyFunction("github.com/golang-migrate/migrate/v4.(*Migration).Buffer"), // after a file that fails
+	goleak.IgnoreAnyFunction("github.com/golang-migrate/migrate/v4.(*Migrate).readUp"),
+}

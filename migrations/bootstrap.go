@@ -1,0 +1,93 @@
+package migrations
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgerrcode"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Roles belong to the cluster: another database's migration may create one at the same moment.
+const createRoles = `
+DO $$
+DECLARE
+    r text;
+BEGIN
+    FOREACH r IN ARRAY '{mvscheduler_owner,mvscheduler_user,mvscheduler_worker}'::text[] LOOP
+        IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = r) THEN
+            BEGIN
+                EXECUTE pg_catalog.format('CREATE ROLE %I NOLOGIN', r);
+            EXCEPTION WHEN duplicate_object OR unique_violation THEN
+                NULL;
+            END;
+        END IF;
+    END LOOP;
+    IF NOT pg_catalog.pg_has_role('mvscheduler_owner', CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END) THEN
+        EXECUTE pg_catalog.format('GRANT mvscheduler_owner TO %I', current_user);
+    END IF;
+END $$;
+`
+
+const createSchema = `
+CREATE SCHEMA IF NOT EXISTS mvscheduler AUTHORIZATION mvscheduler_owner;
+COMMENT ON SCHEMA mvscheduler IS 'mvscheduler keeps materialized views fresh: start at the table views and the view status.';
+`
+
+// pg_read_all_stats shows the sidecar when other roles' backends began.
+const grantStats = `GRANT pg_read_all_stats TO mvscheduler_worker`
+
+// afterRiver gives the sidecar River's tables, which it works, and keeps the busiest one vacuumed.
+const afterRiver = `
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN
+        SELECT oid::pg_catalog.regclass AS name, relkind
+          FROM pg_catalog.pg_class
+         WHERE relnamespace = 'mvscheduler'::pg_catalog.regnamespace
+           AND relname LIKE 'river\_%'
+           AND relkind IN ('r', 'S')
+    LOOP
+        IF c.relkind = 'S' THEN
+            EXECUTE pg_catalog.format('GRANT USAGE, SELECT ON SEQUENCE %s TO mvscheduler_worker', c.name);
+        ELSE
+            EXECUTE pg_catalog.format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO mvscheduler_worker', c.name);
+        END IF;
+    END LOOP;
+END $$;
+GRANT SELECT ON mvscheduler.schema_migrations, mvscheduler.river_migration TO mvscheduler_user, mvscheduler_worker;
+ALTER TABLE mvscheduler.river_job SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05);
+`
+
+// bootstrap makes what the migrations stand on. It is idempotent.
+func bootstrap(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	if _, err := conn.Exec(ctx, createRoles); err != nil {
+		return nil, needRight("create the roles mvscheduler_owner, mvscheduler_user and mvscheduler_worker", "CREATEROLE", err)
+	}
+	if _, err := conn.Exec(ctx, createSchema); err != nil {
+		return nil, needRight("create the schema mvscheduler", "CREATE on the database", err)
+	}
+	var notes []string
+	var has bool
+	if err := conn.QueryRow(ctx, `SELECT pg_has_role('mvscheduler_worker', 'pg_read_all_stats', 'USAGE')`).Scan(&has); err != nil {
+		return nil, fmt.Errorf("look for pg_read_all_stats: %w", err)
+	}
+	if !has {
+		if _, err := conn.Exec(ctx, grantStats); err != nil {
+			notes = append(notes, "the sidecar cannot see when other roles' backends began; a DBA runs: "+grantStats)
+		}
+	}
+	return notes, nil
+}
+
+func needRight(doing, right string, err error) error {
+	var pgErr *pgconn.PgError
+	if errors.As(err, &pgErr) && pgErr.Code == pgerrcode.InsufficientPrivilege {
+		return fmt.Errorf("%s: %w; connect as a role with %s, or have a DBA run the output of `mvscheduler migrate up --print-sql`", doing, err, right)
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}

@@ -1,0 +1,109 @@
+package migrations_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestSQLAndGoAgreeOnCron(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	value := `([0-9]{1,2}|[*?]|jan|FEB|sun|Fri|xyz|L|)`
+	part := value + `(-` + value + `)?(/[0-9]{1,2})?`
+	field := `(\*|` + part + `(,` + part + `)?)`
+	lines := rapid.OneOf(
+		rapid.StringMatching(field+"[ \t]"+field+" +"+field+" "+field+" "+field),
+		rapid.StringMatching(`([0-9]|[1-5][0-9]|\*)(/[0-9]{1,2})? ([0-9]|1[0-9]|2[0-3]|\*)(-[0-9])? ([1-9]|[12][0-9]|3[01]) ([1-9]|1[0-2]|\*) (\*|[0-7]|[0-6]-[0-7])`),
+		rapid.String(),
+		rapid.SampledFrom([]string{"@daily", "TZ=UTC * * * * *", "30 2 30 2 *", "0 0 31 4,6,9,11 *", "0 0 31 4 1", "* * * *", "* * * * * *", "5,* * * * 1"}),
+	)
+	valid := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		for range 20 {
+			line := lines.Filter(func(s string) bool { return s != "" && !containsNUL(s) }).Draw(rt, "cron")
+			goErr := schedule.Spec{Cron: line}.Validate()
+			var sqlErr *string
+			if err := conn.QueryRow(t.Context(), `SELECT mvscheduler.cron_error($1)`, line).Scan(&sqlErr); err != nil {
+				rt.Fatalf("%q: %v", line, err)
+			}
+			if (goErr == nil) != (sqlErr == nil) {
+				said := "valid"
+				if sqlErr != nil {
+					said = *sqlErr
+				}
+				rt.Fatalf("%q: Go says %v, SQL says %s", line, goErr, said)
+			}
+			if goErr == nil {
+				valid++
+			}
+		}
+	})
+	require.Greater(t, valid, 100, "too few valid lines were tried")
+}
+
+func containsNUL(s string) bool {
+	for _, r := range s {
+		if r == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func TestSQLAndGoAgreeOnIntervals(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	for text, ok := range map[string]bool{
+		"1 second": true, "1 microsecond": true, "5 minutes": true, "1 day": true, "3653 days": true, "3653 days 1 second": false,
+		"0": false, "-1 hour": false, "1 month": false, "1 month -30 days": false, "1 year": false, "25:00:00": true, "1 day -23 hours": true, "1 day -25 hours": false,
+	} {
+		var (
+			sqlErr *string
+			micros int64
+		)
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT mvscheduler.interval_error($1), (extract(epoch FROM $1::interval) * 1000000)::bigint`, text).Scan(&sqlErr, &micros))
+		require.Equal(t, ok, sqlErr == nil, text)
+		if ok {
+			spec := schedule.Spec{Interval: time.Duration(micros) * time.Microsecond}
+			require.NoError(t, spec.Validate(), text)
+			require.True(t, spec.HasClock(), text)
+		}
+	}
+}
+
+func TestEveryZoneThatTheCatalogTakesIsKnownToGo(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	rows, err := conn.Query(t.Context(), `SELECT name FROM pg_timezone_names ORDER BY name`)
+	require.NoError(t, err)
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Greater(t, len(names), 400)
+	taken := 0
+	for i, name := range names {
+		if i%20 != 0 && name != "Europe/Berlin" { // each question lists all zones
+			continue
+		}
+		var why *string
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT mvscheduler.timezone_error($1)`, name).Scan(&why))
+		if why != nil {
+			continue
+		}
+		taken++
+		_, err := time.LoadLocation(name)
+		require.NoError(t, err)
+	}
+	require.Greater(t, taken, 20)
+	for _, bad := range []string{"europe/berlin", "CEST", "FOO5", "Foo/Bar5", "+02:00", "Mars/Olympus", "", "posixrules", "localtime"} {
+		var why *string
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT mvscheduler.timezone_error($1)`, bad).Scan(&why))
+		require.NotNil(t, why, bad)
+	}
+}

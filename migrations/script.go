@@ -1,0 +1,97 @@
+package migrations
+
+import (
+	"fmt"
+	"io/fs"
+	"strings"
+
+	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
+	"github.com/riverqueue/river/rivermigrate"
+)
+
+// Script is the SQL that Up runs on a database without the schema, or Down (down = true) on one that has
+// it, for a DBA who runs it by hand: psql -v ON_ERROR_STOP=1 -f FILE. Afterwards Check is satisfied.
+func Script(down bool) (string, error) {
+	want, err := Latest()
+	if err != nil {
+		return "", err
+	}
+	migrator, err := rivermigrate.New(riverdatabasesql.New(nil), &rivermigrate.Config{Schema: Schema})
+	if err != nil {
+		return "", fmt.Errorf("read River's migrations: %w", err)
+	}
+	if down {
+		return downScript(migrator.AllVersions())
+	}
+	return upScript(migrator.AllVersions(), want)
+}
+
+// riverSchema is where River's files want the name of the schema.
+const riverSchema = "/* TEMPLATE: schema */"
+
+type script struct{ strings.Builder }
+
+func (s *script) part(title, sql string) {
+	fmt.Fprintf(s, "\n-- %s\n%s\n", title, strings.TrimSpace(sql))
+	if !strings.HasSuffix(strings.TrimSpace(sql), ";") {
+		s.WriteString(";\n")
+	}
+}
+
+func upScript(river []rivermigrate.Migration, want Version) (string, error) {
+	var s script
+	s.WriteString("-- mvscheduler: schema, roles and River's tables. Run once on a database without the schema, with\n" +
+		"--   psql -v ON_ERROR_STOP=1 -f THIS_FILE\n" +
+		"-- as a role with CREATEROLE and CREATE on the database. It is several transactions: River's sixth\n" +
+		"-- migration uses an enum value that its own transaction could not add.\n")
+	s.part("roles, which belong to the whole cluster", createRoles)
+	s.part("the right to see when other roles' backends began (needs ADMIN on pg_read_all_stats or a superuser)", grantStats)
+	s.part("schema", createSchema)
+	s.part("from here on as its owner", "SET ROLE mvscheduler_owner; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '"+lockTimeout+"'")
+	names, err := fs.Glob(files, "*.up.sql")
+	if err != nil {
+		return "", fmt.Errorf("list migrations: %w", err)
+	}
+	for _, name := range names {
+		body, err := files.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("read migration %s: %w", name, err)
+		}
+		s.part(name, "BEGIN;\n"+strings.TrimSpace(string(body))+"\nCOMMIT;")
+	}
+	s.part("version", fmt.Sprintf(`CREATE TABLE mvscheduler.%[1]s (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);
+INSERT INTO mvscheduler.%[1]s VALUES (%[2]d, false);`, versionTable, want.Catalog))
+	for _, m := range river {
+		s.part(fmt.Sprintf("River %d: %s", m.Version, m.Name), strings.ReplaceAll(m.SQLUp, riverSchema, Schema+"."))
+	}
+	s.part("version of River's tables", fmt.Sprintf(`INSERT INTO mvscheduler.river_migration (line, version)
+SELECT 'main', v FROM generate_series(1, %d) AS v ON CONFLICT DO NOTHING;`, want.River))
+	s.part("rights on River's tables", afterRiver)
+	s.part("done", "RESET ROLE; RESET search_path; RESET lock_timeout")
+	return s.String(), nil
+}
+
+func downScript(river []rivermigrate.Migration) (string, error) {
+	var s script
+	s.WriteString("-- mvscheduler: removes the schema. Users' views stay, and so do the roles, which belong to the whole\n" +
+		"-- cluster: DROP ROLE mvscheduler_worker, mvscheduler_user, mvscheduler_owner when no database needs them.\n" +
+		"--   psql -v ON_ERROR_STOP=1 -f THIS_FILE\n")
+	s.part("as its owner", "SET ROLE mvscheduler_owner; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '"+lockTimeout+"'")
+	for i := len(river) - 1; i >= 0; i-- {
+		m := river[i]
+		s.part(fmt.Sprintf("River %d: %s", m.Version, m.Name), strings.ReplaceAll(m.SQLDown, riverSchema, Schema+"."))
+	}
+	names, err := fs.Glob(files, "*.down.sql")
+	if err != nil {
+		return "", fmt.Errorf("list migrations: %w", err)
+	}
+	for i := len(names) - 1; i >= 0; i-- {
+		body, err := files.ReadFile(names[i])
+		if err != nil {
+			return "", fmt.Errorf("read migration %s: %w", names[i], err)
+		}
+		s.part(names[i], "BEGIN;\n"+strings.TrimSpace(string(body))+"\nCOMMIT;")
+	}
+	s.part("what is left", "DROP TABLE mvscheduler."+versionTable+"; DROP SCHEMA mvscheduler; RESET ROLE; RESET search_path; RESET lock_timeout")
+	return s.String(), nil
+}
