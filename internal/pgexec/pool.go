@@ -1,0 +1,135 @@
+package pgexec
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+var (
+	// ErrSuperuser refuses a login that could do everything.
+	ErrSuperuser = errors.New("the sidecar's login is a superuser: make one that is only a member of mvscheduler_worker (mvscheduler grants), or allow it with --allow-superuser")
+
+	// ErrPooler refuses a connection that goes through a transaction pooler.
+	ErrPooler = errors.New("the connection goes through a pooler, which shares sessions between clients: give the sidecar a direct connection to PostgreSQL")
+)
+
+const (
+	maxMessage     = 1 << 20 // bytes; a function can raise a notice or an error of 300 MB
+	cancelDelay    = 100 * time.Millisecond
+	deadlineDelay  = 15 * time.Second // after a cancel that is not heeded the connection is given up
+	scrubTime      = 5 * time.Second
+	connectTimeout = 10 * time.Second
+)
+
+// sessionSettings hold for every run, whatever the defaults of server, database and role are.
+var sessionSettings = map[string]string{
+	"search_path":                         "pg_catalog, pg_temp",
+	"DateStyle":                           "ISO, MDY",
+	"IntervalStyle":                       "postgres",
+	"client_min_messages":                 "error",
+	"client_encoding":                     "UTF8",
+	"client_connection_check_interval":    "1s", // a refresh whose sidecar died ends
+	"idle_in_transaction_session_timeout": "1min",
+	"idle_session_timeout":                "0",
+	"tcp_keepalives_idle":                 "10",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
+	"tcp_user_timeout":                    "30000",
+}
+
+// Config of a [Pool].
+type Config struct {
+	// MaxConns is how many sessions there may be. Defaults to 8.
+	MaxConns int32
+	// ApplicationName as pg_stat_activity shows it. Defaults to "mvscheduler run".
+	ApplicationName string
+	// AllowSuperuser lets the login be a superuser.
+	AllowSuperuser bool
+}
+
+// Pool holds the sessions of one sidecar.
+type Pool struct{ pool *pgxpool.Pool }
+
+// NewPool connects once, to find out what is wrong with the login or the way to the server.
+func NewPool(ctx context.Context, databaseURL string, config Config) (*Pool, error) {
+	parsed, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("read the database URL: %w", err)
+	}
+	parsed.MaxConns = cmp.Or(config.MaxConns, 8)
+	parsed.MinConns = 0
+	parsed.MaxConnLifetimeJitter = 10 * time.Minute
+	conn := parsed.ConnConfig
+	conn.DefaultQueryExecMode = pgx.QueryExecModeExec // extended protocol, nothing is cached across DISCARD ALL
+	conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 0, 0
+	conn.MaxProtocolMessageBodyLen = maxMessage
+	conn.OnNotice = nil
+	conn.ConnectTimeout = cmp.Or(conn.ConnectTimeout, connectTimeout)
+	conn.BuildContextWatcherHandler = func(c *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: c, CancelRequestDelay: cancelDelay, DeadlineDelay: deadlineDelay}
+	}
+	for name, value := range sessionSettings {
+		conn.RuntimeParams[name] = value
+	}
+	conn.RuntimeParams["application_name"] = cmp.Or(config.ApplicationName, "mvscheduler run")
+	parsed.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return inspect(ctx, c, config.AllowSuperuser) }
+
+	pool, err := pgxpool.NewWithConfig(ctx, parsed)
+	if err != nil {
+		return nil, fmt.Errorf("make the pool of runs: %w", err)
+	}
+	if err := pool.Ping(ctx); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("connect to the database: %w", err)
+	}
+	return &Pool{pool: pool}, nil
+}
+
+const startKey = "mvscheduler backend_start"
+
+// inspect looks at a new connection before it is used.
+func inspect(ctx context.Context, c *pgx.Conn, allowSuperuser bool) error {
+	var (
+		pid       int32
+		start     time.Time
+		superuser bool
+	)
+	err := c.QueryRow(ctx, `
+SELECT a.pid, a.backend_start, current_setting('is_superuser')::boolean
+  FROM pg_stat_get_activity(pg_backend_pid()) AS a`).Scan(&pid, &start, &superuser)
+	switch {
+	case err != nil:
+		return fmt.Errorf("inspect the session: %w", err)
+	case uint32(pid) != c.PgConn().PID(): // a pooler makes up the key that cancels
+		return ErrPooler
+	case superuser && !allowSuperuser:
+		return ErrSuperuser
+	}
+	c.PgConn().CustomData()[startKey] = start
+	return nil
+}
+
+// Close waits for sessions that are out and closes all.
+func (p *Pool) Close() { p.pool.Close() }
+
+// Acquire takes a session, and waits for one when all are out. It has to be released or destroyed.
+func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
+	conn, err := p.pool.Acquire(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("acquire a session: %w", err)
+	}
+	start, ok := conn.Conn().PgConn().CustomData()[startKey].(time.Time)
+	if !ok {
+		conn.Release()
+		return nil, errors.New("acquire a session: it was never inspected")
+	}
+	return &Session{conn: conn, start: start}, nil
+}

@@ -1,0 +1,99 @@
+package pgexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Session is one connection for one attempt. Not safe for concurrent use.
+type Session struct {
+	conn  *pgxpool.Conn
+	start time.Time
+	gone  bool
+}
+
+// PID of the backend.
+func (s *Session) PID() uint32 { return s.conn.Conn().PgConn().PID() }
+
+// BackendStart of the backend: with the PID it names one session of the server.
+func (s *Session) BackendStart() time.Time { return s.start }
+
+// Release discards everything that the session holds and gives it back. A session that does not answer
+// is destroyed.
+func (s *Session) Release() {
+	if s.gone {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), scrubTime)
+	defer cancel()
+	if _, err := s.conn.Exec(ctx, `DISCARD ALL`); err != nil {
+		s.Destroy()
+		return
+	}
+	s.gone = true
+	s.conn.Release()
+}
+
+// Destroy closes the connection, which ends the backend.
+func (s *Session) Destroy() {
+	if s.gone {
+		return
+	}
+	s.gone = true
+	conn := s.conn.Hijack()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx)
+}
+
+// Settings of one transaction.
+type Settings struct {
+	TimeZone         string        // IANA name; empty = the session's
+	WorkMem          string        // with unit; empty = the session's
+	StatementTimeout time.Duration // zero = none
+	LockTimeout      time.Duration // zero = none
+}
+
+// Tx is a transaction in which relations of users are touched. Embedded is the transaction itself, for
+// what is written to the catalog of mvscheduler and read from PostgreSQL's.
+type Tx struct{ pgx.Tx }
+
+// InTx runs f in a READ COMMITTED transaction with these settings and commits. When f or the commit
+// fails, everything is rolled back.
+func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error) error {
+	return pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		_, err := tx.Exec(ctx, `
+SELECT set_config('statement_timeout', $1, true),
+       set_config('lock_timeout', $2, true),
+       CASE WHEN $3 <> '' THEN set_config('TimeZone', $3, true) END,
+       CASE WHEN $4 <> '' THEN set_config('work_mem', $4, true) END`,
+			milliseconds(settings.StatementTimeout), milliseconds(settings.LockTimeout), settings.TimeZone, settings.WorkMem)
+		if err != nil {
+			return fmt.Errorf("set up the transaction: %w", err)
+		}
+		return f(&Tx{Tx: tx})
+	})
+}
+
+func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }
+
+// Query reads PostgreSQL's own catalogs, or those of mvscheduler, outside a transaction.
+func (s *Session) Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error) {
+	return s.conn.Query(ctx, sql, args...)
+}
+
+// Target is a materialized view: its OID, and the role that has to own it.
+type Target struct{ OID, Owner uint32 }
+
+// NotItError says that a relation is not what the catalog of mvscheduler says it is; nothing was changed.
+type NotItError struct{ Reason string }
+
+func (e *NotItError) Error() string { return e.Reason }
+
+// ErrMissing says that the relation does not exist any more.
+var ErrMissing = errors.New("the materialized view does not exist any more")
