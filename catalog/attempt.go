@@ -1,0 +1,259 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// ErrFenced says that the run is no longer this attempt's: another attempt has begun, or the run has
+// ended. Whoever gets it rolls back and writes nothing.
+var ErrFenced = errors.New("the run has passed on to another attempt")
+
+// Attempt is one try of a run on one backend.
+type Attempt struct {
+	RunID   int64
+	ViewID  int64
+	Number  int
+	Token   int64
+	Started time.Time
+}
+
+// OpenAttempt makes a queued run running, on the given backend, and returns its fencing token. It
+// returns [ErrFenced] when the run is not queued or another job carries it. deadline is the longest
+// time that the attempt may take before a sidecar terminates its backend; zero means no limit.
+func OpenAttempt(ctx context.Context, q Querier, w Work, jobID int64, pid uint32, backendStart time.Time, worker string, deadline time.Duration) (Attempt, error) {
+	a := Attempt{RunID: w.RunID, ViewID: w.ViewID}
+	err := q.QueryRow(ctx, `
+WITH opened AS (
+    UPDATE mvscheduler.run
+       SET state = 'running',
+           attempts = attempts + 1,
+           token = token + 1,
+           started_at = clock_timestamp(),
+           worker = $5,
+           progress = NULL
+     WHERE id = $1
+       AND state = 'queued'
+       AND job_id = $2
+    RETURNING id, view_id, owner, attempts, token, started_at
+)
+INSERT INTO mvscheduler.attempt (run_id, attempt, view_id, owner, token, backend_pid, backend_start, worker, outcome, started_at, deadline_at)
+SELECT id, attempts, view_id, owner, token, $3, $4, $5, 'running', started_at,
+       CASE WHEN $6::float8 > 0 THEN clock_timestamp() + make_interval(secs => $6) END
+  FROM opened
+RETURNING attempt, token, started_at`,
+		w.RunID, jobID, int32(pid), backendStart, worker, deadline.Seconds()).Scan(&a.Number, &a.Token, &a.Started)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return a, ErrFenced
+	}
+	if err != nil {
+		return a, fmt.Errorf("open an attempt of run %d: %w", w.RunID, err)
+	}
+	return a, nil
+}
+
+// Success is what a finished refresh leaves behind.
+type Success struct {
+	Method    string
+	Reason    string
+	DataAsOf  time.Time
+	Rows      *int64
+	SizeBytes int64
+	WALBytes  int64
+}
+
+// Succeed ends the run, its attempt and the view's health in the transaction of the refresh itself. It
+// touches only rows that the sidecar alone writes, so no user's transaction can make it wait.
+func Succeed(ctx context.Context, tx pgx.Tx, a Attempt, s Success) error {
+	var fenced bool
+	err := tx.QueryRow(ctx, `
+WITH ended AS (
+    UPDATE mvscheduler.run
+       SET state = 'succeeded',
+           finished_at = clock_timestamp(),
+           method = $4,
+           reason = coalesce(nullif($5, ''), reason),
+           data_as_of = $6,
+           rows = $7,
+           size_bytes = $8,
+           wal_bytes = $9,
+           sqlstate = NULL,
+           error = NULL,
+           progress = NULL
+     WHERE id = $1
+       AND token = $2
+       AND state = 'running'
+    RETURNING id, view_id, started_at, finished_at
+), attempted AS (
+    UPDATE mvscheduler.attempt AS t
+       SET outcome = 'succeeded',
+           finished_at = e.finished_at
+      FROM ended AS e
+     WHERE t.run_id = e.id
+       AND t.attempt = $3
+), healthy AS (
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes)
+    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8
+      FROM ended
+    ON CONFLICT (view_id) DO UPDATE
+       SET last_run_id = EXCLUDED.last_run_id,
+           refreshes = h.refreshes + 1,
+           last_refresh_at = EXCLUDED.last_refresh_at,
+           data_as_of = EXCLUDED.data_as_of,
+           last_duration = EXCLUDED.last_duration,
+           method = EXCLUDED.method,
+           rows_estimate = EXCLUDED.rows_estimate,
+           size_bytes = EXCLUDED.size_bytes,
+           consecutive_failures = 0,
+           last_sqlstate = NULL,
+           last_error = NULL,
+           auto_paused_at = NULL,
+           auto_pause_reason = NULL
+)
+SELECT count(*) = 0
+  FROM ended`,
+		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes).Scan(&fenced)
+	if err != nil {
+		return fmt.Errorf("complete run %d: %w", a.RunID, err)
+	}
+	if fenced {
+		return ErrFenced
+	}
+	return nil
+}
+
+// Failure is how an attempt that did not succeed ends.
+type Failure struct {
+	Outcome  string // failed, busy, lost or cancelled
+	RunState string // queued (to be tried again), failed or cancelled
+	Counts   bool   // towards max_attempts
+	SQLState string
+	Error    string
+	Reason   string // what happens next
+	Pause    string // not empty: the view is paused, with this reason
+}
+
+// Fail ends an attempt without success and puts its run in the state that f names.
+func Fail(ctx context.Context, q Querier, a Attempt, f Failure) error {
+	var fenced bool
+	err := q.QueryRow(ctx, `
+WITH ended AS (
+    UPDATE mvscheduler.run
+       SET state = $4,
+           counted = counted + $5::boolean::int,
+           finished_at = CASE WHEN $4 <> 'queued' THEN clock_timestamp() END,
+           sqlstate = nullif($6, ''),
+           error = nullif($7, ''),
+           reason = nullif($8, ''),
+           progress = NULL
+     WHERE id = $1
+       AND token = $2
+       AND state = 'running'
+    RETURNING id, view_id
+), attempted AS (
+    UPDATE mvscheduler.attempt AS t
+       SET outcome = $9,
+           finished_at = clock_timestamp(),
+           sqlstate = nullif($6, ''),
+           error = nullif($7, '')
+      FROM ended AS e
+     WHERE t.run_id = e.id
+       AND t.attempt = $3
+), ill AS (
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, consecutive_failures, last_failure_at, last_sqlstate, last_error, auto_paused_at, auto_pause_reason)
+    SELECT view_id, id, 1, clock_timestamp(), nullif($6, ''), nullif($7, ''), CASE WHEN $10 <> '' THEN clock_timestamp() END, nullif($10, '')
+      FROM ended
+     WHERE $5
+    ON CONFLICT (view_id) DO UPDATE
+       SET last_run_id = EXCLUDED.last_run_id,
+           consecutive_failures = h.consecutive_failures + 1,
+           last_failure_at = EXCLUDED.last_failure_at,
+           last_sqlstate = EXCLUDED.last_sqlstate,
+           last_error = EXCLUDED.last_error,
+           auto_paused_at = EXCLUDED.auto_paused_at,
+           auto_pause_reason = EXCLUDED.auto_pause_reason
+), answered AS (
+    DELETE FROM mvscheduler.request AS c
+     USING ended AS e
+     WHERE c.kind = 'cancel'
+       AND c.target_run = e.id
+       AND $4 <> 'queued'
+)
+SELECT count(*) = 0
+  FROM ended`,
+		a.RunID, a.Token, a.Number, f.RunState, f.Counts, f.SQLState, f.Error, f.Reason, f.Outcome, f.Pause).Scan(&fenced)
+	if err != nil {
+		return fmt.Errorf("end attempt %d of run %d: %w", a.Number, a.RunID, err)
+	}
+	if fenced {
+		return ErrFenced
+	}
+	return nil
+}
+
+// StopReason is why a sidecar told the attempt's backend to stop: cancel, deadline or yield; empty when
+// none did.
+func StopReason(ctx context.Context, q Querier, a Attempt) (string, error) {
+	var stop *string
+	err := q.QueryRow(ctx, `SELECT stop FROM mvscheduler.attempt WHERE run_id = $1 AND attempt = $2`, a.RunID, a.Number).Scan(&stop)
+	if err != nil {
+		return "", fmt.Errorf("read why attempt %d of run %d was stopped: %w", a.Number, a.RunID, err)
+	}
+	if stop == nil {
+		return "", nil
+	}
+	return *stop, nil
+}
+
+// ReportProgress shows what a running attempt is doing; an empty waitingFor clears it.
+func ReportProgress(ctx context.Context, q Querier, a Attempt, waitingFor string) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.run
+   SET progress = CASE WHEN $3 <> '' THEN jsonb_build_object('waiting_for', $3::text, 'since', clock_timestamp()) END
+ WHERE id = $1
+   AND token = $2
+   AND state = 'running'`, a.RunID, a.Token, waitingFor)
+	if err != nil {
+		return fmt.Errorf("report progress of run %d: %w", a.RunID, err)
+	}
+	return nil
+}
+
+// EndQueued ends a run that no attempt has begun: its view was dropped, or somebody cancelled it.
+func EndQueued(ctx context.Context, q Querier, runID int64, state, reason string) error {
+	_, err := q.Exec(ctx, `
+WITH ended AS (
+    UPDATE mvscheduler.run
+       SET state = $2,
+           reason = $3,
+           finished_at = clock_timestamp()
+     WHERE id = $1
+       AND state = 'queued'
+    RETURNING id
+)
+DELETE FROM mvscheduler.request AS c
+ USING ended AS e
+ WHERE c.kind = 'cancel'
+   AND c.target_run = e.id`, runID, state, reason)
+	if err != nil {
+		return fmt.Errorf("end queued run %d: %w", runID, err)
+	}
+	return nil
+}
+
+// Analyzed records the size of the view when it was analyzed, by which the next refresh judges whether
+// it changed much.
+func Analyzed(ctx context.Context, q Querier, viewID int64, rows int64) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.view_health
+   SET analyzed_rows = $2
+ WHERE view_id = $1`, viewID, rows)
+	if err != nil {
+		return fmt.Errorf("record ANALYZE of view %d: %w", viewID, err)
+	}
+	return nil
+}

@@ -1,0 +1,198 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
+)
+
+// Due is a view whose clock has come, or whose refresh somebody asked for. Its row in view_state is
+// locked by the claiming transaction.
+type Due struct {
+	ViewID          int64
+	Name            string
+	Owner           uint32
+	RefreshInterval *time.Duration
+	Cron            *string
+	Timezone        string
+	RefreshOn       string
+	Catchup         string
+	Priority        int16
+	JitterKey       int64
+	NextSlot        *time.Time
+	NextDue         *time.Time
+	NextCause       *string
+	Reschedule      bool
+	Paused          bool   // or disabled: only what was asked for is run
+	ActiveRun       *int64 // the run that is queued or running
+	UpstreamMoved   bool   // refresh_on = upstream, and an upstream view was refreshed since the last run
+	UpstreamCount   int64
+	Requests        []int64 // run ids reserved by requests for a refresh, oldest first
+}
+
+// Spec is the view's clock. A view that is not refreshed on schedule has none.
+func (d Due) Spec() (schedule.Spec, error) {
+	if d.RefreshOn != "schedule" {
+		return schedule.Spec{}, nil
+	}
+	location, err := time.LoadLocation(d.Timezone)
+	if err != nil {
+		return schedule.Spec{}, fmt.Errorf("time zone of view %q: %w", d.Name, err)
+	}
+	spec := schedule.Spec{Location: location, JitterKey: d.JitterKey, Catchup: schedule.Catchup(d.Catchup)}
+	switch {
+	case d.Cron != nil:
+		spec.Cron = *d.Cron
+	case d.RefreshInterval != nil:
+		spec.Interval = *d.RefreshInterval
+	}
+	return spec, spec.Validate()
+}
+
+// lockDue takes a row lock (FOR UPDATE) on each row of view_state that it returns and passes over rows
+// that another replica or a user's open transaction holds; they are found again at the next tick.
+//
+// A view is left where it is while one of its upstream views is due or being refreshed, for at most half
+// its target or five minutes, so that a graph is refreshed in order; and while its owner has as many runs
+// under way as settings.max_runs_per_owner allows.
+const lockDue = `
+WITH candidate AS (
+    SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1
+    UNION
+    SELECT view_id FROM mvscheduler.view_state WHERE reschedule
+    UNION
+    SELECT view_id FROM mvscheduler.request WHERE kind = 'refresh'
+    UNION
+    SELECT s.view_id
+      FROM mvscheduler.view_state AS s
+     WHERE s.refresh_on = 'upstream'
+       AND s.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (s.upstream))
+), known AS (
+    SELECT s.view_id, s.owner, s.priority, s.next_due, a.id AS active_run,
+           NOT s.enabled
+             OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
+             OR coalesce(h.auto_paused_at > s.rearmed_at, false) AS paused,
+           EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = s.view_id AND q.kind = 'refresh') AS requested,
+           CASE WHEN s.refresh_on = 'upstream' THEN
+               coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
+           ELSE 0 END AS upstream_count,
+           s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')
+             AND EXISTS (
+                 SELECT
+                   FROM mvscheduler.view_state AS u
+                   LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
+                   LEFT JOIN mvscheduler.run AS ua ON ua.view_id = u.view_id AND ua.state IN ('queued', 'running')
+                  WHERE u.view_id = ANY (s.upstream)
+                    AND (ua.state = 'running' OR ua.counted = 0
+                         OR ua.id IS NULL AND u.next_due <= $1 AND u.enabled AND u.paused_at IS NULL
+                            AND NOT coalesce(uh.auto_paused_at > u.rearmed_at, false))) AS behind_upstream
+      FROM candidate AS c
+      JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
+      LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
+      LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
+), eligible AS (
+    SELECT k.*, row_number() OVER (PARTITION BY k.owner, k.active_run IS NOT NULL ORDER BY k.priority, k.next_due NULLS FIRST, k.view_id) AS place
+      FROM known AS k
+     WHERE (k.requested AND k.active_run IS NULL) OR (NOT k.paused AND NOT k.behind_upstream)
+), load AS (
+    SELECT r.owner, count(*) AS runs
+      FROM mvscheduler.run AS r
+     WHERE r.state = 'running' OR r.state = 'queued' AND r.counted = 0
+     GROUP BY r.owner
+)
+SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_interval)::float8 AS interval_seconds,
+       s.cron, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
+       s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count
+  FROM mvscheduler.view_state AS s
+  JOIN eligible AS e ON e.view_id = s.view_id
+  LEFT JOIN load AS l ON l.owner = s.owner
+ WHERE (e.active_run IS NOT NULL OR e.place <= $2 - coalesce(l.runs, 0))
+   AND (e.requested AND e.active_run IS NULL
+        OR s.reschedule
+        OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
+        OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL)
+ ORDER BY s.priority, s.next_due
+ LIMIT $3
+   FOR UPDATE OF s SKIP LOCKED`
+
+// LockDue locks up to limit views that need a decision at the instant now and returns them with the
+// requests that wait for them, which it takes. It must run in the transaction that makes their runs and
+// moves their clocks: all of it happens or nothing.
+func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit int) ([]Due, error) {
+	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit)
+	if err != nil {
+		return nil, fmt.Errorf("find due views: %w", err)
+	}
+	due, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Due, error) {
+		var (
+			d       Due
+			seconds *float64
+		)
+		err := row.Scan(&d.ViewID, &d.Name, &d.Owner, &seconds, &d.Cron, &d.Timezone, &d.RefreshOn, &d.Catchup,
+			&d.Priority, &d.JitterKey, &d.NextSlot, &d.NextDue, &d.NextCause, &d.Reschedule, &d.Paused, &d.ActiveRun,
+			&d.UpstreamMoved, &d.UpstreamCount)
+		if seconds != nil {
+			d.RefreshInterval = new(time.Duration(math.Round(*seconds*1e6)) * time.Microsecond)
+		}
+		return d, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("find due views: %w", err)
+	}
+	return due, takeRequests(ctx, tx, due)
+}
+
+// takeRequests deletes the requests that the runs of this tick will answer. One that is not committed
+// yet is not seen and stays for the run after.
+func takeRequests(ctx context.Context, tx pgx.Tx, due []Due) error {
+	index := make(map[int64]int)
+	ids := make([]int64, 0, len(due))
+	for i, d := range due {
+		if d.ActiveRun == nil {
+			index[d.ViewID] = i
+			ids = append(ids, d.ViewID)
+		}
+	}
+	if len(ids) == 0 {
+		return nil
+	}
+	rows, err := tx.Query(ctx, `
+DELETE FROM mvscheduler.request
+ WHERE kind = 'refresh'
+   AND view_id = ANY ($1)
+RETURNING view_id, run_id`, ids)
+	if err != nil {
+		return fmt.Errorf("take refresh requests: %w", err)
+	}
+	var view, run int64
+	_, err = pgx.ForEachRow(rows, []any{&view, &run}, func() error {
+		d := &due[index[view]]
+		d.Requests = append(d.Requests, run)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("take refresh requests: %w", err)
+	}
+	return nil
+}
+
+// UntilNextDue is how long it is until the next view becomes due; nil when none will.
+func UntilNextDue(ctx context.Context, q Querier) (*time.Duration, error) {
+	var seconds *float64
+	err := q.QueryRow(ctx, `
+SELECT extract(epoch FROM min(next_due) - clock_timestamp())::float8
+  FROM mvscheduler.view_state
+ WHERE next_due > clock_timestamp()`).Scan(&seconds)
+	if err != nil {
+		return nil, fmt.Errorf("find the next due view: %w", err)
+	}
+	if seconds == nil {
+		return nil, nil
+	}
+	return new(time.Duration(*seconds * float64(time.Second))), nil
+}

@@ -1,0 +1,103 @@
+package catalog
+
+import (
+	"fmt"
+	"slices"
+	"time"
+)
+
+// NewRun is a run to be made.
+type NewRun struct {
+	ID          int64 // zero = the database chooses one
+	ViewID      int64
+	ViewName    string
+	Owner       uint32
+	Priority    int16
+	Cause       string // schedule, catchup, initial, upstream or manual
+	Slot        time.Time
+	DueAt       time.Time
+	Reason      string
+	MissedSlots int
+}
+
+// Clock is where a view's clock stands after a decision. Zero times mean that the view has no clock.
+type Clock struct {
+	ViewID        int64
+	Slot, Due     time.Time
+	Target        time.Duration // gap between two slots; zero when there is no clock
+	UpstreamCount int64
+}
+
+// Decision says what becomes of one due view.
+type Decision struct {
+	Run     *NewRun // the run to queue; nil = none
+	Skipped *NewRun // the slot that passes without a run, with the reason; nil = none
+	Joined  []int64 // requests that Run answers besides its own: run ids to be recorded as skipped
+	Clock   *Clock  // nil = the clock stays where it is
+	Invalid error   // the clock columns cannot be read; the view is left alone
+}
+
+// Decide is the dispatcher's whole judgement about one view at the instant now. It is pure.
+func Decide(d Due, now time.Time) Decision {
+	spec, err := d.Spec()
+	if err != nil {
+		return Decision{Invalid: err}
+	}
+	clockAt := func(slot time.Time) *Clock {
+		c := &Clock{ViewID: d.ViewID, UpstreamCount: d.UpstreamCount}
+		if spec.HasClock() && !slot.IsZero() {
+			c.Slot, c.Due = slot, spec.DueAt(slot)
+			if after := spec.Next(slot); !after.IsZero() {
+				c.Target = after.Sub(slot)
+			}
+		}
+		return c
+	}
+	newRun := func(cause string, slot, due time.Time) *NewRun {
+		return &NewRun{
+			ViewID: d.ViewID, ViewName: d.Name, Owner: d.Owner, Priority: d.Priority,
+			Cause: cause, Slot: slot, DueAt: due,
+		}
+	}
+	due := d.NextDue != nil && !d.NextDue.After(now) && !d.Paused
+
+	var out Decision
+	switch {
+	case due && d.NextCause != nil && d.ActiveRun == nil: // first fill, or the first refresh after an edit
+		out.Run = newRun(*d.NextCause, *d.NextSlot, *d.NextDue)
+		out.Clock = clockAt(spec.Next(now))
+
+	case d.Reschedule && !d.Paused && d.NextCause == nil:
+		out.Clock = clockAt(spec.Next(now))
+
+	case due && d.NextCause == nil:
+		verdict := spec.Decide(*d.NextSlot, now)
+		run := newRun(verdict.Cause, verdict.Slot, spec.DueAt(verdict.Slot))
+		run.MissedSlots, run.Reason = verdict.Missed, verdict.Reason
+		out.Clock = clockAt(verdict.Next)
+		switch {
+		case d.ActiveRun != nil:
+			run.Reason = fmt.Sprintf("run %d was still under way when this slot came", *d.ActiveRun)
+			out.Skipped = run
+		case verdict.Run:
+			out.Run = run
+		default:
+			out.Skipped = run
+		}
+
+	case d.UpstreamMoved && !d.Paused && d.ActiveRun == nil:
+		out.Run = newRun("upstream", now, now)
+		out.Clock = clockAt(time.Time{})
+	}
+
+	if len(d.Requests) > 0 && d.ActiveRun == nil {
+		requests := slices.Sorted(slices.Values(d.Requests))
+		if out.Run == nil {
+			out.Run = newRun("manual", now, now)
+			out.Run.ID = requests[0]
+			requests = requests[1:]
+		}
+		out.Joined = requests
+	}
+	return out
+}

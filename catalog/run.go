@@ -1,0 +1,186 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Querier is what a pool, a connection and a transaction have in common.
+type Querier interface {
+	Exec(ctx context.Context, sql string, args ...any) (pgconn.CommandTag, error)
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Tick reads the database's clock, the only one that decides when something is due, and
+// settings.max_runs_per_owner.
+func Tick(ctx context.Context, q Querier) (now time.Time, runsPerOwner int, err error) {
+	err = q.QueryRow(ctx, `SELECT clock_timestamp(), max_runs_per_owner FROM mvscheduler.settings`).Scan(&now, &runsPerOwner)
+	if err != nil {
+		return now, 0, fmt.Errorf("read the database's clock: %w", err)
+	}
+	return now, runsPerOwner, nil
+}
+
+// insertRun leaves the decision about doubles to the unique indexes: an active run of the view, or a
+// run for the slot, makes it return no row.
+const insertRun = `
+INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, reason, missed_slots, finished_at)
+VALUES (coalesce($1, nextval('mvscheduler.run_id_seq')), $2, $3, $4::oid, $5, $6, $7, $8, nullif($9, ''), $10,
+        CASE WHEN $8 = 'skipped' THEN clock_timestamp() END)
+ON CONFLICT DO NOTHING
+RETURNING id`
+
+const insertJoined = `
+INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, reason, joined_run, finished_at)
+VALUES ($1, $2, $3, $4::oid, 'manual', $5, $5, 'skipped', $6, $7, clock_timestamp())
+ON CONFLICT DO NOTHING`
+
+const moveClock = `
+UPDATE mvscheduler.view_state
+   SET next_slot = $2,
+       next_due = $3,
+       next_cause = NULL,
+       reschedule = false,
+       target = make_interval(secs => nullif($4::float8, 0)),
+       upstream_seen = $5
+ WHERE view_id = $1`
+
+// Queued is a run that was made and waits for its River job.
+type Queued struct {
+	RunID    int64
+	Priority int16
+}
+
+// Apply writes decisions: runs, skipped slots and clocks. It returns the queued runs, which need a
+// River job in the same transaction.
+func Apply(ctx context.Context, tx pgx.Tx, now time.Time, decisions []Decision) ([]Queued, error) {
+	var queued []Queued
+	batch := &pgx.Batch{}
+	insert := func(r *NewRun, state string) *pgx.QueuedQuery {
+		var id *int64
+		if r.ID != 0 {
+			id = &r.ID
+		}
+		return batch.Queue(insertRun, id, r.ViewID, r.ViewName, r.Owner, r.Cause, r.Slot, r.DueAt, state, r.Reason, r.MissedSlots)
+	}
+	runIDs := make(map[int]int64)
+	for i, d := range decisions {
+		if d.Run != nil {
+			insert(d.Run, "queued").QueryRow(func(row pgx.Row) error {
+				var id int64
+				if err := row.Scan(&id); errors.Is(err, pgx.ErrNoRows) {
+					return nil
+				} else if err != nil {
+					return err
+				}
+				runIDs[i] = id
+				queued = append(queued, Queued{RunID: id, Priority: d.Run.Priority})
+				return nil
+			})
+		}
+		if d.Skipped != nil {
+			insert(d.Skipped, "skipped")
+		}
+		if c := d.Clock; c != nil {
+			batch.Queue(moveClock, c.ViewID, orNil(c.Slot), orNil(c.Due), c.Target.Seconds(), c.UpstreamCount)
+		}
+	}
+	if err := tx.SendBatch(ctx, batch).Close(); err != nil {
+		return nil, fmt.Errorf("write %d decisions: %w", len(decisions), err)
+	}
+
+	joined := &pgx.Batch{}
+	for i, d := range decisions {
+		for _, id := range d.Joined {
+			reason := fmt.Sprintf("run %d answers this request", runIDs[i])
+			joined.Queue(insertJoined, id, d.Run.ViewID, d.Run.ViewName, d.Run.Owner, now, reason, runIDs[i])
+		}
+	}
+	if joined.Len() > 0 {
+		if err := tx.SendBatch(ctx, joined).Close(); err != nil {
+			return nil, fmt.Errorf("record joined requests: %w", err)
+		}
+	}
+	return queued, nil
+}
+
+func orNil(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+// SetJobs records which River job carries each run.
+func SetJobs(ctx context.Context, tx pgx.Tx, runs, jobs []int64) error {
+	_, err := tx.Exec(ctx, `
+UPDATE mvscheduler.run AS r
+   SET job_id = j.job_id
+  FROM unnest($1::bigint[], $2::bigint[]) AS j(run_id, job_id)
+ WHERE r.id = j.run_id`, runs, jobs)
+	if err != nil {
+		return fmt.Errorf("record %d jobs: %w", len(runs), err)
+	}
+	return nil
+}
+
+// Work is what a worker has to know of a run.
+type Work struct {
+	RunID            int64
+	State            string
+	JobID            *int64
+	Counted          int
+	ViewID           int64
+	ViewName         string
+	DueAt            time.Time
+	Cause            string
+	Gone             bool // the catalog row was deleted
+	CancelRequested  bool
+	Relation         uint32
+	Owner            uint32
+	Method           string
+	Timezone         string
+	StatementTimeout time.Duration
+	LockTimeout      time.Duration
+	WorkMem          *string
+	MaxAttempts      int
+	MaxSizeBytes     *int64
+	Analyze          bool
+	Target           time.Duration
+	AnalyzedRows     *int64     // rows when the view was last analyzed
+	RowsEstimate     *int64     // rows after the last refresh
+	UpstreamAsOf     *time.Time // oldest data_as_of of the managed views that it reads
+}
+
+// LoadWork reads a run and the present state of its view.
+func LoadWork(ctx context.Context, q Querier, runID int64) (Work, error) {
+	rows, err := q.Query(ctx, `
+SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause,
+       s.view_id IS NULL AS gone,
+       EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
+       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.owner::oid, 0::oid) AS owner,
+       coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
+       coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
+       coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
+       coalesce(s.target, s.refresh_interval, '0') AS target,
+       h.analyzed_rows, h.rows_estimate,
+       (SELECT min(coalesce(u.data_as_of, '-infinity')) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream) AND u.data_as_of IS NOT NULL) AS upstream_as_of
+  FROM mvscheduler.run AS r
+  LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
+  LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
+ WHERE r.id = $1`, runID)
+	if err != nil {
+		return Work{}, fmt.Errorf("load run %d: %w", runID, err)
+	}
+	w, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByNameLax[Work])
+	if err != nil {
+		return Work{}, fmt.Errorf("load run %d: %w", runID, err)
+	}
+	return w, nil
+}
