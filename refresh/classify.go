@@ -1,0 +1,241 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+)
+
+// Class is what helps against an error.
+type Class int
+
+const (
+	Other        Class = iota // nobody knows: tried again a few times
+	Busy                      // a lock was not had, a deadlock: trying again soon
+	Away                      // the server or the connection is gone: waiting until it is back
+	Resource                  // time, memory, disk: a setting, or less load
+	Data                      // what the query computes with or what its functions raise: other data
+	Precondition              // something has to be there first: another refresh, an index
+	Permanent                 // only a person can mend it: the view is paused
+)
+
+var classNames = [...]string{"other", "busy", "server away", "resource", "data", "precondition", "permanent"}
+
+func (c Class) String() string { return classNames[c] }
+
+// rule is one line of the table of SQLSTATEs: the first whose prefix fits.
+type rule struct {
+	prefix string // of the SQLSTATE
+	class  Class
+	advice string // the user's next step
+}
+
+// rules is the table. Errors of the severity ERROR alone are looked up: a FATAL is always Away, since
+// no function can raise one.
+var rules = []rule{
+	{"55P03", Busy, "See status.reason for who holds the lock; a longer lock_timeout makes readers wait longer."},
+	{"40", Busy, "Nothing to do unless it stays."},
+
+	{"57014", Resource, "Raise statement_timeout of the view, make its query cheaper, or give it more work_mem."},
+	{"53100", Resource, "The disk is full: free space; the old contents are still served."},
+	{"53200", Resource, "The server is out of memory: lower work_mem of the view, or give the server more."},
+	{"53400", Resource, "A configured limit was reached, such as temp_file_limit: raise it, or work_mem of the view."},
+	{"53", Resource, "The server is short of something; see the message."},
+	{"54", Resource, "The query goes past a limit of PostgreSQL; see the message."},
+	{"58", Resource, "The server could not read or write a file; see its log."},
+
+	{"21000", Data, "Rows that should be one are several: mend the data, or the query."},
+	{"22", Data, "Mend the data that the query cannot compute with, or the query."},
+	{"23505", Data, "The unique_key does not identify a row: correct unique_key, or the query."},
+	{"23", Data, "Data violate a constraint; see the message."},
+	{"25006", Other, "The server takes no writes; is it a standby?"},
+	{"2F", Data, "A function of the query failed; see the message."},
+	{"38", Data, "A function of the query failed; see the message."},
+	{"39", Data, "A function of the query failed; see the message."},
+	{"44", Data, "Data violate a check option; see the message."},
+	{"P0", Data, "A function of the query raised this; see the message."},
+
+	{"55000", Precondition, "A view below is not populated yet, or there is no usable unique index: refresh the view below first, or set unique_key."},
+	{"0A000", Precondition, "PostgreSQL cannot do this yet for this view; see the message."},
+	{"0B", Other, ""},
+
+	{"42501", Permanent, "Grant the owner of the view what it lacks, or on PostgreSQL 15 and 16 the sidecar membership in the owner (mvscheduler grants)."},
+	{"42P01", Permanent, "A relation is missing: restore it, or change the query."},
+	{"42703", Permanent, "A column is missing: restore it, or change the query."},
+	{"42883", Permanent, "A function is missing: restore it, or change the query."},
+	{"42", Permanent, "The query does not fit the database any more: change the query, or undo what changed below it."},
+	{"3F000", Permanent, "A schema is missing: restore it, or drop the view."},
+	{"2BP01", Permanent, "Something depends on it; see the message."},
+}
+
+func ruleOf(sqlstate string) rule {
+	for _, r := range rules {
+		if strings.HasPrefix(sqlstate, r.prefix) {
+			return r
+		}
+	}
+	return rule{class: Other}
+}
+
+// Classify sorts an error of a refresh. A nil error is Other.
+func Classify(err error) Class {
+	var (
+		pgErr        *pgconn.PgError
+		tooLong      *pgproto3.ExceededMaxBodyLenErr
+		notIt        *pgexec.NotItError
+		precondition *PreconditionError
+		size         *SizeError
+		network      net.Error
+		connect      *pgconn.ConnectError
+	)
+	switch {
+	case err == nil:
+		return Other
+	case errors.Is(err, errMoved):
+		return Busy
+	case errors.Is(err, pgexec.ErrMissing), errors.As(err, &notIt):
+		return Permanent
+	case errors.As(err, &precondition):
+		return Permanent // only another key or method helps
+	case errors.As(err, &size):
+		return Resource
+	case errors.As(err, &tooLong):
+		return Data
+	case errors.As(err, &pgErr):
+		if fatal(pgErr) {
+			return Away
+		}
+		return ruleOf(pgErr.Code).class
+	case errors.As(err, &connect), errors.As(err, &network), errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, net.ErrClosed):
+		return Away
+	case pgconn.SafeToRetry(err), strings.Contains(err.Error(), "conn closed"):
+		return Away
+	}
+	return Other
+}
+
+// fatal tells a FATAL of the server from an ERROR that a function raised with the same SQLSTATE.
+func fatal(e *pgconn.PgError) bool {
+	severity := e.SeverityUnlocalized
+	if severity == "" {
+		severity = e.Severity
+	}
+	return severity == "FATAL" || severity == "PANIC"
+}
+
+// SQLState of an error; errors that are ours have none, and for those it is the closest one of
+// PostgreSQL's. Empty when there is none.
+func SQLState(err error) string {
+	var (
+		pgErr        *pgconn.PgError
+		notIt        *pgexec.NotItError
+		precondition *PreconditionError
+		size         *SizeError
+	)
+	switch {
+	case errors.As(err, &pgErr):
+		return pgErr.Code
+	case errors.Is(err, pgexec.ErrMissing):
+		return "42P01" // undefined_table
+	case errors.As(err, &notIt):
+		return "42809" // wrong_object_type
+	case errors.As(err, &precondition):
+		return "55000" // object_not_in_prerequisite_state
+	case errors.As(err, &size):
+		return "53400" // configuration_limit_exceeded
+	case errors.Is(err, errMoved):
+		return "40001" // serialization_failure
+	case Classify(err) == Away:
+		return "08006" // connection_failure
+	}
+	return ""
+}
+
+// Advice is the user's next step after an error of a class.
+func Advice(class Class, sqlstate string, err error) string {
+	var (
+		notIt   *pgexec.NotItError
+		tooLong *pgproto3.ExceededMaxBodyLenErr
+		size    *SizeError
+	)
+	switch {
+	case errors.Is(err, pgexec.ErrMissing):
+		return "DELETE the row, or DELETE and INSERT it to create the view again."
+	case errors.As(err, &notIt):
+		return "UPDATE the name or the owner of the row to what the view has now, or DELETE the row."
+	case errors.As(err, &tooLong):
+		return "A function of the query sends notices or errors of more than 1 MB: make it stop."
+	case errors.As(err, &size):
+		return "Raise max_size_bytes of the view, or let its query return less."
+	case class == Away:
+		return "The server is being restarted or the connection was lost; the refresh goes on when it is back."
+	}
+	var precondition *PreconditionError
+	if errors.As(err, &precondition) {
+		return "Set unique_key to the columns that identify a row, or use method auto."
+	}
+	return ruleOf(sqlstate).advice
+}
+
+const describeAtMost = 8 << 10 // bytes
+
+// Describe is the message of an error as it is stored and shown: PostgreSQL's message, detail and hint
+// where there are some, at most 8 kB, without control characters.
+func Describe(err error) string {
+	var (
+		pgErr   *pgconn.PgError
+		tooLong *pgproto3.ExceededMaxBodyLenErr
+	)
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &tooLong):
+		return fmt.Sprintf("the server sent a message of %d bytes, at most %d are taken", tooLong.ActualBodyLen, tooLong.MaxExpectedBodyLen)
+	case errors.As(err, &pgErr):
+		text := pgErr.Message
+		if pgErr.Detail != "" {
+			text += " DETAIL: " + pgErr.Detail
+		}
+		if pgErr.Hint != "" {
+			text += " HINT: " + pgErr.Hint
+		}
+		if pgErr.Where != "" {
+			text += " CONTEXT: " + pgErr.Where
+		}
+		return clean(text, describeAtMost)
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	}
+	return clean(err.Error(), describeAtMost)
+}
+
+// clean makes text of unknown origin fit for a terminal, a page and a table.
+func clean(text string, most int) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n', r == '\t':
+			return ' '
+		case unicode.IsControl(r), r == utf8.RuneError, unicode.Is(unicode.Cf, r):
+			return -1
+		}
+		return r
+	}, text)
+	if len(text) <= most {
+		return text
+	}
+	cut := text[:most-len("...")]
+	for !utf8.ValidString(cut) {
+		cut = cut[:len(cut)-1]
+	}
+	return cut + "..."
+}

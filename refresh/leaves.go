@@ -1,0 +1,134 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// querier is a session or a transaction of one.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// leaves are the relations with storage below a view, through views and partitions, with their physical
+// files.
+type leaves map[uint32]uint32
+
+var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached while the refresh waited")
+
+// readLeaves reads PostgreSQL's catalog alone: pg_depend of the rules says what the query names.
+// Relations that a function reads are not seen; nobody can know them.
+func readLeaves(ctx context.Context, q querier, view uint32) (leaves, error) {
+	rows, err := q.Query(ctx, `
+WITH RECURSIVE reads(rel, kind) AS (
+    SELECT c.oid, c.relkind
+      FROM pg_class AS c
+     WHERE c.oid = $1
+    UNION
+    SELECT c.oid, c.relkind
+      FROM reads AS r
+     CROSS JOIN LATERAL (
+            SELECT d.refobjid AS oid
+              FROM pg_rewrite AS w
+              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
+                                 AND d.objid = w.oid
+                                 AND d.refclassid = 'pg_class'::regclass
+                                 AND d.deptype = 'n'
+             WHERE w.ev_class = r.rel
+               AND (r.kind = 'v' OR r.rel = $1)
+             UNION ALL
+            SELECT i.inhrelid
+              FROM pg_inherits AS i
+             WHERE i.inhparent = r.rel
+               AND r.kind IN ('r', 'p', 'f')) AS below
+      JOIN pg_class AS c ON c.oid = below.oid
+)
+SELECT c.oid, c.relfilenode
+  FROM reads AS r
+  JOIN pg_class AS c ON c.oid = r.rel
+ WHERE c.relkind IN ('r', 'm')
+   AND c.oid <> $1`, view)
+	if err != nil {
+		return nil, fmt.Errorf("read what the view reads: %w", err)
+	}
+	found := make(leaves)
+	var oid, file uint32
+	_, err = pgx.ForEachRow(rows, []any{&oid, &file}, func() error {
+		found[oid] = file
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read what the view reads: %w", err)
+	}
+	return found, nil
+}
+
+func (l leaves) moved(after leaves) bool { return !maps.Equal(l, after) }
+
+// holder is a session that holds a lock against a refresh.
+type holder struct {
+	PID         int32
+	Relation    string
+	Mode        string
+	User        *string
+	Application *string
+	State       *string
+	Since       *time.Time // start of its transaction
+}
+
+func (h holder) String() string {
+	text := fmt.Sprintf("pid %d", h.PID)
+	if h.User != nil && *h.User != "" {
+		text += " (" + *h.User
+		if h.Application != nil && *h.Application != "" {
+			text += ", " + clean(*h.Application, 60)
+		}
+		if h.State != nil && *h.State != "" {
+			text += ", " + *h.State
+		}
+		text += ")"
+	}
+	text += fmt.Sprintf(" holds %s on %s", h.Mode, clean(h.Relation, 130))
+	if h.Since != nil {
+		text += " since " + h.Since.UTC().Format("2006-01-02 15:04:05") + " UTC"
+	}
+	return text
+}
+
+// lockHolder finds who holds a lock that conflicts with a refresh, the oldest transaction first; nil when
+// nobody does any more.
+func lockHolder(ctx context.Context, q querier, view uint32, below leaves, concurrently bool) (*holder, error) {
+	oids := make([]uint32, 0, len(below))
+	for oid := range below {
+		oids = append(oids, oid)
+	}
+	rows, err := q.Query(ctx, `
+SELECT l.pid, c.relname, l.mode, a.usename, a.application_name, a.state, a.xact_start
+  FROM pg_locks AS l
+  JOIN pg_class AS c ON c.oid = l.relation
+  LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+ WHERE l.locktype = 'relation'
+   AND l.granted
+   AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+   AND l.pid <> pg_backend_pid()
+   AND (l.relation = $1 AND (NOT $3 OR l.mode <> 'AccessShareLock')
+        OR l.relation = ANY ($2::oid[]) AND l.mode = 'AccessExclusiveLock')
+ ORDER BY a.xact_start NULLS LAST
+ LIMIT 1`, view, oids, concurrently)
+	if err != nil {
+		return nil, fmt.Errorf("look for who holds the lock: %w", err)
+	}
+	h, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByPos[holder])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look for who holds the lock: %w", err)
+	}
+	return h, nil
+}

@@ -1,0 +1,227 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+)
+
+// View is what a refresh has to know of a view.
+type View struct {
+	ID               int64
+	Name             string
+	Target           pgexec.Target
+	Method           string // auto, full or concurrent
+	TimeZone         string
+	StatementTimeout time.Duration
+	LockTimeout      time.Duration
+	WorkMem          string // with unit; empty = the server's
+	MaxSizeBytes     int64  // zero = no limit
+	RowsBefore       *int64 // rows after the refresh before; nil = unknown
+}
+
+// Policy bounds how long an attempt waits for locks.
+type Policy struct {
+	// BusyDeadline is the time after which an attempt that finds locks taken ends. Defaults to 20 s.
+	BusyDeadline time.Duration
+}
+
+// Busyness is one lock that was not had in time.
+type Busyness struct {
+	Waited time.Duration // for the lock, and until the next try
+	Holder string        // who holds it; empty when nobody does any more
+	Err    error
+}
+
+// String says what the refresh waits for.
+func (b Busyness) String() string {
+	if b.Holder != "" {
+		return b.Holder
+	}
+	return Describe(b.Err)
+}
+
+// Result is what a refresh did.
+type Result struct {
+	Method    string
+	Reason    string    // why this method; empty where there was nothing to choose
+	DataAsOf  time.Time // everything committed before this instant is in the view
+	Rows      *int64    // rows in the view; nil when the server does not count (track_counts is off)
+	Changed   int64     // rows inserted and deleted
+	SizeBytes int64     // with indexes and TOAST
+	WALBytes  int64     // written by the whole server meanwhile, an upper bound
+}
+
+// SizeError says that the view would have grown past its limit.
+type SizeError struct{ Size, Limit int64 }
+
+func (e *SizeError) Error() string {
+	return fmt.Sprintf("the view would have %d bytes, more than its max_size_bytes of %d; the old contents stay", e.Size, e.Limit)
+}
+
+const (
+	shortestPause = 200 * time.Millisecond
+	longestPause  = 2 * time.Second
+)
+
+// Try refreshes a view once, waiting for locks as the policy says. complete runs in the transaction of
+// the refresh, right before it commits: what it writes is there if and only if the new contents are.
+// onBusy hears of each lock that was not had in time.
+func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy, onBusy func(Busyness), complete func(context.Context, pgx.Tx, Result) error) (Result, error) {
+	deadline := time.Now().Add(policy.BusyDeadline)
+	if policy.BusyDeadline == 0 {
+		deadline = time.Now().Add(20 * time.Second)
+	}
+	for tries := 0; ; tries++ {
+		began := time.Now()
+		result, below, err := once(ctx, session, view, complete)
+		if err == nil {
+			return result, nil
+		}
+		err = fmt.Errorf("refresh view %q: %w", view.Name, err)
+		if Classify(err) != Busy || ctx.Err() != nil {
+			return result, err
+		}
+		pause := min(longestPause, shortestPause<<min(tries, 4))
+		pause = pause/2 + rand.N(pause)
+		if time.Now().Add(pause).After(deadline) {
+			return result, err
+		}
+		busy := Busyness{Waited: time.Since(began) + pause, Err: err}
+		if SQLState(err) == "55P03" {
+			if h, err := lockHolder(ctx, session, view.Target.OID, below, result.Method == Concurrent); err == nil && h != nil {
+				busy.Holder = h.String()
+			}
+		}
+		onBusy(busy)
+		select {
+		case <-ctx.Done():
+			return result, err
+		case <-time.After(pause):
+		}
+	}
+}
+
+// once is one REFRESH.
+func once(ctx context.Context, session *pgexec.Session, view View, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
+	facts, err := readFacts(ctx, session, view)
+	if err != nil {
+		return Result{}, nil, err
+	}
+	var result Result
+	if result.Method, result.Reason, err = ChooseMethod(facts); err != nil {
+		return result, nil, err
+	}
+	before, err := readLeaves(ctx, session, view.Target.OID)
+	if err != nil {
+		return result, nil, err
+	}
+	settings := pgexec.Settings{
+		TimeZone: view.TimeZone, WorkMem: view.WorkMem,
+		StatementTimeout: view.StatementTimeout, LockTimeout: view.LockTimeout,
+	}
+	err = session.InTx(ctx, settings, func(tx *pgexec.Tx) error {
+		wal, err := readStart(ctx, tx, &result)
+		if err != nil {
+			return err
+		}
+		if err := tx.Refresh(ctx, view.Target, result.Method == Concurrent); err != nil {
+			return err
+		}
+		after, err := readLeaves(ctx, tx, view.Target.OID)
+		if err != nil {
+			return err
+		}
+		if before.moved(after) {
+			return errMoved
+		}
+		if err := measure(ctx, tx, view, wal, &result); err != nil {
+			return err
+		}
+		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
+			return &SizeError{Size: result.SizeBytes, Limit: view.MaxSizeBytes}
+		}
+		return complete(ctx, tx, result)
+	})
+	return result, before, err
+}
+
+func readFacts(ctx context.Context, q querier, view View) (Facts, error) {
+	facts := Facts{Wanted: view.Method}
+	rows, err := q.Query(ctx, `
+SELECT c.relispopulated,
+       EXISTS (SELECT
+                 FROM pg_index AS i
+                WHERE i.indrelid = c.oid
+                  AND i.indisunique
+                  AND i.indimmediate
+                  AND i.indisvalid
+                  AND i.indpred IS NULL
+                  AND i.indexprs IS NULL)
+  FROM pg_class AS c
+ WHERE c.oid = $1`, view.Target.OID)
+	if err != nil {
+		return facts, fmt.Errorf("look at the view: %w", err)
+	}
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct{ Populated, UniqueKey bool }])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return facts, pgexec.ErrMissing
+	}
+	if err != nil {
+		return facts, fmt.Errorf("look at the view: %w", err)
+	}
+	facts.Populated, facts.UniqueKey = found.Populated, found.UniqueKey
+	return facts, nil
+}
+
+// readStart notes the clock before REFRESH takes its snapshot, and where the server's WAL stands.
+func readStart(ctx context.Context, tx *pgexec.Tx, result *Result) (wal string, err error) {
+	err = tx.QueryRow(ctx, `SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text`).Scan(&result.DataAsOf, &wal)
+	if err != nil {
+		return "", fmt.Errorf("read the clock: %w", err)
+	}
+	return wal, nil
+}
+
+// measure reads the counters of this transaction: a plain REFRESH counts what it wrote as inserted, a
+// concurrent one what it inserted and deleted.
+func measure(ctx context.Context, tx *pgexec.Tx, view View, wal string, result *Result) error {
+	var (
+		inserted, deleted int64
+		counted           bool
+	)
+	err := tx.QueryRow(ctx, `
+SELECT pg_stat_get_xact_tuples_inserted($1),
+       pg_stat_get_xact_tuples_deleted($1),
+       current_setting('track_counts')::boolean,
+       pg_total_relation_size($1),
+       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint`, view.Target.OID, wal).
+		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes)
+	if err != nil {
+		return fmt.Errorf("measure the refresh: %w", err)
+	}
+	if !counted {
+		return nil
+	}
+	result.Changed = inserted + deleted
+	switch {
+	case result.Method == Full:
+		result.Rows = &inserted
+	case view.RowsBefore != nil:
+		result.Rows = new(*view.RowsBefore + inserted - deleted)
+	}
+	return nil
+}
+
+// Analyze brings the planner's statistics of the view up to date, unless somebody holds a lock against it.
+func Analyze(ctx context.Context, session *pgexec.Session, view View) error {
+	return session.Analyze(ctx, view.Target, pgexec.Settings{
+		TimeZone: view.TimeZone, StatementTimeout: view.StatementTimeout, LockTimeout: view.LockTimeout,
+	})
+}
