@@ -1,0 +1,48 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// controlConnections is how many connections the control pool may open: River's notifier holds one for
+// good, its leader, fetcher and completer, the dispatcher, the reaper and progress reports one each now
+// and then, and /metrics and /readyz two more.
+const controlConnections = 10
+
+// controlSettings keep users' objects out of sight and dead peers short.
+var controlSettings = map[string]string{
+	"application_name":                    "mvscheduler control",
+	"search_path":                         "pg_catalog, pg_temp",
+	"TimeZone":                            "UTC",
+	"DateStyle":                           "ISO, MDY",
+	"IntervalStyle":                       "postgres",
+	"idle_in_transaction_session_timeout": "1min",
+	"client_connection_check_interval":    "5s",
+	"tcp_keepalives_idle":                 "10",
+	"tcp_keepalives_interval":             "5",
+	"tcp_keepalives_count":                "3",
+	"tcp_user_timeout":                    "30000",
+}
+
+// NewControlPool makes the pool on which a [Runner] keeps its books: the catalog of mvscheduler and
+// River's tables, nothing of users'. It does not connect yet.
+func NewControlPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, error) {
+	config, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, fmt.Errorf("read the database URL: %w", err)
+	}
+	config.MaxConns = controlConnections
+	config.ConnConfig.ConnectTimeout = max(config.ConnConfig.ConnectTimeout, 10*time.Second)
+	for name, value := range controlSettings {
+		config.ConnConfig.RuntimeParams[name] = value
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("make the control pool: %w", err)
+	}
+	return pool, nil
+}

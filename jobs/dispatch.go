@@ -1,0 +1,161 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+const (
+	pollInterval = time.Second           // how often due views are looked for when no hint comes
+	batchSize    = 200                   // views claimed in one transaction
+	hintsAtMost  = 50 * time.Millisecond // hints are heeded no more often than this
+	giveUpAfter  = 30 * time.Second      // one tick may take no longer
+	slowestRetry = 5 * time.Second       // while the server is away
+)
+
+// Dispatcher turns due views into queued runs. Any number of dispatchers may run at once.
+type Dispatcher struct {
+	pool     *pgxpool.Pool
+	river    *river.Client[pgx.Tx]
+	log      *slog.Logger
+	metrics  *Metrics
+	ownerCap int             // never more runs of one owner than this, whatever the settings say
+	hints    <-chan struct{} // wakes the loop before its time
+}
+
+// Run dispatches until ctx ends, which is not an error. It survives a server that is away.
+func (d *Dispatcher) Run(ctx context.Context) error {
+	var failures int
+	for ctx.Err() == nil {
+		started := time.Now()
+		claimed, next, err := d.Tick(ctx)
+		wait := pollInterval
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			failures++
+			wait = min(slowestRetry, time.Duration(1<<min(failures, 6))*100*time.Millisecond)
+			wait += rand.N(wait / 2)
+			d.log.WarnContext(ctx, "dispatch failed, will retry", "err", err, "retry_in", wait)
+		case claimed == batchSize:
+			failures, wait = 0, 0
+		default:
+			failures, wait = 0, min(pollInterval, max(next, time.Millisecond))
+		}
+		if !d.sleep(ctx, wait, started) {
+			return nil
+		}
+	}
+	return nil
+}
+
+// sleep waits for d, or until a hint comes and the last tick is old enough. It reports whether ctx goes on.
+func (d *Dispatcher) sleep(ctx context.Context, wait time.Duration, lastTick time.Time) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	case <-d.hints:
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(time.Until(lastTick.Add(hintsAtMost))):
+		return true
+	}
+}
+
+// Tick claims what is due now. It returns how many views it decided about and how long it is until the
+// next one is due; zero or less means that one is due already, the poll interval that none is known.
+func (d *Dispatcher) Tick(ctx context.Context) (int, time.Duration, error) {
+	ctx, cancel := context.WithTimeout(ctx, giveUpAfter)
+	defer cancel()
+
+	var decided int
+	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
+		var err error
+		decided, err = d.claim(ctx, tx)
+		return err
+	})
+	if err != nil {
+		return 0, 0, err
+	}
+	next, err := catalog.UntilNextDue(ctx, d.pool)
+	if err != nil {
+		return decided, 0, err
+	}
+	if next == nil {
+		return decided, pollInterval, nil
+	}
+	return decided, *next, nil
+}
+
+// claim decides about each due view, writes the decisions and gives each queued run its River job.
+func (d *Dispatcher) claim(ctx context.Context, tx pgx.Tx) (int, error) {
+	now, ownerCap, err := catalog.Tick(ctx, tx)
+	if err != nil {
+		return 0, err
+	}
+	due, err := catalog.LockDue(ctx, tx, now, min(ownerCap, d.ownerCap), batchSize)
+	if err != nil || len(due) == 0 {
+		return 0, err
+	}
+	decisions := make([]catalog.Decision, 0, len(due))
+	for _, view := range due {
+		decision := catalog.Decide(view, now)
+		if decision.Invalid != nil {
+			d.log.ErrorContext(ctx, "the clock of a view cannot be read", "view", view.Name, "err", decision.Invalid)
+			continue
+		}
+		decisions = append(decisions, decision)
+	}
+	queued, err := catalog.Apply(ctx, tx, now, decisions)
+	if err != nil {
+		return 0, err
+	}
+	if err := insertJobs(ctx, d.river, tx, queued); err != nil {
+		return 0, err
+	}
+	d.metrics.dispatched(decisions, now)
+	return len(due), nil
+}
+
+// insertJobs gives each run a River job, in the transaction that made the run.
+func insertJobs(ctx context.Context, client *river.Client[pgx.Tx], tx pgx.Tx, queued []catalog.Queued) error {
+	if len(queued) == 0 {
+		return nil
+	}
+	params := make([]river.InsertManyParams, len(queued))
+	for i, q := range queued {
+		params[i] = river.InsertManyParams{
+			Args:       RefreshArgs{RunID: q.RunID},
+			InsertOpts: &river.InsertOpts{Priority: int(q.Priority)},
+		}
+	}
+	inserted, err := client.InsertManyTx(ctx, tx, params)
+	if err != nil {
+		return fmt.Errorf("insert %d jobs: %w", len(queued), err)
+	}
+	if len(inserted) != len(queued) {
+		return errors.New("insert jobs: River returned another number of jobs than it was given")
+	}
+	runs, jobs := make([]int64, len(queued)), make([]int64, len(queued))
+	for i := range queued {
+		runs[i], jobs[i] = queued[i].RunID, inserted[i].Job.ID
+	}
+	return catalog.SetJobs(ctx, tx, runs, jobs)
+}

@@ -1,0 +1,70 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+func pgError(code string) error {
+	return fmt.Errorf("refresh view %q: %w", "app.v", &pgconn.PgError{Severity: "ERROR", SeverityUnlocalized: "ERROR", Code: code, Message: "boom"})
+}
+
+func TestJudge(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name    string
+		ended   ended
+		outcome string
+		state   string
+		counts  bool
+		pause   bool
+	}{
+		{"a lock that was not had is tried again and does not count", ended{Err: pgError("55P03"), MaxAttempts: 3}, outcomeBusy, stateQueued, false, false},
+		{"bad data counts and is tried again", ended{Err: pgError("22012"), MaxAttempts: 3}, outcomeFailed, stateQueued, true, false},
+		{"the last attempt fails the run", ended{Err: pgError("22012"), Counted: 2, MaxAttempts: 3}, outcomeFailed, stateFailed, true, false},
+		{"a missing table pauses the view at once", ended{Err: pgError("42P01"), MaxAttempts: 3}, outcomeFailed, stateFailed, true, true},
+		{"a cancelled run ends", ended{Err: pgError("57014"), Stop: stopCancel, MaxAttempts: 3}, outcomeCancelled, stateCancelled, false, false},
+		{"a refresh that made way is tried again", ended{Err: pgError("57014"), Stop: stopYield, MaxAttempts: 3}, outcomeBusy, stateQueued, false, false},
+		{"a shutdown counts no attempt", ended{Err: context.Canceled, ShuttingDown: true, MaxAttempts: 1}, outcomeCancelled, stateQueued, false, false},
+		{"a terminated backend past its deadline counts", ended{Err: errors.New("unexpected EOF"), Stop: stopDeadline, MaxAttempts: 3}, outcomeFailed, stateQueued, true, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			v := judge(tt.ended)
+			require.Equal(t, tt.outcome, v.Outcome)
+			require.Equal(t, tt.state, v.RunState)
+			require.Equal(t, tt.counts, v.Counts)
+			require.Equal(t, tt.pause, v.Pause != "", v.Pause)
+			require.NotEmpty(t, v.Reason)
+		})
+	}
+}
+
+func TestALostAttemptIsTriedAgainUntilTheAttemptsAreSpent(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, stateQueued, afterLoss(catalog.Lost{Counted: 0, MaxAttempts: 2}).RunState)
+	require.Equal(t, stateFailed, afterLoss(catalog.Lost{Counted: 1, MaxAttempts: 2}).RunState)
+	require.Equal(t, stateCancelled, afterLoss(catalog.Lost{MaxAttempts: 2, Stop: stopCancel}).RunState)
+}
+
+func TestBackoffGrowsWithinItsBounds(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		tries := rapid.IntRange(0, 100).Draw(t, "tries")
+		first := time.Duration(rapid.Int64Range(int64(10*time.Millisecond), int64(time.Minute)).Draw(t, "first"))
+		most := first * time.Duration(rapid.Int64Range(1, 100).Draw(t, "factor"))
+		d := backoff(tries, first, most)
+		require.LessOrEqual(t, d, most)
+		require.GreaterOrEqual(t, d, first*2/3)
+	})
+}

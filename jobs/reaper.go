@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+const (
+	reapInterval    = 2 * time.Second
+	orphanPatience  = 10 * time.Second // a job that was fetched this long ago and has not begun is given up
+	stopGrace       = 5 * time.Second  // between cancelling a backend and terminating it
+	yieldsPerRun    = 3                // times that one run makes way for DDL
+	reapersPatience = 30 * time.Second // one round may take no longer
+	reapBatch       = 200
+)
+
+// Reaper cleans up after workers that died and stops what has to be stopped. It trusts the server's
+// list of backends and no one's word; any number of reapers may run at once.
+type Reaper struct {
+	pool          *pgxpool.Pool
+	river         *river.Client[pgx.Tx]
+	log           *slog.Logger
+	metrics       *Metrics
+	yieldPatience time.Duration // how long somebody's DDL waits behind a refresh before it is stopped
+}
+
+// Run reaps until ctx ends, which is not an error.
+func (r *Reaper) Run(ctx context.Context) error {
+	ticker := time.NewTicker(reapInterval)
+	defer ticker.Stop()
+	for {
+		if err := r.Tick(ctx); err != nil && ctx.Err() == nil {
+			r.log.WarnContext(ctx, "clean-up failed, will retry", "err", err, "retry_in", reapInterval)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// Tick is one round of the reaper.
+func (r *Reaper) Tick(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, reapersPatience)
+	defer cancel()
+
+	if err := catalog.MarkStops(ctx, r.pool, r.yieldPatience, yieldsPerRun); err != nil {
+		return err
+	}
+	stopped, err := catalog.StopBackends(ctx, r.pool, stopGrace)
+	if err != nil {
+		return err
+	}
+	for _, s := range stopped {
+		r.log.WarnContext(ctx, "stopped a refresh", "view", s.ViewName, "run_id", s.RunID, "reason", s.Stop,
+			"backend_pid", s.PID, "terminated", s.Terminated)
+	}
+	if err := r.reapLost(ctx); err != nil {
+		return err
+	}
+	if err := r.adoptOrphans(ctx); err != nil {
+		return err
+	}
+	return catalog.EndCancelled(ctx, r.pool)
+}
+
+// reapLost ends attempts whose backend is gone and gives their runs to the next worker.
+func (r *Reaper) reapLost(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		lost, err := catalog.LockLost(ctx, tx, reapBatch)
+		if err != nil {
+			return err
+		}
+		var (
+			again  []catalog.Queued
+			buried []int64
+		)
+		for _, l := range lost {
+			failure := afterLoss(l)
+			if err := catalog.Fail(ctx, tx, l.Attempt, failure); err != nil {
+				return err
+			}
+			if failure.RunState == stateQueued {
+				again = append(again, catalog.Queued{RunID: l.RunID, Priority: l.Priority})
+			}
+			if l.JobID != nil {
+				buried = append(buried, *l.JobID)
+			}
+			r.metrics.lost()
+			r.log.WarnContext(ctx, "attempt lost, its backend is gone", "view", l.ViewName, "run_id", l.RunID,
+				"attempt", l.Number, "run_state", failure.RunState)
+		}
+		if err := catalog.BuryJobs(ctx, tx, buried); err != nil {
+			return err
+		}
+		return insertJobs(ctx, r.river, tx, again)
+	})
+}
+
+// adoptOrphans gives a new job to each queued run that none carries.
+func (r *Reaper) adoptOrphans(ctx context.Context) error {
+	return pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		orphans, err := catalog.LockOrphans(ctx, tx, orphanPatience, reapBatch)
+		if err != nil {
+			return err
+		}
+		queued := make([]catalog.Queued, len(orphans))
+		for i, o := range orphans {
+			queued[i] = catalog.Queued{RunID: o.RunID, Priority: o.Priority}
+			r.log.WarnContext(ctx, "a queued run had no live job and got a new one", "view", o.ViewName, "run_id", o.RunID)
+		}
+		return insertJobs(ctx, r.river, tx, queued)
+	})
+}

@@ -1,0 +1,167 @@
+package jobs
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+)
+
+// Schema is where the catalog and River's tables live.
+const Schema = "mvscheduler"
+
+// Config of a [Runner]. The zero value of each field stands for its default.
+type Config struct {
+	// Workers is how many refreshes run at once in this process. Defaults to 8.
+	Workers int
+	// Grace is how long a shutdown waits for refreshes that are under way before it cancels them.
+	// Defaults to 20 s.
+	Grace time.Duration
+	// YieldAfter is how long somebody's DDL may wait behind a refresh before the refresh makes way.
+	// Defaults to 3 s.
+	YieldAfter time.Duration
+	// Name of this sidecar in runs.worker. Defaults to host and process id.
+	Name string
+	// Logger defaults to one that discards.
+	Logger *slog.Logger
+	// Metrics defaults to metrics that nobody reads.
+	Metrics *Metrics
+}
+
+func (c Config) withDefaults() Config {
+	c.Workers = cmp.Or(c.Workers, 8)
+	c.Grace = cmp.Or(c.Grace, 20*time.Second)
+	c.YieldAfter = cmp.Or(c.YieldAfter, 3*time.Second)
+	if c.Name == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			host = "unknown-host"
+		}
+		c.Name = fmt.Sprintf("%s/%d", host, os.Getpid())
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics(nil)
+	}
+	return c
+}
+
+// Runner is the sidecar's worker: dispatcher, reaper and River's client.
+type Runner struct {
+	config     Config
+	dispatcher *Dispatcher
+	reaper     *Reaper
+	listener   *listener
+	client     *river.Client[pgx.Tx]
+}
+
+// New makes a runner. The control pool, of [NewControlPool], is for the catalog and for River; the pool of
+// runs, which needs a connection for each of config.Workers, for refreshes. Neither is closed by the runner.
+func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, error) {
+	config = config.withDefaults()
+	hints := make(chan struct{}, 1)
+	hint := func() {
+		select {
+		case hints <- struct{}{}:
+		default:
+		}
+	}
+
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &RefreshWorker{
+		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, ended: hint,
+	})
+	client, err := river.NewClient(driver{riverpgxv5.New(control)}, &river.Config{
+		Schema:  Schema,
+		Queues:  map[string]river.QueueConfig{refreshQueue: {MaxWorkers: config.Workers}},
+		Workers: workers,
+		Logger:  quiet(config.Logger),
+		// Forged hints make River look at most this often.
+		FetchCooldown:     5 * time.Millisecond,
+		FetchPollInterval: pollInterval,
+		SoftStopTimeout:   config.Grace,
+		// The catalog keeps the history; River's needs owner's rights to REINDEX, which we have not.
+		CompletedJobRetentionPeriod: time.Hour,
+		CancelledJobRetentionPeriod: time.Hour,
+		ReindexerSchedule:           river.NeverSchedule(),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make River's client: %w", err)
+	}
+	return &Runner{
+		config: config,
+		dispatcher: &Dispatcher{
+			pool: control, river: client, log: config.Logger, metrics: config.Metrics,
+			ownerCap: max(1, config.Workers-1), hints: hints,
+		},
+		reaper: &Reaper{
+			pool: control, river: client, log: config.Logger, metrics: config.Metrics, yieldPatience: config.YieldAfter,
+		},
+		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
+		client:   client,
+	}, nil
+}
+
+// Client is River's client, for its web interface.
+func (r *Runner) Client() *river.Client[pgx.Tx] { return r.client }
+
+// Run works until ctx ends. Then it claims nothing more, lets refreshes that are under way finish for
+// the grace period, cancels the rest on the server, and gives their slots back at once.
+func (r *Runner) Run(ctx context.Context) error {
+	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
+		return fmt.Errorf("start River's client: %w", err)
+	}
+	r.config.Logger.InfoContext(ctx, "worker started", "worker", r.config.Name, "workers", r.config.Workers)
+
+	reaping, stopReaping := context.WithCancel(context.WithoutCancel(ctx))
+	var reaper errgroup.Group
+	reaper.Go(func() error { return r.reaper.Run(reaping) })
+
+	loops, loopsCtx := errgroup.WithContext(ctx)
+	loops.Go(func() error { return r.dispatcher.Run(loopsCtx) })
+	loops.Go(func() error { return r.listener.Run(loopsCtx) })
+	err := loops.Wait()
+
+	r.config.Logger.InfoContext(ctx, "worker stopping", "worker", r.config.Name, "grace", r.config.Grace)
+	stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), r.config.Grace+2*bookkeepingTime)
+	defer cancel()
+	err = errors.Join(err, r.client.Stop(stopping))
+	stopReaping()
+	err = errors.Join(err, reaper.Wait())
+	r.config.Logger.InfoContext(ctx, "worker stopped", "worker", r.config.Name)
+	return err
+}
+
+// quiet lowers River's own messages by one level: what an operator should see of a job is logged here.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(lowered{log.Handler()}) }
+
+type lowered struct{ slog.Handler }
+
+const lower = slog.LevelInfo - slog.LevelDebug
+
+func (l lowered) Enabled(ctx context.Context, level slog.Level) bool {
+	return l.Handler.Enabled(ctx, level-lower)
+}
+
+func (l lowered) Handle(ctx context.Context, record slog.Record) error {
+	record.Level -= lower
+	return l.Handler.Handle(ctx, record)
+}
+
+func (l lowered) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return lowered{l.Handler.WithAttrs(attrs)}
+}
+func (l lowered) WithGroup(name string) slog.Handler { return lowered{l.Handler.WithGroup(name)} }

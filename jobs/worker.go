@@ -1,0 +1,236 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riverpgxv5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/refresh"
+)
+
+const (
+	refreshQueue = "refresh"
+
+	// A lock that is not had within this time ends the attempt, so that the worker is free for others.
+	busyPatience = 20 * time.Second
+
+	// The backend is terminated this long after statement_timeout: a function can swallow a cancel.
+	deadlineGrace = 10 * time.Second
+
+	// Bookkeeping after an attempt goes on this long when the process is ending.
+	bookkeepingTime = 10 * time.Second
+)
+
+// RefreshArgs names the run that a River job carries. Everything else is read when the job is worked.
+type RefreshArgs struct {
+	RunID int64 `json:"run_id"`
+}
+
+// Kind is River's name for the job.
+func (RefreshArgs) Kind() string { return "refresh" }
+
+// InsertOpts puts the job in its queue. The catalog counts attempts; River's limit is only never to be
+// reached.
+func (RefreshArgs) InsertOpts() river.InsertOpts {
+	return river.InsertOpts{Queue: refreshQueue, MaxAttempts: 10_000}
+}
+
+// RefreshWorker works one run: it opens an attempt, refreshes the view and completes the run, the view's
+// health and the River job in the transaction of the refresh.
+type RefreshWorker struct {
+	river.WorkerDefaults[RefreshArgs]
+
+	control *pgxpool.Pool
+	runs    *pgexec.Pool
+	log     *slog.Logger
+	metrics *Metrics
+	name    string // of this sidecar, as shown in runs.worker
+	ended   func() // tells the dispatcher that a run has ended
+}
+
+// Timeout is longer than any run may take: the deadline of the attempt ends it, not River.
+func (w *RefreshWorker) Timeout(*river.Job[RefreshArgs]) time.Duration { return 8 * 24 * time.Hour }
+
+// Work is one attempt. A job that comes too late (its run has ended, or has passed on to another job)
+// does nothing.
+func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) error {
+	work, err := catalog.LoadWork(ctx, w.control, job.Args.RunID)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil
+	case err != nil:
+		return w.later(ctx, err)
+	case work.State != stateQueued || work.JobID == nil || *work.JobID != job.ID:
+		return nil
+	case work.Gone:
+		return catalog.EndQueued(ctx, w.control, work.RunID, stateCancelled, "the view was dropped")
+	case work.CancelRequested:
+		return catalog.EndQueued(ctx, w.control, work.RunID, stateCancelled, "cancelled on request")
+	}
+
+	session, err := w.runs.Acquire(ctx)
+	if err != nil {
+		return w.later(ctx, err)
+	}
+	defer session.Release()
+
+	var deadline time.Duration
+	if work.StatementTimeout > 0 {
+		deadline = work.StatementTimeout + busyPatience + deadlineGrace
+	}
+	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
+	if errors.Is(err, catalog.ErrFenced) {
+		return nil
+	}
+	if err != nil {
+		return w.later(ctx, err)
+	}
+	w.metrics.started(work, attempt)
+	defer w.ended()
+	return w.attempt(ctx, job, work, attempt, session)
+}
+
+// later gives the job back to River because the server did not answer before the attempt began.
+func (w *RefreshWorker) later(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	w.log.WarnContext(ctx, "an attempt could not begin, will retry", "err", err)
+	return river.JobSnooze(backoff(0, time.Second, time.Second))
+}
+
+func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) error {
+	log := w.log.With("view", work.ViewName, "run_id", work.RunID, "attempt", attempt.Number)
+	var (
+		began  = time.Now()
+		waited time.Duration
+	)
+	policy := refresh.Policy{BusyDeadline: busyPatience}
+	onBusy := func(busy refresh.Busyness) {
+		waited += busy.Waited
+		log.InfoContext(ctx, "waiting for a lock", "lock", busy.String())
+		if err := catalog.ReportProgress(ctx, w.control, attempt, busy.String()); err != nil {
+			log.WarnContext(ctx, "progress could not be reported", "err", err)
+		}
+	}
+	complete := func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
+		asOf := result.DataAsOf
+		if work.UpstreamAsOf != nil && work.UpstreamAsOf.Before(asOf) {
+			asOf = *work.UpstreamAsOf
+		}
+		err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
+			Method: result.Method, Reason: result.Reason, DataAsOf: asOf,
+			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
+		})
+		if err != nil {
+			return err
+		}
+		_, err = river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+		return err
+	}
+
+	result, err := refresh.Try(ctx, session, view(work), policy, onBusy, complete)
+	if err == nil {
+		took := time.Since(began)
+		w.metrics.ended(outcomeSucceeded, took, waited)
+		log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took,
+			"rows", result.Rows, "size_bytes", result.SizeBytes)
+		w.analyze(ctx, log, session, work, result)
+		return nil
+	}
+	return w.fail(ctx, log, work, attempt, session, err, time.Since(began), waited)
+}
+
+// fail records an attempt that did not succeed. When even that cannot be written, the backend is given
+// up: the reaper of some replica will find it gone and open the next attempt.
+func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, cause error, took, waited time.Duration) error {
+	shuttingDown := ctx.Err() != nil
+	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+
+	if errors.Is(cause, catalog.ErrFenced) {
+		log.WarnContext(ctx, "the run has passed on to another attempt, this one is rolled back")
+		w.metrics.ended(outcomeCancelled, took, waited)
+		return nil
+	}
+	stop, err := catalog.StopReason(recording, w.control, attempt)
+	if err != nil {
+		session.Destroy()
+		return w.later(ctx, err)
+	}
+	v := judge(ended{
+		Err: cause, Stop: stop, ShuttingDown: shuttingDown,
+		Counted: work.Counted, MaxAttempts: work.MaxAttempts, Busy: attempt.Number - work.Counted - 1,
+	})
+	if err := catalog.Fail(recording, w.control, attempt, v.Failure); err != nil {
+		session.Destroy()
+		if errors.Is(err, catalog.ErrFenced) {
+			return nil
+		}
+		return w.later(ctx, err)
+	}
+	w.metrics.ended(v.Outcome, took, waited)
+
+	attributes := []any{"err", cause, "sqlstate", v.SQLState, "outcome", v.Outcome, "run_state", v.RunState, "duration", took, "reason", v.Reason}
+	switch {
+	case v.Pause != "":
+		log.ErrorContext(ctx, "refresh failed for good, the view is paused", attributes...)
+	case v.RunState == stateFailed:
+		log.ErrorContext(ctx, "refresh failed, the slot is given up", attributes...)
+	case v.RunState == stateCancelled || shuttingDown:
+		log.InfoContext(ctx, "refresh cancelled", attributes...)
+	default:
+		log.WarnContext(ctx, "refresh did not succeed, will retry", attributes...)
+	}
+	switch {
+	case v.RunState != stateQueued:
+		return river.JobCancel(cause)
+	case shuttingDown:
+		return context.Cause(ctx) // River makes the job available at once, without counting an attempt
+	default:
+		return river.JobSnooze(v.Retry)
+	}
+}
+
+// analyze brings the planner's statistics up to date when the refresh changed much. The run has ended
+// already; an ANALYZE that fails is only reported.
+func (w *RefreshWorker) analyze(ctx context.Context, log *slog.Logger, session *pgexec.Session, work catalog.Work, result refresh.Result) {
+	if !work.Analyze || result.Rows == nil || !refresh.ChangedMuch(work.AnalyzedRows, *result.Rows, result.Changed) {
+		return
+	}
+	if err := refresh.Analyze(ctx, session, view(work)); err != nil {
+		log.WarnContext(ctx, "ANALYZE after the refresh failed", "err", err)
+		return
+	}
+	if err := catalog.Analyzed(ctx, w.control, work.ViewID, *result.Rows); err != nil {
+		log.WarnContext(ctx, "ANALYZE could not be recorded", "err", err)
+	}
+}
+
+// view is the part of a run's view that a refresh needs.
+func view(w catalog.Work) refresh.View {
+	v := refresh.View{
+		ID: w.ViewID, Name: w.ViewName,
+		Target:           pgexec.Target{OID: w.Relation, Owner: w.Owner},
+		Method:           w.Method,
+		TimeZone:         w.Timezone,
+		StatementTimeout: w.StatementTimeout,
+		LockTimeout:      w.LockTimeout,
+		RowsBefore:       w.RowsEstimate,
+	}
+	if w.WorkMem != nil {
+		v.WorkMem = *w.WorkMem
+	}
+	if w.MaxSizeBytes != nil {
+		v.MaxSizeBytes = *w.MaxSizeBytes
+	}
+	return v
+}
