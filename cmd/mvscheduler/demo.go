@@ -1,0 +1,223 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/demo"
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
+)
+
+type demoCmd struct {
+	Once    bool   `help:"One full cycle: fill every view, let flights arrive, refresh, print the status table and exit."`
+	DataDir string `type:"path" placeholder:"DIR" help:"Keep the data here, and go on with what is there. Default: a temporary directory that is removed at the end."`
+	BinDir  string `name:"bindir" env:"MVSCHEDULER_TEST_PG_BINDIR" type:"path" placeholder:"DIR" help:"Where initdb and postgres are. Default: pg_config's, or the newest of the usual places."`
+	Listen  string `placeholder:"ADDR" help:"Address of the HTTP server. Default: 127.0.0.1:8787; with --once a free port."`
+}
+
+func (demoCmd) Help() string {
+	return `Starts a private PostgreSQL from the binaries of this machine (as root too), loads real flights, registers four materialized views, runs the sidecar and lets more flights arrive, so that you can watch the views stay fresh. Nothing outside its directory is touched; Ctrl-C ends it.
+
+Examples:
+
+  mvscheduler demo
+  mvscheduler demo --once
+  mvscheduler demo --data-dir ~/mvscheduler-demo --listen 127.0.0.1:9000
+
+` + exitCodesHelp
+}
+
+// Run runs the demonstration until ctx ends, or for one cycle.
+func (c *demoCmd) Run(ctx context.Context, a *app) error {
+	listen := cmp.Or(c.Listen, "127.0.0.1:8787")
+	if c.Once && c.Listen == "" {
+		listen = "127.0.0.1:0"
+	}
+	d, err := demo.Start(ctx, demo.Config{BinDir: c.BinDir, Dir: c.DataDir}, func(step string) { a.say("%s", step) })
+	if errors.Is(err, pgserver.ErrNoBinaries) {
+		return &exitError{code: exitFailure, err: fmt.Errorf("%w\n  (make demo does that by itself on Debian and Ubuntu, as root)", err)}
+	}
+	if err != nil {
+		return err
+	}
+	log, err := os.Create(filepath.Join(d.Dir(), "mvscheduler.log"))
+	if err != nil {
+		return errors.Join(err, d.Close())
+	}
+	defer log.Close()
+
+	live, stop := context.WithCancel(ctx)
+	defer stop()
+	group, live := errgroup.WithContext(live)
+	group.Go(func() error {
+		err := runServe(live, serveConfig{
+			DatabaseURL: d.SidecarURL(), Listen: listen, Workers: 4, Grace: 2 * time.Second,
+			Logger: slog.New(slog.NewTextHandler(log, nil)),
+		})
+		if err != nil && live.Err() == nil && strings.Contains(err.Error(), "address already in use") {
+			return fmt.Errorf("%w; choose another with --listen", err)
+		}
+		return err
+	})
+	group.Go(func() error {
+		defer stop()
+		return a.watchDemo(live, d, c.Once, listen)
+	})
+	err = group.Wait()
+	if errors.Is(err, context.Canceled) {
+		err = nil
+	}
+	if !c.Once && err == nil {
+		a.say("\nstopped")
+	}
+	return errors.Join(err, d.Close())
+}
+
+// watchDemo is what the person sees while the sidecar works.
+func (a *app) watchDemo(ctx context.Context, d *demo.Demo, once bool, listen string) error {
+	conn, err := pgx.Connect(ctx, d.AnalystURL())
+	if err != nil {
+		return fmt.Errorf("connect to the private server: %w", err)
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	feeder, err := pgx.Connect(ctx, d.AnalystURL())
+	if err != nil {
+		return fmt.Errorf("connect to the private server: %w", err)
+	}
+	defer func() { _ = feeder.Close(context.WithoutCancel(ctx)) }()
+	feed, err := demo.NewFeed(ctx, feeder)
+	if err != nil {
+		return err
+	}
+	if once {
+		return a.demoOnce(ctx, conn, feed)
+	}
+
+	program := "mvscheduler"
+	if self, err := os.Executable(); err == nil {
+		program = self
+	}
+	a.say(`
+Flights keep arriving. Look from another terminal:
+
+  %s
+      SELECT name, freshness, lag, target, reason FROM mvscheduler.status;
+      SELECT * FROM analytics.worst_airports ORDER BY place;
+      \d+ mvscheduler.views
+
+  export DATABASE_URL='%s'
+  %s status
+  %s show analytics.hourly_delays
+  %s refresh --wait analytics.route_reliability
+
+  http://%s/        http://%s/metrics
+
+  logs: %s (sidecar), %s (PostgreSQL)
+
+Ctrl-C ends it.
+`, d.Psql(), d.AnalystURL(), program, program, program, listen, listen, filepath.Join(d.Dir(), "mvscheduler.log"), d.LogFile())
+
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return feed.Run(ctx) })
+	group.Go(func() error { return a.watchStatus(ctx, conn) })
+	return group.Wait()
+}
+
+// demoOnce fills the views, lets a day of flights arrive, refreshes and prints the table.
+func (a *app) demoOnce(ctx context.Context, conn *pgx.Conn, feed *demo.Feed) error {
+	const batch = 3000
+	for round := range 2 {
+		if round == 1 {
+			n, err := feed.Send(ctx, batch)
+			if err != nil {
+				return err
+			}
+			a.say("%d more flights arrived", n)
+		}
+		if err := a.refreshDemo(ctx, conn); err != nil {
+			return err
+		}
+	}
+	arrived, err := demo.Count(ctx, conn)
+	if err != nil {
+		return err
+	}
+	shown, err := demo.Shown(ctx, conn)
+	if err != nil {
+		return err
+	}
+	all, err := catalog.Statuses(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if err := emit(a, all, a.statusColumns(all), ""); err != nil {
+		return err
+	}
+	if shown != arrived {
+		return fmt.Errorf("%d flights have arrived, and analytics.hourly_delays shows %d", arrived, shown)
+	}
+	a.say("%s flights have arrived and analytics.hourly_delays shows every one of them", countOf(&arrived))
+	return nil
+}
+
+// refreshDemo asks for a refresh of each view, one after the other as they read each other, and waits.
+func (a *app) refreshDemo(ctx context.Context, conn *pgx.Conn) error {
+	for _, v := range demo.Views {
+		r := requested{Name: v.Name, State: "requested"}
+		if err := conn.QueryRow(ctx, `SELECT mvscheduler.refresh_view($1)`, v.Name).Scan(&r.RunID); err != nil {
+			return fmt.Errorf("refresh view %q: %w", v.Name, err)
+		}
+		if err := a.waitFor(ctx, conn, []requested{r}, time.Minute); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// watchStatus draws the status table: again and again on a terminal, every ten seconds elsewhere.
+func (a *app) watchStatus(ctx context.Context, conn *pgx.Conn) error {
+	every, lines := 10*time.Second, 0
+	if a.outTerminal {
+		every = time.Second
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+		all, err := catalog.Statuses(ctx, conn)
+		if err != nil {
+			return err
+		}
+		arrived, err := demo.Count(ctx, conn)
+		if err != nil {
+			return err
+		}
+		shown, err := demo.Shown(ctx, conn)
+		if err != nil && !isUnpopulated(err) {
+			return err
+		}
+		table := renderTable(a, all, a.statusColumns(all))
+		head := fmt.Sprintf("%s flights of %s have arrived, analytics.hourly_delays shows %s", countOf(&arrived), countOf(new(int64(demo.Total))), countOf(&shown))
+		if a.outTerminal && lines > 0 {
+			fmt.Fprintf(a.stdout, "\x1b[%dA\x1b[J", lines) // up to where the table began, and clear
+		}
+		text := head + "\n" + table + "\n"
+		fmt.Fprint(a.stdout, text)
+		lines = strings.Count(text, "\n")
+	}
+}

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+type dropCmd struct {
+	Names []string `arg:"" name:"name" complete:"view" help:"The views."`
+}
+
+func (dropCmd) Help() string {
+	return `Drops views and what mvscheduler made for them, all of them or none. Objects of others that depend on one keep it from being dropped and are named in the error. Asks first, unless -y is given.
+
+Examples:
+
+  mvscheduler drop analytics.daily
+  mvscheduler drop -y analytics.daily analytics.weekly
+
+The same in SQL: SELECT mvscheduler.drop_view('analytics.daily')
+
+` + exitCodesHelp
+}
+
+// Run drops the views.
+func (c *dropCmd) Run(ctx context.Context, a *app) error {
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		ids := make([]int64, len(c.Names))
+		names := make([]string, len(c.Names))
+		var effect strings.Builder
+		for i, name := range c.Names {
+			id, err := catalog.FindView(ctx, conn, name)
+			if err != nil {
+				return err
+			}
+			s, err := catalog.StatusByID(ctx, conn, id)
+			if err != nil {
+				return err
+			}
+			ids[i], names[i] = id, s.Name
+			fmt.Fprintf(&effect, "Drops materialized view %s of %s: %s rows, %s.\n", s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
+		}
+		if err := a.confirm(strings.TrimRight(effect.String(), "\n")); err != nil {
+			return err
+		}
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			for i, id := range ids {
+				tag, err := tx.Exec(ctx, `
+DELETE FROM mvscheduler.views
+ WHERE id = $1`, id)
+				if err != nil {
+					return fmt.Errorf("drop view %q: %w", names[i], err)
+				}
+				if tag.RowsAffected() == 0 {
+					return &exitError{code: exitConflict, err: fmt.Errorf("drop view %q: it is gone already, or only its owner may drop it", names[i])}
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			a.say("dropped %s", name)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,195 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/migrations"
+)
+
+// queryError is an error of the server about a query that the user wrote; it shows where.
+type queryError struct {
+	query string
+	err   error
+}
+
+func (e *queryError) Error() string { return e.err.Error() }
+func (e *queryError) Unwrap() error { return e.err }
+
+// problem is an error as a person reads it.
+type problem struct {
+	what     string
+	where    string // the line of the query and its mark
+	why      string
+	do       []string
+	sqlstate string
+	code     int
+}
+
+// report tells the user about an error and returns the exit code.
+func (a *app) report(ctx context.Context, err error) int {
+	var exit *exitError
+	if errors.As(err, &exit) && exit.err == nil {
+		return exit.code
+	}
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		fmt.Fprintln(a.stderr, "interrupted")
+		return exitFailure
+	}
+	p := explain(err)
+	p.write(a.stderr)
+	return p.code
+}
+
+// explain finds out what happened, why, what to do and the exit code.
+func explain(err error) problem {
+	p := problem{what: err.Error(), code: exitFailure}
+	var exit *exitError
+	if errors.As(err, &exit) {
+		p.code = exit.code
+	}
+
+	var missing *catalog.NotFoundError
+	if errors.As(err, &missing) {
+		p.what, p.code = missing.Error(), exitNotFound
+		switch missing.Kind {
+		case "run":
+			p.do = append(p.do, "List the runs that you may see: mvscheduler runs")
+		default:
+			p.do = append(p.do, "List the views that you may see: mvscheduler list")
+		}
+		return p
+	}
+	var schema *migrations.VersionError
+	if errors.As(err, &schema) {
+		return p // names the command itself
+	}
+
+	var connect *pgconn.ConnectError
+	var pg *pgconn.PgError
+	isPG := errors.As(err, &pg)
+	if errors.As(err, &connect) && !isPG {
+		p.do = append(p.do, "Check that the server runs and that --database-url, DATABASE_URL or the PG* variables name it.",
+			"To look around without a database of your own: mvscheduler demo")
+		return p
+	}
+	if !isPG {
+		return p
+	}
+
+	// pgx appends the severity and SQLSTATE to the message; they are shown apart.
+	p.what = strings.Replace(err.Error(), pg.Error(), pg.Message, 1)
+	p.why, p.sqlstate = pg.Detail, pg.Code
+	if pg.Hint != "" {
+		p.do = append(p.do, pg.Hint)
+	}
+	var q *queryError
+	if errors.As(err, &q) {
+		p.where = caret(pg, q.query)
+	} else {
+		p.where = caret(pg, "")
+	}
+	advice, code := advise(pg)
+	if advice != "" {
+		p.do = append(p.do, advice)
+	}
+	if code != 0 && p.code == exitFailure {
+		p.code = code
+	}
+	return p
+}
+
+// advise is the next step for SQLSTATEs that PostgreSQL itself leaves without one, and the exit code
+// where it is not 1.
+func advise(pg *pgconn.PgError) (advice string, code int) {
+	switch pg.Code {
+	case "23505", "42P07", "42710", "2BP01": // unique_violation, duplicate_table, duplicate_object, dependent_objects_still_exist
+		return "", exitConflict
+	case "40001", "40P01": // serialization_failure, deadlock_detected
+		return "Somebody changed the same thing at the same moment. Try again.", exitConflict
+	case "55P03": // lock_not_available
+		return "", exitConflict
+	case "55000": // object_not_in_prerequisite_state
+		if strings.Contains(pg.Message, "has already ended") {
+			return "", exitConflict
+		}
+	case "P0002": // no_data_found, of cancel_run
+		return "", exitNotFound
+	case "42P01", "3F000", "42883", "42703": // undefined table, schema, function, column
+		if strings.Contains(pg.Message, "mvscheduler") && pg.InternalQuery == "" {
+			return "This database has no mvscheduler schema, or an older one. See: mvscheduler migrate status", 0
+		}
+	case "42501": // insufficient_privilege
+		if strings.Contains(pg.Message, "mvscheduler") || isCatalogObject(pg.Message) {
+			return "Ask a DBA for: GRANT mvscheduler_user TO <your role> (see: mvscheduler grants)", 0
+		}
+	case "28P01", "28000": // invalid_password, invalid_authorization_specification
+		return "Check user and password in --database-url, DATABASE_URL, PGUSER, PGPASSWORD or ~/.pgpass.", 0
+	case "3D000": // invalid_catalog_name
+		return "Check the name of the database in --database-url, DATABASE_URL or PGDATABASE.", 0
+	case "53300": // too_many_connections
+		return "Close idle sessions or raise max_connections, then try again.", 0
+	case "57P03": // cannot_connect_now
+		return "The server is starting or stopping. Try again in a moment.", 0
+	case "25006": // read_only_sql_transaction
+		return "This is a standby or a read-only session: connect to the primary.", 0
+	}
+	return "", 0
+}
+
+func isCatalogObject(message string) bool {
+	for _, name := range []string{"view status", "view runs", "view attempts", "view audit_log", "table views", "table request"} {
+		if strings.HasSuffix(message, "for "+name) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p problem) write(w io.Writer) {
+	head := "error: " + sanitizeLines(p.what)
+	if p.sqlstate != "" {
+		head += " (SQLSTATE " + sanitize(p.sqlstate) + ")"
+	}
+	fmt.Fprintln(w, head)
+	if p.where != "" {
+		fmt.Fprintln(w, indent(p.where, "  "))
+	}
+	if p.why != "" {
+		fmt.Fprintln(w, "  why: "+indentRest(sanitizeLines(p.why), "       "))
+	}
+	for _, step := range p.do {
+		fmt.Fprintln(w, "  do:  "+indentRest(sanitizeLines(step), "       "))
+	}
+}
+
+// notice shows what the server says beside the result: NOTICE and WARNING; less is not shown.
+func (a *app) notice(n *pgconn.PgError) {
+	if n.SeverityUnlocalized != "NOTICE" && n.SeverityUnlocalized != "WARNING" {
+		return
+	}
+	fmt.Fprintf(a.stderr, "%s: %s\n", strings.ToLower(n.SeverityUnlocalized), indentRest(sanitizeLines(n.Message), "  "))
+	if n.Detail != "" {
+		fmt.Fprintln(a.stderr, "  why: "+indentRest(sanitizeLines(n.Detail), "       "))
+	}
+	if n.Hint != "" {
+		fmt.Fprintln(a.stderr, "  do:  "+indentRest(sanitizeLines(n.Hint), "       "))
+	}
+}
+
+func indent(s, by string) string     { return by + indentRest(s, by) }
+func indentRest(s, by string) string { return strings.ReplaceAll(s, "\n", "\n"+by) }
+func itoa(n int) string              { return strconv.Itoa(n) }
+
+// isUnpopulated says that a materialized view was read before its first refresh.
+func isUnpopulated(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && pg.Code == "55000"
+}

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"github.com/jedib0t/go-pretty/v6/table"
+	"github.com/jedib0t/go-pretty/v6/text"
+)
+
+// column is one column of a table for people. Cells are sanitized when they are printed.
+type column[T any] struct {
+	title string
+	cell  func(T) string
+	right bool                // align right, for numbers
+	wrap  bool                // takes what is left of the terminal's width and wraps
+	state func(T) text.Colors // colours of the cell; nil = none
+}
+
+// emit prints rows in the chosen format. The machine formats print every field of T under its JSON name;
+// empty is what to say when there is nothing to show in a table.
+func emit[T any](a *app, rows []T, columns []column[T], empty string) error {
+	if a.Output != "table" {
+		if rows == nil {
+			rows = []T{}
+		}
+		return a.emitData(rows)
+	}
+	if len(rows) == 0 {
+		a.say("%s", empty)
+		return nil
+	}
+	_, err := io.WriteString(a.stdout, renderTable(a, rows, columns)+"\n")
+	return err
+}
+
+// emitData prints v, a struct or a slice of structs, in one of the machine formats.
+func (a *app) emitData(v any) error {
+	switch a.Output {
+	case "csv":
+		return a.emitCSV(v)
+	case "yaml":
+		doc, err := yamlOf(v)
+		if err != nil {
+			return err
+		}
+		_, err = a.rawOut().Write(doc)
+		return err
+	}
+	var doc bytes.Buffer
+	enc := json.NewEncoder(&doc)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("write JSON: %w", err)
+	}
+	_, err := io.WriteString(a.stdout, jsonSafe(doc.Bytes()))
+	return err
+}
+
+// rawOut keeps control characters away from a terminal, and leaves the data alone otherwise.
+func (a *app) rawOut() io.Writer {
+	if a.outTerminal {
+		return terminalWriter{a.stdout}
+	}
+	return a.stdout
+}
+
+// yamlOf goes through JSON, so that names and forms are the same in both.
+func yamlOf(v any) ([]byte, error) {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
+	}
+	var ordered any
+	if err := yaml.UnmarshalWithOptions(doc, &ordered, yaml.UseOrderedMap()); err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
+	}
+	out, err := yaml.MarshalWithOptions(ordered, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
+	}
+	return out, nil
+}
+
+func (a *app) emitCSV(v any) error {
+	rows := reflect.ValueOf(v)
+	if rows.Kind() != reflect.Slice {
+		one := reflect.MakeSlice(reflect.SliceOf(rows.Type()), 0, 1)
+		rows = reflect.Append(one, rows)
+	}
+	w := csv.NewWriter(a.rawOut())
+	of := rows.Type().Elem()
+	var header []string
+	for i := range of.NumField() {
+		header = append(header, jsonName(of.Field(i)))
+	}
+	if err := w.Write(header); err != nil {
+		return fmt.Errorf("write CSV: %w", err)
+	}
+	for r := range rows.Len() {
+		record := make([]string, of.NumField())
+		for i := range record {
+			cell, err := csvCell(rows.Index(r).Field(i))
+			if err != nil {
+				return fmt.Errorf("write CSV: column %q: %w", header[i], err)
+			}
+			record[i] = cell
+		}
+		if err := w.Write(record); err != nil {
+			return fmt.Errorf("write CSV: %w", err)
+		}
+	}
+	w.Flush()
+	return w.Error()
+}
+
+func jsonName(f reflect.StructField) string {
+	name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+	return name
+}
+
+// csvCell is the JSON form of a field without the quotes of a string; NULL is empty.
+func csvCell(f reflect.Value) (string, error) {
+	doc, err := json.Marshal(f.Interface())
+	if err != nil {
+		return "", err
+	}
+	if string(doc) == "null" {
+		return "", nil
+	}
+	var s string
+	if json.Unmarshal(doc, &s) == nil {
+		return s, nil
+	}
+	return string(doc), nil
+}
+
+// renderTable draws a table without frames. On a terminal the wrapping column takes the width that the
+// others leave.
+func renderTable[T any](a *app, rows []T, columns []column[T]) string {
+	w := table.NewWriter()
+	style := table.StyleDefault
+	style.Options = table.OptionsNoBordersAndSeparators
+	style.Format.Header = text.FormatUpper
+	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
+	w.SetStyle(style)
+
+	header := table.Row{}
+	var configs []table.ColumnConfig
+	used := 0
+	cells := make([][]string, len(rows))
+	for i, c := range columns {
+		header = append(header, c.title)
+		widest := text.StringWidth(c.title)
+		for r, row := range rows {
+			cell := sanitize(c.cell(row))
+			cells[r] = append(cells[r], cell)
+			widest = max(widest, text.StringWidth(cell))
+		}
+		cfg := table.ColumnConfig{Number: i + 1}
+		if c.right {
+			cfg.Align, cfg.AlignHeader = text.AlignRight, text.AlignRight
+		}
+		if c.wrap {
+			cfg.WidthMaxEnforcer = text.WrapSoft
+			if a.width > 0 {
+				cfg.WidthMax = max(24, a.width-used-2)
+			}
+		}
+		used += widest + 2
+		configs = append(configs, cfg)
+	}
+	w.SetColumnConfigs(configs)
+	w.AppendHeader(header)
+	for r, row := range rows {
+		line := table.Row{}
+		for i, c := range columns {
+			cell := cells[r][i]
+			if a.colour && c.state != nil {
+				if colours := c.state(row); len(colours) > 0 {
+					cell = colours.Sprint(cell)
+				}
+			}
+			line = append(line, cell)
+		}
+		w.AppendRow(line)
+	}
+	return trimLines(w.Render())
+}
+
+// trimLines takes the padding off the ends of lines.
+func trimLines(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		lines[i] = strings.TrimRight(line, " ")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// stateColours is green for what is well, yellow for what needs time, red for what needs a person.
+func stateColours(state string) text.Colors {
+	switch state {
+	case "fresh", "succeeded":
+		return text.Colors{text.FgGreen}
+	case "late", "never", "queued", "waiting", "paused", "skipped", "busy", "cancelled":
+		return text.Colors{text.FgYellow}
+	case "stale", "missing", "failed", "lost":
+		return text.Colors{text.FgRed, text.Bold}
+	case "running":
+		return text.Colors{text.FgCyan}
+	}
+	return nil
+}

@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+type pauseCmd struct {
+	zoned
+	Names  []string `arg:"" name:"name" complete:"view" help:"The views."`
+	Reason *string  `placeholder:"WORDS" help:"Why; shown in status."`
+	Until  string   `placeholder:"WHEN" xor:"until" help:"End the pause by itself at this instant, for example '2027-01-02 06:00'. Read in --timezone."`
+	For    string   `placeholder:"INTERVAL" xor:"until" help:"End the pause by itself after this time, for example 2h."`
+}
+
+func (pauseCmd) Help() string {
+	return `Stops the clock of views. A run under way goes on, "mvscheduler refresh" still works, readers see the old contents.
+
+Examples:
+
+  mvscheduler pause analytics.daily --reason 'loading history' --for 2h
+  mvscheduler pause analytics.daily --until '2027-01-02 06:00' --timezone Europe/Berlin
+
+The same in SQL: SELECT mvscheduler.pause_view('analytics.daily', 'loading history', now() + '2 hours')
+
+` + exitCodesHelp
+}
+
+// Run pauses the views, all of them or none.
+func (c *pauseCmd) Run(ctx context.Context, a *app) error {
+	if err := c.apply(a); err != nil {
+		return err
+	}
+	var until *time.Time
+	if c.Until != "" {
+		t, err := parseInstant(c.Until, a.zone)
+		if err != nil {
+			return err
+		}
+		until = &t
+	}
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		var now time.Time
+		var after *time.Time
+		if c.For == "" {
+			if err := conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
+				return fmt.Errorf("read the database's clock: %w", err)
+			}
+		} else if err := conn.QueryRow(ctx, `SELECT clock_timestamp(), clock_timestamp() + $1::text::interval`, c.For).Scan(&now, &after); err != nil {
+			var pg *pgconn.PgError
+			if errors.As(err, &pg) && pg.Code[:2] == "22" {
+				return usagef("--for %q is no interval: write for example 2h or '3 days'", c.For)
+			}
+			return fmt.Errorf("read --for: %w", err)
+		}
+		if after != nil {
+			until = after
+		}
+		if until != nil && !until.After(now) {
+			return usagef("the pause would end in the past: %s", a.full(until, now))
+		}
+		return eachView(ctx, a, conn, c.Names, "pause", func(tx pgx.Tx, name string) (string, error) {
+			if _, err := tx.Exec(ctx, `SELECT mvscheduler.pause_view($1, $2, $3)`, name, c.Reason, until); err != nil {
+				return "", err
+			}
+			if until != nil {
+				return fmt.Sprintf("paused %s until %s", name, a.full(until, now)), nil
+			}
+			return fmt.Sprintf("paused %s\n  undo: mvscheduler resume %s", name, shellQuote(name)), nil
+		})
+	})
+}
+
+// parseInstant reads RFC 3339, or date and time in the given zone.
+func parseInstant(s string, zone *time.Location) (time.Time, error) {
+	if t, err := time.Parse(time.RFC3339, s); err == nil {
+		return t, nil
+	}
+	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04", "2006-01-02T15:04", "2006-01-02"} {
+		if t, err := time.ParseInLocation(layout, s, zone); err == nil {
+			return t, nil
+		}
+	}
+	return time.Time{}, usagef("cannot read the instant %q: write '2027-01-02 06:00' or 2027-01-02T06:00:00+01:00", s)
+}
+
+type resumeCmd struct {
+	Names []string `arg:"" name:"name" complete:"view" help:"The views."`
+}
+
+func (resumeCmd) Help() string {
+	return `Ends a pause, whether a person began it or mvscheduler did after failures.
+
+Examples:
+
+  mvscheduler resume analytics.daily
+
+The same in SQL: SELECT mvscheduler.resume_view('analytics.daily')
+
+` + exitCodesHelp
+}
+
+// Run resumes the views, all of them or none.
+func (c *resumeCmd) Run(ctx context.Context, a *app) error {
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		return eachView(ctx, a, conn, c.Names, "resume", func(tx pgx.Tx, name string) (string, error) {
+			if _, err := tx.Exec(ctx, `SELECT mvscheduler.resume_view($1)`, name); err != nil {
+				return "", err
+			}
+			return "resumed " + name, nil
+		})
+	})
+}
+
+// eachView looks every name up and then calls act with the qualified names, in one transaction. What act
+// returns is said when it has committed.
+func eachView(ctx context.Context, a *app, conn *pgx.Conn, names []string, verb string, act func(tx pgx.Tx, name string) (string, error)) error {
+	var done []string
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		var qualified []string
+		for _, name := range names {
+			id, err := catalog.FindView(ctx, tx, name)
+			if err != nil {
+				return err
+			}
+			s, err := catalog.StatusByID(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			qualified = append(qualified, s.Name)
+		}
+		for _, name := range qualified {
+			words, err := act(tx, name)
+			if err != nil {
+				return fmt.Errorf("%s view %q: %w", verb, name, err)
+			}
+			done = append(done, words)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, words := range done {
+		a.say("%s", words)
+	}
+	return nil
+}

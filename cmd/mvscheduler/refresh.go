@@ -1,0 +1,246 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+type refreshCmd struct {
+	zoned
+	Names   []string      `arg:"" name:"name" complete:"view" help:"The views."`
+	Wait    bool          `short:"w" help:"Wait until each view shows at least everything that was committed before this call. Exit with 1 when one fails."`
+	Timeout time.Duration `placeholder:"DURATION" help:"With --wait: give up waiting after this time, for example 5m; the refresh goes on. Default: never."`
+}
+
+func (refreshCmd) Help() string {
+	return `Asks the sidecar for a refresh that starts after this call, and after the run that is under way, if any. Works for paused views too. Prints the run's number.
+
+Examples:
+
+  mvscheduler refresh analytics.daily
+  mvscheduler refresh --wait --timeout 5m analytics.daily analytics.weekly
+
+The same in SQL: SELECT mvscheduler.refresh_view('analytics.daily')
+
+` + exitCodesHelp
+}
+
+// requested is a refresh that was asked for and how far it is.
+type requested struct {
+	Name  string `json:"name"`
+	RunID int64  `json:"run_id"`
+	State string `json:"state"` // of the run; "requested" until a sidecar has taken it up
+	Error string `json:"error"` // or the reason; empty when there is none
+	run   *catalog.RunRecord
+}
+
+// Run asks for the refreshes and waits for them when told to.
+func (c *refreshCmd) Run(ctx context.Context, a *app) error {
+	if err := c.apply(a); err != nil {
+		return err
+	}
+	if c.Timeout < 0 || c.Timeout > 0 && !c.Wait {
+		return usagef("--timeout is a positive time and needs --wait")
+	}
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		var asked []requested
+		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			for _, name := range c.Names {
+				id, err := catalog.FindView(ctx, tx, name)
+				if err != nil {
+					return err
+				}
+				s, err := catalog.StatusByID(ctx, tx, id)
+				if err != nil {
+					return err
+				}
+				r := requested{Name: s.Name, State: "requested"}
+				if err := tx.QueryRow(ctx, `SELECT mvscheduler.refresh_view($1)`, s.Name).Scan(&r.RunID); err != nil {
+					return fmt.Errorf("refresh view %q: %w", s.Name, err)
+				}
+				asked = append(asked, r)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if c.Wait {
+			err = a.waitFor(ctx, conn, asked, c.Timeout)
+		}
+		if outErr := emit(a, asked, requestColumns(), ""); outErr != nil {
+			return outErr
+		}
+		return err
+	})
+}
+
+func requestColumns() []column[requested] {
+	return []column[requested]{
+		{title: "view", cell: func(r requested) string { return r.Name }},
+		{title: "run", cell: func(r requested) string { return itoa(int(r.RunID)) }, right: true},
+		{title: "state", cell: func(r requested) string { return mark(r.State) }, state: func(r requested) text.Colors { return stateColours(r.State) }},
+		{title: "why", cell: func(r requested) string { return r.Error }, wrap: true},
+	}
+}
+
+const (
+	pollEvery     = 250 * time.Millisecond
+	nobodyIsThere = 15 * time.Second // without any sign of a sidecar
+)
+
+// waitFor polls the runs until each has ended, and keeps asked up to date. A run may end as skipped
+// because another one, begun after the request, answers it: then that one is waited for.
+func (a *app) waitFor(ctx context.Context, conn *pgx.Conn, asked []requested, timeout time.Duration) error {
+	began := time.Now()
+	var expired <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		expired = timer.C
+	}
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	draw := progress{a: a, began: began}
+	defer draw.clear()
+	for {
+		open := 0
+		for i := range asked {
+			if err := asked[i].update(ctx, conn); err != nil {
+				return err
+			}
+			if !asked[i].ended() {
+				open++
+			}
+		}
+		if open == 0 {
+			break
+		}
+		draw.show(asked)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-expired:
+			return fmt.Errorf("%s not done after %s; the refresh goes on: mvscheduler runs", plural(int64(open), "refresh"), timeout)
+		case <-poll.C:
+		}
+	}
+	draw.clear()
+	failed := false
+	for _, r := range asked {
+		if r.State != "succeeded" {
+			a.say("error: refresh view %q: run %d %s: %s\n  do:  mvscheduler show %s", r.Name, r.RunID, r.State, r.Error, shellQuote(r.Name))
+			failed = true
+		}
+	}
+	if failed {
+		return &exitError{code: exitFailure}
+	}
+	return nil
+}
+
+func (r *requested) ended() bool {
+	switch r.State {
+	case "succeeded", "failed", "cancelled", "skipped", "dropped":
+		return true
+	}
+	return false
+}
+
+// update reads the run's state.
+func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
+	if r.ended() {
+		return nil
+	}
+	run, err := catalog.RunByID(ctx, conn, r.RunID)
+	var missing *catalog.NotFoundError
+	if errors.As(err, &missing) {
+		_, err := catalog.FindView(ctx, conn, r.Name)
+		if errors.As(err, &missing) {
+			r.State, r.Error = "dropped", "the view was dropped meanwhile"
+			return nil
+		}
+		return err
+	}
+	if err != nil {
+		return err
+	}
+	r.run = &run
+	if run.State == "skipped" && run.JoinedRun != nil {
+		r.RunID, r.State, r.run = *run.JoinedRun, "queued", nil
+		return r.update(ctx, conn)
+	}
+	r.State, r.Error = run.State, ""
+	if run.State != "succeeded" {
+		r.Error = runWords(run)
+	}
+	return nil
+}
+
+// progress shows how far requests are: on a terminal one line that is drawn again, else a line for each
+// change.
+type progress struct {
+	a      *app
+	began  time.Time
+	last   string
+	drawn  bool
+	warned bool
+}
+
+func (p *progress) show(asked []requested) {
+	var parts []string
+	taken := false
+	for _, r := range asked {
+		if r.ended() {
+			taken = true
+			continue
+		}
+		part := r.Name + " " + mark(r.State)
+		if r.run != nil {
+			taken = true
+			if r.run.State == "running" && p.a.errTerminal {
+				part += " " + span(r.run.Took().Round(time.Second))
+			}
+			if w := r.run.WaitingFor(); w != "" {
+				part += ": " + w
+			}
+		}
+		parts = append(parts, part)
+	}
+	elapsed := time.Since(p.began)
+	if !taken && !p.warned && elapsed > nobodyIsThere {
+		p.warned = true
+		p.clear()
+		p.a.say("no sidecar has taken it up after %s: is one running? See: mvscheduler serve --help", span(nobodyIsThere))
+	}
+	line := sanitize(strings.Join(parts, "   "))
+	if !p.a.errTerminal {
+		if line != p.last {
+			fmt.Fprintln(p.a.stderr, line)
+			p.last = line
+		}
+		return
+	}
+	width := p.a.width
+	if width == 0 {
+		width = 80
+	}
+	line = text.Snip(span(elapsed.Round(time.Second))+"  "+line, width-1, "…")
+	fmt.Fprint(p.a.stderr, "\r\x1b[K"+line)
+	p.drawn = true
+}
+
+func (p *progress) clear() {
+	if p.drawn {
+		fmt.Fprint(p.a.stderr, "\r\x1b[K")
+		p.drawn = false
+	}
+}

@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// serveCmd is the command line of the sidecar; runServe is the sidecar.
+type serveCmd struct {
+	Listen         string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics. Only loopback addresses: the pages ask for no login."`
+	Migrate        bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
+	Workers        int           `placeholder:"N" help:"Refreshes at the same time, a connection each. Default: 8."`
+	Grace          time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
+	AllowSuperuser bool          `help:"Run although the login is a superuser. Only for a database that nobody else writes queries to."`
+	LogFormat      string        `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; the log goes to stderr."`
+	LogLevel       string        `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+}
+
+func (serveCmd) Help() string {
+	return `Runs the sidecar until it gets SIGINT or SIGTERM: it claims views that are due, refreshes them and serves HTTP. Run as many replicas as you like. The login needs membership in mvscheduler_worker and nothing else (see: mvscheduler grants); superusers are refused.
+
+It uses a direct connection: not through a transaction pooler. It refuses a schema that is too old or too new.
+The first signal stops claiming and lets short runs end; the second one kills.
+
+Examples:
+
+  DATABASE_URL=postgres://mvscheduler_sidecar@db/app mvscheduler serve
+  mvscheduler serve --migrate --log-format json
+
+` + exitCodesHelp
+}
+
+// Run runs the sidecar.
+func (c *serveCmd) Run(ctx context.Context, a *app) error {
+	if c.Workers < 0 || c.Workers > 200 {
+		return usagef("--workers must be 1 to 200")
+	}
+	if c.Grace <= 0 {
+		return usagef("--grace must be positive")
+	}
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
+		return usagef("unknown log level %q", c.LogLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(a.stderr, options)
+	if c.LogFormat == "json" {
+		handler = slog.NewJSONHandler(a.stderr, options)
+	}
+	err := runServe(ctx, serveConfig{
+		DatabaseURL:    a.DatabaseURL,
+		Listen:         c.Listen,
+		Migrate:        c.Migrate,
+		Workers:        c.Workers,
+		Grace:          c.Grace,
+		AllowSuperuser: c.AllowSuperuser,
+		Logger:         slog.New(handler),
+	})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		return nil // asked to stop before it was up
+	}
+	return err
+}

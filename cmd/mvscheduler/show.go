@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+type showCmd struct {
+	zoned
+	Name string `arg:"" complete:"view" help:"The view."`
+	Runs int    `short:"n" default:"10" help:"So many of its last runs."`
+}
+
+func (showCmd) Help() string {
+	return `Everything about one view: state and the next step, schedule in words, settings, query, its last runs, and the tries of those that had trouble.
+
+Examples:
+
+  mvscheduler show analytics.hourly_delays
+  mvscheduler show analytics.hourly_delays -o yaml
+
+` + exitCodesHelp
+}
+
+// viewReport is all that show knows.
+type viewReport struct {
+	Status   catalog.ViewStatus      `json:"status"`
+	View     *catalog.View           `json:"view"` // nil when the caller may not read the catalog row
+	Runs     []catalog.RunRecord     `json:"runs"`
+	Attempts []catalog.AttemptRecord `json:"attempts"`
+}
+
+// Run prints the report.
+func (c *showCmd) Run(ctx context.Context, a *app) error {
+	if err := c.apply(a); err != nil {
+		return err
+	}
+	if c.Runs < 1 {
+		return usagef("--runs must be at least 1")
+	}
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		id, err := catalog.FindView(ctx, conn, c.Name)
+		if err != nil {
+			return err
+		}
+		var r viewReport
+		if r.Status, err = catalog.StatusByID(ctx, conn, id); err != nil {
+			return err
+		}
+		if r.View, err = catalog.ViewByID(ctx, conn, id); err != nil {
+			return err
+		}
+		if r.Runs, err = catalog.Runs(ctx, conn, catalog.RunFilter{ViewID: id, Limit: c.Runs}); err != nil {
+			return err
+		}
+		ids := make([]int64, 0, len(r.Runs))
+		for _, run := range r.Runs {
+			ids = append(ids, run.ID)
+		}
+		if r.Attempts, err = catalog.Attempts(ctx, conn, ids); err != nil {
+			return err
+		}
+		if a.Output != "table" {
+			return a.emitData(r)
+		}
+		_, err = fmt.Fprint(a.stdout, a.showText(r))
+		return err
+	})
+}
+
+func (a *app) showText(r viewReport) string {
+	s, now := r.Status, r.Status.AsOf
+	var b strings.Builder
+	line := func(key, value string) {
+		if value != "" && value != nothing {
+			fmt.Fprintf(&b, "  %-14s %s\n", key, sanitize(value))
+		}
+	}
+	coloured := func(state string) string {
+		if c := stateColours(state); a.colour && c != nil {
+			return c.Sprint(mark(state))
+		}
+		return mark(state)
+	}
+
+	fmt.Fprintf(&b, "%s   %s   %s\n", sanitize(s.Name), coloured(s.Freshness), coloured(s.Activity))
+	line("reason", s.Reason)
+	line("next step", nextStep(s))
+	line("waits for", textOf(s.WaitingFor))
+	line("owner", s.Owner)
+	line("refreshed", enabledSchedule(s))
+	line("lag / target", spanOf(s.Lag)+" / "+spanOf(s.Target))
+	line("data as of", a.full(s.DataAsOf, now))
+	line("last refresh", a.full(s.LastRefreshAt, now))
+	line("it took", spanOf(s.LastDuration))
+	line("next refresh", a.full(s.NextRefreshAt, now))
+	line("method", s.Method)
+	line("rows", countOf(s.RowsEstimate))
+	line("size", bytesOf(s.SizeBytes))
+	line("reads", strings.Join(s.Upstream, ", "))
+	if s.ConsecutiveFailures > 0 {
+		line("failures", fmt.Sprintf("%s in a row", plural(int64(s.ConsecutiveFailures), "failed attempt")))
+		line("last error", strings.TrimSpace("["+textOf(s.LastSQLState)+"] "+textOf(s.LastError)))
+	}
+
+	if v := r.View; v != nil {
+		b.WriteString("\nSettings\n")
+		line("method", v.Method)
+		line("unique key", strings.Join(v.UniqueKey, ", "))
+		line("indexes", strings.Join(v.Indexes, "; "))
+		line("catch-up", v.Catchup)
+		line("priority", fmt.Sprintf("%d (1 first, 4 last)", v.Priority))
+		line("limits", limitsWords(v))
+		line("paused", pauseWords(a, v, now))
+		line("created", a.full(&v.CreatedAt, now))
+		changed := a.full(&v.UpdatedAt, now)
+		if v.UpdatedBy != nil {
+			changed += " by " + *v.UpdatedBy
+		}
+		line("changed", changed)
+		fmt.Fprintf(&b, "\nQuery (search_path %s)\n%s\n", sanitize(v.SearchPath), indent(sanitizeLines(strings.TrimSpace(v.Query)), "  "))
+	} else {
+		b.WriteString("\nSettings and query: only its owner may read them.\n")
+	}
+
+	if len(r.Runs) == 0 {
+		b.WriteString("\nIt has not run yet.\n")
+		return b.String()
+	}
+	columns := a.runColumns(r.Runs)
+	columns = append(columns[:1], columns[2:]...) // the view is the title
+	fmt.Fprintf(&b, "\nLast runs\n%s\n", indent(renderTable(a, r.Runs, columns), "  "))
+	if troubled := troubledAttempts(r.Attempts); len(troubled) > 0 {
+		fmt.Fprintf(&b, "\nTries that had trouble\n%s\n", indent(renderTable(a, troubled, a.attemptColumns(now)), "  "))
+	}
+	return b.String()
+}
+
+func (a *app) attemptColumns(now time.Time) []column[catalog.AttemptRecord] {
+	return []column[catalog.AttemptRecord]{
+		{title: "run", cell: func(t catalog.AttemptRecord) string { return itoa(int(t.RunID)) }, right: true},
+		{title: "try", cell: func(t catalog.AttemptRecord) string { return itoa(t.Attempt) }, right: true},
+		{title: "outcome", cell: func(t catalog.AttemptRecord) string { return mark(t.Outcome) }, state: func(t catalog.AttemptRecord) text.Colors { return stateColours(t.Outcome) }},
+		{title: "started (" + a.zoneName(now) + ")", cell: func(t catalog.AttemptRecord) string { return a.moment(&t.StartedAt, now) }},
+		{title: "pid", cell: func(t catalog.AttemptRecord) string { return itoa(int(t.BackendPID)) }, right: true},
+		{title: "worker", cell: func(t catalog.AttemptRecord) string { return t.Worker }},
+		{title: "error", cell: func(t catalog.AttemptRecord) string {
+			if t.SQLState != nil {
+				return "[" + *t.SQLState + "] " + textOf(t.Error)
+			}
+			return textOf(t.Error)
+		}, wrap: true},
+	}
+}
+
+func troubledAttempts(all []catalog.AttemptRecord) []catalog.AttemptRecord {
+	var troubled []catalog.AttemptRecord
+	for _, t := range all {
+		if t.Outcome != "succeeded" && t.Outcome != "running" {
+			troubled = append(troubled, t)
+		}
+	}
+	return troubled
+}
+
+// nextStep is what a person does about the state of a view; empty when nothing needs doing.
+func nextStep(s catalog.ViewStatus) string {
+	switch {
+	case s.Freshness == "missing":
+		return "mvscheduler drop " + shellQuote(s.Name) + ", then create it again"
+	case s.AutoPaused:
+		return "mend the cause, then: mvscheduler resume " + shellQuote(s.Name)
+	case !s.Enabled:
+		return "mvscheduler edit " + shellQuote(s.Name) + " --enabled"
+	case s.Activity == "paused":
+		return "mvscheduler resume " + shellQuote(s.Name)
+	case s.ConsecutiveFailures > 0:
+		return "mend the cause, then: mvscheduler refresh --wait " + shellQuote(s.Name)
+	case s.Freshness == "never" && s.RefreshOn == "manual":
+		return "mvscheduler refresh --wait " + shellQuote(s.Name)
+	case (s.Freshness == "late" || s.Freshness == "stale") && s.Activity == "idle":
+		return "check that a sidecar runs: mvscheduler serve"
+	}
+	return ""
+}
+
+func limitsWords(v *catalog.View) string {
+	words := []string{"statement " + v.StatementTimeout, "lock " + v.LockTimeout, plural(int64(v.MaxAttempts), "attempt")}
+	if v.WorkMem != nil {
+		words = append(words, "work_mem "+*v.WorkMem)
+	}
+	if v.MaxSizeBytes != nil {
+		words = append(words, "size "+bytesOf(v.MaxSizeBytes))
+	}
+	return strings.Join(words, ", ")
+}
+
+func pauseWords(a *app, v *catalog.View, now time.Time) string {
+	if v.PausedAt == nil {
+		return ""
+	}
+	words := "since " + a.full(v.PausedAt, now)
+	if v.PausedUntil != nil {
+		words += ", until " + a.full(v.PausedUntil, now)
+	}
+	if v.PauseReason != nil {
+		words += ": " + *v.PauseReason
+	}
+	return words
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/internal/web"
+	"github.com/mvscheduler/mvscheduler/jobs"
+	"github.com/mvscheduler/mvscheduler/migrations"
+)
+
+const (
+	defaultWorkers = 8
+	connectPatient = time.Minute // how long a sidecar that starts waits for the server
+	connectRetry   = 2 * time.Second
+)
+
+// serveConfig is what the sidecar needs. The zero value connects by the libpq variables.
+type serveConfig struct {
+	DatabaseURL    string
+	Listen         string // address of HTTP; empty = none
+	Migrate        bool
+	Workers        int           // 0 = 8
+	Grace          time.Duration // 0 = 20 s
+	AllowSuperuser bool
+	Logger         *slog.Logger
+}
+
+// runServe runs the sidecar until ctx ends, which is not an error.
+func runServe(ctx context.Context, cfg serveConfig) error {
+	cfg.Workers = cmp.Or(cfg.Workers, defaultWorkers)
+	control, err := jobs.NewControlPool(ctx, cfg.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	if err := awaitServer(ctx, control, cfg.Logger); err != nil {
+		return err
+	}
+	if cfg.Migrate {
+		report, err := migrations.Up(ctx, cfg.DatabaseURL, migrations.Options{Logger: cfg.Logger})
+		if err != nil {
+			return fmt.Errorf("migrate up: %w", err)
+		}
+		for _, note := range report.Notes {
+			cfg.Logger.WarnContext(ctx, note)
+		}
+	}
+	if err := preflight(ctx, control); err != nil {
+		return err
+	}
+	runs, err := pgexec.NewPool(ctx, cfg.DatabaseURL, pgexec.Config{MaxConns: int32(cfg.Workers), AllowSuperuser: cfg.AllowSuperuser})
+	if err != nil {
+		return err
+	}
+	defer runs.Close()
+
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(),
+		web.Collector{DB: control, Logger: cfg.Logger})
+	runner, err := jobs.New(control, runs, jobs.Config{
+		Workers: cfg.Workers, Grace: cfg.Grace, Logger: cfg.Logger, Metrics: jobs.NewMetrics(registry),
+	})
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return runner.Run(ctx) })
+	if cfg.Listen != "" {
+		server := web.Server{
+			Ready:   func(ctx context.Context) error { return migrations.Check(ctx, control) },
+			Metrics: registry,
+			Logger:  cfg.Logger,
+		}
+		group.Go(func() error { return server.Run(ctx, cfg.Listen) })
+	}
+	return group.Wait()
+}
+
+// awaitServer waits a while for a server that is not up yet, as when both were started together. What
+// waiting does not mend is returned at once.
+func awaitServer(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) error {
+	for began := time.Now(); ; {
+		err := pool.Ping(ctx)
+		var pg *pgconn.PgError
+		if err == nil || errors.As(err, &pg) && pg.Code != "57P03" && pg.Code != "53300" || time.Since(began) > connectPatient {
+			return err
+		}
+		log.WarnContext(ctx, "the server does not answer, will retry", "err", err, "retry_in", connectRetry)
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(connectRetry):
+		}
+	}
+}
+
+// preflight finds what would make every refresh fail, and says what to do.
+func preflight(ctx context.Context, pool *pgxpool.Pool) error {
+	var (
+		version, login  string
+		number          int
+		standby, member bool
+	)
+	err := pool.QueryRow(ctx, `
+SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(), current_user::text,
+       coalesce((SELECT pg_has_role(r.oid, 'USAGE') FROM pg_roles AS r WHERE r.rolname = 'mvscheduler_worker'), false)`).
+		Scan(&version, &number, &standby, &login, &member)
+	switch {
+	case err != nil:
+		return fmt.Errorf("look at the server: %w", err)
+	case number < 150000:
+		return fmt.Errorf("this server is PostgreSQL %s; mvscheduler needs 15 or later", version)
+	case standby:
+		return errors.New("this server is a standby, where nothing can be refreshed: connect to the primary (target_session_attrs=read-write in the URL finds it)")
+	}
+	if err := migrations.Check(ctx, pool); err != nil {
+		return err
+	}
+	if !member {
+		return fmt.Errorf("the login %s is not a member of mvscheduler_worker; a DBA runs: GRANT mvscheduler_worker TO %s (see: mvscheduler grants)", login, login)
+	}
+	return nil
+}
+
+// buildInfo is the metric that tells which program this is.
+func buildInfo() prometheus.Collector {
+	v := buildVersion()
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name:        "mvscheduler_build_info",
+		Help:        "Always 1; the labels say which program this is.",
+		ConstLabels: prometheus.Labels{"version": v.Version, "revision": v.Revision, "goversion": v.Go},
+	}, func() float64 { return 1 })
+}
