@@ -1,0 +1,49 @@
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# PostgreSQL versions of the matrix, beside the one of this machine.
+MATRIX ?= 16 17 18
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: postgres build ## A private PostgreSQL, real flights, four managed views, the worker (ONCE=1: one cycle, then exit)
+	./bin/mvscheduler demo $(if $(ONCE),--once)
+
+.PHONY: test
+test: postgres ## Every test that needs nothing but Go and a local PostgreSQL
+	go vet ./...
+	go test -timeout 20m ./...
+
+.PHONY: test-all
+test-all: test ## The long randomized runs as well, and PostgreSQL 16, 17 and 18
+	MVSCHEDULER_LONG=1 go test -timeout 40m ./...
+	$(MAKE) test-matrix
+
+.PHONY: test-matrix
+test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MATRIX="17 18" chooses)
+	@set -e; for version in $(MATRIX); do \
+	    dir=$$(scripts/matrix-postgres $$version); \
+	    echo "== PostgreSQL $$version: $$dir"; \
+	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 20m ./migrations ./integration; \
+	done
+
+.PHONY: build
+build: ## The program, as bin/mvscheduler
+	CGO_ENABLED=0 go build -trimpath -o bin/mvscheduler ./cmd/mvscheduler
+
+.PHONY: lint
+lint: ## gofmt, go vet, golangci-lint
+	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
+	go vet ./...
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2 run
+
+.PHONY: postgres
+postgres: ## Find the PostgreSQL binaries of this machine; install them on Debian and Ubuntu as root
+	@scripts/need-postgres
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
