@@ -2,8 +2,11 @@ package pgtest
 
 import (
 	"bufio"
+	"fmt"
+	"io"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -30,31 +33,50 @@ func (d *DB) Log(t testing.TB) []LogLine {
 		t.Fatalf("open the server's log: %v", err)
 	}
 	defer file.Close()
+	all, err := ReadLog(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return slices.DeleteFunc(all, func(l LogLine) bool { return l.Database != d.Name })
+}
+
+// SharedLogFile is the log of the server that the tests of this process share; empty when none was started.
+func SharedLogFile() string {
+	if shared.server == nil {
+		return ""
+	}
+	return shared.server.LogFile()
+}
+
+// ReadLog reads a log that was written with the settings of this package.
+func ReadLog(log io.Reader) ([]LogLine, error) {
 	var all []LogLine
-	scanner := bufio.NewScanner(file)
+	scanner := bufio.NewScanner(log)
 	scanner.Buffer(nil, 64<<20)
-	mine := false
+	known := false
 	for scanner.Scan() {
 		line := scanner.Text()
-		if m := logPrefix.FindStringSubmatch(line); m != nil {
-			if mine = m[4] == d.Name; !mine {
-				continue
-			}
+		m := logPrefix.FindStringSubmatch(line)
+		switch {
+		case m != nil:
 			at, err := time.Parse("2006-01-02 15:04:05.000 MST", m[1])
 			if err != nil {
-				t.Fatalf("read the time of %q: %v", line, err)
+				return nil, fmt.Errorf("read the time of %q: %w", line, err)
 			}
 			pid, err := strconv.Atoi(m[2])
 			if err != nil {
-				t.Fatalf("read the pid of %q: %v", line, err)
+				return nil, fmt.Errorf("read the pid of %q: %w", line, err)
 			}
 			all = append(all, LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]})
-		} else if mine && strings.HasPrefix(line, "\t") {
+			known = true
+		case known && strings.HasPrefix(line, "\t"):
 			all[len(all)-1].Message += "\n" + line[1:]
+		default:
+			known = false
 		}
 	}
 	if err := scanner.Err(); err != nil {
-		t.Fatalf("read the server's log: %v", err)
+		return nil, fmt.Errorf("read the server's log: %w", err)
 	}
-	return all
+	return all, nil
 }
