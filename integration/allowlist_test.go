@@ -166,6 +166,9 @@ func searchServerLog() error {
 		}
 		if onUsersRelations.MatchString(statement) {
 			refreshes++
+			if strings.HasPrefix(line.Message, "LOG:  statement:") {
+				return fmt.Errorf("%s ran this by the simple protocol, which takes several statements at once: %s", line.Application, statement)
+			}
 		}
 	}
 	fmt.Printf("the server's log has %d statements of sidecars, %d of them on users' relations\n", statements, refreshes)

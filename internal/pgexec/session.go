@@ -31,7 +31,7 @@ func (s *Session) Release() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrubTime)
 	defer cancel()
-	if _, err := s.conn.Exec(ctx, `DISCARD ALL`); err != nil {
+	if err := run(ctx, s.conn.Conn(), `DISCARD ALL`); err != nil {
 		s.Destroy()
 		return
 	}
@@ -66,18 +66,37 @@ type Tx struct{ pgx.Tx }
 // InTx runs f in a READ COMMITTED transaction with these settings and commits. When f or the commit
 // fails, everything is rolled back.
 func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error) error {
-	return pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
-		_, err := tx.Exec(ctx, `
+	var cause error
+	err := pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+		cause = setUp(ctx, tx, settings)
+		if cause == nil {
+			cause = f(&Tx{Tx: tx})
+		}
+		return cause
+	})
+	if cause != nil {
+		return cause // where the connection died, pgx says only that the rollback failed
+	}
+	return err
+}
+
+func setUp(ctx context.Context, tx pgx.Tx, settings Settings) error {
+	_, err := tx.Exec(ctx, `
 SELECT set_config('statement_timeout', $1, true),
        set_config('lock_timeout', $2, true),
        CASE WHEN $3 <> '' THEN set_config('TimeZone', $3, true) END,
        CASE WHEN $4 <> '' THEN set_config('work_mem', $4, true) END`,
-			milliseconds(settings.StatementTimeout), milliseconds(settings.LockTimeout), settings.TimeZone, settings.WorkMem)
-		if err != nil {
-			return fmt.Errorf("set up the transaction: %w", err)
-		}
-		return f(&Tx{Tx: tx})
-	})
+		milliseconds(settings.StatementTimeout), milliseconds(settings.LockTimeout), settings.TimeZone, settings.WorkMem)
+	if err != nil {
+		return fmt.Errorf("set up the transaction: %w", err)
+	}
+	return nil
+}
+
+// run sends one statement without parameters by the extended protocol, which takes no second one: pgx's
+// Exec would fall back to the simple protocol, which does.
+func run(ctx context.Context, conn *pgx.Conn, statement string) error {
+	return conn.PgConn().ExecParams(ctx, statement, nil, nil, nil, nil).Read().Err
 }
 
 func milliseconds(d time.Duration) string { return fmt.Sprintf("%dms", d.Milliseconds()) }

@@ -21,11 +21,11 @@ func (tx *Tx) Refresh(ctx context.Context, target Target, concurrently bool) err
 	if concurrently {
 		statement = "REFRESH MATERIALIZED VIEW CONCURRENTLY " + name
 	}
-	if _, err := tx.Exec(ctx, statement); err != nil {
+	if err := run(ctx, tx.Conn(), statement); err != nil {
 		return err
 	}
 	// A cursor that a function left open would run as us when it is read.
-	if _, err := tx.Exec(ctx, `CLOSE ALL`); err != nil {
+	if err := run(ctx, tx.Conn(), `CLOSE ALL`); err != nil {
 		return fmt.Errorf("close cursors: %w", err)
 	}
 	var locked bool
@@ -55,8 +55,7 @@ func (s *Session) Analyze(ctx context.Context, target Target, settings Settings)
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, "ANALYZE (SKIP_LOCKED) "+name)
-		return err
+		return run(ctx, tx.Conn(), "ANALYZE (SKIP_LOCKED) "+name)
 	})
 }
 

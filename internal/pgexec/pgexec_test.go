@@ -1,0 +1,238 @@
+package pgexec_test
+
+import (
+	"errors"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestMain(m *testing.M) { pgtest.Main(m) }
+
+type bundle struct {
+	db    *pgtest.DB
+	alice *pgx.Conn
+	owner string
+	pool  *pgexec.Pool
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	db := pgtest.New(t)
+	b := &bundle{db: db, owner: db.User(t, "alice")}
+	b.alice = db.Conn(t, b.owner)
+	pool, err := pgexec.NewPool(t.Context(), db.URLAs(db.Worker(t)), pgexec.Config{MaxConns: 2})
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	b.pool = pool
+	return b
+}
+
+// view makes a populated materialized view that the worker may refresh.
+func (b *bundle) view(t *testing.T, name, query string) pgexec.Target {
+	t.Helper()
+	pgtest.Exec(t, b.alice, "CREATE MATERIALIZED VIEW "+name+" AS "+query)
+	if b.db.Version() >= 170000 {
+		pgtest.Exec(t, b.alice, "GRANT MAINTAIN ON "+name+" TO mvscheduler_worker")
+	}
+	pgtest.Exec(t, b.alice, "GRANT USAGE ON SCHEMA "+b.owner+" TO mvscheduler_worker")
+	return b.target(t, name)
+}
+
+func (b *bundle) target(t *testing.T, name string) pgexec.Target {
+	t.Helper()
+	var target pgexec.Target
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = $1::text::regclass`, name).Scan(&target.OID, &target.Owner))
+	return target
+}
+
+func (b *bundle) session(t *testing.T) *pgexec.Session {
+	t.Helper()
+	s, err := b.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(s.Release)
+	return s
+}
+
+func refresh(t *testing.T, s *pgexec.Session, target pgexec.Target, concurrently bool) error {
+	t.Helper()
+	return s.InTx(t.Context(), pgexec.Settings{LockTimeout: time.Second}, func(tx *pgexec.Tx) error {
+		return tx.Refresh(t.Context(), target, concurrently)
+	})
+}
+
+func TestOnlyTheVeryRelationIsRefreshed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	s := b.session(t)
+	target := b.view(t, "v", "SELECT clock_timestamp() AS at")
+	require.NoError(t, refresh(t, s, target, false))
+
+	var notIt *pgexec.NotItError
+	pgtest.Exec(t, b.alice, `ALTER MATERIALIZED VIEW v RENAME TO w`)
+	require.NoError(t, refresh(t, s, target, false), "by OID: a new name changes nothing")
+	other := target
+	other.Owner = 10
+	require.ErrorAs(t, refresh(t, s, other, false), &notIt)
+	require.ErrorContains(t, notIt, "given to another owner")
+	pgtest.Exec(t, b.alice, `CREATE TABLE plain (a int)`)
+	require.ErrorAs(t, refresh(t, s, b.target(t, "plain"), false), &notIt)
+	require.ErrorContains(t, notIt, "not a materialized view")
+	pgtest.Exec(t, b.alice, `DROP MATERIALIZED VIEW w`, `CREATE MATERIALIZED VIEW v AS SELECT 1 AS a`)
+	require.ErrorIs(t, refresh(t, s, target, false), pgexec.ErrMissing, "one of the same name is not it")
+}
+
+func TestASessionForgetsWhatAUsersFunctionLeftBehind(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pgtest.Exec(t, b.alice, `CREATE FUNCTION leave_traces() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_lock(42);
+    PERFORM set_config('app.left_behind', 'x', false);
+    RETURN 1;
+END $$`)
+	target := b.view(t, "v", "SELECT "+b.owner+".leave_traces() AS a")
+	pgtest.Exec(t, b.alice, `SELECT pg_advisory_unlock_all()`) // making the view took it too
+	s, err := b.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	require.NoError(t, refresh(t, s, target, false))
+	pid := s.PID()
+	s.Release()
+	again, err := b.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	defer again.Release()
+	require.Equal(t, pid, again.PID(), "the same backend")
+	rows, err := again.Query(t.Context(), `
+SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())::int, coalesce(current_setting('app.left_behind', true), ''), current_setting('search_path')`)
+	require.NoError(t, err)
+	left, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct {
+		Locks            int
+		Setting, LooksIn string
+	}])
+	require.NoError(t, err)
+	require.Zero(t, left.Locks)
+	require.Empty(t, left.Setting)
+	require.Equal(t, "pg_catalog, pg_temp", left.LooksIn)
+}
+
+func TestAMessageOfManyMegabytesEndsTheSessionInsteadOfFillingMemory(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pgtest.Exec(t, b.alice, `CREATE FUNCTION shout() RETURNS int LANGUAGE plpgsql AS $$
+BEGIN
+    IF session_user <> current_user THEN
+        RAISE EXCEPTION '%', repeat('x', 20000000);
+    END IF;
+    RETURN 1;
+END $$`)
+	s := b.session(t)
+	target := b.view(t, "v", "SELECT "+b.owner+".shout() AS a")
+	var tooLong *pgproto3.ExceededMaxBodyLenErr
+	require.ErrorAs(t, refresh(t, s, target, false), &tooLong)
+	s.Destroy()
+}
+
+func TestASuperuserIsRefusedAndAPoolerFoundOut(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	_, err := pgexec.NewPool(t.Context(), db.URL(), pgexec.Config{})
+	require.ErrorIs(t, err, pgexec.ErrSuperuser)
+	pool, err := pgexec.NewPool(t.Context(), db.URL(), pgexec.Config{AllowSuperuser: true})
+	require.NoError(t, err)
+	pool.Close()
+
+	address := pretendPooler(t, db)
+	_, err = pgexec.NewPool(t.Context(), "postgres://"+db.Worker(t)+"@"+address+"/"+db.Name+"?sslmode=disable", pgexec.Config{})
+	require.ErrorIs(t, err, pgexec.ErrPooler)
+}
+
+// pretendPooler passes everything on to the server, but like a pooler tells clients a key of its own.
+func pretendPooler(t *testing.T, db *pgtest.DB) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("unix", db.Server().SocketDir()+"/.s.PGSQL.5432")
+			if err != nil {
+				_ = client.Close()
+				return
+			}
+			go func() {
+				_, _ = io.Copy(server, client)
+				_ = server.Close()
+			}()
+			go func() {
+				defer client.Close()
+				frontend := pgproto3.NewFrontend(server, server)
+				for {
+					message, err := frontend.Receive()
+					if err != nil {
+						return
+					}
+					if key, ok := message.(*pgproto3.BackendKeyData); ok {
+						key.ProcessID = 4711
+					}
+					encoded, err := message.Encode(nil)
+					if err != nil {
+						return
+					}
+					if _, err := client.Write(encoded); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestTheSettingsOfARunReachTheServer(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := b.view(t, "v", `SELECT current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem, current_setting('lock_timeout') AS lock_timeout,
+		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates`)
+	s := b.session(t)
+	settings := pgexec.Settings{TimeZone: "Asia/Kathmandu", WorkMem: "7MB", StatementTimeout: 9 * time.Second, LockTimeout: 300 * time.Millisecond}
+	require.NoError(t, s.InTx(t.Context(), settings, func(tx *pgexec.Tx) error { return tx.Refresh(t.Context(), target, false) }))
+	var got string
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates) FROM v`).Scan(&got))
+	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY", got)
+	rows, err := s.Query(t.Context(), `SHOW work_mem`)
+	require.NoError(t, err)
+	after, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.NotEqual(t, "7MB", after, "only for the transaction")
+}
+
+func TestAFailedRefreshRollsBackEverything(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	target := b.view(t, "v", "SELECT clock_timestamp() AS at")
+	var before, after time.Time
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT at FROM v`).Scan(&before))
+	s := b.session(t)
+	nope := errors.New("the caller changed its mind")
+	err := s.InTx(t.Context(), pgexec.Settings{}, func(tx *pgexec.Tx) error {
+		if err := tx.Refresh(t.Context(), target, false); err != nil {
+			return err
+		}
+		return nope
+	})
+	require.ErrorIs(t, err, nope)
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT at FROM v`).Scan(&after))
+	require.Equal(t, before, after)
+}

@@ -1,0 +1,46 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/stretchr/testify/require"
+)
+
+func TestOnlyLoopbackAddressesAreListenedOn(t *testing.T) {
+	t.Parallel()
+	for _, ok := range []string{"127.0.0.1:8787", "[::1]:8787", "localhost:0", "127.0.0.53:1"} {
+		require.NoError(t, loopback(ok), ok)
+	}
+	for _, bad := range []string{"0.0.0.0:8787", ":8787", "[::]:8787", "192.0.2.1:80", "example.org:80", "127.0.0.1"} {
+		require.Error(t, loopback(bad), bad)
+	}
+}
+
+func TestHealthReadinessAndMetrics(t *testing.T) {
+	t.Parallel()
+	var why error
+	registry := prometheus.NewRegistry()
+	counter := prometheus.NewCounter(prometheus.CounterOpts{Name: "mvscheduler_test_total", Help: "For this test."})
+	registry.MustRegister(counter)
+	s := &Server{Ready: func(context.Context) error { return why }, Metrics: registry, Logger: slog.New(slog.DiscardHandler)}
+	get := func(method, path string) *httptest.ResponseRecorder {
+		recorder := httptest.NewRecorder()
+		s.Handler().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		return recorder
+	}
+	require.Equal(t, http.StatusOK, get(http.MethodGet, "/readyz").Code)
+	why = errors.New("no server")
+	require.Equal(t, http.StatusServiceUnavailable, get(http.MethodGet, "/readyz").Code)
+	require.Contains(t, get(http.MethodGet, "/readyz").Body.String(), "no server")
+	require.Equal(t, http.StatusOK, get(http.MethodGet, "/healthz").Code)
+	require.Contains(t, get(http.MethodGet, "/metrics").Body.String(), "mvscheduler_test_total 0")
+	require.Equal(t, http.StatusNotFound, get(http.MethodGet, "/metricsx").Code)
+	require.Equal(t, http.StatusMethodNotAllowed, get(http.MethodPost, "/metrics").Code)
+	require.Contains(t, get(http.MethodGet, "/").Header().Get("Content-Security-Policy"), "default-src 'none'")
+}
