@@ -141,8 +141,11 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 	if err == nil {
 		took := time.Since(began)
 		w.metrics.ended(outcomeSucceeded, took, waited)
-		log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took,
-			"rows", result.Rows, "size_bytes", result.SizeBytes)
+		attributes := []any{"method", result.Method, "cause", work.Cause, "duration", took, "size_bytes", result.SizeBytes}
+		if result.Rows != nil {
+			attributes = append(attributes, "rows", *result.Rows)
+		}
+		log.InfoContext(ctx, "refreshed", attributes...)
 		w.analyze(ctx, log, session, work, result)
 		return nil
 	}

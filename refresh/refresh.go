@@ -127,7 +127,7 @@ func once(ctx context.Context, session *pgexec.Session, view View, complete func
 		StatementTimeout: view.StatementTimeout, LockTimeout: view.LockTimeout,
 	}
 	err = session.InTx(ctx, settings, func(tx *pgexec.Tx) error {
-		wal, err := readStart(ctx, tx, &result)
+		start, err := readStart(ctx, tx, view, &result)
 		if err != nil {
 			return err
 		}
@@ -141,7 +141,7 @@ func once(ctx context.Context, session *pgexec.Session, view View, complete func
 		if before.moved(after) {
 			return errMoved
 		}
-		if err := measure(ctx, tx, view, wal, &result); err != nil {
+		if err := measure(ctx, tx, view, start, &result); err != nil {
 			return err
 		}
 		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
@@ -180,28 +180,41 @@ SELECT c.relispopulated,
 	return facts, nil
 }
 
-// readStart notes the clock before REFRESH takes its snapshot, and where the server's WAL stands.
-func readStart(ctx context.Context, tx *pgexec.Tx, result *Result) (wal string, err error) {
-	err = tx.QueryRow(ctx, `SELECT clock_timestamp(), pg_current_wal_insert_lsn()::text`).Scan(&result.DataAsOf, &wal)
-	if err != nil {
-		return "", fmt.Errorf("read the clock: %w", err)
-	}
-	return wal, nil
+// start is where the counters stood before REFRESH.
+type start struct {
+	wal               string
+	inserted, deleted int64
 }
 
-// measure reads the counters of this transaction: a plain REFRESH counts what it wrote as inserted, a
-// concurrent one what it inserted and deleted.
-func measure(ctx context.Context, tx *pgexec.Tx, view View, wal string, result *Result) error {
+// readStart notes the clock before REFRESH takes its snapshot, where the server's WAL stands, and this
+// session's counters of the view: they hold what earlier transactions did as well, until the session
+// reports it, at most once a second.
+func readStart(ctx context.Context, tx *pgexec.Tx, view View, result *Result) (s start, err error) {
+	err = tx.QueryRow(ctx, `
+SELECT clock_timestamp(),
+       pg_current_wal_insert_lsn()::text,
+       coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
+       coalesce(pg_stat_get_xact_tuples_deleted($1), 0)`, view.Target.OID).
+		Scan(&result.DataAsOf, &s.wal, &s.inserted, &s.deleted)
+	if err != nil {
+		return s, fmt.Errorf("read the clock: %w", err)
+	}
+	return s, nil
+}
+
+// measure says what the refresh did: a plain REFRESH counts what it wrote as inserted, a concurrent one
+// what it inserted and deleted.
+func measure(ctx context.Context, tx *pgexec.Tx, view View, s start, result *Result) error {
 	var (
 		inserted, deleted int64
 		counted           bool
 	)
 	err := tx.QueryRow(ctx, `
-SELECT pg_stat_get_xact_tuples_inserted($1),
-       pg_stat_get_xact_tuples_deleted($1),
+SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
+       coalesce(pg_stat_get_xact_tuples_deleted($1), 0),
        current_setting('track_counts')::boolean,
        pg_total_relation_size($1),
-       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint`, view.Target.OID, wal).
+       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint`, view.Target.OID, s.wal).
 		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes)
 	if err != nil {
 		return fmt.Errorf("measure the refresh: %w", err)
@@ -209,6 +222,7 @@ SELECT pg_stat_get_xact_tuples_inserted($1),
 	if !counted {
 		return nil
 	}
+	inserted, deleted = inserted-s.inserted, deleted-s.deleted
 	result.Changed = inserted + deleted
 	switch {
 	case result.Method == Full:

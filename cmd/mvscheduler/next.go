@@ -66,7 +66,7 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 		}
 		return emit(a, times, []column[fireTime]{
 			{title: "in " + s.Timezone, cell: func(t fireTime) string { return t.InZone }},
-			{title: "here (" + a.zone.String() + ")", cell: func(t fireTime) string { return a.full(&t.At, s.AsOf) }},
+			{title: "here (" + a.zoneName(s.AsOf) + ")", cell: func(t fireTime) string { return a.full(&t.At, s.AsOf) }},
 			{title: "note", cell: func(t fireTime) string { return t.Note }, wrap: true},
 		}, s.Name+" has no clock: it is refreshed "+scheduleWords(s)+".")
 	})

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -109,14 +110,15 @@ func awaitServer(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) erro
 // preflight finds what would make every refresh fail, and says what to do.
 func preflight(ctx context.Context, pool *pgxpool.Pool) error {
 	var (
-		version, login  string
-		number          int
-		standby, member bool
+		version, login             string
+		number                     int
+		standby, installed, member bool
 	)
 	err := pool.QueryRow(ctx, `
 SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_is_in_recovery(), current_user::text,
+       to_regclass('mvscheduler.schema_migrations') IS NOT NULL,
        coalesce((SELECT pg_has_role(r.oid, 'USAGE') FROM pg_roles AS r WHERE r.rolname = 'mvscheduler_worker'), false)`).
-		Scan(&version, &number, &standby, &login, &member)
+		Scan(&version, &number, &standby, &login, &installed, &member)
 	switch {
 	case err != nil:
 		return fmt.Errorf("look at the server: %w", err)
@@ -124,14 +126,10 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
 		return fmt.Errorf("this server is PostgreSQL %s; mvscheduler needs 15 or later", version)
 	case standby:
 		return errors.New("this server is a standby, where nothing can be refreshed: connect to the primary (target_session_attrs=read-write in the URL finds it)")
+	case installed && !member:
+		return fmt.Errorf("the login %s is not a member of mvscheduler_worker; a DBA runs: GRANT mvscheduler_worker TO %s (see: mvscheduler grants)", login, pgx.Identifier{login}.Sanitize())
 	}
-	if err := migrations.Check(ctx, pool); err != nil {
-		return err
-	}
-	if !member {
-		return fmt.Errorf("the login %s is not a member of mvscheduler_worker; a DBA runs: GRANT mvscheduler_worker TO %s (see: mvscheduler grants)", login, login)
-	}
-	return nil
+	return migrations.Check(ctx, pool)
 }
 
 // buildInfo is the metric that tells which program this is.
