@@ -5,11 +5,14 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/mvscheduler/mvscheduler/internal/web"
 )
 
 // serveCmd is the command line of the sidecar; runServe is the sidecar.
 type serveCmd struct {
-	Listen         string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics. Only loopback addresses: the pages ask for no login."`
+	Listen         string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
+	TokenFile      string        `type:"path" placeholder:"PATH" help:"File whose first line is the token that HTTP asks for: Authorization: Bearer TOKEN, or as password. /healthz and /readyz stay open."`
 	Migrate        bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
 	Workers        int           `placeholder:"N" help:"Refreshes at the same time, a connection each. Default: 8."`
 	Grace          time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
@@ -49,9 +52,14 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.LogFormat == "json" {
 		handler = slog.NewJSONHandler(a.stderr, options)
 	}
-	err := runServe(ctx, serveConfig{
+	token, err := web.ReadToken(c.TokenFile)
+	if err != nil {
+		return err
+	}
+	err = runServe(ctx, serveConfig{
 		DatabaseURL:    a.DatabaseURL,
 		Listen:         c.Listen,
+		Token:          token,
 		Migrate:        c.Migrate,
 		Workers:        c.Workers,
 		Grace:          c.Grace,

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
+	"riverqueue.com/riverui"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 	"github.com/mvscheduler/mvscheduler/internal/web"
@@ -31,6 +33,7 @@ const (
 type serveConfig struct {
 	DatabaseURL    string
 	Listen         string // address of HTTP; empty = none
+	Token          string // that HTTP asks for; empty = none, and loopback addresses only
 	Migrate        bool
 	Workers        int           // 0 = 8
 	Grace          time.Duration // 0 = 20 s
@@ -77,15 +80,22 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return runner.Run(ctx) })
 	if cfg.Listen != "" {
+		pages, err := riverPages(ctx, runner, cfg.Logger)
+		if err != nil {
+			return err
+		}
 		server := web.Server{
 			Ready:   func(ctx context.Context) error { return migrations.Check(ctx, control) },
 			Metrics: registry,
+			DB:      control,
+			River:   pages,
+			Token:   cfg.Token,
 			Logger:  cfg.Logger,
 		}
 		group.Go(func() error { return server.Run(ctx, cfg.Listen) })
 	}
+	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
 }
 
@@ -130,6 +140,19 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
 		return fmt.Errorf("the login %s is not a member of mvscheduler_worker; a DBA runs: GRANT mvscheduler_worker TO %s (see: mvscheduler grants)", login, pgx.Identifier{login}.Sanitize())
 	}
 	return migrations.Check(ctx, pool)
+}
+
+// riverPages are River's own pages about its jobs. What they could change is refused by package web.
+func riverPages(ctx context.Context, runner *jobs.Runner, log *slog.Logger) (http.Handler, error) {
+	pages, err := riverui.NewHandler(&riverui.HandlerOpts{
+		Endpoints: riverui.NewEndpoints(runner.Client(), nil),
+		Logger:    log,
+		Prefix:    "/river",
+	})
+	if err != nil {
+		return nil, fmt.Errorf("make River's pages: %w", err)
+	}
+	return pages, pages.Start(ctx)
 }
 
 // buildInfo is the metric that tells which program this is.

@@ -35,6 +35,7 @@ var allowed = map[string][]string{
 // only says which packages may import a library, by the library's path prefix.
 var only = map[string][]string{
 	"github.com/riverqueue/river":         {"jobs", "migrations", "cmd/mvscheduler"},
+	"riverqueue.com/riverui":              {"cmd/mvscheduler"},
 	"github.com/alecthomas/kong":          {"cmd/mvscheduler"},
 	"github.com/jedib0t/go-pretty":        {"cmd/mvscheduler"},
 	"github.com/prometheus/client_golang": {"jobs", "internal/web", "cmd/mvscheduler"},

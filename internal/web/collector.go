@@ -3,7 +3,9 @@ package web
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/prometheus/client_golang/prometheus"
@@ -64,11 +66,12 @@ SELECT name, extract(epoch FROM lag)::float8, extract(epoch FROM target)::float8
 		lag, target *float64
 	)
 	_, err = pgx.ForEachRow(rows, []any{&name, &lag, &target}, func() error {
+		label := printable(name)
 		if lag != nil {
-			gauge(viewLag, *lag, name)
+			gauge(viewLag, *lag, label)
 		}
 		if target != nil {
-			gauge(viewTarget, *target, name)
+			gauge(viewTarget, *target, label)
 		}
 		return nil
 	})
@@ -102,4 +105,15 @@ SELECT f.freshness, count(s.name)
 	}
 	gauge(queueDepth, float64(depth))
 	return nil
+}
+
+// printable replaces what the text format of the metrics would pass on to a terminal; quotes and line
+// feeds it escapes itself.
+func printable(name string) string {
+	return strings.Map(func(r rune) rune {
+		if r != '\n' && (unicode.IsControl(r) || unicode.Is(unicode.Cf, r)) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, name)
 }

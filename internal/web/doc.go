@@ -1,9 +1,17 @@
-// Package web is what the sidecar shows over HTTP: health, readiness and metrics.
+// Package web is what the sidecar shows over HTTP.
 //
 //	/healthz   200 while the process runs
 //	/readyz    200 when the database answers and its schema fits this program; 503 with the reason otherwise
 //	/metrics   Prometheus: what this process did, and how fresh the views of the database are
+//	/api/v1/   status, views, views/{name}, runs, runs/{id} as JSON: what the commands of the same names print
+//	/river/    River's own pages about its jobs
 //
-// Nothing here changes anything. Names of views are the users': they reach a client only as label values
-// and plain text, escaped by the libraries that write them.
+// # Access
+//
+// Nothing here changes anything: methods other than GET and HEAD are refused before any page is asked.
+// Without a token only loopback addresses are listened on, and only requests for this machine by its own
+// name are answered.
+//
+// Names, queries and errors are the users': they reach a client only as label values, plain text and
+// JSON, escaped by the libraries that write them, under a policy that runs no script in them.
 package web

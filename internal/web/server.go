@@ -11,6 +11,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 // Server serves the pages of one sidecar.
@@ -19,8 +21,16 @@ type Server struct {
 	Ready func(context.Context) error
 	// Metrics is what /metrics shows.
 	Metrics prometheus.Gatherer
-	Logger  *slog.Logger
+	// DB is what /api/v1 reads; nil means that there is no API.
+	DB catalog.Querier
+	// River answers below /river/, for GET and HEAD only; nil means that nothing does.
+	River http.Handler
+	// Token has to be given by whoever asks; empty means that only this machine is served, without one.
+	Token  string
+	Logger *slog.Logger
 }
+
+const riverPrefix = "/river"
 
 // Handler routes the requests.
 func (s *Server) Handler() http.Handler {
@@ -43,15 +53,23 @@ func (s *Server) Handler() http.Handler {
 		Timeout:       10 * time.Second,
 	}))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "mvscheduler\n\n/healthz  /readyz  /metrics\n\nViews: mvscheduler status, or SELECT * FROM mvscheduler.status")
+		plain(w, http.StatusOK, "mvscheduler\n\n/healthz  /readyz  /metrics\n/api/v1/status  /api/v1/views  /api/v1/views/NAME  /api/v1/runs  /api/v1/runs/ID\n/river/\n\nThe same on a terminal: mvscheduler status. In SQL: SELECT * FROM mvscheduler.status")
 	})
-	return headers(mux)
+	if s.DB != nil {
+		s.api(mux)
+	}
+	if s.River != nil {
+		mux.Handle(riverPrefix+"/", s.River)
+	}
+	return headers(s.guard(readOnly(mux)))
 }
 
 // Run serves on the address until ctx ends, which is not an error.
 func (s *Server) Run(ctx context.Context, address string) error {
-	if err := loopback(address); err != nil {
-		return err
+	if s.Token == "" {
+		if err := loopback(address); err != nil {
+			return err
+		}
 	}
 	listening, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
@@ -78,29 +96,6 @@ func (s *Server) Run(ctx context.Context, address string) error {
 		return fmt.Errorf("serve on %s: %w", address, err)
 	}
 	return nil
-}
-
-// loopback refuses an address that others can reach: there is no login here.
-func loopback(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return fmt.Errorf("listen address %q: %w (write host:port, for example 127.0.0.1:8787)", address, err)
-	}
-	if ip := net.ParseIP(host); host == "localhost" || ip != nil && ip.IsLoopback() {
-		return nil
-	}
-	return fmt.Errorf("listen address %q can be reached from other machines, and these pages ask for no login: use 127.0.0.1 or [::1], behind a proxy that does", address)
-}
-
-func headers(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		h := w.Header()
-		h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
-		h.Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
 }
 
 func plain(w http.ResponseWriter, status int, text string) {

@@ -31,7 +31,9 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	s := &Server{Ready: func(context.Context) error { return why }, Metrics: registry, Logger: slog.New(slog.DiscardHandler)}
 	get := func(method, path string) *httptest.ResponseRecorder {
 		recorder := httptest.NewRecorder()
-		s.Handler().ServeHTTP(recorder, httptest.NewRequestWithContext(t.Context(), method, path, nil))
+		request := httptest.NewRequestWithContext(t.Context(), method, path, nil)
+		request.Host = "localhost"
+		s.Handler().ServeHTTP(recorder, request)
 		return recorder
 	}
 	require.Equal(t, http.StatusOK, get(http.MethodGet, "/readyz").Code)

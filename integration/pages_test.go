@@ -1,0 +1,108 @@
+package integration
+
+import (
+	"encoding/json"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
+	s := startSidecar(t, db)
+	refreshed(t, conn, "v")
+	name := ask[string](t, conn, `SELECT name FROM mvscheduler.status`)
+	get := func(path string, into any) int {
+		t.Helper()
+		code, body := s.get(path)
+		require.NoError(t, json.Unmarshal([]byte(body), into), body)
+		return code
+	}
+	var status struct {
+		Views     int
+		Freshness map[string]int
+	}
+	require.Equal(t, 200, get("/api/v1/status", &status))
+	require.Equal(t, 1, status.Freshness["fresh"])
+	var views []map[string]any
+	require.Equal(t, 200, get("/api/v1/views", &views))
+	require.Equal(t, name, views[0]["name"])
+	var view struct {
+		Status map[string]any
+		Runs   []struct{ ID int64 }
+	}
+	require.Equal(t, 200, get("/api/v1/views/"+url.PathEscape(name), &view))
+	require.Equal(t, "fresh", view.Status["freshness"])
+	require.NotEmpty(t, view.Runs)
+	var run struct {
+		Run      map[string]any
+		Attempts []map[string]any
+	}
+	require.Equal(t, 200, get("/api/v1/runs/"+ask[string](t, conn, `SELECT max(id)::text FROM mvscheduler.runs`), &run))
+	require.Equal(t, "succeeded", run.Run["state"])
+	require.Len(t, run.Attempts, 1)
+	var runs []map[string]any
+	require.Equal(t, 200, get("/api/v1/runs?limit=1&view="+url.QueryEscape(name), &runs))
+	require.Len(t, runs, 1)
+
+	var problem struct{ Error string }
+	for path, code := range map[string]int{
+		"/api/v1/views/nix": 404, "/api/v1/runs/0": 404, "/api/v1/runs/x": 404, "/api/v1/nix": 404,
+		"/api/v1/runs?limit=0": 400, "/api/v1/runs?since=soon": 400, "/api/v1/views/%22": 400, "/api/v1/runs?failed=x": 400,
+	} {
+		require.Equal(t, code, get(path, &problem), path)
+		require.NotEmpty(t, problem.Error)
+	}
+	code, body := s.get("/river/")
+	require.Equal(t, 200, code)
+	require.Contains(t, body, "<html")
+}
+
+func TestWhatUsersWriteIsShownAsTextEverywhere(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.User(t, "alice")
+	conn := db.Conn(t, alice)
+	const evil = "<script>alert(1)</script>\"\n{x=\"1\"} \x1b[31mred\x1b[0m"
+	pgtest.Exec(t, conn, `CREATE FUNCTION shout() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION E'<b>\x1b[2J\x1b]0;title\x07 gone'; END $$`)
+	_, err := conn.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, max_attempts) VALUES (quote_ident($1), $2, 1)`, evil, "SELECT "+alice+".shout() AS a")
+	require.NoError(t, err)
+	s := startSidecar(t, db)
+	until(t, conn, `SELECT consecutive_failures > 0 FROM mvscheduler.status`)
+
+	for _, path := range []string{"/metrics", "/api/v1/views", "/api/v1/runs", "/api/v1/status"} {
+		_, body := s.get(path)
+		require.False(t, strings.ContainsAny(body, "\x1b\x07"), path)
+		require.False(t, path != "/metrics" && strings.Contains(body, "<"), path)
+	}
+	_, metrics := s.get("/metrics")
+	require.True(t, strings.Contains(metrics, `</script>\"\"\n{x=\"`), "a label stays one label")
+	for _, args := range [][]string{{"status"}, {"runs"}, {"list"}, {"status", "-o", "json"}} {
+		r := mvscheduler(t, db, alice, "", args...)
+		require.Zero(t, r.code)
+		require.NotContains(t, r.stdout, "\x1b", args)
+	}
+	require.NotContains(t, s.log.String(), "\x1b")
+	require.Contains(t, ask[string](t, conn, `SELECT last_error FROM mvscheduler.status`), "<b>[2J]0;title gone", "control characters are gone, the text stays")
+}
+
+func TestWithATokenAnyAddressIsServedAndWithoutItNobodyIs(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte("0123456789abcdefghijklmn\n"), 0o600))
+	s := startSidecar(t, db, "--listen", "0.0.0.0:0", "--token-file", file)
+	code, _ := s.get("/readyz")
+	require.Equal(t, 200, code)
+	code, _ = s.get("/api/v1/views")
+	require.Equal(t, 401, code)
+}

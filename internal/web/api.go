@@ -1,0 +1,184 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+// apiTimeout bounds one request, whatever the database does.
+const apiTimeout = 10 * time.Second
+
+// Overview is what /api/v1/status answers: all views in numbers.
+type Overview struct {
+	Views     int                  `json:"views"`
+	Freshness map[string]int       `json:"freshness"` // number of views by freshness
+	Activity  map[string]int       `json:"activity"`
+	Unhealthy []catalog.ViewStatus `json:"unhealthy"` // those that a person has to look at
+	AsOf      *time.Time           `json:"as_of"`     // the database's clock; nil when there is no view
+}
+
+// ViewPage is what /api/v1/views/{name} answers. The query and the settings are not in it: they stand in
+// the table views, which a user can lock, so nothing of the sidecar reads it.
+type ViewPage struct {
+	Status   catalog.ViewStatus      `json:"status"`
+	Runs     []catalog.RunRecord     `json:"runs"`
+	Attempts []catalog.AttemptRecord `json:"attempts"`
+}
+
+// RunPage is what /api/v1/runs/{id} answers.
+type RunPage struct {
+	Run      catalog.RunRecord       `json:"run"`
+	Attempts []catalog.AttemptRecord `json:"attempts"`
+}
+
+// problem is the body of an answer that is none.
+type problem struct {
+	Error    string `json:"error"`
+	SQLState string `json:"sqlstate,omitempty"`
+}
+
+const (
+	runsByDefault = 100
+	runsAtMost    = 10_000
+)
+
+func (s *Server) api(mux *http.ServeMux) {
+	route := func(pattern string, answer func(context.Context, *http.Request) (any, error)) {
+		mux.HandleFunc("GET /api/v1/"+pattern, func(w http.ResponseWriter, r *http.Request) {
+			ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
+			defer cancel()
+			body, err := answer(ctx, r)
+			s.answer(w, r, body, err)
+		})
+	}
+	route("status", func(ctx context.Context, _ *http.Request) (any, error) {
+		all, err := catalog.Statuses(ctx, s.DB)
+		return overview(all), err
+	})
+	route("views", func(ctx context.Context, _ *http.Request) (any, error) { return catalog.Statuses(ctx, s.DB) })
+	route("views/{name}", func(ctx context.Context, r *http.Request) (any, error) {
+		return viewPage(ctx, s.DB, r.PathValue("name"))
+	})
+	route("runs", func(ctx context.Context, r *http.Request) (any, error) {
+		filter, err := runFilter(ctx, s.DB, r)
+		if err != nil {
+			return nil, err
+		}
+		return catalog.Runs(ctx, s.DB, filter)
+	})
+	route("runs/{id}", func(ctx context.Context, r *http.Request) (any, error) {
+		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
+		if err != nil {
+			return nil, &catalog.NotFoundError{Kind: "run", Name: r.PathValue("id")}
+		}
+		run, err := catalog.RunByID(ctx, s.DB, id)
+		if err != nil {
+			return nil, err
+		}
+		attempts, err := catalog.Attempts(ctx, s.DB, []int64{id})
+		return RunPage{Run: run, Attempts: attempts}, err
+	})
+	mux.HandleFunc("GET /api/", func(w http.ResponseWriter, r *http.Request) {
+		s.answer(w, r, nil, &catalog.NotFoundError{Kind: "page", Name: r.URL.Path})
+	})
+}
+
+func overview(all []catalog.ViewStatus) Overview {
+	o := Overview{Views: len(all), Freshness: map[string]int{}, Activity: map[string]int{}, Unhealthy: []catalog.ViewStatus{}}
+	for i, v := range all {
+		o.Freshness[v.Freshness]++
+		o.Activity[v.Activity]++
+		if v.Unhealthy() {
+			o.Unhealthy = append(o.Unhealthy, v)
+		}
+		o.AsOf = &all[i].AsOf
+	}
+	return o
+}
+
+func viewPage(ctx context.Context, db catalog.Querier, name string) (ViewPage, error) {
+	var p ViewPage
+	id, err := catalog.FindView(ctx, db, name)
+	if err != nil {
+		return p, err
+	}
+	if p.Status, err = catalog.StatusByID(ctx, db, id); err != nil {
+		return p, err
+	}
+	if p.Runs, err = catalog.Runs(ctx, db, catalog.RunFilter{ViewID: id, Limit: 20}); err != nil {
+		return p, err
+	}
+	ids := make([]int64, len(p.Runs))
+	for i, r := range p.Runs {
+		ids[i] = r.ID
+	}
+	p.Attempts, err = catalog.Attempts(ctx, db, ids)
+	return p, err
+}
+
+// badRequest says which parameter cannot be read.
+type badRequest struct{ why string }
+
+func (e *badRequest) Error() string { return e.why }
+
+func runFilter(ctx context.Context, db catalog.Querier, r *http.Request) (catalog.RunFilter, error) {
+	query := r.URL.Query()
+	f := catalog.RunFilter{Since: query.Get("since"), Limit: runsByDefault}
+	if limit := query.Get("limit"); limit != "" {
+		n, err := strconv.Atoi(limit)
+		if err != nil || n < 1 || n > runsAtMost {
+			return f, &badRequest{"limit is a number from 1 to 10000"}
+		}
+		f.Limit = n
+	}
+	if failed := query.Get("failed"); failed != "" {
+		only, err := strconv.ParseBool(failed)
+		if err != nil {
+			return f, &badRequest{"failed is true or false"}
+		}
+		f.Failed = only
+	}
+	if name := query.Get("view"); name != "" {
+		id, err := catalog.FindView(ctx, db, name)
+		if err != nil {
+			return f, err
+		}
+		f.ViewID = id
+	}
+	return f, nil
+}
+
+// answer writes JSON. What went wrong inside is logged and not told in full.
+func (s *Server) answer(w http.ResponseWriter, r *http.Request, body any, err error) {
+	status := http.StatusOK
+	var (
+		missing *catalog.NotFoundError
+		bad     *badRequest
+		pg      *pgconn.PgError
+	)
+	switch {
+	case err == nil:
+	case errors.As(err, &missing):
+		status, body = http.StatusNotFound, problem{Error: missing.Error()}
+	case errors.As(err, &bad):
+		status, body = http.StatusBadRequest, problem{Error: bad.Error()}
+	case errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code == "42602"): // a value or a name that cannot be read
+		status, body = http.StatusBadRequest, problem{Error: pg.Message, SQLState: pg.Code}
+	default:
+		s.Logger.WarnContext(r.Context(), "a request could not be answered", "path", r.URL.Path, "err", err)
+		status, body = http.StatusServiceUnavailable, problem{Error: "the database did not answer; the log of the sidecar says why"}
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(status)
+	encoder := json.NewEncoder(w)
+	encoder.SetIndent("", "  ")
+	_ = encoder.Encode(body) // the client went away
+}
