@@ -33,6 +33,7 @@ type grammar struct {
 	Show   showCmd   `cmd:"" group:"look" help:"Everything about one view."`
 	Runs   runsCmd   `cmd:"" group:"look" help:"What ran, when, and how it ended."`
 	Next   nextCmd   `cmd:"" group:"look" help:"When a view will be refreshed next."`
+	Health healthCmd `cmd:"" group:"look" help:"Whether the sidecar on this machine is ready, for health checks."`
 
 	Create  createCmd  `cmd:"" group:"act" help:"Register a query as a managed materialized view."`
 	Edit    editCmd    `cmd:"" group:"act" help:"Change a view's query or settings."`
