@@ -20,26 +20,37 @@ import (
 )
 
 type demoCmd struct {
-	Once    bool   `help:"One full cycle: fill every view, let flights arrive, refresh, print the status table and exit."`
-	DataDir string `type:"path" placeholder:"DIR" help:"Keep the data here, and go on with what is there. Default: a temporary directory that is removed at the end."`
-	BinDir  string `name:"bindir" env:"MVSCHEDULER_TEST_PG_BINDIR" type:"path" placeholder:"DIR" help:"Where initdb and postgres are. Default: pg_config's, or the newest of the usual places."`
-	Listen  string `placeholder:"ADDR" help:"Address of the HTTP server. Default: 127.0.0.1:8787; with --once a free port."`
+	Once    bool          `help:"One full cycle: fill every view, let flights arrive, refresh, print the status table and exit. With --load: load and exit."`
+	Load    bool          `help:"Load the sample and register its views in the database of --database-url, and let flights arrive there. No private server, no sidecar."`
+	Every   time.Duration `default:"200ms" placeholder:"DURATION" help:"How often 50 flights arrive."`
+	DataDir string        `type:"path" placeholder:"DIR" help:"Keep the data here, and go on with what is there. Default: a temporary directory that is removed at the end."`
+	BinDir  string        `name:"bindir" env:"MVSCHEDULER_TEST_PG_BINDIR" type:"path" placeholder:"DIR" help:"Where initdb and postgres are. Default: pg_config's, or the newest of the usual places."`
+	Listen  string        `placeholder:"ADDR" help:"Address of the HTTP server. Default: 127.0.0.1:8787; with --once a free port."`
 }
 
 func (demoCmd) Help() string {
 	return `Starts a private PostgreSQL from the binaries of this machine (as root too), loads real flights, registers four materialized views, runs the sidecar and lets more flights arrive, so that you can watch the views stay fresh. Nothing outside its directory is touched; Ctrl-C ends it.
+
+With --load it does the part of the application in a database of yours, for a sidecar that runs beside it: tables public.airports and public.flights, four views in schema analytics, and flights that keep arriving until all are there. The login needs membership in mvscheduler_user and CREATE on schema public.
 
 Examples:
 
   mvscheduler demo
   mvscheduler demo --once
   mvscheduler demo --data-dir ~/mvscheduler-demo --listen 127.0.0.1:9000
+  DATABASE_URL=postgres://analyst@db/app mvscheduler demo --load --every 1s
 
 ` + exitCodesHelp
 }
 
 // Run runs the demonstration until ctx ends, or for one cycle.
 func (c *demoCmd) Run(ctx context.Context, a *app) error {
+	if c.Every <= 0 {
+		return usagef("--every must be positive")
+	}
+	if c.Load {
+		return c.load(ctx, a)
+	}
 	listen := cmp.Or(c.Listen, "127.0.0.1:8787")
 	if c.Once && c.Listen == "" {
 		listen = "127.0.0.1:0"
@@ -72,7 +83,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	})
 	group.Go(func() error {
 		defer stop()
-		return a.watchDemo(live, d, c.Once, listen)
+		return c.watch(live, a, d, listen)
 	})
 	err = group.Wait()
 	if errors.Is(err, context.Canceled) {
@@ -84,8 +95,32 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	return errors.Join(err, d.Close())
 }
 
-// watchDemo is what the person sees while the sidecar works.
-func (a *app) watchDemo(ctx context.Context, d *demo.Demo, once bool, listen string) error {
+// load is the application's part of the demonstration, in a database that somebody else looks after.
+func (c *demoCmd) load(ctx context.Context, a *app) error {
+	err := a.withConn(ctx, func(conn *pgx.Conn) error {
+		if _, err := demo.Install(ctx, conn, func(step string) { a.say("%s", step) }); err != nil || c.Once {
+			return err
+		}
+		feed, err := demo.NewFeed(ctx, conn)
+		if err != nil {
+			return err
+		}
+		a.say("%d flights arrive every %s", demo.BatchSize, c.Every)
+		if err := feed.Run(ctx, c.Every); err != nil {
+			return err
+		}
+		a.say("all flights have arrived")
+		return nil
+	})
+	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
+		a.say("stopped")
+		return nil
+	}
+	return err
+}
+
+// watch is what the person sees while the sidecar works.
+func (c *demoCmd) watch(ctx context.Context, a *app, d *demo.Demo, listen string) error {
 	conn, err := pgx.Connect(ctx, d.AnalystURL())
 	if err != nil {
 		return fmt.Errorf("connect to the private server: %w", err)
@@ -100,7 +135,7 @@ func (a *app) watchDemo(ctx context.Context, d *demo.Demo, once bool, listen str
 	if err != nil {
 		return err
 	}
-	if once {
+	if c.Once {
 		return a.demoOnce(ctx, conn, feed)
 	}
 
@@ -129,7 +164,7 @@ Ctrl-C ends it.
 `, d.Psql(), d.AnalystURL(), program, program, program, listen, listen, filepath.Join(d.Dir(), "mvscheduler.log"), d.LogFile())
 
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return feed.Run(ctx) })
+	group.Go(func() error { return feed.Run(ctx, c.Every) })
 	group.Go(func() error { return a.watchStatus(ctx, conn) })
 	return group.Wait()
 }

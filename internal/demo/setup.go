@@ -3,6 +3,7 @@ package demo
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -68,14 +69,21 @@ func SetUpRoles(ctx context.Context, admin *pgx.Conn) error {
 	return nil
 }
 
-// Load creates the tables and copies the older flights into them, as the analyst. It does nothing when
-// the tables exist. It returns how many flights there are.
+// Load creates the tables, and schema analytics for the views, and copies the older flights into the
+// tables, as the analyst. It does nothing when the tables exist, and refuses tables of the same name that
+// are not the sample. It returns how many flights there are.
 func Load(ctx context.Context, analyst *pgx.Conn) (int64, error) {
-	var exists bool
-	if err := analyst.QueryRow(ctx, `SELECT to_regclass('public.flights') IS NOT NULL`).Scan(&exists); err != nil {
+	var exists, ours, schema bool
+	err := analyst.QueryRow(ctx, `
+SELECT to_regclass('public.flights') IS NOT NULL,
+       coalesce(obj_description(to_regclass('public.flights'), 'pg_class') LIKE 'Real US flights of 2001 %', false),
+       to_regnamespace('analytics') IS NOT NULL`).Scan(&exists, &ours, &schema)
+	switch {
+	case err != nil:
 		return 0, fmt.Errorf("look for the sample: %w", err)
-	}
-	if exists {
+	case exists && !ours:
+		return 0, errors.New("this database has a table public.flights that is not the sample: load the sample into another database")
+	case exists:
 		return Count(ctx, analyst)
 	}
 	flights, err := OpenFlights()
@@ -87,6 +95,11 @@ func Load(ctx context.Context, analyst *pgx.Conn) (int64, error) {
 		return 0, err
 	}
 	err = pgx.BeginFunc(ctx, analyst, func(tx pgx.Tx) error {
+		if !schema {
+			if _, err := tx.Exec(ctx, `CREATE SCHEMA analytics`); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(ctx, tables); err != nil {
 			return err
 		}
@@ -152,15 +165,13 @@ func (f *Feed) Send(ctx context.Context, n int) (int, error) {
 	return count, nil
 }
 
-// Batches of Run: 250 flights a second, a day of traffic in ten.
-const (
-	batchSize  = 50
-	batchEvery = 200 * time.Millisecond
-)
+// BatchSize is how many flights Run sends at once: at five times a second, a day of traffic in ten seconds.
+const BatchSize = 50
 
-// Run sends batches until all flights have arrived, then it returns nil; or until ctx ends, then its error.
-func (f *Feed) Run(ctx context.Context) error {
-	tick := time.NewTicker(batchEvery)
+// Run sends a batch at each interval until all flights have arrived, then it returns nil; or until ctx
+// ends, then its error.
+func (f *Feed) Run(ctx context.Context, every time.Duration) error {
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
 		select {
@@ -168,7 +179,7 @@ func (f *Feed) Run(ctx context.Context) error {
 			return ctx.Err()
 		case <-tick.C:
 		}
-		n, err := f.Send(ctx, batchSize)
+		n, err := f.Send(ctx, BatchSize)
 		if err != nil {
 			return err
 		}

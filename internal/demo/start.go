@@ -59,18 +59,26 @@ func (d *Demo) setUp(ctx context.Context, say func(string)) error {
 	}
 	return with(ctx, d.AnalystURL(), func(analyst *pgx.Conn) error {
 		var err error
-		if d.Flights, err = Load(ctx, analyst); err != nil {
-			return err
-		}
-		say(fmt.Sprintf("%d flights of %d are loaded, the rest arrives bit by bit", d.Flights, Total))
-		if err := Register(ctx, analyst); err != nil {
-			return err
-		}
-		for _, v := range Views {
-			say(fmt.Sprintf("registered %-28s %s", v.Name, v.Says))
-		}
-		return nil
+		d.Flights, err = Install(ctx, analyst, say)
+		return err
 	})
+}
+
+// Install loads the sample and registers the views, as the connection's role, which has to be a member of
+// mvscheduler_user. It leaves alone what is there already and returns how many flights there are.
+func Install(ctx context.Context, conn *pgx.Conn, say func(string)) (int64, error) {
+	arrived, err := Load(ctx, conn)
+	if err != nil {
+		return 0, err
+	}
+	say(fmt.Sprintf("%d flights of %d are loaded, the rest arrives bit by bit", arrived, Total))
+	if err := Register(ctx, conn); err != nil {
+		return 0, err
+	}
+	for _, v := range Views {
+		say(fmt.Sprintf("registered %-28s %s", v.Name, v.Says))
+	}
+	return arrived, nil
 }
 
 func (d *Demo) createDatabase(ctx context.Context) error {
