@@ -144,7 +144,39 @@ func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit 
 	if err != nil {
 		return nil, fmt.Errorf("find due views: %w", err)
 	}
+	if err := readActive(ctx, tx, due); err != nil {
+		return nil, err
+	}
 	return due, takeRequests(ctx, tx, due)
+}
+
+// readActive reads which of the views have a run under way. What lockDue itself saw may be older than its
+// locks: another replica could claim a view between the snapshot and the lock. Under our locks nobody
+// makes another run.
+func readActive(ctx context.Context, tx pgx.Tx, due []Due) error {
+	index := make(map[int64]int, len(due))
+	ids := make([]int64, len(due))
+	for i := range due {
+		due[i].ActiveRun = nil
+		index[due[i].ViewID], ids[i] = i, due[i].ViewID
+	}
+	rows, err := tx.Query(ctx, `
+SELECT view_id, id
+  FROM mvscheduler.run
+ WHERE state IN ('queued', 'running')
+   AND view_id = ANY ($1)`, ids)
+	if err != nil {
+		return fmt.Errorf("find runs under way: %w", err)
+	}
+	var view, run int64
+	_, err = pgx.ForEachRow(rows, []any{&view, &run}, func() error {
+		due[index[view]].ActiveRun = new(run)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("find runs under way: %w", err)
+	}
+	return nil
 }
 
 // takeRequests deletes the requests that the runs of this tick will answer. One that is not committed

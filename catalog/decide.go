@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 )
 
 // NewRun is a run to be made.
@@ -70,7 +72,7 @@ func Decide(d Due, now time.Time) Decision {
 	case d.Reschedule && !d.Paused && d.NextCause == nil:
 		out.Clock = clockAt(spec.Next(now))
 
-	case due && d.NextCause == nil:
+	case due && d.NextCause == nil && (d.ActiveRun == nil || spec.Catchup != schedule.All): // All makes up for it afterwards
 		verdict := spec.Decide(*d.NextSlot, now)
 		run := newRun(verdict.Cause, verdict.Slot, spec.DueAt(verdict.Slot))
 		run.MissedSlots, run.Reason = verdict.Missed, verdict.Reason

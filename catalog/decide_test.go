@@ -47,6 +47,11 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
+			"a slot that comes while a run is under way waits for its end where every slot is made up for",
+			hourly(func(d *Due) { d.ActiveRun, d.Catchup = &run, "all" }), noon.Add(minute),
+			func(t *testing.T, d Decision) { require.Equal(t, Decision{}, d) },
+		},
+		{
 			"a slot that comes while a run is under way is skipped with the reason", hourly(func(d *Due) { d.ActiveRun = &run }), noon.Add(minute),
 			func(t *testing.T, d Decision) {
 				require.Nil(t, d.Run)

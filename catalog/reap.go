@@ -12,7 +12,6 @@ import (
 type Lost struct {
 	Attempt
 	ViewName    string
-	JobID       *int64
 	Counted     int
 	MaxAttempts int
 	Priority    int16
@@ -24,7 +23,7 @@ type Lost struct {
 // pg_read_all_stats the start of another role's backend reads as NULL.
 func LockLost(ctx context.Context, tx pgx.Tx, limit int) ([]Lost, error) {
 	rows, err := tx.Query(ctx, `
-SELECT r.id, r.view_id, t.attempt, r.token, t.started_at, r.view_name, r.job_id, r.counted,
+SELECT r.id, r.view_id, t.attempt, r.token, t.started_at, r.view_name, r.counted,
        coalesce(s.max_attempts, 1), coalesce(s.priority, 2), coalesce(t.stop, '')
   FROM mvscheduler.run AS r
   JOIN mvscheduler.attempt AS t ON t.run_id = r.id AND t.token = r.token AND t.outcome = 'running'
@@ -39,7 +38,7 @@ SELECT r.id, r.view_id, t.attempt, r.token, t.started_at, r.view_name, r.job_id,
 	}
 	lost, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Lost, error) {
 		var l Lost
-		err := row.Scan(&l.RunID, &l.ViewID, &l.Number, &l.Token, &l.Started, &l.ViewName, &l.JobID, &l.Counted,
+		err := row.Scan(&l.RunID, &l.ViewID, &l.Number, &l.Token, &l.Started, &l.ViewName, &l.Counted,
 			&l.MaxAttempts, &l.Priority, &l.Stop)
 		return l, err
 	})
@@ -57,7 +56,7 @@ type Orphan struct {
 }
 
 // LockOrphans locks queued runs whose River job was deleted or has ended, or was fetched more than
-// patience ago by a worker that has not opened an attempt since.
+// patience ago by a worker that has neither opened an attempt nor ended one since.
 func LockOrphans(ctx context.Context, tx pgx.Tx, patience time.Duration, limit int) ([]Orphan, error) {
 	rows, err := tx.Query(ctx, `
 SELECT r.id, r.view_name, coalesce(s.priority, 2)
@@ -67,7 +66,9 @@ SELECT r.id, r.view_name, coalesce(s.priority, 2)
  WHERE r.state = 'queued'
    AND (j.id IS NULL
         OR j.state IN ('completed', 'cancelled', 'discarded')
-        OR j.state = 'running' AND j.attempted_at < clock_timestamp() - make_interval(secs => $1))
+        OR j.state = 'running'
+           AND greatest(j.attempted_at, (SELECT max(t.finished_at) FROM mvscheduler.attempt AS t WHERE t.run_id = r.id))
+               < clock_timestamp() - make_interval(secs => $1))
  LIMIT $2
    FOR UPDATE OF r SKIP LOCKED`, patience.Seconds(), limit)
 	if err != nil {
@@ -83,16 +84,22 @@ SELECT r.id, r.view_name, coalesce(s.priority, 2)
 	return orphans, nil
 }
 
-// BuryJobs ends River jobs whose worker is gone, so that River does not rescue them an hour later.
-func BuryJobs(ctx context.Context, tx pgx.Tx, jobs []int64) error {
-	_, err := tx.Exec(ctx, `
+// BuryJobs ends River jobs that count as being worked although they carry no run: their worker died, or
+// is about to find out that nothing is left to do. River itself would rescue them a week later.
+func BuryJobs(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
 UPDATE mvscheduler.river_job
    SET state = 'cancelled',
        finalized_at = now()
- WHERE id = ANY ($1)
-   AND state = 'running'`, jobs)
+ WHERE id IN (
+       SELECT j.id
+         FROM mvscheduler.river_job AS j
+        WHERE j.state = 'running'
+          AND j.kind = 'refresh'
+          AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.job_id = j.id AND r.state IN ('queued', 'running'))
+          FOR UPDATE SKIP LOCKED)`)
 	if err != nil {
-		return fmt.Errorf("end %d abandoned jobs: %w", len(jobs), err)
+		return fmt.Errorf("end abandoned jobs: %w", err)
 	}
 	return nil
 }

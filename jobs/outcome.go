@@ -29,6 +29,10 @@ const (
 // to hear of it, and a function can raise the error of a lock as well.
 const busyTries = 60
 
+// lostTries is how often a run may lose its backend, its connection or its sidecar before that counts as
+// a failed attempt: mostly it is not the query's fault, but a query can be what ends the server.
+const lostTries = 5
+
 // verdict is what becomes of an attempt that did not succeed: what is recorded, and when the run is
 // tried again if it is still queued.
 type verdict struct {
@@ -43,7 +47,7 @@ type ended struct {
 	ShuttingDown bool   // this process is ending
 	Counted      int    // attempts that counted before this one
 	MaxAttempts  int
-	Busy         int // attempts of this run that found a lock taken before this one, or yielded
+	Busy         int // attempts before this one that did not count: busy, made way, lost
 }
 
 // judge is the whole policy of retries. It is pure but for the jitter of Retry.
@@ -81,9 +85,9 @@ func judge(e ended) verdict {
 		v.Retry = backoff(e.Busy, time.Second, time.Minute)
 		v.Reason = fmt.Sprintf("a lock was not had in time, next try in %s", v.Retry.Round(time.Second))
 		return v
-	case class == refresh.Away:
+	case class == refresh.Away && e.Busy < lostTries:
 		v.Counts = false
-		v.Retry = backoff(0, time.Second, 5*time.Second)
+		v.Retry = backoff(e.Busy, time.Second, time.Minute)
 		v.Reason = "the server went away, next try when it is back"
 		return v
 	}
@@ -100,7 +104,7 @@ func judge(e ended) verdict {
 		return v
 	}
 	first, most := time.Second, 5*time.Minute
-	if class == refresh.Resource {
+	if class == refresh.Resource || class == refresh.Away {
 		first, most = 10*time.Second, 15*time.Minute
 	}
 	v.Retry = backoff(e.Counted, first, most)
@@ -111,13 +115,13 @@ func judge(e ended) verdict {
 // afterLoss judges an attempt whose backend is gone and whose worker said nothing.
 func afterLoss(l catalog.Lost) catalog.Failure {
 	f := catalog.Failure{
-		Outcome: outcomeLost, RunState: stateQueued, Counts: true,
+		Outcome: outcomeLost, RunState: stateQueued, Counts: l.Number-l.Counted-1 >= lostTries,
 		Error: "the backend of this attempt is gone: its sidecar or the server died",
 	}
 	switch {
 	case l.Stop == stopCancel:
 		f.Outcome, f.RunState, f.Counts, f.Reason = outcomeCancelled, stateCancelled, false, "cancelled on request"
-	case l.Counted+1 >= l.MaxAttempts:
+	case f.Counts && l.Counted+1 >= l.MaxAttempts:
 		f.RunState = stateFailed
 		f.Reason = fmt.Sprintf("gave up after %d attempts; the next slot tries again", l.Counted+1)
 	default:

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -52,9 +53,35 @@ func TestJudge(t *testing.T) {
 
 func TestALostAttemptIsTriedAgainUntilTheAttemptsAreSpent(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, stateQueued, afterLoss(catalog.Lost{Counted: 0, MaxAttempts: 2}).RunState)
-	require.Equal(t, stateFailed, afterLoss(catalog.Lost{Counted: 1, MaxAttempts: 2}).RunState)
-	require.Equal(t, stateCancelled, afterLoss(catalog.Lost{MaxAttempts: 2, Stop: stopCancel}).RunState)
+	lost := func(number, counted int) catalog.Lost {
+		return catalog.Lost{Attempt: catalog.Attempt{Number: number}, Counted: counted, MaxAttempts: 2}
+	}
+	first := afterLoss(lost(1, 0))
+	require.Equal(t, stateQueued, first.RunState)
+	require.False(t, first.Counts, "sidecars die, which is not the query's fault")
+	often := afterLoss(lost(lostTries+1, 0))
+	require.Equal(t, stateQueued, often.RunState)
+	require.True(t, often.Counts, "a query that ends its server every time is not tried for ever")
+	require.Equal(t, stateFailed, afterLoss(lost(lostTries+2, 1)).RunState)
+	cancelled := lost(1, 0)
+	cancelled.Stop = stopCancel
+	require.Equal(t, stateCancelled, afterLoss(cancelled).RunState)
+}
+
+func TestAQueryThatEndsItsServerEveryTimeIsGivenUp(t *testing.T) {
+	t.Parallel()
+	attempts, counted, waited := 0, 0, time.Duration(0)
+	for v := (verdict{}); v.RunState != stateFailed; attempts++ {
+		require.Less(t, attempts, 100)
+		v = judge(ended{Err: fmt.Errorf("refresh view: %w", io.ErrUnexpectedEOF), Counted: counted, MaxAttempts: 3, Busy: attempts - counted})
+		require.Empty(t, v.Pause)
+		if v.Counts {
+			counted++
+		}
+		waited += v.Retry
+	}
+	require.Equal(t, lostTries+3, attempts)
+	require.Greater(t, waited, 30*time.Second, "it comes back ever later")
 }
 
 func TestBackoffGrowsWithinItsBounds(t *testing.T) {

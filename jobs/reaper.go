@@ -69,7 +69,10 @@ func (r *Reaper) Tick(ctx context.Context) error {
 	if err := r.adoptOrphans(ctx); err != nil {
 		return err
 	}
-	return catalog.EndCancelled(ctx, r.pool)
+	if err := catalog.EndCancelled(ctx, r.pool); err != nil {
+		return err
+	}
+	return catalog.BuryJobs(ctx, r.pool)
 }
 
 // reapLost ends attempts whose backend is gone and gives their runs to the next worker.
@@ -79,10 +82,7 @@ func (r *Reaper) reapLost(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		var (
-			again  []catalog.Queued
-			buried []int64
-		)
+		var again []catalog.Queued
 		for _, l := range lost {
 			failure := afterLoss(l)
 			if err := catalog.Fail(ctx, tx, l.Attempt, failure); err != nil {
@@ -91,15 +91,9 @@ func (r *Reaper) reapLost(ctx context.Context) error {
 			if failure.RunState == stateQueued {
 				again = append(again, catalog.Queued{RunID: l.RunID, Priority: l.Priority})
 			}
-			if l.JobID != nil {
-				buried = append(buried, *l.JobID)
-			}
 			r.metrics.lost()
 			r.log.WarnContext(ctx, "attempt lost, its backend is gone", "view", l.ViewName, "run_id", l.RunID,
 				"attempt", l.Number, "run_state", failure.RunState)
-		}
-		if err := catalog.BuryJobs(ctx, tx, buried); err != nil {
-			return err
 		}
 		return insertJobs(ctx, r.river, tx, again)
 	})
