@@ -158,16 +158,19 @@ UPDATE mvscheduler.attempt AS t
 // cancel. Only backends of our own role are touched, and only the very session of the attempt.
 func StopBackends(ctx context.Context, q Querier, grace time.Duration) ([]Stopped, error) {
 	rows, err := q.Query(ctx, `
-SELECT t.run_id, r.view_name, t.backend_pid, t.stop,
-       CASE WHEN t.stop = 'deadline' OR t.stop_at < clock_timestamp() - make_interval(secs => $1)
-            THEN pg_terminate_backend(t.backend_pid)
-            ELSE pg_cancel_backend(t.backend_pid) AND false END
-  FROM mvscheduler.attempt AS t
-  JOIN mvscheduler.run AS r ON r.id = t.run_id
-  JOIN pg_stat_activity AS b ON b.pid = t.backend_pid AND b.backend_start = t.backend_start
- WHERE t.outcome = 'running'
-   AND t.stop IS NOT NULL
-   AND pg_has_role(b.usesysid, 'MEMBER')`, grace.Seconds())
+WITH marked AS MATERIALIZED (
+    SELECT t.run_id, r.view_name, t.backend_pid, t.stop,
+           t.stop = 'deadline' OR t.stop_at < clock_timestamp() - make_interval(secs => $1) AS terminate
+      FROM mvscheduler.attempt AS t
+      JOIN mvscheduler.run AS r ON r.id = t.run_id
+      JOIN pg_stat_activity AS b ON b.pid = t.backend_pid AND b.backend_start = t.backend_start
+     WHERE t.outcome = 'running'
+       AND t.stop IS NOT NULL
+       AND pg_has_role(b.usesysid, 'MEMBER')
+)
+SELECT run_id, view_name, backend_pid, stop, terminate
+  FROM marked
+ WHERE CASE WHEN terminate THEN pg_terminate_backend(backend_pid) ELSE pg_cancel_backend(backend_pid) END`, grace.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("stop backends: %w", err)
 	}

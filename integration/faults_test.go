@@ -43,6 +43,9 @@ func sceneOn(t testing.TB, db *pgtest.DB) *scene {
 	return s
 }
 
+// quick reads the sales at once. A view that calls a volatile function is refreshed even if nothing changed.
+const quick = "SELECT id, amount, slow(0) AS paused FROM sales"
+
 // slowQuery reads the 100 sales and takes this long.
 func slowQuery(took time.Duration) string {
 	return fmt.Sprintf("SELECT id, amount, slow(%g) AS paused FROM sales", took.Seconds()/100)
@@ -53,7 +56,7 @@ func (s *scene) manage(t testing.TB, name, query string, columns ...any) {
 	t.Helper()
 	names, places, values := []string{"name", "query"}, []string{"$1", "$2"}, []any{name, query}
 	for i := 0; i < len(columns); i += 2 {
-		names = append(names, columns[i].(string))
+		names = append(names, fmt.Sprintf("%q", columns[i]))
 		values = append(values, columns[i+1])
 		places = append(places, fmt.Sprintf("$%d", len(values)))
 	}
@@ -72,7 +75,7 @@ func (s *scene) running(t testing.TB, view string) int64 {
 // ended waits until a run is in a terminal state and returns that.
 func (s *scene) ended(t testing.TB, run int64) string {
 	t.Helper()
-	until(t, s.root, `SELECT state NOT IN ('queued', 'running') FROM mvscheduler.run WHERE id = $1`, run)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE id = $1 AND state NOT IN ('queued', 'running')`, run)
 	return ask[string](t, s.root, `SELECT state FROM mvscheduler.run WHERE id = $1`, run)
 }
 

@@ -87,7 +87,7 @@ func TestASidecarKilledWhileItClaimsLosesNoSlot(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	for i := range 20 {
-		s.manage(t, fmt.Sprintf("v%d", i), "SELECT id, amount FROM sales", "refresh_interval", "1 second")
+		s.manage(t, fmt.Sprintf("v%d", i), quick, "refresh_interval", "1 second")
 	}
 	kills := 4
 	if long {

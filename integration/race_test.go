@@ -21,7 +21,7 @@ func TestThreeReplicasUnderLoadNeitherLoseNorDoubleASlot(t *testing.T) {
 	for i, catchup := range []string{"latest", "skip", "all"} {
 		pgtest.Exec(t, s.alice, fmt.Sprintf(`
 INSERT INTO mvscheduler.views (name, query, refresh_interval, catchup, method)
-SELECT 'v%d_' || i, 'SELECT id, amount FROM sales WHERE id <= 3', '1 second', '%s', 'full' FROM generate_series(1, 67) AS i`, i, catchup))
+SELECT 'v%d_' || i, 'SELECT id, amount, slow(0) AS paused FROM sales WHERE id <= 3', '1 second', '%s', 'full' FROM generate_series(1, 67) AS i`, i, catchup))
 	}
 	var replicas []*sidecar
 	for range 3 {

@@ -20,7 +20,7 @@ var controlSettings = map[string]string{
 	"TimeZone":                            "UTC",
 	"DateStyle":                           "ISO, MDY",
 	"IntervalStyle":                       "postgres",
-	"idle_in_transaction_session_timeout": "1min",
+	"idle_in_transaction_session_timeout": "10s", // a sidecar that is stopped lets go of its locks
 	"client_connection_check_interval":    "5s",
 	"tcp_keepalives_idle":                 "10",
 	"tcp_keepalives_interval":             "5",

@@ -66,10 +66,10 @@ func (r *Reaper) Tick(ctx context.Context) error {
 	if err := r.reapLost(ctx); err != nil {
 		return err
 	}
-	if err := r.adoptOrphans(ctx); err != nil {
+	if err := catalog.EndCancelled(ctx, r.pool); err != nil {
 		return err
 	}
-	if err := catalog.EndCancelled(ctx, r.pool); err != nil {
+	if err := r.adoptOrphans(ctx); err != nil {
 		return err
 	}
 	return catalog.BuryJobs(ctx, r.pool)

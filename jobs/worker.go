@@ -134,6 +134,9 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 			return err
 		}
 		_, err = river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+		if errors.Is(err, river.ErrNotFound) {
+			return nil // deleted by hand: it was only what brought the run here
+		}
 		return err
 	}
 
@@ -160,9 +163,7 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 	defer cancel()
 
 	if errors.Is(cause, catalog.ErrFenced) {
-		log.WarnContext(ctx, "the run has passed on to another attempt, this one is rolled back")
-		w.metrics.ended(outcomeCancelled, took, waited)
-		return nil
+		return w.fenced(ctx, log, took, waited)
 	}
 	stop, err := catalog.StopReason(recording, w.control, attempt)
 	if err != nil {
@@ -176,7 +177,7 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 	if err := catalog.Fail(recording, w.control, attempt, v.Failure); err != nil {
 		session.Destroy()
 		if errors.Is(err, catalog.ErrFenced) {
-			return nil
+			return w.fenced(ctx, log, took, waited)
 		}
 		return w.later(ctx, err)
 	}
@@ -201,6 +202,13 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 	default:
 		return river.JobSnooze(v.Retry)
 	}
+}
+
+// fenced is the end of an attempt that was taken for lost: nothing that it did is there.
+func (w *RefreshWorker) fenced(ctx context.Context, log *slog.Logger, took, waited time.Duration) error {
+	log.WarnContext(ctx, "the run has passed on to another attempt, this one is rolled back")
+	w.metrics.ended(outcomeCancelled, took, waited)
+	return nil
 }
 
 // analyze brings the planner's statistics up to date when the refresh changed much. The run has ended

@@ -26,6 +26,7 @@ const (
 	cancelDelay    = 100 * time.Millisecond
 	deadlineDelay  = 15 * time.Second // after a cancel that is not heeded the connection is given up
 	scrubTime      = 5 * time.Second
+	idleAtMost     = "20s" // a session that is out and idle for longer has lost its sidecar; see Acquire
 	connectTimeout = 10 * time.Second
 )
 
@@ -36,9 +37,9 @@ var sessionSettings = map[string]string{
 	"IntervalStyle":                       "postgres",
 	"client_min_messages":                 "error",
 	"client_encoding":                     "UTF8",
-	"client_connection_check_interval":    "1s", // a refresh whose sidecar died ends
-	"idle_in_transaction_session_timeout": "1min",
-	"idle_session_timeout":                "0",
+	"client_connection_check_interval":    "1s",  // a refresh whose sidecar died ends
+	"idle_in_transaction_session_timeout": "10s", // a sidecar that is stopped lets go of its locks
+	"idle_session_timeout":                "0",   // until it is acquired
 	"tcp_keepalives_idle":                 "10",
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
@@ -120,7 +121,9 @@ SELECT a.pid, a.backend_start, current_setting('is_superuser')::boolean
 // Close waits for sessions that are out and closes all.
 func (p *Pool) Close() { p.pool.Close() }
 
-// Acquire takes a session, and waits for one when all are out. It has to be released or destroyed.
+// Acquire takes a session, and waits for one when all are out. It has to be released or destroyed. The
+// server ends it when it is not used for 20 s (10 s in a transaction): a sidecar that is stopped, or cut
+// off, must not keep what it was doing for ever.
 func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
 	conn, err := p.pool.Acquire(ctx)
 	if err != nil {
@@ -130,6 +133,10 @@ func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
 	if !ok {
 		conn.Release()
 		return nil, errors.New("acquire a session: it was never inspected")
+	}
+	if _, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false)`, idleAtMost); err != nil {
+		conn.Release()
+		return nil, fmt.Errorf("acquire a session: %w", err)
 	}
 	return &Session{conn: conn, start: start}, nil
 }

@@ -1,0 +1,111 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestReadersNeverQueueLongBehindAPlainRefreshThatWaits(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", quick, "refresh_interval", "1 second", "method", "full", "lock_timeout", "300 milliseconds")
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.view_health WHERE refreshes > 0`)
+	holder := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, holder, `BEGIN`, `SELECT count(*) FROM v`)
+	pid := ask[int32](t, holder, `SELECT pg_backend_pid()`)
+	probes := []*reader{}
+	for range 4 {
+		probes = append(probes, startReader(t, s.db, s.owner, `SELECT count(*) FROM v`))
+	}
+	until(t, s.alice, `SELECT activity = 'waiting' FROM mvscheduler.status`)
+	reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`)
+	require.Contains(t, reason, fmt.Sprintf("pid %d (%s", pid, s.owner))
+	require.Contains(t, reason, "AccessShareLock on v")
+	require.Contains(t, reason, "idle in transaction")
+	began := ask[time.Time](t, s.root, `SELECT clock_timestamp()`)
+	until(t, s.root, `SELECT clock_timestamp() > $1::timestamptz + interval '6 seconds'`, began)
+	var worst time.Duration
+	for _, probe := range probes {
+		probe.end(t)
+		worst = max(worst, probe.worst)
+		require.Greater(t, probe.queries, 10)
+	}
+	t.Logf("the worst read took %s beside a lock_timeout of 300 ms", worst)
+	require.Less(t, worst, 2500*time.Millisecond)
+	pgtest.Exec(t, holder, `COMMIT`)
+	until(t, s.root, `SELECT data_as_of > $1 FROM mvscheduler.view_health`, ask[time.Time](t, s.root, `SELECT clock_timestamp()`))
+	until(t, s.alice, `SELECT waiting_for IS NULL FROM mvscheduler.status`)
+
+	waits := s.statements(t, "set_config('lock_timeout'")
+	require.NotEmpty(t, waits)
+	for _, statement := range waits {
+		require.Contains(t, statement, "$2 = '300ms'")
+	}
+	require.NotEmpty(t, s.spans(t))
+	s.noRefreshesOverlap(t)
+}
+
+func TestReadersNeverWaitForAConcurrentRefresh(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", slowQuery(2*time.Second), "refresh_interval", "1 second")
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.view_health WHERE refreshes > 0`)
+	holder := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, holder, `BEGIN`, `SELECT count(*) FROM v`)
+	probe := startReader(t, s.db, s.owner, `SELECT count(*) FROM v`)
+	until(t, s.root, `SELECT refreshes > 3 FROM mvscheduler.view_health`) // a reader in a transaction stops nothing
+	probe.end(t)
+	t.Logf("the worst of %d reads took %s", probe.queries, probe.worst)
+	require.Less(t, probe.worst, time.Second)
+	require.Equal(t, int64(100), probe.fewest)
+	concurrent := 0
+	for _, refresh := range s.spans(t)[fmt.Sprintf(`"%s"."v"`, s.owner)] {
+		if refresh.concurrent {
+			concurrent++
+		}
+	}
+	require.GreaterOrEqual(t, concurrent, 3)
+}
+
+func TestARefreshMakesWayForDDLThatWaitsBehindItThreeTimesARun(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", slowQuery(7*time.Second), "refresh_interval", "1 day", "max_attempts", 1)
+	startSidecar(t, s.db)
+	run := s.running(t, "v")
+	ddl := s.db.Conn(t, s.owner)
+	for n := range 4 {
+		until(t, s.root, `SELECT attempts = $2 AND state = 'running' FROM mvscheduler.run WHERE id = $1`, run, n+1)
+		s.working(t, "v")
+		began := time.Now()
+		pgtest.Exec(t, ddl, fmt.Sprintf(`ALTER TABLE sales ADD COLUMN c%d integer`, n))
+		waited := time.Since(began)
+		t.Logf("the DDL waited %s", waited)
+		if n < 3 {
+			require.Greater(t, waited, 2500*time.Millisecond, "not for nothing")
+			require.Less(t, waited, 30*time.Second)
+		}
+	}
+	require.Equal(t, "succeeded", s.ended(t, run))
+	require.Equal(t, []string{"busy", "busy", "busy", "succeeded"}, outcomes(t, s, run), "a run that makes way for ever is never fresh")
+	require.Zero(t, ask[int](t, s.root, `SELECT counted FROM mvscheduler.run WHERE id = $1`, run))
+}
+
+func TestAReaderIsNotDDLAndARefreshDoesNotMakeWayForIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", slowQuery(6*time.Second), "refresh_interval", "1 day", "method", "full")
+	startSidecar(t, s.db)
+	s.working(t, "v")
+	run := s.running(t, "v")
+	pgtest.Exec(t, s.db.Conn(t, s.owner), `SELECT count(*) FROM sales`, `INSERT INTO sales VALUES (1000, 1)`)
+	require.Equal(t, "succeeded", s.ended(t, run))
+	require.Equal(t, []string{"succeeded"}, outcomes(t, s, run))
+}
