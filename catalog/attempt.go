@@ -64,6 +64,7 @@ type Success struct {
 	Rows      *int64
 	SizeBytes int64
 	WALBytes  int64
+	Token     string // what the contents depend on; empty = unknown
 }
 
 // Succeed ends the run, its attempt and the view's health in the transaction of the refresh itself. It
@@ -96,8 +97,8 @@ WITH ended AS (
      WHERE t.run_id = e.id
        AND t.attempt = $3
 ), healthy AS (
-    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes)
-    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes, change_token)
+    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8, nullif($10, '')
       FROM ended
     ON CONFLICT (view_id) DO UPDATE
        SET last_run_id = EXCLUDED.last_run_id,
@@ -108,6 +109,8 @@ WITH ended AS (
            method = EXCLUDED.method,
            rows_estimate = EXCLUDED.rows_estimate,
            size_bytes = EXCLUDED.size_bytes,
+           change_token = EXCLUDED.change_token,
+           skips = 0,
            consecutive_failures = 0,
            last_sqlstate = NULL,
            last_error = NULL,
@@ -116,9 +119,50 @@ WITH ended AS (
 )
 SELECT count(*) = 0
   FROM ended`,
-		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes).Scan(&fenced)
+		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes, s.Token).Scan(&fenced)
 	if err != nil {
 		return fmt.Errorf("complete run %d: %w", a.RunID, err)
+	}
+	if fenced {
+		return ErrFenced
+	}
+	return nil
+}
+
+// Skip ends a queued run without an attempt: nothing changed below its view, whose contents are whole up
+// to asOf. It touches only rows that the sidecar alone writes. It returns [ErrFenced] when the run is not
+// queued or another job carries it.
+func Skip(ctx context.Context, tx pgx.Tx, runID, jobID int64, worker, reason string, asOf time.Time) error {
+	var fenced bool
+	err := tx.QueryRow(ctx, `
+WITH ended AS (
+    UPDATE mvscheduler.run
+       SET state = 'skipped',
+           started_at = clock_timestamp(),
+           finished_at = clock_timestamp(),
+           worker = $3,
+           reason = $4,
+           data_as_of = $5
+     WHERE id = $1
+       AND state = 'queued'
+       AND job_id = $2
+    RETURNING id, view_id
+), healthy AS (
+    UPDATE mvscheduler.view_health AS h
+       SET last_run_id = e.id,
+           refreshes = h.refreshes + 1,
+           skips = h.skips + 1,
+           data_as_of = greatest(h.data_as_of, $5),
+           consecutive_failures = 0,
+           last_sqlstate = NULL,
+           last_error = NULL
+      FROM ended AS e
+     WHERE h.view_id = e.view_id
+)
+SELECT count(*) = 0
+  FROM ended`, runID, jobID, worker, reason, asOf).Scan(&fenced)
+	if err != nil {
+		return fmt.Errorf("skip run %d: %w", runID, err)
 	}
 	if fenced {
 		return ErrFenced

@@ -140,6 +140,7 @@ type Work struct {
 	ViewName         string
 	DueAt            time.Time
 	Cause            string
+	RunsPerOwner     int  // settings.max_runs_per_owner
 	Gone             bool // the catalog row was deleted
 	CancelRequested  bool
 	Relation         uint32
@@ -156,12 +157,18 @@ type Work struct {
 	AnalyzedRows     *int64     // rows when the view was last analyzed
 	RowsEstimate     *int64     // rows after the last refresh
 	UpstreamAsOf     *time.Time // oldest data_as_of of the managed views that it reads
+	ChangeTracking   string
+	ChangeToken      *string    // at the last refresh; nil = unknown
+	DataAsOf         *time.Time // nil = the view has no contents yet
+	Skips            int        // in a row so far
+	MaxSkips         int        // settings.max_skips
 }
 
 // LoadWork reads a run and the present state of its view.
 func LoadWork(ctx context.Context, q Querier, runID int64) (Work, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause,
+       (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
        s.view_id IS NULL AS gone,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
        coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.owner::oid, 0::oid) AS owner,
@@ -169,7 +176,8 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
        coalesce(s.target, s.refresh_interval, '0') AS target,
-       h.analyzed_rows, h.rows_estimate,
+       h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.data_as_of,
+       coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
        (SELECT min(coalesce(u.data_as_of, '-infinity')) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream) AND u.data_as_of IS NOT NULL) AS upstream_as_of
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id

@@ -26,7 +26,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "mvscheduler_refresh_total",
-			Help: "Attempts to refresh a view that ended in this process, by result: succeeded, failed, busy or cancelled.",
+			Help: "Attempts to refresh a view that ended in this process, by result: succeeded, failed, busy or cancelled; and runs skipped since nothing had changed.",
 		}, []string{"result"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "mvscheduler_refresh_duration_seconds",
@@ -56,7 +56,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 			Help: "Partitions removed by retention.",
 		}),
 	}
-	for _, result := range []string{outcomeSucceeded, outcomeFailed, outcomeBusy, outcomeCancelled} {
+	for _, result := range []string{outcomeSucceeded, outcomeFailed, outcomeBusy, outcomeCancelled, outcomeSkipped} {
 		m.refreshes.WithLabelValues(result)
 	}
 	if registerer != nil {
@@ -89,5 +89,7 @@ func (m *Metrics) ended(result string, took, waited time.Duration) {
 		m.lockWait.Observe(waited.Seconds())
 	}
 }
+
+func (m *Metrics) skipped() { m.refreshes.WithLabelValues(outcomeSkipped).Inc() }
 
 func (m *Metrics) lost() { m.lostAttempts.Inc() }

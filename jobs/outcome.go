@@ -15,6 +15,7 @@ const (
 	outcomeBusy      = "busy"
 	outcomeLost      = "lost"
 	outcomeCancelled = "cancelled"
+	outcomeSkipped   = "skipped"
 
 	stateQueued    = "queued"
 	stateFailed    = "failed"

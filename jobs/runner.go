@@ -65,6 +65,7 @@ type Runner struct {
 	dispatcher *Dispatcher
 	reaper     *Reaper
 	listener   *listener
+	skipper    *skipper
 	client     *river.Client[pgx.Tx]
 }
 
@@ -80,9 +81,11 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		}
 	}
 
+	skipper := &skipper{control: control, log: config.Logger}
+	ownerCap := max(1, config.Workers-1)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &RefreshWorker{
-		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, ended: hint,
+		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: hint,
 	})
 	client, err := river.NewClient(driver{riverpgxv5.New(control)}, &river.Config{
 		Schema:  Schema,
@@ -105,12 +108,13 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		config: config,
 		dispatcher: &Dispatcher{
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics,
-			ownerCap: max(1, config.Workers-1), hints: hints,
+			ownerCap: ownerCap, hints: hints,
 		},
 		reaper: &Reaper{
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics, yieldPatience: config.YieldAfter,
 		},
 		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
+		skipper:  skipper,
 		client:   client,
 	}, nil
 }
@@ -133,6 +137,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	loops, loopsCtx := errgroup.WithContext(ctx)
 	loops.Go(func() error { return r.dispatcher.Run(loopsCtx) })
 	loops.Go(func() error { return r.listener.Run(loopsCtx) })
+	loops.Go(func() error { return r.skipper.Run(loopsCtx) })
 	err := loops.Wait()
 
 	r.config.Logger.InfoContext(ctx, "worker stopping", "worker", r.config.Name, "grace", r.config.Grace)

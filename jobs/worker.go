@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -53,7 +55,11 @@ type RefreshWorker struct {
 	log     *slog.Logger
 	metrics *Metrics
 	name    string // of this sidecar, as shown in runs.worker
-	ended   func() // tells the dispatcher that a run has ended
+	skipper *skipper
+	lanes   lanes
+	// ownerCap is how many workers one owner may hold, whatever the settings say.
+	ownerCap int
+	ended    func() // tells the dispatcher that a run has ended
 }
 
 // Timeout is longer than any run may take: the deadline of the attempt ends it, not River.
@@ -76,12 +82,29 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		return catalog.EndQueued(ctx, w.control, work.RunID, stateCancelled, "cancelled on request")
 	}
 
+	leave, ok := w.lanes.enter(work.Owner, min(w.ownerCap, work.RunsPerOwner))
+	if !ok {
+		return river.JobSnooze(turnedAway())
+	}
+	defer leave()
+
 	session, err := w.runs.Acquire(ctx)
 	if err != nil {
 		return w.later(ctx, err)
 	}
 	defer session.Release()
 
+	verdict := w.skipper.judge(ctx, session, work)
+	if verdict.Skip.Skip {
+		switch err := w.skip(ctx, job, work, verdict); {
+		case errors.Is(err, catalog.ErrFenced):
+			return nil
+		case err != nil:
+			return w.later(ctx, err)
+		}
+		w.ended()
+		return nil
+	}
 	var deadline time.Duration
 	if work.StatementTimeout > 0 {
 		deadline = work.StatementTimeout + busyPatience + deadlineGrace
@@ -95,7 +118,12 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	w.metrics.started(work, attempt)
 	defer w.ended()
-	return w.attempt(ctx, job, work, attempt, session)
+	return w.attempt(ctx, job, work, verdict, attempt, session)
+}
+
+// reasons joins what is to be said about a run.
+func reasons(all ...string) string {
+	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), "; ")
 }
 
 // later gives the job back to River because the server did not answer before the attempt began.
@@ -107,7 +135,7 @@ func (w *RefreshWorker) later(ctx context.Context, err error) error {
 	return river.JobSnooze(backoff(0, time.Second, time.Second))
 }
 
-func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) error {
+func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, verdict judgement, attempt catalog.Attempt, session *pgexec.Session) error {
 	log := w.log.With("view", work.ViewName, "run_id", work.RunID, "attempt", attempt.Number)
 	var (
 		began  = time.Now()
@@ -127,8 +155,8 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 			asOf = *work.UpstreamAsOf
 		}
 		err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
-			Method: result.Method, Reason: result.Reason, DataAsOf: asOf,
-			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
+			Method: result.Method, Reason: reasons(result.Reason, verdict.Reason), DataAsOf: asOf,
+			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes, Token: verdict.Token,
 		})
 		if err != nil {
 			return err
@@ -183,7 +211,7 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 	}
 	w.metrics.ended(v.Outcome, took, waited)
 
-	attributes := []any{"err", cause, "sqlstate", v.SQLState, "outcome", v.Outcome, "run_state", v.RunState, "duration", took, "reason", v.Reason}
+	attributes := []any{"err", refresh.Describe(cause), "sqlstate", v.SQLState, "outcome", v.Outcome, "run_state", v.RunState, "duration", took, "reason", v.Reason}
 	switch {
 	case v.Pause != "":
 		log.ErrorContext(ctx, "refresh failed for good, the view is paused", attributes...)

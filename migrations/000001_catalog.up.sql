@@ -5,13 +5,15 @@ CREATE TABLE mvscheduler.settings (
     only_row            boolean  PRIMARY KEY DEFAULT true CHECK (only_row),
     max_work_mem        text     NOT NULL DEFAULT '256MB',
     max_runs_per_owner  integer  NOT NULL DEFAULT 6 CHECK (max_runs_per_owner > 0),
-    min_refresh_interval interval NOT NULL DEFAULT '1 second'
+    min_refresh_interval interval NOT NULL DEFAULT '1 second',
+    max_skips           integer  NOT NULL DEFAULT 0 CHECK (max_skips >= 0)
 );
 COMMENT ON TABLE mvscheduler.settings IS 'Caps of the whole deployment, one row; administrators (members of mvscheduler_owner) may UPDATE it.';
 COMMENT ON COLUMN mvscheduler.settings.only_row IS 'Always true: keeps the table at one row.';
 COMMENT ON COLUMN mvscheduler.settings.max_work_mem IS 'Largest work_mem that a view may ask for, with unit.';
 COMMENT ON COLUMN mvscheduler.settings.max_runs_per_owner IS 'Runs of one owner that may be queued or running at once, so that one owner cannot hold every worker.';
 COMMENT ON COLUMN mvscheduler.settings.min_refresh_interval IS 'Smallest refresh_interval that a view may ask for.';
+COMMENT ON COLUMN mvscheduler.settings.max_skips IS 'So many runs in a row may be skipped since nothing changed below a view; the next one refreshes all the same. 0 = none is ever skipped.';
 INSERT INTO mvscheduler.settings DEFAULT VALUES;
 
 CREATE TABLE mvscheduler.views (
@@ -71,7 +73,7 @@ COMMENT ON COLUMN mvscheduler.views.catchup IS 'Slots missed while no sidecar ra
 COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.time_column IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'Reserved: must be auto in this version.';
+COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'auto or counters (a run is skipped when the server''s counters prove that nothing changed below the view) or none (never skipped).';
 COMMENT ON COLUMN mvscheduler.views.lateness IS 'Reserved: must be 0 in this version.';
 COMMENT ON COLUMN mvscheduler.views.real_time IS 'Reserved: must be false in this version.';
 COMMENT ON COLUMN mvscheduler.views.unique_key IS 'Columns of the unique index that concurrent refreshes need; NULL = derived from the query where the catalog proves it.';
@@ -118,6 +120,7 @@ CREATE TABLE mvscheduler.view_state (
     work_mem          text,
     max_attempts      smallint NOT NULL,
     max_size_bytes    bigint,
+    change_tracking   text NOT NULL,
     "analyze"         boolean NOT NULL,
     enabled           boolean NOT NULL,
     paused_at         timestamptz,
@@ -154,6 +157,7 @@ COMMENT ON COLUMN mvscheduler.view_state.lock_timeout IS 'views.lock_timeout';
 COMMENT ON COLUMN mvscheduler.view_state.work_mem IS 'views.work_mem';
 COMMENT ON COLUMN mvscheduler.view_state.max_attempts IS 'views.max_attempts';
 COMMENT ON COLUMN mvscheduler.view_state.max_size_bytes IS 'views.max_size_bytes';
+COMMENT ON COLUMN mvscheduler.view_state.change_tracking IS 'views.change_tracking';
 COMMENT ON COLUMN mvscheduler.view_state."analyze" IS 'views.analyze';
 COMMENT ON COLUMN mvscheduler.view_state.enabled IS 'views.enabled';
 COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
@@ -182,6 +186,8 @@ CREATE TABLE mvscheduler.view_health (
     rows_estimate        bigint,
     size_bytes           bigint,
     analyzed_rows        bigint,
+    change_token         text,
+    skips                integer NOT NULL DEFAULT 0,
     consecutive_failures integer NOT NULL DEFAULT 0,
     last_failure_at      timestamptz,
     last_sqlstate        text,
@@ -192,7 +198,7 @@ CREATE TABLE mvscheduler.view_health (
 COMMENT ON TABLE mvscheduler.view_health IS 'Private: what became of the runs of each view; written by the sidecar alone.';
 COMMENT ON COLUMN mvscheduler.view_health.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_health.last_run_id IS 'Last run that ended.';
-COMMENT ON COLUMN mvscheduler.view_health.refreshes IS 'Successful refreshes so far; views that are refreshed after this one compare it.';
+COMMENT ON COLUMN mvscheduler.view_health.refreshes IS 'Successful refreshes and skips so far; views that are refreshed after this one compare it.';
 COMMENT ON COLUMN mvscheduler.view_health.last_refresh_at IS 'When the last successful refresh ended; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_health.data_as_of IS 'The contents show at least everything that was committed before this instant.';
 COMMENT ON COLUMN mvscheduler.view_health.last_duration IS 'Of the last successful refresh, waiting for locks included.';
@@ -200,6 +206,8 @@ COMMENT ON COLUMN mvscheduler.view_health.method IS 'full or concurrent: method 
 COMMENT ON COLUMN mvscheduler.view_health.rows_estimate IS 'Rows after the last refresh.';
 COMMENT ON COLUMN mvscheduler.view_health.size_bytes IS 'Total size after the last refresh, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.view_health.analyzed_rows IS 'Rows when it was last analyzed by the sidecar.';
+COMMENT ON COLUMN mvscheduler.view_health.change_token IS 'What the contents depended on at the last refresh, as a hash; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.view_health.skips IS 'Runs skipped in a row since nothing changed.';
 COMMENT ON COLUMN mvscheduler.view_health.consecutive_failures IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN mvscheduler.view_health.last_failure_at IS 'When the last failed attempt ended.';
 COMMENT ON COLUMN mvscheduler.view_health.last_sqlstate IS 'SQLSTATE of the last failed attempt; NULL after a success.';

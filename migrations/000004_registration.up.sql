@@ -69,7 +69,7 @@ DECLARE
         WHEN v.retention_period IS NOT NULL THEN 'retention_period'
         WHEN v.time_column IS NOT NULL THEN 'time_column'
         WHEN v.bucket_width IS NOT NULL THEN 'bucket_width'
-        WHEN v.change_tracking <> 'auto' THEN 'change_tracking'
+        WHEN v.change_tracking = 'trigger' THEN 'change_tracking'
         WHEN v.lateness <> '0' THEN 'lateness'
         WHEN v.real_time THEN 'real_time'
         WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
@@ -145,6 +145,7 @@ DECLARE
     parts  text[];
     caps   mvscheduler.settings;
     reason text;
+    schema_oid oid;
 BEGIN
     SELECT s.* INTO caps FROM mvscheduler.settings AS s;
 
@@ -187,10 +188,22 @@ BEGIN
         v.timezone := current_setting('TimeZone');
     END IF;
 
+    -- Before the row takes the name in the unique index, where others would find it taken.
+    IF op = 'INSERT' OR v.name <> was.name THEN
+        SELECT n.oid INTO schema_oid FROM pg_namespace AS n WHERE n.nspname = parts[1];
+        IF schema_oid IS NULL THEN
+            RAISE EXCEPTION 'schema "%" does not exist', parts[1] USING ERRCODE = 'invalid_schema_name';
+        ELSIF NOT has_schema_privilege(v.owner::oid, schema_oid, 'CREATE')
+              AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = schema_oid AND c.relname = parts[2] AND c.relowner = v.owner::oid) THEN
+            RAISE EXCEPTION 'permission denied for schema %', parts[1] USING ERRCODE = 'insufficient_privilege';
+        END IF;
+    END IF;
+
     PERFORM mvscheduler.check_reserved(v);
     PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent');
     PERFORM mvscheduler.check_choice('refresh_on', v.refresh_on, 'schedule', 'upstream', 'manual');
     PERFORM mvscheduler.check_choice('catchup', v.catchup, 'latest', 'skip', 'all');
+    PERFORM mvscheduler.check_choice('change_tracking', v.change_tracking, 'auto', 'counters', 'none');
     PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise');
 
     IF v.cron IS NOT NULL AND v.refresh_interval IS NOT NULL THEN
@@ -271,6 +284,10 @@ BEGIN
         RAISE EXCEPTION 'enabled and analyze are true or false' USING ERRCODE = 'null_value_not_allowed';
     END IF;
 
+    -- The text is looked up while acting as the owner, whose schema "$user" must not become.
+    IF v.owner <> quote_ident(CURRENT_USER)::regrole THEN
+        caller_path := replace(caller_path, '"$user"', quote_ident(CURRENT_USER));
+    END IF;
     IF op = 'INSERT' THEN
         v.created_at := now();
         v.search_path := caller_path;
@@ -289,8 +306,8 @@ CREATE FUNCTION mvscheduler.views_normalize() RETURNS trigger
 LANGUAGE plpgsql
 AS $$
 DECLARE
-    caller_path   text := pg_catalog.current_setting('search_path');
-    caller_schema text := pg_catalog.current_schema();
+    caller_path   pg_catalog.text := pg_catalog.current_setting('search_path');
+    caller_schema pg_catalog.text := pg_catalog.current_schema();
 BEGIN
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     NEW := mvscheduler.normalize(TG_OP, OLD, NEW, caller_path, caller_schema);

@@ -49,12 +49,12 @@ BEGIN
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
-        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, "analyze", enabled,
+        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
         NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
-        NEW.max_attempts, NEW.max_size_bytes, NEW."analyze", NEW.enabled,
+        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
         coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
@@ -77,6 +77,7 @@ BEGIN
            work_mem = EXCLUDED.work_mem,
            max_attempts = EXCLUDED.max_attempts,
            max_size_bytes = EXCLUDED.max_size_bytes,
+           change_tracking = EXCLUDED.change_tracking,
            "analyze" = EXCLUDED."analyze",
            enabled = EXCLUDED.enabled,
            paused_at = EXCLUDED.paused_at,

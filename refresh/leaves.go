@@ -21,10 +21,10 @@ type leaves map[uint32]uint32
 
 var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached while the refresh waited")
 
-// readLeaves reads PostgreSQL's catalog alone: pg_depend of the rules says what the query names.
-// Relations that a function reads are not seen; nobody can know them.
-func readLeaves(ctx context.Context, q querier, view uint32) (leaves, error) {
-	rows, err := q.Query(ctx, `
+// below lists what the view $1 reads, itself included, by PostgreSQL's catalog alone: pg_depend of the
+// rules says what a query names, through ordinary views and partitions. Relations that a function reads
+// are not seen; nobody can know them.
+const below = `
 WITH RECURSIVE reads(rel, kind) AS (
     SELECT c.oid, c.relkind
       FROM pg_class AS c
@@ -47,7 +47,11 @@ WITH RECURSIVE reads(rel, kind) AS (
              WHERE i.inhparent = r.rel
                AND r.kind IN ('r', 'p', 'f')) AS below
       JOIN pg_class AS c ON c.oid = below.oid
-)
+)`
+
+// readLeaves reads the relations with storage below a view.
+func readLeaves(ctx context.Context, q querier, view uint32) (leaves, error) {
+	rows, err := q.Query(ctx, below+`
 SELECT c.oid, c.relfilenode
   FROM reads AS r
   JOIN pg_class AS c ON c.oid = r.rel

@@ -80,9 +80,12 @@ func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error
 	return err
 }
 
+// setUp also makes the backend report its counters as soon as it is idle: whoever compares them later can
+// then rely on an idle session for runs.
 func setUp(ctx context.Context, tx pgx.Tx, settings Settings) error {
 	_, err := tx.Exec(ctx, `
-SELECT set_config('statement_timeout', $1, true),
+SELECT pg_stat_force_next_flush(),
+       set_config('statement_timeout', $1, true),
        set_config('lock_timeout', $2, true),
        CASE WHEN $3 <> '' THEN set_config('TimeZone', $3, true) END,
        CASE WHEN $4 <> '' THEN set_config('work_mem', $4, true) END`,

@@ -1,0 +1,236 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// makeDue makes every view due now.
+const makeDue = `UPDATE mvscheduler.view_state SET next_slot = clock_timestamp(), next_due = clock_timestamp() WHERE refresh_on = 'schedule'`
+
+func TestWhatHasNotChangedIsNotRefreshed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	db.Exec(t, `UPDATE mvscheduler.settings SET max_skips = 100`)
+	admin := db.Conn(t, "")
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice,
+		`CREATE TABLE sales (at timestamptz NOT NULL, shop int, amount int)`,
+		`CREATE TABLE shops (id int PRIMARY KEY, city text)`,
+		`INSERT INTO sales SELECT '2026-01-01'::timestamptz + i * interval '7 min', i % 5, i FROM generate_series(1, 1000) AS i`,
+		`INSERT INTO shops SELECT i, 'city ' || i FROM generate_series(0, 4) AS i`,
+		`SELECT pg_stat_force_next_flush()`, // so that the first tokens know of these rows
+		`INSERT INTO mvscheduler.views (name, query) VALUES
+		 ('hourly', 'SELECT date_trunc(''hour'', at) AS hour, shop, sum(amount) AS amount FROM sales GROUP BY 1, 2'),
+		 ('by_city', 'WITH s AS (SELECT shop, sum(amount) AS amount FROM sales GROUP BY 1) SELECT city, amount FROM s JOIN shops ON id = shop'),
+		 ('clock', 'SELECT now() AS at')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('daily', 'SELECT hour::date AS day, sum(amount) AS amount FROM hourly GROUP BY 1', 'upstream')`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT count(*) = 4 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	refreshes := func() (n int) {
+		for _, line := range db.Log(t) {
+			if strings.Contains(line.Message, ": REFRESH MATERIALIZED VIEW") && !strings.Contains(line.Message, `"clock"`) {
+				n++
+			}
+		}
+		return n
+	}
+	before := refreshes()
+	asOf := ask[time.Time](t, alice, `SELECT min(data_as_of) FROM mvscheduler.status`)
+	for round := range 3 {
+		pgtest.Exec(t, admin, makeDue)
+		until(t, alice, `SELECT count(*) = 3 FROM (SELECT view_name FROM mvscheduler.runs WHERE state = 'skipped' AND reason LIKE 'nothing changed%' GROUP BY 1 HAVING count(*) > $1) AS x`, round)
+	}
+	require.Equal(t, before, refreshes(), "no REFRESH reached the server")
+	require.Contains(t, ask[string](t, alice, `SELECT max(reason) FROM mvscheduler.runs WHERE view_name LIKE '%by_city' AND state = 'skipped'`), "the 2 relations below, up to ")
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE view_name LIKE '%clock' AND state = 'succeeded' AND reason LIKE '%never skipped: function now()%')`)
+	until(t, alice, `SELECT bool_and(data_as_of > $1) FROM mvscheduler.status WHERE name LIKE '%daily'`, asOf)
+
+	pgtest.Exec(t, alice, `INSERT INTO sales VALUES ('2026-01-01 00:00', 1, 1000000)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	pgtest.Exec(t, admin, makeDue)
+	until(t, alice, `SELECT sum(amount) = 1500500 FROM daily`)
+	until(t, alice, `SELECT sum(amount) = 1500500 FROM by_city`)
+
+	pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET change_tracking = 'none' WHERE name LIKE '%by_city'`)
+	pgtest.Exec(t, admin, makeDue)
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE view_name LIKE '%by_city' AND state = 'succeeded' AND reason LIKE '%change_tracking is none%')`)
+	run := ask[int64](t, alice, `SELECT mvscheduler.refresh_view('hourly')`)
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id = $1 AND state = 'succeeded')`, run)
+}
+
+func TestEveryHundredthRunRefreshesAllTheSame(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	db.Exec(t, `UPDATE mvscheduler.settings SET max_skips = 2`)
+	admin := db.Conn(t, "")
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT a FROM t')`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT freshness = 'fresh' AND activity = 'idle' FROM mvscheduler.status`)
+	for runs := 2; runs <= 7; runs++ {
+		pgtest.Exec(t, admin, makeDue)
+		until(t, alice, `SELECT count(*) = $1 FROM mvscheduler.runs WHERE state IN ('succeeded', 'skipped')`, runs)
+	}
+	require.Equal(t, "succeeded,skipped,skipped,succeeded,skipped,skipped,succeeded", ask[string](t, alice, `SELECT string_agg(state, ',' ORDER BY id) FROM mvscheduler.runs`))
+	require.Contains(t, ask[string](t, alice, `SELECT reason FROM mvscheduler.runs ORDER BY id DESC LIMIT 1`), "after 2 skips")
+}
+
+func TestAfterACrashOfABackendNothingIsSkippedUntilItWasRefreshed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Dedicated(t, nil)
+	db.Exec(t, `UPDATE mvscheduler.settings SET max_skips = 100`)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT a FROM t')`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT freshness = 'fresh' AND activity = 'idle' FROM mvscheduler.status`)
+	db.Exec(t, makeDue)
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE state = 'skipped')`)
+
+	victim := db.Conn(t, user)
+	pgtest.Exec(t, victim, `SELECT 1`)
+	require.NoError(t, syscall.Kill(int(victim.PgConn().PID()), syscall.SIGKILL))
+	var again *pgx.Conn
+	require.Eventually(t, func() bool {
+		conn, err := pgx.Connect(t.Context(), db.URLAs(user))
+		if err != nil {
+			return false
+		}
+		var crashed bool // the postmaster may not have noticed yet
+		if err := conn.QueryRow(t.Context(), `SELECT backend_start > $1 FROM pg_stat_get_activity(pg_backend_pid())`, time.Now().Add(-time.Minute)).Scan(&crashed); err != nil {
+			return false
+		}
+		again = conn
+		return alice.Ping(t.Context()) != nil
+	}, patience, 50*time.Millisecond)
+	defer again.Close(context.Background())
+	last := ask[int64](t, again, `SELECT max(id) FROM mvscheduler.runs`)
+	until(t, again, `SELECT true`)
+	db.Exec(t, makeDue)
+	until(t, again, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id > $1 AND state IN ('succeeded', 'skipped'))`, last)
+	require.Equal(t, "succeeded", ask[string](t, again, `SELECT state FROM mvscheduler.runs WHERE id > $1 AND state IN ('succeeded', 'skipped') ORDER BY id LIMIT 1`, last), "the counters are gone")
+}
+
+func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
+	t.Parallel()
+	length := 12 * time.Second
+	if os.Getenv("MVSCHEDULER_LONG") != "" {
+		length = 4 * time.Minute // sessions are idle for good, and watched for more than a minute
+	}
+	db := pgtest.New(t)
+	db.Exec(t, `UPDATE mvscheduler.settings SET max_skips = 100`)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `CREATE TABLE t (id int)`,
+		`CREATE PROCEDURE commits(first int, n int, pause float8) LANGUAGE plpgsql AS $$ BEGIN FOR i IN first .. first + n - 1 LOOP INSERT INTO t VALUES (i); COMMIT; PERFORM pg_sleep(pause); END LOOP; END $$`,
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT id FROM t')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('w', 'SELECT id FROM v', 'upstream')`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT bool_and(freshness = 'fresh') FROM mvscheduler.status`)
+
+	var (
+		mu        sync.Mutex
+		committed = map[int]time.Time{} // when an id was seen by another session
+		next      int
+	)
+	take := func(n int) int {
+		mu.Lock()
+		defer mu.Unlock()
+		next += n
+		return next - n
+	}
+	ctx, stop := context.WithTimeout(t.Context(), length)
+	defer stop()
+	var writers sync.WaitGroup
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	for w := range 3 {
+		conn := db.Conn(t, user)
+		writers.Go(func() {
+			random := rand.New(rand.NewPCG(seed, uint64(w)))
+			for ctx.Err() == nil {
+				var err error
+				switch random.IntN(5) {
+				case 0:
+					_, err = conn.Exec(ctx, `INSERT INTO t VALUES ($1)`, take(1))
+				case 1:
+					_, err = conn.Exec(ctx, `BEGIN`)
+					for range random.IntN(4) + 1 {
+						if err == nil {
+							_, err = conn.Exec(ctx, fmt.Sprintf(`INSERT INTO t VALUES (%d); COMMIT AND CHAIN`, take(1)))
+						}
+						time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
+					}
+					if err == nil {
+						_, err = conn.Exec(ctx, `COMMIT`)
+					}
+				case 2:
+					_, err = conn.Exec(ctx, `CALL commits($1, $2, $3)`, take(3), 3, random.Float64()/2)
+				case 3:
+					_, err = conn.Exec(ctx, `BEGIN`)
+					if err == nil {
+						_, err = conn.Exec(ctx, `INSERT INTO t VALUES ($1)`, take(1))
+					}
+					time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
+					if err == nil {
+						_, err = conn.Exec(ctx, []string{`COMMIT`, `ROLLBACK`}[random.IntN(2)])
+					}
+				default:
+					time.Sleep(time.Duration(random.ExpFloat64() * float64(3*time.Second)))
+				}
+				if err != nil && ctx.Err() == nil {
+					t.Errorf("writer: %v", err)
+					return
+				}
+			}
+		})
+	}
+	admin := db.Conn(t, "")
+	watch := db.Conn(t, user)
+	for ctx.Err() == nil {
+		pgtest.Exec(t, admin, makeDue)
+		ids := ask[[]int32](t, watch, `SELECT coalesce(array_agg(id), '{}') FROM t`)
+		now := ask[time.Time](t, watch, `SELECT clock_timestamp()`)
+		mu.Lock()
+		for _, id := range ids {
+			if _, known := committed[int(id)]; !known {
+				committed[int(id)] = now
+			}
+		}
+		mu.Unlock()
+		for _, view := range []string{"v", "w"} {
+			var (
+				asOf  time.Time
+				shown []int32
+			)
+			require.NoError(t, pgx.BeginTxFunc(t.Context(), watch, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
+				return tx.QueryRow(t.Context(), `SELECT (SELECT data_as_of FROM mvscheduler.status WHERE name = $1), (SELECT coalesce(array_agg(id), '{}') FROM `+view+`)`, user+"."+view).Scan(&asOf, &shown)
+			}))
+			has := map[int32]bool{}
+			for _, id := range shown {
+				has[id] = true
+			}
+			for id, at := range committed {
+				require.False(t, at.Before(asOf) && !has[int32(id)], "%s claims to be whole up to %s and lacks %d, which was there at %s (seed %d)", view, asOf, id, at, seed)
+			}
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	stop()
+	writers.Wait()
+	skips := ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'skipped' AND reason LIKE 'nothing changed%'`)
+	require.Positive(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'succeeded'`))
+	t.Logf("%d rows, %d runs were skipped", len(committed), skips)
+}

@@ -1,0 +1,93 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Token stands for everything that the contents of a view depend on. Two equal tokens mean that the query
+// would return what it returned before, as far as the server's counters have been reported: see [Horizon].
+type Token struct {
+	// Value is a hash of, for every relation with storage below the view, through views and partitions:
+	// its OID, its file, and the numbers of rows inserted, updated and deleted; of the times at which the
+	// counters were reset; of xmin of the rules, columns and enumerations of what the query names; and of
+	// the settings that built-in functions read.
+	Value string
+	// Relations is how many relations with storage stand below the view.
+	Relations int
+	// Unknown says why no token can stand for this view; empty when one can.
+	Unknown string
+	// rules is a hash of the definitions alone: what functions they use is looked up once for each.
+	rules string
+}
+
+// readToken reads PostgreSQL's catalogs and statistics alone, by OID. xmin changes whenever a catalog row
+// is replaced; VACUUM and ANALYZE change theirs in place.
+const readToken = below + `, rel AS MATERIALIZED (
+    SELECT c.oid, c.relkind, c.relfilenode, c.xmin::text::bigint AS version, c.relrowsecurity, c.relname
+      FROM reads AS r
+      JOIN pg_class AS c ON c.oid = r.rel
+     WHERE c.oid <> $1
+), stored AS (
+    SELECT count(*)::int AS relations,
+           string_agg(concat_ws(' ', oid, relfilenode, pg_stat_get_tuples_inserted(oid), pg_stat_get_tuples_updated(oid), pg_stat_get_tuples_deleted(oid)), ',' ORDER BY oid) AS counters
+      FROM rel
+     WHERE relkind IN ('r', 'm')
+), defined AS (
+    SELECT md5(string_agg(concat_ws(' ', w.ev_class, w.oid, w.xmin), ',' ORDER BY w.oid)) AS rules
+      FROM pg_rewrite AS w
+     WHERE w.ev_class = $1
+        OR w.ev_class IN (SELECT oid FROM rel WHERE relkind = 'v')
+), shaped AS (
+    SELECT concat_ws(' ', (SELECT string_agg(oid || ' ' || version, ',' ORDER BY oid) FROM rel), count(*), sum(a.xmin::text::bigint)) AS columns
+      FROM pg_attribute AS a
+     WHERE a.attrelid IN (SELECT oid FROM rel)
+), enumerated AS (
+    SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) AS labels
+      FROM pg_enum
+)
+SELECT md5(concat_ws('|', s.counters, d.rules, c.columns, e.labels,
+                     pg_stat_get_db_stat_reset_time(b.oid), pg_stat_get_bgwriter_stat_reset_time(),
+                     $2::text, current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
+                     current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
+                     current_setting('xmlbinary'), current_setting('server_version_num'))),
+       s.relations,
+       coalesce((SELECT CASE WHEN r.relrowsecurity THEN format('%I has row-level security', r.relname)
+                             WHEN r.relkind = 'f' THEN format('%I is a foreign table', r.relname)
+                             ELSE format('%I is neither a table nor a view', r.relname)
+                        END
+                   FROM rel AS r
+                  WHERE r.relrowsecurity OR r.relkind NOT IN ('r', 'p', 'm', 'v')
+                  ORDER BY r.oid
+                  LIMIT 1),
+                CASE WHEN NOT current_setting('track_counts')::boolean
+                       OR EXISTS (SELECT FROM pg_db_role_setting AS x, unnest(x.setconfig) AS g WHERE g ~* '^track_counts=(off|false|no|0|f|n|of)$')
+                     THEN 'track_counts is off, for some role or database' END,
+                ''),
+       coalesce(d.rules, '')
+  FROM stored AS s, defined AS d, shaped AS c, enumerated AS e
+  JOIN pg_database AS b ON b.datname = current_database()`
+
+// ReadToken reads the token of a view on a session for runs, whose settings are those of a refresh. It
+// has to be read before the refresh takes its snapshot.
+func ReadToken(ctx context.Context, q querier, view View, known *Definitions) (Token, error) {
+	rows, err := q.Query(ctx, readToken, view.Target.OID, view.TimeZone)
+	if err != nil {
+		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
+		var t Token
+		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.rules)
+	})
+	if err != nil {
+		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
+	}
+	if t.Unknown == "" {
+		if t.Unknown, err = known.doubt(ctx, q, view.Target.OID, t.rules); err != nil {
+			return Token{}, fmt.Errorf("look at the functions of view %q: %w", view.Name, err)
+		}
+	}
+	return t, nil
+}

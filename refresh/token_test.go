@@ -1,0 +1,262 @@
+package refresh_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/refresh"
+)
+
+type bundle struct {
+	db      *pgtest.DB
+	alice   *pgx.Conn
+	session *pgexec.Session
+	known   refresh.Definitions
+}
+
+func setup(t *testing.T) *bundle {
+	t.Helper()
+	db := pgtest.New(t)
+	b := &bundle{db: db, alice: db.Conn(t, db.User(t, "alice"))}
+	pool, err := pgexec.NewPool(t.Context(), db.URLAs(db.Worker(t)), pgexec.Config{MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	b.session, err = pool.Acquire(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(b.session.Release)
+	pgtest.Exec(t, b.alice,
+		`CREATE TYPE state AS ENUM ('new', 'paid')`,
+		`CREATE TABLE sales (id int PRIMARY KEY, at timestamptz NOT NULL, amount numeric, state state, note text, extra jsonb)`,
+		`CREATE TABLE shops (id int PRIMARY KEY, name text)`,
+		`CREATE TABLE log (at timestamptz NOT NULL, n int) PARTITION BY RANGE (at)`,
+		`CREATE TABLE log_a PARTITION OF log FOR VALUES FROM ('2026-01-01') TO ('2026-02-01')`,
+		`CREATE TABLE log_b (at timestamptz NOT NULL, n int)`,
+		`CREATE VIEW cheap AS SELECT id, at, amount FROM sales WHERE amount < 10`)
+	return b
+}
+
+// view makes a materialized view of a query and returns what a refresh knows of it.
+func (b *bundle) view(t *testing.T, name, query string) refresh.View {
+	t.Helper()
+	pgtest.Exec(t, b.alice, "CREATE MATERIALIZED VIEW "+name+" AS "+query+" WITH NO DATA")
+	v := refresh.View{Name: name, TimeZone: "Europe/Berlin"}
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = $1::text::regclass`, name).Scan(&v.Target.OID, &v.Target.Owner))
+	return v
+}
+
+func (b *bundle) token(t *testing.T, v refresh.View) refresh.Token {
+	t.Helper()
+	token, err := refresh.ReadToken(t.Context(), b.session, v, &b.known)
+	require.NoError(t, err)
+	return token
+}
+
+// do runs statements of alice and makes her session report its counters.
+func (b *bundle) do(t *testing.T, statements ...string) {
+	t.Helper()
+	pgtest.Exec(t, b.alice, `SELECT pg_stat_force_next_flush()`)
+	pgtest.Exec(t, b.alice, statements...)
+	pgtest.Exec(t, b.alice, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+}
+
+func TestATokenChangesWithWhatTheContentsDependOn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.view(t, "v", `SELECT date_trunc('day', s.at) AS day, s.state, count(*) AS n, sum(c.amount) AS cheap
+		FROM sales AS s LEFT JOIN cheap AS c USING (id) LEFT JOIN log AS l ON l.at = s.at LEFT JOIN shops AS p ON p.id = s.id GROUP BY 1, 2`)
+	before := b.token(t, v)
+	require.Empty(t, before.Unknown)
+	require.Equal(t, 3, before.Relations, "sales, shops, log_a")
+	for _, change := range []struct {
+		name       string
+		statements []string
+	}{
+		{"insert", []string{`INSERT INTO sales VALUES (1, '2026-01-01', 5, 'new')`}},
+		{"update", []string{`UPDATE sales SET amount = 6`}},
+		{"delete", []string{`DELETE FROM sales`}},
+		{"a row of a leaf", []string{`INSERT INTO log_a VALUES ('2026-01-02', 1)`}},
+		{"a row through the parent", []string{`INSERT INTO log VALUES ('2026-01-02', 1)`}},
+		{"truncate", []string{`TRUNCATE log`}},
+		{"attach", []string{`ALTER TABLE log ATTACH PARTITION log_b FOR VALUES FROM ('2026-02-01') TO ('2026-03-01')`}},
+		{"detach", []string{`ALTER TABLE log DETACH PARTITION log_a`}},
+		{"a view below", []string{`CREATE OR REPLACE VIEW cheap AS SELECT id, at, amount FROM sales WHERE amount < 20`}},
+		{"a column with a default", []string{`ALTER TABLE sales ADD COLUMN extra2 int DEFAULT 7`}},
+		{"a renamed column", []string{`ALTER TABLE shops RENAME COLUMN name TO title`}},
+		{"an enumeration", []string{`ALTER TYPE state RENAME VALUE 'paid' TO 'settled'`}},
+		{"a prepared transaction", []string{`BEGIN`, `INSERT INTO shops VALUES (1, 'x')`, `PREPARE TRANSACTION 'p'`, `COMMIT PREPARED 'p'`}},
+		{"a transaction that rolled back, for nothing", []string{`BEGIN`, `INSERT INTO shops VALUES (2, 'x')`, `ROLLBACK`}},
+		{"a rewritten table", []string{`VACUUM FULL sales`}},
+	} {
+		b.do(t, change.statements...)
+		after := b.token(t, v)
+		require.NotEqual(t, before.Value, after.Value, change.name)
+		require.Equal(t, after, b.token(t, v), "%s: it stays until the next change", change.name)
+		before = after
+	}
+	for _, nothing := range []string{
+		`SELECT count(*) FROM sales`, `ANALYZE sales`, `VACUUM sales`, `CREATE TABLE other (a int)`, `INSERT INTO other VALUES (1)`,
+		`BEGIN`, `SELECT 1 FROM sales`, `COMMIT`,
+	} {
+		b.do(t, nothing)
+		require.Equal(t, before.Value, b.token(t, v).Value, nothing)
+	}
+	b.db.Exec(t, `SELECT pg_stat_reset_single_table_counters($1::text::regclass)`, b.alice.Config().User+".sales")
+	require.NotEqual(t, before.Value, b.token(t, v).Value, "counters that were reset say nothing")
+	elsewhere := v
+	elsewhere.TimeZone = "Asia/Tokyo"
+	require.NotEqual(t, b.token(t, v).Value, b.token(t, elsewhere).Value)
+}
+
+func TestWhatDependsOnRowsAloneHasAToken(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	for name, query := range map[string]string{
+		"rollup":     `SELECT date_trunc('hour', at) AS hour, state, count(*) FILTER (WHERE amount > 1) AS n, avg(amount), percentile_cont(0.5) WITHIN GROUP (ORDER BY amount) FROM sales GROUP BY 1, 2`,
+		"day":        `SELECT at::date AS day, extract(dow FROM at) AS dow, to_char(at, 'YYYY-MM') AS month, at AT TIME ZONE 'Asia/Tokyo' AS tokyo, date_bin('15 minutes', at, '2001-01-01') AS bin FROM sales`,
+		"joins":      `WITH c AS (SELECT id, sum(amount) AS total FROM cheap GROUP BY id) SELECT s.name, c.total FROM shops AS s JOIN c USING (id) WHERE EXISTS (SELECT FROM log WHERE n = c.id)`,
+		"windows":    `SELECT id, row_number() OVER (ORDER BY at) AS r, lag(amount) OVER w AS before FROM sales WINDOW w AS (PARTITION BY state ORDER BY at)`,
+		"sets":       `SELECT state, count(*) FROM sales GROUP BY GROUPING SETS ((state), ()) UNION ALL SELECT 'new', 0 EXCEPT SELECT NULL, 1`,
+		"recursive":  `WITH RECURSIVE r(i) AS (VALUES (1) UNION ALL SELECT i + 1 FROM r WHERE i < 10) SELECT i, note FROM r JOIN sales ON id = i`,
+		"json":       `SELECT jsonb_agg(note ORDER BY id) AS notes, json_object_agg(id, note) AS by_id, jsonb_build_object('a', max(id)) AS o, array_agg(extra -> 'x') AS xs FROM sales`,
+		"text":       `SELECT concat(note, id), format('%s', id), id::text || note AS t, note LIKE 'a%' AS l, lower(note), string_agg(note, ',') OVER (), coalesce(note, '-'), id::text::int AS i FROM sales`,
+		"sideways":   `SELECT s.id, g FROM sales AS s, LATERAL generate_series(1, s.id) AS g, LATERAL (SELECT max(n) FROM log WHERE at < s.at) AS x WHERE s.note ~ 'x' AND s.id IN (1, 2, 3)`,
+		"range":      `SELECT tstzrange(at, at + interval '1 hour') AS r, age(at, '2020-01-01') AS a, greatest(amount, 1), CASE state WHEN 'new' THEN 1 ELSE 0 END AS c FROM sales`,
+		"constants":  `SELECT 1 AS a, 'x'::text AS b`,
+		"whole_row":  `SELECT to_jsonb(s) AS j FROM sales AS s`,
+		"enum_order": `SELECT state, rank() OVER (ORDER BY state) AS r FROM sales ORDER BY state`,
+	} {
+		require.Empty(t, b.token(t, b.view(t, name, query)).Unknown, name)
+	}
+}
+
+func TestWhatDependsOnMoreThanRowsHasNoTokenAndSaysWhy(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pgtest.Exec(t, b.alice,
+		`CREATE TABLE guarded (id int)`, `ALTER TABLE guarded ENABLE ROW LEVEL SECURITY`,
+		`CREATE FUNCTION mine(int) RETURNS int LANGUAGE sql IMMUTABLE RETURN $1 + 1`,
+		`CREATE DOMAIN positive AS int CHECK (VALUE > 0)`,
+		`CREATE SEQUENCE counter`,
+		`CREATE VIEW hidden AS SELECT id, now() AS seen FROM sales`,
+		`CREATE VIEW hidden_deeper AS SELECT id, seen FROM hidden`,
+		`CREATE FUNCTION less(numeric, numeric) RETURNS boolean LANGUAGE sql IMMUTABLE RETURN $1 < $2`,
+		`CREATE OPERATOR <<< (LEFTARG = numeric, RIGHTARG = numeric, FUNCTION = less)`,
+		`CREATE AGGREGATE total(int) (SFUNC = int4pl, STYPE = int)`)
+	b.db.Exec(t, `CREATE EXTENSION IF NOT EXISTS plpgsql`)
+	for name, want := range map[string][2]string{
+		"now":          {`SELECT id FROM sales WHERE at > now() - interval '1 day'`, "now()"},
+		"today":        {`SELECT id FROM sales WHERE at > CURRENT_DATE`, "CURRENT_DATE"},
+		"who":          {`SELECT CURRENT_USER AS me`, "CURRENT_USER"},
+		"random":       {`SELECT random() AS r`, "random()"},
+		"setting":      {`SELECT current_setting('app.x', true) AS s`, "current_setting"},
+		"age":          {`SELECT age(at) AS a FROM sales`, "age("},
+		"sequence":     {`SELECT nextval('counter') AS n`, "counter is neither"},
+		"sample":       {`SELECT id FROM sales TABLESAMPLE system (10)`, "TABLESAMPLE"},
+		"security":     {`SELECT id FROM guarded`, "row-level security"},
+		"function":     {`SELECT mine(id) AS m FROM sales`, "mine(integer) is not built in"},
+		"operator":     {`SELECT id FROM sales WHERE amount <<< 3`, "is not built in"},
+		"aggregate":    {`SELECT total(id) FROM sales`, "is not built in"},
+		"domain":       {`SELECT id::positive AS p FROM sales`, "domain"},
+		"catalog":      {`SELECT relname::text FROM pg_class`, "system catalog"},
+		"below":        {`SELECT id FROM hidden_deeper`, "now()"},
+		"text_to_time": {`SELECT note::timestamptz AS t FROM sales`, "from text"},
+		"regclass":     {`SELECT 'sales'::regclass::text AS r`, "regclass"},
+		"search":       {`SELECT to_tsvector('english', note) AS v FROM sales`, "to_tsvector"},
+		"last":         {`SELECT last_value FROM counter`, "neither a table nor a view"},
+		"xml":          {`SELECT query_to_xml('SELECT 1', true, true, '')::text AS x`, "query_to_xml"},
+		"backend":      {`SELECT pg_backend_pid() AS p`, "pg_backend_pid"},
+	} {
+		require.Contains(t, b.token(t, b.view(t, name, want[0])).Unknown, want[1], name)
+	}
+	b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET track_counts = off`)
+	require.Contains(t, b.token(t, b.view(t, "plain", `SELECT id FROM sales`)).Unknown, "track_counts")
+}
+
+func TestAForeignTableAndAnotherMaterializedViewBelow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	below := b.view(t, "lower", `SELECT state, count(*) AS n FROM sales GROUP BY 1`)
+	v := b.view(t, "upper", `SELECT sum(n) AS n FROM lower`)
+	b.do(t, `REFRESH MATERIALIZED VIEW lower`)
+	before := b.token(t, v)
+	require.Empty(t, before.Unknown)
+	require.Equal(t, 1, before.Relations)
+	b.do(t, `INSERT INTO sales VALUES (1, '2026-01-01', 5, 'new')`)
+	require.Equal(t, before.Value, b.token(t, v).Value, "what it reads has not changed")
+	b.do(t, `REFRESH MATERIALIZED VIEW lower`)
+	after := b.token(t, v)
+	require.NotEqual(t, before.Value, after.Value)
+	b.do(t, `CREATE UNIQUE INDEX ON lower (state)`, `UPDATE sales SET state = 'paid'`, `REFRESH MATERIALIZED VIEW CONCURRENTLY lower`)
+	require.NotEqual(t, after.Value, b.token(t, v).Value)
+	require.NotZero(t, below.Target.OID)
+
+	if _, err := b.alice.Exec(t.Context(), `SELECT 1`); err != nil {
+		t.Fatal(err)
+	}
+	b.db.Exec(t, `CREATE FOREIGN DATA WRAPPER dummy`)
+	b.db.Exec(t, `CREATE SERVER far FOREIGN DATA WRAPPER dummy`)
+	b.db.Exec(t, `GRANT USAGE ON FOREIGN SERVER far TO `+b.alice.Config().User)
+	pgtest.Exec(t, b.alice, `CREATE FOREIGN TABLE abroad (id int) SERVER far`)
+	require.Contains(t, b.token(t, b.view(t, "far_view", `SELECT id FROM abroad`)).Unknown, "foreign table")
+}
+
+// held is a commit that the counters do not tell of yet.
+func TestCommitsThatTheCountersHideAreBeyondTheHorizon(t *testing.T) {
+	t.Parallel()
+	for name, hide := range map[string]func(*testing.T, *bundle, *pgx.Conn){
+		"commit and chain, again and again": func(t *testing.T, _ *bundle, writer *pgx.Conn) {
+			pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO shops VALUES (1, 'x')`, `COMMIT AND CHAIN`, `SELECT 1`, `COMMIT AND CHAIN`)
+		},
+		"a procedure that commits": func(t *testing.T, b *bundle, writer *pgx.Conn) {
+			pgtest.Exec(t, b.alice, `CREATE PROCEDURE work() LANGUAGE plpgsql AS $$ BEGIN INSERT INTO shops VALUES (1, 'x'); COMMIT; PERFORM pg_sleep(20); END $$`)
+			go func() { _, _ = writer.Exec(t.Context(), `CALL work()`) }()
+		},
+		"a session that has just become idle": func(t *testing.T, _ *bundle, writer *pgx.Conn) {
+			pgtest.Exec(t, writer, `SELECT 1`, `INSERT INTO shops VALUES (1, 'x')`)
+		},
+		"the next transaction is open": func(t *testing.T, _ *bundle, writer *pgx.Conn) {
+			pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO shops VALUES (1, 'x')`, `COMMIT`, `BEGIN`, `SELECT 1`)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			v := b.view(t, "v", `SELECT id, name FROM shops`)
+			writer := b.db.Conn(t, b.alice.Config().User)
+			pgtest.Exec(t, writer, `SELECT 1`)
+			control := b.db.Pool(t, b.db.Worker(t))
+			var activity refresh.Activity
+			_, err := activity.Horizon(t.Context(), control)
+			require.NoError(t, err)
+			before := b.token(t, v)
+			hide(t, b, writer)
+			var committed time.Time
+			require.Eventually(t, func() bool {
+				var n int
+				require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT count(*), clock_timestamp() FROM shops`).Scan(&n, &committed))
+				return n == 1
+			}, 10*time.Second, 10*time.Millisecond)
+			horizon, err := activity.Horizon(t.Context(), control)
+			require.NoError(t, err)
+			after := b.token(t, v)
+			if before.Value == after.Value {
+				require.True(t, horizon.At.Before(committed), "the counters hide a commit of before %s, and the horizon is %s", committed, horizon.At)
+				t.Log("the counters hid it")
+			}
+		})
+	}
+}
+
+func TestWithoutTheRightToSeeSessionsThereIsNoHorizon(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	var activity refresh.Activity
+	horizon, err := activity.Horizon(t.Context(), b.db.Pool(t, b.db.Role(t, "blind")))
+	require.NoError(t, err)
+	require.Contains(t, horizon.Unknown, "GRANT pg_read_all_stats")
+}
