@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +20,16 @@ import (
 // DB is a database of one test.
 type DB struct {
 	Name   string
-	server *pgserver.Server
+	server server
+}
+
+// server is a private one of this machine's binaries, or one in a container.
+type server interface {
+	URL(database string) string
+	URLAs(role, database string) string
+	Version() int
+	LogFile() string
+	Close() error
 }
 
 const templateName = "mvscheduler_template"
@@ -50,6 +60,9 @@ func NewEmpty(t testing.TB) *DB {
 // stop, restart and kill. The settings are added to those of postgresql.conf.
 func Dedicated(t testing.TB, settings map[string]string) *DB {
 	t.Helper()
+	if image := os.Getenv(ImageVariable); image != "" {
+		t.Skipf("this test needs a server of its own that it can reach, and %s=%s is run by testcontainers", ImageVariable, image)
+	}
 	all := make(map[string]string, len(logging)+len(settings))
 	for _, m := range []map[string]string{logging, settings} {
 		for k, v := range m {
@@ -75,7 +88,7 @@ func Dedicated(t testing.TB, settings map[string]string) *DB {
 	return create(t, server, templateName)
 }
 
-func makeTemplate(server *pgserver.Server) error {
+func makeTemplate(server server) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
@@ -93,7 +106,7 @@ func makeTemplate(server *pgserver.Server) error {
 // creating serialises CREATE DATABASE: a template can be copied by one session at a time.
 var creating sync.Mutex
 
-func create(t testing.TB, server *pgserver.Server, from string) *DB {
+func create(t testing.TB, server server, from string) *DB {
 	t.Helper()
 	db := &DB{Name: "test_" + suffix(), server: server}
 	creating.Lock()
@@ -114,7 +127,7 @@ func create(t testing.TB, server *pgserver.Server, from string) *DB {
 	return db
 }
 
-func admin(server *pgserver.Server, statements ...string) error {
+func admin(server server, statements ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
@@ -132,8 +145,15 @@ func admin(server *pgserver.Server, statements ...string) error {
 
 func suffix() string { return strings.ToLower(rand.Text()[:8]) }
 
-// Server is the PostgreSQL that the database lives on.
-func (d *DB) Server() *pgserver.Server { return d.server }
+// Server is the private PostgreSQL that the database lives on, for tests that reach for its files and
+// processes. There is none with MVSCHEDULER_TEST_IMAGE: ask for a Dedicated database, which skips the test.
+func (d *DB) Server() *pgserver.Server {
+	private, ok := d.server.(*pgserver.Server)
+	if !ok {
+		panic("pgtest: this server is in a container")
+	}
+	return private
+}
 
 // Version is server_version_num.
 func (d *DB) Version() int { return d.server.Version() }

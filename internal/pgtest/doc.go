@@ -13,5 +13,6 @@
 //		conn := db.Conn(t, alice)
 //		...
 //
-// MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL.
+// MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL. MVSCHEDULER_TEST_IMAGE, such as postgres:17, has
+// testcontainers run that image instead; tests that restart or kill their server are skipped then.
 package pgtest

@@ -16,7 +16,7 @@ import (
 // shared is the server of this test process.
 var shared struct {
 	once   sync.Once
-	server *pgserver.Server
+	server server
 	err    error
 	failed atomic.Bool
 }
@@ -27,15 +27,28 @@ var logging = map[string]string{
 	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC", "autovacuum_naptime": "10s",
 }
 
-func sharedServer(t testing.TB) *pgserver.Server {
+func sharedServer(t testing.TB) server {
 	t.Helper()
-	shared.once.Do(func() {
-		shared.server, shared.err = pgserver.Start(context.Background(), pgserver.Config{Settings: logging})
-	})
+	shared.once.Do(func() { shared.server, shared.err = startShared(context.Background()) })
 	if shared.err != nil {
 		t.Fatalf("start a PostgreSQL for the tests: %v", shared.err)
 	}
 	return shared.server
+}
+
+func startShared(ctx context.Context) (server, error) {
+	if image := os.Getenv(ImageVariable); image != "" {
+		s, err := startImage(ctx, image, logging)
+		if err != nil {
+			return nil, err
+		}
+		return s, nil
+	}
+	s, err := pgserver.Start(ctx, pgserver.Config{Settings: logging})
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 // Main is the body of TestMain: it runs the tests, looks for leaked goroutines and stops the server. The
@@ -49,9 +62,9 @@ func Main(m *testing.M, after ...func() error) {
 		}
 	}
 	if s := shared.server; s != nil {
-		if code != 0 || shared.failed.Load() {
-			s.Keep()
-			fmt.Fprintf(os.Stderr, "the server's data and log are kept: start it with\n  su postgres -c '%s/postgres -D %s -k %s -c listen_addresses='\n", s.BinDir(), s.DataDir(), s.SocketDir())
+		if private, ok := s.(*pgserver.Server); ok && (code != 0 || shared.failed.Load()) {
+			private.Keep()
+			fmt.Fprintf(os.Stderr, "the server's data and log are kept: start it with\n  su postgres -c '%s/postgres -D %s -k %s -c listen_addresses='\n", private.BinDir(), private.DataDir(), private.SocketDir())
 		}
 		if err := s.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
