@@ -28,6 +28,7 @@ type grammar struct {
 	Serve   serveCmd   `cmd:"" group:"start" help:"Run the sidecar: refresh views when they are due."`
 	Grants  grantsCmd  `cmd:"" group:"start" help:"Print the GRANTs that this server needs."`
 
+	Doctor doctorCmd `cmd:"" group:"look" help:"Look for what is wrong, with the fix for each."`
 	Status statusCmd `cmd:"" group:"look" help:"How fresh every view is, and why."`
 	List   listCmd   `cmd:"" group:"look" help:"The managed views and their schedules."`
 	Show   showCmd   `cmd:"" group:"look" help:"Everything about one view."`

@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"refresh":           {"catalog", "internal/pgexec"},
 	"jobs":              {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "internal/pgexec"},
 	"internal/web":      {"catalog", "catalog/schedule"},
+	"internal/doctor":   {},
 	"internal/demo":     {"internal/pgserver", "catalog", "migrations"},
 	"internal/pgtest":   {"internal/pgserver", "migrations"},
 }
@@ -42,7 +43,7 @@ var only = map[string][]string{
 	"github.com/golang-migrate/migrate":   {"migrations"},
 	"github.com/netresearch/go-cron":      {"catalog/schedule"},
 	"github.com/testcontainers":           {"integration"},
-	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "cmd/mvscheduler", "integration"},
+	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "internal/doctor", "cmd/mvscheduler", "integration"},
 }
 
 type pkg struct {

@@ -1,0 +1,96 @@
+package doctor
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+// Severity of a finding.
+type Severity string
+
+const (
+	Error   Severity = "error"
+	Warning Severity = "warning"
+	Note    Severity = "note"
+)
+
+// Finding is one thing that is not as it should be.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Check    string   `json:"check"`   // name of the check
+	Subject  string   `json:"subject"` // a view, a role, a table; empty when it is the whole server
+	What     string   `json:"what"`
+	Fix      string   `json:"fix"` // SQL or a command
+}
+
+// check is one look.
+type check struct {
+	name string
+	look func(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error)
+}
+
+// checks are run in this order; those of schema need mvscheduler's schema.
+var (
+	checks = []check{
+		{"version", knownHoles}, {"standby", standby}, {"pooler", pooler}, {"clock", clockSkew}, {"statistics", statistics},
+	}
+	schemaChecks = []check{
+		{"login", logins}, {"sidecar", sidecars}, {"grants", viewGrants}, {"owner", superuserOwners}, {"index", indexes},
+		{"scheduler", otherSchedulers}, {"unmanaged", unmanaged}, {"leftover", leftovers}, {"vacuum", starvedTables},
+	}
+)
+
+// Examine runs every check that can be run on this database. The checks that could not be run for want of
+// a right are findings too; an error is that of the connection.
+func Examine(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
+	s, err := readServer(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	all := checks
+	if s.Installed {
+		all = append(slices.Clip(all), schemaChecks...)
+	}
+	found := []Finding{}
+	if !s.Installed {
+		found = append(found, Finding{Error, "schema", "", "this database has no mvscheduler schema", "mvscheduler migrate up"})
+	}
+	for _, c := range all {
+		findings, err := c.look(ctx, conn, s)
+		var pg *pgconn.PgError
+		switch {
+		case errors.As(err, &pg) && pg.Code == "42501":
+			findings = []Finding{{Note, c.name, "", "this could not be checked: " + pg.Message, "run mvscheduler doctor as a superuser, or as a member of mvscheduler_owner"}}
+		case err != nil:
+			return found, fmt.Errorf("check %s: %w", c.name, err)
+		}
+		for _, f := range findings {
+			f.Check = c.name
+			found = append(found, f)
+		}
+	}
+	slices.SortStableFunc(found, func(a, b Finding) int { return rank(a.Severity) - rank(b.Severity) })
+	return found, nil
+}
+
+func rank(s Severity) int { return slices.Index([]Severity{Error, Warning, Note}, s) }
+
+// rowsOf runs a query whose rows are findings: severity, subject, what, fix.
+func rowsOf(ctx context.Context, conn *pgx.Conn, sql string, args ...any) ([]Finding, error) {
+	rows, err := conn.Query(ctx, sql, args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (Finding, error) {
+		var f Finding
+		err := row.Scan(&f.Severity, &f.Subject, &f.What, &f.Fix)
+		f.What, f.Fix = strings.TrimSpace(f.What), strings.TrimSpace(f.Fix)
+		return f, err
+	})
+}

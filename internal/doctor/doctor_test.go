@@ -1,0 +1,42 @@
+package doctor
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestOldMinorReleasesAreKnown(t *testing.T) {
+	t.Parallel()
+	require.Len(t, holesOf(150005, "15.5"), 4)
+	require.Len(t, holesOf(150008, "15.8"), 2)
+	require.Empty(t, holesOf(150009, "15.9"))
+	require.Len(t, holesOf(160001, "16.1"), 4)
+	require.Len(t, holesOf(170000, "17.0"), 2)
+	require.Empty(t, holesOf(170001, "17.1"))
+	require.Empty(t, holesOf(180000, "18.0"))
+	require.Contains(t, holesOf(140009, "14.9")[0].What, "15 or later")
+}
+
+func TestRefreshesAreFoundInCommands(t *testing.T) {
+	t.Parallel()
+	views := func(text string) (names []string) {
+		for _, m := range refreshes.FindAllStringSubmatch(text, -1) {
+			names = append(names, m[2])
+		}
+		return names
+	}
+	require.Equal(t, []string{"app.v"}, views(`refresh   materialized view concurrently app.v`))
+	require.Equal(t, []string{`"App"."V w"`, "x"}, views(`REFRESH MATERIALIZED VIEW "App"."V w"; REFRESH MATERIALIZED VIEW x WITH DATA`))
+	require.Empty(t, views(`SELECT 1 -- refreshed`))
+}
+
+func TestNamesAreComparedAsPostgreSQLReadsThem(t *testing.T) {
+	t.Parallel()
+	require.True(t, sameView(`APP.v`, `app.v`))
+	require.True(t, sameView(`"App".V`, `"App".v`))
+	require.True(t, sameView(`v`, `app.v`))
+	require.False(t, sameView(`"V"`, `app.v`))
+	require.False(t, sameView(`other.v`, `app.v`))
+	require.False(t, sameView(`w`, `app.v`))
+}

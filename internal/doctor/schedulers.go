@@ -1,0 +1,150 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Command is a command of another scheduler that refreshes a materialized view.
+type Command struct {
+	Scheduler string `json:"scheduler"` // pg_cron or pg_timetable
+	Job       string `json:"job"`       // its name or number there
+	Schedule  string `json:"schedule"`
+	Owner     string `json:"owner"` // role that it runs as
+	Text      string `json:"command"`
+	Active    bool   `json:"active"`
+	// View that it refreshes, as it is written there; it may be unqualified.
+	View string `json:"view"`
+	// Concurrently says whether the command has the word.
+	Concurrently bool `json:"concurrently"`
+	// Stop is the statement that stops it.
+	Stop string `json:"stop"`
+}
+
+var refreshes = regexp.MustCompile(`(?is)\brefresh\s+materialized\s+view\s+(concurrently\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)`)
+
+// RefreshCommands finds the commands of pg_cron and pg_timetable that refresh materialized views of this
+// database, one for each REFRESH in them.
+func RefreshCommands(ctx context.Context, conn *pgx.Conn) ([]Command, error) {
+	var cron, timetable bool
+	err := conn.QueryRow(ctx, `
+SELECT coalesce(has_table_privilege(to_regclass('cron.job'), 'SELECT'), false),
+       coalesce(has_table_privilege(to_regclass('timetable.task'), 'SELECT') AND has_table_privilege(to_regclass('timetable.chain'), 'SELECT'), false)`).Scan(&cron, &timetable)
+	if err != nil {
+		return nil, fmt.Errorf("look for other schedulers: %w", err)
+	}
+	var found []Command
+	if cron {
+		jobs, err := commandsOf(ctx, conn, `
+SELECT 'pg_cron', coalesce(nullif(j.jobname, ''), j.jobid::text), j.schedule, j.username::text, j.command, j.active, format('SELECT cron.unschedule(%s)', j.jobid)
+  FROM cron.job AS j
+ WHERE j.database = current_database()
+ ORDER BY j.jobid`)
+		if err != nil {
+			return nil, fmt.Errorf("read cron.job: %w", err)
+		}
+		found = append(found, jobs...)
+	}
+	if timetable {
+		jobs, err := commandsOf(ctx, conn, `
+SELECT 'pg_timetable', c.chain_name, coalesce(c.run_at::text, ''), coalesce(t.run_as, ''), t.command, c.live, format('UPDATE timetable.chain SET live = false WHERE chain_id = %s', c.chain_id)
+  FROM timetable.task AS t
+  JOIN timetable.chain AS c ON c.chain_id = t.chain_id
+ WHERE t.kind = 'SQL'
+   AND t.database_connection IS NULL
+ ORDER BY c.chain_id, t.task_order`)
+		if err != nil {
+			return nil, fmt.Errorf("read timetable.task: %w", err)
+		}
+		found = append(found, jobs...)
+	}
+	return found, nil
+}
+
+func commandsOf(ctx context.Context, conn *pgx.Conn, sql string) ([]Command, error) {
+	rows, err := conn.Query(ctx, sql)
+	if err != nil {
+		return nil, err
+	}
+	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Command, error) {
+		var c Command
+		return c, row.Scan(&c.Scheduler, &c.Job, &c.Schedule, &c.Owner, &c.Text, &c.Active, &c.Stop)
+	})
+	if err != nil {
+		return nil, err
+	}
+	var found []Command
+	for _, job := range jobs {
+		for _, m := range refreshes.FindAllStringSubmatch(job.Text, -1) {
+			one := job
+			one.Concurrently = m[1] != ""
+			one.View = strings.Join(strings.Fields(m[2]), "")
+			found = append(found, one)
+		}
+	}
+	return found, nil
+}
+
+// refreshedBy says whether an active command refreshes a view; an unqualified name may be any schema's.
+func refreshedBy(commands []Command, qualified string) bool {
+	for _, c := range commands {
+		if c.Active && sameView(c.View, qualified) {
+			return true
+		}
+	}
+	return false
+}
+
+// sameView compares a name as somebody wrote it with one that format('%I.%I') made.
+func sameView(written, qualified string) bool {
+	fold := func(name string) string {
+		var b strings.Builder
+		quoted := false
+		for _, r := range name {
+			if r == '"' {
+				quoted = !quoted
+				continue
+			}
+			if !quoted {
+				r = []rune(strings.ToLower(string(r)))[0]
+			}
+			b.WriteRune(r)
+		}
+		return b.String()
+	}
+	w, q := fold(written), fold(qualified)
+	return w == q || !strings.Contains(w, ".") && strings.HasSuffix(q, "."+w)
+}
+
+// otherSchedulers finds commands elsewhere that refresh what mvscheduler refreshes.
+func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	commands, err := RefreshCommands(ctx, conn)
+	if err != nil || len(commands) == 0 {
+		return nil, err
+	}
+	rows, err := conn.Query(ctx, `SELECT name FROM mvscheduler.visible_views ORDER BY name`)
+	if err != nil {
+		return nil, err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, name := range names {
+		for _, c := range commands {
+			if c.Active && sameView(c.View, name) {
+				found = append(found, Finding{
+					Severity: Warning, Subject: name,
+					What: fmt.Sprintf("%s refreshes it too (job %s, %s, as %s): the two wait for each other's locks", c.Scheduler, c.Job, c.Schedule, c.Owner),
+					Fix:  c.Stop,
+				})
+			}
+		}
+	}
+	return found, nil
+}

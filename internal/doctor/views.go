@@ -1,0 +1,84 @@
+package doctor
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// indexes finds managed views that lock out their readers, and indexes that a failed build left invalid.
+func indexes(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'warning', v.name, format('its index %s is invalid: an interrupted CREATE INDEX CONCURRENTLY left it', i.indexrelid::regclass),
+       format('DROP INDEX CONCURRENTLY %s, then create it again', i.indexrelid::regclass)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_index AS i ON i.indrelid = v.relation::oid AND NOT i.indisvalid
+UNION ALL
+SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use: readers wait while it is refreshed',
+       format('UPDATE mvscheduler.views SET unique_key = ''{COLUMN,...}'' WHERE name = %L', v.name)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm'
+ WHERE NOT EXISTS (SELECT
+                     FROM pg_index AS i
+                    WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL)
+ ORDER BY 1, 2`)
+}
+
+// unmanaged finds materialized views that are in no catalog and in no crontab that can be read.
+func unmanaged(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	commands, err := RefreshCommands(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	found, err := rowsOf(ctx, conn, `
+SELECT 'note', format('%I.%I', n.nspname, c.relname),
+       'no mvscheduler row refreshes this materialized view' || CASE WHEN c.relispopulated THEN '' ELSE ', and it is empty' END,
+       format('SELECT mvscheduler.adopt_view(%L)', format('%I.%I', n.nspname, c.relname))
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relkind = 'm'
+   AND n.nspname !~ '^(pg_|_timescaledb|timescaledb)'
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.relation::oid = c.oid)
+   AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM 'mvscheduler: gate'
+   AND c.relname !~ '__(gate|next|old)[0-9]*$'
+ ORDER BY 2`)
+	if err != nil {
+		return nil, err
+	}
+	var lonely []Finding
+	for _, f := range found {
+		if !refreshedBy(commands, f.Subject) {
+			lonely = append(lonely, f)
+		}
+	}
+	return lonely, nil
+}
+
+// leftovers finds pieces that mvscheduler made and no row stands for.
+func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'note', format('%I.%I', n.nspname, c.relname), 'mvscheduler made it, and no row of the catalog stands for it any more (its row was deleted without its triggers, or restored elsewhere)',
+       format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, n.nspname, c.relname)
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relkind IN ('v', 'm')
+   AND obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: %'
+   AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v
+                    WHERE c.oid IN (v.relation::oid, v.query_relation::oid)
+                       OR obj_description(c.oid, 'pg_class') LIKE '%' || v.name
+                       OR n.nspname = split_part(v.name, '.', 1) AND c.relname LIKE split_part(v.name, '.', 2) || '\_\_%')
+ ORDER BY 2`)
+}
+
+// starvedTables finds tables of mvscheduler whose dead rows nobody removes: every claim reads them.
+func starvedTables(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'warning', format('mvscheduler.%I', t.relname), format('it has %s dead rows beside %s live ones, and autovacuum was last there %s', t.n_dead_tup, t.n_live_tup, coalesce('at ' || date_trunc('second', t.last_autovacuum), 'never')),
+       format('VACUUM ANALYZE mvscheduler.%I; then look who holds back the horizon: SELECT pid, usename, backend_xmin FROM pg_stat_activity ORDER BY age(backend_xmin) DESC NULLS LAST', t.relname)
+  FROM pg_stat_all_tables AS t
+ WHERE t.schemaname = 'mvscheduler'
+   AND t.n_dead_tup > 20000
+   AND t.n_dead_tup > 2 * t.n_live_tup
+ ORDER BY t.n_dead_tup DESC`)
+}
