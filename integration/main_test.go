@@ -1,10 +1,13 @@
 package integration
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"testing"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -14,6 +17,11 @@ import (
 var program string
 
 func TestMain(m *testing.M) {
+	// These tests mostly wait: for a clock, a lock, a signal.
+	flag.Parse()
+	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
+		_ = flag.Set(parallel.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
+	}
 	dir, err := os.MkdirTemp("", "mvscheduler-bin")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -83,7 +83,8 @@ func TestARefreshMakesWayForDDLThatWaitsBehindItThreeTimesARun(t *testing.T) {
 	ddl := s.db.Conn(t, s.owner)
 	for n := range 4 {
 		until(t, s.root, `SELECT attempts = $2 AND state = 'running' FROM mvscheduler.run WHERE id = $1`, run, n+1)
-		s.working(t, "v")
+		pid := s.working(t, "v")
+		until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND granted AND relation = $2::regclass)`, pid, s.owner+".sales")
 		began := time.Now()
 		pgtest.Exec(t, ddl, fmt.Sprintf(`ALTER TABLE sales ADD COLUMN c%d integer`, n))
 		waited := time.Since(began)
