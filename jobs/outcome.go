@@ -46,6 +46,7 @@ type ended struct {
 	Err          error
 	Stop         string // why a sidecar told the backend to stop; empty when none did
 	ShuttingDown bool   // this process is ending
+	Gone         bool   // the row of the view was deleted meanwhile
 	Counted      int    // attempts that counted before this one
 	MaxAttempts  int
 	Busy         int // attempts before this one that did not count: busy, made way, lost
@@ -64,6 +65,10 @@ func judge(e ended) verdict {
 	}}
 
 	switch {
+	case e.Gone:
+		v.Outcome, v.RunState, v.Counts = outcomeCancelled, stateCancelled, false
+		v.Reason = "the view was dropped"
+		return v
 	case e.Stop == stopCancel:
 		v.Outcome, v.RunState, v.Counts = outcomeCancelled, stateCancelled, false
 		v.Reason = "cancelled on request"

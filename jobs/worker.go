@@ -198,8 +198,13 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 		session.Destroy()
 		return w.later(ctx, err)
 	}
+	now, err := catalog.LoadWork(recording, w.control, work.RunID)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		session.Destroy()
+		return w.later(ctx, err)
+	}
 	v := judge(ended{
-		Err: cause, Stop: stop, ShuttingDown: shuttingDown,
+		Err: cause, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
 		Counted: work.Counted, MaxAttempts: work.MaxAttempts, Busy: attempt.Number - work.Counted - 1,
 	})
 	if err := catalog.Fail(recording, w.control, attempt, v.Failure); err != nil {

@@ -76,7 +76,7 @@ COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'Reserved: must be NULL in t
 COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'auto or counters (a run is skipped when the server''s counters prove that nothing changed below the view) or none (never skipped).';
 COMMENT ON COLUMN mvscheduler.views.lateness IS 'Reserved: must be 0 in this version.';
 COMMENT ON COLUMN mvscheduler.views.real_time IS 'Reserved: must be false in this version.';
-COMMENT ON COLUMN mvscheduler.views.unique_key IS 'Columns of the unique index that concurrent refreshes need; NULL = derived from the query where the catalog proves it.';
+COMMENT ON COLUMN mvscheduler.views.unique_key IS 'Columns of the unique index that concurrent refreshes need; NULL = derived from the query where the catalog proves it; {} = no unique index.';
 COMMENT ON COLUMN mvscheduler.views.indexes IS 'Further index column lists, for example ''(origin, hour DESC)'' or ''USING brin (hour)''.';
 COMMENT ON COLUMN mvscheduler.views.refresh_group IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.priority IS '1 is run first, 4 last.';
@@ -92,10 +92,10 @@ COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Reserved: must be NULL in t
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
-COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. See pause_view and resume_view.';
+COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. Filled when paused_until or pause_reason is set. See pause_view and resume_view.';
 COMMENT ON COLUMN mvscheduler.views.paused_until IS 'When the pause ends by itself; NULL = when it is resumed.';
 COMMENT ON COLUMN mvscheduler.views.pause_reason IS 'Why it is paused, in the words of who paused it.';
-COMMENT ON COLUMN mvscheduler.views.search_path IS 'search_path of the session that wrote name and query; the names in the query were looked up in it. Set by a trigger.';
+COMMENT ON COLUMN mvscheduler.views.search_path IS 'search_path in which the names in query are looked up. Default: that of the session that writes the query, with "$user" spelt out.';
 COMMENT ON COLUMN mvscheduler.views.created_at IS 'When the row was inserted. Set by a trigger.';
 COMMENT ON COLUMN mvscheduler.views.updated_at IS 'When the row was last changed. Set by a trigger.';
 COMMENT ON COLUMN mvscheduler.views.updated_by IS 'Who changed it last. Set by a trigger.';

@@ -1,4 +1,5 @@
 REVOKE USAGE ON SCHEMA mvscheduler FROM PUBLIC;
+DROP POLICY of_the_sidecar ON mvscheduler.request;
 DROP POLICY by_view ON mvscheduler.request;
 DROP POLICY by_owner ON mvscheduler.views;
 DROP FUNCTION mvscheduler.may_manage(bigint);

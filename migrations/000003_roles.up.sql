@@ -17,7 +17,7 @@ COMMENT ON FUNCTION mvscheduler.sees_all() IS 'True for administrators (members 
 
 -- Names and owners of the views that the caller may see; reads the private copy, so nobody's LOCK on views is felt.
 CREATE VIEW mvscheduler.visible_views WITH (security_barrier) AS
-    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation
+    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream
       FROM mvscheduler.view_state AS s
      WHERE (SELECT mvscheduler.sees_all())
         OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
@@ -27,6 +27,7 @@ COMMENT ON COLUMN mvscheduler.visible_views.name IS 'views.name';
 COMMENT ON COLUMN mvscheduler.visible_views.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.visible_views.relation IS 'The materialized view.';
 COMMENT ON COLUMN mvscheduler.visible_views.query_relation IS 'The plain view that holds its query.';
+COMMENT ON COLUMN mvscheduler.visible_views.upstream IS 'views.id of the managed views that it reads.';
 
 CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean
 LANGUAGE sql STABLE
@@ -41,13 +42,21 @@ ALTER TABLE mvscheduler.request ENABLE ROW LEVEL SECURITY;
 CREATE POLICY by_view ON mvscheduler.request
     USING (mvscheduler.may_manage(view_id))
     WITH CHECK (mvscheduler.may_manage(view_id));
+CREATE POLICY of_the_sidecar ON mvscheduler.request TO mvscheduler_worker   -- also those whose view is gone
+    USING (true);
 
 -- A query may call functions of this schema (with the rights of its owner), hence USAGE for everybody.
 GRANT USAGE ON SCHEMA mvscheduler TO PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA mvscheduler FROM PUBLIC;
 GRANT SELECT ON mvscheduler.visible_views TO PUBLIC;
 
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.views TO mvscheduler_user;
+GRANT SELECT, UPDATE, DELETE ON mvscheduler.views TO mvscheduler_user;
+DO $$   -- INSERT, but not of a chosen id: it could be another's next, or that of a view whose history is still here
+BEGIN
+    EXECUTE (SELECT format('GRANT INSERT (%s) ON mvscheduler.views TO mvscheduler_user', string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum))
+               FROM pg_attribute AS a
+              WHERE a.attrelid = 'mvscheduler.views'::regclass AND a.attnum > 0 AND a.attname <> 'id');
+END $$;
 GRANT SELECT ON mvscheduler.settings TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT, INSERT (kind, view_id, target_run) ON mvscheduler.request TO mvscheduler_user;
 GRANT USAGE ON SEQUENCE mvscheduler.run_id_seq TO mvscheduler_user, mvscheduler_worker;

@@ -1,6 +1,7 @@
 DROP FUNCTION mvscheduler.derived_key(oid);
 DROP FUNCTION mvscheduler.relation_named(text);
 DROP FUNCTION mvscheduler.query_relation_of(oid);
+DROP FUNCTION mvscheduler.reads(oid, oid);
 DROP FUNCTION mvscheduler.upstream_of(oid);
 DROP FUNCTION mvscheduler.views_no_truncate();
 DROP FUNCTION mvscheduler.views_normalize();
@@ -9,5 +10,8 @@ DROP FUNCTION mvscheduler.memory_bytes(text);
 DROP FUNCTION mvscheduler.check_timeout(text, interval, interval, interval);
 DROP FUNCTION mvscheduler.check_choice(text, text, text[]);
 DROP FUNCTION mvscheduler.check_reserved(mvscheduler.views);
+DROP FUNCTION mvscheduler.query_body(text);
+DROP FUNCTION mvscheduler.free_name(text, text, text);
 DROP FUNCTION mvscheduler.helper_name(text, text);
+DROP FUNCTION mvscheduler.qualified_name(text, text);
 DROP FUNCTION mvscheduler.split_name(text);

@@ -43,6 +43,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.split_name(text) IS 'Parts of a possibly qualified and quoted name, checked for length.';
 
+-- A session may have quote_all_identifiers on; a name is stored in one form only.
+CREATE FUNCTION mvscheduler.qualified_name(schema_name text, relation_name text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET quote_all_identifiers = off
+RETURN pg_catalog.format('%I.%I', schema_name, relation_name);
+COMMENT ON FUNCTION mvscheduler.qualified_name(text, text) IS 'schema.relation, quoted where needed, as views.name has it.';
+
 CREATE FUNCTION mvscheduler.helper_name(view_name text, suffix text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -56,6 +63,30 @@ BEGIN
     RETURN base || suffix;
 END $$;
 COMMENT ON FUNCTION mvscheduler.helper_name(text, text) IS 'Name of a helper object of a view, shortened to 63 bytes as PostgreSQL shortens index names.';
+
+CREATE FUNCTION mvscheduler.free_name(schema_name text, view_name text, suffix text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    candidate text := mvscheduler.helper_name(view_name, suffix);
+    n         int := 0;
+BEGIN
+    -- A view brings a type of its name. The helper of a name that ends in the suffix may be that name.
+    WHILE candidate = view_name
+          OR EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS s ON s.oid = c.relnamespace WHERE s.nspname = schema_name AND c.relname = candidate)
+          OR EXISTS (SELECT FROM pg_type AS c JOIN pg_namespace AS s ON s.oid = c.typnamespace WHERE s.nspname = schema_name AND c.typname = candidate) LOOP
+        n := n + 1;
+        candidate := mvscheduler.helper_name(view_name, suffix || n);
+    END LOOP;
+    RETURN candidate;
+END $$;
+COMMENT ON FUNCTION mvscheduler.free_name(text, text, text) IS 'Name of a new helper object of a view that nothing in the schema has yet.';
+
+CREATE FUNCTION mvscheduler.query_body(query text) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.rtrim(query, E' \t\n\r\f;');
+COMMENT ON FUNCTION mvscheduler.query_body(text) IS 'The query without trailing semicolons and what PostgreSQL takes for blanks.';
 
 -- Checks -----------------------------------------------------------------------------------------
 
@@ -126,7 +157,7 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    m text[] := regexp_match(btrim(setting), '^([0-9]{1,9})\s*(B|kB|MB|GB|TB)$');
+    m text[] := regexp_match(btrim(setting), '^([0-9]{1,9}) *(B|kB|MB|GB|TB)$');
 BEGIN
     IF m IS NULL THEN
         RETURN NULL;
@@ -140,6 +171,7 @@ CREATE FUNCTION mvscheduler.normalize(op text, was mvscheduler.views, v mvschedu
 RETURNS mvscheduler.views
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     parts  text[];
@@ -164,7 +196,7 @@ BEGIN
         END IF;
         parts := ARRAY[caller_schema, parts[1]];
     END IF;
-    IF parts[1] LIKE 'pg\_temp%' OR parts[1] LIKE 'pg\_toast%' THEN
+    IF parts[1] ~ '^pg_(temp|toast)' THEN
         RAISE EXCEPTION 'a managed view cannot be temporary' USING ERRCODE = 'invalid_table_definition',
             HINT = 'Name a permanent schema.';
     END IF;
@@ -172,9 +204,9 @@ BEGIN
         RAISE EXCEPTION 'schema "%" is reserved', parts[1] USING ERRCODE = 'reserved_name',
             HINT = 'Name a schema of your own.';
     END IF;
-    v.name := format('%I.%I', parts[1], parts[2]);
+    v.name := mvscheduler.qualified_name(parts[1], parts[2]);
 
-    IF v.query IS NULL OR btrim(v.query, E' \t\r\n;') = '' THEN
+    IF v.query IS NULL OR mvscheduler.query_body(v.query) = '' THEN
         RAISE EXCEPTION 'a managed view needs a query' USING ERRCODE = 'syntax_error', HINT = 'Write a SELECT.';
     END IF;
     IF octet_length(v.query) > 10 * 1024 * 1024 THEN
@@ -269,31 +301,37 @@ BEGIN
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = format('settings.max_work_mem is %s.', caps.max_work_mem);
         END IF;
     END IF;
-    IF v.unique_key IS NOT NULL AND (cardinality(v.unique_key) = 0 OR array_position(v.unique_key, NULL) IS NOT NULL) THEN
-        RAISE EXCEPTION 'unique_key must name at least one column' USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Use NULL to let it be derived from the query.';
+    IF EXISTS (SELECT FROM unnest(v.unique_key) AS k WHERE k IS NULL) THEN
+        RAISE EXCEPTION 'unique_key names columns' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Use NULL to let it be derived from the query, or {} for no unique index.';
     END IF;
-    IF v.indexes IS NOT NULL THEN
-        IF array_position(v.indexes, NULL) IS NOT NULL
-           OR EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* '^\s*(\(|using\M)') THEN
-            RAISE EXCEPTION 'invalid value for indexes' USING ERRCODE = 'invalid_parameter_value',
-                HINT = 'Each element is what follows CREATE INDEX ON view: a column list such as (origin, hour DESC), or USING brin (hour).';
-        END IF;
+    IF EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i IS NULL OR i !~* '^\s*(\(|using\M)') THEN
+        RAISE EXCEPTION 'invalid value for indexes' USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Each element is what follows CREATE INDEX ON view: a column list such as (origin, hour DESC), or USING brin (hour).';
     END IF;
     IF v.enabled IS NULL OR v."analyze" IS NULL THEN
         RAISE EXCEPTION 'enabled and analyze are true or false' USING ERRCODE = 'null_value_not_allowed';
     END IF;
 
-    -- The text is looked up while acting as the owner, whose schema "$user" must not become.
-    IF v.owner <> quote_ident(CURRENT_USER)::regrole THEN
-        caller_path := replace(caller_path, '"$user"', quote_ident(CURRENT_USER));
+    -- One of the three is enough to pause; taking paused_at away resumes.
+    IF v.paused_at IS NULL AND op = 'UPDATE' AND was.paused_at IS NOT NULL THEN
+        v.paused_until := NULL;
+        v.pause_reason := NULL;
+    ELSIF v.paused_at IS NULL AND (v.paused_until IS NOT NULL OR v.pause_reason IS NOT NULL) THEN
+        v.paused_at := now();
     END IF;
+
+    -- "$user" is the writer, also where the relations are made as another role. A restore brings the path with it.
+    caller_path := regexp_replace(caller_path, '((?:^|,)\s*)("\$user"|\$user)(?=\s*(?:,|$))',
+                                  '\1' || replace(quote_ident(CURRENT_USER), '\', '\\'), 'g');
     IF op = 'INSERT' THEN
         v.created_at := now();
-        v.search_path := caller_path;
+        v.search_path := coalesce(nullif(v.search_path, ''), caller_path);
     ELSE
         v.created_at := was.created_at;
-        v.search_path := CASE WHEN v.query IS DISTINCT FROM was.query THEN caller_path ELSE was.search_path END;
+        v.search_path := CASE WHEN v.search_path IS DISTINCT FROM was.search_path THEN coalesce(v.search_path, caller_path)
+                              WHEN v.query IS DISTINCT FROM was.query THEN caller_path
+                              ELSE was.search_path END;
     END IF;
     v.updated_at := now();
     v.updated_by := quote_ident(CURRENT_USER)::regrole;
@@ -352,6 +390,24 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.upstream_of(oid) IS 'views.id of the managed views that a relation reads, directly or through ordinary views.';
 
+CREATE FUNCTION mvscheduler.reads(reader oid, relation oid) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    WITH RECURSIVE chain(rel) AS (
+        SELECT reader
+        UNION
+        SELECT d.refobjid
+          FROM chain AS r
+          JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.rel
+          JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
+                                        AND d.objid = w.oid
+                                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                                        AND d.deptype = 'n'
+    )
+    SELECT EXISTS (SELECT FROM chain AS r WHERE r.rel = relation AND r.rel <> reader);
+END;
+COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads another relation, directly or through views and materialized views.';
+
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -387,6 +443,7 @@ COMMENT ON FUNCTION mvscheduler.relation_named(text) IS 'OID of a qualified name
 CREATE FUNCTION mvscheduler.derived_key(query_relation oid) RETURNS text[]
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     q        record;
@@ -482,6 +539,15 @@ BEGIN
              WHERE i.indrelid = base AND i.indisunique AND i.indisvalid AND i.indimmediate
                AND i.indpred IS NULL AND i.indexprs IS NULL
                AND NOT EXISTS (SELECT FROM pg_inherits AS h WHERE h.inhparent = base AND c.relkind = 'r')
+               -- Unique in the sense of another collation or operator class is not unique in that of the view's index.
+               AND NOT EXISTS (SELECT FROM unnest(i.indclass::oid[]) AS u(opclass) JOIN pg_opclass AS p ON p.oid = u.opclass WHERE NOT p.opcdefault)
+               AND NOT EXISTS (SELECT
+                                 FROM unnest(i.indkey::int2[], i.indcollation::oid[]) AS u(attnum, coll)
+                                 JOIN pg_attribute AS a ON a.attrelid = base AND a.attnum = u.attnum
+                                WHERE u.coll <> 0 AND u.coll <> a.attcollation)
+               -- From 18 on a column may be NOT NULL for new rows only.
+               AND NOT EXISTS (SELECT FROM pg_constraint AS n
+                                WHERE n.conrelid = base AND n.contype = 'n' AND NOT n.convalidated AND n.conkey && i.indkey::int2[])
              ORDER BY i.indisprimary DESC, i.indnkeyatts
         LOOP
             SELECT array_agg((q.origin ->> (base || '.' || k))::text)

@@ -1,5 +1,7 @@
 -- Bookkeeping, as mvscheduler_owner: no dynamic SQL, pinned search_path, EXECUTE for nobody else
 -- (a user could otherwise attach the function to a table of their own and forge entries).
+-- A hint is left out when the queue of notifications is half full: full, which any role can make it, it
+-- would be an error.
 
 CREATE FUNCTION mvscheduler.changed_columns(v jsonb, other jsonb) RETURNS jsonb
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
@@ -22,6 +24,7 @@ DECLARE
     actor    text := current_setting('mvscheduler.actor');
     relid    oid;
     reads    bigint[];
+    mended   boolean;
     old_row  jsonb;
     new_row  jsonb;
 BEGIN
@@ -36,14 +39,17 @@ BEGIN
 
     IF TG_OP = 'DELETE' THEN
         DELETE FROM mvscheduler.view_state AS s WHERE s.view_id = OLD.id;
-        PERFORM pg_notify('mvscheduler_due', '');
+        PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
         RETURN NULL;
     END IF;
 
     IF TG_OP = 'INSERT' THEN
         relid := mvscheduler.relation_named(NEW.name);
     ELSE
-        SELECT s.relation::oid INTO relid FROM mvscheduler.view_state AS s WHERE s.view_id = NEW.id;
+        SELECT s.relation::oid, h.auto_paused_at > s.rearmed_at INTO relid, mended
+          FROM mvscheduler.view_state AS s
+          LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
+         WHERE s.view_id = NEW.id;
     END IF;
     reads := mvscheduler.upstream_of(relid);
 
@@ -62,8 +68,6 @@ BEGIN
         CASE WHEN NEW.refresh_on <> 'manual' THEN 'initial' END)
     ON CONFLICT (view_id) DO UPDATE
        SET name = EXCLUDED.name,
-           relation = EXCLUDED.relation,
-           query_relation = EXCLUDED.query_relation,
            owner = EXCLUDED.owner,
            method = EXCLUDED.method,
            refresh_interval = EXCLUDED.refresh_interval,
@@ -88,13 +92,23 @@ BEGIN
            jitter_key = EXCLUDED.jitter_key,
            reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.timezone, EXCLUDED.refresh_on)
                                         IS DISTINCT FROM (s.refresh_interval, s.cron, s.timezone, s.refresh_on);
-    -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be soon.
-    IF TG_OP = 'UPDATE' AND NEW.query IS DISTINCT FROM OLD.query AND NEW.refresh_on <> 'manual' THEN
+    -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
+    -- soon; and who ends an automatic pause wants to see that it works.
+    IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'
+       AND (mended OR (NEW.query, NEW.search_path, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner)) THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false
          WHERE s.view_id = NEW.id;
     END IF;
-    PERFORM pg_notify('mvscheduler_due', '');
+    -- After a restore the pair may be read already, by views whose rows came first.
+    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid
+                                     WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
+                                       AND d.refobjid = relid AND w.ev_class <> relid) THEN
+        UPDATE mvscheduler.view_state AS s
+           SET upstream = mvscheduler.upstream_of(s.relation::oid)
+         WHERE s.view_id <> NEW.id AND mvscheduler.reads(s.relation::oid, relid);
+    END IF;
+    PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mvscheduler.views_bookkeeping() IS 'Trigger c_bookkeeping on views: copies the row to view_state and writes the audit log.';
@@ -111,7 +125,7 @@ BEGIN
       FROM mvscheduler.view_state AS s
       JOIN pg_roles AS r ON r.oid = NEW.requested_by::oid
      WHERE s.view_id = NEW.view_id;
-    PERFORM pg_notify('mvscheduler_due', '');
+    PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mvscheduler.request_bookkeeping() IS 'Trigger on request: audit log and a hint to the sidecar.';

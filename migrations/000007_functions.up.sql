@@ -5,18 +5,18 @@ CREATE FUNCTION mvscheduler.view_id(name text) RETURNS bigint
 LANGUAGE plpgsql STABLE
 AS $$
 DECLARE
-    parts text[] := mvscheduler.split_name(name);
-    path  name[] := pg_catalog.current_schemas(false);
-    found bigint;
+    parts pg_catalog.text[] := mvscheduler.split_name(name);
+    path  pg_catalog.name[] := pg_catalog.current_schemas(false);
+    found pg_catalog.int8;
 BEGIN
     IF pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 2 THEN
         SELECT v.view_id INTO found
           FROM mvscheduler.visible_views AS v
-         WHERE v.name OPERATOR(pg_catalog.=) pg_catalog.format('%I.%I', parts[1], parts[2]);
+         WHERE v.name OPERATOR(pg_catalog.=) mvscheduler.qualified_name(parts[1], parts[2]);
     ELSE
         SELECT v.view_id INTO found
           FROM pg_catalog.unnest(path) WITH ORDINALITY AS p(schema_name, n)
-          JOIN mvscheduler.visible_views AS v ON v.name OPERATOR(pg_catalog.=) pg_catalog.format('%I.%I', p.schema_name, parts[1])
+          JOIN mvscheduler.visible_views AS v ON v.name OPERATOR(pg_catalog.=) mvscheduler.qualified_name(p.schema_name, parts[1])
          ORDER BY p.n
          LIMIT 1;
     END IF;

@@ -47,8 +47,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
-               CASE WHEN j.present AND pg_catalog.format('%I.%I', j.nspname, j.relname) <> j.name
-                    THEN pg_catalog.format('it is now called %I.%I: UPDATE its name', j.nspname, j.relname) END,
+               CASE WHEN j.present AND mvscheduler.qualified_name(j.nspname, j.relname) <> j.name
+                    THEN pg_catalog.format('it is now called %s: UPDATE its name', mvscheduler.qualified_name(j.nspname, j.relname)) END,
                CASE WHEN j.present AND j.relowner <> j.owner::oid THEN 'it was given to another owner by hand: UPDATE its owner' END,
                CASE WHEN NOT j.auto_paused IS TRUE AND j.consecutive_failures > 0
                     THEN pg_catalog.format('%s failed attempt%s (%s): %s', j.consecutive_failures, CASE WHEN j.consecutive_failures > 1 THEN 's' ELSE '' END,

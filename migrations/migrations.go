@@ -3,6 +3,7 @@ package migrations
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"embed"
 	"errors"
@@ -170,6 +171,11 @@ func Check(ctx context.Context, q Querier) error {
 func Up(ctx context.Context, databaseURL string, options Options) (Report, error) {
 	options = options.withDefaults()
 	var report Report
+	// What is up to date needs no lock: every role can take an advisory lock and keep it.
+	// What goes wrong here is said below.
+	if have, want, err := Status(ctx, databaseURL); err == nil && have == want {
+		return Report{Before: have, After: have}, nil
+	}
 	err := locked(ctx, databaseURL, options, func(conn *pgx.Conn) error {
 		notes, err := bootstrap(ctx, conn)
 		if err != nil {
@@ -320,21 +326,30 @@ func refuseStandby(ctx context.Context, conn *pgx.Conn) error {
 }
 
 func lockHeld(ctx context.Context, conn *pgx.Conn, waited time.Duration) error {
-	var pid *int32
+	var (
+		pid  *int32
+		user *string
+	)
 	err := conn.QueryRow(ctx, `
-SELECT max(pid)
-  FROM pg_locks
+SELECT l.pid, a.usename
+  FROM pg_locks AS l
+  LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
  WHERE locktype = 'advisory'
    AND granted
    AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-   AND (classid::bigint << 32) | objid::bigint = $1`, lockKey).Scan(&pid)
-	if err != nil {
+   AND (classid::bigint << 32) | objid::bigint = $1
+ LIMIT 1`, lockKey).Scan(&pid, &user)
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return fmt.Errorf("look for who holds the lock of migrations: %w", err)
 	}
 	if pid == nil {
 		return fmt.Errorf("the lock of migrations was not had within %s", waited)
 	}
-	return fmt.Errorf("another migration has been under way for more than %s (backend %d): wait for it, or end it with SELECT pg_terminate_backend(%d)", waited, *pid, *pid)
+	by := "somebody"
+	if user != nil {
+		by = *user
+	}
+	return fmt.Errorf("another migration has been under way for more than %s (backend %d of %s): wait for it, or, if that is no administrator, end it with SELECT pg_terminate_backend(%d)", waited, *pid, by, *pid)
 }
 
 // ownerDB opens connections that act as mvscheduler_owner from their start on.
@@ -370,7 +385,9 @@ func runCatalog(ctx context.Context, databaseURL string, options Options, direct
 		return err
 	}
 	// One transaction a file, so that a file which fails leaves nothing behind.
-	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{SchemaName: Schema, MigrationsTable: versionTable})
+	// The library computes the key of an advisory lock of its own from the names. Ours is held already, and
+	// any role could take a key that can be known and stop the migration: hence a name that nobody guesses.
+	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{SchemaName: Schema, MigrationsTable: versionTable, DatabaseName: rand.Text()})
 	if err != nil {
 		return errors.Join(fmt.Errorf("prepare the migrations: %w", err), db.Close())
 	}
