@@ -58,8 +58,10 @@ func (d Due) Spec() (schedule.Spec, error) {
 // that another replica or a user's open transaction holds; they are found again at the next tick.
 //
 // A view is left where it is while one of its upstream views is due or being refreshed, for at most half
-// its target or five minutes, so that a graph is refreshed in order; and while its owner has as many runs
-// under way as settings.max_runs_per_owner allows.
+// its target or five minutes, so that a graph is refreshed in order; a view with a clock looks through
+// upstream views that have none; and while its owner has as many runs
+// under way as settings.max_runs_per_owner allows. The batch goes round the owners, so that thousands of
+// one owner's do not fill it.
 const lockDue = `
 WITH candidate AS (
     SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1
@@ -76,6 +78,7 @@ WITH candidate AS (
     SELECT s.view_id, s.owner, s.priority, s.next_due, a.id AS active_run,
            NOT s.enabled
              OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
+             OR (SELECT mvscheduler.paused_at($1))
              OR coalesce(h.auto_paused_at > s.rearmed_at, false) AS paused,
            EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = s.view_id AND q.kind = 'refresh') AS requested,
            CASE WHEN s.refresh_on = 'upstream' THEN
@@ -83,14 +86,25 @@ WITH candidate AS (
            ELSE 0 END AS upstream_count,
            s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')
              AND EXISTS (
+                 WITH RECURSIVE above AS (
+                     SELECT unnest(s.upstream) AS view_id
+                     UNION
+                     SELECT unnest(v.upstream)
+                       FROM above AS b
+                       JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id
+                      WHERE v.refresh_on = 'upstream'
+                        AND s.refresh_on = 'schedule'
+                 )
                  SELECT
-                   FROM mvscheduler.view_state AS u
+                   FROM above AS b
+                   JOIN mvscheduler.view_state AS u ON u.view_id = b.view_id
                    LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
                    LEFT JOIN mvscheduler.run AS ua ON ua.view_id = u.view_id AND ua.state IN ('queued', 'running')
-                  WHERE u.view_id = ANY (s.upstream)
-                    AND (ua.state = 'running' OR ua.counted = 0
-                         OR ua.id IS NULL AND u.next_due <= $1 AND u.enabled AND u.paused_at IS NULL
-                            AND NOT coalesce(uh.auto_paused_at > u.rearmed_at, false))) AS behind_upstream
+                  WHERE ua.state = 'running' OR ua.counted = 0
+                     OR ua.id IS NULL AND u.enabled AND u.paused_at IS NULL AND NOT coalesce(uh.auto_paused_at > u.rearmed_at, false)
+                        AND (u.next_due <= $1
+                             OR u.refresh_on = 'upstream' AND s.refresh_on = 'schedule'
+                                AND u.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (u.upstream)))) AS behind_upstream
       FROM candidate AS c
       JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
@@ -116,7 +130,7 @@ SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_in
         OR s.reschedule
         OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
         OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL)
- ORDER BY s.priority, s.next_due
+ ORDER BY e.place, s.priority, s.next_due
  LIMIT $3
    FOR UPDATE OF s SKIP LOCKED`
 

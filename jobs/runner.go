@@ -35,6 +35,8 @@ type Config struct {
 	Name string
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
+	// Webhook is told of alerts; nil means that only those who listen on the channel mvscheduler_alert are.
+	Webhook *Webhook
 	// Metrics defaults to metrics that nobody reads.
 	Metrics *Metrics
 }
@@ -66,6 +68,7 @@ type Runner struct {
 	reaper     *Reaper
 	listener   *listener
 	skipper    *skipper
+	keeper     *housekeeper
 	client     *river.Client[pgx.Tx]
 }
 
@@ -115,6 +118,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		},
 		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
 		skipper:  skipper,
+		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
 		client:   client,
 	}, nil
 }
@@ -138,6 +142,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	loops.Go(func() error { return r.dispatcher.Run(loopsCtx) })
 	loops.Go(func() error { return r.listener.Run(loopsCtx) })
 	loops.Go(func() error { return r.skipper.Run(loopsCtx) })
+	loops.Go(func() error { return r.keeper.Run(loopsCtx) })
 	err := loops.Wait()
 
 	r.config.Logger.InfoContext(ctx, "worker stopping", "worker", r.config.Name, "grace", r.config.Grace)

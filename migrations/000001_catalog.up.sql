@@ -6,7 +6,13 @@ CREATE TABLE mvscheduler.settings (
     max_work_mem        text     NOT NULL DEFAULT '256MB',
     max_runs_per_owner  integer  NOT NULL DEFAULT 6 CHECK (max_runs_per_owner > 0),
     min_refresh_interval interval NOT NULL DEFAULT '1 second',
-    max_skips           integer  NOT NULL DEFAULT 0 CHECK (max_skips >= 0)
+    max_skips           integer  NOT NULL DEFAULT 0 CHECK (max_skips >= 0),
+    keep_runs           interval NOT NULL DEFAULT '30 days' CHECK (keep_runs >= interval '1 hour'),
+    keep_skipped_runs   interval NOT NULL DEFAULT '2 days' CHECK (keep_skipped_runs >= interval '1 hour'),
+    paused_from         timestamptz,
+    paused_until        timestamptz,
+    pause_reason        text,
+    changed_by          text
 );
 COMMENT ON TABLE mvscheduler.settings IS 'Caps of the whole deployment, one row; administrators (members of mvscheduler_owner) may UPDATE it.';
 COMMENT ON COLUMN mvscheduler.settings.only_row IS 'Always true: keeps the table at one row.';
@@ -14,6 +20,12 @@ COMMENT ON COLUMN mvscheduler.settings.max_work_mem IS 'Largest work_mem that a 
 COMMENT ON COLUMN mvscheduler.settings.max_runs_per_owner IS 'Runs of one owner that may be queued or running at once, so that one owner cannot hold every worker.';
 COMMENT ON COLUMN mvscheduler.settings.min_refresh_interval IS 'Smallest refresh_interval that a view may ask for.';
 COMMENT ON COLUMN mvscheduler.settings.max_skips IS 'So many runs in a row may be skipped since nothing changed below a view; the next one refreshes all the same. 0 = none is ever skipped.';
+COMMENT ON COLUMN mvscheduler.settings.keep_runs IS 'How long runs and their attempts are kept after they ended; the last one of each view stays.';
+COMMENT ON COLUMN mvscheduler.settings.keep_skipped_runs IS 'How long runs are kept that were skipped.';
+COMMENT ON COLUMN mvscheduler.settings.paused_from IS 'From when on every clock stands still; NULL = none does. See pause_all and resume_all.';
+COMMENT ON COLUMN mvscheduler.settings.paused_until IS 'When that ends by itself; NULL = when it is resumed.';
+COMMENT ON COLUMN mvscheduler.settings.pause_reason IS 'Why, in the words of who paused.';
+COMMENT ON COLUMN mvscheduler.settings.changed_by IS 'Who changed them last. Set by a trigger.';
 INSERT INTO mvscheduler.settings DEFAULT VALUES;
 
 CREATE TABLE mvscheduler.views (
@@ -318,6 +330,51 @@ COMMENT ON COLUMN mvscheduler.attempt.stop IS 'Why a sidecar told its backend to
 COMMENT ON COLUMN mvscheduler.attempt.stop_at IS 'When it was told so first; a few seconds later it is terminated.';
 COMMENT ON COLUMN mvscheduler.attempt.sqlstate IS 'SQLSTATE of its error.';
 COMMENT ON COLUMN mvscheduler.attempt.error IS 'Message of its error.';
+
+-- Relations that a view has besides its pair, and what is under way with them; see 000009_gate.
+CREATE TABLE mvscheduler.piece (
+    view_id  bigint NOT NULL,
+    kind     text NOT NULL CHECK (kind IN ('gate', 'next', 'next_query', 'old', 'old_query')),
+    relation regclass NOT NULL,
+    PRIMARY KEY (view_id, kind, relation)
+);
+CREATE UNIQUE INDEX piece_only ON mvscheduler.piece (view_id, kind) WHERE kind NOT IN ('old', 'old_query');
+COMMENT ON TABLE mvscheduler.piece IS 'Private: relations of the view''s owner that belong to a view besides its pair.';
+COMMENT ON COLUMN mvscheduler.piece.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.piece.kind IS 'gate (the one-row materialized view through which the owner''s own steps run), next and next_query (the pair of the version that is being built), old and old_query (a pair that was replaced and could not be dropped yet).';
+COMMENT ON COLUMN mvscheduler.piece.relation IS 'The relation; used by OID, never by name.';
+
+CREATE TABLE mvscheduler.redefinition (
+    view_id       bigint PRIMARY KEY,
+    requested_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    filled_run    bigint,
+    filled_as_of  timestamptz,
+    filled_rows   bigint,
+    filled_bytes  bigint,
+    filled_method text
+);
+COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns, that waits to take the place of the one that is served.';
+COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.redefinition.requested_at IS 'When its owner changed the query.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_run IS 'Run that filled the new version; another run fills it anew.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_as_of IS 'The new version shows at least everything committed before this instant.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet.';
+
+CREATE TABLE mvscheduler.pass (
+    run_id  bigint PRIMARY KEY,
+    token   bigint NOT NULL,
+    view_id bigint NOT NULL,
+    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover')),
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
+);
+COMMENT ON TABLE mvscheduler.pass IS 'Private: lets an attempt through the gate of its view, for one step. Written and taken back by the sidecar in the transaction that refreshes the gate, so nobody else ever sees a row.';
+COMMENT ON COLUMN mvscheduler.pass.run_id IS 'run.id';
+COMMENT ON COLUMN mvscheduler.pass.token IS 'Fencing token of the attempt; see run.token.';
+COMMENT ON COLUMN mvscheduler.pass.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.pass.step IS 'What the gate is to do.';
+COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.
 CREATE TABLE mvscheduler.request (

@@ -8,6 +8,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
                h.auto_paused_at > s.rearmed_at AS auto_paused,
                s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
+               (SELECT coalesce(g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,
                c.relowner, c.relname, n.nspname,
                coalesce(s.target, s.refresh_interval) AS goal,
@@ -31,7 +32,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                END AS freshness,
                CASE WHEN k.run_state = 'running' AND k.progress ? 'waiting_for' THEN 'waiting'
                     WHEN k.run_state = 'running' THEN 'running'
-                    WHEN k.paused OR k.auto_paused OR NOT k.enabled THEN 'paused'
+                    WHEN k.paused OR k.auto_paused OR NOT k.enabled OR k.all_paused IS NOT NULL THEN 'paused'
                     WHEN k.run_state = 'queued' THEN 'queued'
                     ELSE 'idle'
                END AS activity
@@ -45,6 +46,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
+               CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || coalesce(': ' || nullif(j.all_paused, ''), '') END,
                CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
                CASE WHEN j.present AND mvscheduler.qualified_name(j.nspname, j.relname) <> j.name

@@ -14,7 +14,9 @@ import (
 
 type pauseCmd struct {
 	zoned
-	Names  []string `arg:"" name:"name" complete:"view" help:"The views."`
+	Names  []string `arg:"" optional:"" name:"name" complete:"view" help:"The views."`
+	All    bool     `help:"Every view of the database; for administrators."`
+	From   string   `placeholder:"WHEN" help:"With --all: begin at this instant, for a maintenance window that is to come."`
 	Reason *string  `placeholder:"WORDS" help:"Why; shown in status."`
 	Until  string   `placeholder:"WHEN" xor:"until" help:"End the pause by itself at this instant, for example '2027-01-02 06:00'. Read in --timezone."`
 	For    string   `placeholder:"INTERVAL" xor:"until" help:"End the pause by itself after this time, for example 2h."`
@@ -27,8 +29,10 @@ Examples:
 
   mvscheduler pause analytics.daily --reason 'loading history' --for 2h
   mvscheduler pause analytics.daily --until '2027-01-02 06:00' --timezone Europe/Berlin
+  mvscheduler pause --all --from '2027-01-02 01:00' --until '2027-01-02 03:00' --reason 'upgrade of the server'
 
 The same in SQL: SELECT mvscheduler.pause_view('analytics.daily', 'loading history', now() + '2 hours')
+                 SELECT mvscheduler.pause_all('upgrade', '2027-01-02 03:00', '2027-01-02 01:00')
 
 ` + exitCodesHelp
 }
@@ -38,7 +42,20 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 	if err := c.apply(a); err != nil {
 		return err
 	}
-	var until *time.Time
+	if c.All == (len(c.Names) > 0) {
+		return usagef("name the views to pause, or give --all")
+	}
+	if c.From != "" && !c.All {
+		return usagef("--from needs --all")
+	}
+	var from, until *time.Time
+	if c.From != "" {
+		t, err := parseInstant(c.From, a.zone)
+		if err != nil {
+			return err
+		}
+		from = &t
+	}
 	if c.Until != "" {
 		t, err := parseInstant(c.Until, a.zone)
 		if err != nil {
@@ -66,6 +83,20 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 		if until != nil && !until.After(now) {
 			return usagef("the pause would end in the past: %s", a.full(until, now))
 		}
+		if c.All {
+			if _, err := conn.Exec(ctx, `SELECT mvscheduler.pause_all($1, $2, $3)`, c.Reason, until, from); err != nil {
+				return fmt.Errorf("pause every view: %w", err)
+			}
+			words := "paused every view"
+			if from != nil {
+				words = "every view will be paused from " + a.full(from, now)
+			}
+			if until != nil {
+				words += " until " + a.full(until, now)
+			}
+			a.say("%s\n  undo: mvscheduler resume --all", words)
+			return nil
+		}
 		return eachView(ctx, a, conn, c.Names, "pause", func(tx pgx.Tx, name string) (string, error) {
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.pause_view($1, $2, $3)`, name, c.Reason, until); err != nil {
 				return "", err
@@ -92,7 +123,8 @@ func parseInstant(s string, zone *time.Location) (time.Time, error) {
 }
 
 type resumeCmd struct {
-	Names []string `arg:"" name:"name" complete:"view" help:"The views."`
+	Names []string `arg:"" optional:"" name:"name" complete:"view" help:"The views."`
+	All   bool     `help:"End or cancel the pause of every view; for administrators."`
 }
 
 func (resumeCmd) Help() string {
@@ -101,6 +133,7 @@ func (resumeCmd) Help() string {
 Examples:
 
   mvscheduler resume analytics.daily
+  mvscheduler resume --all
 
 The same in SQL: SELECT mvscheduler.resume_view('analytics.daily')
 
@@ -109,7 +142,17 @@ The same in SQL: SELECT mvscheduler.resume_view('analytics.daily')
 
 // Run resumes the views, all of them or none.
 func (c *resumeCmd) Run(ctx context.Context, a *app) error {
+	if c.All == (len(c.Names) > 0) {
+		return usagef("name the views to resume, or give --all")
+	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		if c.All {
+			if _, err := conn.Exec(ctx, `SELECT mvscheduler.resume_all()`); err != nil {
+				return fmt.Errorf("resume every view: %w", err)
+			}
+			a.say("resumed every view that was not paused by itself")
+			return nil
+		}
 		return eachView(ctx, a, conn, c.Names, "resume", func(tx pgx.Tx, name string) (string, error) {
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.resume_view($1)`, name); err != nil {
 				return "", err

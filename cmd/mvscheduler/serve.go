@@ -7,18 +7,21 @@ import (
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/internal/web"
+	"github.com/mvscheduler/mvscheduler/jobs"
 )
 
 // serveCmd is the command line of the sidecar; runServe is the sidecar.
 type serveCmd struct {
-	Listen         string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
-	TokenFile      string        `type:"path" placeholder:"PATH" help:"File whose first line is the token that HTTP asks for: Authorization: Bearer TOKEN, or as password. /healthz and /readyz stay open."`
-	Migrate        bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
-	Workers        int           `placeholder:"N" help:"Refreshes at the same time, a connection each. Default: 8."`
-	Grace          time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
-	AllowSuperuser bool          `help:"Run although the login is a superuser. Only for a database that nobody else writes queries to."`
-	LogFormat      string        `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; the log goes to stderr."`
-	LogLevel       string        `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
+	Listen            string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
+	TokenFile         string        `type:"path" placeholder:"PATH" help:"File whose first line is the token that HTTP asks for: Authorization: Bearer TOKEN, or as password. /healthz and /readyz stay open."`
+	Migrate           bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
+	Workers           int           `placeholder:"N" help:"Refreshes at the same time, a connection each. Default: 8."`
+	Grace             time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
+	AllowSuperuser    bool          `help:"Run although the login is a superuser. Only for a database that nobody else writes queries to."`
+	WebhookURL        string        `name:"webhook-url" placeholder:"URL" help:"Post alerts (stale, paused, failing, missing, and when they are over) here as JSON."`
+	WebhookSecretFile string        `type:"path" placeholder:"PATH" help:"File whose first line is the key with which deliveries are signed (HMAC-SHA256)."`
+	LogFormat         string        `enum:"text,json" default:"text" placeholder:"FORMAT" help:"text or json; the log goes to stderr."`
+	LogLevel          string        `enum:"debug,info,warn,error" default:"info" placeholder:"LEVEL" help:"debug, info, warn or error."`
 }
 
 func (serveCmd) Help() string {
@@ -56,10 +59,15 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if err != nil {
 		return err
 	}
+	webhook, err := c.webhook()
+	if err != nil {
+		return err
+	}
 	err = runServe(ctx, serveConfig{
 		DatabaseURL:    a.DatabaseURL,
 		Listen:         c.Listen,
 		Token:          token,
+		Webhook:        webhook,
 		Migrate:        c.Migrate,
 		Workers:        c.Workers,
 		Grace:          c.Grace,
@@ -70,4 +78,19 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		return nil // asked to stop before it was up
 	}
 	return err
+}
+
+// webhook is nil when none is asked for.
+func (c *serveCmd) webhook() (*jobs.Webhook, error) {
+	if c.WebhookURL == "" {
+		if c.WebhookSecretFile != "" {
+			return nil, usagef("--webhook-secret-file needs --webhook-url")
+		}
+		return nil, nil
+	}
+	secret, err := web.ReadToken(c.WebhookSecretFile)
+	if err != nil {
+		return nil, err
+	}
+	return jobs.NewWebhook(c.WebhookURL, secret)
 }

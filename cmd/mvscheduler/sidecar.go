@@ -32,8 +32,9 @@ const (
 // serveConfig is what the sidecar needs. The zero value connects by the libpq variables.
 type serveConfig struct {
 	DatabaseURL    string
-	Listen         string // address of HTTP; empty = none
-	Token          string // that HTTP asks for; empty = none, and loopback addresses only
+	Listen         string        // address of HTTP; empty = none
+	Token          string        // that HTTP asks for; empty = none, and loopback addresses only
+	Webhook        *jobs.Webhook // is told of alerts; nil = none
 	Migrate        bool
 	Workers        int           // 0 = 8
 	Grace          time.Duration // 0 = 20 s
@@ -74,7 +75,7 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(),
 		web.Collector{DB: control, Logger: cfg.Logger})
 	runner, err := jobs.New(control, runs, jobs.Config{
-		Workers: cfg.Workers, Grace: cfg.Grace, Logger: cfg.Logger, Metrics: jobs.NewMetrics(registry),
+		Workers: cfg.Workers, Grace: cfg.Grace, Logger: cfg.Logger, Metrics: jobs.NewMetrics(registry), Webhook: cfg.Webhook,
 	})
 	if err != nil {
 		return err

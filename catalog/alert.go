@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Alert is one change that people are told about.
+type Alert struct {
+	ID       int64     `json:"id"`
+	Event    string    `json:"event"` // opened or resolved
+	Kind     string    `json:"kind"`  // stale, paused, failing or missing
+	ViewName string    `json:"view"`
+	Owner    string    `json:"owner"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"` // when it was raised, or when it was over
+}
+
+// raiseAlerts opens and closes alerts and tells whoever listens on mvscheduler_alert. Any number of
+// sidecars may run it at once: the unique index alert_open lets each alert be raised once. An alert that a
+// view is stale is over when it is fresh, not when it is late, so that it does not flutter.
+const raiseAlerts = `
+WITH seen AS (
+    SELECT v.id AS view_id, v.name, v.owner, v.reason, v.freshness, v.activity, v.consecutive_failures,
+           coalesce(h.auto_paused_at > s.rearmed_at, false) AS auto_paused
+      FROM mvscheduler.status AS v
+      JOIN mvscheduler.view_state AS s ON s.view_id = v.id
+      LEFT JOIN mvscheduler.view_health AS h ON h.view_id = v.id
+), judged AS (
+    SELECT s.*, k.kind, k.holds, k.stays
+      FROM seen AS s
+     CROSS JOIN LATERAL (VALUES
+            ('stale', s.freshness = 'stale' AND s.activity <> 'paused', s.freshness IN ('stale', 'late') AND s.activity <> 'paused'),
+            ('paused', s.auto_paused, s.auto_paused),
+            ('failing', s.consecutive_failures >= 3 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
+            ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
+), opened AS (
+    INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason)
+    SELECT view_id, name, owner, kind, left(coalesce(reason, ''), 2000)
+      FROM judged
+     WHERE holds
+    ON CONFLICT (view_id, kind) WHERE resolved_at IS NULL DO NOTHING
+    RETURNING id, 'opened' AS event, kind, view_name, owner::text AS owner, reason, opened_at AS at
+), resolved AS (
+    UPDATE mvscheduler.alert AS a
+       SET resolved_at = clock_timestamp(),
+           tries = 0,
+           next_try = clock_timestamp()
+     WHERE a.resolved_at IS NULL
+       AND NOT EXISTS (SELECT FROM judged AS j WHERE j.view_id = a.view_id AND j.kind = a.kind AND j.stays)
+    RETURNING a.id, 'resolved' AS event, a.kind, a.view_name, a.owner::text AS owner, a.reason, a.resolved_at AS at
+), told AS (
+    SELECT * FROM opened
+    UNION ALL
+    SELECT * FROM resolved
+)
+SELECT t.id, t.event, t.kind, t.view_name, t.owner, t.reason, t.at,
+       CASE WHEN pg_notification_queue_usage() < 0.5  -- a transaction that notifies fails when the queue is full
+            THEN pg_notify('mvscheduler_alert', jsonb_build_object('id', t.id, 'event', t.event, 'kind', t.kind, 'view', t.view_name, 'reason', t.reason, 'at', t.at)::text)::text END
+  FROM told AS t
+ ORDER BY t.id`
+
+// RaiseAlerts opens the alerts that are called for, closes those that are over, and returns both.
+func RaiseAlerts(ctx context.Context, q Querier) ([]Alert, error) {
+	rows, err := q.Query(ctx, raiseAlerts)
+	if err != nil {
+		return nil, fmt.Errorf("raise alerts: %w", err)
+	}
+	alerts, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Alert, error) {
+		var (
+			a    Alert
+			void *string
+		)
+		return a, row.Scan(&a.ID, &a.Event, &a.Kind, &a.ViewName, &a.Owner, &a.Reason, &a.At, &void)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("raise alerts: %w", err)
+	}
+	return alerts, nil
+}
+
+// ClaimAlert takes the next change that the webhook has not been told of for the time of a lease, after
+// which another sidecar may take it. It returns nil when there is none. What is more than a day old is not
+// told any more.
+func ClaimAlert(ctx context.Context, q Querier, lease time.Duration) (*Alert, error) {
+	rows, err := q.Query(ctx, `
+UPDATE mvscheduler.alert AS a
+   SET tries = a.tries + 1,
+       next_try = clock_timestamp() + make_interval(secs => $1)
+ WHERE a.id = (SELECT n.id
+                 FROM mvscheduler.alert AS n
+                WHERE (n.told = 'nothing' OR n.told = 'opened' AND n.resolved_at IS NOT NULL)
+                  AND n.next_try <= clock_timestamp()
+                  AND coalesce(n.resolved_at, n.opened_at) > clock_timestamp() - interval '1 day'
+                ORDER BY n.next_try
+                LIMIT 1
+                  FOR UPDATE SKIP LOCKED)
+RETURNING a.id, CASE WHEN a.told = 'nothing' THEN 'opened' ELSE 'resolved' END, a.kind, a.view_name, a.owner::text, a.reason,
+          CASE WHEN a.told = 'nothing' THEN a.opened_at ELSE a.resolved_at END`, lease.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("claim an alert: %w", err)
+	}
+	alerts, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Alert])
+	if err != nil {
+		return nil, fmt.Errorf("claim an alert: %w", err)
+	}
+	if len(alerts) == 0 {
+		return nil, nil
+	}
+	return &alerts[0], nil
+}
+
+// AlertTold records that the webhook took a change, or when it did not that it is tried again later, after
+// 30 seconds at first and an hour at most.
+func AlertTold(ctx context.Context, q Querier, a Alert, taken bool) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.alert
+   SET told = CASE WHEN $3 THEN $2 ELSE told END,
+       tries = CASE WHEN $3 THEN 0 ELSE tries END,
+       next_try = clock_timestamp() + CASE WHEN $3 THEN interval '0' ELSE least(interval '1 hour', interval '30 seconds' * 2 ^ least(tries, 10)) END
+ WHERE id = $1`, a.ID, a.Event, taken)
+	if err != nil {
+		return fmt.Errorf("record that alert %d was told: %w", a.ID, err)
+	}
+	return nil
+}

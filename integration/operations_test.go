@@ -1,0 +1,151 @@
+package integration
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestEveryClockStandsStillWhileEverythingIsPaused(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice, admin := db.Conn(t, user), db.Conn(t, "")
+	pgtest.Exec(t, alice, `INSERT INTO mvscheduler.views (name, query, refresh_interval) VALUES ('v', 'SELECT clock_timestamp() AS at', '1 second')`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT freshness = 'fresh' FROM mvscheduler.status`)
+
+	require.Contains(t, mvscheduler(t, db, user, "", "pause", "--all").stderr, "permission denied")
+	require.Zero(t, mvscheduler(t, db, "", "", "pause", "--all", "--reason", "upgrade", "--for", "1h").code)
+	until(t, alice, `SELECT activity = 'paused' AND reason LIKE '%every view is paused: upgrade%' FROM mvscheduler.status`)
+	until(t, alice, `SELECT NOT EXISTS (SELECT FROM mvscheduler.runs WHERE state IN ('queued', 'running'))`)
+	last := ask[int64](t, alice, `SELECT max(id) FROM mvscheduler.runs`)
+	refreshed(t, alice, "v") // what people ask for is done
+	require.Equal(t, last+1, ask[int64](t, alice, `SELECT max(id) FROM mvscheduler.runs`), "and nothing else was")
+	require.Zero(t, mvscheduler(t, db, "", "", "resume", "--all").code)
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id > $1 AND state = 'succeeded')`, last+1)
+	require.Equal(t, int64(2), ask[int64](t, admin, `SELECT count(*) FROM mvscheduler.audit_log WHERE action = 'settings' AND role = 'postgres'`))
+
+	pgtest.Exec(t, admin, `SELECT mvscheduler.pause_all('tonight', now() + '2 hours', now() + '1 hour')`)
+	require.NotEqual(t, "paused", ask[string](t, alice, `SELECT activity FROM mvscheduler.status`), "a window that is to come stops nothing")
+	_, err := admin.Exec(t.Context(), `SELECT mvscheduler.pause_all('no', now() + '1 hour', now() + '2 hours')`)
+	require.ErrorContains(t, err, "would end before it begins")
+}
+
+// delivery is what the receiver of a webhook got.
+type delivery struct {
+	id, event, kind, view string
+	signed                bool
+}
+
+func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	const secret = "a secret of at least 22 characters"
+	var (
+		mu       sync.Mutex
+		got      []delivery
+		refusals = 2
+	)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mu.Lock()
+		defer mu.Unlock()
+		if refusals > 0 {
+			refusals--
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
+		body, _ := io.ReadAll(r.Body)
+		mac := hmac.New(sha256.New, []byte(secret))
+		mac.Write([]byte(r.Header.Get("X-Mvscheduler-Timestamp") + "." + string(body)))
+		var alert struct{ Event, Kind, View string }
+		_ = json.Unmarshal(body, &alert)
+		got = append(got, delivery{r.Header.Get("X-Mvscheduler-Delivery"), alert.Event, alert.Kind, alert.View, r.Header.Get("X-Mvscheduler-Signature") == "v1="+hex.EncodeToString(mac.Sum(nil))})
+	}))
+	defer receiver.Close()
+	file := filepath.Join(t.TempDir(), "secret")
+	require.NoError(t, os.WriteFile(file, []byte(secret+"\n"), 0o600))
+
+	listener := db.Conn(t, user)
+	pgtest.Exec(t, listener, `LISTEN mvscheduler_alert`)
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`, `CREATE TABLE lost (a int)`, `INSERT INTO t VALUES (0)`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_interval) VALUES ('failing', 'SELECT 1 / a AS a FROM t', '1 second'), ('mended', 'SELECT a FROM lost', '1 second')`)
+	for range 2 { // two replicas tell each alert once
+		startSidecar(t, db, "--webhook-url", receiver.URL, "--webhook-secret-file", file)
+	}
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.alerts WHERE kind = 'failing' AND view_name = $1)`, user+".failing")
+	require.Contains(t, ask[string](t, alice, `SELECT reason FROM mvscheduler.alerts WHERE kind = 'failing'`), "division by zero")
+	notification, err := listener.WaitForNotification(t.Context())
+	require.NoError(t, err)
+	require.Contains(t, notification.Payload, `"event": "opened"`)
+
+	until(t, alice, `SELECT freshness = 'fresh' FROM mvscheduler.status WHERE name LIKE '%mended'`)
+	pgtest.Exec(t, alice, `ALTER TABLE lost RENAME COLUMN a TO b`, `REVOKE SELECT ON lost FROM `+user)
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.alerts WHERE kind = 'paused' AND resolved_at IS NULL)`)
+	pgtest.Exec(t, alice, `GRANT SELECT ON lost TO `+user, `SELECT mvscheduler.resume_view('mended')`, `UPDATE t SET a = 1`)
+	until(t, alice, `SELECT bool_and(resolved_at IS NOT NULL) FROM mvscheduler.alerts`)
+
+	want := ask[int64](t, alice, `SELECT count(*) * 2 FROM mvscheduler.alerts`)
+	require.Eventually(t, func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		return int64(len(got)) >= want
+	}, patience, 100*time.Millisecond)
+	seen := map[string]bool{}
+	for _, d := range got {
+		require.True(t, d.signed)
+		require.False(t, seen[d.id], "%s was told twice", d.id)
+		seen[d.id] = true
+	}
+	require.Len(t, seen, int(want))
+	require.Zero(t, ask[int64](t, db.Conn(t, db.User(t, "bob")), `SELECT count(*) FROM mvscheduler.alerts`), "others see none of it")
+}
+
+func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_interval) SELECT v, 'SELECT a FROM t', '1 hour' FROM unnest('{old,asleep,gone}'::text[]) AS v`)
+	startSidecar(t, db)
+	until(t, alice, `SELECT bool_and(freshness = 'fresh') FROM mvscheduler.status`)
+	pgtest.Exec(t, alice, `SELECT mvscheduler.pause_view('asleep', 'on purpose')`, `DROP MATERIALIZED VIEW gone`)
+	db.Exec(t, `UPDATE mvscheduler.view_health SET data_as_of = data_as_of - interval '5 hours'`)
+	until(t, alice, `SELECT count(*) = 2 FROM mvscheduler.alerts WHERE resolved_at IS NULL`)
+	require.Equal(t, "missing gone, stale old", ask[string](t, alice, `SELECT string_agg(kind || ' ' || split_part(view_name, '.', 2), ', ' ORDER BY kind) FROM mvscheduler.alerts`))
+	refreshed(t, alice, "old")
+	pgtest.Exec(t, alice, `SELECT mvscheduler.drop_view('gone')`)
+	until(t, alice, `SELECT bool_and(resolved_at IS NOT NULL) FROM mvscheduler.alerts`)
+}
+
+func TestOldRunsAreForgottenAndTheLastOfEachViewIsKept(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	admin := db.Conn(t, "")
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('v', 'SELECT 1 AS a', 'manual'), ('w', 'SELECT 1 AS a', 'manual')`)
+	startSidecar(t, db)
+	refreshed(t, alice, "v", "v", "v", "w")
+	pgtest.Exec(t, admin, `UPDATE mvscheduler.run SET finished_at = finished_at - interval '20 days'`)
+	refreshed(t, alice, "w")
+	before := ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs`)
+	pgtest.Exec(t, admin, `UPDATE mvscheduler.settings SET keep_runs = '10 days'`)
+	until(t, alice, `SELECT count(*) < $1 FROM mvscheduler.runs`, before)
+	require.Equal(t, "v 1, w 1", ask[string](t, alice, `SELECT string_agg(v || ' ' || n, ', ' ORDER BY v) FROM (SELECT split_part(view_name, '.', 2) AS v, count(*) AS n FROM mvscheduler.runs GROUP BY 1) AS x`))
+	require.Equal(t, int64(2), ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.attempts`))
+}

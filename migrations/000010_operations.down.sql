@@ -1,0 +1,12 @@
+REVOKE DELETE ON mvscheduler.run, mvscheduler.attempt FROM mvscheduler_worker;
+DROP VIEW mvscheduler.alerts;
+DROP TABLE mvscheduler.alert;
+DROP INDEX mvscheduler.run_skipped;
+DROP INDEX mvscheduler.run_finished;
+DROP TRIGGER bookkeeping ON mvscheduler.settings;
+DROP TRIGGER a_normalize ON mvscheduler.settings;
+DROP FUNCTION mvscheduler.settings_normalize();
+DROP FUNCTION mvscheduler.settings_bookkeeping();
+DROP FUNCTION mvscheduler.resume_all();
+DROP FUNCTION mvscheduler.pause_all(text, timestamptz, timestamptz);
+DROP FUNCTION mvscheduler.paused_at(timestamptz);
