@@ -58,10 +58,10 @@ func (d Due) Spec() (schedule.Spec, error) {
 // that another replica or a user's open transaction holds; they are found again at the next tick.
 //
 // A view is left where it is while one of its upstream views is due or being refreshed, for at most half
-// its target or five minutes, so that a graph is refreshed in order; a view with a clock looks through
-// upstream views that have none; and while its owner has as many runs
-// under way as settings.max_runs_per_owner allows. The batch goes round the owners, so that thousands of
-// one owner's do not fill it.
+// its target or five minutes, so that a graph is refreshed in order (a view with a clock looks through
+// upstream views that have none); and while its owner has as many runs under way as
+// settings.max_runs_per_owner allows. The batch goes round the owners, so that thousands of one owner's do
+// not fill it.
 const lockDue = `
 WITH candidate AS (
     SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1

@@ -166,7 +166,7 @@ WITH marked AS MATERIALIZED (
       JOIN pg_stat_activity AS b ON b.pid = t.backend_pid AND b.backend_start = t.backend_start
      WHERE t.outcome = 'running'
        AND t.stop IS NOT NULL
-       AND pg_has_role(b.usesysid, 'MEMBER')
+       AND pg_has_role(b.usesysid, 'USAGE') -- as these functions demand
 )
 SELECT run_id, view_name, backend_pid, stop, terminate
   FROM marked

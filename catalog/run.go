@@ -55,6 +55,7 @@ UPDATE mvscheduler.view_state
 type Queued struct {
 	RunID    int64
 	Priority int16
+	After    time.Duration // its job is not worked sooner
 }
 
 // Apply writes decisions: runs, skipped slots and clocks. It returns the queued runs, which need a

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +34,7 @@ func TestASidecarThatWasStoppedInARefreshAndGoesOnMarksNothingOfAnother(t *testi
 	until(t, s.root, `SELECT max(attempt) = 2 FROM mvscheduler.attempt WHERE run_id = $1`, run)
 	t.Logf("the run passed on after %s", time.Since(stopped))
 	require.Less(t, time.Since(stopped), 50*time.Second)
-	require.False(t, ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, pid))
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, pid)
 	s.working(t, "v")
 	frozen.signal(syscall.SIGCONT)
 	require.Eventually(t, func() bool { return contains(frozen, "passed on to another attempt") }, patience, 20*time.Millisecond)
@@ -110,4 +111,30 @@ func TestASidecarThatIsStoppedDoesNotStopTheClocks(t *testing.T) {
 	s.everySlotHasOneEnd(t)
 	s.noRefreshesOverlap(t)
 	s.nothingIsLeft(t)
+}
+
+// Whoever can become another role without having its rights may not end its sessions.
+func TestAReplicaThatMayNotEndTheSessionsOfAnotherStillCleansUp(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	if s.db.Version() < 160000 {
+		t.Skip("GRANT ... WITH INHERIT FALSE is of PostgreSQL 16")
+	}
+	s.manage(t, "long", slowQuery(30*time.Second), "refresh_interval", "1 day")
+	other, one := s.db.Worker(t), s.db.Worker(t)
+	s.db.Exec(t, "GRANT "+other+" TO "+one+" WITH INHERIT FALSE, SET TRUE")
+	frozen := startSidecarAs(t, s.db, other)
+	s.working(t, "long")
+	run := s.running(t, "long")
+	frozen.signal(syscall.SIGSTOP)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.cancel_run(%d)`, run))
+	startSidecarAs(t, s.db, one)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.attempt WHERE run_id = $1 AND stop = 'cancel'`, run)
+	s.manage(t, "v", quick, "refresh_on", "manual", "refresh_interval", nil)
+	orphan := ask[int64](t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state)
+SELECT view_id, name, owner, 'manual', now(), now(), 'queued' FROM mvscheduler.view_state WHERE name LIKE '%.v' RETURNING id`)
+	require.Equal(t, "succeeded", s.ended(t, orphan))
+	frozen.signal(syscall.SIGCONT)
+	require.Equal(t, "cancelled", s.ended(t, run))
 }

@@ -38,7 +38,7 @@ func TestAfterTheGraceRunsAreCancelledAndGoOnElsewhereWithNoAttemptCounted(t *te
 	require.Zero(t, first.stop())
 	t.Logf("it ended after %s", time.Since(began))
 	require.Less(t, time.Since(began), 30*time.Second)
-	require.False(t, ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, pid))
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1)`, pid)
 	require.Equal(t, "queued", ask[string](t, s.root, `SELECT state FROM mvscheduler.run WHERE id = $1`, run))
 	require.Zero(t, ask[int](t, s.root, `SELECT counted FROM mvscheduler.run WHERE id = $1`, run))
 	require.Equal(t, "cancelled", ask[string](t, s.root, `SELECT outcome FROM mvscheduler.attempt WHERE run_id = $1`, run))

@@ -90,6 +90,25 @@ SELECT count(*)
 	s.everySlotHasOneEnd(t)
 }
 
+func TestAViewWithAClockWaitsForTheWholeChainAboveIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "a", slowQuery(time.Second), "refresh_interval", "6 seconds")
+	s.manage(t, "b", "SELECT id, amount, slow(0.005) AS paused FROM a", "refresh_on", "upstream")
+	s.manage(t, "c", "SELECT id, amount, slow(0) AS paused FROM b", "refresh_interval", "6 seconds")
+	startSidecar(t, s.db)
+	until(t, s.root, `
+SELECT count(*) >= 3 FROM mvscheduler.run WHERE state = 'succeeded' AND cause IN ('schedule', 'catchup') AND view_name = $1`, s.owner+".c")
+	s.idle(t)
+	require.Zero(t, ask[int](t, s.root, `
+SELECT count(*)
+  FROM mvscheduler.run AS c
+  JOIN mvscheduler.run AS a ON a.slot = c.slot AND a.view_name = $1
+ WHERE c.view_name = $2 AND c.cause IN ('schedule', 'catchup') AND c.state = 'succeeded'
+   AND c.data_as_of < a.data_as_of`, s.owner+".a", s.owner+".c"), "runs that show less than the slot has")
+	s.everySlotHasOneEnd(t)
+}
+
 func TestAViewGoesOnWhenItsUpstreamFails(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -141,10 +141,11 @@ func insertJobs(ctx context.Context, client *river.Client[pgx.Tx], tx pgx.Tx, qu
 	}
 	params := make([]river.InsertManyParams, len(queued))
 	for i, q := range queued {
-		params[i] = river.InsertManyParams{
-			Args:       RefreshArgs{RunID: q.RunID},
-			InsertOpts: &river.InsertOpts{Priority: int(q.Priority)},
+		opts := &river.InsertOpts{Priority: int(q.Priority)}
+		if q.After > 0 {
+			opts.ScheduledAt = time.Now().Add(q.After)
 		}
+		params[i] = river.InsertManyParams{Args: RefreshArgs{RunID: q.RunID}, InsertOpts: opts}
 	}
 	inserted, err := client.InsertManyTx(ctx, tx, params)
 	if err != nil {

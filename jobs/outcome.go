@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -118,22 +119,21 @@ func judge(e ended) verdict {
 	return v
 }
 
-// afterLoss judges an attempt whose backend is gone and whose worker said nothing.
-func afterLoss(l catalog.Lost) catalog.Failure {
-	f := catalog.Failure{
-		Outcome: outcomeLost, RunState: stateQueued, Counts: l.Number-l.Counted-1 >= lostTries,
-		Error: "the backend of this attempt is gone: its sidecar or the server died",
+// errLost stands for the error that a lost attempt's worker would have seen.
+var errLost = fmt.Errorf("the backend of this attempt is gone: its sidecar or the server died: %w", io.EOF)
+
+// afterLoss judges an attempt whose backend is gone and whose worker has said nothing yet: it died, or was
+// slower than the reaper, which ended the backend itself when it was to stop.
+func afterLoss(l catalog.Lost) verdict {
+	v := judge(ended{Err: errLost, Stop: l.Stop, Counted: l.Counted, MaxAttempts: l.MaxAttempts, Busy: l.Number - l.Counted - 1})
+	if l.Stop != "" {
+		return v
 	}
-	switch {
-	case l.Stop == stopCancel:
-		f.Outcome, f.RunState, f.Counts, f.Reason = outcomeCancelled, stateCancelled, false, "cancelled on request"
-	case f.Counts && l.Counted+1 >= l.MaxAttempts:
-		f.RunState = stateFailed
-		f.Reason = fmt.Sprintf("gave up after %d attempts; the next slot tries again", l.Counted+1)
-	default:
-		f.Reason = "the attempt was lost, the next one begins at once"
+	v.Outcome = outcomeLost
+	if !v.Counts {
+		v.Retry, v.Reason = 0, "the attempt was lost, the next one begins at once"
 	}
-	return f
+	return v
 }
 
 // backoff doubles from first to most with the number of earlier tries, less up to a third at random so

@@ -64,9 +64,19 @@ func TestALostAttemptIsTriedAgainUntilTheAttemptsAreSpent(t *testing.T) {
 	require.Equal(t, stateQueued, often.RunState)
 	require.True(t, often.Counts, "a query that ends its server every time is not tried for ever")
 	require.Equal(t, stateFailed, afterLoss(lost(lostTries+2, 1)).RunState)
-	cancelled := lost(1, 0)
-	cancelled.Stop = stopCancel
-	require.Equal(t, stateCancelled, afterLoss(cancelled).RunState)
+	require.Zero(t, first.Retry)
+	require.Equal(t, outcomeLost, often.Outcome)
+	require.NotZero(t, often.Retry)
+}
+
+func TestABackendThatTheReaperEndedIsJudgedTheSameWhoeverIsFirst(t *testing.T) {
+	t.Parallel()
+	for _, stop := range []string{stopCancel, stopDeadline, stopYield} {
+		byReaper := afterLoss(catalog.Lost{Attempt: catalog.Attempt{Number: 1}, MaxAttempts: 1, Stop: stop})
+		byWorker := judge(ended{Err: errLost, Stop: stop, MaxAttempts: 1})
+		byReaper.Retry, byWorker.Retry = 0, 0
+		require.Equal(t, byWorker, byReaper)
+	}
 }
 
 func TestAQueryThatEndsItsServerEveryTimeIsGivenUp(t *testing.T) {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -52,27 +53,27 @@ func (r *Reaper) Tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, reapersPatience)
 	defer cancel()
 
+	// Each step is tried: what hinders one of them must not leave lost runs where they are.
+	return errors.Join(
+		r.stop(ctx),
+		r.reapLost(ctx),
+		catalog.EndCancelled(ctx, r.pool),
+		r.adoptOrphans(ctx),
+		catalog.BuryJobs(ctx, r.pool),
+	)
+}
+
+// stop ends the queries of attempts that have to stop.
+func (r *Reaper) stop(ctx context.Context) error {
 	if err := catalog.MarkStops(ctx, r.pool, r.yieldPatience, yieldsPerRun); err != nil {
 		return err
 	}
 	stopped, err := catalog.StopBackends(ctx, r.pool, stopGrace)
-	if err != nil {
-		return err
-	}
 	for _, s := range stopped {
 		r.log.WarnContext(ctx, "stopped a refresh", "view", s.ViewName, "run_id", s.RunID, "reason", s.Stop,
 			"backend_pid", s.PID, "terminated", s.Terminated)
 	}
-	if err := r.reapLost(ctx); err != nil {
-		return err
-	}
-	if err := catalog.EndCancelled(ctx, r.pool); err != nil {
-		return err
-	}
-	if err := r.adoptOrphans(ctx); err != nil {
-		return err
-	}
-	return catalog.BuryJobs(ctx, r.pool)
+	return err
 }
 
 // reapLost ends attempts whose backend is gone and gives their runs to the next worker.
@@ -84,16 +85,16 @@ func (r *Reaper) reapLost(ctx context.Context) error {
 		}
 		var again []catalog.Queued
 		for _, l := range lost {
-			failure := afterLoss(l)
-			if err := catalog.Fail(ctx, tx, l.Attempt, failure); err != nil {
+			v := afterLoss(l)
+			if err := catalog.Fail(ctx, tx, l.Attempt, v.Failure); err != nil {
 				return err
 			}
-			if failure.RunState == stateQueued {
-				again = append(again, catalog.Queued{RunID: l.RunID, Priority: l.Priority})
+			if v.RunState == stateQueued {
+				again = append(again, catalog.Queued{RunID: l.RunID, Priority: l.Priority, After: v.Retry})
 			}
 			r.metrics.lost()
 			r.log.WarnContext(ctx, "attempt lost, its backend is gone", "view", l.ViewName, "run_id", l.RunID,
-				"attempt", l.Number, "run_state", failure.RunState)
+				"attempt", l.Number, "outcome", v.Outcome, "run_state", v.RunState)
 		}
 		return insertJobs(ctx, r.river, tx, again)
 	})

@@ -198,6 +198,9 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 		session.Destroy()
 		return w.later(ctx, err)
 	}
+	if stop != "" {
+		session.Destroy() // another cancel may be on its way, which must not hit the next attempt
+	}
 	now, err := catalog.LoadWork(recording, w.control, work.RunID)
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		session.Destroy()
