@@ -71,18 +71,27 @@ func Apply(ctx context.Context, tx pgx.Tx, now time.Time, decisions []Decision) 
 		return batch.Queue(insertRun, id, r.ViewID, r.ViewName, r.Owner, r.Cause, r.Slot, r.DueAt, state, r.Reason, r.MissedSlots)
 	}
 	runIDs := make(map[int]int64)
+	enqueue := func(i int, r *NewRun) {
+		insert(r, "queued").QueryRow(func(row pgx.Row) error {
+			var id int64
+			if err := row.Scan(&id); errors.Is(err, pgx.ErrNoRows) {
+				return nil
+			} else if err != nil {
+				return err
+			}
+			runIDs[i] = id
+			queued = append(queued, Queued{RunID: id, Priority: r.Priority})
+			return nil
+		})
+	}
 	for i, d := range decisions {
 		if d.Run != nil {
-			insert(d.Run, "queued").QueryRow(func(row pgx.Row) error {
-				var id int64
-				if err := row.Scan(&id); errors.Is(err, pgx.ErrNoRows) {
-					return nil
-				} else if err != nil {
-					return err
-				}
-				runIDs[i] = id
-				queued = append(queued, Queued{RunID: id, Priority: d.Run.Priority})
-				return nil
+			enqueue(i, d.Run)
+		}
+		if len(d.Joined) > 0 { // in case the slot has a run already, as after the server's clock was set back
+			enqueue(i, &NewRun{
+				ID: d.Joined[0], ViewID: d.Run.ViewID, ViewName: d.Run.ViewName, Owner: d.Run.Owner, Priority: d.Run.Priority,
+				Cause: "manual", Slot: now, DueAt: now,
 			})
 		}
 		if d.Skipped != nil {

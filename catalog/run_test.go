@@ -1,0 +1,40 @@
+package catalog_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestARequestIsAnsweredAlthoughTheSlotHasARunAlready(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "")
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	_, err := conn.Exec(t.Context(), `
+INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state)
+VALUES (1, 7, 'app.v', 'postgres', 'schedule', $1, $1, 'succeeded')`, now)
+	require.NoError(t, err)
+	// As after the clock of the server was set back.
+	decision := catalog.Decision{
+		Run:    &catalog.NewRun{ViewID: 7, ViewName: "app.v", Owner: 10, Cause: "schedule", Slot: now, DueAt: now},
+		Joined: []int64{11, 12},
+	}
+	var queued []catalog.Queued
+	require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) (err error) {
+		queued, err = catalog.Apply(t.Context(), tx, now, []catalog.Decision{decision})
+		return err
+	}))
+	require.Equal(t, []catalog.Queued{{RunID: 11}}, queued)
+	var cause string
+	var joined int64
+	require.NoError(t, conn.QueryRow(t.Context(), `
+SELECT a.cause, b.joined_run FROM mvscheduler.run AS a, mvscheduler.run AS b WHERE a.id = 11 AND b.id = 12`).Scan(&cause, &joined))
+	require.Equal(t, "manual", cause)
+	require.Equal(t, int64(11), joined)
+}
