@@ -193,6 +193,10 @@ SELECT view_id, id
 	return nil
 }
 
+// takeAtMost bounds the requests that one run answers, so that a flood of them is not one long transaction
+// for which everybody's runs wait. The run after answers the rest.
+const takeAtMost = 5000
+
 // takeRequests deletes the requests that the runs of this tick will answer. One that is not committed
 // yet is not seen and stays for the run after.
 func takeRequests(ctx context.Context, tx pgx.Tx, due []Due) error {
@@ -208,10 +212,17 @@ func takeRequests(ctx context.Context, tx pgx.Tx, due []Due) error {
 		return nil
 	}
 	rows, err := tx.Query(ctx, `
-DELETE FROM mvscheduler.request
- WHERE kind = 'refresh'
-   AND view_id = ANY ($1)
-RETURNING view_id, run_id`, ids)
+DELETE FROM mvscheduler.request AS q
+ USING unnest($1::bigint[]) AS v(view_id)
+ CROSS JOIN LATERAL (
+        SELECT r.id
+          FROM mvscheduler.request AS r
+         WHERE r.view_id = v.view_id
+           AND r.kind = 'refresh'
+         ORDER BY r.id
+         LIMIT $2) AS taken
+ WHERE q.id = taken.id
+RETURNING q.view_id, q.run_id`, ids, takeAtMost)
 	if err != nil {
 		return fmt.Errorf("take refresh requests: %w", err)
 	}

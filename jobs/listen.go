@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -63,6 +64,27 @@ func (l *listener) listen(ctx context.Context) error {
 // was inserted gets through. River would obey its control channel, on which any role can NOTIFY, to
 // pause queues, cancel jobs and give up leadership.
 type driver struct{ *riverpgxv5.Driver }
+
+// UnwrapExecutor is what River inserts jobs with.
+func (d driver) UnwrapExecutor(tx pgx.Tx) riverdriver.ExecutorTx {
+	return sparing{d.Driver.UnwrapExecutor(tx)}
+}
+
+// sparing leaves a notification out when the server's queue of them is half full. A transaction that
+// notifies fails when it is full, and any role can fill it: with a session that listens and keeps a
+// transaction open, and another that notifies.
+type sparing struct{ riverdriver.ExecutorTx }
+
+func (s sparing) NotifyMany(ctx context.Context, params *riverdriver.NotifyManyParams) error {
+	var usage float64
+	if err := s.QueryRow(ctx, `SELECT pg_catalog.pg_notification_queue_usage()`).Scan(&usage); err != nil {
+		return fmt.Errorf("look at the queue of notifications: %w", err)
+	}
+	if usage > 0.5 {
+		return nil
+	}
+	return s.ExecutorTx.NotifyMany(ctx, params)
+}
 
 func (d driver) GetListener(params *riverdriver.GetListenenerParams) riverdriver.Listener {
 	return insertHints{d.Driver.GetListener(params)}

@@ -386,7 +386,7 @@ CREATE TABLE mvscheduler.request (
     requested_by regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-CREATE INDEX request_view ON mvscheduler.request (view_id);
+CREATE INDEX request_view ON mvscheduler.request (view_id, kind, id);
 ALTER TABLE mvscheduler.request ALTER COLUMN run_id
     SET DEFAULT nextval(pg_get_serial_sequence('mvscheduler.run', 'id'));
 COMMENT ON TABLE mvscheduler.request IS 'Private: what people asked of the sidecar and it has not answered yet.';

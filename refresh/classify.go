@@ -40,8 +40,8 @@ type rule struct {
 	advice string // the user's next step
 }
 
-// rules is the table. Errors of the severity ERROR alone are looked up: a FATAL is always Away, since
-// no function can raise one.
+// rules is the table. A FATAL is Away whatever its SQLSTATE, since no function can raise one, but for
+// transaction_timeout, which a function can set.
 var rules = []rule{
 	{"55P03", Busy, "See status.reason for who holds the lock; a longer lock_timeout makes readers wait longer."},
 	{"40", Busy, "Nothing to do unless it stays."},
@@ -58,6 +58,7 @@ var rules = []rule{
 	{"22", Data, "Mend the data that the query cannot compute with, or the query."},
 	{"23505", Data, "The unique_key does not identify a row: correct unique_key, or the query."},
 	{"23", Data, "Data violate a constraint; see the message."},
+	{"25P04", Resource, "transaction_timeout ended the refresh: a function of the query sets it, or the server's settings do."},
 	{"25006", Other, "The server takes no writes; is it a standby?"},
 	{"2F", Data, "A function of the query failed; see the message."},
 	{"38", Data, "A function of the query failed; see the message."},
@@ -112,7 +113,8 @@ func Classify(err error) Class {
 	case errors.As(err, &tooLong):
 		return Data
 	case errors.As(err, &pgErr):
-		if fatal(pgErr) {
+		// A function can set transaction_timeout, which ends the session.
+		if fatal(pgErr) && pgErr.Code != "25P04" {
 			return Away
 		}
 		return ruleOf(pgErr.Code).class
