@@ -38,7 +38,8 @@ RETURNING id`
 
 const insertJoined = `
 INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, reason, joined_run, finished_at)
-VALUES ($1, $2, $3, $4::oid, 'manual', $5, $5, 'skipped', $6, $7, clock_timestamp())
+SELECT id, $2, $3, $4::oid, 'manual', $5, $5, 'skipped', $6, $7, clock_timestamp()
+  FROM unnest($1::bigint[]) AS r(id)
 ON CONFLICT DO NOTHING`
 
 const moveClock = `
@@ -107,9 +108,9 @@ func Apply(ctx context.Context, tx pgx.Tx, now time.Time, decisions []Decision) 
 
 	joined := &pgx.Batch{}
 	for i, d := range decisions {
-		for _, id := range d.Joined {
+		if len(d.Joined) > 0 {
 			reason := fmt.Sprintf("run %d answers this request", runIDs[i])
-			joined.Queue(insertJoined, id, d.Run.ViewID, d.Run.ViewName, d.Run.Owner, now, reason, runIDs[i])
+			joined.Queue(insertJoined, d.Joined, d.Run.ViewID, d.Run.ViewName, d.Run.Owner, now, reason, runIDs[i])
 		}
 	}
 	if joined.Len() > 0 {
