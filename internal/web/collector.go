@@ -29,13 +29,15 @@ var (
 		"Staleness that the view's schedule promises.", []string{"view"}, nil)
 	viewCount = prometheus.NewDesc("mvscheduler_views",
 		"Managed views by freshness: fresh, late, stale, never, missing.", []string{"freshness"}, nil)
+	alertCount = prometheus.NewDesc("mvscheduler_alerts",
+		"Alerts that are open, by kind: stale, paused, failing, missing.", []string{"kind"}, nil)
 	queueDepth = prometheus.NewDesc("mvscheduler_queue_depth",
 		"Runs that wait for a worker.", nil, nil)
 )
 
 // Describe sends what Collect may send.
 func (c Collector) Describe(out chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{viewLag, viewTarget, viewCount, queueDepth} {
+	for _, d := range []*prometheus.Desc{viewLag, viewTarget, viewCount, alertCount, queueDepth} {
 		out <- d
 	}
 }
@@ -93,6 +95,23 @@ SELECT f.freshness, count(s.name)
 	)
 	_, err = pgx.ForEachRow(rows, []any{&freshness, &count}, func() error {
 		gauge(viewCount, float64(count), freshness)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+
+	rows, err = c.DB.Query(ctx, `
+SELECT k.kind, count(a.id)
+  FROM unnest('{stale,paused,failing,missing}'::text[]) AS k(kind)
+  LEFT JOIN mvscheduler.alert AS a ON a.kind = k.kind AND a.resolved_at IS NULL
+ GROUP BY k.kind`)
+	if err != nil {
+		return err
+	}
+	var kind string
+	_, err = pgx.ForEachRow(rows, []any{&kind, &count}, func() error {
+		gauge(alertCount, float64(count), kind)
 		return nil
 	})
 	if err != nil {
