@@ -63,7 +63,8 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.columns, e.labels,
                   ORDER BY r.oid
                   LIMIT 1),
                 CASE WHEN NOT current_setting('track_counts')::boolean
-                       OR EXISTS (SELECT FROM pg_db_role_setting AS x, unnest(x.setconfig) AS g WHERE g ~* '^track_counts=(off|false|no|0|f|n|of)$')
+                       OR EXISTS (SELECT FROM pg_db_role_setting AS x, unnest(x.setconfig) AS g
+                                   WHERE x.setdatabase IN (0, b.oid) AND g ~* '^track_counts=(off|false|no|0|f|n|of)$')
                      THEN 'track_counts is off, for some role or database' END,
                 ''),
        coalesce(d.rules, '')
