@@ -6,6 +6,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 
 	pgquery "github.com/sqlc-dev/oliphant"
 
@@ -13,7 +14,7 @@ import (
 )
 
 // onUsersRelations are the only statements that a sidecar runs on users' relations.
-var onUsersRelations = regexp.MustCompile(`^(REFRESH MATERIALIZED VIEW( CONCURRENTLY)?|ANALYZE \(SKIP_LOCKED\)) "([^"]|"")+"\."([^"]|"")+"$`)
+var onUsersRelations = regexp.MustCompile(`^(REFRESH MATERIALIZED VIEW( CONCURRENTLY)?|ANALYZE \(SKIP_LOCKED\)) "([^"]|"")+"\."([^"]|"")+"( WITH NO DATA)?$`)
 
 // control are the kinds of statements that touch no relation.
 var control = map[string]bool{"TransactionStmt": true, "ClosePortalStmt": true, "DiscardStmt": true, "ListenStmt": true, "UnlistenStmt": true}
@@ -84,20 +85,62 @@ func foreign(statement any) string {
 			}
 			return fmt.Sprintf("touches relation %s.%s", schema, name)
 		case "FuncCall":
-			names, _ := node["funcname"].([]any)
-			if len(names) < 2 {
-				return ""
-			}
-			schema := ""
-			walk(names[0], func(_ string, n map[string]any) string {
-				schema, _ = n["sval"].(string)
-				return ""
-			})
-			if !ours(schema) {
+			schema, name := qualified(node["funcname"])
+			if schema != "" && !ours(schema) {
 				return "calls a function of schema " + schema
+			}
+			if runsText.MatchString(name) {
+				return "calls " + name + ", which runs a text or leaves the database"
+			}
+			if name == "set_config" && !harmless[firstConstant(node["args"])] {
+				return "sets " + firstConstant(node["args"])
+			}
+		case "typeName": // the input of a domain runs its checks
+			if schema, name := qualified(node["names"]); schema != "" && !ours(schema) {
+				return "uses type " + schema + "." + name
+			}
+		case "A_Expr", "SubLink":
+			if schema, name := qualified(node["name"]); schema != "" && !ours(schema) {
+				return "uses operator " + schema + "." + name
 			}
 		}
 		return ""
+	})
+}
+
+// runsText are functions of pg_catalog that run a text which they are given, read a relation which they
+// are given, or reach outside.
+var runsText = regexp.MustCompile(`^(query|table|cursor|schema|database)_to_xml|^ts_(stat|rewrite)$|^dblink|^pg_(read|write|ls|file|stat_file|logical|create|drop|execute)|^lo_|^currtid2?$|^(has_table|row_security)_|^pg_get_expr$`)
+
+// harmless are the settings that a sidecar sets by function, as transactions need them.
+var harmless = map[string]bool{"statement_timeout": true, "lock_timeout": true, "TimeZone": true, "work_mem": true, "idle_session_timeout": true}
+
+// qualified splits a list of names as it stands in a parse tree.
+func qualified(list any) (schema, name string) {
+	names, _ := list.([]any)
+	for i, n := range names {
+		walk(n, func(_ string, n map[string]any) string {
+			switch text, _ := n["sval"].(string); {
+			case i == len(names)-1:
+				name = text
+			default:
+				schema = text
+			}
+			return ""
+		})
+	}
+	return schema, name
+}
+
+// firstConstant is the first argument of a call where it is a constant text.
+func firstConstant(arguments any) string {
+	list, _ := arguments.([]any)
+	if len(list) == 0 {
+		return ""
+	}
+	return walk(list[0], func(_ string, n map[string]any) string {
+		text, _ := n["sval"].(string)
+		return text
 	})
 }
 
@@ -129,7 +172,11 @@ func walk(node any, visit func(kind string, node map[string]any) string) string 
 	return ""
 }
 
-var statementIn = regexp.MustCompile(`(?s)^LOG:  (?:statement|execute [^:]+): (.*)$`)
+var statementIn = regexp.MustCompile(`(?s)^LOG:  (?:statement|execute [^:]+|fastpath function call): (.*)$`)
+
+// sidecarRoles are the logins that this process has started sidecars with: what they run is looked at
+// whatever name their connections have.
+var sidecarRoles sync.Map
 
 // searchServerLog looks at every statement that a sidecar ran on the shared server.
 func searchServerLog() error {
@@ -137,6 +184,10 @@ func searchServerLog() error {
 	if path == "" {
 		return nil
 	}
+	return searchLog(path)
+}
+
+func searchLog(path string) error {
 	file, err := os.Open(path)
 	if err != nil {
 		return fmt.Errorf("open the server's log: %w", err)
@@ -151,7 +202,7 @@ func searchServerLog() error {
 	statements, refreshes := 0, 0
 	for _, line := range lines {
 		m := statementIn.FindStringSubmatch(line.Message)
-		if m == nil || !strings.HasPrefix(line.Application, "mvscheduler run") && !strings.HasPrefix(line.Application, "mvscheduler control") {
+		if _, sidecar := sidecarRoles.Load(line.User); m == nil || !sidecar || line.Application == "mvscheduler cli" {
 			continue
 		}
 		statements++

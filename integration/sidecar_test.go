@@ -49,6 +49,7 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 	s.cmd.Stderr = s.log
 	// A sidecar must not outlive the tests.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	sidecarRoles.Store(role, true)
 	require.NoError(t, s.cmd.Start())
 	go func() {
 		_ = s.cmd.Wait()
@@ -58,6 +59,11 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 		s.signal(syscall.SIGCONT)
 		s.signal(syscall.SIGKILL)
 		<-s.done
+		if path := db.Server().LogFile(); path != pgtest.SharedLogFile() {
+			if err := searchLog(path); err != nil {
+				t.Error(err)
+			}
+		}
 		if t.Failed() {
 			t.Logf("log of sidecar %d (%s):\n%s", s.cmd.Process.Pid, role, tail(s.log.String(), 60))
 		}

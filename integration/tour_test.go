@@ -42,6 +42,8 @@ func TestTheAllowListTellsWhatASidecarMayNotRun(t *testing.T) {
 		`REFRESH MATERIALIZED VIEW app.v`, `CREATE TABLE x (a int)`, `SELECT app.evil()`, `BEGIN; SELECT 1`, `ANALYZE "app"."v" (c)`,
 		`WITH x AS (DELETE FROM app.sales RETURNING *) SELECT * FROM x`, `SELECT (SELECT count(*) FROM app.sales) FROM mvscheduler.run`,
 		`ALTER TABLE app.p DETACH PARTITION app.q`, `PREPARE p AS SELECT 1`, `FETCH ALL FROM c`,
+		`SELECT query_to_xml('SELECT app.evil()', true, true, '')`, `SELECT table_to_xml($1::regclass, true, true, '')`, `SELECT set_config('role', 'alice', true)`,
+		`SELECT '{1}'::app.dom[]`, `SELECT 1 OPERATOR(app.+) 1`, `SELECT set_config('search_path', $1, true)`, `SELECT $1::app.dom`, `SELECT set_config($1, $2, true)`, `DO 'BEGIN END'`,
 	} {
 		require.NotEmpty(t, unexpected(statement), statement)
 	}
