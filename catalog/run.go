@@ -173,6 +173,8 @@ type Work struct {
 	DataAsOf         *time.Time // nil = the view has no contents yet
 	Skips            int        // in a row so far
 	MaxSkips         int        // settings.max_skips
+	Redefined        bool       // a new version is to be built
+	Leftovers        bool       // of an earlier swap
 }
 
 // LoadWork reads a run and the present state of its view.
@@ -189,6 +191,8 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        coalesce(s.target, s.refresh_interval, '0') AS target,
        h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.data_as_of,
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
+       EXISTS (SELECT FROM mvscheduler.redefinition AS d WHERE d.view_id = r.view_id) AS redefined,
+       EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = r.view_id AND p.kind IN ('old', 'old_query')) AS leftovers,
        (SELECT min(coalesce(u.data_as_of, '-infinity')) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream) AND u.data_as_of IS NOT NULL) AS upstream_as_of
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id

@@ -94,7 +94,10 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	defer session.Release()
 
-	verdict := w.skipper.judge(ctx, session, work)
+	var verdict judgement
+	if !work.Redefined {
+		verdict = w.skipper.judge(ctx, session, work)
+	}
 	if verdict.Skip.Skip {
 		switch err := w.skip(ctx, job, work, verdict); {
 		case errors.Is(err, catalog.ErrFenced):
@@ -108,6 +111,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	var deadline time.Duration
 	if work.StatementTimeout > 0 {
 		deadline = work.StatementTimeout + busyPatience + deadlineGrace
+		if work.Redefined || work.Leftovers { // two or three transactions
+			deadline += work.StatementTimeout + busyPatience
+		}
 	}
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {
@@ -118,7 +124,19 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	w.metrics.started(work, attempt)
 	defer w.ended()
+	if work.Redefined {
+		return w.build(ctx, job, work, attempt, session)
+	}
 	return w.attempt(ctx, job, work, verdict, attempt, session)
+}
+
+// completeJob ends the job in the transaction that ends its run.
+func completeJob(ctx context.Context, tx pgx.Tx, job *river.Job[RefreshArgs]) error {
+	_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
+	if errors.Is(err, river.ErrNotFound) {
+		return nil // deleted by hand: it was only what brought the run here
+	}
+	return err
 }
 
 // reasons joins what is to be said about a run.
@@ -142,12 +160,9 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		waited time.Duration
 	)
 	policy := refresh.Policy{BusyDeadline: busyPatience}
-	onBusy := func(busy refresh.Busyness) {
-		waited += busy.Waited
-		log.InfoContext(ctx, "waiting for a lock", "lock", busy.String())
-		if err := catalog.ReportProgress(ctx, w.control, attempt, busy.String()); err != nil {
-			log.WarnContext(ctx, "progress could not be reported", "err", err)
-		}
+	onBusy := w.waiting(ctx, log, attempt, &waited)
+	if work.Leftovers {
+		w.dropLeftovers(ctx, log, work, attempt, session)
 	}
 	complete := func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
 		asOf := result.DataAsOf
@@ -161,11 +176,7 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		if err != nil {
 			return err
 		}
-		_, err = river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
-		if errors.Is(err, river.ErrNotFound) {
-			return nil // deleted by hand: it was only what brought the run here
-		}
-		return err
+		return completeJob(ctx, tx, job)
 	}
 
 	result, err := refresh.Try(ctx, session, view(work), policy, onBusy, complete)
@@ -181,6 +192,17 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		return nil
 	}
 	return w.fail(ctx, log, work, attempt, session, err, time.Since(began), waited)
+}
+
+// waiting shows which lock an attempt waits for, and adds up how long.
+func (w *RefreshWorker) waiting(ctx context.Context, log *slog.Logger, attempt catalog.Attempt, waited *time.Duration) func(refresh.Busyness) {
+	return func(busy refresh.Busyness) {
+		*waited += busy.Waited
+		log.InfoContext(ctx, "waiting for a lock", "lock", busy.String())
+		if err := catalog.ReportProgress(ctx, w.control, attempt, busy.String()); err != nil {
+			log.WarnContext(ctx, "progress could not be reported", "err", err)
+		}
+	}
 }
 
 // fail records an attempt that did not succeed. When even that cannot be written, the backend is given

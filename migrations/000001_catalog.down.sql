@@ -1,5 +1,8 @@
 DROP TABLE mvscheduler.audit_entry;
 DROP TABLE mvscheduler.request;
+DROP TABLE mvscheduler.pass;
+DROP TABLE mvscheduler.redefinition;
+DROP TABLE mvscheduler.piece;
 DROP TABLE mvscheduler.attempt;
 DROP TABLE mvscheduler.run;
 DROP TABLE mvscheduler.view_health;

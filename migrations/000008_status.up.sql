@@ -13,10 +13,12 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                c.relowner, c.relname, n.nspname,
                coalesce(s.target, s.refresh_interval) AS goal,
                clock_timestamp() - h.data_as_of AS age,
+               d.view_id IS NOT NULL AS redefined,
                a.id AS run_id, a.state AS run_state, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
           LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
+          LEFT JOIN mvscheduler.redefinition AS d ON d.view_id = s.view_id
           LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation::oid AND c.relkind = 'm'
           LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
          WHERE (SELECT mvscheduler.sees_all())
@@ -48,6 +50,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || coalesce(': ' || nullif(j.all_paused, ''), '') END,
                CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
+               CASE WHEN j.redefined THEN pg_catalog.format('a new version with other columns %s, the old one is served until then',
+                                                            CASE WHEN j.run_state = 'running' THEN 'is being built' ELSE 'waits to be built' END) END,
                CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
                CASE WHEN j.present AND mvscheduler.qualified_name(j.nspname, j.relname) <> j.name
                     THEN pg_catalog.format('it is now called %s: UPDATE its name', mvscheduler.qualified_name(j.nspname, j.relname)) END,

@@ -102,7 +102,7 @@ func Classify(err error) Class {
 	switch {
 	case err == nil:
 		return Other
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced):
 		return Busy
 	case errors.Is(err, pgexec.ErrMissing), errors.As(err, &notIt):
 		return Permanent
@@ -155,7 +155,7 @@ func SQLState(err error) string {
 		return "55000" // object_not_in_prerequisite_state
 	case errors.As(err, &size):
 		return "53400" // configuration_limit_exceeded
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced):
 		return "40001" // serialization_failure
 	case Classify(err) == Away:
 		return "08006" // connection_failure
@@ -169,8 +169,11 @@ func Advice(class Class, sqlstate string, err error) string {
 		notIt   *pgexec.NotItError
 		tooLong *pgproto3.ExceededMaxBodyLenErr
 		size    *SizeError
+		piece   *PieceError
 	)
 	switch {
+	case errors.As(err, &piece):
+		return "Resuming the view makes the new version anew; an UPDATE of its query back to the old columns cancels it."
 	case errors.Is(err, pgexec.ErrMissing):
 		return "DELETE the row, or DELETE and INSERT it to create the view again."
 	case errors.As(err, &notIt):

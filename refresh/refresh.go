@@ -74,35 +74,51 @@ const (
 // the refresh, right before it commits: what it writes is there if and only if the new contents are.
 // onBusy hears of each lock that was not had in time.
 func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy, onBusy func(Busyness), complete func(context.Context, pgx.Tx, Result) error) (Result, error) {
+	var (
+		result Result
+		below  leaves
+	)
+	err := patiently(ctx, policy, onBusy,
+		func() (err error) {
+			if result, below, err = once(ctx, session, view, complete); err != nil {
+				return fmt.Errorf("refresh view %q: %w", view.Name, err)
+			}
+			return nil
+		},
+		func() (*holder, error) {
+			return lockHolder(ctx, session, view.Target.OID, below, result.Method == Concurrent)
+		})
+	return result, err
+}
+
+// patiently does something until it does not meet a lock any more, or the policy's time is over. find says
+// who holds the lock.
+func patiently(ctx context.Context, policy Policy, onBusy func(Busyness), try func() error, find func() (*holder, error)) error {
 	deadline := time.Now().Add(policy.BusyDeadline)
 	if policy.BusyDeadline == 0 {
 		deadline = time.Now().Add(20 * time.Second)
 	}
 	for tries := 0; ; tries++ {
 		began := time.Now()
-		result, below, err := once(ctx, session, view, complete)
-		if err == nil {
-			return result, nil
-		}
-		err = fmt.Errorf("refresh view %q: %w", view.Name, err)
-		if Classify(err) != Busy || ctx.Err() != nil {
-			return result, err
+		err := try()
+		if err == nil || Classify(err) != Busy || ctx.Err() != nil {
+			return err
 		}
 		pause := min(longestPause, shortestPause<<min(tries, 4))
 		pause = pause/2 + rand.N(pause)
 		if time.Now().Add(pause).After(deadline) {
-			return result, err
+			return err
 		}
 		busy := Busyness{Waited: time.Since(began) + pause, Err: err}
 		if SQLState(err) == "55P03" {
-			if h, err := lockHolder(ctx, session, view.Target.OID, below, result.Method == Concurrent); err == nil && h != nil {
+			if h, err := find(); err == nil && h != nil {
 				busy.Holder = h.String()
 			}
 		}
 		onBusy(busy)
 		select {
 		case <-ctx.Done():
-			return result, err
+			return err
 		case <-time.After(pause):
 		}
 	}

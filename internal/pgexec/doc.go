@@ -1,6 +1,6 @@
 // Package pgexec is the only door to users' relations. What can be done through it is what it has
-// functions for: REFRESH MATERIALIZED VIEW and ANALYZE, the statements that PostgreSQL itself runs as the
-// owner in a security-restricted operation. There is no way to run a text of a user's.
+// functions for: REFRESH MATERIALIZED VIEW, with its variants, and ANALYZE, the statements that PostgreSQL
+// itself runs as the owner in a security-restricted operation. There is no way to run a text of a user's.
 //
 // A relation is named by its OID. Its kind, its owner and its name are read in the transaction that
 // refreshes it, and the lock that the statement really took is looked up afterwards, so that a relation

@@ -24,12 +24,30 @@ func (tx *Tx) Refresh(ctx context.Context, target Target, concurrently bool) err
 	if err := run(ctx, tx.Conn(), statement); err != nil {
 		return err
 	}
+	return tx.refreshed(ctx, target, name, concurrently)
+}
+
+// Empty runs REFRESH MATERIALIZED VIEW ... WITH NO DATA on the target, which runs nothing of its query.
+// It takes ACCESS EXCLUSIVE on the view until the transaction ends; errors are those of Refresh.
+func (tx *Tx) Empty(ctx context.Context, target Target) error {
+	name, err := tx.identify(ctx, target)
+	if err != nil {
+		return err
+	}
+	if err := run(ctx, tx.Conn(), "REFRESH MATERIALIZED VIEW "+name+" WITH NO DATA"); err != nil {
+		return err
+	}
+	return tx.refreshed(ctx, target, name, false)
+}
+
+// refreshed cleans up after a refresh and makes sure that it was this relation.
+func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurrently bool) error {
 	// A cursor that a function left open would run as us when it is read.
 	if err := run(ctx, tx.Conn(), `CLOSE ALL`); err != nil {
 		return fmt.Errorf("close cursors: %w", err)
 	}
 	var locked bool
-	err = tx.QueryRow(ctx, `
+	err := tx.QueryRow(ctx, `
 SELECT EXISTS (
     SELECT
       FROM pg_locks AS l

@@ -1,0 +1,144 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Steps for which an attempt can be let through the gate of its view; the functions are in the migration
+// 000009_gate.
+const (
+	StepSwap         = "swap"
+	StepDropLeftover = "drop_leftover"
+)
+
+// Redefinition is a new version of a view that waits to take the place of the one that is served.
+type Redefinition struct {
+	Gate        uint32
+	Next        uint32     // the materialized view of the new version
+	FilledRun   *int64     // run that filled it; nil = none
+	FilledAsOf  *time.Time // everything committed before is in it
+	FilledRows  *int64
+	FilledBytes *int64
+	Populated   bool
+}
+
+// FilledBy says whether an earlier attempt of the run has filled the new version.
+func (r Redefinition) FilledBy(runID int64) bool {
+	return r.Populated && r.FilledAsOf != nil && r.FilledRun != nil && *r.FilledRun == runID
+}
+
+// LoadRedefinition reads what is to be built; nil when nothing is any more.
+func LoadRedefinition(ctx context.Context, q Querier, viewID int64) (*Redefinition, error) {
+	rows, err := q.Query(ctx, `
+SELECT coalesce(g.relation::oid, 0::oid) AS gate, n.relation::oid AS next, r.filled_run, r.filled_as_of, r.filled_rows, r.filled_bytes,
+       coalesce(c.relispopulated, false) AS populated
+  FROM mvscheduler.redefinition AS r
+  JOIN mvscheduler.piece AS n ON n.view_id = r.view_id AND n.kind = 'next'
+  LEFT JOIN mvscheduler.piece AS g ON g.view_id = r.view_id AND g.kind = 'gate'
+  LEFT JOIN pg_class AS c ON c.oid = n.relation::oid
+ WHERE r.view_id = $1`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("load the redefinition of view %d: %w", viewID, err)
+	}
+	r, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[Redefinition])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("load the redefinition of view %d: %w", viewID, err)
+	}
+	return r, nil
+}
+
+// GateOf is the gate of a view; zero when it has none.
+func GateOf(ctx context.Context, q Querier, viewID int64) (uint32, error) {
+	var gate uint32
+	err := q.QueryRow(ctx, `SELECT coalesce(max(relation::oid), 0::oid) FROM mvscheduler.piece WHERE view_id = $1 AND kind = 'gate'`, viewID).Scan(&gate)
+	if err != nil {
+		return 0, fmt.Errorf("look for the gate of view %d: %w", viewID, err)
+	}
+	return gate, nil
+}
+
+// BeginBuild shows the run as one that builds a new version.
+func BeginBuild(ctx context.Context, q Querier, a Attempt) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.run
+   SET kind = 'build'
+ WHERE id = $1
+   AND token = $2
+   AND state = 'running'`, a.RunID, a.Token)
+	if err != nil {
+		return fmt.Errorf("show run %d as a build: %w", a.RunID, err)
+	}
+	return nil
+}
+
+// Filled records that the attempt filled the new version, in the transaction that did. It returns false
+// when that is not the version that is wanted any more, or the run is not the attempt's. What is recorded
+// is as old as the managed views that the new version reads.
+func Filled(ctx context.Context, tx pgx.Tx, a Attempt, next uint32, asOf time.Time, rows *int64, sizeBytes int64) (bool, error) {
+	tag, err := tx.Exec(ctx, `
+UPDATE mvscheduler.redefinition AS r
+   SET filled_run = u.id,
+       filled_as_of = least($4::timestamptz, (SELECT min(h.data_as_of) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (mvscheduler.upstream_of($3::oid)))),
+       filled_rows = $5,
+       filled_bytes = $6,
+       filled_method = 'full'
+  FROM mvscheduler.run AS u,
+       mvscheduler.piece AS n
+ WHERE u.id = $1
+   AND u.token = $2
+   AND u.state = 'running'
+   AND r.view_id = u.view_id
+   AND n.view_id = u.view_id
+   AND n.kind = 'next'
+   AND n.relation::oid = $3`, a.RunID, a.Token, next, asOf, rows, sizeBytes)
+	if err != nil {
+		return false, fmt.Errorf("record that run %d filled the new version: %w", a.RunID, err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// LetThrough lets the attempt through the gate of its view for one step, for the rest of this transaction
+// or until [Closed]. It returns [ErrFenced] when the run is not the attempt's any more.
+func LetThrough(ctx context.Context, tx pgx.Tx, a Attempt, step string) error {
+	tag, err := tx.Exec(ctx, `
+INSERT INTO mvscheduler.pass (run_id, token, view_id, step)
+SELECT id, token, view_id, $3
+  FROM mvscheduler.run
+ WHERE id = $1
+   AND token = $2
+   AND state = 'running'`, a.RunID, a.Token, step)
+	if err != nil {
+		return fmt.Errorf("let run %d through the gate: %w", a.RunID, err)
+	}
+	if tag.RowsAffected() == 0 {
+		return ErrFenced
+	}
+	return nil
+}
+
+// Closed takes the pass back, in the transaction that gave it.
+func Closed(ctx context.Context, tx pgx.Tx, a Attempt) error {
+	_, err := tx.Exec(ctx, `DELETE FROM mvscheduler.pass WHERE run_id = $1`, a.RunID)
+	if err != nil {
+		return fmt.Errorf("close the gate behind run %d: %w", a.RunID, err)
+	}
+	return nil
+}
+
+// IsServed says whether the relation is the one that the view serves.
+func IsServed(ctx context.Context, q Querier, viewID int64, relation uint32) (bool, error) {
+	var served bool
+	err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mvscheduler.view_state WHERE view_id = $1 AND relation::oid = $2)`, viewID, relation).Scan(&served)
+	if err != nil {
+		return false, fmt.Errorf("look at what view %d serves: %w", viewID, err)
+	}
+	return served, nil
+}

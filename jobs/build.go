@@ -1,0 +1,138 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/refresh"
+)
+
+// leftoverPatience is how long a refresh is put off by what an earlier swap left.
+const leftoverPatience = 3 * time.Second
+
+// build is an attempt of a run whose view has a new version to be built: it fills the version, which
+// nobody reads yet, unless an earlier attempt of this run has, and then swaps it in through the gate of the
+// view. Whatever ends it in between, the old version is served and the next attempt goes on.
+func (w *RefreshWorker) build(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) error {
+	log := w.log.With("view", work.ViewName, "run_id", work.RunID, "attempt", attempt.Number)
+	var (
+		began  = time.Now()
+		waited time.Duration
+	)
+	analyzed, err := w.buildAndSwap(ctx, log, job, work, attempt, session, w.waiting(ctx, log, attempt, &waited))
+	if err != nil {
+		return w.fail(ctx, log, work, attempt, session, err, time.Since(began), waited)
+	}
+	took := time.Since(began)
+	w.metrics.ended(outcomeSucceeded, took, waited)
+	log.InfoContext(ctx, "a new version was built and swapped in", "cause", work.Cause, "duration", took)
+	if analyzed != nil {
+		if err := catalog.Analyzed(ctx, w.control, work.ViewID, *analyzed); err != nil {
+			log.WarnContext(ctx, "ANALYZE could not be recorded", "err", err)
+		}
+	}
+	return nil
+}
+
+func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (analyzed *int64, err error) {
+	if err := catalog.BeginBuild(ctx, w.control, attempt); err != nil {
+		return nil, err
+	}
+	version, err := catalog.LoadRedefinition(ctx, w.control, work.ViewID)
+	if err != nil {
+		return nil, err
+	}
+	if version == nil {
+		return nil, refresh.ErrReplaced
+	}
+	defer func() { // a version that its owner has replaced meanwhile is gone, which is no fault of anything
+		var piece *refresh.PieceError
+		if !errors.As(err, &piece) {
+			return
+		}
+		if now, loadErr := catalog.LoadRedefinition(ctx, w.control, work.ViewID); loadErr == nil && (now == nil || now.Next != version.Next) {
+			err = refresh.ErrReplaced
+		}
+	}()
+
+	policy := refresh.Policy{BusyDeadline: busyPatience}
+	next := view(work)
+	next.Target.OID, next.Method, next.RowsBefore = version.Next, refresh.Full, nil
+	if !version.FilledBy(work.RunID) {
+		_, err := refresh.Try(ctx, session, next, policy, onBusy, func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
+			filled, err := catalog.Filled(ctx, tx, attempt, version.Next, result.DataAsOf, result.Rows, result.SizeBytes)
+			if err == nil && !filled {
+				return refresh.ErrReplaced
+			}
+			return err
+		})
+		if err != nil {
+			return nil, refresh.OfPiece("its new version", err)
+		}
+		if version, err = catalog.LoadRedefinition(ctx, w.control, work.ViewID); err != nil {
+			return nil, err
+		}
+		if version == nil || !version.FilledBy(work.RunID) {
+			return nil, refresh.ErrReplaced
+		}
+		log.InfoContext(ctx, "a new version is filled", "size_bytes", *version.FilledBytes)
+	}
+	if work.Analyze {
+		if err := refresh.Analyze(ctx, session, next); err != nil {
+			log.WarnContext(ctx, "ANALYZE of the new version failed", "err", err)
+		} else {
+			analyzed = version.FilledRows
+		}
+	}
+	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy)
+}
+
+// swap completes the run in the transaction in which the new version takes the place of the old one.
+func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, version catalog.Redefinition, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) error {
+	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
+		func(ctx context.Context, tx pgx.Tx) error {
+			return catalog.LetThrough(ctx, tx, attempt, catalog.StepSwap)
+		},
+		func(ctx context.Context, tx pgx.Tx) error {
+			if err := catalog.Closed(ctx, tx, attempt); err != nil {
+				return err
+			}
+			served, err := catalog.IsServed(ctx, tx, work.ViewID, version.Next)
+			if err != nil {
+				return err
+			}
+			if !served {
+				return refresh.ErrReplaced
+			}
+			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
+				Method: refresh.Full, Reason: "a new version with other columns took the place of the old one", DataAsOf: *version.FilledAsOf,
+				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
+			})
+			if err != nil {
+				return err
+			}
+			return completeJob(ctx, tx, job)
+		})
+}
+
+// dropLeftovers drops what an earlier swap could not. It is no reason for the refresh to fail.
+func (w *RefreshWorker) dropLeftovers(ctx context.Context, log *slog.Logger, work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) {
+	gate, err := catalog.GateOf(ctx, w.control, work.ViewID)
+	if err == nil {
+		err = refresh.Step(ctx, session, view(work), gate, refresh.Policy{BusyDeadline: leftoverPatience}, func(refresh.Busyness) {},
+			func(ctx context.Context, tx pgx.Tx) error {
+				return catalog.LetThrough(ctx, tx, attempt, catalog.StepDropLeftover)
+			},
+			func(ctx context.Context, tx pgx.Tx) error { return catalog.Closed(ctx, tx, attempt) })
+	}
+	if err != nil {
+		log.WarnContext(ctx, "what an earlier swap left could not be dropped, will retry", "err", err)
+	}
+}

@@ -1,0 +1,821 @@
+-- The gate. What needs the rights of a view's owner and is no REFRESH of the view is done by a step: a
+-- function that the owner's own one-row materialized view calls, so that REFRESH of it runs the step as the
+-- owner in PostgreSQL's security-restricted operation. Used here for the redefinition of a view with other
+-- columns: the swap of the new version, and the drop of what a swap left.
+--
+-- A step is SECURITY INVOKER and can do what the owner can; what it is to do it asks functions that run as
+-- mvscheduler_owner. Those cannot know whose gate calls them, and everybody may call them. So they answer
+-- only in the transaction in which the sidecar let the running attempt of this very view through, by a row
+-- of pass that nobody outside of that transaction can see or write. Everywhere else (a restore, somebody's
+-- own REFRESH of the gate, a plain call, a function of the query during the refresh itself) a step does
+-- nothing and returns 0.
+
+CREATE VIEW mvscheduler.visible_pieces WITH (security_barrier) AS
+    SELECT p.view_id, p.kind, p.relation
+      FROM mvscheduler.piece AS p
+     WHERE EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.view_id = p.view_id);
+COMMENT ON VIEW mvscheduler.visible_pieces IS 'Relations besides the pair of each managed view that the caller may see.';
+COMMENT ON COLUMN mvscheduler.visible_pieces.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.visible_pieces.kind IS 'gate, next, next_query, old or old_query; see piece.';
+COMMENT ON COLUMN mvscheduler.visible_pieces.relation IS 'The relation.';
+GRANT SELECT ON mvscheduler.visible_pieces TO PUBLIC;
+GRANT SELECT ON mvscheduler.piece, mvscheduler.redefinition TO mvscheduler_worker;
+GRANT UPDATE (filled_run, filled_as_of, filled_rows, filled_bytes, filled_method) ON mvscheduler.redefinition TO mvscheduler_worker;
+GRANT SELECT, INSERT (run_id, token, view_id, step), DELETE ON mvscheduler.pass TO mvscheduler_worker;
+
+-- What a step is told, as mvscheduler_owner ---------------------------------------------------------
+
+-- The transaction id proves this session and more: backend_pid and backend_start are the same for as long
+-- as a transaction lasts. (backend_start itself can be read only with rights that the owner of this schema
+-- may not have.)
+CREATE FUNCTION mvscheduler.step_at_hand(view_id bigint) RETURNS text
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT p.step
+              FROM mvscheduler.pass AS p
+              JOIN mvscheduler.run AS r ON r.id = p.run_id AND r.view_id = p.view_id AND r.token = p.token AND r.state = 'running'
+              JOIN mvscheduler.attempt AS a ON a.run_id = r.id AND a.view_id = r.view_id AND a.token = r.token AND a.outcome = 'running'
+             WHERE p.view_id = step_at_hand.view_id
+               AND p.xid = pg_current_xact_id_if_assigned()
+               AND a.backend_pid = pg_backend_pid());
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_at_hand(bigint) IS 'The step for which the attempt that runs in this very transaction was let through the gate of this view; NULL everywhere else.';
+
+-- Takes the row lock of the view's state first, before any lock that readers could feel.
+CREATE FUNCTION mvscheduler.swap_at_hand(view_id bigint, OUT owner oid, OUT relation oid, OUT query_relation oid, OUT next oid, OUT next_query oid)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'swap' THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, s.relation::oid, s.query_relation::oid INTO owner, relation, query_relation
+      FROM mvscheduler.view_state AS s WHERE s.view_id = swap_at_hand.view_id FOR NO KEY UPDATE;
+    SELECT p.relation::oid INTO next FROM mvscheduler.piece AS p WHERE p.view_id = swap_at_hand.view_id AND p.kind = 'next';
+    SELECT p.relation::oid INTO next_query FROM mvscheduler.piece AS p WHERE p.view_id = swap_at_hand.view_id AND p.kind = 'next_query';
+END $$;
+COMMENT ON FUNCTION mvscheduler.swap_at_hand(bigint) IS 'What the attempt that was let through has to swap; all NULL everywhere else.';
+
+-- Takes no word of the step for it but that it is done: the relations are those on record.
+CREATE FUNCTION mvscheduler.swap_done(view_id bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    work record;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.swap_at_hand(view_id);
+    IF work.next IS NULL OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.next AND c.relkind = 'm' AND c.relowner = work.owner)
+       OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.next_query AND c.relkind = 'v' AND c.relowner = work.owner) THEN
+        RETURN;
+    END IF;
+    DELETE FROM mvscheduler.piece AS p WHERE p.view_id = swap_done.view_id AND p.kind IN ('next', 'next_query');
+    DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = swap_done.view_id;
+    INSERT INTO mvscheduler.piece (view_id, kind, relation)
+    SELECT swap_done.view_id, CASE c.relkind WHEN 'm' THEN 'old' ELSE 'old_query' END, c.oid::regclass
+      FROM pg_class AS c
+     WHERE c.oid IN (work.relation, work.query_relation);
+    UPDATE mvscheduler.view_state AS s
+       SET relation = work.next, query_relation = work.next_query, upstream = mvscheduler.upstream_of(work.next)
+     WHERE s.view_id = swap_done.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.swap_done(bigint) IS 'Makes the new version the view, in the transaction of the swap; what is left of the old one becomes a piece to be dropped.';
+
+CREATE FUNCTION mvscheduler.leftovers_at_hand(view_id bigint) RETURNS TABLE (owner oid, relation oid)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'drop_leftover' THEN
+        RETURN QUERY
+        SELECT s.owner::oid, p.relation::oid
+          FROM mvscheduler.piece AS p
+          JOIN mvscheduler.view_state AS s ON s.view_id = p.view_id
+         WHERE p.view_id = leftovers_at_hand.view_id AND p.kind IN ('old', 'old_query')
+         ORDER BY p.kind, p.relation::oid;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.leftovers_at_hand(bigint) IS 'What the attempt that was let through has to drop; nothing everywhere else.';
+
+-- What was dropped, or given away by hand and so is nobody's leftover any more.
+CREATE FUNCTION mvscheduler.leftovers_done(view_id bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'drop_leftover' THEN
+        DELETE FROM mvscheduler.piece AS p
+         USING mvscheduler.view_state AS s
+         WHERE p.view_id = leftovers_done.view_id AND s.view_id = p.view_id AND p.kind IN ('old', 'old_query')
+           AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation::oid AND c.relowner = s.owner::oid
+                                                       AND c.relkind = CASE p.kind WHEN 'old' THEN 'm' ELSE 'v' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.leftovers_done(bigint) IS 'Forgets the leftovers that are gone, in the transaction of their drop.';
+
+-- What can follow a new version ---------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.shown_name(relation oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT mvscheduler.qualified_name(n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
+COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed.';
+
+-- The views that read a relation themselves, those first that read others of them: in this order readers
+-- lock them too.
+CREATE FUNCTION mvscheduler.dependents(relation oid) RETURNS oid[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH found AS (
+        SELECT DISTINCT w.ev_class AS oid
+          FROM pg_depend AS d
+          JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_type = '1'
+          JOIN pg_class AS c ON c.oid = w.ev_class AND c.relkind = 'v'
+         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = relation AND d.deptype = 'n'
+           AND w.ev_class <> relation
+    )
+    SELECT coalesce(array_agg(f.oid ORDER BY (SELECT count(*) FROM found AS o WHERE mvscheduler.reads(f.oid, o.oid)) DESC, f.oid), '{}')
+      FROM found AS f
+$$;
+COMMENT ON FUNCTION mvscheduler.dependents(oid) IS 'Plain views that read a relation directly, in the order in which readers lock them.';
+
+-- PostgreSQL's own record of dependencies, column by column. A dependent view can follow when it belongs to
+-- the same owner and uses no column that goes or changes its type; everything else that names the relation
+-- is bound to it for good.
+CREATE FUNCTION mvscheduler.obstacles(relation oid, query_relation oid, next oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH old AS (
+        SELECT c.oid, c.relowner, c.relname, t.oid AS rowtype, t.typarray
+          FROM pg_class AS c
+          JOIN pg_type AS t ON t.typrelid = c.oid
+         WHERE c.oid IN (relation, query_relation)
+    ), dependent AS (
+        SELECT o.oid AS used, o.relowner AS owner, false AS by_type, d.classid, d.objid, d.objsubid, d.refobjsubid
+          FROM old AS o
+          JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = o.oid AND d.deptype = 'n'
+        UNION
+        SELECT o.oid, o.relowner, true, d.classid, d.objid, d.objsubid, 0
+          FROM old AS o
+          JOIN pg_depend AS d ON d.refclassid = 'pg_type'::regclass AND d.refobjid IN (o.rowtype, o.typarray) AND d.deptype = 'n'
+    ), ruled AS (
+        SELECT d.*, w.rulename, w.ev_type, c.oid AS reader, c.relkind, c.relowner, n.nspname,
+               coalesce('managed view ' || substring(obj_description(c.oid, 'pg_class') FROM '^mvscheduler: query of (.*)$'),
+                        'view ' || mvscheduler.shown_name(c.oid)) AS shown
+          FROM dependent AS d
+          JOIN pg_rewrite AS w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+          JOIN pg_class AS c ON c.oid = w.ev_class AND c.oid <> relation AND c.oid IS DISTINCT FROM query_relation
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+    ), said AS (
+        SELECT CASE
+                   WHEN r.relkind = 'm' THEN format('materialized view %s reads it and is not managed', mvscheduler.shown_name(r.reader))
+                   WHEN r.relkind <> 'v' OR r.ev_type <> '1' THEN format('rule %I on %s uses it', r.rulename, mvscheduler.shown_name(r.reader))
+                   WHEN r.by_type THEN format('%s uses its row type', r.shown)
+                   WHEN r.used <> relation THEN format('%s reads %s', r.shown, mvscheduler.shown_name(r.used))
+                   WHEN r.relowner <> r.owner THEN format('%s belongs to %s', r.shown, r.relowner::regrole)
+                   WHEN NOT has_schema_privilege(r.owner, r.nspname, 'CREATE')
+                       THEN format('%s is in schema %I, where %s may create nothing', r.shown, r.nspname, r.owner::regrole)
+                   WHEN was.attnum IS NOT NULL AND is_.attnum IS NULL THEN format('%s uses column %I, which goes', r.shown, was.attname)
+                   WHEN (was.atttypid, was.atttypmod, was.attcollation) IS DISTINCT FROM (is_.atttypid, is_.atttypmod, is_.attcollation)
+                       THEN format('%s uses column %I, whose type changes from %s to %s', r.shown, was.attname,
+                                   format_type(was.atttypid, was.atttypmod), format_type(is_.atttypid, is_.atttypmod))
+               END AS text
+          FROM ruled AS r
+          LEFT JOIN pg_attribute AS was ON was.attrelid = relation AND was.attnum = r.refobjsubid AND r.refobjsubid > 0 AND r.used = relation
+          LEFT JOIN pg_attribute AS is_ ON is_.attrelid = next AND is_.attname = was.attname AND is_.attnum > 0 AND NOT is_.attisdropped
+        UNION
+        SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses it'
+          FROM dependent AS d
+         WHERE d.classid <> 'pg_rewrite'::regclass
+        UNION
+        SELECT format('it belongs to extension %I', e.extname)
+          FROM old AS o
+          JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.objid = o.oid AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e'
+          JOIN pg_extension AS e ON e.oid = d.refobjid
+        UNION
+        SELECT format('rule %I on %s would be lost', w.rulename, mvscheduler.shown_name(w.ev_class))
+          FROM pg_rewrite AS w WHERE w.ev_class = query_relation AND w.ev_type <> '1'
+        UNION
+        SELECT format('trigger %I on %s would be lost', g.tgname, mvscheduler.shown_name(g.tgrelid))
+          FROM pg_trigger AS g WHERE g.tgrelid = query_relation AND NOT g.tgisinternal
+    )
+    SELECT coalesce(array_agg(s.text ORDER BY s.text), '{}') FROM said AS s WHERE s.text IS NOT NULL
+$$;
+COMMENT ON FUNCTION mvscheduler.obstacles(oid, oid, oid) IS 'What cannot follow when the relation next takes the place of another one, each in words; empty when everything can.';
+
+CREATE FUNCTION mvscheduler.demand_no_obstacles(view_name text, relation oid, query_relation oid, next oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    found text[] := mvscheduler.obstacles(relation, query_relation, next);
+BEGIN
+    IF found <> '{}' THEN
+        RAISE EXCEPTION 'a new version of managed view % with other columns cannot take its place', view_name
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  DETAIL = array_to_string(found[1:20], '; ') || CASE WHEN cardinality(found) > 20 THEN format('; and %s more', cardinality(found) - 20) ELSE '' END || '.',
+                  HINT = 'Drop or change these first, or keep the columns that they use.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_no_obstacles(text, oid, oid, oid) IS 'Raises and names what cannot follow a new version.';
+
+-- What a new version takes over ---------------------------------------------------------------------
+
+-- What follows "CREATE INDEX name ON relation", as PostgreSQL deparses it: equal texts are equal indexes.
+CREATE FUNCTION mvscheduler.index_body(index_relation oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN starts_with(x.def, x.head) THEN substr(x.def, length(x.head) + 1) END
+      FROM (SELECT pg_get_indexdef(i.indexrelid) AS def,
+                   format('CREATE %sINDEX %I ON %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname, n.nspname, t.relname) AS head
+              FROM pg_index AS i
+              JOIN pg_class AS c ON c.oid = i.indexrelid
+              JOIN pg_class AS t ON t.oid = i.indrelid
+              JOIN pg_namespace AS n ON n.oid = t.relnamespace
+             WHERE i.indexrelid = index_relation) AS x
+$$;
+COMMENT ON FUNCTION mvscheduler.index_body(oid) IS 'Definition of an index without its name and its relation''s.';
+
+-- Indexes that somebody made by hand; those of the columns unique_key and indexes are made from these.
+CREATE FUNCTION mvscheduler.copy_indexes(source oid, target oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    idx  record;
+    made text;
+BEGIN
+    FOR idx IN
+        SELECT c.relname, i.indisunique, mvscheduler.index_body(i.indexrelid) AS body, obj_description(i.indexrelid, 'pg_class') AS words
+          FROM pg_index AS i
+          JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = source AND i.indisvalid AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') NOT LIKE 'mvscheduler: %'
+           AND NOT EXISTS (SELECT FROM pg_index AS o WHERE o.indrelid = target AND o.indisunique = i.indisunique
+                                                       AND mvscheduler.index_body(o.indexrelid) = mvscheduler.index_body(i.indexrelid))
+         ORDER BY c.relname
+    LOOP
+        BEGIN
+            made := mvscheduler.free_name((SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target),
+                                          idx.relname, '__next');
+            EXECUTE format('CREATE %s INDEX %I ON %s ', CASE WHEN idx.indisunique THEN 'UNIQUE' END, made, mvscheduler.shown_name(target)) || idx.body;
+            EXECUTE format('COMMENT ON INDEX %I.%I IS %L', (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = target), made, idx.words);
+        EXCEPTION WHEN undefined_column OR undefined_function OR undefined_object OR ambiguous_function OR datatype_mismatch OR wrong_object_type THEN
+            RAISE NOTICE 'index % does not fit the new columns and goes with the old ones: %', quote_ident(idx.relname), SQLERRM;
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.copy_indexes(oid, oid) IS 'Makes the indexes of a relation that carry no mark of ours on another one, as far as its columns are there.';
+
+-- Storage and statistics targets, which have to be there before the new version is filled and analyzed.
+CREATE FUNCTION mvscheduler.copy_settings(source oid, target oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    named text := mvscheduler.shown_name(target);
+    option text;
+    col   record;
+BEGIN
+    FOR option IN
+        SELECT format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)) FROM pg_class AS c, unnest(c.reloptions) AS o WHERE c.oid = source
+    LOOP
+        EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
+    END LOOP;
+    FOR col IN
+        SELECT b.attname, a.attstattarget::int AS goal, a.atttypid = b.atttypid AND a.attstorage <> b.attstorage AS stored_otherwise, a.attstorage, a.attoptions
+          FROM pg_attribute AS a
+          JOIN pg_attribute AS b ON b.attrelid = target AND b.attname = a.attname AND NOT b.attisdropped
+         WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
+           AND (a.attstattarget::int IS DISTINCT FROM b.attstattarget::int OR a.attoptions IS DISTINCT FROM b.attoptions OR a.attstorage <> b.attstorage)
+    LOOP
+        EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STATISTICS %s', named, col.attname, coalesce(col.goal, -1));
+        IF col.stored_otherwise THEN
+            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STORAGE %s', named, col.attname,
+                           CASE col.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END);
+        END IF;
+        FOREACH option IN ARRAY coalesce(col.attoptions, '{}') LOOP
+            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET (%s)', named, col.attname,
+                           format('%I = %L', split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)));
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a materialized view the storage parameters of another one and, column by column, its statistics targets and options.';
+
+-- Exactly the rights on the source, given by the owner; what default privileges gave to the target goes.
+CREATE FUNCTION mvscheduler.copy_grants(source oid, target oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    named text := mvscheduler.shown_name(target);
+    given record;
+BEGIN
+    FOR given IN
+        SELECT c.relowner AS grantee
+          FROM pg_class AS c WHERE c.oid = target
+         UNION
+        SELECT x.grantee
+          FROM pg_class AS c, aclexplode(c.relacl) AS x WHERE c.oid = target
+         UNION
+        SELECT x.grantee
+          FROM pg_attribute AS a, aclexplode(a.attacl) AS x WHERE a.attrelid = target
+    LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s CASCADE', named, CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END);
+    END LOOP;
+    FOR given IN
+        SELECT x.grantee, NULL::name AS attname, x.is_grantable, string_agg(DISTINCT x.privilege_type, ', ') AS privileges
+          FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x
+         WHERE c.oid = source
+         GROUP BY x.grantee, x.is_grantable
+         UNION ALL
+        SELECT x.grantee, a.attname, x.is_grantable, string_agg(DISTINCT format('%s (%I)', x.privilege_type, a.attname), ', ')
+          FROM pg_attribute AS a
+          JOIN pg_attribute AS b ON b.attrelid = target AND b.attname = a.attname AND NOT b.attisdropped,
+               aclexplode(a.attacl) AS x
+         WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
+         GROUP BY x.grantee, a.attname, x.is_grantable
+    LOOP
+        EXECUTE format('GRANT %s ON TABLE %s TO %s %s', given.privileges, named,
+                       CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END,
+                       CASE WHEN given.is_grantable AND given.grantee <> 0 AND given.grantee <> (SELECT c.relowner FROM pg_class AS c WHERE c.oid = target) THEN 'WITH GRANT OPTION' END);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.copy_grants(oid, oid) IS 'Gives a relation the grants of another one, and its columns those of the columns of the same name.';
+
+CREATE FUNCTION mvscheduler.copy_comments(source oid, target oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    named text := mvscheduler.shown_name(target);
+    col   record;
+BEGIN
+    EXECUTE format('COMMENT ON MATERIALIZED VIEW %s IS %L', named, obj_description(source, 'pg_class'));
+    FOR col IN
+        SELECT b.attname, col_description(source, a.attnum) AS words
+          FROM pg_attribute AS a
+          JOIN pg_attribute AS b ON b.attrelid = target AND b.attname = a.attname AND NOT b.attisdropped
+         WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped AND col_description(source, a.attnum) IS NOT NULL
+    LOOP
+        EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', named, col.attname, col.words);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.copy_comments(oid, oid) IS 'Gives a materialized view the comments of another one.';
+
+-- Steps ---------------------------------------------------------------------------------------------
+
+-- All locks of a swap together may take so long. Half the time after which the server looks for a
+-- deadlock, since it must never be the reader who is chosen.
+CREATE FUNCTION mvscheduler.lock_budget() RETURNS interval
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN least(nullif(current_setting('lock_timeout')::interval, '0'), current_setting('deadlock_timeout')::interval / 2);
+COMMENT ON FUNCTION mvscheduler.lock_budget() IS 'Longest time that the locks of one step may take together.';
+
+CREATE FUNCTION mvscheduler.lock_until(instant timestamptz) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM set_config('lock_timeout', greatest(1, ceil(extract(epoch FROM instant - clock_timestamp()) * 1000))::bigint || 'ms', true);
+END $$;
+COMMENT ON FUNCTION mvscheduler.lock_until(timestamptz) IS 'Sets lock_timeout to what is left until the instant.';
+
+-- A pair is what it was recorded as, or nothing is done with it.
+CREATE FUNCTION mvscheduler.demand_pair(owner oid, relation oid, query_relation oid, what text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN
+        SELECT p.kind, c.oid, c.relkind, c.relowner, c.relnamespace
+          FROM (VALUES ('m', relation), ('v', query_relation)) AS p(kind, oid)
+          LEFT JOIN pg_class AS c ON c.oid = p.oid
+         WHERE p.oid IS NOT NULL
+    LOOP
+        IF rel.oid IS NULL THEN
+            RAISE EXCEPTION '%', format('the %s of %s does not exist any more', CASE rel.kind WHEN 'm' THEN 'materialized view' ELSE 'query view' END, what)
+                USING ERRCODE = 'undefined_table';
+        ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
+            RAISE EXCEPTION '%', format('%s is not a part of %s any more', mvscheduler.shown_name(rel.oid), what)
+                USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
+        END IF;
+    END LOOP;
+    IF relation IS NULL OR mvscheduler.query_relation_of(relation) IS DISTINCT FROM query_relation THEN
+        RAISE EXCEPTION '%', format('the pair of %s does not belong together any more', what)
+            USING ERRCODE = 'wrong_object_type', DETAIL = 'A part of it was moved, renamed or re-created by hand.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_pair(oid, oid, oid, text) IS 'Raises unless a materialized view and its query view are there, belong to the owner and to each other.';
+
+-- Locks from the outside inwards, as readers take them, by a change of owner that changes nothing.
+CREATE FUNCTION mvscheduler.step_swap(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    deadline  timestamptz := clock_timestamp() + mvscheduler.lock_budget();
+    work      record;
+    old       record;     -- names of the relations as they are now
+    fresh     record;
+    idx       record;
+    dependent oid;
+    bound     oid[];
+    redefined text[] := '{}';
+    extended  text[];
+    statement text;
+    place     text;
+    left_over boolean := false;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.swap_at_hand(view_id);
+    IF work.next IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_pair(work.owner, work.relation, work.query_relation, 'the view');
+    PERFORM mvscheduler.demand_pair(work.owner, work.next, work.next_query, 'its new version');
+    IF NOT (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = work.next) THEN
+        RAISE EXCEPTION 'the new version is empty' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    -- Nobody reads the new version yet, so what takes long comes first.
+    PERFORM mvscheduler.copy_indexes(work.relation, work.next);
+
+    deadline := clock_timestamp() + mvscheduler.lock_budget();
+    bound := mvscheduler.dependents(work.relation);
+    FOREACH dependent IN ARRAY bound LOOP
+        IF (SELECT c.relowner FROM pg_class AS c WHERE c.oid = dependent) = work.owner THEN
+            PERFORM mvscheduler.lock_until(deadline);
+            EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(dependent));
+        END IF;
+    END LOOP;
+    IF work.query_relation IS NOT NULL THEN
+        PERFORM mvscheduler.lock_until(deadline);
+        EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.query_relation));
+    END IF;
+    PERFORM mvscheduler.lock_until(deadline);
+    EXECUTE format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.relation));
+    PERFORM mvscheduler.lock_until(deadline);
+    EXECUTE format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.next));
+
+    -- Under these locks nothing changes any more: names, dependents, owners.
+    PERFORM mvscheduler.demand_pair(work.owner, work.relation, work.query_relation, 'the view');
+    PERFORM mvscheduler.demand_pair(work.owner, work.next, work.next_query, 'its new version');
+    IF mvscheduler.dependents(work.relation) <> bound THEN
+        RAISE EXCEPTION 'views that read it were made or dropped meanwhile' USING ERRCODE = 'lock_not_available';
+    END IF;
+    PERFORM mvscheduler.demand_no_obstacles(mvscheduler.shown_name(work.relation), work.relation, work.query_relation, work.next);
+    SELECT n.nspname, c.relname, q.relname AS query_name INTO old
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace LEFT JOIN pg_class AS q ON q.oid = work.query_relation
+     WHERE c.oid = work.relation;
+    SELECT n.nspname, c.relname, q.relname AS query_name INTO fresh
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_class AS q ON q.oid = work.next_query
+     WHERE c.oid = work.next;
+    FOREACH dependent IN ARRAY bound LOOP
+        redefined := redefined || (
+            SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(c.oid),
+                          (SELECT 'WITH (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')' FROM unnest(c.reloptions) AS o),
+                          pg_get_viewdef(c.oid))
+              FROM pg_class AS c WHERE c.oid = dependent);
+    END LOOP;
+    extended := ARRAY(SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s WHERE s.stxrelid = work.relation AND s.stxowner = work.owner ORDER BY s.oid);
+
+    -- Indexes of equal definition exchange their names through names that are free.
+    FOR idx IN
+        SELECT DISTINCT ON (o.indexrelid) oc.relname AS old_name, nc.relname AS new_name
+          FROM pg_index AS o
+          JOIN pg_class AS oc ON oc.oid = o.indexrelid
+          JOIN pg_index AS i ON i.indrelid = work.next AND i.indisunique = o.indisunique AND mvscheduler.index_body(i.indexrelid) = mvscheduler.index_body(o.indexrelid)
+          JOIN pg_class AS nc ON nc.oid = i.indexrelid
+         WHERE o.indrelid = work.relation
+         ORDER BY o.indexrelid, nc.relname
+    LOOP
+        place := mvscheduler.free_name(old.nspname, idx.old_name, '__old');
+        EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', old.nspname, idx.old_name, place);
+        IF EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = work.next AND c.relname = idx.new_name) THEN
+            EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', fresh.nspname, idx.new_name, idx.old_name);
+        END IF;
+    END LOOP;
+
+    place := mvscheduler.free_name(old.nspname, old.relname, '__old');
+    EXECUTE format('ALTER MATERIALIZED VIEW %I.%I RENAME TO %I', old.nspname, old.relname, place);
+    IF work.query_relation IS NOT NULL THEN
+        EXECUTE format('ALTER VIEW %I.%I RENAME TO %I', old.nspname, old.query_name, mvscheduler.free_name(old.nspname, place, '__query'));
+    END IF;
+    EXECUTE format('ALTER MATERIALIZED VIEW %I.%I RENAME TO %I', fresh.nspname, fresh.relname, old.relname);
+    EXECUTE format('ALTER VIEW %I.%I RENAME TO %I', fresh.nspname, fresh.query_name,
+                   coalesce(old.query_name, mvscheduler.free_name(fresh.nspname, old.relname, '__query')));
+    FOREACH statement IN ARRAY redefined LOOP
+        EXECUTE statement;
+    END LOOP;
+
+    PERFORM mvscheduler.copy_settings(work.relation, work.next);
+    PERFORM mvscheduler.copy_grants(work.relation, work.next);
+    PERFORM mvscheduler.copy_comments(work.relation, work.next);
+    IF work.query_relation IS NOT NULL THEN
+        PERFORM mvscheduler.copy_grants(work.query_relation, work.next_query);
+    END IF;
+
+    BEGIN
+        EXECUTE format('DROP MATERIALIZED VIEW %s', mvscheduler.shown_name(work.relation));
+        IF work.query_relation IS NOT NULL THEN
+            EXECUTE format('DROP VIEW %s', mvscheduler.shown_name(work.query_relation));
+        END IF;
+    EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN
+        left_over := true;
+    END;
+    FOREACH statement IN ARRAY CASE WHEN left_over THEN '{}' ELSE extended END LOOP
+        BEGIN
+            EXECUTE statement;
+        EXCEPTION WHEN undefined_column OR undefined_object OR undefined_function OR feature_not_supported OR invalid_column_reference THEN
+            NULL;   -- of columns that are gone
+        END;
+    END LOOP;
+    -- The other indexes were named by PostgreSQL after the new version.
+    FOR idx IN
+        SELECT c.relname AS new_name, old.relname || substr(c.relname, length(fresh.relname) + 1) AS wanted
+          FROM pg_index AS i
+          JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = work.next AND starts_with(c.relname::text, fresh.relname::text)
+         ORDER BY c.relname
+    LOOP
+        IF octet_length(idx.wanted) <= 63 AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                                                            WHERE n.nspname = fresh.nspname AND c.relname = idx.wanted) THEN
+            EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', fresh.nspname, idx.new_name, idx.wanted);
+        END IF;
+    END LOOP;
+    PERFORM mvscheduler.swap_done(view_id);
+    RETURN 1;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_swap(bigint) IS 'The new version of a view takes the place of the one that is served, in one transaction; dependents, grants, comments and names follow.';
+
+CREATE FUNCTION mvscheduler.step_drop_leftover(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + mvscheduler.lock_budget();
+    rel      record;
+    dropped  bigint := 0;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, c.relkind
+          FROM mvscheduler.leftovers_at_hand(view_id) AS l
+          JOIN pg_class AS c ON c.oid = l.relation AND c.relowner = l.owner AND c.relkind IN ('m', 'v')
+    LOOP
+        PERFORM mvscheduler.lock_until(deadline);
+        EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+        dropped := dropped + 1;
+    END LOOP;
+    PERFORM mvscheduler.leftovers_done(view_id);
+    RETURN dropped;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_drop_leftover(bigint) IS 'Drops what a swap could not (RESTRICT).';
+
+-- The registry of steps. A gate is SELECT mvscheduler.step(id).
+CREATE FUNCTION mvscheduler.step(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    CASE mvscheduler.step_at_hand(view_id)
+        WHEN 'swap' THEN
+            RETURN mvscheduler.step_swap(view_id);
+        WHEN 'drop_leftover' THEN
+            RETURN mvscheduler.step_drop_leftover(view_id);
+        ELSE
+            RETURN 0;
+    END CASE;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step(bigint) IS 'What the gate of a view calls: does the step for which the running attempt was let through, as the owner of the gate, and nothing everywhere else.';
+
+-- In the session of the user who changes the row ------------------------------------------------------
+
+-- A swap gives the pair other OIDs. It needs the lock of the query view, and so does what follows here.
+CREATE FUNCTION mvscheduler.settle(view_id bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    held  oid;
+    known oid;
+BEGIN
+    LOOP
+        SELECT o.query_relation::oid INTO known
+          FROM mvscheduler.visible_views AS o
+          JOIN pg_class AS c ON c.oid = o.query_relation::oid AND c.relkind = 'v'
+          JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
+         WHERE o.view_id = settle.view_id;
+        EXIT WHEN NOT FOUND OR known = held;
+        BEGIN
+            EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(known));
+        EXCEPTION WHEN undefined_table THEN NULL;   -- swapped away while we waited
+        END;
+        held := known;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by the lock of its query view, that the pair of a view stays what the catalog says until the end of the transaction.';
+
+CREATE FUNCTION mvscheduler.drop_pieces(view_id bigint, VARIADIC kinds text[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, c.relkind
+          FROM mvscheduler.visible_pieces AS p
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = CASE WHEN p.kind IN ('next_query', 'old_query') THEN 'v' ELSE 'm' END
+          JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
+         WHERE p.view_id = drop_pieces.view_id AND p.kind = ANY (kinds)
+         ORDER BY array_position(kinds, p.kind)
+    LOOP
+        EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.drop_pieces(bigint, text[]) IS 'Drops pieces of a view, by OID and only those that its owner still owns.';
+
+CREATE FUNCTION mvscheduler.pending_version(view_id bigint, OUT relation oid, OUT query_relation oid)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = $1 AND p.kind = 'next'),
+           (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = $1 AND p.kind = 'next_query')
+$$;
+COMMENT ON FUNCTION mvscheduler.pending_version(bigint) IS 'The pair of a view that is being built; NULL when there is none.';
+
+-- A piece of it was dropped, given away or replaced by hand: the next UPDATE makes it anew.
+CREATE FUNCTION mvscheduler.pending_version_broken(v mvscheduler.views) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT count(*) > 0 AND count(c.oid) < 3
+      FROM mvscheduler.visible_pieces AS p
+      LEFT JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relowner = v.owner::oid AND c.relkind = CASE p.kind WHEN 'next_query' THEN 'v' ELSE 'm' END
+     WHERE p.view_id = v.id AND p.kind IN ('gate', 'next', 'next_query')
+       AND EXISTS (SELECT FROM mvscheduler.visible_pieces AS n WHERE n.view_id = v.id AND n.kind = 'next')
+$$;
+COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'True when a new version is to be built whose relations are not all there.';
+
+-- For the trigger d_pieces, which fires next.
+CREATE FUNCTION mvscheduler.tell_pieces(pieces text) RETURNS text
+LANGUAGE sql
+RETURN pg_catalog.set_config('mvscheduler.pieces', pieces, true);
+COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query, or none.';
+
+CREATE FUNCTION mvscheduler.cancel_redefinition(view_id bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = cancel_redefinition.view_id AND p.kind = 'next') THEN
+        PERFORM mvscheduler.drop_pieces(view_id, 'gate', 'next', 'next_query');
+        PERFORM mvscheduler.tell_pieces('none');
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cancel_redefinition(bigint) IS 'Drops a new version that is not in place yet.';
+
+CREATE FUNCTION mvscheduler.redefine(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place      record;
+    next_name  text;
+    query_name text;
+    gate_name  text;
+    next       oid;
+    next_query oid;
+    gate       oid;
+BEGIN
+    PERFORM mvscheduler.drop_pieces(v.id, 'gate', 'next', 'next_query');
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
+    query_name := mvscheduler.free_name(place.nspname, place.relname, '__next__query');
+    PERFORM mvscheduler.create_query_view(v, place.nspname, query_name);
+    EXECUTE format('COMMENT ON VIEW %I.%I IS %L', place.nspname, query_name, 'mvscheduler: query of ' || v.name);
+    next_name := mvscheduler.free_name(place.nspname, place.relname, '__next');
+    EXECUTE format('CREATE MATERIALIZED VIEW %1$I.%2$I AS SELECT * FROM %1$I.%3$I WITH NO DATA', place.nspname, next_name, query_name);
+    gate_name := mvscheduler.free_name(place.nspname, place.relname, '__gate');
+    EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', place.nspname, gate_name, v.id);
+    EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', place.nspname, gate_name, 'mvscheduler: gate of ' || v.name);
+    next := format('%I.%I', place.nspname, next_name)::regclass;
+    next_query := format('%I.%I', place.nspname, query_name)::regclass;
+    gate := format('%I.%I', place.nspname, gate_name)::regclass;
+
+    PERFORM mvscheduler.demand_no_obstacles(v.name, relation, query_relation, next);
+    PERFORM mvscheduler.create_unique_index(v, next, next_query);
+    PERFORM mvscheduler.create_indexes(v, next);
+    PERFORM mvscheduler.copy_indexes(relation, next);
+    PERFORM mvscheduler.copy_settings(relation, next);
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
+    END IF;
+    PERFORM mvscheduler.tell_pieces(concat_ws(' ', gate, next, next_query));
+    RAISE NOTICE 'managed view % gets other columns: a new version is built and then takes its place', v.name
+        USING DETAIL = 'Until then the old version is served and not refreshed.',
+              HINT = 'See mvscheduler.status for how far it is; an UPDATE back to the old columns cancels it.';
+END $$;
+COMMENT ON FUNCTION mvscheduler.redefine(mvscheduler.views, oid, oid) IS 'Makes the pair of a new version with other columns, empty, and the gate through which it will be swapped in; raises where a dependent cannot follow.';
+
+CREATE FUNCTION mvscheduler.rename_pieces(v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    target text[] := mvscheduler.split_name(v.name);
+    rel    record;
+    wanted text;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, n.nspname, c.relname, p.kind AS piece, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+          FROM mvscheduler.visible_pieces AS p
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v')
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE p.view_id = v.id
+         ORDER BY p.kind, c.oid
+    LOOP
+        wanted := mvscheduler.free_name(target[1], target[2],
+            CASE rel.piece WHEN 'gate' THEN '__gate' WHEN 'next' THEN '__next' WHEN 'next_query' THEN '__next__query' WHEN 'old' THEN '__old' ELSE '__old__query' END);
+        IF rel.nspname <> target[1] THEN   -- under a name that is free in both schemas
+            EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, rel.nspname, rel.relname, 'mvscheduler moves ' || rel.oid);
+            rel.relname := 'mvscheduler moves ' || rel.oid;
+            EXECUTE format('ALTER %s %I.%I SET SCHEMA %I', rel.kind, rel.nspname, rel.relname, target[1]);
+        END IF;
+        EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, target[1], rel.relname, wanted);
+        IF rel.piece IN ('gate', 'next_query') THEN
+            EXECUTE format('COMMENT ON %s %I.%I IS %L', rel.kind, target[1], wanted,
+                           CASE rel.piece WHEN 'gate' THEN 'mvscheduler: gate of ' ELSE 'mvscheduler: query of ' END || v.name);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.rename_pieces(mvscheduler.views) IS 'Renames or moves the pieces of a view after it.';
+
+CREATE FUNCTION mvscheduler.change_owner_of_pieces(v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel     record;
+    pending record;
+    served  record;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+          FROM mvscheduler.visible_pieces AS p
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v') AND c.relowner <> v.owner::oid
+         WHERE p.view_id = v.id
+         ORDER BY c.relkind, c.oid
+    LOOP
+        EXECUTE format('ALTER %s %s OWNER TO %s', rel.kind, mvscheduler.shown_name(rel.oid), v.owner);
+    END LOOP;
+    SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
+    IF pending.relation IS NOT NULL THEN
+        SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
+        PERFORM mvscheduler.demand_no_obstacles(v.name, served.relation, served.query_relation, pending.relation);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.change_owner_of_pieces(mvscheduler.views) IS 'Gives the pieces of a view to its new owner.';
+
+-- Records what b_ddl made. Whatever it is told, only relations of the view's owner become its pieces.
+CREATE FUNCTION mvscheduler.views_pieces() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    told text[] := string_to_array(nullif(current_setting('mvscheduler.pieces', true), ''), ' ');
+    made int;
+BEGIN
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM mvscheduler.piece AS p WHERE p.view_id = OLD.id;
+        DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = OLD.id;
+        RETURN NULL;
+    ELSIF told IS NULL THEN
+        RETURN NULL;
+    END IF;
+    DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('gate', 'next', 'next_query');
+    DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = NEW.id;
+    IF told[1] <> 'none' THEN
+        INSERT INTO mvscheduler.piece (view_id, kind, relation)
+        SELECT NEW.id, k.kind, c.oid::regclass
+          FROM unnest(ARRAY['gate', 'next', 'next_query'], told) AS k(kind, oid)
+          JOIN pg_class AS c ON c.oid = k.oid::oid AND c.relowner = NEW.owner::oid AND c.relkind = CASE k.kind WHEN 'next_query' THEN 'v' ELSE 'm' END;
+        GET DIAGNOSTICS made = ROW_COUNT;
+        IF made <> 3 THEN
+            RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
+        END IF;
+        INSERT INTO mvscheduler.redefinition (view_id) VALUES (NEW.id);
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.views_pieces() IS 'Trigger d_pieces on views: records the pieces that the DDL of the row made.';
+REVOKE ALL ON FUNCTION mvscheduler.views_pieces() FROM PUBLIC;
+
+CREATE TRIGGER d_pieces AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_pieces();
