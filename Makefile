@@ -30,6 +30,23 @@ test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MA
 	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 20m ./migrations ./integration; \
 	done
 
+.PHONY: image
+image: ## The container image mvscheduler:local (VERSION=v1.2.3 names it)
+	docker build -t mvscheduler:local --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse --short=12 HEAD) .
+
+.PHONY: test-docker
+test-docker: ## docker compose for real; starts an engine and makes the images where there are none
+	deploy/docker/test.sh
+
+.PHONY: test-deploy
+test-deploy: ## The Kubernetes manifests by Kubernetes' own types, the systemd unit, the compose file
+	go test ./deploy
+	go -C deploy/kubernetes/check test ./...
+
+.PHONY: test-image
+test-image: ## The integration tests on a PostgreSQL image that testcontainers runs (IMAGE=postgres:17)
+	MVSCHEDULER_TEST_IMAGE=$(or $(IMAGE),postgres:17) go test -count=1 -timeout 20m ./migrations ./integration
+
 .PHONY: build
 build: ## The program, as bin/mvscheduler
 	CGO_ENABLED=0 go build -trimpath -o bin/mvscheduler ./cmd/mvscheduler

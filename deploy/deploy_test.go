@@ -172,6 +172,21 @@ func TestTheImageIsOneBinaryOfNobody(t *testing.T) {
 	require.Contains(t, stages[1], "CGO_ENABLED=0")
 }
 
+func TestEveryPackageOfTheProgramReachesTheBuildOfTheImage(t *testing.T) {
+	t.Parallel()
+	ignore, err := os.ReadFile("../.dockerignore")
+	require.NoError(t, err)
+	const module = "github.com/mvscheduler/mvscheduler/"
+	out, err := exec.CommandContext(t.Context(), "go", "list", "-deps", module+"cmd/mvscheduler").Output()
+	require.NoError(t, err)
+	for line := range strings.Lines(string(out)) {
+		if ours, ok := strings.CutPrefix(strings.TrimSpace(line), module); ok {
+			folder, _, _ := strings.Cut(ours, "/")
+			require.Contains(t, strings.Split(string(ignore), "\n"), "!"+folder)
+		}
+	}
+}
+
 func TestSystemdTakesTheUnitAndFindsItHardened(t *testing.T) {
 	t.Parallel()
 	unit, err := os.ReadFile("systemd/mvscheduler.service")
