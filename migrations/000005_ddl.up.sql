@@ -235,15 +235,19 @@ BEGIN
     before := mvscheduler.columns_of(helper.nspname, helper.relname);
     after := mvscheduler.columns_of(helper.nspname, probe);
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
-    IF before IS DISTINCT FROM after THEN
-        RAISE EXCEPTION 'the new query of managed view % has other columns', v.name
+    IF before IS DISTINCT FROM after AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id) THEN
+        RAISE EXCEPTION 'materialized view % exists already and has other columns', v.name
             USING ERRCODE = 'feature_not_supported',
-                  DETAIL = format('Columns now: %s. Columns of the new query: %s.', array_to_string(before, ', '), array_to_string(after, ', ')),
-                  HINT = 'This version cannot redefine columns in place: DELETE the row and INSERT it anew (grants and dependents are lost), or keep the columns.';
+                  DETAIL = format('Its columns: %s. Columns of the query: %s.', array_to_string(before, ', '), array_to_string(after, ', ')),
+                  HINT = 'Register it with the query that it has; then UPDATE the query.';
+    ELSIF before IS DISTINCT FROM after THEN
+        PERFORM mvscheduler.redefine(v, relation, query_relation);
+    ELSE
+        PERFORM mvscheduler.cancel_redefinition(v.id);
+        PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     END IF;
-    PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
 END $$;
-COMMENT ON FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid) IS 'Gives a view another query with the same columns; the old contents stay until the next refresh.';
+COMMENT ON FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid) IS 'Gives a view another query: in place where the columns stay the same, so that the old contents stay until the next refresh; as a new version otherwise.';
 
 CREATE FUNCTION mvscheduler.create_relations(v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql
@@ -297,6 +301,7 @@ DECLARE
     reader bigint;
     done   text := coalesce(current_setting('mvscheduler.dropped', true), '');
 BEGIN
+    PERFORM mvscheduler.settle(view_id);
     SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation
       INTO known FROM mvscheduler.visible_views AS o WHERE o.view_id = drop_relations.view_id;
     FOR reader IN
@@ -306,6 +311,7 @@ BEGIN
     LOOP
         PERFORM mvscheduler.drop_relations(reader, together);
     END LOOP;
+    PERFORM mvscheduler.drop_pieces(view_id, 'gate', 'next', 'next_query', 'old', 'old_query');
     SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.relation AND c.relkind = 'm';
     IF FOUND THEN
@@ -322,7 +328,7 @@ BEGIN
         PERFORM set_config('mvscheduler.dropped', current_setting('mvscheduler.dropped', true) || ' ' || known.relation, true);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.drop_relations(bigint, bigint[]) IS 'Drops the pair of a view (RESTRICT).';
+COMMENT ON FUNCTION mvscheduler.drop_relations(bigint, bigint[]) IS 'Drops the pair of a view and its pieces (RESTRICT).';
 
 CREATE FUNCTION mvscheduler.rename_relations(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
 LANGUAGE plpgsql
@@ -387,22 +393,37 @@ AS $$
 DECLARE
     relation       oid;
     query_relation oid;
+    pending        record;
+    broken         boolean := mvscheduler.pending_version_broken(was);
 BEGIN
+    PERFORM mvscheduler.settle(v.id);
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
+        PERFORM mvscheduler.rename_pieces(v);
     END IF;
-    IF (v.query, v.search_path, v.method, v.unique_key, v.indexes)
-       IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes) THEN
+    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes)
+                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes) THEN
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
         RAISE EXCEPTION 'the materialized view % does not exist any more', v.name
             USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
-    IF v.query <> was.query OR v.search_path <> was.search_path THEN
+    SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
+    IF broken OR v.query <> was.query OR v.search_path <> was.search_path THEN
         PERFORM mvscheduler.change_query(v, relation, query_relation);
+        IF current_setting('mvscheduler.pieces') = 'none' THEN   -- what was changed meanwhile went to the new version
+            PERFORM mvscheduler.create_unique_index(v, relation, query_relation);
+            PERFORM mvscheduler.create_indexes(v, relation);
+        END IF;
+        IF current_setting('mvscheduler.pieces') <> '' THEN
+            RETURN;
+        END IF;
+    ELSIF pending.relation IS NOT NULL THEN
+        relation := pending.relation;
+        query_relation := pending.query_relation;
     END IF;
     IF v.unique_key IS DISTINCT FROM was.unique_key
        OR v.unique_key IS NULL AND v.query <> was.query
@@ -449,6 +470,7 @@ BEGIN
          WHERE o.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
            AND NOT EXISTS (SELECT FROM mvscheduler.views AS x WHERE x.id = o.view_id);
     END IF;
+    PERFORM mvscheduler.tell_pieces('');
     BEGIN
         CASE TG_OP
             WHEN 'INSERT' THEN
@@ -459,7 +481,8 @@ BEGIN
                 PERFORM mvscheduler.drop_relations(OLD.id, together);
             ELSE
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes)
-                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes) THEN
+                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes)
+                   OR mvscheduler.pending_version_broken(OLD) THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.alter_relations(OLD, NEW);
                     IF CURRENT_USER <> actor THEN
@@ -468,6 +491,7 @@ BEGIN
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
                     PERFORM mvscheduler.change_owner(NEW);
+                    PERFORM mvscheduler.change_owner_of_pieces(NEW);
                 END IF;
                 IF NEW.owner <> OLD.owner OR NEW.name <> OLD.name THEN
                     SELECT o.relation::oid INTO relation FROM mvscheduler.visible_views AS o
