@@ -151,8 +151,9 @@ type Work struct {
 	ViewName         string
 	DueAt            time.Time
 	Cause            string
-	RunsPerOwner     int  // settings.max_runs_per_owner
-	Gone             bool // the catalog row was deleted
+	RunsPerOwner     int        // settings.max_runs_per_owner
+	Gone             bool       // the catalog row was deleted
+	RearmedAt        *time.Time // last change of the catalog row
 	CancelRequested  bool
 	Relation         uint32
 	Owner            uint32
@@ -182,7 +183,7 @@ func LoadWork(ctx context.Context, q Querier, runID int64) (Work, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause,
        (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
-       s.view_id IS NULL AS gone,
+       s.view_id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
        coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.owner::oid, 0::oid) AS owner,
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,

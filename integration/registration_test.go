@@ -211,7 +211,7 @@ func TestARowCanBeInsertedInsideAFunction(t *testing.T) {
 	db := pgtest.New(t)
 	alice, bob := db.User(t, "alice"), db.User(t, "bob")
 	conn, caller := db.Conn(t, alice), db.Conn(t, bob)
-	pgtest.Exec(t, conn, `GRANT USAGE, CREATE ON SCHEMA `+alice+` TO `+bob,
+	pgtest.Exec(t, conn, `GRANT USAGE, CREATE ON SCHEMA `+alice+` TO `+bob, `GRANT USAGE ON SCHEMA `+alice+` TO mvscheduler_worker`,
 		`CREATE FUNCTION invoker(name text, query text) RETURNS void LANGUAGE plpgsql SET search_path = `+alice+`, pg_catalog
 		 AS $$ BEGIN INSERT INTO mvscheduler.views (name, query) VALUES (name, query); PERFORM 1 FROM pg_class; END $$`,
 		`CREATE FUNCTION definer(name text, query text, owner regrole DEFAULT NULL) RETURNS void LANGUAGE plpgsql SECURITY DEFINER SET search_path = `+alice+`, pg_temp

@@ -48,6 +48,7 @@ type ended struct {
 	Stop         string // why a sidecar told the backend to stop; empty when none did
 	ShuttingDown bool   // this process is ending
 	Gone         bool   // the row of the view was deleted meanwhile
+	Edited       bool   // it was changed meanwhile: what failed may be mended already
 	Counted      int    // attempts that counted before this one
 	MaxAttempts  int
 	Busy         int // attempts before this one that did not count: busy, made way, lost
@@ -100,6 +101,12 @@ func judge(e ended) verdict {
 	}
 
 	advice := refresh.Advice(class, v.SQLState, e.Err)
+	if class == refresh.Permanent && e.Edited {
+		v.Counts = false
+		v.Retry = backoff(e.Busy, time.Second, time.Minute)
+		v.Reason = "the view was changed meanwhile and is tried again as it is now"
+		return v
+	}
 	if class == refresh.Permanent {
 		v.RunState, v.Reason = stateFailed, advice
 		v.Pause = fmt.Sprintf("%s (%s). %s Then: SELECT mvscheduler.resume_view(name).", v.Error, v.SQLState, advice)

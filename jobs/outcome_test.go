@@ -36,6 +36,7 @@ func TestJudge(t *testing.T) {
 		{"a cancelled run ends", ended{Err: pgError("57014"), Stop: stopCancel, MaxAttempts: 3}, outcomeCancelled, stateCancelled, false, false},
 		{"a refresh that made way is tried again", ended{Err: pgError("57014"), Stop: stopYield, MaxAttempts: 3}, outcomeBusy, stateQueued, false, false},
 		{"a run whose view was dropped meanwhile is cancelled", ended{Err: pgError("42P01"), Gone: true, MaxAttempts: 3}, outcomeCancelled, stateCancelled, false, false},
+		{"what only a person can mend is tried again when somebody changed the view meanwhile", ended{Err: pgError("42P01"), Edited: true, MaxAttempts: 3}, outcomeFailed, stateQueued, false, false},
 		{"a shutdown counts no attempt", ended{Err: context.Canceled, ShuttingDown: true, MaxAttempts: 1}, outcomeCancelled, stateQueued, false, false},
 		{"a terminated backend past its deadline counts", ended{Err: errors.New("unexpected EOF"), Stop: stopDeadline, MaxAttempts: 3}, outcomeFailed, stateQueued, true, false},
 	}
