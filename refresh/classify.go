@@ -51,7 +51,7 @@ var rules = []rule{
 	{"53200", Resource, "The server is out of memory: lower work_mem of the view, or give the server more."},
 	{"53400", Resource, "A configured limit was reached, such as temp_file_limit: raise it, or work_mem of the view."},
 	{"53", Resource, "The server is short of something; see the message."},
-	{"54", Resource, "The query goes past a limit of PostgreSQL; see the message."},
+	{"54", Resource, "The query goes past a limit of PostgreSQL; see the message. An index row that is too long: name a shorter unique_key, or {} for none."},
 	{"58", Resource, "The server could not read or write a file; see its log."},
 
 	{"21000", Data, "Rows that should be one are several: mend the data, or the query."},
