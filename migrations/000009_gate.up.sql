@@ -43,13 +43,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_at_hand(bigint) IS 'The step for which the attempt that runs in this very transaction was let through the gate of this view; NULL everywhere else.';
 
--- Takes the row lock of the view's state first, before any lock that readers could feel.
+-- Once a transaction: what a swap parses may call the step again. Takes the row lock of the view's state
+-- first, before any lock that readers could feel.
 CREATE FUNCTION mvscheduler.swap_at_hand(view_id bigint, OUT owner oid, OUT relation oid, OUT query_relation oid, OUT next oid, OUT next_query oid)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'swap' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = swap_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     SELECT s.owner::oid, s.relation::oid, s.query_relation::oid INTO owner, relation, query_relation
@@ -67,9 +72,18 @@ AS $$
 DECLARE
     work record;
 BEGIN
-    SELECT * INTO work FROM mvscheduler.swap_at_hand(view_id);
-    IF work.next IS NULL OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.next AND c.relkind = 'm' AND c.relowner = work.owner)
-       OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.next_query AND c.relkind = 'v' AND c.relowner = work.owner) THEN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'swap' THEN
+        RETURN;
+    END IF;
+    SELECT s.relation::oid AS relation, s.query_relation::oid AS query_relation, n.oid AS next, q.oid AS next_query INTO work
+      FROM mvscheduler.pass AS x
+      JOIN mvscheduler.view_state AS s ON s.view_id = x.view_id
+      JOIN mvscheduler.piece AS np ON np.view_id = s.view_id AND np.kind = 'next'
+      JOIN mvscheduler.piece AS qp ON qp.view_id = s.view_id AND qp.kind = 'next_query'
+      JOIN pg_class AS n ON n.oid = np.relation::oid AND n.relkind = 'm' AND n.relowner = s.owner::oid
+      JOIN pg_class AS q ON q.oid = qp.relation::oid AND q.relkind = 'v' AND q.relowner = s.owner::oid
+     WHERE x.view_id = swap_done.view_id AND x.taken;
+    IF NOT FOUND THEN
         RETURN;
     END IF;
     DELETE FROM mvscheduler.piece AS p WHERE p.view_id = swap_done.view_id AND p.kind IN ('next', 'next_query');
@@ -455,12 +469,12 @@ BEGIN
             EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(dependent));
         END IF;
     END LOOP;
+    PERFORM mvscheduler.lock_until(deadline);
+    EXECUTE format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.relation));
     IF work.query_relation IS NOT NULL THEN
         PERFORM mvscheduler.lock_until(deadline);
         EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.query_relation));
     END IF;
-    PERFORM mvscheduler.lock_until(deadline);
-    EXECUTE format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.relation));
     PERFORM mvscheduler.lock_until(deadline);
     EXECUTE format('ALTER MATERIALIZED VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(work.next));
 
@@ -597,7 +611,8 @@ COMMENT ON FUNCTION mvscheduler.step(bigint) IS 'What the gate of a view calls: 
 
 -- In the session of the user who changes the row ------------------------------------------------------
 
--- A swap gives the pair other OIDs. It needs the lock of the query view, and so does what follows here.
+-- A swap gives the pair other OIDs. It needs every lock on the view, and a comment, written as it is, takes
+-- one that readers do not feel. REFRESH locks the view before its query, and so does everything here.
 CREATE FUNCTION mvscheduler.settle(view_id bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -607,20 +622,20 @@ DECLARE
     known oid;
 BEGIN
     LOOP
-        SELECT o.query_relation::oid INTO known
+        SELECT c.oid INTO known
           FROM mvscheduler.visible_views AS o
-          JOIN pg_class AS c ON c.oid = o.query_relation::oid AND c.relkind = 'v'
+          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = 'm'
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE o.view_id = settle.view_id;
         EXIT WHEN NOT FOUND OR known = held;
         BEGIN
-            EXECUTE format('ALTER VIEW %s OWNER TO CURRENT_USER', mvscheduler.shown_name(known));
+            EXECUTE format('COMMENT ON MATERIALIZED VIEW %s IS %L', mvscheduler.shown_name(known), obj_description(known, 'pg_class'));
         EXCEPTION WHEN undefined_table THEN NULL;   -- swapped away while we waited
         END;
         held := known;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by the lock of its query view, that the pair of a view stays what the catalog says until the end of the transaction.';
+COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by a lock on the view, that its pair stays what the catalog says until the end of the transaction.';
 
 CREATE FUNCTION mvscheduler.drop_pieces(view_id bigint, VARIADIC kinds text[]) RETURNS void
 LANGUAGE plpgsql
@@ -630,14 +645,22 @@ DECLARE
     rel record;
 BEGIN
     FOR rel IN
-        SELECT c.oid, c.relkind
+        SELECT c.oid, c.relkind,
+               EXISTS (SELECT FROM pg_depend AS d
+                         JOIN pg_rewrite AS w ON d.classid = 'pg_rewrite'::regclass AND w.oid = d.objid
+                         JOIN pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner <> c.relowner
+                        WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) AS given_away
           FROM mvscheduler.visible_pieces AS p
           JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = CASE WHEN p.kind IN ('next_query', 'old_query') THEN 'v' ELSE 'm' END
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE p.view_id = drop_pieces.view_id AND p.kind = ANY (kinds)
          ORDER BY array_position(kinds, p.kind)
     LOOP
-        EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+        IF rel.given_away THEN
+            RAISE NOTICE '% is left, since its materialized view was given to another owner by hand', mvscheduler.shown_name(rel.oid);
+        ELSE
+            EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+        END IF;
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.drop_pieces(bigint, text[]) IS 'Drops pieces of a view, by OID and only those that its owner still owns.';

@@ -28,8 +28,11 @@ func (e *PieceError) Unwrap() error { return e.Err }
 // OfPiece makes a [PieceError] of an error about which relation it was; other errors pass.
 func OfPiece(piece string, err error) error {
 	var notIt *pgexec.NotItError
-	if errors.Is(err, pgexec.ErrMissing) || errors.As(err, &notIt) {
-		return &PieceError{Piece: piece, Err: err}
+	switch {
+	case errors.Is(err, pgexec.ErrMissing):
+		return &PieceError{Piece: piece, Err: pgexec.ErrMissing}
+	case errors.As(err, &notIt):
+		return &PieceError{Piece: piece, Err: notIt}
 	}
 	return err
 }
