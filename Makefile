@@ -51,6 +51,15 @@ test-image: ## The integration tests on a PostgreSQL image that testcontainers r
 build: ## The program, as bin/mvscheduler
 	CGO_ENABLED=0 go build -trimpath -o bin/mvscheduler ./cmd/mvscheduler
 
+.PHONY: bench
+bench: postgres build ## What mvscheduler costs over the bare statements; writes docs/benchmark.md and .svg (takes 15 minutes)
+	go run ./internal/bench
+
+TRACES ?= ../shared/traces/dev
+.PHONY: bench-optimizer
+bench-optimizer: ## The optimizer beside other policies, on the traces of TRACES
+	MVSCHEDULER_TRACES=$(abspath $(TRACES)) go test ./optimizer -run '^TestBars' -bench HourOfAThousandViews -benchtime 3x -count 1 -v
+
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }

@@ -36,8 +36,13 @@ type grammar struct {
 	Next   nextCmd   `cmd:"" group:"look" help:"When a view will be refreshed next."`
 	Health healthCmd `cmd:"" group:"look" help:"Whether the sidecar on this machine is ready, for health checks."`
 
+	Simulate simulateCmd `cmd:"" group:"look" help:"What each way to schedule refreshes would have cost on a recorded trace of reads."`
+
 	Create  createCmd  `cmd:"" group:"act" help:"Register a query as a managed materialized view."`
 	Edit    editCmd    `cmd:"" group:"act" help:"Change a view's query or settings."`
+	Adopt   adoptCmd   `cmd:"" group:"act" help:"Take over materialized views that exist."`
+	Release releaseCmd `cmd:"" group:"act" help:"Give views back: they stay, nothing refreshes them any more."`
+	Prune   pruneCmd   `cmd:"" group:"act" help:"Let go of rows that are older than retention_period."`
 	Drop    dropCmd    `cmd:"" group:"act" help:"Drop a view and what mvscheduler made for it."`
 	Pause   pauseCmd   `cmd:"" group:"act" help:"Stop the clock of a view."`
 	Resume  resumeCmd  `cmd:"" group:"act" help:"Start the clock of a view again."`

@@ -43,7 +43,7 @@ var only = map[string][]string{
 	"github.com/golang-migrate/migrate":   {"migrations"},
 	"github.com/netresearch/go-cron":      {"catalog/schedule"},
 	"github.com/testcontainers":           {"integration"},
-	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "internal/doctor", "cmd/mvscheduler", "integration"},
+	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "internal/doctor", "internal/bench", "cmd/mvscheduler", "integration"},
 }
 
 type pkg struct {

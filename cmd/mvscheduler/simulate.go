@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/mvscheduler/mvscheduler/optimizer"
+)
+
+type simulateCmd struct {
+	Reads       string    `required:"" placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
+	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
+	RefreshCost traceSpan `required:"" placeholder:"TIME" help:"How long one refresh takes, for example 30s."`
+	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data."`
+	Policy      []string  `default:"all" placeholder:"NAME|all" help:"Policy to try; several with commas."`
+	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: that of --target."`
+	WarmUp      traceSpan `placeholder:"TIME" help:"Part of the trace that is only learnt from. Default: 21d, or half of a shorter trace."`
+	Timezone    string    `env:"MVSCHEDULER_VIEW_TIMEZONE" default:"UTC" placeholder:"ZONE" help:"Zone of the clock that readers live by, an IANA name. Default: UTC, which is right for traces that record local time as if it were UTC."`
+	Span        traceSpan `placeholder:"TIME" help:"Part after it that is judged. Default: 21d, or what there is."`
+}
+
+func (simulateCmd) Help() string {
+	var names strings.Builder
+	for _, name := range optimizer.PolicyNames() {
+		fmt.Fprintf(&names, "  %-14s %s\n", name, optimizer.PolicyAbout(name))
+	}
+	return `Replays a trace of reads under several ways to schedule refreshes, with the code that runs in production, and says what each would have cost. Nothing is refreshed and no database is needed.
+
+The cost J counts the seconds spent on refreshes and, at the price that --target sets, the age of the data that every read saw. Regret is J relative to that of clairvoyant, minus 1: how much foresight would have saved.
+
+` + names.String() + `
+Examples:
+
+  mvscheduler simulate --reads reads.csv.gz --refresh-cost 30s --target 1h
+  mvscheduler simulate --reads reads.csv.gz --refresh-cost 30s --policy mvscheduler,fixed --interval 5m
+  mvscheduler simulate --reads reads.csv.gz --changes changes.csv.gz --refresh-cost 2m --target 4h -o json
+
+` + exitCodesHelp
+}
+
+// Run prints one line for each policy.
+func (c *simulateCmd) Run(ctx context.Context, a *app) error {
+	zone, err := time.LoadLocation(c.Timezone)
+	if err != nil {
+		return usagef("unknown time zone %q: write an IANA name such as Europe/Berlin", c.Timezone)
+	}
+	sim := optimizer.Simulation{
+		RefreshCost: time.Duration(c.RefreshCost), Target: time.Duration(c.Target), Interval: time.Duration(c.Interval),
+		WarmUp: time.Duration(c.WarmUp), Span: time.Duration(c.Span), Zone: zone,
+	}
+	if len(c.Policy) != 1 || c.Policy[0] != "all" {
+		sim.Policies = c.Policy
+	}
+	if sim.Reads, err = readTrace(c.Reads); err != nil {
+		return err
+	}
+	if c.Changes != "" {
+		changes, err := readTrace(c.Changes)
+		if err != nil {
+			return err
+		}
+		sim.Changes = &changes
+	}
+	report, err := optimizer.Simulate(ctx, sim)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return usagef("simulate: %w", err)
+	}
+	a.say("%.0f reads from %s to %s, after %s to learn from; a bin is %s", report.Reads, traceTime(report.From, zone), traceTime(report.To, zone), span(report.WarmUp), exactSpan(report.Width))
+	for _, note := range report.Notes {
+		a.say("note: %s", note)
+	}
+	return emit(a, report.Results, []column[optimizer.PolicyResult]{
+		{title: "policy", cell: func(r optimizer.PolicyResult) string { return r.Policy }},
+		{title: "refreshes", cell: func(r optimizer.PolicyResult) string { return itoa(r.Refreshes) }, right: true},
+		{title: "refresh time", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.RefreshSeconds) }, right: true},
+		{title: "mean age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.MeanAge) }, right: true},
+		{title: "p95 age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.P95Age) }, right: true},
+		{title: "cost J", cell: func(r optimizer.PolicyResult) string { return fmt.Sprintf("%.0f", r.Cost) }, right: true},
+		{title: "regret", cell: func(r optimizer.PolicyResult) string { return fmt.Sprintf("%.1f %%", 100*r.Regret) }, right: true},
+		{title: "what it does", cell: func(r optimizer.PolicyResult) string { return optimizer.PolicyAbout(r.Policy) }, wrap: true},
+	}, "")
+}
+
+func readTrace(file string) (optimizer.Trace, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return optimizer.Trace{}, err
+	}
+	trace, err := optimizer.ReadTrace(f)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return optimizer.Trace{}, fmt.Errorf("%s: %w", file, err)
+	}
+	return trace, nil
+}
+
+func traceTime(t time.Time, zone *time.Location) string { return t.In(zone).Format("2006-01-02 15:04") }
+
+func spanOfSeconds(s float64) string {
+	return span(time.Duration(s * float64(time.Second)).Round(time.Second))
+}
+
+// traceSpan is a length of time as Go writes it, and in days: 30s, 1h30m, 14d.
+type traceSpan time.Duration
+
+// UnmarshalText reads it.
+func (s *traceSpan) UnmarshalText(text []byte) error {
+	if days, ok := strings.CutSuffix(string(text), "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || !(n >= 0 && n <= 36525) {
+			return fmt.Errorf("%q is no number of days", text)
+		}
+		*s = traceSpan(n * 24 * float64(time.Hour))
+		return nil
+	}
+	d, err := time.ParseDuration(string(text))
+	if err != nil || d < 0 {
+		return fmt.Errorf("%q is no length of time: write for example 30s, 1h30m or 14d", text)
+	}
+	*s = traceSpan(d)
+	return nil
+}

@@ -1,0 +1,70 @@
+package optimizer
+
+import (
+	"math"
+	"time"
+)
+
+// shift notices that the rate of reads changed for good. It is Page's two-sided cumulative sum (Biometrika
+// 1954) of the log likelihood ratio of a Poisson count under twice, or half, the expected rate, hour by hour.
+//
+// Reads come in bursts, and a Poisson count would call every burst a change. The ratio is therefore divided
+// by the dispersion of the counts around what was expected (quasi-likelihood, McCullagh and Nelder 1989).
+type shift struct {
+	up, down           float64
+	upSince, downSince time.Time
+
+	hour            time.Time // the hour that is being filled
+	reads, expected float64
+
+	dispersion float64 // mean of (reads-expected)^2/expected
+	hours      float64 // that it was learnt from
+
+	since time.Time // when the rate changed, as far as that is known; zero = never
+	alarm time.Time // when that was noticed
+}
+
+// observe takes a bin and says whether an hour that was completed by it raised an alarm.
+func (s *shift) observe(at time.Time, reads, expected float64) bool {
+	alarm := false
+	if hour := at.Truncate(time.Hour); !hour.Equal(s.hour) {
+		if !s.hour.IsZero() && s.expected > 0 {
+			alarm = s.judge()
+		}
+		s.hour, s.reads, s.expected = hour, 0, 0
+	}
+	s.reads += reads
+	s.expected += expected
+	return alarm
+}
+
+func (s *shift) judge() bool {
+	n, expected := s.reads, s.expected
+	s.hours++
+	weight := max(1/s.hours, 1-math.Exp2(-1/(profileHalfLife*hoursOfWeek)))
+	s.dispersion += weight * ((n-expected)*(n-expected)/expected - s.dispersion)
+	if s.hours < minDispersionHours {
+		return false
+	}
+	phi := max(1, s.dispersion)
+	ratio := math.Log(shiftRatio)
+	sum := func(side *float64, since *time.Time, by float64) bool {
+		if *side == 0 {
+			*since = s.hour
+		}
+		*side = min(max(0, *side+by/phi), shiftCap)
+		return *side > shiftAlarm && s.hour.Sub(*since) >= shiftLeast
+	}
+	up := sum(&s.up, &s.upSince, n*ratio-expected*(shiftRatio-1))
+	down := sum(&s.down, &s.downSince, expected*(1-1/shiftRatio)-n*ratio)
+	if !up && !down {
+		return false
+	}
+	s.since = s.downSince
+	if up {
+		s.since = s.upSince
+	}
+	s.alarm = s.hour.Add(time.Hour)
+	s.up, s.down = 0, 0
+	return true
+}

@@ -1,0 +1,143 @@
+package optimizer
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// Prediction is what a schedule costs and gives a day.
+type Prediction struct {
+	RefreshSeconds float64 // a day
+	Refreshes      float64 // a day
+	MeanAge        float64 // seconds, that readers see
+	P95Age         float64 // seconds
+	Cost           float64 // J a day, in refresh-seconds
+	// Low and High enclose J of eight days in ten.
+	Low, High float64
+}
+
+// predict replays a schedule on bins [lo, hi).
+func (h History) predict(world *World, s Schedule, bounds Bounds, lo, hi int) Prediction {
+	refreshes := h.Refreshes(s, bounds, lo, hi)
+	out := world.Replay(refreshes, lo, hi)
+	days := float64(hi-lo) / float64(h.Grid.Bins(24*time.Hour))
+	p := Prediction{
+		RefreshSeconds: out.RefreshSeconds / days, Refreshes: float64(out.Refreshes) / days,
+		MeanAge: out.MeanAge, P95Age: out.P95Age, Cost: out.Cost / days,
+	}
+	daily := world.daily(refreshes, lo, hi)
+	p.Low, p.High = quantileOf(daily, 0.1), quantileOf(daily, 0.9)
+	return p
+}
+
+// Choice is the schedule that the optimizer would propose for a view.
+type Choice struct {
+	Schedule   Schedule
+	Predicted  Prediction
+	Candidates []Candidate // in order of simplicity
+	Evidence   Evidence
+	Why        []string
+}
+
+// Candidate is one schedule that was considered.
+type Candidate struct {
+	Schedule  Schedule
+	Predicted Prediction
+}
+
+// Reasons says why this schedule.
+func (c Choice) Reasons() []string { return c.Why }
+
+// ChooseSchedule proposes the simplest mode whose predicted cost is within simplerLoss of the best one
+// (spec 3d.5). The modes are fitted on all but the last two weeks of the history and compared on those, so
+// that a mode cannot win by having seen the answer; what is proposed is then fitted on everything. A calendar
+// is considered only if the weekly rhythm pays out of sample. Without reads, or with less than a week, there
+// is no choice to make and the second result is false.
+func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
+	n := len(h.Reads)
+	week := h.Grid.Bins(7 * 24 * time.Hour)
+	if n < week {
+		return Choice{}, false
+	}
+	world := h.World()
+	lo := max(n-h.Grid.Bins(modeWindow), n/2)
+	if world.reads.total(0, lo) == 0 || world.reads.total(lo, n) == 0 {
+		return Choice{}, false
+	}
+	before, all := h.learn(lo), h.learn(n)
+	_, evidence := all.Week(calendarGain)
+	choice := Choice{Evidence: evidence, Why: evidence.Reasons()}
+
+	add := func(s Schedule) {
+		choice.Candidates = append(choice.Candidates, Candidate{s, h.predict(world, s, bounds, lo, n)})
+	}
+	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, before.MeanRate(), bounds)})
+	if evidence.Resolution > FlatRate {
+		rates, _ := before.Week(0) // the gate has judged the whole history
+		if calendar := FitCalendar(rates, h.Cost, h.Kappa, bounds); len(calendar) > 0 {
+			add(Schedule{Mode: CalendarMode, Calendar: calendar})
+		}
+	}
+	add(Schedule{Mode: Adaptive})
+
+	best := math.Inf(1)
+	for _, c := range choice.Candidates {
+		best = min(best, c.Predicted.Cost)
+	}
+	for _, c := range choice.Candidates {
+		if c.Predicted.Cost <= (1+simplerLoss)*best {
+			choice.Schedule, choice.Predicted = c.Schedule, c.Predicted
+			break
+		}
+	}
+	for _, c := range choice.Candidates {
+		choice.Why = append(choice.Why, fmt.Sprintf("%s (%s): %.0f refresh-seconds a day and a mean age of %s, together %.2f times the best",
+			c.Schedule.Mode, c.Schedule, c.Predicted.RefreshSeconds, shortly(c.Predicted.MeanAge), c.Predicted.Cost/best))
+	}
+	choice.Why = append(choice.Why, fmt.Sprintf("%s is the simplest mode within %.0f %% of the best", choice.Schedule.Mode, 100*simplerLoss))
+
+	switch choice.Schedule.Mode {
+	case Fixed:
+		choice.Schedule.Interval = NiceInterval(h.Cost, h.Kappa, all.MeanRate(), bounds)
+	case CalendarMode:
+		rates, _ := all.Week(0)
+		choice.Schedule.Calendar = FitCalendar(rates, h.Cost, h.Kappa, bounds)
+	}
+	return choice, true
+}
+
+// learn is a read model of the bins before hi.
+func (h History) learn(hi int) *ReadModel {
+	m := NewReadModel(h.Grid.Zone)
+	for t := range hi {
+		m.Observe(h.Grid.At(t), h.Grid.Width, h.Reads[t])
+	}
+	return m
+}
+
+// NiceInterval is the best of the intervals that people are offered within the bounds, for a constant rate in
+// reads per second.
+func NiceInterval(cost, kappa, rate float64, bounds Bounds) time.Duration {
+	best, least := bounds.most(), math.Inf(1)
+	for _, every := range niceIntervals {
+		t := every.Seconds()
+		if j := cost/t + kappa*rate*t/2; j < least && bounds.allow(every) {
+			best, least = every, j
+		}
+	}
+	return best
+}
+
+// shortly writes an age or a duration for people: "45 s", "12 min", "3.4 h", "2.1 days".
+func shortly(seconds float64) string {
+	switch {
+	case seconds < 90:
+		return fmt.Sprintf("%.0f s", seconds)
+	case seconds < 90*60:
+		return fmt.Sprintf("%.0f min", seconds/60)
+	case seconds < 48*3600:
+		return fmt.Sprintf("%.1f h", seconds/3600)
+	}
+	return fmt.Sprintf("%.1f days", seconds/86400)
+}

@@ -1,0 +1,184 @@
+package optimizer
+
+import (
+	"fmt"
+	"math"
+	"time"
+)
+
+// ReadModel learns from the past how often a view is read, and forecasts it:
+//
+//	rate(t+x) = slow * profile(t+x) * (1 + (fast-1) * exp(-x/6h))
+//
+// The profile is the rate by hour of the week. Slow and fast are what was read in the last three days and six
+// hours relative to what the profile expected (spec 3a). It is fed bin by bin, in order, and never looks
+// ahead. The zero value is not usable; see [NewReadModel]. Not for concurrent use.
+type ReadModel struct {
+	zone    *time.Location
+	profile profile
+	season  season
+	shift   shift
+
+	recent []observation // the last recentHours, in order
+	last   time.Time     // end of the last observation
+	week   int           // that it was in
+
+	resolution Resolution // what the seasonality gate lets pass
+	gain       float64    // and its evidence
+	rates      [hoursOfWeek]float64
+	slow       float64
+	asOf       time.Time // of the four above
+}
+
+// observation is what was seen in one hour of the week.
+type observation struct {
+	at      time.Time // of its first bin
+	hour    int
+	seconds float64 // observed
+	reads   float64
+}
+
+// recentHours cover evidenceWindow, the longest span that is looked back at.
+const recentHours = int(evidenceWindow/time.Hour) + 1
+
+// NewReadModel is a model without any evidence for a view whose readers live by the clock of a zone; nil = UTC.
+func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{zone: zone} }
+
+// Observe adds the reads of one bin. A NaN says that they are not known (counters were reset, the collector
+// was down): a gap is not a silence.
+func (m *ReadModel) Observe(at time.Time, width time.Duration, reads float64) {
+	week, hour := weekAndHour(at, m.zone)
+	if !m.last.IsZero() {
+		for range min(week-m.week, 52) { // weeks may have been left out
+			m.profile.endWeek()
+		}
+	}
+	m.week, m.last = week, at.Add(width)
+	m.learn(24 * time.Hour)
+	if math.IsNaN(reads) {
+		return
+	}
+	seconds := width.Seconds()
+	m.profile.observe(hour, reads, seconds)
+	m.season.observe(week, hour, reads, seconds)
+	if n := len(m.recent); n > 0 && m.recent[n-1].hour == hour && at.Sub(m.recent[n-1].at) < time.Hour {
+		m.recent[n-1].reads += reads
+		m.recent[n-1].seconds += seconds
+	} else {
+		if n == recentHours {
+			m.recent = m.recent[:copy(m.recent, m.recent[1:])]
+		}
+		m.recent = append(m.recent, observation{at, hour, seconds, reads})
+	}
+	if m.shift.observe(at, reads, m.slow*m.rates[hour]*seconds) {
+		m.profile.scale(shiftForget)
+		m.learn(0)
+	}
+}
+
+// learn brings what is derived from the observations up to date if it is older than a span.
+func (m *ReadModel) learn(age time.Duration) {
+	if m.last.Sub(m.asOf) < age {
+		return
+	}
+	m.asOf = m.last
+	m.resolution, m.gain = m.season.resolution(plannerGain)
+	m.rates = m.profile.rates(m.resolution)
+	m.slow = m.level(m.slowSince(), 1)
+}
+
+// slowSince is the begin of the window of the slow level: three days, or since the rate changed.
+func (m *ReadModel) slowSince() time.Time {
+	since := m.last.Add(-slowWindow)
+	if m.shift.since.After(since) {
+		return m.shift.since
+	}
+	return since
+}
+
+// level is the number of reads since an instant relative to what base times the profile expects, shrunk to 1.
+func (m *ReadModel) level(since time.Time, base float64) float64 {
+	read, expected := levelPriorReads, levelPriorReads
+	for i := len(m.recent) - 1; i >= 0 && !m.recent[i].at.Before(since); i-- {
+		read += m.recent[i].reads
+		expected += base * m.rates[m.recent[i].hour] * m.recent[i].seconds
+	}
+	return read / expected
+}
+
+// Forecast is the expected number of reads in each of n bins from an instant on, which is meant to be the end
+// of the last observation.
+func (m *ReadModel) Forecast(from time.Time, n int, width time.Duration) []float64 {
+	m.learn(time.Hour)
+	deviation := m.level(m.last.Add(-fastWindow), m.slow) - 1
+	decay := math.Exp(-width.Seconds() / fastDecay.Seconds())
+	seconds := width.Seconds()
+	reads := make([]float64, n)
+	for i := range reads {
+		hour := HourOfWeek(from.Add(time.Duration(i)*width), m.zone)
+		reads[i] = m.slow * m.rates[hour] * (1 + deviation) * seconds
+		deviation *= decay
+	}
+	return reads
+}
+
+// MeanRate is the rate of the mean week at the slow level, in reads per second.
+func (m *ReadModel) MeanRate() float64 {
+	m.learn(time.Hour)
+	var sum float64
+	for _, r := range m.rates {
+		sum += r
+	}
+	return m.slow * sum / hoursOfWeek
+}
+
+// RecentReads is the number of reads in the last seven days.
+func (m *ReadModel) RecentReads() (reads float64) {
+	since := m.last.Add(-evidenceWindow)
+	for i := len(m.recent) - 1; i >= 0 && !m.recent[i].at.Before(since); i-- {
+		reads += m.recent[i].reads
+	}
+	return reads
+}
+
+// Week is the rate of each hour of the mean week, in reads per second, at the resolution that the seasonality
+// gate lets pass for the given gain.
+func (m *ReadModel) Week(gain float64) (rates [hoursOfWeek]float64, evidence Evidence) {
+	m.learn(time.Hour)
+	resolution, found := m.season.resolution(gain)
+	rates = m.profile.rates(resolution)
+	for i := range rates {
+		rates[i] *= m.slow
+	}
+	return rates, Evidence{
+		Resolution: resolution, Gain: found, Weeks: m.season.observedWeeks(), Reads: m.season.reads(),
+		EffectiveReads: m.profile.effectiveReads(), Alarm: m.shift.alarm,
+	}
+}
+
+// Evidence is what a forecast rests on.
+type Evidence struct {
+	Resolution     Resolution
+	Gain           float64 // J of a flat rate over J of the profile, out of sample; 1 where it could not be measured
+	Weeks          int     // observed
+	Reads          float64 // in the weeks that the gate looked at
+	EffectiveReads float64 // all reads, weighted by their age
+	Alarm          time.Time
+}
+
+// Reasons says the same in words.
+func (e Evidence) Reasons() []string {
+	reasons := []string{fmt.Sprintf("%.0f reads in %d weeks", e.Reads, e.Weeks)}
+	switch e.Resolution {
+	case HourOfWeekRates:
+		reasons = append(reasons, fmt.Sprintf("readers keep a weekly rhythm: on weeks that it was not learnt from, one rate for all hours costs %.2f times as much", e.Gain))
+	case HourOfDayRates:
+		reasons = append(reasons, fmt.Sprintf("readers keep a daily rhythm: on weeks that it was not learnt from, one rate for all hours costs %.2f times as much", e.Gain))
+	default:
+		reasons = append(reasons, "no rhythm is proven out of sample: one rate for all hours")
+	}
+	if !e.Alarm.IsZero() {
+		reasons = append(reasons, "the rate of reads changed lastingly at "+e.Alarm.UTC().Format("2006-01-02 15:04 MST"))
+	}
+	return reasons
+}

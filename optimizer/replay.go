@@ -1,0 +1,106 @@
+package optimizer
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Outcome is what a set of refreshes came to.
+type Outcome struct {
+	Refreshes      int
+	RefreshSeconds float64 // spent on refreshes
+	MeanAge        float64 // seconds, the mean over all reads; zero without reads
+	P95Age         float64 // seconds, 95 % of the reads saw no older data
+	Reads          float64
+	Cost           float64 // J, in refresh-seconds
+}
+
+// Replay says what refreshes at the start of the given bins, in order and the first at lo, would have come to
+// in bins [lo, hi). Reads do not depend on refreshes, so that this is exact for any schedule.
+func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
+	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
+	width := w.Grid.seconds()
+	type seen struct{ age, reads float64 }
+	ages := make([]seen, 0, hi-lo)
+	var paid float64
+	for i, s := range refreshes {
+		end := hi
+		if i+1 < len(refreshes) {
+			end = refreshes[i+1]
+		}
+		unseen := w.unseen(s)
+		out.RefreshSeconds += w.RefreshCost(s)
+		paid += w.reads.age(unseen, s, end) * width
+		for t := s; t < end; t++ {
+			if r := w.reads.total(t, t+1); r > 0 {
+				ages = append(ages, seen{max(0, (float64(t)+0.5-unseen)*width), r})
+			}
+		}
+	}
+	out.Cost = out.RefreshSeconds + w.Kappa*paid
+	if out.Reads <= 0 {
+		return out
+	}
+	out.MeanAge = paid / out.Reads
+	slices.SortFunc(ages, func(a, b seen) int { return cmp.Compare(a.age, b.age) })
+	var so float64
+	for _, a := range ages {
+		if so += a.reads; so >= 0.95*out.Reads {
+			out.P95Age = a.age
+			break
+		}
+	}
+	return out
+}
+
+// skipUnchanged leaves out the refreshes before which nothing changed: they cost nothing.
+func (w *World) skipUnchanged(refreshes []int) []int {
+	if w.first == nil || len(refreshes) == 0 {
+		return refreshes
+	}
+	kept := refreshes[:1:1]
+	for _, t := range refreshes[1:] {
+		if w.changedBy(kept[len(kept)-1], t) {
+			kept = append(kept, t)
+		}
+	}
+	return kept
+}
+
+// daily is J of each whole day of bins [lo, hi).
+func (w *World) daily(refreshes []int, lo, hi int) []float64 {
+	day := int(24 * 3600 / w.Grid.seconds())
+	costs := make([]float64, (hi-lo)/day)
+	for i, s := range refreshes {
+		end := hi
+		if i+1 < len(refreshes) {
+			end = refreshes[i+1]
+		}
+		if d := (s - lo) / day; d < len(costs) {
+			costs[d] += w.RefreshCost(s)
+		}
+		for from := s; from < end; { // the days that the snapshot serves
+			d := (from - lo) / day
+			to := min(end, lo+(d+1)*day)
+			if d < len(costs) {
+				costs[d] += w.Kappa * w.Grid.seconds() * w.reads.age(w.unseen(s), from, to)
+			}
+			from = to
+		}
+	}
+	return costs
+}
+
+// quantileOf interpolates between the order statistics; zero without values.
+func quantileOf(values []float64, q float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	at := q * float64(len(sorted)-1)
+	i := min(int(at), len(sorted)-2)
+	if i < 0 {
+		return sorted[0]
+	}
+	return sorted[i] + (at-float64(i))*(sorted[i+1]-sorted[i])
+}

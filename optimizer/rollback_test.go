@@ -1,0 +1,128 @@
+package optimizer
+
+import (
+	"os"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// longVariable asks for many more seeds.
+const longVariable = "MVSCHEDULER_LONG"
+
+func seeds(few, many int) uint64 {
+	if os.Getenv(longVariable) != "" {
+		return uint64(many)
+	}
+	return uint64(few)
+}
+
+// observed judges a change from the old to the new interval day by day for a week, and says on which day it was
+// taken back; zero = never.
+func observed(t *testing.T, h History, changed int, was, is time.Duration) int {
+	t.Helper()
+	for day := 1; day <= 7; day++ {
+		n := changed + day*dayBins
+		so := h
+		so.Reads = h.Reads[:n]
+		trial := Trial{
+			History: so, Changed: changed, Old: Schedule{Mode: Fixed, Interval: was},
+			Refreshes: so.Refreshes(Schedule{Mode: Fixed, Interval: is}, Bounds{}, changed, n),
+		}
+		j := trial.Judge()
+		require.NotEmpty(t, j.Reasons())
+		if j.RollBack {
+			return day
+		}
+		require.Equal(t, day == 7, j.Final)
+	}
+	return 0
+}
+
+// traffic is a week of reads to learn from and a week under observation.
+func traffic(seed uint64, kind string, perDay float64) []float64 {
+	switch kind {
+	case "office":
+		return draw(seed, fiveMinutes(), 14, perDay, office)
+	case "bursts":
+		return bursty(seed, 14, perDay)
+	}
+	return draw(seed, fiveMinutes(), 14, perDay, flat)
+}
+
+func TestAWrongIntervalIsTakenBackWithinAWeekAndAGoodOneIsKept(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []string{"flat", "office", "bursts"} {
+		for _, perDay := range []float64{50, 2000} {
+			for _, target := range []time.Duration{20 * time.Minute, time.Hour, 4 * time.Hour} {
+				good, lost := 0, 0
+				for seed := range seeds(12, 100) {
+					h := history(fiveMinutes(), traffic(seed, kind, perDay), target)
+					for _, wrong := range []time.Duration{4 * target, target / 4} {
+						require.NotZero(t, observed(t, h, 7*dayBins, target, wrong), "%s, %g reads a day, seed %d: %s -> %s", kind, perDay, seed, target, wrong)
+						good++
+						if observed(t, h, 7*dayBins, wrong, target) > 0 {
+							lost++
+						}
+					}
+				}
+				require.Less(t, float64(lost), 0.05*float64(good), "%s, %g reads a day, %s", kind, perDay, target)
+			}
+		}
+	}
+}
+
+func TestASmallImprovementIsKept(t *testing.T) {
+	t.Parallel()
+	good, lost := 0, 0
+	for seed := range seeds(40, 1000) {
+		h := history(fiveMinutes(), traffic(seed, "flat", 100), time.Hour)
+		for _, was := range []time.Duration{30 * time.Minute, 2 * time.Hour} { // one step: saves 20 %
+			good++
+			if observed(t, h, 7*dayBins, was, time.Hour) > 0 {
+				lost++
+			}
+		}
+	}
+	require.Less(t, float64(lost), 0.05*float64(good))
+}
+
+func TestATrialIsJudgedOnMoreThanItsCost(t *testing.T) {
+	t.Parallel()
+	h := history(fiveMinutes(), draw(1, fiveMinutes(), 14, 400, flat), time.Hour)
+	slower := Schedule{Mode: Fixed, Interval: time.Hour}
+	base := Trial{
+		History: h, Changed: 7 * dayBins, Old: Schedule{Mode: Fixed, Interval: 30 * time.Minute},
+		Refreshes: h.Refreshes(slower, Bounds{}, 7*dayBins, 14*dayBins), PredictedCost: 30, MeasuredCost: 33, ForecastReads: 2800,
+	}
+	require.False(t, base.Judge().RollBack)
+	for why, spoil := range map[string]func(*Trial){
+		"were predicted":   func(b *Trial) { b.MeasuredCost = 46 },
+		"of the refreshes": func(b *Trial) { b.Failures, b.FailuresWere = 0.1, 0.01 },
+		"the limit is":     func(b *Trial) { b.Bounds.MaxStaleness = 50 * time.Minute },
+		"stay away":        func(b *Trial) { b.ForecastReads = 4500 },
+	} {
+		b := base
+		spoil(&b)
+		j := b.Judge()
+		require.True(t, j.RollBack, why)
+		require.Contains(t, j.Reasons()[0], why)
+	}
+	early := base
+	early.History.Reads = h.Reads[:7*dayBins+dayBins/2]
+	require.False(t, early.Judge().Final)
+	require.Contains(t, early.Judge().Reasons()[0], "under observation")
+}
+
+func TestTwoRollBacksFreezeAView(t *testing.T) {
+	t.Parallel()
+	now := monday
+	until, _ := Freeze([]time.Time{now.AddDate(0, 0, -3)}, now)
+	require.Zero(t, until)
+	until, why := Freeze([]time.Time{now.AddDate(0, 0, -20), now.AddDate(0, 0, -3)}, now)
+	require.Equal(t, now.AddDate(0, 0, 27), until)
+	require.NotEmpty(t, why)
+	until, _ = Freeze([]time.Time{now.AddDate(0, 0, -40), now.AddDate(0, 0, -3)}, now)
+	require.Zero(t, until, "the first one is forgotten")
+}

@@ -1,0 +1,153 @@
+package optimizer
+
+import (
+	"math"
+	"time"
+)
+
+// Mode is how a view's refreshes are scheduled; the simpler one comes first.
+type Mode int
+
+const (
+	Fixed        Mode = iota // an interval
+	CalendarMode             // windows of the week
+	Adaptive                 // the pilot decides
+)
+
+func (m Mode) String() string { return [...]string{"fixed", "calendar", "adaptive"}[m] }
+
+// Schedule is when a view is refreshed.
+type Schedule struct {
+	Mode     Mode
+	Interval time.Duration // in the mode Fixed
+	Calendar Calendar      // in the mode CalendarMode
+}
+
+func (s Schedule) String() string {
+	switch s.Mode {
+	case Fixed:
+		return "every " + words(s.Interval)
+	case CalendarMode:
+		return s.Calendar.String()
+	}
+	return "when readers need it (adaptive)"
+}
+
+// Bounds are what a view's owner allows. Zero values: 60 s, 24 h, any.
+type Bounds struct {
+	Min, Max     time.Duration // of the interval
+	MaxStaleness time.Duration // that readers may see; it bounds the interval as well
+}
+
+func (b Bounds) least() time.Duration { return max(b.Min, minInterval) }
+
+func (b Bounds) most() time.Duration {
+	most := maxInterval
+	if b.Max > 0 {
+		most = b.Max
+	}
+	if b.MaxStaleness > 0 {
+		most = min(most, b.MaxStaleness)
+	}
+	return max(most, b.least())
+}
+
+// longestPause is the longest time that a calendar may leave between two refreshes; zero = any.
+func (b Bounds) longestPause() time.Duration {
+	if b.Max == 0 && b.MaxStaleness == 0 {
+		return 0
+	}
+	return b.most()
+}
+
+func (b Bounds) allow(interval time.Duration) bool {
+	return interval >= b.least() && interval <= b.most()
+}
+
+// History is what was recorded of a view, and what it costs.
+type History struct {
+	Grid    Grid
+	Reads   []float64 // per bin; NaN = unknown
+	Changes []float64 // of the sources, per bin; NaN = unknown; nil = they change all the time
+	Cost    float64   // of a refresh, the median, in refresh-seconds
+	Kappa   float64   // refresh-seconds that a second of age is worth to one read
+}
+
+// World prices the history. Reads that are not known are nobody's: they cost nothing under any schedule.
+func (h History) World() *World {
+	reads := make([]float64, len(h.Reads))
+	for t, r := range h.Reads {
+		if !math.IsNaN(r) {
+			reads[t] = r
+		}
+	}
+	changes := h.Changes
+	if changes != nil {
+		changes = make([]float64, len(h.Changes))
+		for t, c := range h.Changes {
+			if changes[t] = c; math.IsNaN(c) {
+				changes[t] = 1
+			}
+		}
+	}
+	return NewWorld(h.Grid, reads, changes, []float64{h.Cost}, h.Kappa)
+}
+
+// Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The
+// mode adaptive learns from the bins before lo and never looks ahead.
+func (h History) Refreshes(s Schedule, bounds Bounds, lo, hi int) []int {
+	switch s.Mode {
+	case Fixed:
+		return h.World().skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
+	case CalendarMode:
+		return h.World().skipUnchanged(s.Calendar.refreshes(h.Grid, lo, hi))
+	}
+	return h.fly(bounds, lo, hi)
+}
+
+// every refreshes every so many bins, counted from a Monday midnight: intervals that divide a day meet the
+// slots of the scheduler.
+func every(grid Grid, bins float64, lo, hi int) []int {
+	k := max(1, int(math.RoundToEven(bins)))
+	offset := grid.sinceMonday()
+	refreshes := []int{lo}
+	for t := lo + 1; t < hi; t++ {
+		if (t+offset)%k == 0 {
+			refreshes = append(refreshes, t)
+		}
+	}
+	return refreshes
+}
+
+// sinceMonday is the number of bins from the first Monday of 1970, 00:00 UTC, to bin 0.
+func (g Grid) sinceMonday() int {
+	return int(floorDiv(g.Start.Unix()-firstMonday, int64(g.Width/time.Second)))
+}
+
+// fly lets the pilot of production decide, bin by bin.
+func (h History) fly(bounds Bounds, lo, hi int) []int {
+	pilot := NewPilot(PilotConfig{
+		Width: h.Grid.Width, Zone: h.Grid.Zone, Kappa: h.Kappa, Cost: h.Cost, Tracked: h.Changes != nil,
+		Min: bounds.Min, Max: bounds.Max, MaxStaleness: bounds.MaxStaleness,
+	}, h.Grid.At(lo))
+	observe := func(t int) {
+		var changes float64
+		if h.Changes != nil {
+			changes = h.Changes[t]
+		}
+		pilot.Observe(h.Grid.At(t), h.Reads[t], changes)
+	}
+	for t := range lo {
+		observe(t)
+	}
+	pilot.Refreshed(h.Grid.At(lo))
+	refreshes := []int{lo}
+	for t := lo; t < hi-1; t++ {
+		observe(t)
+		if now := h.Grid.At(t + 1); pilot.Decide(now).Refresh {
+			pilot.Refreshed(now)
+			refreshes = append(refreshes, t+1)
+		}
+	}
+	return refreshes
+}

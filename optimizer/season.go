@@ -1,0 +1,99 @@
+package optimizer
+
+import "math"
+
+// season decides whether the hours of the week differ enough, and lastingly enough, to tell them apart. It
+// keeps the counts of the last weeks, learns a profile on every other week and scores it on the weeks between.
+type season struct {
+	weeks []weekCounts // in order, the last one still running
+}
+
+type weekCounts struct {
+	number         int
+	reads, seconds [hoursOfWeek]float64
+}
+
+func (s *season) observe(week, hour int, reads, seconds float64) {
+	if n := len(s.weeks); n == 0 || s.weeks[n-1].number != week {
+		if n == foldWeeks+1 {
+			s.weeks = s.weeks[:copy(s.weeks, s.weeks[1:])]
+		}
+		s.weeks = append(s.weeks, weekCounts{number: week})
+	}
+	w := &s.weeks[len(s.weeks)-1]
+	w.reads[hour] += reads
+	w.seconds[hour] += seconds
+}
+
+// observedWeeks is the time that was observed, in whole weeks.
+func (s *season) observedWeeks() int {
+	var seconds float64
+	for i := range s.weeks {
+		for _, x := range s.weeks[i].seconds {
+			seconds += x
+		}
+	}
+	return int(seconds / (hoursOfWeek * 3600))
+}
+
+func (s *season) reads() float64 {
+	var sum float64
+	for _, w := range s.weeks {
+		for _, n := range w.reads {
+			sum += n
+		}
+	}
+	return sum
+}
+
+// resolution is the finest one that has the evidence and whose gain out of sample, on even and on odd weeks,
+// is at least the given one. Where the weeks do not suffice to measure it, it is 1.
+func (s *season) resolution(least float64) (Resolution, float64) {
+	weeks, reads := s.observedWeeks(), s.reads()
+	if weeks >= gateWeeks && reads >= gateReads {
+		if gain := s.gain(HourOfWeekRates); gain >= least {
+			return HourOfWeekRates, gain
+		}
+	}
+	if weeks >= groupWeeks && reads >= groupReads {
+		if gain := s.gain(HourOfDayRates); gain >= least {
+			return HourOfDayRates, gain
+		}
+	}
+	return FlatRate, 1
+}
+
+// gain is the smaller of the gains of the two folds.
+func (s *season) gain(resolution Resolution) float64 {
+	var fold [2]profile
+	for _, w := range s.weeks {
+		for h := range hoursOfWeek {
+			fold[w.number&1].observe(h, w.reads[h], w.seconds[h])
+		}
+	}
+	return min(gainOn(fold[0].rates(resolution), &fold[1]), gainOn(fold[1].rates(resolution), &fold[0]))
+}
+
+// gainOn is J of the best fixed interval over J of intervals that follow the rates, T = a/sqrt(rate), with
+// the best a, on counts that the rates were not learnt from. At rate r an interval T costs c/T + kappa*r*T/2
+// a second; with both scales at their optimum c and kappa cancel:
+//
+//	gain^2 = (sum of time * sum of reads) / (sum of time*sqrt(rate) * sum of reads/sqrt(rate))
+//
+// By Cauchy and Schwarz it is at least 1 for the true rates (spec 1.2: 1/h), and below 1 for noise.
+func gainOn(rates [hoursOfWeek]float64, counts *profile) float64 {
+	var time, reads, root, weighted float64
+	for h, rate := range rates {
+		if counts.seconds[h] == 0 || rate <= 0 {
+			continue
+		}
+		time += counts.seconds[h]
+		reads += counts.reads[h]
+		root += counts.seconds[h] * math.Sqrt(rate)
+		weighted += counts.reads[h] / math.Sqrt(rate)
+	}
+	if reads == 0 || weighted == 0 {
+		return 0 // nothing to score on
+	}
+	return math.Sqrt(time * reads / (root * weighted))
+}

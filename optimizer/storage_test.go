@@ -1,0 +1,141 @@
+package optimizer
+
+import (
+	"math"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+func TestUnusedViewsAreFoundInTwoSteps(t *testing.T) {
+	t.Parallel()
+	base := Usage{
+		Now: monday, CreatedAt: monday.AddDate(-1, 0, 0), LastRead: monday.AddDate(0, 0, -40), LongestPause: 5 * oneDay,
+		RateBefore: 1.0 / 86400, Servers: 2, ServersAll: 2, Bytes: 1 << 30, RefreshSeconds: 700,
+	}
+	a, ok := base.Unused()
+	require.True(t, ok)
+	require.Equal(t, "refresh it on demand only", a.Proposed)
+	require.Contains(t, strings.Join(a.Reasons(), "; "), "by chance")
+
+	again := base
+	again.OnDemand, again.Since = true, monday.AddDate(0, 0, -31)
+	a, ok = again.Unused()
+	require.True(t, ok)
+	require.Contains(t, a.Proposed, "drop it")
+	again.Since = monday.AddDate(0, 0, -29)
+	_, ok = again.Unused()
+	require.False(t, ok, "it has 30 days")
+
+	for name, spoil := range map[string]func(*Usage){
+		"read lately":             func(u *Usage) { u.LastRead = monday.AddDate(0, 0, -29) },
+		"read once a month":       func(u *Usage) { u.LongestPause = 30 * oneDay },
+		"a replica is not known":  func(u *Usage) { u.Servers = 1 },
+		"something depends on it": func(u *Usage) { u.Dependants = 1 },
+		"it is published":         func(u *Usage) { u.Published = true },
+		"it is new":               func(u *Usage) { u.CreatedAt = monday.AddDate(0, 0, -5) },
+	} {
+		u := base
+		spoil(&u)
+		_, ok := u.Unused()
+		require.False(t, ok, name)
+	}
+}
+
+func TestAViewThatCostsMoreThanItSavesShouldBePlain(t *testing.T) {
+	t.Parallel()
+	w := Worth{Span: 20 * oneDay, Reads: 3, SavedPerRead: 10, Refreshes: 24, Cost: 10}
+	_, ok := w.PlainView()
+	require.True(t, ok)
+	w.Reads = 30
+	_, ok = w.PlainView()
+	require.False(t, ok)
+	w.Reads, w.Span = 3, 10*oneDay
+	_, ok = w.PlainView()
+	require.False(t, ok, "ten days are too short")
+}
+
+func TestTheCheapestMethodIsChosen(t *testing.T) {
+	t.Parallel()
+	m := Methods{Unique: true, Full: 10, Conc: 40, Kappa: 1e-3, Rate: 0.01, FullDuration: 10, Runs: 7}
+	method, explore, why := m.Choose()
+	require.Equal(t, "full", method)
+	require.False(t, explore)
+	require.NotEmpty(t, why)
+
+	m.Rate = 1000 // readers wait for the lock
+	method, _, _ = m.Choose()
+	require.Equal(t, "concurrent", method)
+	_, ok := m.UniqueIndex()
+	require.False(t, ok)
+	m.Unique = false
+	method, _, _ = m.Choose()
+	require.Equal(t, "full", method, "concurrent needs a unique index")
+	_, ok = m.UniqueIndex()
+	require.True(t, ok)
+
+	m.Incr, m.Changed, m.Buckets = IncrementalCost{1, 1e-3}, 1000, 0.1
+	method, _, _ = m.Choose()
+	require.Equal(t, "incremental", method)
+	m.Buckets = 0.5
+	method, _, _ = m.Choose()
+	require.Equal(t, "full", method, "half of the buckets change")
+
+	_, explore, _ = Methods{Unique: true, Full: 10, Runs: 50}.Choose()
+	require.True(t, explore)
+}
+
+func TestStorageAdviceHasItsThresholds(t *testing.T) {
+	t.Parallel()
+	var reads [hoursOfWeek]float64
+	for h := range reads {
+		reads[h] = 1
+	}
+	reads[6*24+4] = 0
+	a, ok := Rebuild(100, 31, reads)
+	require.True(t, ok)
+	require.Contains(t, a.Proposed, "sun 04:00")
+	_, ok = Rebuild(100, 30, reads)
+	require.False(t, ok)
+	_, ok = Rebuild(0, 30, reads)
+	require.False(t, ok)
+
+	p := Predicate{Column: "origin", Share: 0.3, Selectivity: 0.01, Calls: 100, SavedPer: 1, BuildCost: 2, Refreshes: 24}
+	_, ok = p.Index()
+	require.True(t, ok)
+	p.BuildCost = 5
+	_, ok = p.Index()
+	require.False(t, ok, "it costs more than it saves")
+	p.SavedPer = 0
+	a, ok = p.Index()
+	require.True(t, ok)
+	require.Contains(t, a.Reasons()[1], "HypoPG")
+	p.Selectivity = 0.1
+	_, ok = p.Index()
+	require.False(t, ok)
+
+	_, ok = UnusedIndex("i", false, 31*oneDay, 1, 24)
+	require.True(t, ok)
+	_, ok = UnusedIndex("i", true, 31*oneDay, 1, 24)
+	require.False(t, ok, "a unique index has another purpose")
+}
+
+func TestACoarserBucketIsOfferedBeyondWhatIsRead(t *testing.T) {
+	t.Parallel()
+	v, _ := weekly()
+	a, ok := CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<30)
+	require.True(t, ok)
+	require.Equal(t, "keep buckets of 1 day beyond 20.0 days", a.Proposed)
+	_, ok = CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<10)
+	require.False(t, ok)
+	_, ok = CoarserBucket(LookBacks{}, time.Hour, 365*oneDay, 1<<30)
+	require.False(t, ok)
+	v.LookBacks.spans[0].span = math.Inf(1)
+	for i := range 100 {
+		v.LookBacks.spans[i].span = math.Inf(1)
+	}
+	_, ok = CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<30)
+	require.False(t, ok)
+}

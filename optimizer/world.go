@@ -1,0 +1,109 @@
+package optimizer
+
+import "math"
+
+// World is what happened to one view, bin by bin, and what its owner pays for. It gives the exact cost of
+// any set of refreshes:
+//
+//	J = sum of the refreshes' cost + kappa * sum over the reads of the age that they saw
+//
+// A refresh at the start of bin s shows every change of the bins before s. Reads and changes happen in the
+// middle of their bin. The age of a read is the time since the first change that it does not see, as in Cho
+// and Garcia-Molina (TODS 2003), zero when there is none. Where a source changes all the time, it is the
+// time since the refresh.
+//
+// A World does not change after [NewWorld] and may be used by several goroutines.
+type World struct {
+	Grid  Grid
+	Kappa float64 // refresh-seconds that a second of age is worth to one read
+
+	reads moments
+	cost  []float64
+	first []float64 // by snapshot: position of the first change that it does not show; nil = the snapshot itself
+}
+
+// NewWorld prices what was recorded. Reads and changes are counts per bin; nil changes mean that the source
+// changes all the time. Cost is in refresh-seconds by the bin in which a refresh starts; one element stands
+// for all bins.
+func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
+	w := &World{Grid: grid, Kappa: kappa, reads: momentsOf(reads), cost: cost}
+	if changes != nil {
+		n := len(reads)
+		w.first = make([]float64, n+1)
+		w.first[n] = float64(n + 1) // later than any read
+		for t := n - 1; t >= 0; t-- {
+			w.first[t] = w.first[t+1]
+			if changes[t] > 0 {
+				w.first[t] = float64(t) + 0.5
+			}
+		}
+	}
+	return w
+}
+
+// Len is the number of bins.
+func (w *World) Len() int { return w.reads.len() }
+
+// RefreshCost is what a refresh at the start of bin s costs, in refresh-seconds.
+func (w *World) RefreshCost(s int) float64 {
+	if len(w.cost) == 1 {
+		return w.cost[0]
+	}
+	return w.cost[s]
+}
+
+// unseen is the position, in bins, of the first change that snapshot s does not show.
+func (w *World) unseen(s int) float64 {
+	if w.first == nil {
+		return float64(s)
+	}
+	return w.first[s]
+}
+
+// changedBy says whether at the start of bin t there is something that snapshot s does not show.
+func (w *World) changedBy(s, t int) bool { return w.first == nil || w.first[s] < float64(t) }
+
+// segment is the cost of snapshot s and of the reads that see it until the next one at e.
+//
+// It is Monge, which the dynamic program relies on: for a < b < c < d
+//
+//	segment(a, d) - segment(a, c) = kappa * sum over the reads in [c, d) of their age under a
+//
+// and no read is younger under a than under the later b. The price of a refresh depends on its start alone
+// and cancels.
+func (w *World) segment(s, e int) float64 {
+	return w.RefreshCost(s) + w.Kappa*w.Grid.seconds()*w.reads.age(w.unseen(s), s, e)
+}
+
+// moments are prefix sums of reads and of reads times their position, with which the age of any range of
+// reads is known in constant time.
+type moments struct {
+	count  []float64 // count[t] = reads before bin t
+	moment []float64 // moment[t] = sum of reads times the middle of their bin, before bin t
+}
+
+func momentsOf(reads []float64) moments {
+	m := moments{count: make([]float64, len(reads)+1), moment: make([]float64, len(reads)+1)}
+	for t, r := range reads {
+		m.count[t+1] = m.count[t] + r
+		m.moment[t+1] = m.moment[t] + r*(float64(t)+0.5)
+	}
+	return m
+}
+
+func (m moments) len() int { return len(m.count) - 1 }
+
+// total is the number of reads in bins [a, b).
+func (m moments) total(a, b int) float64 { return m.count[b] - m.count[a] }
+
+// age is the sum, over the reads in bins [a, b), of the time since position f, in bins; reads before f have
+// none.
+func (m moments) age(f float64, a, b int) float64 {
+	if first := int(math.Ceil(f - 0.5)); first > a {
+		a = first
+	}
+	if a >= b {
+		return 0
+	}
+	return m.moment[b] - m.moment[a] - f*(m.count[b]-m.count[a])
+}
