@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -223,4 +225,13 @@ SELECT EXISTS (
      WHERE r.id = $1
        AND coalesce(j.state, r.state) = 'succeeded')`, run)
 	}
+}
+
+// errorText is all that the server said about an error.
+func errorText(err error) string {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return fmt.Sprint(err)
+	}
+	return strings.Join([]string{pg.Message, pg.Detail, pg.Hint}, "\n")
 }

@@ -62,6 +62,7 @@ CREATE TABLE mvscheduler.views (
     min_retention     interval,
     max_retention     interval,
     enabled           boolean NOT NULL DEFAULT true,
+    adopted           boolean NOT NULL DEFAULT false,
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
@@ -82,8 +83,8 @@ COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this 
 COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and of the session that runs the query. Default: TimeZone of the writer.';
 COMMENT ON COLUMN mvscheduler.views.refresh_on IS 'schedule (its own clock), upstream (after a managed view that it reads was refreshed) or manual (only when asked).';
 COMMENT ON COLUMN mvscheduler.views.catchup IS 'Slots missed while no sidecar ran: latest (one run for all of them), skip (wait for the next slot) or all (one run each).';
-COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.time_column IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Rows whose time_column is older than this leave at the next refresh, and rows where it is NULL; the border moves in steps of a hundredth of it, from a minute to a day. NULL = all rows are kept.';
+COMMENT ON COLUMN mvscheduler.views.time_column IS 'Output column that holds the time of a row: timestamptz, timestamp or date; needed for retention_period.';
 COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'auto or counters (a run is skipped when the server''s counters prove that nothing changed below the view) or none (never skipped).';
 COMMENT ON COLUMN mvscheduler.views.lateness IS 'Reserved: must be 0 in this version.';
@@ -104,6 +105,7 @@ COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Reserved: must be NULL in t
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
+COMMENT ON COLUMN mvscheduler.views.adopted IS 'The materialized view is the owner''s: on INSERT it is taken over as it is, with its own query, indexes and grants, and DELETE lets go of it instead of dropping it. See adopt_view and release_view.';
 COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. Filled when paused_until or pause_reason is set. See pause_view and resume_view.';
 COMMENT ON COLUMN mvscheduler.views.paused_until IS 'When the pause ends by itself; NULL = when it is resumed.';
 COMMENT ON COLUMN mvscheduler.views.pause_reason IS 'Why it is paused, in the words of who paused it.';
@@ -135,6 +137,9 @@ CREATE TABLE mvscheduler.view_state (
     change_tracking   text NOT NULL,
     "analyze"         boolean NOT NULL,
     enabled           boolean NOT NULL,
+    adopted           boolean NOT NULL,
+    retention_period  interval,
+    time_column       text,
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
@@ -172,6 +177,9 @@ COMMENT ON COLUMN mvscheduler.view_state.max_size_bytes IS 'views.max_size_bytes
 COMMENT ON COLUMN mvscheduler.view_state.change_tracking IS 'views.change_tracking';
 COMMENT ON COLUMN mvscheduler.view_state."analyze" IS 'views.analyze';
 COMMENT ON COLUMN mvscheduler.view_state.enabled IS 'views.enabled';
+COMMENT ON COLUMN mvscheduler.view_state.adopted IS 'views.adopted';
+COMMENT ON COLUMN mvscheduler.view_state.retention_period IS 'views.retention_period';
+COMMENT ON COLUMN mvscheduler.view_state.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
 COMMENT ON COLUMN mvscheduler.view_state.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';

@@ -17,7 +17,7 @@ COMMENT ON FUNCTION mvscheduler.sees_all() IS 'True for administrators (members 
 
 -- Names and owners of the views that the caller may see; reads the private copy, so nobody's LOCK on views is felt.
 CREATE VIEW mvscheduler.visible_views WITH (security_barrier) AS
-    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream
+    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream, s.adopted, s.retention_period, s.time_column
       FROM mvscheduler.view_state AS s
      WHERE (SELECT mvscheduler.sees_all())
         OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
@@ -27,6 +27,9 @@ COMMENT ON COLUMN mvscheduler.visible_views.name IS 'views.name';
 COMMENT ON COLUMN mvscheduler.visible_views.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.visible_views.relation IS 'The materialized view.';
 COMMENT ON COLUMN mvscheduler.visible_views.query_relation IS 'The plain view that holds its query.';
+COMMENT ON COLUMN mvscheduler.visible_views.adopted IS 'views.adopted';
+COMMENT ON COLUMN mvscheduler.visible_views.retention_period IS 'views.retention_period';
+COMMENT ON COLUMN mvscheduler.visible_views.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.visible_views.upstream IS 'views.id of the managed views that it reads.';
 
 CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean

@@ -97,8 +97,6 @@ AS $$
 DECLARE
     col text := CASE
         WHEN v.calendar IS NOT NULL THEN 'calendar'
-        WHEN v.retention_period IS NOT NULL THEN 'retention_period'
-        WHEN v.time_column IS NOT NULL THEN 'time_column'
         WHEN v.bucket_width IS NOT NULL THEN 'bucket_width'
         WHEN v.change_tracking = 'trigger' THEN 'change_tracking'
         WHEN v.lateness <> '0' THEN 'lateness'
@@ -205,6 +203,23 @@ BEGIN
             HINT = 'Name a schema of your own.';
     END IF;
     v.name := mvscheduler.qualified_name(parts[1], parts[2]);
+
+    IF v.adopted IS NULL THEN
+        RAISE EXCEPTION 'adopted is true or false' USING ERRCODE = 'null_value_not_allowed';
+    ELSIF op = 'UPDATE' AND was.adopted AND NOT v.adopted THEN
+        RAISE EXCEPTION 'managed view % was adopted and stays so', v.name USING ERRCODE = 'feature_not_supported',
+            HINT = 'SELECT mvscheduler.release_view(name) lets go of it; DROP MATERIALIZED VIEW drops it then.';
+    ELSIF op = 'INSERT' AND v.adopted THEN
+        SELECT a.query, a.owner INTO v.query, v.owner FROM mvscheduler.adoptable(v.name) AS a;
+    END IF;
+    IF v.retention_period IS NOT NULL THEN
+        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) THEN
+            RAISE EXCEPTION 'invalid retention_period: %', v.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval, or NULL to keep all rows.';
+        ELSIF v.time_column IS NULL THEN
+            RAISE EXCEPTION 'retention_period needs time_column' USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'Name the output column that holds the time of a row.';
+        END IF;
+    END IF;
 
     IF v.query IS NULL OR mvscheduler.query_body(v.query) = '' THEN
         RAISE EXCEPTION 'a managed view needs a query' USING ERRCODE = 'syntax_error', HINT = 'Write a SELECT.';

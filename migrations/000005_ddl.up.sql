@@ -73,6 +73,14 @@ BEGIN
     PERFORM set_config('search_path', v.search_path, true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    IF v.retention_period IS NOT NULL THEN
+        PERFORM mvscheduler.check_time_column(v, format('%I.%I', view_schema, view_name)::regclass);
+        statement := format(E'CREATE OR REPLACE VIEW %I.%I AS SELECT q.* FROM (\n', view_schema, view_name) || mvscheduler.query_body(v.query)
+                     || format(E'\n) AS q WHERE q.%I OPERATOR(pg_catalog.>=) (SELECT mvscheduler.cutoff(%s))', v.time_column, v.id);
+        PERFORM set_config('search_path', v.search_path, true);
+        EXECUTE statement;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    END IF;
 EXCEPTION WHEN syntax_error THEN
     RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
         DETAIL = 'It contains more than one statement.', HINT = 'Remove the semicolon and what follows it.';
@@ -155,7 +163,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     mark    text := CASE WHEN v.unique_key IS NULL THEN 'mvscheduler: derived key' ELSE 'mvscheduler: unique_key' END;
-    wanted  text[] := nullif(coalesce(v.unique_key, mvscheduler.derived_key(query_relation)), '{}');
+    wanted  text[] := nullif(coalesce(v.unique_key, mvscheduler.derived_key_of(v, query_relation)), '{}');
     columns text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY o) FROM unnest(wanted) WITH ORDINALITY AS u(k, o));
 BEGIN
     IF EXISTS (SELECT
@@ -209,6 +217,23 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid) IS 'The indexes named in the column indexes, in place of those that were.';
 
+-- REFRESH locks <name> and then <name>__query; who changes both has to begin with <name> too. A materialized
+-- view cannot be LOCKed: its comment, written as it is, takes a lock that a REFRESH waits for.
+CREATE FUNCTION mvscheduler.lock_first(relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = relation AND c.relkind = 'm';
+    IF FOUND THEN
+        EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', rel.nspname, rel.relname, obj_description(relation, 'pg_class'));
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.lock_first(oid) IS 'Locks a materialized view against a refresh until the transaction ends.';
+
 CREATE FUNCTION mvscheduler.change_query(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -221,7 +246,10 @@ DECLARE
 BEGIN
     SELECT n.nspname, c.relname INTO helper FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = query_relation AND c.relkind = 'v';
-    IF NOT FOUND THEN
+    IF query_relation IS NULL AND v.adopted THEN
+        PERFORM mvscheduler.pair_adopted(v, relation);
+        RETURN;
+    ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'the plain view that holds the query of % does not exist any more', v.name
             USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
@@ -244,6 +272,7 @@ BEGIN
         PERFORM mvscheduler.redefine(v, relation, query_relation);
     ELSE
         PERFORM mvscheduler.cancel_redefinition(v.id);
+        PERFORM mvscheduler.lock_first(relation);
         PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     END IF;
 END $$;
@@ -259,6 +288,10 @@ DECLARE
     relid          oid := mvscheduler.relation_named(v.name);
     query_relation oid := mvscheduler.query_relation_of(relid);
 BEGIN
+    IF v.adopted THEN
+        PERFORM mvscheduler.adopt_relation(v, relid);
+        RETURN;
+    END IF;
     -- The pair without its row, as a restore leaves it: it is taken over and becomes what the row says.
     IF query_relation IS NOT NULL
        AND (SELECT c.relowner FROM pg_class AS c WHERE c.oid = relid) = v.owner::oid
@@ -302,7 +335,7 @@ DECLARE
     done   text := coalesce(current_setting('mvscheduler.dropped', true), '');
 BEGIN
     PERFORM mvscheduler.settle(view_id);
-    SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation
+    SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation, o.adopted
       INTO known FROM mvscheduler.visible_views AS o WHERE o.view_id = drop_relations.view_id;
     FOR reader IN
         SELECT o.view_id FROM mvscheduler.visible_views AS o
@@ -312,6 +345,10 @@ BEGIN
         PERFORM mvscheduler.drop_relations(reader, together);
     END LOOP;
     PERFORM mvscheduler.drop_pieces(view_id, 'gate', 'next', 'next_query', 'old', 'old_query');
+    IF known.adopted THEN
+        PERFORM mvscheduler.release_relation(known.relation, known.query_relation);
+        RETURN;
+    END IF;
     SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.relation AND c.relkind = 'm';
     IF FOUND THEN
@@ -403,8 +440,8 @@ BEGIN
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
         PERFORM mvscheduler.rename_pieces(v);
     END IF;
-    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes)
-                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes) THEN
+    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
+                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
         RETURN;
     END IF;
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
@@ -412,7 +449,9 @@ BEGIN
             USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
     SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
-    IF broken OR v.query <> was.query OR v.search_path <> was.search_path THEN
+    IF broken OR v.query <> was.query OR v.search_path <> was.search_path
+       OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
+       OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column THEN
         PERFORM mvscheduler.change_query(v, relation, query_relation);
         IF current_setting('mvscheduler.pieces') = 'none' THEN   -- what was changed meanwhile went to the new version
             PERFORM mvscheduler.create_unique_index(v, relation, query_relation);
@@ -480,8 +519,8 @@ BEGIN
                 PERFORM mvscheduler.act_as(OLD.owner::oid);
                 PERFORM mvscheduler.drop_relations(OLD.id, together);
             ELSE
-                IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes)
-                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes)
+                IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column)
+                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column)
                    OR mvscheduler.pending_version_broken(OLD) THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.alter_relations(OLD, NEW);

@@ -25,6 +25,7 @@ DECLARE
     relid    oid;
     reads    bigint[];
     mended   boolean;
+    populated boolean := false;   -- a view that was adopted with its contents waits for its clock
     old_row  jsonb;
     new_row  jsonb;
 BEGIN
@@ -45,6 +46,7 @@ BEGIN
 
     IF TG_OP = 'INSERT' THEN
         relid := mvscheduler.relation_named(NEW.name);
+        populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
         SELECT s.relation::oid, h.auto_paused_at > s.rearmed_at INTO relid, mended
           FROM mvscheduler.view_state AS s
@@ -55,17 +57,17 @@ BEGIN
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
-        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled,
+        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
         NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
-        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled,
+        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
         coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
-        CASE WHEN NEW.refresh_on <> 'manual' THEN 'initial' END)
+        CASE WHEN NEW.refresh_on <> 'manual' AND NOT populated THEN 'initial' END)
     ON CONFLICT (view_id) DO UPDATE
        SET name = EXCLUDED.name,
            owner = EXCLUDED.owner,
@@ -84,6 +86,9 @@ BEGIN
            change_tracking = EXCLUDED.change_tracking,
            "analyze" = EXCLUDED."analyze",
            enabled = EXCLUDED.enabled,
+           adopted = EXCLUDED.adopted,
+           retention_period = EXCLUDED.retention_period,
+           time_column = EXCLUDED.time_column,
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
@@ -92,10 +97,16 @@ BEGIN
            jitter_key = EXCLUDED.jitter_key,
            reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.timezone, EXCLUDED.refresh_on)
                                         IS DISTINCT FROM (s.refresh_interval, s.cron, s.timezone, s.refresh_on);
+    IF populated THEN
+        UPDATE mvscheduler.view_state AS s
+           SET next_slot = NULL, next_due = NULL, reschedule = true
+         WHERE s.view_id = NEW.id;
+    END IF;
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.
     IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'
-       AND (mended OR (NEW.query, NEW.search_path, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner)) THEN
+       AND (mended OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
+                     IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner, OLD.retention_period, OLD.time_column)) THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false
          WHERE s.view_id = NEW.id;

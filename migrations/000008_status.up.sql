@@ -61,6 +61,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                            j.last_sqlstate, pg_catalog.left(j.last_error, 500)) END,
                CASE WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
                     THEN 'no sidecar has taken it up: is mvscheduler serve running?' END,
+               CASE WHEN j.freshness = 'never' AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
                CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
            ) AS reason,
            j.data_as_of,
@@ -75,7 +76,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.size_bytes,
            j.rows_estimate,
            coalesce(j.method_in_force, j.method) AS method,
-           false AS adopted,
+           j.adopted,
            ARRAY(SELECT u.name FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream) ORDER BY u.name) AS upstream,
            j.owner,
            j.refresh_on,

@@ -100,7 +100,8 @@ SELECT coalesce(
                  ELSE format('function %s does not depend on its arguments alone', p.oid::regprocedure) END
        FROM called AS c
        JOIN pg_proc AS p ON p.oid = c.id
-      WHERE p.oid >= 16384
+      WHERE NOT (p.pronamespace = 'mvscheduler'::regnamespace AND p.proname IN ('cutoff', 'cutoff_at'))  -- the token has its value
+        AND (p.oid >= 16384
          OR p.provolatile = 'v'
          OR p.proname ~ '^(json|jsonb)?_?(to_ts|ts_headline|.*to_tsvector)'
          OR p.provolatile = 's'
@@ -108,7 +109,7 @@ SELECT coalesce(
                               || '|(date|timestamp|timestamptz)_(cmp|eq|ne|lt|le|gt|ge)_(date|timestamp|timestamptz)|timestamptz_(pl|mi)_interval|interval_pl_timestamptz|timestamptz'
                               || '|generate_series|in_range|make_timestamptz|quote_literal|quote_nullable|row_to_json|to_char|to_date|to_json|to_jsonb|to_number|to_timestamp'
                               || '|jsonb?_(build_array|build_object|populate_record|populate_recordset|to_record|to_recordset|path_\w+_tz)|jsonb?_(object_)?agg\w*|enum_(first|last|range))$')
-            AND NOT (p.proname = 'age' AND p.pronargs = 2)
+            AND NOT (p.proname = 'age' AND p.pronargs = 2))
       ORDER BY p.oid DESC LIMIT 1),
     (SELECT format('type %s is a user''s, and so is the code of its values', t.typname)
        FROM typed AS t

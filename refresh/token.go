@@ -49,6 +49,7 @@ const readToken = below + `, rel AS MATERIALIZED (
       FROM pg_enum
 )
 SELECT md5(concat_ws('|', s.counters, d.rules, c.columns, e.labels,
+                     (SELECT mvscheduler.cutoff_at(x.retention_period, now()) FROM mvscheduler.view_state AS x WHERE x.relation::oid = $1),
                      pg_stat_get_db_stat_reset_time(b.oid), pg_stat_get_bgwriter_stat_reset_time(),
                      $2::text, current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
                      current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),

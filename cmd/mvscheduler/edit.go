@@ -22,7 +22,7 @@ type editCmd struct {
 }
 
 func (editCmd) Help() string {
-	return `Changes the columns that are given and nothing else. A query with the same columns takes effect at the next refresh, which comes at once; the old contents stay until then.
+	return `Changes the columns that are given and nothing else. A query with the same columns takes effect at the next refresh, which comes at once; with other columns a new version is built, and takes the place of the old one when it is whole. The old contents stay until then.
 
 Examples:
 

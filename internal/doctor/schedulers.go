@@ -148,3 +148,32 @@ func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, 
 	}
 	return found, nil
 }
+
+var seconds = regexp.MustCompile(`(?i)^\s*([0-9]+)\s+seconds?\s*$`)
+
+// Interval is the schedule of a pg_cron job that says "N seconds".
+func (c Command) Interval() (string, bool) {
+	m := seconds.FindStringSubmatch(c.Schedule)
+	if m == nil {
+		return "", false
+	}
+	return m[1] + " seconds", true
+}
+
+// Cron is the schedule of a pg_cron job as five fields: its names for common schedules are spelt out, and
+// its "$", the last day of a month, has no equal in a crontab and is left as it is.
+func (c Command) Cron() string {
+	switch strings.ToLower(strings.TrimSpace(c.Schedule)) {
+	case "@yearly", "@annually":
+		return "0 0 1 1 *"
+	case "@monthly":
+		return "0 0 1 * *"
+	case "@weekly":
+		return "0 0 * * 0"
+	case "@daily", "@midnight":
+		return "0 0 * * *"
+	case "@hourly":
+		return "0 * * * *"
+	}
+	return c.Schedule
+}

@@ -1,0 +1,194 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/internal/doctor"
+)
+
+type adoptCmd struct {
+	Names      []string `arg:"" optional:"" name:"name" help:"Materialized views to take over."`
+	Interval   *string  `placeholder:"INTERVAL" help:"Target staleness. Default: 1 hour."`
+	Cron       *string  `placeholder:"CRON" help:"Five cron fields, instead of --interval."`
+	Timezone   *string  `env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" help:"Zone of --cron. Default: TimeZone of this connection."`
+	RefreshOn  *string  `placeholder:"WHEN" help:"schedule, upstream or manual."`
+	Method     *string  `placeholder:"METHOD" help:"auto, full or concurrent."`
+	FromPgCron bool     `name:"from-pg-cron" help:"Read cron.job instead: take over every view that a job there refreshes, with its schedule."`
+	DryRun     bool     `help:"Only print what would be done."`
+}
+
+func (adoptCmd) Help() string {
+	return `Takes over materialized views that exist: their data, indexes, grants and comments stay as they are, and from now on the sidecar refreshes them. The view's own query is read from PostgreSQL. Give it back with: mvscheduler release.
+
+--from-pg-cron finds the jobs of pg_cron that refresh materialized views, shows who refreshes what today, and registers the views with the same schedule in the zone of pg_cron. The jobs go on until you stop them: the statement for it is printed with each.
+
+Examples:
+
+  mvscheduler adopt analytics.daily --interval 10min
+  mvscheduler adopt --from-pg-cron --dry-run
+  mvscheduler adopt --from-pg-cron
+
+The same in SQL: SELECT mvscheduler.adopt_view('analytics.daily', '10 minutes')
+
+` + exitCodesHelp
+}
+
+// adoption is one view and what is to be done with it.
+type adoption struct {
+	View      string `json:"view"`
+	Schedule  string `json:"schedule"`
+	Timezone  string `json:"timezone"`
+	Today     string `json:"today"`  // who refreshes it today; empty when nobody does
+	Stop      string `json:"stop"`   // the statement that ends that
+	Result    string `json:"result"` // adopted, would be adopted, or why not
+	interval  *string
+	cron      *string
+	refreshOn *string
+}
+
+// Run adopts.
+func (c *adoptCmd) Run(ctx context.Context, a *app) error {
+	if c.FromPgCron == (len(c.Names) > 0) {
+		return usagef("name the views to take over, or give --from-pg-cron")
+	}
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		plans := make([]adoption, 0, len(c.Names))
+		for _, name := range c.Names {
+			plans = append(plans, adoption{View: name, interval: c.Interval, cron: c.Cron, refreshOn: c.RefreshOn})
+		}
+		if c.FromPgCron {
+			var err error
+			if plans, err = fromPgCron(ctx, conn); err != nil {
+				return err
+			}
+		}
+		failed := 0
+		for i := range plans {
+			if err := c.adopt(ctx, conn, &plans[i]); err != nil {
+				if !c.FromPgCron {
+					return err
+				}
+				plans[i].Result = err.Error()
+				failed++
+			}
+		}
+		err := emit(a, plans, []column[adoption]{
+			{title: "view", cell: func(p adoption) string { return p.View }},
+			{title: "refreshed", cell: func(p adoption) string { return p.Schedule }},
+			{title: "zone", cell: func(p adoption) string { return p.Timezone }},
+			{title: "today", cell: func(p adoption) string { return p.Today }},
+			{title: "result", cell: func(p adoption) string { return p.Result }, wrap: true},
+		}, "No job of pg_cron refreshes a materialized view of this database.")
+		if err != nil {
+			return err
+		}
+		for _, p := range plans {
+			if p.Stop != "" && a.Output == "table" {
+				a.say("when the sidecar refreshes %s, stop the job: %s", p.View, p.Stop)
+			}
+		}
+		if failed > 0 {
+			return &exitError{code: exitFailure}
+		}
+		return nil
+	})
+}
+
+// adopt takes one view over in a transaction of its own, which a dry run rolls back.
+func (c *adoptCmd) adopt(ctx context.Context, conn *pgx.Conn, p *adoption) error {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	timezone := c.Timezone
+	if p.Timezone != "" {
+		timezone = &p.Timezone
+	}
+	var id int64
+	err = tx.QueryRow(ctx, `
+SELECT mvscheduler.adopt_view($1, refresh_interval => coalesce($2::text::interval, '1 hour'), cron => $3, timezone => $4,
+                              refresh_on => coalesce($5, 'schedule'), method => coalesce($6, 'auto'))`,
+		p.View, p.interval, p.cron, timezone, p.refreshOn, c.Method).Scan(&id)
+	if err != nil {
+		return fmt.Errorf("adopt view %q: %w", p.View, err)
+	}
+	err = tx.QueryRow(ctx, `
+SELECT name, coalesce('cron ' || cron, 'every ' || refresh_interval, refresh_on), timezone
+  FROM mvscheduler.views
+ WHERE id = $1`, id).Scan(&p.View, &p.Schedule, &p.Timezone)
+	if err != nil {
+		return fmt.Errorf("adopt view %q: %w", p.View, err)
+	}
+	if c.DryRun {
+		p.Result = "would be adopted"
+		return nil
+	}
+	p.Result = "adopted"
+	return tx.Commit(ctx)
+}
+
+// fromPgCron makes a plan of each REFRESH in cron.job. pg_cron's "N seconds" is an interval; its schedules
+// are read in cron.timezone.
+func fromPgCron(ctx context.Context, conn *pgx.Conn) ([]adoption, error) {
+	commands, err := doctor.RefreshCommands(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var zone string
+	if err := conn.QueryRow(ctx, `SELECT coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT')`).Scan(&zone); err != nil {
+		return nil, fmt.Errorf("read cron.timezone: %w", err)
+	}
+	if zone == "GMT" {
+		zone = "UTC"
+	}
+	var plans []adoption
+	for _, command := range commands {
+		if command.Scheduler != "pg_cron" || !command.Active {
+			continue
+		}
+		p := adoption{
+			View: command.View, Timezone: zone, Stop: command.Stop,
+			Today: fmt.Sprintf("pg_cron job %s, %s, as %s", command.Job, command.Schedule, command.Owner),
+		}
+		if interval, ok := command.Interval(); ok {
+			p.interval = &interval
+		} else {
+			cron := command.Cron()
+			p.cron = &cron
+		}
+		plans = append(plans, p)
+	}
+	return plans, nil
+}
+
+type releaseCmd struct {
+	Names []string `arg:"" name:"name" complete:"view" help:"The views."`
+}
+
+func (releaseCmd) Help() string {
+	return `Gives views back, all of them or none: the rows go and nothing refreshes the views any more; the materialized views stay with their contents, indexes, grants and dependents. Of a view that mvscheduler made, the plain view with its query stays too.
+
+Examples:
+
+  mvscheduler release analytics.daily
+
+The same in SQL: SELECT mvscheduler.release_view('analytics.daily')
+
+` + exitCodesHelp
+}
+
+// Run releases the views.
+func (c *releaseCmd) Run(ctx context.Context, a *app) error {
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		return eachView(ctx, a, conn, c.Names, "release", func(tx pgx.Tx, name string) (string, error) {
+			if _, err := tx.Exec(ctx, `SELECT mvscheduler.release_view($1)`, name); err != nil {
+				return "", err
+			}
+			return "released " + name + ": it stays, and nothing refreshes it any more", nil
+		})
+	})
+}
