@@ -45,7 +45,7 @@ func TestAGateDoesNothingForAnybodyButTheRunningAttempt(t *testing.T) {
 	// While the attempt that fills the new version is under way.
 	s.redefine(t, "v", `SELECT id, slow(0.03) AS one FROM sales`)
 	was = state()
-	startSidecar(t, s.db)
+	sidecar := startSidecar(t, s.db)
 	s.working(t, "v")
 	for _, conn := range []*pgx.Conn{s.alice, bob, s.root, s.db.Conn(t, s.db.Worker(t))} {
 		closed(t, conn, 1)
@@ -55,7 +55,7 @@ func TestAGateDoesNothingForAnybodyButTheRunningAttempt(t *testing.T) {
 	s.oneVersion(t, "v")
 
 	// Even a pass that is left over holds for no other transaction.
-	s.idle(t)
+	require.Zero(t, sidecar.stop())
 	s.redefine(t, "v", `SELECT id, amount, 2 AS two FROM sales`)
 	pgtest.Exec(t, s.alice, `REFRESH MATERIALIZED VIEW v__next`)
 	was = state()

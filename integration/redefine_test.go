@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -360,6 +361,27 @@ func TestReadersSeeOneVersionOrTheOtherAndNoError(t *testing.T) {
 	watches := []*watch{startWatch(t, s, `SELECT said FROM deep`), startWatch(t, s, `SELECT said FROM deep`),
 		startWatch(t, s, `SELECT min(version) || '-' || max(version) || '-' || max(version) || '-' || count(*) FROM v`),
 		startWatch(t, s, `SELECT low || '-' || high || '-' || high || '-100' FROM down`)}
+	// Whole transactions, which take the same locks in the other order.
+	transactions := make(chan error, 1)
+	stop := make(chan struct{})
+	conn := s.db.Conn(t, s.owner)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				transactions <- nil
+				return
+			default:
+			}
+			for _, sql := range []string{`BEGIN`, `SELECT count(id) FROM v`, `SELECT said FROM deep`, `SELECT count(v2) FROM other`, `COMMIT`} {
+				if _, err := conn.Exec(context.Background(), sql, pgx.QueryExecModeSimpleProtocol); err != nil {
+					transactions <- fmt.Errorf("%s: %w", sql, err)
+					return
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		}
+	}()
 	const versions = 6
 	for n := 1; n <= versions; n++ {
 		s.redefine(t, "v", version(n))
@@ -369,4 +391,39 @@ func TestReadersSeeOneVersionOrTheOtherAndNoError(t *testing.T) {
 		consistent(t, w.end(t))
 	}
 	t.Logf("%d kinds of answers", len(watches[0].seen))
+	close(stop)
+	require.NoError(t, <-transactions)
+}
+
+func TestAPreparedSelectStarHasToBePlannedAnewOnce(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `PREPARE star AS SELECT * FROM v`, `PREPARE named AS SELECT sum(amount) FROM v`, `EXECUTE star`, `EXECUTE named`)
+	s.redefine(t, "v", `SELECT id, amount, 1 AS one FROM sales`)
+	s.oneVersion(t, "v")
+	requireSQLState(t, s.alice, "0A000", `EXECUTE star`) // cached plan must not change result type
+	pgtest.Exec(t, s.alice, `EXECUTE named`, `DEALLOCATE star`, `PREPARE star AS SELECT * FROM v`, `EXECUTE star`)
+}
+
+func TestARedefinitionFollowsItsViewToAnotherOwner(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	bob := s.db.User(t, "bob")
+	s.db.Exec(t, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob)
+	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")
+	pgtest.Exec(t, s.alice, `GRANT SELECT ON sales TO `+bob, `CREATE VIEW mine AS SELECT id FROM v`)
+	s.redefine(t, "v", `SELECT id, amount, current_user::text AS who FROM sales`)
+	_, err := s.root.Exec(t.Context(), `UPDATE mvscheduler.views SET owner = $1::text::regrole`, bob)
+	var refusal *pgconn.PgError
+	require.ErrorAs(t, err, &refusal)
+	require.Equal(t, "view "+s.owner+".mine belongs to "+s.owner+".", refusal.Detail)
+	pgtest.Exec(t, s.alice, `DROP VIEW mine`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.views SET owner = `+quote(bob)+`::regrole`)
+	require.Equal(t, []string{bob}, ask[[]string](t, s.root, `SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname ~ '^v(__|$)'`))
+	startSidecar(t, s.db)
+	s.oneVersion(t, "v")
+	require.Equal(t, bob, ask[string](t, s.db.Conn(t, bob), `SELECT DISTINCT who FROM `+s.owner+`.v`))
 }
