@@ -36,6 +36,7 @@ type grammar struct {
 	Next   nextCmd   `cmd:"" group:"look" help:"When a view will be refreshed next."`
 	Health healthCmd `cmd:"" group:"look" help:"Whether the sidecar on this machine is ready, for health checks."`
 
+	Export   exportCmd   `cmd:"" group:"look" help:"Views as YAML, or everything about them."`
 	Simulate simulateCmd `cmd:"" group:"look" help:"What each way to schedule refreshes would have cost on a recorded trace of reads."`
 
 	Create  createCmd  `cmd:"" group:"act" help:"Register a query as a managed materialized view."`

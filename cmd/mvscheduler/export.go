@@ -1,0 +1,155 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/goccy/go-yaml"
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+type exportCmd struct {
+	Names []string `arg:"" optional:"" name:"name" complete:"view" help:"The views. Default: every view that you may see."`
+	Full  bool     `help:"Everything about the views: relations, indexes, grants, status, last runs and attempts, alerts, audit log. For a report of a problem; read it before you send it, it holds your queries."`
+}
+
+func (exportCmd) Help() string {
+	return `Prints views as YAML, one document each: the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. With --full everything that mvscheduler and PostgreSQL know about them.
+
+Examples:
+
+  mvscheduler export > views.yaml
+  mvscheduler export --full analytics.daily > report.yaml
+
+` + exitCodesHelp
+}
+
+// Run prints the documents.
+func (c *exportCmd) Run(ctx context.Context, a *app) error {
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		var ids []int64
+		for _, name := range c.Names {
+			id, err := catalog.FindView(ctx, conn, name)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		if len(c.Names) == 0 {
+			all, err := catalog.Statuses(ctx, conn)
+			if err != nil {
+				return err
+			}
+			for _, s := range all {
+				ids = append(ids, s.ID)
+			}
+		}
+		for _, id := range ids {
+			doc, err := exportView(ctx, conn, id, c.Full)
+			if err != nil {
+				return err
+			}
+			if _, err := fmt.Fprintf(a.rawOut(), "---\n%s", doc); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// exportColumns are in the order of the file; the query comes last, since it is long.
+var exportColumns = []string{
+	"name", "owner", "refresh_interval", "cron", "calendar", "timezone", "refresh_on", "catchup", "enabled", "method", "unique_key", "indexes",
+	"retention_period", "time_column", "bucket_width", "change_tracking", "lateness", "real_time", "refresh_group", "priority",
+	"statement_timeout", "lock_timeout", "work_mem", "max_attempts", "max_size_bytes", "analyze", "optimize",
+	"min_interval", "max_interval", "min_retention", "max_retention", "adopted", "search_path", "query",
+}
+
+// always are written whatever their value is.
+var always = map[string]bool{"name": true, "owner": true, "timezone": true, "query": true}
+
+// exportRow reads the columns of a row as text, with their defaults.
+const exportRow = `
+SELECT to_jsonb(v) - 'id',
+       (SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
+          FROM pg_attribute AS a
+          LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE a.attrelid = 'mvscheduler.views'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
+  FROM mvscheduler.views AS v
+ WHERE v.id = $1`
+
+func exportView(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte, error) {
+	var (
+		columns  json.RawMessage
+		row      map[string]any
+		defaults map[string]any
+	)
+	if err := conn.QueryRow(ctx, exportRow, id).Scan(&columns, &defaults); err != nil {
+		return nil, fmt.Errorf("read view %d: %w", id, err)
+	}
+	if err := yaml.Unmarshal(columns, &row); err != nil { // JSON is YAML, and its numbers stay whole
+		return nil, fmt.Errorf("read view %d: %w", id, err)
+	}
+	var doc yaml.MapSlice
+	for _, column := range exportColumns {
+		value := row[column]
+		if !always[column] && (value == nil || fmt.Sprint(value) == fmt.Sprint(defaults[column])) {
+			if column != "refresh_interval" || row["cron"] != nil || value != nil {
+				continue
+			}
+		}
+		doc = append(doc, yaml.MapItem{Key: column, Value: value})
+	}
+	if full {
+		about, err := aboutView(ctx, conn, id)
+		if err != nil {
+			return nil, err
+		}
+		doc = append(doc, yaml.MapItem{Key: "about", Value: about})
+	}
+	out, err := yaml.MarshalWithOptions(doc, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
+	if err != nil {
+		return nil, fmt.Errorf("write YAML: %w", err)
+	}
+	return out, nil
+}
+
+// aboutView gathers what a person who looks for the cause of a problem asks for.
+func aboutView(ctx context.Context, conn *pgx.Conn, id int64) (yaml.MapSlice, error) {
+	parts := []struct{ name, sql string }{
+		{"server", `SELECT jsonb_build_object('version', version(), 'mvscheduler', (SELECT max(version) FROM mvscheduler.schema_migrations), 'now', clock_timestamp(), 'timezone', current_setting('TimeZone')) WHERE $1 > 0`},
+		{"status", `SELECT to_jsonb(s) FROM mvscheduler.status AS s WHERE s.id = $1`},
+		{"relations", `SELECT jsonb_agg(jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind, 'owner', c.relowner::regrole, 'acl', c.relacl::text, 'options', c.reloptions,
+                              'populated', c.relispopulated, 'bytes', pg_total_relation_size(c.oid), 'definition', pg_get_viewdef(c.oid)))
+                         FROM mvscheduler.visible_views AS v JOIN pg_class AS c ON c.oid IN (v.relation::oid, v.query_relation::oid) WHERE v.view_id = $1`},
+		{"indexes", `SELECT jsonb_agg(jsonb_build_object('definition', pg_get_indexdef(i.indexrelid), 'valid', i.indisvalid, 'mark', obj_description(i.indexrelid, 'pg_class')))
+                       FROM mvscheduler.visible_views AS v JOIN pg_index AS i ON i.indrelid = v.relation::oid WHERE v.view_id = $1`},
+		{"dependents", `SELECT jsonb_agg(DISTINCT w.ev_class::regclass::text)
+                          FROM mvscheduler.visible_views AS v
+                          JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.relation::oid AND d.classid = 'pg_rewrite'::regclass
+                          JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_class <> v.relation::oid
+                         WHERE v.view_id = $1`},
+		{"runs", `SELECT jsonb_agg(to_jsonb(r)) FROM (SELECT * FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AS r`},
+		{"attempts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.attempts AS a WHERE a.run_id IN (SELECT id FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AND a.outcome <> 'succeeded'`},
+		{"alerts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.alerts AS a WHERE a.view_name = (SELECT name FROM mvscheduler.visible_views WHERE view_id = $1)`},
+		{"audit_log", `SELECT jsonb_agg(to_jsonb(e)) FROM (SELECT * FROM mvscheduler.audit_log WHERE view_name = (SELECT name FROM mvscheduler.visible_views WHERE view_id = $1) ORDER BY id DESC LIMIT 50) AS e`},
+	}
+	var about yaml.MapSlice
+	for _, p := range parts {
+		var value json.RawMessage
+		if err := conn.QueryRow(ctx, p.sql, id).Scan(&value); err != nil {
+			return nil, fmt.Errorf("read %s of view %d: %w", p.name, id, err)
+		}
+		var ordered any
+		if len(value) > 0 {
+			if err := yaml.UnmarshalWithOptions(value, &ordered, yaml.UseOrderedMap()); err != nil {
+				return nil, fmt.Errorf("read %s of view %d: %w", p.name, id, err)
+			}
+		}
+		about = append(about, yaml.MapItem{Key: p.name, Value: ordered})
+	}
+	return about, nil
+}
