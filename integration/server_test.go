@@ -32,3 +32,30 @@ func TestAFullQueueOfNotificationsDoesNotStopRefreshes(t *testing.T) {
 	require.NoError(t, listener.Close(t.Context()))
 	a.staysFresh(2)
 }
+
+func TestAnEditAndARefreshTakeTheirLocksInOneOrder(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.User(t, "alice")
+	conn, reader, root := db.Conn(t, alice), db.Conn(t, ""), db.Conn(t, "")
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query, unique_key, method, refresh_interval, refresh_on, lock_timeout)
+	                      VALUES ('v', 'SELECT 1 AS a', '{a}', 'full', NULL, 'manual', '1 minute')`)
+	s := startSidecar(t, db)
+	refreshed(t, conn, "v")
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT a FROM `+alice+`.v`)
+	pgtest.Exec(t, conn, `SELECT mvscheduler.refresh_view('v')`)
+	const waits = `SELECT count(*) > 0 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = $1`
+	until(t, root, waits, s.role)
+	edited := make(chan error, 1)
+	ctx := t.Context()
+	go func() {
+		_, err := conn.Exec(ctx, `UPDATE mvscheduler.views SET query = 'SELECT 2 AS a', indexes = '{(a)}'`)
+		edited <- err
+	}()
+	until(t, root, waits, alice)
+	pgtest.Exec(t, reader, `COMMIT`) // the refresh has its lock on v and goes on to v__query, which the edit wants too
+	require.NoError(t, <-edited)
+	refreshed(t, conn, "v")
+	require.Equal(t, 2, ask[int](t, conn, `SELECT a FROM v`))
+	require.Zero(t, ask[int](t, root, `SELECT count(*)::int FROM mvscheduler.attempt WHERE sqlstate = '40P01'`))
+}

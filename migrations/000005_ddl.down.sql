@@ -6,7 +6,6 @@ DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.drop_relations(bigint, bigint[]);
 DROP FUNCTION mvscheduler.create_relations(mvscheduler.views);
 DROP FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid);
-DROP FUNCTION mvscheduler.lock_first(oid);
 DROP FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.create_index(mvscheduler.views, oid, text, boolean, text);

@@ -217,23 +217,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid) IS 'The indexes named in the column indexes, in place of those that were.';
 
--- REFRESH locks <name> and then <name>__query; who changes both has to begin with <name> too. A materialized
--- view cannot be LOCKed: its comment, written as it is, takes a lock that a REFRESH waits for.
-CREATE FUNCTION mvscheduler.lock_first(relation oid) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    rel record;
-BEGIN
-    SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE c.oid = relation AND c.relkind = 'm';
-    IF FOUND THEN
-        EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', rel.nspname, rel.relname, obj_description(relation, 'pg_class'));
-    END IF;
-END $$;
-COMMENT ON FUNCTION mvscheduler.lock_first(oid) IS 'Locks a materialized view against a refresh until the transaction ends.';
-
 CREATE FUNCTION mvscheduler.change_query(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -272,7 +255,6 @@ BEGIN
         PERFORM mvscheduler.redefine(v, relation, query_relation);
     ELSE
         PERFORM mvscheduler.cancel_redefinition(v.id);
-        PERFORM mvscheduler.lock_first(relation);
         PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     END IF;
 END $$;
