@@ -51,7 +51,9 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || coalesce(': ' || nullif(j.all_paused, ''), '') END,
                CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.redefined THEN pg_catalog.format('a new version with other columns %s, the old one is served until then',
-                                                            CASE WHEN j.run_state = 'running' THEN 'is being built' ELSE 'waits to be built' END) END,
+                                                            CASE WHEN j.run_state = 'running' THEN 'is being built'
+                                                                 WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'
+                                                                 ELSE 'waits to be built' END) END,
                CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
                CASE WHEN j.present AND mvscheduler.qualified_name(j.nspname, j.relname) <> j.name
                     THEN pg_catalog.format('it is now called %s: UPDATE its name', mvscheduler.qualified_name(j.nspname, j.relname)) END,

@@ -187,7 +187,7 @@ AS $$
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
     ), said AS (
         SELECT CASE
-                   WHEN r.relkind = 'm' THEN format('materialized view %s reads it and is not managed', mvscheduler.shown_name(r.reader))
+                   WHEN r.relkind = 'm' THEN format('materialized view %s reads it directly', mvscheduler.shown_name(r.reader))
                    WHEN r.relkind <> 'v' OR r.ev_type <> '1' THEN format('rule %I on %s uses it', r.rulename, mvscheduler.shown_name(r.reader))
                    WHEN r.by_type THEN format('%s uses its row type', r.shown)
                    WHEN r.used <> relation THEN format('%s reads %s', r.shown, mvscheduler.shown_name(r.used))
