@@ -202,7 +202,10 @@ func searchLog(path string) error {
 	statements, refreshes := 0, 0
 	for _, line := range lines {
 		m := statementIn.FindStringSubmatch(line.Message)
-		if _, sidecar := sidecarRoles.Load(line.User); m == nil || !sidecar || line.Application == "mvscheduler cli" {
+		_, sidecar := sidecarRoles.Load(line.User)
+		sidecar = sidecar && line.Application != "mvscheduler cli" ||
+			strings.HasPrefix(line.Application, "mvscheduler run") || strings.HasPrefix(line.Application, "mvscheduler control")
+		if m == nil || !sidecar {
 			continue
 		}
 		statements++

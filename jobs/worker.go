@@ -230,7 +230,7 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 	}
 	v := judge(ended{
 		Err: cause, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
-		Edited: work.RearmedAt != nil && now.RearmedAt != nil && !now.RearmedAt.Equal(*work.RearmedAt),
+		Edited:  work.RearmedAt != nil && now.RearmedAt != nil && !now.RearmedAt.Equal(*work.RearmedAt),
 		Counted: work.Counted, MaxAttempts: work.MaxAttempts, Busy: attempt.Number - work.Counted - 1,
 	})
 	if err := catalog.Fail(recording, w.control, attempt, v.Failure); err != nil {
