@@ -31,8 +31,9 @@ var columnEffects = map[string]struct {
 	"timezone":          {set: `timezone = 'Asia/Tokyo'`, effect: `SELECT timezone = 'Asia/Tokyo' AND reschedule FROM $state`},
 	"refresh_on":        {set: `refresh_on = 'manual'`, effect: `SELECT refresh_on = 'manual' AND reschedule FROM $state`},
 	"catchup":           {set: `catchup = 'all'`, effect: `SELECT catchup = 'all' FROM $state`},
-	"retention_period":  {set: `retention_period = '1 day'`, code: "0A000"},
-	"time_column":       {set: `time_column = 'a'`, code: "0A000"},
+	"retention_period":  {set: `query = 'SELECT a, b, now() AS at FROM t', time_column = 'at', retention_period = '1 day'`, effect: `SELECT retention_period = '1 day' FROM $state`},
+	"time_column":       {set: `time_column = 'a'`, effect: `SELECT time_column = 'a' FROM $state`},
+	"adopted":           {set: `adopted = true`, effect: `SELECT adopted FROM mvscheduler.status`},
 	"bucket_width":      {set: `bucket_width = '1 hour'`, code: "0A000"},
 	"change_tracking":   {set: `change_tracking = 'none'`, effect: `SELECT change_tracking = 'none' FROM $state`},
 	"lateness":          {set: `lateness = '1 hour'`, code: "0A000"},
@@ -102,7 +103,7 @@ func TestReservedColumnsSayThatTheyAreReserved(t *testing.T) {
 	conn := db.Conn(t, db.User(t, "alice"))
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	for _, assignment := range []string{
-		`calendar = '[]'`, `retention_period = '1 day'`, `time_column = 'a'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
+		`calendar = '[]'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
 		`real_time = true`, `refresh_group = 'g'`, `min_interval = '1 hour'`, `max_interval = '1 hour'`, `min_retention = '1 day'`, `max_retention = '1 day'`,
 		`method = 'incremental'`, `method = 'continuous_aggregate'`, `optimize = 'auto'`,
 	} {

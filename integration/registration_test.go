@@ -241,15 +241,16 @@ func TestTheFunctionsMeanWhatTheStatementsMean(t *testing.T) {
 		ask[string](t, conn, `SELECT jsonb_build_object('cron', cron, 'owner', owner, 'method', method, 'analyze', "analyze", 'catchup', catchup, 'enabled', enabled, 'indexes', indexes, 'priority', priority, 'timezone', timezone,
 			'work_mem', work_mem, 'unique_key', unique_key, 'max_attempts', max_attempts, 'max_size_bytes', max_size_bytes, 'refresh_interval', refresh_interval)::text FROM mvscheduler.views WHERE name = $1`, alice+".w"))
 	refused(t, conn, "42703", `SELECT mvscheduler.create_view('x', 'SELECT nosuch')`)
-	refused(t, conn, "0A000", `SELECT mvscheduler.create_view('x', 'SELECT now() AS t', retention_period => '1 day', time_column => 't')`)
+	ask[int64](t, conn, `SELECT mvscheduler.create_view('x', 'SELECT now() AS t', retention_period => '1 day', time_column => 't')`)
+	refused(t, conn, "22023", `SELECT mvscheduler.create_view('y', 'SELECT now() AS t', retention_period => '1 day')`)
 
 	require.Empty(t, ask[[]string](t, conn, `
 SELECT coalesce(array_agg(a.attname::text), '{}')
   FROM pg_attribute AS a
  WHERE a.attrelid = 'mvscheduler.views'::regclass
    AND a.attnum > 0
-   AND NOT a.attname = ANY ('{id,search_path,created_at,updated_at,updated_by,paused_at,paused_until,pause_reason}')
-   AND NOT a.attname = ANY ('{calendar,bucket_width,change_tracking,lateness,real_time,refresh_group,optimize,min_interval,max_interval,min_retention,max_retention}')
+   AND NOT a.attname = ANY ('{id,search_path,created_at,updated_at,updated_by,paused_at,paused_until,pause_reason,adopted}')
+   AND NOT a.attname = ANY ('{calendar,bucket_width,lateness,real_time,refresh_group,optimize,min_interval,max_interval,min_retention,max_retention}')
    AND NOT a.attname = ANY (SELECT unnest(p.proargnames) FROM pg_proc AS p WHERE p.oid = 'mvscheduler.create_view'::regproc)`),
 		"every column that a writer sets is an argument, except for the reserved ones")
 

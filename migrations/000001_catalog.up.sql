@@ -6,7 +6,7 @@ CREATE TABLE mvscheduler.settings (
     max_work_mem        text     NOT NULL DEFAULT '256MB',
     max_runs_per_owner  integer  NOT NULL DEFAULT 6 CHECK (max_runs_per_owner > 0),
     min_refresh_interval interval NOT NULL DEFAULT '1 second',
-    max_skips           integer  NOT NULL DEFAULT 0 CHECK (max_skips >= 0),
+    max_skips           integer  NOT NULL DEFAULT 100 CHECK (max_skips >= 0),
     keep_runs           interval NOT NULL DEFAULT '30 days' CHECK (keep_runs >= interval '1 hour'),
     keep_skipped_runs   interval NOT NULL DEFAULT '2 days' CHECK (keep_skipped_runs >= interval '1 hour'),
     paused_from         timestamptz,

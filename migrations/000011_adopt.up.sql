@@ -84,42 +84,30 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.pair_adopted(mvscheduler.views, oid) IS 'Builds a pair that will take the place of an adopted materialized view.';
 
--- No SET clause: the name is looked up in the caller's search_path.
 CREATE FUNCTION mvscheduler.adopt_view(
     name text, refresh_interval interval DEFAULT '1 hour', method text DEFAULT 'auto', cron text DEFAULT NULL, timezone text DEFAULT NULL,
     refresh_on text DEFAULT 'schedule', catchup text DEFAULT 'latest', unique_key text[] DEFAULT NULL, priority smallint DEFAULT 2,
     enabled boolean DEFAULT true) RETURNS bigint
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    relid     pg_catalog.oid := pg_catalog.to_regclass(name);
-    qualified pg_catalog.text := name;
-    id        pg_catalog.int8;
-BEGIN
-    IF relid IS NOT NULL THEN
-        SELECT mvscheduler.qualified_name(n.nspname, c.relname) INTO qualified
-          FROM pg_catalog.pg_class AS c
-          JOIN pg_catalog.pg_namespace AS n ON n.oid OPERATOR(pg_catalog.=) c.relnamespace
-         WHERE c.oid OPERATOR(pg_catalog.=) relid;
-    END IF;
-    INSERT INTO mvscheduler.views AS v (name, query, adopted, refresh_interval, method, cron, timezone, refresh_on, catchup, unique_key, priority, enabled)
-    VALUES (qualified, 'adopted', true, adopt_view.refresh_interval, adopt_view.method, adopt_view.cron,
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO mvscheduler.views (name, query, adopted, refresh_interval, method, cron, timezone, refresh_on, catchup, unique_key, priority, enabled)
+    VALUES (coalesce((SELECT mvscheduler.qualified_name(n.nspname, c.relname)
+                        FROM pg_catalog.pg_class AS c
+                        JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+                       WHERE c.oid = pg_catalog.to_regclass(adopt_view.name)), adopt_view.name),
+            'adopted', true, adopt_view.refresh_interval, adopt_view.method, adopt_view.cron,
             coalesce(adopt_view.timezone, pg_catalog.current_setting('TimeZone')), adopt_view.refresh_on, adopt_view.catchup,
             adopt_view.unique_key, adopt_view.priority, adopt_view.enabled)
-    RETURNING v.id INTO id;
-    RETURN id;
-END $$;
+    RETURNING id;
+END;
 COMMENT ON FUNCTION mvscheduler.adopt_view IS 'Takes over a materialized view that exists, with its data, indexes, grants and comments as they are, for its owner or a role that can become the owner; returns views.id.';
 
 CREATE FUNCTION mvscheduler.release_view(name text) RETURNS void
-LANGUAGE plpgsql
-AS $$
-DECLARE
-    known pg_catalog.int8 := mvscheduler.view_id(name);
-BEGIN
+LANGUAGE sql
+BEGIN ATOMIC
     UPDATE mvscheduler.views AS v
        SET adopted = true, retention_period = NULL
-     WHERE v.id OPERATOR(pg_catalog.=) known AND (NOT v.adopted OR v.retention_period IS NOT NULL);
-    DELETE FROM mvscheduler.views AS v WHERE v.id OPERATOR(pg_catalog.=) known;
-END $$;
+     WHERE v.id = mvscheduler.view_id(release_view.name) AND (NOT v.adopted OR v.retention_period IS NOT NULL);
+    DELETE FROM mvscheduler.views AS v WHERE v.id = mvscheduler.view_id(release_view.name);
+END;
 COMMENT ON FUNCTION mvscheduler.release_view(text) IS 'Gives a view back: the row goes, the materialized view stays with its contents, indexes and grants, and so does the plain view that holds the query of one which mvscheduler made.';

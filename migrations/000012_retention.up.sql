@@ -68,20 +68,21 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.derived_key_of(mvscheduler.views, oid) IS 'derived_key of the query of a row, whether it is wrapped by a retention filter or not.';
 
-CREATE FUNCTION mvscheduler.prune_view(name text, dry_run boolean DEFAULT true,
-    OUT relation text, OUT border timestamptz, OUT rows bigint, OUT bytes bigint, OUT reason text, OUT run bigint)
+-- Planning a SELECT runs code of whoever owns the relation (from the predicate of an index, say) with the
+-- rights of whoever asks. So only the owner counts; for others, administrators too, the numbers are NULL.
+CREATE FUNCTION mvscheduler.prunable(view_id bigint, OUT relation text, OUT border timestamptz, OUT rows bigint, OUT bytes bigint, OUT reason text)
 LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known mvscheduler.visible_views;
-    parts pg_catalog.text[];
+    parts text[];
 BEGIN
-    SELECT v.* INTO known FROM mvscheduler.visible_views AS v WHERE v.view_id OPERATOR(pg_catalog.=) mvscheduler.view_id(prune_view.name);
-    PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    SELECT v.* INTO known FROM mvscheduler.visible_views AS v WHERE v.view_id = prunable.view_id;
     relation := known.name;
+    rows := 0;
+    bytes := 0;
     IF known.retention_period IS NULL THEN
-        rows := 0;
-        bytes := 0;
         reason := 'it has no retention_period: all rows are kept';
         RETURN;
     END IF;
@@ -89,16 +90,26 @@ BEGIN
     SELECT ARRAY[n.nspname, c.relname] INTO parts FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.relation::oid AND c.relkind = 'm' AND c.relispopulated;
     IF parts IS NULL THEN
-        rows := 0;
-        bytes := 0;
         reason := 'it has no contents yet';
+        RETURN;
+    END IF;
+    reason := format('rows with %I before %s, or NULL, leave at the next refresh (retention_period %s)', known.time_column, border, known.retention_period);
+    IF known.owner <> quote_ident(CURRENT_USER)::regrole THEN
+        rows := NULL;
+        bytes := NULL;
+        reason := format('%s; only %s, who owns them, can count them', reason, known.owner);
         RETURN;
     END IF;
     EXECUTE format('SELECT count(*), coalesce(sum(pg_column_size(t)), 0) FROM %I.%I AS t WHERE (t.%I >= $1) IS NOT TRUE', parts[1], parts[2], known.time_column)
        INTO rows, bytes USING border;
-    reason := format('rows with %I before %s, or NULL, leave at the next refresh (retention_period %s)', known.time_column, border, known.retention_period);
-    IF NOT dry_run AND rows > 0 THEN
-        run := mvscheduler.refresh_view(known.name);
-    END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.prune_view(text, boolean) IS 'Rows and bytes that would leave a view for its retention_period, counted with the rights of the caller; with dry_run false also asks for the refresh that lets them go, and returns its run.';
+COMMENT ON FUNCTION mvscheduler.prunable(bigint) IS 'What a view would lose for its retention_period now; counted for its owner only.';
+
+CREATE FUNCTION mvscheduler.prune_view(name text, dry_run boolean DEFAULT true)
+RETURNS TABLE (relation text, border timestamptz, rows bigint, bytes bigint, reason text, run bigint)
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT p.relation, p.border, p.rows, p.bytes, p.reason, CASE WHEN NOT dry_run AND coalesce(p.rows, 1) > 0 THEN mvscheduler.refresh_view(p.relation) END
+      FROM mvscheduler.prunable(mvscheduler.view_id(prune_view.name)) AS p;
+END;
+COMMENT ON FUNCTION mvscheduler.prune_view(text, boolean) IS 'Rows and bytes that would leave a view for its retention_period, counted for its owner only (NULL for others); with dry_run false also asks for the refresh that lets them go, and returns its run.';

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,7 +15,7 @@ import (
 
 type grantsCmd struct {
 	For   string `placeholder:"ROLE" help:"Only what this owner of views needs."`
-	Login string `default:"mvscheduler_sidecar" placeholder:"ROLE" help:"Name of the login that the sidecar gets."`
+	Login string `placeholder:"ROLE" help:"Name of the login that the sidecar gets. Default: any that is there already, else mvscheduler_sidecar."`
 }
 
 func (grantsCmd) Help() string {
@@ -70,7 +71,7 @@ type grantServer struct {
 	Login      string `db:"login"`
 	LoginReady bool   `db:"login_ready"` // it exists and is a member of mvscheduler_worker
 	LoginThere bool   `db:"login_there"`
-	Logins     int    `db:"logins"` // roles with LOGIN that are members of mvscheduler_worker
+	AnyLogin   bool   `db:"any_login"` // no login was named, and there is one that is a member of mvscheduler_worker
 	Connects   bool   `db:"connects"`
 	ReadsStats bool   `db:"reads_stats"`
 	SetsLimit  bool   `db:"sets_limit"`
@@ -89,10 +90,10 @@ SELECT current_setting('server_version_num')::int AS version, current_setting('s
        $1::text AS login,
        EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = $1) AS login_there,
        EXISTS (SELECT FROM pg_roles AS r WHERE r.rolname = $1 AND r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER')) AS login_ready,
-       (SELECT count(*) FROM pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER'))::int AS logins,
+       $2 AND EXISTS (SELECT FROM pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER')) AS any_login,
        has_database_privilege('mvscheduler_worker', current_database(), 'CONNECT') AS connects,
        pg_has_role('mvscheduler_worker', 'pg_read_all_stats', 'USAGE') AS reads_stats,
-       has_parameter_privilege('mvscheduler_worker', 'temp_file_limit', 'SET') AS sets_limit`, login)
+       has_parameter_privilege('mvscheduler_worker', 'temp_file_limit', 'SET') AS sets_limit`, cmp.Or(login, "mvscheduler_sidecar"), login == "")
 	if err != nil {
 		return grantServer{}, fmt.Errorf("read roles: %w", err)
 	}
@@ -137,8 +138,8 @@ func grantsFor(server grantServer, owners []grantOwner, only string) []grant {
 		login := quote(server.Login)
 		const purpose = "the sidecar's login; set its password with \\password"
 		out = append(out,
-			grant{Purpose: purpose, Statement: "CREATE ROLE " + login + " LOGIN;", Needed: true, InForce: server.LoginThere || server.Logins > 0},
-			grant{Purpose: purpose, Statement: "GRANT mvscheduler_worker TO " + login + ";", Needed: true, InForce: server.LoginReady || server.Logins > 0 && !server.LoginThere},
+			grant{Purpose: purpose, Statement: "CREATE ROLE " + login + " LOGIN;", Needed: true, InForce: server.LoginThere || server.AnyLogin},
+			grant{Purpose: purpose, Statement: "GRANT mvscheduler_worker TO " + login + ";", Needed: true, InForce: server.LoginReady || server.AnyLogin && !server.LoginThere},
 			grant{Purpose: purpose, Statement: "GRANT CONNECT ON DATABASE " + quote(server.Database) + " TO mvscheduler_worker;", Needed: true, InForce: server.Connects},
 			grant{Purpose: "the sidecar tells lost workers from slow ones by pg_stat_activity", Statement: "GRANT pg_read_all_stats TO mvscheduler_worker;", Needed: true, InForce: server.ReadsStats},
 			grant{Purpose: "optional: the sidecar may bound the temporary files of a refresh", Statement: "GRANT SET ON PARAMETER temp_file_limit TO mvscheduler_worker;", InForce: server.SetsLimit})

@@ -33,8 +33,8 @@ The same in SQL: SELECT * FROM mvscheduler.prune_view('analytics.daily', dry_run
 type pruning struct {
 	Relation string     `json:"relation"`
 	Border   *time.Time `json:"border"` // rows before it leave; nil = none do
-	Rows     int64      `json:"rows"`
-	Bytes    int64      `json:"bytes"`
+	Rows     *int64     `json:"rows"`   // nil = not counted: the caller is not the owner
+	Bytes    *int64     `json:"bytes"`
 	Reason   string     `json:"reason"`
 	Run      *int64     `json:"run"` // that lets them go; nil = none was asked for
 }
@@ -58,8 +58,8 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		}
 		return emit(a, found, []column[pruning]{
 			{title: "view", cell: func(p pruning) string { return p.Relation }},
-			{title: "rows that leave", cell: func(p pruning) string { return countOf(&p.Rows) }, right: true},
-			{title: "bytes", cell: func(p pruning) string { return bytesOf(&p.Bytes) }, right: true},
+			{title: "rows that leave", cell: func(p pruning) string { return countOf(p.Rows) }, right: true},
+			{title: "bytes", cell: func(p pruning) string { return bytesOf(p.Bytes) }, right: true},
 			{title: "run", cell: func(p pruning) string {
 				if p.Run == nil {
 					return nothing
