@@ -115,7 +115,8 @@ type Stopped struct {
 
 // MarkStops notes on each running attempt why its backend has to stop: a person asked for it (cancel),
 // its deadline has passed (deadline), or somebody's DDL has waited behind it for longer than patience
-// (yield; an attempt yields only yieldsPerRun times for one run). Then StopBackends acts.
+// (yield; an attempt yields only yieldsPerRun times for one run). Edits of a row wait in SHARE UPDATE
+// EXCLUSIVE first, which readers do not feel. Then StopBackends acts.
 func MarkStops(ctx context.Context, q Querier, patience time.Duration, yieldsPerRun int) error {
 	_, err := q.Exec(ctx, `
 WITH waiting AS MATERIALIZED (
@@ -123,7 +124,7 @@ WITH waiting AS MATERIALIZED (
       FROM pg_locks AS l
      WHERE NOT l.granted
        AND l.locktype = 'relation'
-       AND l.mode = 'AccessExclusiveLock'
+       AND l.mode IN ('AccessExclusiveLock', 'ShareUpdateExclusiveLock')
        AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
        AND l.waitstart < clock_timestamp() - make_interval(secs => $1)
        AND NOT EXISTS (SELECT FROM mvscheduler.attempt AS o WHERE o.outcome = 'running' AND o.backend_pid = l.pid)
