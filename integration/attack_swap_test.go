@@ -94,6 +94,14 @@ func TestAnAdministratorWhoWritesAUsersRowDoesNotRunTheUsersCode(t *testing.T) {
 	pgtest.Exec(t, a.root, a.sql(`UPDATE mvscheduler.views SET indexes = ARRAY['(a, b)'] WHERE name = 'mallory.x'`),
 		a.sql(`UPDATE mvscheduler.views SET query = 'SELECT a, b FROM mallory.base WHERE a < 9' WHERE name = 'mallory.x'`),
 		a.sql(`SELECT count(*) FROM mvscheduler.status`), a.sql(`SELECT mvscheduler.refresh_view('mallory.x')`), a.sql(`DELETE FROM mvscheduler.views WHERE owner = 'mallory'::regrole`))
+	a.as(`INSERT INTO mvscheduler.views (name, query, retention_period, time_column) VALUES ('mallory.kept', 'SELECT now() - interval ''1 day'' AS at, 1 AS a', '1 hour', 'at')`)
+	refreshed(t, a.m, a.sql("mallory.kept"))
+	a.as(`CREATE INDEX ON mallory.kept (mallory.admin(a)) WHERE mallory.admin(1) = 1`, `CREATE STATISTICS mallory.s2 ON mallory.admin(a), (a + 1) FROM mallory.kept`, `ANALYZE mallory.kept`,
+		`CREATE MATERIALIZED VIEW mallory.found AS SELECT a, b FROM mallory.base WHERE a = 1`, `CREATE UNIQUE INDEX ON mallory.found (a)`, `CREATE INDEX ON mallory.found (mallory.admin(a)) WHERE mallory.admin(1) = 1`)
+	pgtest.Exec(t, a.root, a.sql(`SELECT mvscheduler.prune_view('mallory.kept')`), a.sql(`SELECT mvscheduler.prune_view('mallory.kept', false)`),
+		a.sql(`SELECT mvscheduler.adopt_view('mallory.found')`))
+	a.refused(a.root, "42501", `UPDATE mvscheduler.views SET query = 'SELECT a, b FROM mallory.base WHERE a < 5' WHERE name = 'mallory.found'`)
+	pgtest.Exec(t, a.root, a.sql(`SELECT mvscheduler.release_view('mallory.found')`), a.sql(`DELETE FROM mvscheduler.views WHERE owner = 'mallory'::regrole`))
 	for _, args := range [][]string{{"list"}, {"status"}, {"runs"}, {"grants"}} {
 		require.Contains(t, []int{0, 6}, mvscheduler(t, a.db, "", "", args...).code, args)
 	}
@@ -130,4 +138,28 @@ func TestTextOfAUserIsOneStatementOrNone(t *testing.T) {
 	a.as(`DELETE FROM mvscheduler.views`)
 	require.Zero(t, sidecar.stop())
 	require.Equal(t, 1, ask[int](t, a.m, a.sql(`SELECT count(*)::int FROM mallory.canary`)))
+}
+
+func TestTextThatAnOwnerWroteIsNotParsedAgainInAnAdministratorsSession(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(`CREATE FUNCTION mallory.checked(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('stored'); RETURN true; END $$`,
+		`CREATE DOMAIN mallory.dom AS int CHECK (mallory.checked(VALUE))`,
+		`INSERT INTO mvscheduler.views (name, query, indexes) VALUES ('mallory.v', 'SELECT now() AS at, (''{1}''::mallory.dom[])[1]::int AS a', ARRAY['((a + (''{2}''::mallory.dom[])[1]))']),
+		    ('mallory.w', 'SELECT now() AS at, 1 AS a', ARRAY['(a) WHERE a > (''{2}''::mallory.dom[])[1]'])`)
+	for _, change := range []string{
+		`retention_period = '1 day', time_column = 'at'`, `query = 'SELECT now() AS at, 2 AS a, 3 AS b'`, `query = 'SELECT now() AS at, 2 AS a'`, `query = 'SELECT now() AS at, 2 AS a', indexes = NULL`,
+	} {
+		a.refused(a.root, "42501", `UPDATE mvscheduler.views SET `+change+` WHERE name = 'mallory.v'`)
+		a.refused(a.root, "42501", `UPDATE mvscheduler.views SET `+change+` WHERE name = 'mallory.w'`)
+	}
+	a.as(`UPDATE mvscheduler.views SET retention_period = '1 day', time_column = 'at'`)
+	for _, change := range []string{`retention_period = NULL, time_column = NULL`, `unique_key = '{a}'`, `method = 'full'`} {
+		a.refused(a.root, "42501", `UPDATE mvscheduler.views SET `+change)
+	}
+	pgtest.Exec(t, a.root, `UPDATE mvscheduler.views SET retention_period = '2 days', priority = 3, enabled = false`, a.sql(`UPDATE mvscheduler.views SET name = 'mallory.x' WHERE name = 'mallory.v'`),
+		`UPDATE mvscheduler.views SET indexes = '{(a)}'`, `DELETE FROM mvscheduler.views`)
+	_, ran := a.loot()
+	require.Equal(t, []string{a.mallory}, ran["stored"])
+	a.nothingStolen(a.mallory, "stored")
 }

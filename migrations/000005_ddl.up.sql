@@ -471,6 +471,38 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.act_as(oid) IS 'SET LOCAL ROLE, unless the role is the current one or does not exist any more.';
 
+-- Parsing a text can run code of whoever owns what it names, and here it would run in the session of who
+-- writes the row, who may be an administrator: SET ROLE is no wall, the code can RESET it. What is written
+-- now is the writer's own risk; what the owner wrote earlier is parsed in a session of the owner's only.
+CREATE FUNCTION mvscheduler.refuse_stored_text(was mvscheduler.views, v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    anew       boolean := mvscheduler.pending_version_broken(was) OR v.search_path <> was.search_path
+                          OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
+                          OR v.time_column IS DISTINCT FROM was.time_column;
+    wrapped    boolean := coalesce(v.retention_period, was.retention_period) IS NOT NULL
+                          AND (v.unique_key, v.method) IS DISTINCT FROM (was.unique_key, was.method);
+    column_pattern text := '("[^"]+"|[A-Za-z_][A-Za-z0-9_]*)(\s+(asc|desc))?';
+BEGIN
+    IF was.owner = quote_ident(CURRENT_USER)::regrole THEN
+        RETURN;
+    END IF;
+    IF v.query = was.query AND (anew OR wrapped)
+       OR (v.query <> was.query OR anew)
+          AND (v.indexes IS NOT DISTINCT FROM was.indexes
+               AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))
+               OR EXISTS (SELECT FROM pg_index AS i JOIN mvscheduler.visible_views AS o ON o.relation::oid = i.indrelid
+                           WHERE o.view_id = was.id AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))) THEN
+        RAISE EXCEPTION 'only % can change this of managed view %', was.owner, was.name
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = 'It parses text which the owner wrote, and that can run code of the owner''s in your session.',
+                  HINT = format('Let the owner do it. Or SET ROLE %s first, if you trust the owner with everything that your session may do.', was.owner);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views) IS 'Raises where a change would parse text of the owner''s in the session of somebody else.';
+
 -- SET ROLE is used in the session of a user who may do so anyway, and only to act for an owner that
 -- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. The locks that DDL needs are
 -- waited for longer than a refresh lets DDL wait before it makes way.
@@ -504,6 +536,7 @@ BEGIN
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column)
                    IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column)
                    OR mvscheduler.pending_version_broken(OLD) THEN
+                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW);
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.alter_relations(OLD, NEW);
                     IF CURRENT_USER <> actor THEN
