@@ -65,6 +65,12 @@ type Success struct {
 	SizeBytes int64
 	WALBytes  int64
 	Token     string // what the contents depend on; empty = unknown
+
+	// What the choice of the next method looks back on.
+	Took           time.Duration // zero = no refresh of the view itself
+	Changed        *int64
+	ReadersWaiting int
+	GaveUp         string // method that was tried before this one, in vain; empty = none
 }
 
 // Succeed ends the run, its attempt and the view's health in the transaction of the refresh itself. It
@@ -77,11 +83,15 @@ WITH ended AS (
        SET state = 'succeeded',
            finished_at = clock_timestamp(),
            method = $4,
-           reason = coalesce(nullif($5, ''), reason),
+           reason = concat_ws('; ', CASE WHEN attempts = 1 THEN reason END, nullif($5, '')),  -- the dispatcher's, and ours
            data_as_of = $6,
            rows = $7,
            size_bytes = $8,
            wal_bytes = $9,
+           took = make_interval(secs => nullif($11::float8, 0)),
+           changed = $12,
+           readers_waiting = CASE WHEN $11 > 0 THEN $13::integer END,
+           gave_up = nullif($14, ''),
            sqlstate = NULL,
            error = NULL,
            progress = NULL
@@ -119,7 +129,8 @@ WITH ended AS (
 )
 SELECT count(*) = 0
   FROM ended`,
-		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes, s.Token).Scan(&fenced)
+		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes, s.Token,
+		s.Took.Seconds(), s.Changed, s.ReadersWaiting, s.GaveUp).Scan(&fenced)
 	if err != nil {
 		return fmt.Errorf("complete run %d: %w", a.RunID, err)
 	}
@@ -141,7 +152,7 @@ WITH ended AS (
            started_at = clock_timestamp(),
            finished_at = clock_timestamp(),
            worker = $3,
-           reason = $4,
+           reason = concat_ws('; ', reason, $4::text),
            data_as_of = $5
      WHERE id = $1
        AND state = 'queued'
