@@ -27,7 +27,7 @@ test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MA
 	@set -e; for version in $(MATRIX); do \
 	    dir=$$(scripts/matrix-postgres $$version); \
 	    echo "== PostgreSQL $$version: $$dir"; \
-	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 20m ./migrations ./integration; \
+	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 25m ./migrations ./refresh ./internal/pgexec ./integration; \
 	done
 
 .PHONY: image
@@ -50,6 +50,10 @@ test-image: ## The integration tests on a PostgreSQL image that testcontainers r
 .PHONY: build
 build: ## The program, as bin/mvscheduler
 	CGO_ENABLED=0 go build -trimpath -o bin/mvscheduler ./cmd/mvscheduler
+
+.PHONY: docs
+docs: postgres ## docs/reference.md anew from the code; a test fails when it is out of date
+	go test ./cmd/mvscheduler -run '^TestTheReference' -count=1 -update
 
 .PHONY: bench
 bench: postgres build ## What mvscheduler costs over the bare statements; writes docs/benchmark.md and .svg (takes 15 minutes)

@@ -210,9 +210,8 @@ func searchLog(path string) error {
 		}
 		statements++
 		statement := strings.TrimSpace(m[1])
-		why, known := verdicts[statement]
-		if !known {
-			why = unexpected(statement)
+		if _, known := verdicts[statement]; !known {
+			why := unexpected(statement)
 			verdicts[statement] = why
 			if why != "" {
 				wrong = append(wrong, fmt.Sprintf("%s %s\n    %s", line.Application, why, statement))

@@ -39,17 +39,18 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		started := time.Now()
 		claimed, next, err := d.Tick(ctx)
-		wait := pollInterval
+		if ctx.Err() != nil {
+			break
+		}
+		var wait time.Duration
 		switch {
-		case ctx.Err() != nil:
-			return nil
 		case err != nil:
 			failures++
 			wait = min(slowestRetry, time.Duration(1<<min(failures, 6))*100*time.Millisecond)
 			wait += rand.N(wait / 2)
 			d.log.WarnContext(ctx, "dispatch failed, will retry", "err", err, "retry_in", wait)
 		case claimed == batchSize:
-			failures, wait = 0, 0
+			failures = 0
 		default:
 			failures, wait = 0, min(pollInterval, max(next, time.Millisecond))
 		}

@@ -73,7 +73,7 @@ func run(ctx context.Context, c config) error {
 		fmt.Fprintf(os.Stderr, "%s took %s\n", p.name, time.Since(began).Round(time.Second))
 	}
 	text := report.markdown()
-	fmt.Print(text)
+	fmt.Fprint(os.Stdout, text)
 	if c.out == "" || c.only != "" {
 		return nil
 	}

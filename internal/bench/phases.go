@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -54,7 +55,7 @@ func (b *bench) waitForRun(ctx context.Context, run int64) (time.Duration, error
 		switch {
 		case err == nil && took != nil:
 			return time.Duration(*took * float64(time.Second)), nil
-		case err != nil && err != pgx.ErrNoRows:
+		case err != nil && !errors.Is(err, pgx.ErrNoRows):
 			return 0, err
 		case ctx.Err() != nil:
 			return 0, ctx.Err()
@@ -78,7 +79,7 @@ func dueToStart(ctx context.Context, b *bench) error {
 		rounds := max(3, min(30, 300/n))
 		var delays []time.Duration
 		for range rounds {
-			if _, err := b.admin.Exec(ctx, `TRUNCATE mvscheduler.run, mvscheduler.attempt`); err != nil {
+			if err := b.mark(ctx); err != nil {
 				return err
 			}
 			if err := b.due(ctx, n); err != nil {
@@ -87,7 +88,7 @@ func dueToStart(ctx context.Context, b *bench) error {
 			if err := b.ended(ctx, "succeeded", n); err != nil {
 				return err
 			}
-			rows, err := b.admin.Query(ctx, `SELECT extract(epoch FROM started_at - due_at)::float8 FROM mvscheduler.run WHERE state = 'succeeded'`)
+			rows, err := b.admin.Query(ctx, `SELECT extract(epoch FROM started_at - due_at)::float8 FROM mvscheduler.run WHERE state = 'succeeded' AND id > $1`, b.since)
 			if err != nil {
 				return err
 			}
@@ -144,7 +145,7 @@ func rate(ctx context.Context, b *bench) error {
 				}
 			}
 			bare = append(bare, n/time.Since(began).Seconds())
-			if _, err := b.admin.Exec(ctx, `TRUNCATE mvscheduler.run, mvscheduler.attempt`); err != nil {
+			if err := b.mark(ctx); err != nil {
 				return err
 			}
 			if err := b.due(ctx, n); err != nil {
@@ -154,7 +155,7 @@ func rate(ctx context.Context, b *bench) error {
 				return err
 			}
 			var seconds float64
-			if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - min(due_at))::float8 FROM mvscheduler.run`).Scan(&seconds); err != nil {
+			if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - min(due_at))::float8 FROM mvscheduler.run WHERE id > $1`, b.since).Scan(&seconds); err != nil {
 				return err
 			}
 			ours = append(ours, n/seconds)
