@@ -79,6 +79,22 @@ var rules = []rule{
 	{"2BP01", Permanent, "Something depends on it; see the message."},
 }
 
+// Rule is one line of the table of SQLSTATEs, as the documentation shows it.
+type Rule struct {
+	Prefix string // of the SQLSTATE
+	Class  Class
+	Advice string // the user's next step; empty when the message has to do
+}
+
+// Rules is the table: of the lines whose prefix fits the first one counts.
+func Rules() []Rule {
+	out := make([]Rule, len(rules))
+	for i, r := range rules {
+		out[i] = Rule{Prefix: r.prefix, Class: r.class, Advice: r.advice}
+	}
+	return out
+}
+
 func ruleOf(sqlstate string) rule {
 	for _, r := range rules {
 		if strings.HasPrefix(sqlstate, r.prefix) {
