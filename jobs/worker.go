@@ -114,6 +114,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		if work.Redefined || work.Leftovers { // two or three transactions
 			deadline += work.StatementTimeout + busyPatience
 		}
+		if work.Method == "auto" { // a full refresh that is given up after lock_timeout, or tried after a concurrent one
+			deadline += work.LockTimeout
+		}
 	}
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {
@@ -172,6 +175,7 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 			Method: result.Method, Reason: reasons(result.Reason, verdict.Reason), DataAsOf: asOf,
 			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes, Token: verdict.Token,
+			Took: result.Took, Changed: changed(result), ReadersWaiting: result.ReadersWaiting, GaveUp: result.GaveUp,
 		})
 		if err != nil {
 			return err
@@ -179,7 +183,15 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		return completeJob(ctx, tx, job)
 	}
 
-	result, err := refresh.Try(ctx, session, view(work), policy, onBusy, complete)
+	target := view(work)
+	if work.Method == "auto" {
+		past, err := catalog.LoadMeasured(ctx, w.control, work.ViewID)
+		if err != nil { // then nothing is known, which means concurrent
+			log.WarnContext(ctx, "what earlier refreshes cost could not be read", "err", err)
+		}
+		target.Past = past
+	}
+	result, err := refresh.Try(ctx, session, target, policy, onBusy, complete)
 	if err == nil {
 		took := time.Since(began)
 		w.metrics.ended(outcomeSucceeded, took, waited)
@@ -192,6 +204,14 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		return nil
 	}
 	return w.fail(ctx, log, work, attempt, session, err, time.Since(began), waited)
+}
+
+// changed is how many rows a refresh wrote and removed; nil where the server does not count.
+func changed(result refresh.Result) *int64 {
+	if result.Rows == nil {
+		return nil
+	}
+	return &result.Changed
 }
 
 // waiting shows which lock an attempt waits for, and adds up how long.

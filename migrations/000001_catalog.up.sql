@@ -76,7 +76,7 @@ COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler
 COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
-COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible), full (plain REFRESH: readers wait while it runs) or concurrent (needs a unique index: readers never wait).';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs) or concurrent (needs a unique index: readers never wait).';
 COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
@@ -258,6 +258,10 @@ CREATE TABLE mvscheduler.run (
     buckets      bigint,
     size_bytes   bigint,
     wal_bytes    bigint,
+    took         interval,
+    changed      bigint,
+    readers_waiting integer,
+    gave_up      text CHECK (gave_up IN ('full', 'concurrent')),
     sqlstate     text,
     error        text,
     reason       text,
@@ -270,6 +274,8 @@ CREATE TABLE mvscheduler.run (
 CREATE UNIQUE INDEX run_active ON mvscheduler.run (view_id) WHERE state IN ('queued', 'running');
 CREATE UNIQUE INDEX run_slot ON mvscheduler.run (view_id, slot) WHERE cause IN ('schedule', 'catchup');
 CREATE INDEX run_history ON mvscheduler.run (view_id, id DESC);
+-- What method auto looks back on.
+CREATE INDEX run_measured ON mvscheduler.run (view_id, method, id DESC) WHERE took IS NOT NULL;
 COMMENT ON TABLE mvscheduler.run IS 'Private: one row a slot, shown by the view runs.';
 COMMENT ON COLUMN mvscheduler.run.id IS 'Identifier of the run.';
 COMMENT ON COLUMN mvscheduler.run.view_id IS 'views.id; the view may be gone.';
@@ -293,6 +299,10 @@ COMMENT ON COLUMN mvscheduler.run.rows IS 'Rows in the view afterwards.';
 COMMENT ON COLUMN mvscheduler.run.buckets IS 'Time buckets written (incremental views).';
 COMMENT ON COLUMN mvscheduler.run.size_bytes IS 'Size of the view afterwards.';
 COMMENT ON COLUMN mvscheduler.run.wal_bytes IS 'WAL written on the whole server meanwhile: an upper bound.';
+COMMENT ON COLUMN mvscheduler.run.took IS 'From the start of the transaction of the refresh until right before it committed; NULL = it did not succeed.';
+COMMENT ON COLUMN mvscheduler.run.changed IS 'Rows inserted and deleted; a full refresh inserts them all. NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.run.readers_waiting IS 'Sessions that waited to read the view right before the refresh committed; 0 is normal.';
+COMMENT ON COLUMN mvscheduler.run.gave_up IS 'Method that auto tried first in the last attempt, in vain: full would have kept readers waiting for longer than lock_timeout, concurrent would have needed more than max_size_bytes.';
 COMMENT ON COLUMN mvscheduler.run.sqlstate IS 'SQLSTATE of the last failed attempt.';
 COMMENT ON COLUMN mvscheduler.run.error IS 'Message of the last failed attempt.';
 COMMENT ON COLUMN mvscheduler.run.reason IS 'Why it was skipped, why this method, what happens next.';

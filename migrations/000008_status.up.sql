@@ -94,7 +94,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
 CREATE VIEW mvscheduler.runs WITH (security_barrier) AS
     SELECT r.id, r.view_name, r.kind, r.cause, r.slot, r.state, r.attempts, r.queued_at, r.started_at, r.finished_at, r.method,
            r.rows, r.buckets, r.size_bytes, r.wal_bytes, r.sqlstate, r.error, r.reason, r.worker, r.progress,
-           r.due_at, r.data_as_of, r.missed_slots, r.joined_run, r.owner, r.view_id
+           r.due_at, r.data_as_of, r.missed_slots, r.joined_run, r.owner, r.view_id, r.took, r.changed, r.readers_waiting, r.gave_up
       FROM mvscheduler.run AS r
      WHERE (SELECT mvscheduler.sees_all())
         OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));

@@ -142,7 +142,7 @@ func TestChooseMethod(t *testing.T) {
 		reason string // a part of it
 		fails  bool
 	}{
-		{Facts{Wanted: "auto", Populated: true, UniqueKey: true}, Concurrent, "", false},
+		{Facts{Wanted: "auto", Populated: true, UniqueKey: true}, Concurrent, "how long a full refresh takes is not known", false},
 		{Facts{Wanted: "auto", Populated: true}, Full, "no unique index", false},
 		{Facts{Wanted: "auto", UniqueKey: true}, Full, "first refresh", false},
 		{Facts{Wanted: "auto"}, Full, "first refresh", false},

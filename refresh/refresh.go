@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 )
 
@@ -21,9 +22,10 @@ type View struct {
 	TimeZone         string
 	StatementTimeout time.Duration
 	LockTimeout      time.Duration
-	WorkMem          string // with unit; empty = the server's
-	MaxSizeBytes     int64  // zero = no limit
-	RowsBefore       *int64 // rows after the refresh before; nil = unknown
+	WorkMem          string             // with unit; empty = the server's
+	MaxSizeBytes     int64              // zero = no limit
+	RowsBefore       *int64             // rows after the refresh before; nil = unknown
+	Past             []catalog.Measured // the last refreshes, the newest first; only method auto needs them
 }
 
 // Policy bounds how long an attempt waits for locks.
@@ -56,6 +58,12 @@ type Result struct {
 	Changed   int64     // rows inserted and deleted
 	SizeBytes int64     // with indexes and TOAST
 	WALBytes  int64     // written by the whole server meanwhile, an upper bound
+
+	Took           time.Duration // from the start of the transaction until right before it committed
+	ReadersWaiting int           // sessions that waited to read the view by then
+	GaveUp         string        // method that this attempt has given up for this one; empty = none
+
+	chosen bool // between two methods that are possible, with the settings that go with it
 }
 
 // SizeError says that the view would have grown past its limit.
@@ -77,10 +85,19 @@ func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy,
 	var (
 		result Result
 		below  leaves
+		gaveUp string
 	)
 	err := patiently(ctx, policy, onBusy,
 		func() (err error) {
-			if result, below, err = once(ctx, session, view, complete); err != nil {
+			began := time.Now()
+			result, below, err = once(ctx, session, view, gaveUp, complete)
+			if gaveUp == "" && ctx.Err() == nil && givesUp(result, err, view.LockTimeout, time.Since(began)) {
+				again, read, other := once(ctx, session, view, result.Method, complete)
+				if !errors.Is(other, errNoOther) {
+					gaveUp, result, below, err = again.GaveUp, again, read, other
+				}
+			}
+			if err != nil {
 				return fmt.Errorf("refresh view %q: %w", view.Name, err)
 			}
 			return nil
@@ -124,15 +141,38 @@ func patiently(ctx context.Context, policy Policy, onBusy func(Busyness), try fu
 	}
 }
 
-// once is one REFRESH.
-func once(ctx context.Context, session *pgexec.Session, view View, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
+var errNoOther = errors.New("the other method is not possible any more")
+
+// givesUp says whether an error is one that the other method does not meet: a full refresh that did not
+// finish within lock_timeout, a concurrent one that needs too much space. Only what was chosen is given up,
+// not what was asked for.
+func givesUp(result Result, err error, lockTimeout, took time.Duration) bool {
+	if err == nil || !result.chosen {
+		return false
+	}
+	var tooLarge *SizeError
+	switch {
+	case result.Method == Concurrent:
+		return errors.As(err, &tooLarge)
+	case SQLState(err) == "57014": // a cancel by a person has the same SQLSTATE
+		return took >= lockTimeout
+	}
+	return SQLState(err) == "55P03"
+}
+
+// once is one REFRESH, not by the method that was given up.
+func once(ctx context.Context, session *pgexec.Session, view View, gaveUp string, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
 	facts, err := readFacts(ctx, session, view)
 	if err != nil {
 		return Result{}, nil, err
 	}
-	var result Result
+	facts.GaveUp = gaveUp
+	result := Result{GaveUp: gaveUp, chosen: facts.choice()}
 	if result.Method, result.Reason, err = ChooseMethod(facts); err != nil {
 		return result, nil, err
+	}
+	if result.Method == gaveUp {
+		return result, nil, errNoOther
 	}
 	before, err := readLeaves(ctx, session, view.Target.OID)
 	if err != nil {
@@ -141,6 +181,9 @@ func once(ctx context.Context, session *pgexec.Session, view View, complete func
 	settings := pgexec.Settings{
 		TimeZone: view.TimeZone, WorkMem: view.WorkMem,
 		StatementTimeout: view.StatementTimeout, LockTimeout: view.LockTimeout,
+	}
+	if result.chosen && result.Method == Full && (settings.StatementTimeout == 0 || view.LockTimeout < settings.StatementTimeout) {
+		settings.StatementTimeout = view.LockTimeout // waiting for the lock and holding it, for readers both are one
 	}
 	err = session.InTx(ctx, settings, func(tx *pgexec.Tx) error {
 		start, err := readStart(ctx, tx, view, &result)
@@ -169,7 +212,7 @@ func once(ctx context.Context, session *pgexec.Session, view View, complete func
 }
 
 func readFacts(ctx context.Context, q querier, view View) (Facts, error) {
-	facts := Facts{Wanted: view.Method}
+	facts := Facts{Wanted: view.Method, LockTimeout: view.LockTimeout, MaxSizeBytes: view.MaxSizeBytes, Past: view.Past}
 	rows, err := q.Query(ctx, `
 SELECT c.relispopulated,
        EXISTS (SELECT
@@ -179,20 +222,31 @@ SELECT c.relispopulated,
                   AND i.indimmediate
                   AND i.indisvalid
                   AND i.indpred IS NULL
-                  AND i.indexprs IS NULL)
+                  AND i.indexprs IS NULL),
+       EXISTS (SELECT
+                 FROM pg_stat_get_wal_senders() AS w
+                WHERE w.pid NOT IN (SELECT s.active_pid FROM pg_replication_slots AS s WHERE s.slot_type = 'logical' AND s.active_pid IS NOT NULL)),
+       pg_total_relation_size(c.oid),
+       coalesce(pg_stat_get_live_tuples(c.oid), 0),
+       coalesce(pg_stat_get_dead_tuples(c.oid), 0)
   FROM pg_class AS c
  WHERE c.oid = $1`, view.Target.OID)
 	if err != nil {
 		return facts, fmt.Errorf("look at the view: %w", err)
 	}
-	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct{ Populated, UniqueKey bool }])
-	if errors.Is(err, pgx.ErrNoRows) {
+	found, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByPos[struct {
+		Populated, UniqueKey, Standby bool
+		Size                          *int64 // nil when it is dropped at this moment
+		Live, Dead                    int64
+	}])
+	if errors.Is(err, pgx.ErrNoRows) || err == nil && found.Size == nil {
 		return facts, pgexec.ErrMissing
 	}
 	if err != nil {
 		return facts, fmt.Errorf("look at the view: %w", err)
 	}
-	facts.Populated, facts.UniqueKey = found.Populated, found.UniqueKey
+	facts.Populated, facts.UniqueKey, facts.Standby = found.Populated, found.UniqueKey, found.Standby
+	facts.Storage = catalog.Storage{SizeBytes: *found.Size, LiveRows: found.Live, DeadRows: found.Dead}
 	return facts, nil
 }
 
@@ -224,17 +278,27 @@ func measure(ctx context.Context, tx *pgexec.Tx, view View, s start, result *Res
 	var (
 		inserted, deleted int64
 		counted           bool
+		ended             time.Time
 	)
 	err := tx.QueryRow(ctx, `
 SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
        coalesce(pg_stat_get_xact_tuples_deleted($1), 0),
        current_setting('track_counts')::boolean,
        pg_total_relation_size($1),
-       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint`, view.Target.OID, s.wal).
-		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes)
+       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
+       clock_timestamp(),
+       (SELECT count(*)
+          FROM pg_locks AS l
+         WHERE l.locktype = 'relation'
+           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+           AND l.relation = $1
+           AND l.mode = 'AccessShareLock'
+           AND NOT l.granted)`, view.Target.OID, s.wal).
+		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes, &ended, &result.ReadersWaiting)
 	if err != nil {
 		return fmt.Errorf("measure the refresh: %w", err)
 	}
+	result.Took = ended.Sub(result.DataAsOf)
 	if !counted {
 		return nil
 	}
