@@ -97,17 +97,22 @@ func (a *app) emitCSV(v any) error {
 	}
 	w := csv.NewWriter(a.rawOut())
 	of := rows.Type().Elem()
-	var header []string
+	var (
+		header []string
+		fields []int
+	)
 	for i := range of.NumField() {
-		header = append(header, jsonName(of.Field(i)))
+		if name := jsonName(of.Field(i)); of.Field(i).IsExported() && name != "-" {
+			header, fields = append(header, name), append(fields, i)
+		}
 	}
 	if err := w.Write(header); err != nil {
 		return fmt.Errorf("write CSV: %w", err)
 	}
 	for r := range rows.Len() {
-		record := make([]string, of.NumField())
-		for i := range record {
-			cell, err := csvCell(rows.Index(r).Field(i))
+		record := make([]string, len(fields))
+		for i, field := range fields {
+			cell, err := csvCell(rows.Index(r).Field(field))
 			if err != nil {
 				return fmt.Errorf("write CSV: column %q: %w", header[i], err)
 			}
