@@ -65,9 +65,9 @@ func loadMeasured(ctx context.Context, q Querier, from string, viewID int64) ([]
 
 // Storage is what a materialized view takes now, by the server's counters.
 type Storage struct {
-	SizeBytes int64 // with indexes and TOAST
-	LiveRows  int64
-	DeadRows  int64 // not yet removed by VACUUM
+	SizeBytes int64 `json:"size_bytes"` // with indexes and TOAST
+	LiveRows  int64 `json:"live_rows"`
+	DeadRows  int64 `json:"dead_rows"` // not yet removed by VACUUM
 }
 
 // StorageOf looks at a materialized view by its qualified name; nil when there is none.

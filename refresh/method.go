@@ -106,7 +106,7 @@ func weigh(f Facts) (method, why string) {
 	case f.GaveUp == Concurrent:
 		return Full, fmt.Sprintf("a concurrent refresh needs more than max_size_bytes (%s), and this one takes %s", size(f.MaxSizeBytes), span(full.Took))
 	case f.MaxSizeBytes > 0 && tooLarge >= 0:
-		return Full, fmt.Sprintf("a concurrent refresh needed more than max_size_bytes (%s) %d runs ago, and this one takes %s", size(f.MaxSizeBytes), tooLarge+1, span(full.Took))
+		return Full, fmt.Sprintf("a concurrent refresh needed more than max_size_bytes (%s) %s ago, and this one takes %s", size(f.MaxSizeBytes), runs(tooLarge+1), span(full.Took))
 	case harmed:
 		return Concurrent, harm
 	case concurrent.Runs == 0:
@@ -115,11 +115,11 @@ func weigh(f Facts) (method, why string) {
 		return Concurrent, fmt.Sprintf("what it costs is measured again after %d full refreshes", e.streak)
 	case e.last == Concurrent && e.streak < settle && !confirmed(f.Past, full):
 		return Concurrent, fmt.Sprintf("%d of %d runs in a row by which its cost is known", e.streak+1, settle)
-	case bloated:
-		return Full, fmt.Sprintf("%s, and it takes %s", sag, span(full.Took))
 	case isCheaper(full, concurrent, e.last == Full && e.streak > 1):
 		return Full, fmt.Sprintf("it takes %s and %s of WAL where concurrent takes %s and %s, and no reader waited for it",
 			span(full.Took), size(full.WALBytes), span(concurrent.Took), size(concurrent.WALBytes))
+	case bloated:
+		return Full, fmt.Sprintf("%s, and it takes %s", sag, span(full.Took))
 	}
 	return Concurrent, fmt.Sprintf("it takes %s and %s of WAL where full takes %s and %s, which is not %d times as cheap",
 		span(concurrent.Took), size(concurrent.WALBytes), span(full.Took), size(full.WALBytes), cheaper)
@@ -145,9 +145,9 @@ func hurt(past []catalog.Measured) (why string, found bool) {
 	for n, run := range past[:min(len(past), remembered)] {
 		switch {
 		case run.Method == Full && run.ReadersWaiting > 0:
-			return fmt.Sprintf("readers waited for a full refresh (%d of them, %s) %d runs ago, which is remembered for %d", run.ReadersWaiting, span(run.Took), n+1, remembered), true
+			return fmt.Sprintf("readers waited for a full refresh (%d of them, %s) %s ago, which is remembered for %d", run.ReadersWaiting, span(run.Took), runs(n+1), remembered), true
 		case run.GaveUp == Full:
-			return fmt.Sprintf("a full refresh was given up for the readers' sake %d runs ago, which is remembered for %d", n+1, remembered), true
+			return fmt.Sprintf("a full refresh was given up for the readers' sake %s ago, which is remembered for %d", runs(n+1), remembered), true
 		}
 	}
 	return "", false
@@ -254,6 +254,13 @@ func median[T time.Duration | int64](of []T) T {
 	}
 	sorted := slices.Sorted(slices.Values(of))
 	return sorted[len(sorted)/2]
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "1 run"
+	}
+	return fmt.Sprintf("%d runs", n)
 }
 
 func span(d time.Duration) string {

@@ -84,7 +84,7 @@ func TestAutoWeighsWhatEarlierRunsCost(t *testing.T) {
 		{"readers waited long ago", func(f *Facts) { f.Past = join(past(20, Concurrent, 60*ms, 400<<10), noisy) }, "full: it takes 12 ms"},
 		{"a full refresh was given up", func(f *Facts) {
 			f.Past = join(edited(past(1, Concurrent, 60*ms, 400<<10), func(r *catalog.Measured) { r.GaveUp = Full }), concurrent, full)
-		}, "concurrent: a full refresh was given up for the readers' sake 1 runs ago"},
+		}, "concurrent: a full refresh was given up for the readers' sake 1 run ago"},
 		{"just given up", func(f *Facts) { f.GaveUp = Full }, "concurrent: a full refresh was given up, since readers would have waited for longer than lock_timeout (500 ms)"},
 		{"a standby", func(f *Facts) { f.Standby = true }, "concurrent: a standby is attached"},
 

@@ -10,6 +10,7 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/refresh"
 )
 
 type showCmd struct {
@@ -35,6 +36,74 @@ type viewReport struct {
 	View     *catalog.View           `json:"view"` // nil when the caller may not read the catalog row
 	Runs     []catalog.RunRecord     `json:"runs"`
 	Attempts []catalog.AttemptRecord `json:"attempts"`
+	Method   *methodReport           `json:"method"` // nil before the first refresh
+}
+
+// methodReport is why the method in force is in force, and what the choice of the next one goes by.
+type methodReport struct {
+	Method        string           `json:"method"`
+	Reason        string           `json:"reason"` // of the last refresh
+	Full          methodCost       `json:"full"`
+	Concurrent    methodCost       `json:"concurrent"`
+	ChangeRatio   *float64         `json:"change_ratio"`   // of the last concurrent refresh; nil = unknown
+	ReadersWaited int              `json:"readers_waited"` // full refreshes, of the last 20, for which readers waited
+	Storage       *catalog.Storage `json:"storage"`        // nil when the view is gone
+	Dead          *float64         `json:"dead_ratio"`     // dead rows to live ones; nil = unknown
+}
+
+// methodCost is the median of the last refreshes by a method.
+type methodCost struct {
+	Runs     int              `json:"runs"`
+	Took     *catalog.Seconds `json:"took_seconds"` // nil = unknown
+	WALBytes *int64           `json:"wal_bytes"`
+}
+
+func readMethod(ctx context.Context, conn *pgx.Conn, s catalog.ViewStatus) (*methodReport, error) {
+	past, err := catalog.MeasuredRuns(ctx, conn, s.ID)
+	if err != nil || len(past) == 0 {
+		return nil, err
+	}
+	cost := func(c refresh.Cost) methodCost {
+		if c.Runs == 0 {
+			return methodCost{}
+		}
+		return methodCost{Runs: c.Runs, Took: new(catalog.Seconds(c.Took.Seconds())), WALBytes: &c.WALBytes}
+	}
+	e := refresh.Weigh(past)
+	m := &methodReport{
+		Method: past[0].Method, Reason: past[0].Reason, Full: cost(e.Full), Concurrent: cost(e.Concurrent),
+		ChangeRatio: e.ChangeRatio, ReadersWaited: e.ReadersWaited,
+	}
+	if m.Storage, err = catalog.StorageOf(ctx, conn, s.Name); err != nil {
+		return nil, err
+	}
+	if m.Storage != nil && m.Storage.LiveRows > 0 {
+		m.Dead = new(float64(m.Storage.DeadRows) / float64(m.Storage.LiveRows))
+	}
+	return m, nil
+}
+
+// words are the evidence in one line.
+func (m methodReport) words() string {
+	var words []string
+	for _, c := range []struct {
+		method string
+		cost   methodCost
+	}{{refresh.Full, m.Full}, {refresh.Concurrent, m.Concurrent}} {
+		if c.cost.Runs > 0 {
+			words = append(words, fmt.Sprintf("%s %s and %s of WAL", c.method, c.cost.Took.Duration().Round(100*time.Microsecond), bytesOf(c.cost.WALBytes)))
+		}
+	}
+	if m.ChangeRatio != nil {
+		words = append(words, fmt.Sprintf("%.0f %% of the rows changed", 100**m.ChangeRatio))
+	}
+	if m.ReadersWaited > 0 {
+		words = append(words, fmt.Sprintf("readers waited for %d of the full ones", m.ReadersWaited))
+	}
+	if m.Storage != nil {
+		words = append(words, fmt.Sprintf("%d dead rows beside %d live ones", m.Storage.DeadRows, m.Storage.LiveRows))
+	}
+	return strings.Join(words, ", ")
 }
 
 // Run prints the report.
@@ -65,6 +134,9 @@ func (c *showCmd) Run(ctx context.Context, a *app) error {
 			ids = append(ids, run.ID)
 		}
 		if r.Attempts, err = catalog.Attempts(ctx, conn, ids); err != nil {
+			return err
+		}
+		if r.Method, err = readMethod(ctx, conn, r.Status); err != nil {
 			return err
 		}
 		if a.Output != "table" {
@@ -102,6 +174,10 @@ func (a *app) showText(r viewReport) string {
 	line("it took", spanOf(s.LastDuration))
 	line("next refresh", a.full(s.NextRefreshAt, now))
 	line("method", s.Method)
+	if m := r.Method; m != nil {
+		line("why", m.Reason)
+		line("measured", m.words())
+	}
 	line("rows", countOf(s.RowsEstimate))
 	line("size", bytesOf(s.SizeBytes))
 	line("reads", strings.Join(s.Upstream, ", "))
