@@ -59,7 +59,7 @@ WITH seen AS (
 )
 SELECT t.id, t.event, t.kind, t.view_name, t.owner, t.reason, t.at,
        CASE WHEN pg_notification_queue_usage() < 0.5  -- a transaction that notifies fails when the queue is full
-            THEN pg_notify('mvscheduler_alert', jsonb_build_object('id', t.id, 'event', t.event, 'kind', t.kind, 'view', t.view_name, 'reason', t.reason, 'at', t.at)::text)::text END
+            THEN pg_notify('mvscheduler_alert', jsonb_build_object('id', t.id, 'event', t.event)::text)::text END
   FROM told AS t
  ORDER BY t.id`
 

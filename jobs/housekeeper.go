@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"time"
 
@@ -58,9 +59,11 @@ func (h *housekeeper) tick(ctx context.Context) error {
 		}
 		log(ctx, "alert "+a.Event, "kind", a.Kind, "view", a.ViewName, "reason", a.Reason)
 	}
-	if err := h.tell(ctx); err != nil {
-		return err
-	}
+	return errors.Join(h.forget(ctx), h.tell(ctx))
+}
+
+// forget deletes the history that is older than its keeping.
+func (h *housekeeper) forget(ctx context.Context) error {
 	for {
 		gone, err := catalog.Forget(ctx, h.pool, forgetBatch)
 		if err != nil || gone < forgetBatch {
