@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"fmt"
+	"maps"
 	"os"
 	"strings"
 	"sync"
@@ -57,18 +58,16 @@ func NewEmpty(t testing.TB) *DB {
 }
 
 // Dedicated returns a database with the migrations applied on a server of its own, which the test may
-// stop, restart and kill. The settings are added to those of postgresql.conf.
+// stop, restart and kill: what it has committed outlives the crash of a backend. The settings are added to
+// those of postgresql.conf.
 func Dedicated(t testing.TB, settings map[string]string) *DB {
 	t.Helper()
 	if image := os.Getenv(ImageVariable); image != "" {
 		t.Skipf("this test needs a server of its own that it can reach, and %s=%s is run by testcontainers", ImageVariable, image)
 	}
-	all := make(map[string]string, len(logging)+len(settings))
-	for _, m := range []map[string]string{logging, settings} {
-		for k, v := range m {
-			all[k] = v
-		}
-	}
+	all := map[string]string{"synchronous_commit": "on"}
+	maps.Copy(all, logging)
+	maps.Copy(all, settings)
 	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: all})
 	if err != nil {
 		t.Fatalf("start a PostgreSQL for this test: %v", err)
