@@ -12,15 +12,16 @@ import (
 type Token struct {
 	// Value is a hash of, for every relation with storage below the view, through views and partitions:
 	// its OID, its file, and the numbers of rows inserted, updated and deleted; of the times at which the
-	// counters were reset; of xmin of the rules, columns and enumerations of what the query names; and of
-	// the settings that built-in functions read.
+	// counters were reset; of xmin of the rules, columns and enumerations of what the query names; of the
+	// borders of retention; and of the settings that built-in functions read.
 	Value string
 	// Relations is how many relations with storage stand below the view.
 	Relations int
 	// Unknown says why no token can stand for this view; empty when one can.
 	Unknown string
-	// rules is a hash of the definitions alone: what functions they use is looked up once for each.
-	rules string
+	// definitions is a hash of the definitions alone: what functions and types they use is looked up once
+	// for each.
+	definitions string
 }
 
 // readToken reads PostgreSQL's catalogs and statistics alone, by OID. xmin changes whenever a catalog row
@@ -41,19 +42,26 @@ const readToken = below + `, rel AS MATERIALIZED (
      WHERE w.ev_class = $1
         OR w.ev_class IN (SELECT oid FROM rel WHERE relkind = 'v')
 ), shaped AS (
-    SELECT concat_ws(' ', (SELECT string_agg(oid || ' ' || version, ',' ORDER BY oid) FROM rel), count(*), sum(a.xmin::text::bigint)) AS columns
+    SELECT (SELECT string_agg(oid || ' ' || version, ',' ORDER BY oid) FROM rel) AS relations,
+           concat_ws(' ', count(*), sum(a.xmin::text::bigint), count(d.oid), sum(d.xmin::text::bigint)) AS columns
       FROM pg_attribute AS a
+      LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 'v'
      WHERE a.attrelid IN (SELECT oid FROM rel)
+), kept AS (
+    SELECT string_agg(x.view_id || ' ' || mvscheduler.cutoff_at(x.retention_period, now()), ',' ORDER BY x.view_id) AS cutoffs
+      FROM mvscheduler.view_state AS x
+     WHERE x.retention_period IS NOT NULL
+       AND x.query_relation::oid IN (SELECT oid FROM rel)
 ), enumerated AS (
     SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) AS labels
       FROM pg_enum
 )
-SELECT md5(concat_ws('|', s.counters, d.rules, c.columns, e.labels,
-                     (SELECT mvscheduler.cutoff_at(x.retention_period, now()) FROM mvscheduler.view_state AS x WHERE x.relation::oid = $1),
+SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels, k.cutoffs,
                      pg_stat_get_db_stat_reset_time(b.oid), pg_stat_get_bgwriter_stat_reset_time(),
                      $2::text, current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
                      current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
-                     current_setting('xmlbinary'), current_setting('server_version_num'))),
+                     current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'), current_setting('quote_all_identifiers'),
+                     current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num'))),
        s.relations,
        coalesce((SELECT CASE WHEN r.relrowsecurity THEN format('%I has row-level security', r.relname)
                              WHEN r.relkind = 'f' THEN format('%I is a foreign table', r.relname)
@@ -65,11 +73,11 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.columns, e.labels,
                   LIMIT 1),
                 CASE WHEN NOT current_setting('track_counts')::boolean
                        OR EXISTS (SELECT FROM pg_db_role_setting AS x, unnest(x.setconfig) AS g
-                                   WHERE x.setdatabase IN (0, b.oid) AND g ~* '^track_counts=(off|false|no|0|f|n|of)$')
+                                   WHERE x.setdatabase IN (0, b.oid) AND g ~ '^track_counts=' AND g !~* '=(on|t|tr|tru|true|y|ye|yes|1)$')
                      THEN 'track_counts is off, for some role or database' END,
                 ''),
-       coalesce(d.rules, '')
-  FROM stored AS s, defined AS d, shaped AS c, enumerated AS e
+       md5(concat_ws('|', d.rules, c.columns))
+  FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e
   JOIN pg_database AS b ON b.datname = current_database()`
 
 // ReadToken reads the token of a view on a session for runs, whose settings are those of a refresh. It
@@ -81,13 +89,13 @@ func ReadToken(ctx context.Context, q querier, view View, known *Definitions) (T
 	}
 	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
 		var t Token
-		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.rules)
+		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.definitions)
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
 	}
 	if t.Unknown == "" {
-		if t.Unknown, err = known.doubt(ctx, q, view.Target.OID, t.rules); err != nil {
+		if t.Unknown, err = known.doubt(ctx, q, view.Target.OID, t.definitions); err != nil {
 			return Token{}, fmt.Errorf("look at the functions of view %q: %w", view.Name, err)
 		}
 	}

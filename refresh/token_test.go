@@ -1,6 +1,7 @@
 package refresh_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -23,12 +24,7 @@ func setup(t *testing.T) *bundle {
 	t.Helper()
 	db := pgtest.New(t)
 	b := &bundle{db: db, alice: db.Conn(t, db.User(t, "alice"))}
-	pool, err := pgexec.NewPool(t.Context(), db.URLAs(db.Worker(t)), pgexec.Config{MaxConns: 1})
-	require.NoError(t, err)
-	t.Cleanup(pool.Close)
-	b.session, err = pool.Acquire(t.Context())
-	require.NoError(t, err)
-	t.Cleanup(b.session.Release)
+	b.session = b.newSession(t)
 	pgtest.Exec(t, b.alice,
 		`CREATE TYPE state AS ENUM ('new', 'paid')`,
 		`CREATE TABLE sales (id int PRIMARY KEY, at timestamptz NOT NULL, amount numeric, state state, note text, extra jsonb)`,
@@ -38,6 +34,18 @@ func setup(t *testing.T) *bundle {
 		`CREATE TABLE log_b (at timestamptz NOT NULL, n int)`,
 		`CREATE VIEW cheap AS SELECT id, at, amount FROM sales WHERE amount < 10`)
 	return b
+}
+
+// newSession is a session for runs.
+func (b *bundle) newSession(t *testing.T) *pgexec.Session {
+	t.Helper()
+	pool, err := pgexec.NewPool(t.Context(), b.db.URLAs(b.db.Worker(t)), pgexec.Config{MaxConns: 1})
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	session, err := pool.Acquire(t.Context())
+	require.NoError(t, err)
+	t.Cleanup(session.Release)
+	return session
 }
 
 // view makes a materialized view of a query and returns what a refresh knows of it.
@@ -173,8 +181,154 @@ func TestWhatDependsOnMoreThanRowsHasNoTokenAndSaysWhy(t *testing.T) {
 	} {
 		require.Contains(t, b.token(t, b.view(t, name, want[0])).Unknown, want[1], name)
 	}
-	b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET track_counts = off`)
-	require.Contains(t, b.token(t, b.view(t, "plain", `SELECT id FROM sales`)).Unknown, "track_counts")
+	plain := b.view(t, "plain", `SELECT id FROM sales`)
+	for _, off := range []string{"off", "fals", "n"} {
+		b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET track_counts = `+off)
+		require.Contains(t, b.token(t, plain).Unknown, "track_counts", off)
+	}
+	b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET track_counts = tru`)
+	require.Empty(t, b.token(t, plain).Unknown)
+}
+
+// Nothing below these views is written to, and still their results change.
+func TestNoTokenStaysWhileTheResultChanges(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		setup  []string
+		query  string // of a column x
+		change string
+		since  int // version of PostgreSQL
+	}{
+		"composite, attribute renamed": {[]string{`CREATE TYPE comp AS (a int, b int)`},
+			`SELECT row_to_json(ROW(id, id)::comp)::text AS x FROM shops`, `ALTER TYPE comp RENAME ATTRIBUTE a TO zz`, 0},
+		"composite column": {[]string{`CREATE TYPE comp AS (a int, b int)`, `CREATE TABLE h (c comp)`, `INSERT INTO h VALUES (ROW(1, 2))`},
+			`SELECT to_json(c)::text AS x FROM h`, `ALTER TYPE comp RENAME ATTRIBUTE a TO zz`, 0},
+		"composite, attribute added": {[]string{`CREATE TYPE comp AS (a int, b int)`, `CREATE TABLE h (j jsonb)`, `INSERT INTO h VALUES ('{"a":1,"b":2,"c":3}')`},
+			`SELECT to_json(jsonb_populate_record(NULL::comp, j))::text AS x FROM h`, `ALTER TYPE comp ADD ATTRIBUTE c int`, 0},
+		"row type of another table": {[]string{`CREATE TABLE inner_t (a int, b int)`, `CREATE TABLE h (c inner_t)`, `INSERT INTO h VALUES (ROW(1, 2))`},
+			`SELECT to_json(c)::text AS x FROM h`, `ALTER TABLE inner_t RENAME COLUMN a TO zz`, 0},
+		"regclass in a whole row": {[]string{`CREATE TABLE other (a int)`, `CREATE TABLE h (r regclass)`, `INSERT INTO h VALUES ('other')`},
+			`SELECT to_json(h)::text AS x FROM h`, `ALTER TABLE other RENAME TO other2`, 0},
+		"regclass in a row as text": {[]string{`CREATE TABLE other (a int)`, `CREATE TABLE h (r regclass)`, `INSERT INTO h VALUES ('other')`},
+			`SELECT h::text AS x FROM h`, `ALTER TABLE other RENAME TO other2`, 0},
+		"regclass in an array": {[]string{`CREATE TABLE other (a int)`, `CREATE TABLE h (r regclass[])`, `INSERT INTO h VALUES ('{other}')`},
+			`SELECT r::text AS x FROM h`, `ALTER TABLE other RENAME TO other2`, 0},
+		"xmax": {[]string{`CREATE TABLE h (a int)`, `INSERT INTO h VALUES (1)`},
+			`SELECT xmax::text AS x FROM h`, `SELECT a FROM h FOR UPDATE`, 0},
+		"array of times from text": {[]string{`CREATE TABLE h (n text)`, `INSERT INTO h VALUES ('{now}')`},
+			`SELECT n::timestamptz[]::text AS x FROM h`, `SELECT pg_sleep(0.1)`, 0},
+		"range of times from text": {[]string{`CREATE TABLE h (n text)`, `INSERT INTO h VALUES ('[now,infinity]')`},
+			`SELECT n::tstzrange::text AS x FROM h`, `SELECT pg_sleep(0.1)`, 0},
+		"multirange of times from text": {[]string{`CREATE TABLE h (n text)`, `INSERT INTO h VALUES ('{[now,infinity]}')`},
+			`SELECT n::tstzmultirange::text AS x FROM h`, `SELECT pg_sleep(0.1)`, 0},
+		"row with a time from text": {[]string{`CREATE TABLE h (n text)`, `CREATE TABLE rt (d timestamptz)`, `INSERT INTO h VALUES ('(now)')`},
+			`SELECT n::rt::text AS x FROM h LEFT JOIN rt ON false`, `SELECT pg_sleep(0.1)`, 0},
+		"time from JSON": {[]string{`CREATE TABLE h (j jsonb)`, `INSERT INTO h VALUES ('{"d":"now"}')`},
+			`SELECT d::text AS x FROM h, jsonb_to_record(j) AS r(d timestamptz)`, `SELECT pg_sleep(0.1)`, 0},
+		"times from JSON": {[]string{`CREATE TABLE h (j jsonb)`, `INSERT INTO h VALUES ('[{"d":"now"}]')`},
+			`SELECT d::text AS x FROM h, jsonb_to_recordset(j) AS r(d timestamptz)`, `SELECT pg_sleep(0.1)`, 0},
+		"virtual column": {[]string{`CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = simple)`, `CREATE TEXT SEARCH CONFIGURATION cfg (COPY = english)`,
+			`CREATE TABLE h (n text, g tsvector GENERATED ALWAYS AS (to_tsvector('cfg'::regconfig, n)) VIRTUAL)`, `INSERT INTO h VALUES ('the running dogs')`},
+			`SELECT g::text AS x FROM h`, `ALTER TEXT SEARCH CONFIGURATION cfg ALTER MAPPING FOR asciiword WITH d`, 18},
+		"expression of a virtual column": {[]string{`CREATE TABLE h (n int, g int GENERATED ALWAYS AS (n + 1) VIRTUAL)`, `INSERT INTO h VALUES (1)`},
+			`SELECT g::text AS x FROM h`, `ALTER TABLE h ALTER COLUMN g SET EXPRESSION AS (n + 2)`, 18},
+		"column added to a row": {[]string{`CREATE TABLE h (n int)`, `INSERT INTO h VALUES (1)`},
+			`SELECT to_json(h)::text AS x FROM h`, `ALTER TABLE h ADD COLUMN r regclass DEFAULT 'shops'`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			if b.db.Version() < c.since*10000 {
+				t.Skipf("PostgreSQL %d has it first", c.since)
+			}
+			b.do(t, `INSERT INTO shops VALUES (1, 'a')`)
+			b.do(t, c.setup...)
+			v := b.view(t, "v", c.query)
+			tokenBefore, before := b.token(t, v), b.result(t, c.query)
+			b.do(t, c.change)
+			tokenAfter, after := b.token(t, v), b.result(t, c.query)
+			require.NotEqual(t, before, after)
+			require.True(t, tokenBefore.Unknown != "" || tokenAfter.Unknown != "" || tokenBefore.Value != tokenAfter.Value, "%s became %s, and the token stays", before, after)
+		})
+	}
+}
+
+func TestBordersOfRetentionAreInTheTokenOfWhoeverReadsThem(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.do(t, `INSERT INTO mvscheduler.views (name, query, refresh_on, retention_period, time_column) VALUES ('kept', 'SELECT at FROM sales', 'manual', '10 days', 'at')`)
+	var id int64
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT id FROM mvscheduler.views`).Scan(&id))
+	kept := refresh.View{Name: "kept", TimeZone: "UTC"}
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = 'kept'::regclass`).Scan(&kept.Target.OID, &kept.Target.Owner))
+	views := map[string]refresh.View{
+		"the view itself":      kept,
+		"a reader":             b.view(t, "reader", `SELECT count(*) AS n FROM kept__query`),
+		"a reader of a reader": b.view(t, "reader2", `WITH k AS (SELECT at FROM kept__query) SELECT count(*) AS n FROM k, kept__query`),
+	}
+	before := map[string]refresh.Token{}
+	for name, v := range views {
+		before[name] = b.token(t, v)
+		require.Empty(t, before[name].Unknown, name)
+	}
+	b.do(t, `UPDATE mvscheduler.views SET retention_period = '5 days'`)
+	for name, v := range views {
+		require.NotEqual(t, before[name].Value, b.token(t, v).Value, name)
+	}
+	for name, query := range map[string]string{
+		"called":       fmt.Sprintf(`SELECT mvscheduler.cutoff(%d) AS c`, id),
+		"called_again": fmt.Sprintf(`SELECT at FROM kept__query WHERE at > mvscheduler.cutoff(%d)`, id),
+		"called_bare":  `SELECT mvscheduler.cutoff_at('1 day', at) AS c FROM sales`,
+	} {
+		require.Contains(t, b.token(t, b.view(t, name, query)).Unknown, "cutoff", name)
+	}
+}
+
+// What is found out about a definition is remembered for as long as the tables look the same.
+func TestADoubtComesWithAColumn(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	v := b.view(t, "v", `SELECT to_jsonb(s) AS j FROM shops AS s`)
+	require.Empty(t, b.token(t, v).Unknown)
+	b.do(t, `ALTER TABLE shops ADD COLUMN place regclass`)
+	require.Contains(t, b.token(t, v).Unknown, "regclass")
+}
+
+func TestSettingsThatBuiltInFunctionsReadAreInTheToken(t *testing.T) {
+	t.Parallel()
+	for name, value := range map[string]string{
+		"timezone_abbreviations": "'India'", "quote_all_identifiers": "on", "array_nulls": "off", "xmloption": "document", "xmlbinary": "hex",
+		"extra_float_digits": "0", "bytea_output": "escape", "default_text_search_config": "'pg_catalog.german'", "lc_numeric": "'C'",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			v := b.view(t, "v", `SELECT name FROM shops`)
+			b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET `+name+` = `+value)
+			after := b.newSession(t)
+			if ask := `SELECT current_setting('` + name + `')`; one(t, after, ask) == one(t, b.session, ask) {
+				t.Skipf("%s is %s already", name, value)
+			}
+			token, err := refresh.ReadToken(t.Context(), after, v, &b.known)
+			require.NoError(t, err)
+			require.NotEqual(t, b.token(t, v).Value, token.Value)
+		})
+	}
+}
+
+func one(t *testing.T, session *pgexec.Session, query string) (value string) {
+	t.Helper()
+	rows, err := session.Query(t.Context(), query)
+	require.NoError(t, err)
+	value, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	return value
+}
+
+func (b *bundle) result(t *testing.T, query string) (all string) {
+	t.Helper()
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT string_agg(x, ',') FROM (`+query+`) AS q`).Scan(&all))
+	return all
 }
 
 func TestAForeignTableAndAnotherMaterializedViewBelow(t *testing.T) {
