@@ -128,6 +128,37 @@ func TestAViewThatMvschedulerMadeCanBeGivenBack(t *testing.T) {
 	require.Equal(t, int64(1), ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.status`), "and it can be registered again")
 }
 
+func TestAViewThatIsGivenBackAndAdoptedKeepsItsIndexes(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int, b int)`)
+	const indexes = `SELECT string_agg(indexdef, E'\n' ORDER BY indexdef) FROM pg_indexes WHERE tablename = $1`
+	for name, columns := range map[string]string{
+		"derived": `'SELECT a, count(*) AS n FROM t GROUP BY a', NULL, '{(n)}'`,
+		"named":   `'SELECT a, b FROM t', '{a}', NULL`,
+	} {
+		pgtest.Exec(t, alice, `INSERT INTO mvscheduler.views (name, query, unique_key, indexes) VALUES ('`+name+`', `+columns+`)`)
+		before := ask[string](t, alice, indexes, name)
+		require.Contains(t, before, "UNIQUE")
+		for range 2 {
+			pgtest.Exec(t, alice, `SELECT mvscheduler.release_view('`+name+`')`, `SELECT mvscheduler.adopt_view('`+name+`')`)
+			require.Equal(t, before, ask[string](t, alice, indexes, name), name)
+		}
+		pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET indexes = '{(a DESC)}' WHERE name LIKE '%'||'`+name+`'`)
+		require.Contains(t, ask[string](t, alice, indexes, name), before[:strings.Index(before, "\n")+1], "what became the owner's stays")
+	}
+	found, _ := examine(t, db, "")
+	require.Empty(t, about(found, "leftover"))
+	pgtest.Exec(t, alice, `SELECT mvscheduler.release_view('named')`)
+	found, _ = examine(t, db, "")
+	for _, f := range about(found, "leftover") {
+		require.NotContains(t, f.Fix, "DROP", "a materialized view needs it")
+	}
+	require.NotEmpty(t, about(found, "unmanaged"))
+}
+
 func TestJobsOfPgCronAreTakenOverWithTheirSchedules(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

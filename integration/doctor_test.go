@@ -123,6 +123,7 @@ func TestTheDoctorFindsLeftoversAndStarvedTables(t *testing.T) {
 	leftover := about(found, "leftover")
 	require.Len(t, leftover, 1)
 	require.Contains(t, leftover[0].Subject, "v__query")
+	require.Contains(t, leftover[0].Fix, "adopt_view", "the view needs it")
 	require.Contains(t, about(found, "vacuum")[0].Subject, "mvscheduler.run")
 	require.True(t, strings.HasPrefix(about(found, "vacuum")[0].Fix, "VACUUM"))
 }

@@ -14,7 +14,7 @@ BEGIN
     SELECT c.relkind, c.relowner::regrole INTO kind, owner FROM pg_class AS c WHERE c.oid = relid;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'materialized view % does not exist', name USING ERRCODE = 'undefined_table',
-            HINT = 'Without adopted = true the row creates it.';
+            HINT = 'A view that does not exist yet is created: by mvscheduler create, or by a row without adopted = true.';
     ELSIF kind <> 'm' THEN
         RAISE EXCEPTION '% is not a materialized view', name USING ERRCODE = 'wrong_object_type';
     ELSIF EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE o.relation::oid = relid) THEN
@@ -28,11 +28,29 @@ CREATE FUNCTION mvscheduler.adopt_relation(v mvscheduler.views, relation oid) RE
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    idx record;
 BEGIN
     IF v.retention_period IS NOT NULL THEN
         RAISE EXCEPTION 'a view cannot be adopted and given a retention_period at once' USING ERRCODE = 'feature_not_supported',
             HINT = 'Adopt it first; then UPDATE retention_period and time_column: a new version is built beside it.';
     END IF;
+    -- Indexes of an earlier registration that the row does not name are the owner's now.
+    FOR idx IN
+        SELECT n.nspname, c.relname
+          FROM pg_index AS i
+          JOIN pg_class AS c ON c.oid = i.indexrelid
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE i.indrelid = relation
+           AND CASE obj_description(c.oid, 'pg_class')
+                    WHEN 'mvscheduler: derived key' THEN true
+                    WHEN 'mvscheduler: unique_key' THEN v.unique_key IS NULL
+                    WHEN 'mvscheduler: indexes' THEN coalesce(cardinality(v.indexes), 0) = 0
+                END
+         ORDER BY c.relname
+    LOOP
+        EXECUTE format('COMMENT ON INDEX %I.%I IS NULL', idx.nspname, idx.relname);
+    END LOOP;
     PERFORM mvscheduler.create_unique_index(v, relation, NULL);
     PERFORM mvscheduler.create_indexes(v, relation);
     PERFORM mvscheduler.grant_to_worker(v, relation);

@@ -54,13 +54,27 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
 	return lonely, nil
 }
 
-// leftovers finds pieces that mvscheduler made and no row stands for.
+// leftovers finds pieces that mvscheduler made and no row stands for. What a materialized view reads is not to
+// be dropped.
 func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'note', format('%I.%I', n.nspname, c.relname), 'mvscheduler made it, and no row of the catalog stands for it any more (its row was deleted without its triggers, or restored elsewhere)',
-       format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, n.nspname, c.relname)
+SELECT 'note', format('%I.%I', n.nspname, c.relname),
+       'mvscheduler made it, and no row of the catalog stands for it any more (' || CASE WHEN reader.name IS NULL THEN 'its row was deleted without its triggers, or restored elsewhere'
+            ELSE format('%s, whose query it holds, was released, or its row was deleted without its triggers', reader.name) END || ')',
+       CASE WHEN reader.name IS NULL THEN format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, n.nspname, c.relname)
+            ELSE format('SELECT mvscheduler.adopt_view(%L), or leave it as it is: %s needs it', reader.name, reader.name) END
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  LEFT JOIN LATERAL (
+        SELECT format('%I.%I', m.relnamespace::regnamespace::name, m.relname) AS name
+          FROM pg_depend AS d
+          JOIN pg_rewrite AS w ON w.oid = d.objid
+          JOIN pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm'
+         WHERE d.classid = 'pg_rewrite'::regclass
+           AND d.refclassid = 'pg_class'::regclass
+           AND d.refobjid = c.oid
+         ORDER BY m.oid
+         LIMIT 1) AS reader ON c.relkind = 'v'
  WHERE c.relkind IN ('v', 'm')
    AND obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: %'
    AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))
