@@ -82,9 +82,14 @@ func RaiseAlerts(ctx context.Context, q Querier) ([]Alert, error) {
 	return alerts, nil
 }
 
-// ClaimAlert takes the next change that the webhook has not been told of for the time of a lease, after
-// which another sidecar may take it. It returns nil when there is none. What is more than a day old is not
-// told any more.
+// untold is what the webhook has to be told of, by alert n.
+const untold = `(n.told = 'nothing' OR n.told = 'opened' AND n.resolved_at IS NOT NULL)
+                  AND n.next_try <= clock_timestamp()
+                  AND coalesce(n.resolved_at, n.opened_at) > clock_timestamp() - interval '1 day'`
+
+// ClaimAlert takes a change that the webhook has not been told of for the time of a lease, after which
+// another sidecar may take it: the oldest of an owner who is drawn by lot, so that one who has thousands
+// delays nobody else. It returns nil when there is none. What is more than a day old is not told any more.
 func ClaimAlert(ctx context.Context, q Querier, lease time.Duration) (*Alert, error) {
 	rows, err := q.Query(ctx, `
 UPDATE mvscheduler.alert AS a
@@ -92,9 +97,13 @@ UPDATE mvscheduler.alert AS a
        next_try = clock_timestamp() + make_interval(secs => $1)
  WHERE a.id = (SELECT n.id
                  FROM mvscheduler.alert AS n
-                WHERE (n.told = 'nothing' OR n.told = 'opened' AND n.resolved_at IS NOT NULL)
-                  AND n.next_try <= clock_timestamp()
-                  AND coalesce(n.resolved_at, n.opened_at) > clock_timestamp() - interval '1 day'
+                WHERE `+untold+`
+                  AND n.owner = (SELECT n.owner
+                                   FROM mvscheduler.alert AS n
+                                  WHERE `+untold+`
+                                  GROUP BY n.owner
+                                  ORDER BY random()
+                                  LIMIT 1)
                 ORDER BY n.next_try
                 LIMIT 1
                   FOR UPDATE SKIP LOCKED)

@@ -19,7 +19,7 @@ func TestEveryCommandTeachesWithExamplesAndItsExitCodes(t *testing.T) {
 	require.Zero(t, help.code)
 	commands := []string{
 		"demo", "migrate up", "migrate down", "migrate status", "serve", "grants", "status", "list", "show", "runs", "next",
-		"create", "edit", "drop", "pause", "resume", "refresh", "cancel", "version", "completion",
+		"create", "edit", "adopt", "release", "prune", "drop", "pause", "resume", "refresh", "cancel", "health", "doctor", "export", "simulate", "version", "completion",
 	}
 	for _, command := range commands {
 		require.Contains(t, help.stdout, command)
@@ -29,6 +29,35 @@ func TestEveryCommandTeachesWithExamplesAndItsExitCodes(t *testing.T) {
 		require.Contains(t, r.stdout, "Exit codes:", command)
 	}
 	require.Equal(t, help.stdout, mvscheduler(t, db, "", "").stdout, "without a command there is help")
+}
+
+func TestEveryFormatOfEveryCommandThatPrintsData(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.User(t, "alice")
+	conn := db.Conn(t, alice)
+	pgtest.Exec(t, conn, `CREATE MATERIALIZED VIEW old AS SELECT 1 AS a`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
+	startSidecar(t, db)
+	until(t, conn, `SELECT freshness = 'fresh' FROM mvscheduler.status`)
+	for _, command := range []string{"status", "list", "show v", "runs", "next v", "refresh v", "refresh --wait v", "adopt --dry-run old", "adopt old", "prune --dry-run v", "health", "doctor", "export v", "migrate status", "version", "grants"} {
+		for _, format := range []string{"json", "csv", "yaml"} {
+			r := mvscheduler(t, db, alice, "", append(strings.Fields(command), "-o", format)...)
+			require.NotContains(t, r.stderr, "panic", "%s -o %s", command, format)
+			switch {
+			case command == "export v" && format == "csv":
+				require.Equal(t, 2, r.code, command)
+			case command == "adopt old": // once
+				require.Equal(t, format == "json", r.code == 0, "%s -o %s: %s", command, format, r.stderr)
+			default:
+				require.Contains(t, []int{0, 5}, r.code, "%s -o %s: %s", command, format, r.stderr)
+			}
+			if r.code == 0 && format == "json" && command != "grants" {
+				require.True(t, json.Valid([]byte(r.stdout)), "%s: %s", command, r.stdout)
+			}
+		}
+	}
+	require.Contains(t, mvscheduler(t, db, alice, "", "drop", "-y", "old").stderr, "it stays")
+	pgtest.Exec(t, conn, `SELECT a FROM old`)
 }
 
 func TestTheLifeOfAViewOnTheCommandLine(t *testing.T) {

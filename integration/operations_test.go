@@ -10,12 +10,15 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -92,7 +95,7 @@ func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T)
 	require.Contains(t, ask[string](t, alice, `SELECT reason FROM mvscheduler.alerts WHERE kind = 'failing'`), "division by zero")
 	notification, err := listener.WaitForNotification(t.Context())
 	require.NoError(t, err)
-	require.Contains(t, notification.Payload, `"event": "opened"`)
+	require.Regexp(t, `^\{"id": \d+, "event": "opened"\}$`, notification.Payload, "any role can listen")
 
 	until(t, alice, `SELECT freshness = 'fresh' FROM mvscheduler.status WHERE name LIKE '%mended'`)
 	pgtest.Exec(t, alice, `ALTER TABLE lost RENAME COLUMN a TO b`, `REVOKE SELECT ON lost FROM `+user)
@@ -131,6 +134,59 @@ func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) 
 	refreshed(t, alice, "old")
 	pgtest.Exec(t, alice, `SELECT mvscheduler.drop_view('gone')`)
 	until(t, alice, `SELECT bool_and(resolved_at IS NOT NULL) FROM mvscheduler.alerts`)
+}
+
+// The owner of one view can do what he likes with it: the others' alerts are raised and told, and history goes.
+func TestAlertsOfOneOwnerHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	var told atomic.Bool
+	release := make(chan struct{})
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		if strings.Contains(string(body), ".gone") {
+			told.Store(true)
+			return
+		}
+		select { // the receiver hangs for as long as it is about mallory
+		case <-release:
+		case <-r.Context().Done():
+		case <-time.After(time.Second):
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	}))
+	defer receiver.Close()
+	defer close(release)
+	a.refused(a.m, "22001", `INSERT INTO mvscheduler.views (name, query, refresh_on, pause_reason) VALUES ('mallory.bomb', 'SELECT 1 AS a', 'manual', repeat(chr(1), 3000))`)
+	a.as(`INSERT INTO mvscheduler.views (name, query, refresh_on, pause_reason) SELECT 'mallory.bomb' || i, 'SELECT 1 AS a', 'manual', repeat(chr(1), 1000) FROM generate_series(1, 60) AS i`,
+		`DO $$ BEGIN FOR i IN 1..60 LOOP EXECUTE 'DROP MATERIALIZED VIEW mallory.bomb' || i; END LOOP; END $$`)
+	s := startSidecar(t, a.db, "--webhook-url", receiver.URL)
+	alice := a.db.Conn(t, a.alice)
+	until(t, a.m, `SELECT count(*) = 60 FROM mvscheduler.alerts`)
+	pgtest.Exec(t, alice, a.sql(`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('alice.gone', 'SELECT 1 AS a', 'manual')`), a.sql(`DROP MATERIALIZED VIEW alice.gone`))
+	until(t, alice, `SELECT count(*) = 1 FROM mvscheduler.alerts`)
+	require.Eventually(t, told.Load, 25*time.Second, 50*time.Millisecond, "at one of mallory's a second it would be after them all")
+	a.db.Exec(t, `INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, finished_at) VALUES (-1, 'x', 'postgres', 'manual', now(), now(), 'succeeded', now() - interval '1000 days')`)
+	root := a.db.Conn(t, "")
+	until(t, root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE view_id = -1)`)
+	require.NotContains(t, s.log.String(), "housekeeping failed")
+}
+
+func TestLastRunsDoNotKeepOldRunsFromBeingForgotten(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	db.Exec(t, `INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, finished_at) SELECT 1000 + i % 5, 'x', 'postgres', 'manual', now() + i * interval '1 s', now(), 'succeeded', now() - interval '1000 days' FROM generate_series(1, 20) AS i`)
+	db.Exec(t, `INSERT INTO mvscheduler.view_health (view_id, last_run_id) SELECT view_id, min(id) FROM mvscheduler.run GROUP BY view_id`)
+	worker := db.Pool(t, db.Worker(t))
+	for left := 15; left > 0; left -= 3 { // the five that stay are the oldest
+		gone, err := catalog.Forget(t.Context(), worker, 3)
+		require.NoError(t, err)
+		require.Equal(t, int64(3), gone)
+	}
+	gone, err := catalog.Forget(t.Context(), worker, 3)
+	require.NoError(t, err)
+	require.Zero(t, gone)
+	require.Equal(t, int64(5), ask[int64](t, db.Conn(t, ""), `SELECT count(*) FROM mvscheduler.run`))
 }
 
 func TestOldRunsAreForgottenAndTheLastOfEachViewIsKept(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 )
@@ -26,12 +27,22 @@ type housekeeper struct {
 	log     *slog.Logger
 }
 
-// Run keeps house until ctx ends, which is not an error.
+// Run keeps house until ctx ends, which is not an error. The webhook has a loop of its own: a receiver that
+// hangs holds up nothing else.
 func (h *housekeeper) Run(ctx context.Context) error {
+	loops, ctx := errgroup.WithContext(ctx)
+	loops.Go(func() error { return h.every(ctx, h.tick) })
+	if h.webhook != nil {
+		loops.Go(func() error { return h.every(ctx, h.tell) })
+	}
+	return loops.Wait()
+}
+
+func (h *housekeeper) every(ctx context.Context, do func(context.Context) error) error {
 	ticker := time.NewTicker(housekeepingInterval)
 	defer ticker.Stop()
 	for {
-		if err := h.tick(ctx); err != nil && ctx.Err() == nil {
+		if err := do(ctx); err != nil && ctx.Err() == nil {
 			h.log.WarnContext(ctx, "housekeeping failed, will retry", "err", err, "retry_in", housekeepingInterval)
 		}
 		select {
@@ -45,13 +56,11 @@ func (h *housekeeper) Run(ctx context.Context) error {
 func (h *housekeeper) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
 	defer cancel()
-	if err := catalog.ReportBuilds(ctx, h.pool); err != nil {
-		return err
-	}
+	return errors.Join(h.alert(ctx), h.forget(ctx))
+}
+
+func (h *housekeeper) alert(ctx context.Context) error {
 	alerts, err := catalog.RaiseAlerts(ctx, h.pool)
-	if err != nil {
-		return err
-	}
 	for _, a := range alerts {
 		log := h.log.WarnContext
 		if a.Event == "resolved" {
@@ -59,7 +68,7 @@ func (h *housekeeper) tick(ctx context.Context) error {
 		}
 		log(ctx, "alert "+a.Event, "kind", a.Kind, "view", a.ViewName, "reason", a.Reason)
 	}
-	return errors.Join(h.forget(ctx), h.tell(ctx))
+	return err
 }
 
 // forget deletes the history that is older than its keeping.
@@ -72,11 +81,9 @@ func (h *housekeeper) forget(ctx context.Context) error {
 	}
 }
 
-// tell delivers what the webhook has not taken yet, at least once.
+// tell delivers what the webhook has not taken yet, at least once. How long that takes is bound by the
+// webhook; what became of a delivery is recorded during a shutdown too.
 func (h *housekeeper) tell(ctx context.Context) error {
-	if h.webhook == nil {
-		return nil
-	}
 	for range webhooksPerRound {
 		alert, err := catalog.ClaimAlert(ctx, h.pool, webhookLease)
 		if err != nil || alert == nil {
@@ -86,9 +93,15 @@ func (h *housekeeper) tell(ctx context.Context) error {
 		if err != nil {
 			h.log.WarnContext(ctx, "the webhook did not take an alert, will retry", "view", alert.ViewName, "err", err)
 		}
-		if err := catalog.AlertTold(ctx, h.pool, *alert, err == nil); err != nil {
+		if err := h.told(ctx, *alert, err == nil); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func (h *housekeeper) told(ctx context.Context, alert catalog.Alert, taken bool) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+	return catalog.AlertTold(ctx, h.pool, alert, taken)
 }

@@ -8,7 +8,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riverpgxv5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
@@ -86,8 +85,7 @@ func (w *RefreshWorker) skip(ctx context.Context, job *river.Job[RefreshArgs], w
 		if err := catalog.Skip(ctx, tx, work.RunID, job.ID, w.name, verdict.Reason, verdict.AsOf); err != nil {
 			return err
 		}
-		_, err := river.JobCompleteTx[*riverpgxv5.Driver](ctx, tx, job)
-		return err
+		return completeJob(ctx, tx, job)
 	})
 	if err != nil {
 		return err

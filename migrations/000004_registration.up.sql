@@ -335,6 +335,9 @@ BEGIN
     ELSIF v.paused_at IS NULL AND (v.paused_until IS NOT NULL OR v.pause_reason IS NOT NULL) THEN
         v.paused_at := now();
     END IF;
+    IF length(v.pause_reason) > 1000 THEN
+        RAISE EXCEPTION 'pause_reason is longer than 1000 characters' USING ERRCODE = 'string_data_right_truncation';
+    END IF;
 
     -- "$user" is the writer, also where the relations are made as another role. A restore brings the path with it.
     caller_path := regexp_replace(caller_path, '((?:^|,)\s*)("\$user"|\$user)(?=\s*(?:,|$))',

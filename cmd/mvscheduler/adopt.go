@@ -185,10 +185,18 @@ The same in SQL: SELECT mvscheduler.release_view('analytics.daily')
 func (c *releaseCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		return eachView(ctx, a, conn, c.Names, "release", func(tx pgx.Tx, name string) (string, error) {
+			var kept bool
+			if err := tx.QueryRow(ctx, `SELECT retention_period IS NOT NULL FROM mvscheduler.views WHERE name = $1`, name).Scan(&kept); err != nil {
+				return "", err
+			}
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.release_view($1)`, name); err != nil {
 				return "", err
 			}
-			return "released " + name + ": it stays, and nothing refreshes it any more", nil
+			words := "released " + name + ": it stays, and nothing refreshes it any more"
+			if kept {
+				words += "; its retention_period went with the row, so the next REFRESH brings old rows back"
+			}
+			return words, nil
 		})
 	})
 }

@@ -15,7 +15,7 @@ type dropCmd struct {
 }
 
 func (dropCmd) Help() string {
-	return `Drops views and what mvscheduler made for them, all of them or none. Objects of others that depend on one keep it from being dropped and are named in the error. Asks first, unless -y is given.
+	return `Drops views and what mvscheduler made for them, all of them or none; a view that was adopted is released instead and stays. Objects of others that depend on one keep it from being dropped and are named in the error. Asks first, unless -y is given.
 
 Examples:
 
@@ -32,6 +32,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		ids := make([]int64, len(c.Names))
 		names := make([]string, len(c.Names))
+		done := make([]string, len(c.Names))
 		var effect strings.Builder
 		for i, name := range c.Names {
 			id, err := catalog.FindView(ctx, conn, name)
@@ -43,7 +44,17 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 				return err
 			}
 			ids[i], names[i] = id, s.Name
-			fmt.Fprintf(&effect, "Drops materialized view %s of %s: %s rows, %s.\n", s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
+			switch {
+			case s.Adopted:
+				done[i] = "released " + s.Name + ": it was adopted, so it stays, and nothing refreshes it any more"
+				fmt.Fprintf(&effect, "Lets go of %s of %s, which was adopted: it stays, and nothing refreshes it any more.\n", s.Name, s.Owner)
+			case s.Freshness == "missing":
+				done[i] = "dropped " + s.Name
+				fmt.Fprintf(&effect, "Deletes the row of %s of %s, whose materialized view is gone.\n", s.Name, s.Owner)
+			default:
+				done[i] = "dropped " + s.Name
+				fmt.Fprintf(&effect, "Drops materialized view %s of %s: %s rows, %s.\n", s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
+			}
 		}
 		if err := a.confirm(strings.TrimRight(effect.String(), "\n")); err != nil {
 			return err
@@ -65,8 +76,8 @@ DELETE FROM mvscheduler.views
 		if err != nil {
 			return err
 		}
-		for _, name := range names {
-			a.say("dropped %s", name)
+		for _, words := range done {
+			a.say("%s", words)
 		}
 		return nil
 	})

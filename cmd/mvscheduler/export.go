@@ -17,7 +17,7 @@ type exportCmd struct {
 }
 
 func (exportCmd) Help() string {
-	return `Prints views as YAML, one document each: the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. With --full everything that mvscheduler and PostgreSQL know about them.
+	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. With --full everything that mvscheduler and PostgreSQL know about them.
 
 Examples:
 
@@ -29,6 +29,9 @@ Examples:
 
 // Run prints the documents.
 func (c *exportCmd) Run(ctx context.Context, a *app) error {
+	if a.Output == "csv" {
+		return usagef("export writes YAML, or JSON with -o json")
+	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		var ids []int64
 		for _, name := range c.Names {
@@ -47,14 +50,25 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 				ids = append(ids, s.ID)
 			}
 		}
+		all := []json.RawMessage{}
 		for _, id := range ids {
 			doc, err := exportView(ctx, conn, id, c.Full)
 			if err != nil {
 				return err
 			}
+			if a.Output == "json" {
+				if doc, err = yaml.YAMLToJSON(doc); err != nil {
+					return fmt.Errorf("write JSON: %w", err)
+				}
+				all = append(all, doc)
+				continue
+			}
 			if _, err := fmt.Fprintf(a.rawOut(), "---\n%s", doc); err != nil {
 				return err
 			}
+		}
+		if a.Output == "json" {
+			return a.emitData(all)
 		}
 		return nil
 	})
