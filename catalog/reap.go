@@ -156,7 +156,7 @@ UPDATE mvscheduler.attempt AS t
 
 // StopBackends cancels the query of each backend that MarkStops marked and terminates the backend when
 // that has not helped after grace, or when its deadline is what ended it: a function can swallow a
-// cancel. Only backends of our own role are touched, and only the very session of the attempt.
+// cancel. Only backends of a role whose rights we have are touched, and only the very session of the attempt.
 func StopBackends(ctx context.Context, q Querier, grace time.Duration) ([]Stopped, error) {
 	rows, err := q.Query(ctx, `
 WITH marked AS MATERIALIZED (

@@ -5,12 +5,14 @@
 //	refresh  refresh  Dispatcher, in the transaction     RefreshWorker  by snoozing the job: attempts are
 //	                  that claims the slot; Reaper                      counted in the catalog, not by River
 //
-// Three loops run on every replica; each is safe beside any number of others:
+// These loops run on every replica; each is safe beside any number of others:
 //
 //   - [Dispatcher] claims due views (FOR UPDATE SKIP LOCKED), writes a run, inserts its River job and
 //     moves the clock in one transaction. LISTEN is a hint to look sooner; polling is the truth.
 //   - [Reaper] finds attempts whose backend is gone, runs that no job carries, backends past their
 //     deadline, cancelled runs, and DDL that waits behind a refresh.
+//   - The skipper watches which sessions are idle, so that runs can be skipped when nothing changed.
+//   - The housekeeper raises alerts, tells the webhook and deletes old runs.
 //   - River's client fetches jobs and runs [RefreshWorker].
 //
 // A worker that is killed at any point costs its slot at most 15 s: the reaper looks every two seconds,

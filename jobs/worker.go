@@ -24,7 +24,8 @@ const (
 	// A lock that is not had within this time ends the attempt, so that the worker is free for others.
 	busyPatience = 20 * time.Second
 
-	// The backend is terminated this long after statement_timeout: a function can swallow a cancel.
+	// The backend is terminated this long after statement_timeout and busyPatience: a function can swallow a
+	// cancel.
 	deadlineGrace = 10 * time.Second
 
 	// Bookkeeping after an attempt goes on this long when the process is ending.

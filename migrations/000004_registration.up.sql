@@ -1,8 +1,9 @@
--- Life of a catalog row. Four triggers on views, in the order of their names:
+-- Life of a catalog row. Triggers on views, in the order of their names:
 --   a_normalize   BEFORE row, as the user: checks the columns and fills what the user left out; no side effect
 --   b_ddl         AFTER row, as the user: creates, changes or drops the relations in the user's own session,
 --                 so that no text of a user is ever parsed with another's rights
 --   c_bookkeeping AFTER row, as mvscheduler_owner: copies the row to view_state and writes the audit log
+--   d_pieces      (000009) AFTER row, as mvscheduler_owner: records the relations that b_ddl made for a redefinition
 --   no_truncate   refuses TRUNCATE, which fires no row trigger
 -- Functions that run as the user pin search_path and qualify everything; those that run as the owner
 -- have no dynamic SQL and nobody else may EXECUTE them.

@@ -111,7 +111,6 @@ func floorDiv(a, b int64) int64 {
 // Fire is one slot to come.
 type Fire struct {
 	Slot time.Time
-	Due  time.Time
 	Note string // what daylight saving does to it; empty = nothing
 }
 
@@ -129,7 +128,6 @@ func (s Spec) Upcoming(after time.Time, n int) []Fire {
 		if f.Slot.IsZero() {
 			break
 		}
-		f.Due = s.DueAt(f.Slot)
 		fires = append(fires, f)
 		after = f.Slot
 	}

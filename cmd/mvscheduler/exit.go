@@ -9,7 +9,7 @@ const (
 	exitUsage     = 2 // wrong command line
 	exitNotFound  = 3 // no such view or run
 	exitPending   = 4 // changes are pending; reserved for plan
-	exitUnhealthy = 5 // status --check found something
+	exitUnhealthy = 5 // status --check, doctor, health or migrate status found something
 	exitConflict  = 6 // locked, already there, or changed meanwhile
 )
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -91,8 +92,8 @@ func specOf(s catalog.ViewStatus) (schedule.Spec, error) {
 	return spec, nil
 }
 
-// fireTimes lists slots after now. A note says where the offset of the view's zone changes since the slot
-// before, or since now for the first.
+// fireTimes lists slots after now. A note says what daylight saving does to a slot, or else that the offset of
+// the view's zone has changed since the slot before, or since now for the first.
 func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int) []fireTime {
 	zone := spec.Location
 	if zone == nil {
@@ -100,13 +101,12 @@ func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int) []
 	}
 	var out []fireTime
 	before := now.In(zone)
-	for at := now; len(out) < count; {
-		at = spec.Next(at)
-		if at.IsZero() {
-			break
-		}
-		local := at.In(zone)
-		out = append(out, fireTime{At: at.UTC(), InZone: local.Format("Mon 2006-01-02 15:04:05 MST"), Timezone: zoneName, Note: offsetNote(before, local)})
+	for _, fire := range spec.Upcoming(now, count) {
+		local := fire.Slot.In(zone)
+		out = append(out, fireTime{
+			At: local.UTC(), InZone: local.Format("Mon 2006-01-02 15:04:05 MST"), Timezone: zoneName,
+			Note: cmp.Or(fire.Note, offsetNote(before, local)),
+		})
 		before = local
 	}
 	return out
