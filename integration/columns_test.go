@@ -54,7 +54,7 @@ var columnEffects = map[string]struct {
 	"min_retention":     {set: `min_retention = '1 day'`, code: "0A000"},
 	"max_retention":     {set: `max_retention = '1 day'`, code: "0A000"},
 	"enabled":           {set: `enabled = false`, effect: `SELECT activity = 'paused' AND next_refresh_at IS NULL AND reason = 'disabled' FROM mvscheduler.status`},
-	"paused_at":         {set: `paused_at = now()`, effect: `SELECT activity = 'paused' FROM mvscheduler.status`},
+	"paused_at":         {set: `paused_at = now()`, effect: `SELECT activity = 'paused' AND next_refresh_at IS NULL FROM mvscheduler.status`},
 	"paused_until":      {set: `paused_until = 'tomorrow'`, effect: `SELECT activity = 'paused' AND reason LIKE 'paused until %' AND next_refresh_at = 'tomorrow' FROM mvscheduler.status`},
 	"pause_reason":      {set: `pause_reason = 'because'`, effect: `SELECT activity = 'paused' AND reason LIKE '%because%' FROM mvscheduler.status`},
 	"search_path":       {set: `search_path = 'other'`, effect: `SELECT pg_get_viewdef('v__query') LIKE '%other.t%'`},

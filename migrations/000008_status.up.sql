@@ -71,7 +71,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            CASE WHEN j.refresh_on <> 'manual' THEN j.goal END AS target,
            j.last_refresh_at,
            j.last_duration,
-           CASE WHEN j.enabled AND NOT coalesce(j.auto_paused, false) THEN greatest(j.next_due, CASE WHEN j.paused THEN j.paused_until END) END AS next_refresh_at,
+           CASE WHEN j.enabled AND NOT coalesce(j.auto_paused, false) AND j.all_paused IS NULL AND (NOT j.paused OR j.paused_until IS NOT NULL) THEN greatest(j.next_due, CASE WHEN j.paused THEN j.paused_until END) END AS next_refresh_at,
            coalesce(j.consecutive_failures, 0) AS consecutive_failures,
            j.last_sqlstate,
            j.last_error,

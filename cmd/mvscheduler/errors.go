@@ -96,6 +96,9 @@ func explain(err error) problem {
 	} else {
 		p.where = caret(pg, "")
 	}
+	if pg.ConstraintName == "views_name_key" {
+		p.what = strings.Replace(p.what, pg.Message, "a managed view of that name exists", 1)
+	}
 	advice, code := advise(pg)
 	if advice != "" {
 		p.do = append(p.do, advice)
@@ -110,7 +113,14 @@ func explain(err error) problem {
 // where it is not 1.
 func advise(pg *pgconn.PgError) (advice string, code int) {
 	switch pg.Code {
-	case "23505", "42P07", "42710", "2BP01": // unique_violation, duplicate_table, duplicate_object, dependent_objects_still_exist
+	case "23505": // unique_violation
+		if pg.ConstraintName == "views_name_key" {
+			return "Change it: mvscheduler edit NAME", exitConflict
+		}
+		return "", exitConflict
+	case "42P07": // duplicate_table
+		return "A materialized view that exists is taken over with: mvscheduler adopt NAME", exitConflict
+	case "42710", "2BP01": // duplicate_object, dependent_objects_still_exist
 		return "", exitConflict
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		return "Somebody changed the same thing at the same moment. Try again.", exitConflict
@@ -127,8 +137,14 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 			return "This database has no mvscheduler schema, or an older one. See: mvscheduler migrate status", 0
 		}
 	case "42501": // insufficient_privilege
+		if strings.HasSuffix(pg.Message, "for table settings") {
+			return "Settings and pauses of all views are for members of mvscheduler_owner.", 0
+		}
 		if strings.Contains(pg.Message, "mvscheduler") || isCatalogObject(pg.Message) {
-			return "Ask a DBA for: GRANT mvscheduler_user TO <your role> (see: mvscheduler grants)", 0
+			return "Ask a DBA for: GRANT mvscheduler_user TO <your role> (mvscheduler grants --for <your role> prints all that is needed)", 0
+		}
+		if name, ok := strings.CutPrefix(pg.Message, "permission denied for schema "); ok {
+			return "Ask the owner of the schema for: GRANT CREATE ON SCHEMA " + name + " TO <your role>", 0
 		}
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return "Check user and password in --database-url, DATABASE_URL, PGUSER, PGPASSWORD or ~/.pgpass.", 0

@@ -58,7 +58,7 @@ func (c *grantsCmd) Run(ctx context.Context, a *app) error {
 		if a.Output != "table" {
 			return a.emitData(grants)
 		}
-		_, err = io.WriteString(a.rawOut(), grantScript(server, grants))
+		_, err = io.WriteString(a.rawOut(), grantScript(server, grants, c.For))
 		return err
 	})
 }
@@ -164,8 +164,8 @@ func grantsFor(server grantServer, owners []grantOwner, only string) []grant {
 	return out
 }
 
-// grantScript is the script as psql takes it.
-func grantScript(server grantServer, grants []grant) string {
+// grantScript is the script as psql takes it; owners names whom it is for, empty = all who own views now.
+func grantScript(server grantServer, grants []grant, owners string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "-- Roles and GRANTs of mvscheduler for PostgreSQL %s, database %s.\n", sanitize(server.Shown), sanitize(server.Database))
 	b.WriteString("-- For a superuser, or a role that may grant the roles named here. Lines marked \"in force\" need not be run.\n")
@@ -183,6 +183,9 @@ func grantScript(server grantServer, grants []grant) string {
 		default:
 			fmt.Fprintln(&b, g.Statement)
 		}
+	}
+	if owners == "" {
+		b.WriteString("\n-- For each role that shall own views, once, before its first view: mvscheduler grants --for ROLE\n")
 	}
 	if server.Version >= 170000 {
 		b.WriteString("\n-- Nothing else per owner: on PostgreSQL 17 and later the INSERT that registers a view grants MAINTAIN on it\n-- and USAGE on its schema to mvscheduler_worker.\n")

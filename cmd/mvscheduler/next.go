@@ -1,9 +1,10 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -92,8 +93,8 @@ func specOf(s catalog.ViewStatus) (schedule.Spec, error) {
 	return spec, nil
 }
 
-// fireTimes lists slots after now. A note says what daylight saving does to a slot, or else that the offset of
-// the view's zone has changed since the slot before, or since now for the first.
+// fireTimes lists slots after now. A note says that the offset of the view's zone has changed since the slot
+// before, or since now for the first, and what daylight saving does to the slot itself.
 func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int) []fireTime {
 	zone := spec.Location
 	if zone == nil {
@@ -105,7 +106,7 @@ func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int) []
 		local := fire.Slot.In(zone)
 		out = append(out, fireTime{
 			At: local.UTC(), InZone: local.Format("Mon 2006-01-02 15:04:05 MST"), Timezone: zoneName,
-			Note: cmp.Or(fire.Note, offsetNote(before, local)),
+			Note: strings.Join(slices.DeleteFunc([]string{offsetNote(before, local), fire.Note}, func(s string) bool { return s == "" }), "; "),
 		})
 		before = local
 	}

@@ -12,7 +12,7 @@ import (
 
 // paths says what each route answers. A route that is not here fails the test, and so does one that is gone.
 var paths = [][2]string{
-	{"/", "The list of these paths."},
+	{"/", "A page that links to these paths."},
 	{"/healthz", "200 `ok` while the process runs. Never asks for the token."},
 	{"/readyz", "200 `ready` when the database answers and its schema fits the program, else 503 with the reason. Never asks for the token."},
 	{"/metrics", "[Metrics](#metrics) as Prometheus reads them."},

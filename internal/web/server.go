@@ -52,9 +52,7 @@ func (s *Server) Handler() http.Handler {
 		ErrorHandling: promhttp.ContinueOnError,
 		Timeout:       10 * time.Second,
 	}))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		plain(w, http.StatusOK, "mvscheduler\n\n/healthz  /readyz  /metrics\n/api/v1/status  /api/v1/views  /api/v1/views/NAME  /api/v1/runs  /api/v1/runs/ID\n/river/\n\nThe same on a terminal: mvscheduler status. In SQL: SELECT * FROM mvscheduler.status")
-	})
+	mux.HandleFunc("GET /{$}", s.index())
 	if s.DB != nil {
 		s.api(mux)
 	}

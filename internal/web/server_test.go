@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"regexp"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -44,5 +45,11 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	require.Contains(t, get(http.MethodGet, "/metrics").Body.String(), "mvscheduler_test_total 0")
 	require.Equal(t, http.StatusNotFound, get(http.MethodGet, "/metricsx").Code)
 	require.Equal(t, http.StatusMethodNotAllowed, get(http.MethodPost, "/metrics").Code)
-	require.Contains(t, get(http.MethodGet, "/").Header().Get("Content-Security-Policy"), "default-src 'none'")
+	index := get(http.MethodGet, "/")
+	require.Contains(t, index.Header().Get("Content-Security-Policy"), "default-src 'none'")
+	require.Contains(t, index.Body.String(), `href="/metrics"`)
+	require.NotContains(t, index.Body.String(), `href="/api`, "there is no database")
+	for _, link := range regexp.MustCompile(`href="([^"]+)"`).FindAllStringSubmatch(index.Body.String(), -1) {
+		require.NotEqual(t, http.StatusNotFound, get(http.MethodGet, link[1]).Code, link[1])
+	}
 }
