@@ -58,7 +58,7 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 			return nil
 		}
 	}
-	return nil
+	return nil //nolint:nilerr // the end of ctx is not an error
 }
 
 // sleep waits for d, or until a hint comes and the last tick is old enough. It reports whether ctx goes on.
