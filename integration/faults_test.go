@@ -100,6 +100,18 @@ SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'runnin
    AND NOT EXISTS (SELECT FROM mvscheduler.river_job WHERE state = 'running')`)
 }
 
+// endsWell waits until all is done, stops the sidecars and looks back.
+func (s *scene) endsWell(t testing.TB, sidecars ...*sidecar) {
+	t.Helper()
+	s.idle(t)
+	for _, sidecar := range sidecars {
+		require.Zero(t, sidecar.stop())
+	}
+	s.everySlotHasOneEnd(t)
+	s.noRefreshesOverlap(t)
+	s.nothingIsLeft(t)
+}
+
 // nothingIsLeft says that stopped sidecars left nothing on the server.
 func (s *scene) nothingIsLeft(t testing.TB) {
 	t.Helper()

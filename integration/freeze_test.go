@@ -104,13 +104,7 @@ func TestASidecarThatIsStoppedDoesNotStopTheClocks(t *testing.T) {
 		untilWithin(t, 60*time.Second, s.root, `SELECT count(*) = 4 FROM mvscheduler.view_health WHERE data_as_of > $1::timestamptz + interval '2 seconds'`, now)
 		frozen.signal(syscall.SIGCONT)
 	}
-	s.idle(t)
-	for _, replica := range replicas {
-		require.Zero(t, replica.stop())
-	}
-	s.everySlotHasOneEnd(t)
-	s.noRefreshesOverlap(t)
-	s.nothingIsLeft(t)
+	s.endsWell(t, replicas...)
 }
 
 // Whoever can become another role without having its rights may not end its sessions.

@@ -74,13 +74,7 @@ SELECT coalesce(max(extract(epoch FROM started_at - $2)), 0)::float8 FROM mvsche
 	require.Less(t, concurrent.worst, 2*time.Second, "nobody waits for a concurrent refresh, least of all a dead one")
 	require.Less(t, plain.worst, 20*time.Second, "a dead refresh lets go of its lock")
 
-	s.idle(t)
-	for _, replica := range replicas {
-		require.Zero(t, replica.stop())
-	}
-	s.everySlotHasOneEnd(t)
-	s.noRefreshesOverlap(t)
-	s.nothingIsLeft(t)
+	s.endsWell(t, replicas...)
 }
 
 func TestASidecarKilledWhileItClaimsLosesNoSlot(t *testing.T) {
@@ -103,11 +97,7 @@ func TestASidecarKilledWhileItClaimsLosesNoSlot(t *testing.T) {
 	survivor := startSidecar(t, s.db)
 	now := ask[time.Time](t, s.root, `SELECT clock_timestamp()`)
 	until(t, s.root, `SELECT count(*) = 20 FROM mvscheduler.view_health WHERE data_as_of > $1`, now)
-	s.idle(t)
-	require.Zero(t, survivor.stop())
-	s.everySlotHasOneEnd(t)
-	s.noRefreshesOverlap(t)
-	s.nothingIsLeft(t)
+	s.endsWell(t, survivor)
 }
 
 // The moment between the fetch of a job and the first attempt is too short to be hit: its traces are made by hand.

@@ -29,13 +29,7 @@ SELECT 'v%d_' || i, 'SELECT id, amount, slow(0) AS paused FROM sales WHERE id <=
 	}
 	began := ask[time.Time](t, s.root, `SELECT clock_timestamp()`)
 	until(t, s.root, `SELECT clock_timestamp() > $1`, began.Add(lasting))
-	s.idle(t)
-	for _, replica := range replicas {
-		require.Zero(t, replica.stop())
-	}
-	s.everySlotHasOneEnd(t)
-	s.noRefreshesOverlap(t)
-	s.nothingIsLeft(t)
+	s.endsWell(t, replicas...)
 	require.Zero(t, ask[int](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE cause IN ('schedule', 'catchup') AND state NOT IN ('succeeded', 'skipped')`))
 	t.Logf("%d refreshes in %s", ask[int](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE state = 'succeeded'`), lasting)
 }
