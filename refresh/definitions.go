@@ -50,7 +50,7 @@ func (d *Definitions) doubt(ctx context.Context, q querier, view uint32, definit
 // extensions do not qualify: their code can change. Types are looked at with all that they are made of. The
 // call of cutoff that stands in the plain view of a managed view with retention qualifies, since the token has
 // its value.
-const readDoubt = below + `, action AS MATERIALIZED (
+const readDoubt = below + `, tree AS MATERIALIZED (
     SELECT w.ev_action::text AS tree
       FROM pg_rewrite AS w
      WHERE w.ev_class = $1
@@ -61,11 +61,13 @@ const readDoubt = below + `, action AS MATERIALIZED (
       JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
      WHERE d.adrelid IN (SELECT r.rel FROM reads AS r)
        AND a.attgenerated = 'v'
+), action AS MATERIALIZED (
+    SELECT t.tree, t.tree LIKE '%{COERCEVIAIO %' AS reads_text FROM tree AS t
 ), node AS (
     SELECT DISTINCT m[1] AS name
       FROM action, regexp_matches(tree, '\{(SQLVALUEFUNCTION|TABLESAMPLECLAUSE|NEXTVALUEEXPR|COERCETODOMAIN|XMLEXPR|TABLEFUNC|JSONEXPR|CURRENTOFEXPR)', 'g') AS m
 ), number AS (
-    SELECT m[1] AS field, m[2]::bigint::oid AS id, tree LIKE '%{COERCEVIAIO %' AND m[1] = 'resulttype' AS from_text, count(*) AS times
+    SELECT m[1] AS field, m[2]::bigint::oid AS id, reads_text AND m[1] = 'resulttype' AS from_text, count(*) AS times
       FROM action, regexp_matches(tree, ':(\w*funcid|aggfnoid|winfnoid|opno|eqop|sortop|minmaxop|opnos|opfamilies|consttype|vartype|funcresulttype|aggtype|wintype|opresulttype|resulttype|array_typeid|row_typeid|typeId|coltypes|relid) (?:\(o )?([0-9]+)', 'g') AS m
      WHERE m[2] <> '0'
      GROUP BY 1, 2, 3
