@@ -24,9 +24,9 @@ type policy struct {
 }
 
 var policies = []policy{
-	{"mvscheduler", "what runs in production: plan on the forecast, guard, skip what did not change", (*scenario).mvscheduler},
+	{"mvscheduler", "the optimizer: plan on the forecast, guard, skip what did not change", (*scenario).mvscheduler},
 	{"fixed", "a fixed interval, --interval", (*scenario).fixed},
-	{"best_fixed", "the best fixed interval, chosen in hindsight", (*scenario).bestFixed},
+	{"best_fixed", "the best of fixed intervals a cube root of two (26 %) apart, chosen in hindsight", (*scenario).bestFixed},
 	{"half_read_gap", "half the mean gap between the reads of the last day", (*scenario).halfReadGap},
 	{"eoq", "sqrt(2c/(kappa*rate)) with the rate of the last seven days", (*scenario).eoq},
 	{"power_of_two", "the same, rounded down to a power of two bins, as target lags are", (*scenario).powerOfTwo},
