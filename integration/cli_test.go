@@ -167,6 +167,12 @@ func TestAServerThatDoesNotAnswerIsNamedWithTheWayOut(t *testing.T) {
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.stderr, "DATABASE_URL")
 	require.Contains(t, r.stderr, "mvscheduler demo")
+	for _, url := range []string{"postgres://bob:q7:z9/q7@host/db", "postgres://bob:p@q7:z9/q7`: x@host:bad/db", "host=x password=x q7 z9", "host=x password='q7 z9"} {
+		r = mvscheduler(t, db, "", "", "status", "--database-url", url)
+		require.Equal(t, 2, r.code)
+		require.Contains(t, r.stderr, "the URL of the database cannot be read")
+		require.NotRegexp(t, "q7|z9", r.stderr, "no part of a password")
+	}
 	empty := pgtest.NewEmpty(t)
 	r = mvscheduler(t, empty, "", "", "status")
 	require.Equal(t, 1, r.code)

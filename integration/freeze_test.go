@@ -78,6 +78,7 @@ SELECT EXISTS (
 	startSidecar(t, s.db)
 	require.Equal(t, "succeeded", s.ended(t, run))
 	t.Logf("the run passed on after %s", time.Since(stopped))
+	time.Sleep(time.Until(stopped.Add(time.Minute))) // so long that no connection of it is left
 	frozen.signal(syscall.SIGCONT)
 	require.Eventually(t, func() bool { return contains(frozen, "passed on to another attempt") }, patience, 20*time.Millisecond)
 	require.Equal(t, []string{"lost", "succeeded"}, outcomes(t, s, run))

@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"strings"
@@ -59,6 +60,15 @@ func TestServeRefusesWhatCannotWorkAndNamesTheCommandThatHelps(t *testing.T) {
 	t.Run("an address that others can reach", func(t *testing.T) {
 		t.Parallel()
 		require.Contains(t, refused(t, db, db.Worker(t), "--listen", "0.0.0.0:0"), "127.0.0.1")
+	})
+	t.Run("an address that is taken, before any refresh begins", func(t *testing.T) {
+		t.Parallel()
+		taken, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		defer taken.Close()
+		said := refused(t, db, db.Worker(t), "--listen", taken.Addr().String())
+		require.Contains(t, said, "address already in use")
+		require.NotContains(t, said, "worker started")
 	})
 }
 

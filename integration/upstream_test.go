@@ -212,3 +212,27 @@ func TestAPlainRefreshByHandHasTheHole(t *testing.T) {
 	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM m`))
 	require.Equal(t, int64(100), ask[int64](t, s.alice, `SELECT count(*) FROM sales`))
 }
+
+func TestAViewThatFollowsNothingIsAcceptedWithAWarning(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn, said := connNoticing(t, db.URLAs(db.User(t, "alice")))
+	warnings := func(sql string) (found []string) {
+		*said = nil
+		pgtest.Exec(t, conn, sql)
+		for _, n := range *said {
+			if n.Severity == "WARNING" {
+				found = append(found, n.Message+" "+n.Hint)
+			}
+		}
+		return found
+	}
+	require.Empty(t, warnings(`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('v', 'SELECT 1 AS a', 'manual')`))
+	require.Empty(t, warnings(`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('w', 'SELECT a FROM v', 'upstream')`))
+	alone := warnings(`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('x', 'SELECT 1 AS a', 'upstream')`)
+	require.Len(t, alone, 1)
+	require.Contains(t, alone[0], "reads no managed view")
+	require.Contains(t, alone[0], "'schedule'")
+	require.Empty(t, warnings(`UPDATE mvscheduler.views SET priority = 3`))
+	require.Len(t, warnings(`UPDATE mvscheduler.views SET refresh_on = 'upstream' WHERE query = 'SELECT 1 AS a'`), 1, "v; x follows already")
+}

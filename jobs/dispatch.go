@@ -18,7 +18,8 @@ import (
 const (
 	pollInterval = time.Second           // how often due views are looked for when no hint comes
 	batchSize    = 200                   // views claimed in one transaction
-	hintsAtMost  = 50 * time.Millisecond // hints are heeded no more often than this
+	hintsAtMost  = 50 * time.Millisecond // hints of others are heeded no more often than this
+	endsAtMost   = 5 * time.Millisecond  // and ends of our own runs no more often than this
 	giveUpAfter  = 30 * time.Second      // one tick may take no longer
 	slowestRetry = 5 * time.Second       // while the server is away
 )
@@ -30,7 +31,8 @@ type Dispatcher struct {
 	log      *slog.Logger
 	metrics  *Metrics
 	ownerCap int             // never more runs of one owner than this, whatever the settings say
-	hints    <-chan struct{} // wakes the loop before its time
+	hints    <-chan struct{} // wakes the loop before its time; anybody may send one
+	ends     <-chan struct{} // the same when a run of this process has ended, whose place is free for another
 }
 
 // Run dispatches until ctx ends, which is not an error. It survives a server that is away.
@@ -54,28 +56,34 @@ func (d *Dispatcher) Run(ctx context.Context) error {
 		default:
 			failures, wait = 0, min(pollInterval, max(next, time.Millisecond))
 		}
-		if !d.sleep(ctx, wait, started) {
+		if !d.sleep(ctx, wait, started, time.Since(started)) {
 			return nil
 		}
 	}
 	return nil //nolint:nilerr // the end of ctx is not an error
 }
 
-// sleep waits for d, or until a hint comes and the last tick is old enough. It reports whether ctx goes on.
-func (d *Dispatcher) sleep(ctx context.Context, wait time.Duration, lastTick time.Time) bool {
+// sleep waits for so long, or until a hint comes and the last tick is old enough. It reports whether ctx goes on.
+// While runs end all the time, half of the time at most is spent on ticks, which are long when much is due.
+func (d *Dispatcher) sleep(ctx context.Context, wait time.Duration, lastTick time.Time, took time.Duration) bool {
 	timer := time.NewTimer(wait)
 	defer timer.Stop()
+	atMost := hintsAtMost
 	select {
 	case <-ctx.Done():
 		return false
 	case <-timer.C:
 		return true
 	case <-d.hints:
+	case <-d.ends:
+		atMost = min(hintsAtMost, max(endsAtMost, 2*took))
 	}
 	select {
 	case <-ctx.Done():
 		return false
-	case <-time.After(time.Until(lastTick.Add(hintsAtMost))):
+	case <-timer.C:
+		return true
+	case <-time.After(time.Until(lastTick.Add(atMost))):
 		return true
 	}
 }

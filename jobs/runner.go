@@ -76,19 +76,14 @@ type Runner struct {
 // runs, which needs a connection for each of config.Workers, for refreshes. Neither is closed by the runner.
 func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, error) {
 	config = config.withDefaults()
-	hints := make(chan struct{}, 1)
-	hint := func() {
-		select {
-		case hints <- struct{}{}:
-		default:
-		}
-	}
+	hints, hint := bell()
+	ends, ended := bell()
 
 	skipper := &skipper{control: control, log: config.Logger}
 	ownerCap := max(1, config.Workers-1)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &RefreshWorker{
-		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: hint,
+		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: ended,
 	})
 	client, err := river.NewClient(driver{riverpgxv5.New(control)}, &river.Config{
 		Schema:  Schema,
@@ -111,7 +106,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		config: config,
 		dispatcher: &Dispatcher{
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics,
-			ownerCap: ownerCap, hints: hints,
+			ownerCap: ownerCap, hints: hints, ends: ends,
 		},
 		reaper: &Reaper{
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics, yieldPatience: config.YieldAfter,
@@ -121,6 +116,17 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
 		client:   client,
 	}, nil
+}
+
+// bell is a channel that holds one signal, and what rings it without ever waiting.
+func bell() (<-chan struct{}, func()) {
+	signals := make(chan struct{}, 1)
+	return signals, func() {
+		select {
+		case signals <- struct{}{}:
+		default:
+		}
+	}
 }
 
 // Client is River's client, for its web interface.

@@ -45,8 +45,6 @@ ALTER TABLE mvscheduler.request ENABLE ROW LEVEL SECURITY;
 CREATE POLICY by_view ON mvscheduler.request
     USING (mvscheduler.may_manage(view_id))
     WITH CHECK (mvscheduler.may_manage(view_id));
-CREATE POLICY by_sidecar ON mvscheduler.request TO mvscheduler_worker   -- also what is left of views that are gone
-    USING (true);
 CREATE POLICY of_the_sidecar ON mvscheduler.request TO mvscheduler_worker   -- also those whose view is gone
     USING (true);
 

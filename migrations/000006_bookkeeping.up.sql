@@ -97,6 +97,11 @@ BEGIN
            jitter_key = EXCLUDED.jitter_key,
            reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.timezone, EXCLUDED.refresh_on)
                                         IS DISTINCT FROM (s.refresh_interval, s.cron, s.timezone, s.refresh_on);
+    IF NEW.refresh_on = 'upstream' AND coalesce(cardinality(reads), 0) = 0
+       AND (TG_OP = 'INSERT' OR (NEW.refresh_on, NEW.query) IS DISTINCT FROM (OLD.refresh_on, OLD.query)) THEN
+        RAISE WARNING 'view "%" has refresh_on = ''upstream'' and reads no managed view: nothing will refresh it after the first time', NEW.name
+            USING HINT = 'Name a managed view in its query, or set refresh_on to ''schedule''.';
+    END IF;
     IF populated THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = NULL, next_due = NULL, reschedule = true

@@ -39,7 +39,8 @@ COMMENT ON SCHEMA mvscheduler IS 'mvscheduler keeps materialized views fresh: st
 // pg_read_all_stats shows the sidecar when other roles' backends began.
 const grantStats = `GRANT pg_read_all_stats TO mvscheduler_worker`
 
-// afterRiver gives the sidecar River's tables, which it works, and keeps the busiest one vacuumed.
+// afterRiver gives the sidecar River's tables, which it works, says whose they are, and keeps the busiest one
+// vacuumed.
 const afterRiver = `
 DO $$
 DECLARE
@@ -56,10 +57,14 @@ BEGIN
             EXECUTE pg_catalog.format('GRANT USAGE, SELECT ON SEQUENCE %s TO mvscheduler_worker', c.name);
         ELSE
             EXECUTE pg_catalog.format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO mvscheduler_worker', c.name);
+            EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', c.name, 'Belongs to River, the job queue that mvscheduler stands on (riverqueue.com/docs); its columns are described there.');
         END IF;
     END LOOP;
 END $$;
 GRANT SELECT ON mvscheduler.schema_migrations, mvscheduler.river_migration TO mvscheduler_user, mvscheduler_worker;
+COMMENT ON TABLE mvscheduler.schema_migrations IS 'Belongs to golang-migrate: the version of this schema. See: mvscheduler migrate status.';
+COMMENT ON COLUMN mvscheduler.schema_migrations.version IS 'The last migration that ran.';
+COMMENT ON COLUMN mvscheduler.schema_migrations.dirty IS 'True when it was interrupted.';
 ALTER TABLE mvscheduler.river_job SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05);
 `
 

@@ -267,7 +267,7 @@ SELECT string_agg(DISTINCT c.oid::regclass::text, ', ')
 		return fmt.Errorf("look for what depends on schema mvscheduler: %w", err)
 	}
 	if dependents != nil {
-		return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed", *dependents)
+		return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Give managed views back with mvscheduler release NAME (views with a step of mvscheduler in them: drop them with mvscheduler drop NAME), drop the rest by hand, then repeat", *dependents)
 	}
 	return nil
 }

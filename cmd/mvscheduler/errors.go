@@ -72,6 +72,13 @@ func explain(err error) problem {
 		return p // names the command itself
 	}
 
+	var unreadable *pgconn.ParseConfigError
+	if errors.As(err, &unreadable) {
+		p.what, p.code = "the URL of the database cannot be read: "+unreadableWhy(unreadable), exitUsage
+		p.do = append(p.do, "Write it as postgres://USER@HOST:PORT/DATABASE, other characters of a password as %XX; or leave it out and set PGHOST, PGUSER, PGPASSWORD and the like.")
+		return p
+	}
+
 	var connect *pgconn.ConnectError
 	var pg *pgconn.PgError
 	isPG := errors.As(err, &pg)
@@ -107,6 +114,17 @@ func explain(err error) problem {
 		p.code = code
 	}
 	return p
+}
+
+// unreadableWhy leaves out the URL and a reason that quotes from it: pgx cannot always tell which part of a
+// malformed one is the password.
+func unreadableWhy(err *pgconn.ParseConfigError) string {
+	text := err.Error()
+	text = text[strings.LastIndex(text, "`: ")+1:]
+	if text = strings.TrimPrefix(text, ": "); text == "" || strings.ContainsAny(text, "`\"'@") {
+		return "it is not of the form that libpq reads"
+	}
+	return text
 }
 
 // advise is the next step for SQLSTATEs that PostgreSQL itself leaves without one, and the exit code

@@ -94,7 +94,11 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 			Token:   cfg.Token,
 			Logger:  cfg.Logger,
 		}
-		group.Go(func() error { return server.Run(ctx, cfg.Listen) })
+		listening, err := server.Listen(ctx, cfg.Listen) // before a refresh begins
+		if err != nil {
+			return err
+		}
+		group.Go(func() error { return server.Serve(ctx, listening) })
 	}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()

@@ -62,17 +62,22 @@ func (s *Server) Handler() http.Handler {
 	return headers(s.guard(readOnly(mux)))
 }
 
-// Run serves on the address until ctx ends, which is not an error.
-func (s *Server) Run(ctx context.Context, address string) error {
+// Listen takes the address. Without a token only loopback addresses are taken.
+func (s *Server) Listen(ctx context.Context, address string) (net.Listener, error) {
 	if s.Token == "" {
 		if err := loopback(address); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	listening, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
 	if err != nil {
-		return fmt.Errorf("listen on %s: %w", address, err)
+		return nil, fmt.Errorf("listen on %s: %w", address, err)
 	}
+	return listening, nil
+}
+
+// Serve answers on the listener until ctx ends, which is not an error.
+func (s *Server) Serve(ctx context.Context, listening net.Listener) error {
 	server := &http.Server{
 		Handler:           s.Handler(),
 		ReadHeaderTimeout: 5 * time.Second,
@@ -91,7 +96,7 @@ func (s *Server) Run(ctx context.Context, address string) error {
 	defer stopped()
 	s.Logger.InfoContext(ctx, "listening", "address", listening.Addr().String())
 	if err := server.Serve(listening); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serve on %s: %w", address, err)
+		return fmt.Errorf("serve on %s: %w", listening.Addr(), err)
 	}
 	return nil
 }
