@@ -84,7 +84,8 @@ WITH candidate AS (
            CASE WHEN s.refresh_on = 'upstream' THEN
                coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
            ELSE 0 END AS upstream_count,
-           s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')
+           cardinality(s.upstream) > 0
+             AND s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')
              AND EXISTS (
                  WITH RECURSIVE above AS (
                      SELECT unnest(s.upstream) AS view_id
@@ -118,18 +119,22 @@ WITH candidate AS (
       FROM mvscheduler.run AS r
      WHERE r.state = 'running' OR r.state = 'queued' AND r.counted = 0
      GROUP BY r.owner
+), chosen AS MATERIALIZED (
+    SELECT e.*
+      FROM eligible AS e
+      LEFT JOIN load AS l ON l.owner = e.owner
+     WHERE e.active_run IS NOT NULL
+        OR e.place <= $2 - coalesce(l.runs, 0)
 )
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_interval)::float8 AS interval_seconds,
        s.cron, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
        s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count
-  FROM mvscheduler.view_state AS s
-  JOIN eligible AS e ON e.view_id = s.view_id
-  LEFT JOIN load AS l ON l.owner = s.owner
- WHERE (e.active_run IS NOT NULL OR e.place <= $2 - coalesce(l.runs, 0))
-   AND (e.requested AND e.active_run IS NULL
-        OR s.reschedule
-        OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
-        OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL)
+  FROM chosen AS e
+  JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
+ WHERE e.requested AND e.active_run IS NULL
+    OR s.reschedule
+    OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
+    OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL
  ORDER BY e.place, s.priority, s.next_due
  LIMIT $3
    FOR UPDATE OF s SKIP LOCKED`
@@ -238,13 +243,14 @@ RETURNING q.view_id, q.run_id`, ids, takeAtMost)
 	return nil
 }
 
-// UntilNextDue is how long it is until the next view becomes due; nil when none will.
-func UntilNextDue(ctx context.Context, q Querier) (*time.Duration, error) {
+// UntilNextDue is how long it is until the next view becomes due of those that were not at the instant of the
+// tick; zero or less when one has become due meanwhile, nil when none will.
+func UntilNextDue(ctx context.Context, q Querier, tick time.Time) (*time.Duration, error) {
 	var seconds *float64
 	err := q.QueryRow(ctx, `
 SELECT extract(epoch FROM min(next_due) - clock_timestamp())::float8
   FROM mvscheduler.view_state
- WHERE next_due > clock_timestamp()`).Scan(&seconds)
+ WHERE next_due > $1`, tick).Scan(&seconds)
 	if err != nil {
 		return nil, fmt.Errorf("find the next due view: %w", err)
 	}

@@ -26,6 +26,7 @@ var controlSettings = map[string]string{
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "30000",
+	"jit":                                 "off", // compiling a claim takes a second, running it milliseconds
 }
 
 // NewControlPool makes the pool on which a [Runner] keeps its books: the catalog of mvscheduler and

@@ -94,16 +94,25 @@ func (d *Dispatcher) Tick(ctx context.Context) (int, time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, giveUpAfter)
 	defer cancel()
 
-	var decided int
+	var (
+		now     time.Time
+		decided int
+	)
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		var err error
-		decided, err = d.claim(ctx, tx)
+		var (
+			ownerCap int
+			err      error
+		)
+		if now, ownerCap, err = catalog.Tick(ctx, tx); err != nil {
+			return err
+		}
+		decided, err = d.claim(ctx, tx, now, ownerCap)
 		return err
 	})
 	if err != nil {
 		return 0, 0, err
 	}
-	next, err := catalog.UntilNextDue(ctx, d.pool)
+	next, err := catalog.UntilNextDue(ctx, d.pool, now)
 	if err != nil {
 		return decided, 0, err
 	}
@@ -114,11 +123,7 @@ func (d *Dispatcher) Tick(ctx context.Context) (int, time.Duration, error) {
 }
 
 // claim decides about each due view, writes the decisions and gives each queued run its River job.
-func (d *Dispatcher) claim(ctx context.Context, tx pgx.Tx) (int, error) {
-	now, ownerCap, err := catalog.Tick(ctx, tx)
-	if err != nil {
-		return 0, err
-	}
+func (d *Dispatcher) claim(ctx context.Context, tx pgx.Tx, now time.Time, ownerCap int) (int, error) {
 	due, err := catalog.LockDue(ctx, tx, now, min(ownerCap, d.ownerCap), batchSize)
 	if err != nil || len(due) == 0 {
 		return 0, err

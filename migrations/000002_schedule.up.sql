@@ -16,6 +16,7 @@ COMMENT ON FUNCTION mvscheduler.interval_error(interval) IS 'Why an interval can
 CREATE FUNCTION mvscheduler.timezone_error(name text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'   -- and back at the end
 AS $$
 DECLARE
     near text;
@@ -26,6 +27,17 @@ BEGIN
         RETURN 'it is NULL';
     ELSIF name ~ '^(posix|right)/' OR name IN ('localtime', 'posixrules', 'Factory') THEN
         RETURN 'it is not the name of a place';
+    END IF;
+    -- pg_timezone_names reads 600 files. The server spells a zone that it knows; what has digits could be
+    -- an offset in POSIX' own notation.
+    IF name ~ '^[A-Za-z_]+(/[A-Za-z_]+)*$' THEN
+        BEGIN
+            IF set_config('TimeZone', name, true) = name THEN
+                RETURN NULL;
+            END IF;
+        EXCEPTION WHEN invalid_parameter_value THEN
+            NULL;   -- which zone is near is asked below
+        END;
     END IF;
     SELECT z.name INTO near
       FROM pg_timezone_names AS z

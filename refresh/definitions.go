@@ -50,11 +50,14 @@ func (d *Definitions) doubt(ctx context.Context, q querier, view uint32, definit
 // extensions do not qualify: their code can change. Types are looked at with all that they are made of. The
 // call of cutoff that stands in the plain view of a managed view with retention qualifies, since the token has
 // its value.
+//
+// OFFSET 0 and the casts after ORDER BY keep the planner from walking all functions, rules or types: a
+// database with a thousand views has thousands of them.
 const readDoubt = below + `, tree AS MATERIALIZED (
     SELECT w.ev_action::text AS tree
-      FROM pg_rewrite AS w
-     WHERE w.ev_class = $1
-        OR w.ev_class IN (SELECT r.rel FROM reads AS r WHERE r.kind = 'v')
+      FROM reads AS r
+     CROSS JOIN LATERAL (SELECT ev_action FROM pg_rewrite WHERE ev_class = r.rel OFFSET 0) AS w
+     WHERE r.kind = 'v' OR r.rel = $1
      UNION ALL
     SELECT d.adbin::text
       FROM pg_attrdef AS d
@@ -124,7 +127,7 @@ SELECT coalesce(
     (SELECT CASE WHEN p.oid >= 16384 THEN format('function %s is not built in', p.oid::regprocedure)
                  ELSE format('function %s does not depend on its arguments alone', p.oid::regprocedure) END
        FROM called AS c
-       JOIN pg_proc AS p ON p.oid = c.id
+      CROSS JOIN LATERAL (SELECT * FROM pg_proc WHERE oid = c.id OFFSET 0) AS p
       WHERE NOT (p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'cutoff')
         AND (p.oid >= 16384
          OR p.provolatile = 'v'
@@ -135,20 +138,20 @@ SELECT coalesce(
                               || '|generate_series|in_range|make_timestamptz|quote_literal|quote_nullable|row_to_json|to_char|to_date|to_json|to_jsonb|to_number|to_timestamp'
                               || '|jsonb?_(build_array|build_object|path_\w+_tz)|jsonb?_(object_)?agg\w*|enum_(first|last|range))$')
             AND NOT (p.proname = 'age' AND p.pronargs = 2))
-      ORDER BY p.oid DESC LIMIT 1),
+      ORDER BY p.oid::bigint DESC LIMIT 1),
     (SELECT format('type %s is a user''s, and so is the code of its values', y.typname)
        FROM typed AS t
        JOIN pg_type AS y ON y.oid = t.oid
       WHERE y.oid >= 16384
         AND y.typtype IN ('d', 'r', 'm', 'b')
-        AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.typarray = y.oid)
-      ORDER BY y.typname LIMIT 1),
+        AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.oid = y.typelem AND e.typarray = y.oid)
+      ORDER BY y.typname::text LIMIT 1),
     (SELECT format('type %s has attributes that can change', y.typname)
        FROM typed AS t
        JOIN pg_type AS y ON y.oid = t.oid
       WHERE y.typtype = 'c'
         AND y.typrelid NOT IN (SELECT r.rel FROM reads AS r)
-      ORDER BY y.typname LIMIT 1),
+      ORDER BY y.typname::text LIMIT 1),
     (SELECT format('it reads values of type %s from text', format_type(t.oid, NULL))
        FROM typed AS t
       WHERE t.from_text

@@ -54,9 +54,9 @@ func readLeaves(ctx context.Context, q querier, view uint32) (leaves, error) {
 	rows, err := q.Query(ctx, below+`
 SELECT c.oid, c.relfilenode
   FROM reads AS r
-  JOIN pg_class AS c ON c.oid = r.rel
- WHERE c.relkind IN ('r', 'm')
-   AND c.oid <> $1`, view)
+ CROSS JOIN LATERAL (SELECT oid, relfilenode FROM pg_class WHERE oid = r.rel OFFSET 0) AS c
+ WHERE r.kind IN ('r', 'm')
+   AND r.rel <> $1`, view)
 	if err != nil {
 		return nil, fmt.Errorf("read what the view reads: %w", err)
 	}

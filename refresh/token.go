@@ -25,12 +25,13 @@ type Token struct {
 }
 
 // readToken reads PostgreSQL's catalogs and statistics alone, by OID. xmin changes whenever a catalog row
-// is replaced; VACUUM and ANALYZE change theirs in place.
+// is replaced; VACUUM and ANALYZE change theirs in place. OFFSET 0 makes the planner look up each relation: it
+// thinks that a recursion returns thousands.
 const readToken = below + `, rel AS MATERIALIZED (
-    SELECT c.oid, c.relkind, c.relfilenode, c.xmin::text::bigint AS version, c.relrowsecurity, c.relname
+    SELECT c.*
       FROM reads AS r
-      JOIN pg_class AS c ON c.oid = r.rel
-     WHERE c.oid <> $1
+     CROSS JOIN LATERAL (SELECT oid, relkind, relfilenode, xmin::text::bigint AS version, relrowsecurity, relname FROM pg_class WHERE oid = r.rel OFFSET 0) AS c
+     WHERE r.rel <> $1
 ), stored AS (
     SELECT count(*)::int AS relations,
            string_agg(concat_ws(' ', oid, relfilenode, pg_stat_get_tuples_inserted(oid), pg_stat_get_tuples_updated(oid), pg_stat_get_tuples_deleted(oid)), ',' ORDER BY oid) AS counters
@@ -38,15 +39,15 @@ const readToken = below + `, rel AS MATERIALIZED (
      WHERE relkind IN ('r', 'm')
 ), defined AS (
     SELECT md5(string_agg(concat_ws(' ', w.ev_class, w.oid, w.xmin), ',' ORDER BY w.oid)) AS rules
-      FROM pg_rewrite AS w
-     WHERE w.ev_class = $1
-        OR w.ev_class IN (SELECT oid FROM rel WHERE relkind = 'v')
+      FROM reads AS r
+     CROSS JOIN LATERAL (SELECT ev_class, oid, xmin FROM pg_rewrite WHERE ev_class = r.rel OFFSET 0) AS w
+     WHERE r.kind = 'v' OR r.rel = $1
 ), shaped AS (
     SELECT (SELECT string_agg(oid || ' ' || version, ',' ORDER BY oid) FROM rel) AS relations,
            concat_ws(' ', count(*), sum(a.xmin::text::bigint), count(d.oid), sum(d.xmin::text::bigint)) AS columns
-      FROM pg_attribute AS a
+      FROM rel
+     CROSS JOIN LATERAL (SELECT attrelid, attnum, attgenerated, xmin FROM pg_attribute WHERE attrelid = rel.oid OFFSET 0) AS a
       LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated = 'v'
-     WHERE a.attrelid IN (SELECT oid FROM rel)
 ), kept AS (
     SELECT string_agg(x.view_id || ' ' || mvscheduler.cutoff_at(x.retention_period, now()), ',' ORDER BY x.view_id) AS cutoffs
       FROM mvscheduler.view_state AS x

@@ -78,8 +78,13 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	if cfg.ConnectTimeout == 0 {
 		cfg.ConnectTimeout = 10 * time.Second
 	}
-	if _, set := cfg.RuntimeParams["application_name"]; !set {
-		cfg.RuntimeParams["application_name"] = "mvscheduler cli"
+	for name, value := range map[string]string{
+		"application_name": "mvscheduler cli",
+		"jit":              "off", // compiling a query of the catalog takes longer than running it
+	} {
+		if _, set := cfg.RuntimeParams[name]; !set {
+			cfg.RuntimeParams[name] = value
+		}
 	}
 	cfg.OnNotice = func(_ *pgconn.PgConn, n *pgconn.Notice) { a.notice((*pgconn.PgError)(n)) }
 	conn, err := pgx.ConnectConfig(ctx, cfg)

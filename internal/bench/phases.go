@@ -75,6 +75,9 @@ func dueToStart(ctx context.Context, b *bench) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
+	if err := b.warmUp(ctx, 1000); err != nil {
+		return err
+	}
 	for _, n := range []int{1, 50, 200, 1000} {
 		rounds := max(3, min(30, 300/n))
 		var delays []time.Duration
@@ -82,13 +85,14 @@ func dueToStart(ctx context.Context, b *bench) error {
 			if err := b.mark(ctx); err != nil {
 				return err
 			}
-			if err := b.due(ctx, n); err != nil {
+			at, err := b.due(ctx, n)
+			if err != nil {
 				return err
 			}
 			if err := b.ended(ctx, "succeeded", n); err != nil {
 				return err
 			}
-			rows, err := b.admin.Query(ctx, `SELECT extract(epoch FROM started_at - due_at)::float8 FROM mvscheduler.run WHERE state = 'succeeded' AND id > $1`, b.since)
+			rows, err := b.admin.Query(ctx, `SELECT extract(epoch FROM started_at - $2)::float8 FROM mvscheduler.run WHERE state = 'succeeded' AND id > $1`, b.since, at)
 			if err != nil {
 				return err
 			}
@@ -132,6 +136,9 @@ func rate(ctx context.Context, b *bench) error {
 		if err := b.scheduled(ctx); err != nil {
 			return err
 		}
+		if err := b.warmUp(ctx, n); err != nil {
+			return err
+		}
 		var bare, ours []float64
 		for range 3 {
 			word := map[string]string{"full": "", "concurrent": "CONCURRENTLY "}[method]
@@ -148,14 +155,15 @@ func rate(ctx context.Context, b *bench) error {
 			if err := b.mark(ctx); err != nil {
 				return err
 			}
-			if err := b.due(ctx, n); err != nil {
+			at, err := b.due(ctx, n)
+			if err != nil {
 				return err
 			}
 			if err := b.ended(ctx, "succeeded", n); err != nil {
 				return err
 			}
 			var seconds float64
-			if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - min(due_at))::float8 FROM mvscheduler.run WHERE id > $1`, b.since).Scan(&seconds); err != nil {
+			if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - $2)::float8 FROM mvscheduler.run WHERE id > $1`, b.since, at).Scan(&seconds); err != nil {
 				return err
 			}
 			ours = append(ours, n/seconds)
@@ -185,7 +193,7 @@ func skipCost(ctx context.Context, b *bench) error {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	if err := b.due(ctx, n); err != nil {
+	if _, err := b.due(ctx, n); err != nil {
 		return err
 	}
 	if err := b.ended(ctx, "succeeded", n); err != nil {
@@ -201,7 +209,8 @@ func skipCost(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	if err := b.due(ctx, n); err != nil {
+	at, err := b.due(ctx, n)
+	if err != nil {
 		return err
 	}
 	if err := b.ended(ctx, "skipped", n); err != nil {
@@ -225,7 +234,7 @@ func skipCost(ctx context.Context, b *bench) error {
 		}
 	}
 	var wall float64
-	if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - min(due_at))::float8 FROM mvscheduler.run WHERE state = 'skipped'`).Scan(&wall); err != nil {
+	if err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM max(finished_at) - $1)::float8 FROM mvscheduler.run WHERE state = 'skipped'`, at).Scan(&wall); err != nil {
 		return err
 	}
 	each := time.Duration(total / n * float64(time.Millisecond))

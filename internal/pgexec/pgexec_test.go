@@ -204,14 +204,19 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	target := b.view(t, "v", `SELECT current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem, current_setting('lock_timeout') AS lock_timeout,
-		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates`)
+		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates, current_setting('jit') AS jit`)
 	s := b.session(t)
 	settings := pgexec.Settings{TimeZone: "Asia/Kathmandu", WorkMem: "7MB", StatementTimeout: 9 * time.Second, LockTimeout: 300 * time.Millisecond}
 	require.NoError(t, s.InTx(t.Context(), settings, func(tx *pgexec.Tx) error { return tx.Refresh(t.Context(), target, false) }))
 	var got string
-	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates) FROM v`).Scan(&got))
-	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY", got)
-	rows, err := s.Query(t.Context(), `SHOW work_mem`)
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates, jit) FROM v`).Scan(&got))
+	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|on", got, "jit as the server has it")
+	rows, err := s.Query(t.Context(), `SHOW jit`)
+	require.NoError(t, err)
+	jit, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Equal(t, "off", jit, "for queries of the catalog")
+	rows, err = s.Query(t.Context(), `SHOW work_mem`)
 	require.NoError(t, err)
 	after, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	require.NoError(t, err)

@@ -134,7 +134,8 @@ func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
 		conn.Release()
 		return nil, errors.New("acquire a session: it was never inspected")
 	}
-	if _, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false)`, idleAtMost); err != nil {
+	// Compiling a query of the catalog takes longer than running it; users' queries are another matter, see InTx.
+	if _, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false), set_config('jit', 'off', false)`, idleAtMost); err != nil {
 		conn.Release()
 		return nil, fmt.Errorf("acquire a session: %w", err)
 	}
