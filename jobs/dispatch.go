@@ -19,7 +19,7 @@ const (
 	pollInterval = time.Second           // how often due views are looked for when no hint comes
 	batchSize    = 200                   // views claimed in one transaction
 	hintsAtMost  = 50 * time.Millisecond // hints of others are heeded no more often than this
-	endsAtMost   = 5 * time.Millisecond  // and ends of our own runs no more often than this
+	endsAtMost   = 10 * time.Millisecond // and ends of our own runs no more often than this
 	giveUpAfter  = 30 * time.Second      // one tick may take no longer
 	slowestRetry = 5 * time.Second       // while the server is away
 )

@@ -59,10 +59,7 @@ const readToken = below + `, rel AS MATERIALIZED (
 )
 SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels, k.cutoffs,
                      pg_stat_get_db_stat_reset_time(b.oid), pg_stat_get_bgwriter_stat_reset_time(),
-                     $2::text, current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
-                     current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
-                     current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'), current_setting('quote_all_identifiers'),
-                     current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num'))),
+                     $2::text, $3::text)),
        s.relations,
        coalesce((SELECT CASE WHEN r.relrowsecurity THEN format('%I has row-level security', r.relname)
                              WHEN r.relkind = 'f' THEN format('%I is a foreign table', r.relname)
@@ -81,10 +78,26 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
   FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e
   JOIN pg_database AS b ON b.datname = current_database()`
 
-// ReadToken reads the token of a view on a session for runs, whose settings are those of a refresh. It
-// has to be read before the refresh takes its snapshot.
-func ReadToken(ctx context.Context, q querier, view View, known *Definitions) (Token, error) {
-	rows, err := q.Query(ctx, readToken, view.Target.OID, view.TimeZone)
+// readSettings reads the settings that built-in functions read.
+const readSettings = `
+SELECT concat_ws('|', current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
+                 current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
+                 current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'), current_setting('quote_all_identifiers'),
+                 current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num'))`
+
+// ReadToken reads the token of a view: the settings on the session that will refresh it, the rest on any
+// connection of the same login; a pool that keeps prepared statements saves most of the cost, which is that of
+// planning. It has to be read before the refresh takes its snapshot.
+func ReadToken(ctx context.Context, session, catalogs querier, view View, known *Definitions) (Token, error) {
+	rows, err := session.Query(ctx, readSettings)
+	if err != nil {
+		return Token{}, fmt.Errorf("read the settings of the session: %w", err)
+	}
+	settings, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	if err != nil {
+		return Token{}, fmt.Errorf("read the settings of the session: %w", err)
+	}
+	rows, err = catalogs.Query(ctx, readToken, view.Target.OID, view.TimeZone, settings)
 	if err != nil {
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
 	}
@@ -96,7 +109,7 @@ func ReadToken(ctx context.Context, q querier, view View, known *Definitions) (T
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
 	}
 	if t.Unknown == "" {
-		if t.Unknown, err = known.doubt(ctx, q, view.Target.OID, t.definitions); err != nil {
+		if t.Unknown, err = known.doubt(ctx, catalogs, view.Target.OID, t.definitions); err != nil {
 			return Token{}, fmt.Errorf("look at the functions of view %q: %w", view.Name, err)
 		}
 	}

@@ -59,7 +59,7 @@ func (b *bundle) view(t *testing.T, name, query string) refresh.View {
 
 func (b *bundle) token(t *testing.T, v refresh.View) refresh.Token {
 	t.Helper()
-	token, err := refresh.ReadToken(t.Context(), b.session, v, &b.known)
+	token, err := refresh.ReadToken(t.Context(), b.session, b.session, v, &b.known)
 	require.NoError(t, err)
 	return token
 }
@@ -309,7 +309,7 @@ func TestSettingsThatBuiltInFunctionsReadAreInTheToken(t *testing.T) {
 			if ask := `SELECT current_setting('` + name + `')`; one(t, after, ask) == one(t, b.session, ask) {
 				t.Skipf("%s is %s already", name, value)
 			}
-			token, err := refresh.ReadToken(t.Context(), after, v, &b.known)
+			token, err := refresh.ReadToken(t.Context(), after, after, v, &b.known)
 			require.NoError(t, err)
 			require.NotEqual(t, b.token(t, v).Value, token.Value)
 		})
