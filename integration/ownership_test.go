@@ -67,7 +67,11 @@ func TestTheOwnerCanBeChangedToARoleThatTheWriterCanBecome(t *testing.T) {
 	db.Exec(t, `GRANT USAGE ON SCHEMA shared TO mvscheduler_worker`)
 	conn, member := db.Conn(t, alice), db.Conn(t, team)
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('shared.v', 'SELECT 1 AS a, current_user::text AS who')`)
-	refused(t, conn, "42501", `UPDATE mvscheduler.views SET owner = '`+stranger+`'`)
+	for _, sql := range []string{`UPDATE mvscheduler.views SET owner = '` + stranger + `'`, `INSERT INTO mvscheduler.views (name, query, owner) VALUES ('w', 'SELECT 1 AS a', '` + stranger + `')`} {
+		denied := refused(t, conn, "42501", sql)
+		require.Contains(t, denied.Message, "role "+stranger)
+		require.Contains(t, denied.Hint, "GRANT "+stranger+" TO ")
+	}
 	refused(t, conn, "42704", `UPDATE mvscheduler.views SET owner = 'nosuch'`)
 	pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET owner = '`+team+`'`)
 	require.Equal(t, []string{team, team}, ask[[]string](t, conn, `SELECT array_agg(relowner::regrole::text) FROM pg_class WHERE relname IN ('v', 'v__query') AND relkind IN ('m', 'v')`))
