@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -99,7 +100,8 @@ func ViewByID(ctx context.Context, q Querier, id int64) (*View, error) {
 type NotFoundError struct {
 	Kind string // "managed view" or "run"
 	Name string
-	Err  error // what the server said; may be nil
+	Near []string // what may have been meant
+	Err  error    // what the server said; may be nil
 }
 
 func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %s does not exist", e.Kind, e.Name) }
@@ -113,10 +115,26 @@ func FindView(ctx context.Context, q Querier, name string) (int64, error) {
 	err := q.QueryRow(ctx, `SELECT mvscheduler.view_id($1)`, name).Scan(&id)
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == "42P01" && pgErr.Routine == "exec_stmt_raise" {
-		return 0, &NotFoundError{Kind: "managed view", Name: name, Err: err}
+		missing := &NotFoundError{Kind: "managed view", Name: name, Err: err}
+		missing.Near, _ = viewsLike(ctx, q, name) // nothing can be asked in a transaction that has failed
+		return 0, missing
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look up view %q: %w", name, err)
 	}
 	return id, nil
+}
+
+// viewsLike are at most three views that the caller may see with this name in whatever schema.
+func viewsLike(ctx context.Context, q Querier, name string) ([]string, error) {
+	rows, err := q.Query(ctx, `
+SELECT v.name
+  FROM mvscheduler.visible_views AS v
+ WHERE right(lower(v.name), length($1) + 1) = '.' || lower($1)
+ ORDER BY v.name
+ LIMIT 3`, name[strings.LastIndexByte(name, '.')+1:])
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, pgx.RowTo[string])
 }

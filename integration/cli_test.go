@@ -124,7 +124,7 @@ func TestErrorsSayWhatWhyAndWhatToDoWithTheirExitCode(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	alice := db.User(t, "alice")
-	pgtest.Exec(t, db.Conn(t, alice), `CREATE TABLE sales (day date, amount int)`)
+	pgtest.Exec(t, db.Conn(t, alice), `CREATE TABLE sales (day date, amount int)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('daily', 'SELECT day FROM sales')`)
 	stranger := db.Role(t, "stranger")
 	tests := []struct {
 		name, role, stdin string
@@ -137,6 +137,7 @@ func TestErrorsSayWhatWhyAndWhatToDoWithTheirExitCode(t *testing.T) {
 		{"a syntax error at the end", alice, "SELECT day FROM sales GROUP", []string{"create", "v"}, 1, []string{"SQLSTATE 42601", "syntax error"}},
 		{"a stacked statement", alice, "SELECT 1; DROP TABLE sales", []string{"create", "v"}, 1, []string{"SQLSTATE 42601"}},
 		{"an unknown view", alice, "", []string{"show", "nix"}, 3, []string{"managed view nix does not exist", "mvscheduler list"}},
+		{"a view of another schema", alice, "", []string{"refresh", "public.daily"}, 3, []string{"managed view public.daily does not exist", "Did you mean " + alice + ".daily?"}},
 		{"an unknown run", alice, "", []string{"cancel", "4711"}, 3, []string{"run 4711 does not exist"}},
 		{"a typo in a command", alice, "", []string{"statsu"}, 2, []string{`did you mean "status"`}},
 		{"a typo in a flag", alice, "", []string{"status", "--chekc"}, 2, []string{"--check", "mvscheduler status --help"}},

@@ -741,7 +741,7 @@ BEGIN
         EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
     END IF;
     PERFORM mvscheduler.tell_pieces(concat_ws(' ', gate, next, next_query));
-    RAISE NOTICE 'managed view % gets other columns: a new version is built and then takes its place', v.name
+    RAISE NOTICE 'a new version of managed view % is built and then takes its place', v.name
         USING DETAIL = 'Until then the old version is served and not refreshed.',
               HINT = 'See mvscheduler.status for how far it is; an UPDATE back to the old columns cancels it.';
 END $$;

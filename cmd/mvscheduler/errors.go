@@ -63,6 +63,9 @@ func explain(err error) problem {
 		case "run":
 			p.do = append(p.do, "List the runs that you may see: mvscheduler runs")
 		default:
+			if len(missing.Near) > 0 {
+				p.do = append(p.do, "Did you mean "+strings.Join(missing.Near, " or ")+"?")
+			}
 			p.do = append(p.do, "List the views that you may see: mvscheduler list")
 		}
 		return p

@@ -51,13 +51,19 @@ func (c *refreshCmd) Run(ctx context.Context, a *app) error {
 		return usagef("--timeout is a positive time and needs --wait")
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		var asked []requested
+		var (
+			asked []requested
+			ids   []int64
+		)
+		for _, name := range c.Names {
+			id, err := catalog.FindView(ctx, conn, name)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			for _, name := range c.Names {
-				id, err := catalog.FindView(ctx, tx, name)
-				if err != nil {
-					return err
-				}
+			for _, id := range ids {
 				s, err := catalog.StatusByID(ctx, tx, id)
 				if err != nil {
 					return err
