@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"context"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -154,6 +156,68 @@ func TestTextOfAnIndexOrAKeyIsParsedInTheSessionOfItsAuthorOnly(t *testing.T) {
 	require.Equal(t, []string{a.mallory}, ran["index text"])
 	a.nothingStolen(a.mallory, "index text")
 	a.nothingStolen(sidecar.role, "expression")
+}
+
+// The search_path of a view is its owner's, and so is lower in it.
+func TestAnAdministratorsIndexIsNotParsedByTheSearchPathOfTheOwner(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(`SET search_path = mallory, pg_catalog`, `CREATE FUNCTION mallory.lower(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('lower'); RETURN 'x'; END $$`,
+		`SELECT lower('a')`, `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT ''a''::text AS a')`)
+	admin := a.db.Conn(t, "")
+	a.refused(admin, "42501", `UPDATE mvscheduler.views SET indexes = '{"(lower(''A''))"}' WHERE name = 'mallory.v'`)
+	pgtest.Exec(t, admin, a.sql(`UPDATE mvscheduler.views SET indexes = '{"(a DESC)"}' WHERE name = 'mallory.v'`))
+	a.nothingStolen(a.mallory, "lower")
+}
+
+// The index is not there yet when an administrator's UPDATE begins; the UPDATE then waits for it.
+func TestTextOfAnIndexThatComesInSightMeanwhileIsNotParsedByAnAdministrator(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(`CREATE FUNCTION mallory.checked(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('race'); RETURN true; END $$`,
+		`CREATE DOMAIN mallory.dom AS int CHECK (mallory.checked(VALUE))`,
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT now() AS at, 1 AS a')`,
+		`BEGIN`, `CREATE INDEX ON mallory.v ((a + ('{2}'::mallory.dom[])[1]))`)
+	admin, edited := a.db.Conn(t, ""), make(chan error, 1)
+	pid := admin.PgConn().PID()
+	go func() {
+		_, err := admin.Exec(context.WithoutCancel(t.Context()), a.sql(`UPDATE mvscheduler.views SET query = 'SELECT now() AS at, 1 AS a, 3 AS b' WHERE name = 'mallory.v'`))
+		edited <- err
+	}()
+	until(t, a.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
+	a.as(`COMMIT`)
+	require.ErrorContains(t, <-edited, "only "+a.mallory+" can change this")
+	a.nothingStolen(a.mallory, "race")
+}
+
+// Everybody may make functions in schema public of a database that comes from PostgreSQL 14.
+func TestTheCommandsOfAnAdministratorCallNothingOfUsers(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	pgtest.Exec(t, a.root, `GRANT CREATE ON SCHEMA public TO PUBLIC`)
+	a.as(`INSERT INTO mvscheduler.views (name, query, retention_period, time_column) VALUES ('mallory.v', 'SELECT now() AS at, 1 AS a', '3 days', 'at')`)
+	for _, signature := range []string{
+		"format(text, name)", "format(text, text)", "format(text, regrole)", "format(text, regclass)", "format(text, text, text)", "format(text, name, name)", "concat_ws(text, text)", "concat_ws(text, text, text)",
+		"max(interval)", "array_agg(text)", "array_agg(name)", "array_agg(regrole)", "unnest(text[])", "unnest(aclitem[])", "unnest(oid[])", "pg_has_role(oid, name)", "pg_has_role(regrole, text)", "has_schema_privilege(oid, oid, text)",
+		"string_agg(name, text)", "string_agg(regclass, text)", "jsonb_build_object(text, text)", "jsonb_agg(text)", "to_jsonb(mvscheduler.views)", "to_jsonb(text)", "quote_ident(name)", "quote_literal(name)",
+		"count(bigint)", "lower(name)", "length(name)", "array_to_string(text[], text)", "array_to_string(name[], text)", "cardinality(bigint[])", "cardinality(text[])",
+	} {
+		returns, end := "text", "RETURN 'x'"
+		if strings.HasPrefix(signature, "unnest") {
+			returns, end = "SETOF text", "RETURN NEXT 'x'"
+		}
+		a.as(`CREATE FUNCTION public.` + signature + ` RETURNS ` + returns + ` LANGUAGE plpgsql AS $$ BEGIN RAISE LOG 'RAN|path|%|%', session_user, current_user; ` + end + `; END $$`)
+	}
+	a.as(`SET search_path = public`, `SELECT format('x'::text, 'y'::name)`)
+	v := a.sql("mallory.v")
+	for _, args := range [][]string{
+		{"doctor"}, {"status"}, {"list"}, {"show", v}, {"export", v}, {"prune", v, "--dry-run"}, {"health"}, {"grants"}, {"grants", "--for", a.mallory}, {"next", v}, {"runs"}, {"runs", v},
+		{"adopt", "--from-pg-cron", "--dry-run"}, {"refresh", v}, {"pause", v}, {"resume", v}, {"edit", v, "--interval", "5 minutes"}, {"release", v},
+	} {
+		r := mvscheduler(t, a.db, "", "", args...)
+		t.Logf("%v: %d %.200s", args, r.code, r.stderr)
+	}
+	a.nothingStolen(a.mallory, "path")
 }
 
 func TestNamesThatShadowPgCatalogChangeNothing(t *testing.T) {

@@ -1,7 +1,7 @@
 DROP FUNCTION mvscheduler.views_ddl();
-DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.act_as(oid);
-DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.change_owner(mvscheduler.views);
 DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.drop_relations(bigint, bigint[]);

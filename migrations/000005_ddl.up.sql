@@ -405,7 +405,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner.';
 
-CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views) RETURNS void
+CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -413,9 +413,7 @@ DECLARE
     relation       oid;
     query_relation oid;
     pending        record;
-    broken         boolean := mvscheduler.pending_version_broken(was);
 BEGIN
-    PERFORM mvscheduler.settle(v.id);
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
@@ -455,7 +453,7 @@ BEGIN
         PERFORM mvscheduler.create_indexes(v, relation);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views) IS 'Brings the pair of a view in line with its changed row, except for the owner.';
+COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean) IS 'Brings the pair of a view in line with its changed row, except for the owner.';
 
 -- Where the named role is somebody else whom the session's user can become.
 CREATE FUNCTION mvscheduler.act_as(role oid) RETURNS void
@@ -474,12 +472,13 @@ COMMENT ON FUNCTION mvscheduler.act_as(oid) IS 'SET LOCAL ROLE, unless the role 
 -- Parsing a text can run code of whoever owns what it names, and here it would run in the session of who
 -- writes the row, who may be an administrator: SET ROLE is no wall, the code can RESET it. What is written
 -- now is the writer's own risk; what the owner wrote earlier is parsed in a session of the owner's only.
-CREATE FUNCTION mvscheduler.refuse_stored_text(was mvscheduler.views, v mvscheduler.views) RETURNS void
+-- Called under the lock of settle: an index that the owner is making would come in sight later otherwise.
+CREATE FUNCTION mvscheduler.refuse_stored_text(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    anew       boolean := mvscheduler.pending_version_broken(was) OR v.search_path <> was.search_path
+    anew       boolean := broken OR v.search_path <> was.search_path
                           OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
                           OR v.time_column IS DISTINCT FROM was.time_column;
     wrapped    boolean := coalesce(v.retention_period, was.retention_period) IS NOT NULL
@@ -490,18 +489,18 @@ BEGIN
         RETURN;
     END IF;
     IF v.query = was.query AND (anew OR wrapped)
+       OR (v.query <> was.query OR anew OR v.indexes IS DISTINCT FROM was.indexes)   -- by the search_path of the owner
+          AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))
        OR (v.query <> was.query OR anew)
-          AND (v.indexes IS NOT DISTINCT FROM was.indexes
-               AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))
-               OR EXISTS (SELECT FROM pg_index AS i JOIN mvscheduler.visible_views AS o ON o.relation::oid = i.indrelid
-                           WHERE o.view_id = was.id AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL))) THEN
+          AND EXISTS (SELECT FROM pg_index AS i JOIN mvscheduler.visible_views AS o ON o.relation::oid = i.indrelid
+                       WHERE o.view_id = was.id AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) THEN
         RAISE EXCEPTION 'only % can change this of managed view %', was.owner, was.name
             USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'It parses text which the owner wrote, and that can run code of the owner''s in your session.',
+                  DETAIL = 'It parses text which the owner wrote, or by the owner''s search_path, and that can run code of the owner''s in your session.',
                   HINT = format('Let the owner do it. Or SET ROLE %s first, if you trust the owner with everything that your session may do.', was.owner);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views) IS 'Raises where a change would parse text of the owner''s in the session of somebody else.';
+COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse text of the owner''s in the session of somebody else.';
 
 -- SET ROLE is used in the session of a user who may do so anyway, and only to act for an owner that
 -- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. The locks that DDL needs are
@@ -516,6 +515,7 @@ DECLARE
     saved_role text := current_setting('role');
     together   bigint[] := '{}';
     relation   oid;
+    broken     boolean;
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -524,6 +524,7 @@ BEGIN
            AND NOT EXISTS (SELECT FROM mvscheduler.views AS x WHERE x.id = o.view_id);
     END IF;
     PERFORM mvscheduler.tell_pieces('');
+    PERFORM set_config('mvscheduler.writer', actor, true);   -- see redefine
     BEGIN
         CASE TG_OP
             WHEN 'INSERT' THEN
@@ -536,9 +537,15 @@ BEGIN
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column)
                    IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column)
                    OR mvscheduler.pending_version_broken(OLD) THEN
-                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW);
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
-                    PERFORM mvscheduler.alter_relations(OLD, NEW);
+                    PERFORM mvscheduler.settle(OLD.id);
+                    broken := mvscheduler.pending_version_broken(OLD);
+                    IF CURRENT_USER <> actor THEN
+                        PERFORM set_config('role', saved_role, true);
+                    END IF;
+                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken);
+                    PERFORM mvscheduler.act_as(OLD.owner::oid);
+                    PERFORM mvscheduler.alter_relations(OLD, NEW, broken);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;

@@ -257,7 +257,7 @@ $$;
 COMMENT ON FUNCTION mvscheduler.index_body(oid) IS 'Definition of an index without its name and its relation''s.';
 
 -- Indexes that somebody made by hand; those of the columns unique_key and indexes are made from these.
-CREATE FUNCTION mvscheduler.copy_indexes(source oid, target oid) RETURNS void
+CREATE FUNCTION mvscheduler.copy_indexes(source oid, target oid, without_text boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -269,7 +269,7 @@ BEGIN
         SELECT c.relname, i.indisunique, mvscheduler.index_body(i.indexrelid) AS body, obj_description(i.indexrelid, 'pg_class') AS words
           FROM pg_index AS i
           JOIN pg_class AS c ON c.oid = i.indexrelid
-         WHERE i.indrelid = source AND i.indisvalid AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') NOT LIKE 'mvscheduler: %'
+         WHERE i.indrelid = source AND i.indisvalid AND NOT (without_text AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') NOT LIKE 'mvscheduler: %'
            AND NOT EXISTS (SELECT FROM pg_index AS o WHERE o.indrelid = target AND o.indisunique = i.indisunique
                                                        AND mvscheduler.index_body(o.indexrelid) = mvscheduler.index_body(i.indexrelid))
          ORDER BY c.relname
@@ -284,7 +284,7 @@ BEGIN
         END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.copy_indexes(oid, oid) IS 'Makes the indexes of a relation that carry no mark of ours on another one, as far as its columns are there.';
+COMMENT ON FUNCTION mvscheduler.copy_indexes(oid, oid, boolean) IS 'Makes the indexes of a relation that carry no mark of ours on another one, as far as its columns are there; without those that have an expression or a predicate, if told.';
 
 -- Storage and statistics targets, which have to be there before the new version is filled and analyzed.
 CREATE FUNCTION mvscheduler.copy_settings(source oid, target oid) RETURNS void
@@ -459,7 +459,7 @@ BEGIN
         RAISE EXCEPTION 'the new version is empty' USING ERRCODE = 'object_not_in_prerequisite_state';
     END IF;
     -- Nobody reads the new version yet, so what takes long comes first.
-    PERFORM mvscheduler.copy_indexes(work.relation, work.next);
+    PERFORM mvscheduler.copy_indexes(work.relation, work.next, false);
 
     deadline := clock_timestamp() + mvscheduler.lock_budget();
     bound := mvscheduler.dependents(work.relation);
@@ -735,7 +735,8 @@ BEGIN
     PERFORM mvscheduler.demand_no_obstacles(v.name, relation, query_relation, next);
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
     PERFORM mvscheduler.create_indexes(v, next);
-    PERFORM mvscheduler.copy_indexes(relation, next);
+    -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.
+    PERFORM mvscheduler.copy_indexes(relation, next, current_setting('mvscheduler.writer') <> CURRENT_USER);
     PERFORM mvscheduler.copy_settings(relation, next);
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);

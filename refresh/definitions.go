@@ -136,8 +136,9 @@ SELECT coalesce(
             AND p.proname !~ ('^(extract|overlaps|date|time|timestamp|timetz|anytextcat|textanycat|array_to_json|array_to_string|concat|concat_ws|format|date_part|date_trunc'
                               || '|(date|timestamp|timestamptz)_(cmp|eq|ne|lt|le|gt|ge)_(date|timestamp|timestamptz)|timestamptz_(pl|mi)_interval|interval_pl_timestamptz|timestamptz'
                               || '|generate_series|in_range|make_timestamptz|quote_literal|quote_nullable|row_to_json|to_char|to_date|to_json|to_jsonb|to_number|to_timestamp'
-                              || '|jsonb?_(build_array|build_object|path_\w+_tz)|jsonb?_(object_)?agg\w*|enum_(first|last|range))$')
-            AND NOT (p.proname = 'age' AND p.pronargs = 2))
+                              || '|jsonb?_(build_array|build_object)|jsonb?_(object_)?agg\w*|enum_(first|last|range))$')
+            AND NOT (p.proname = 'age' AND p.pronargs = 2)
+         OR p.proname = 'timetz' AND p.proargtypes[0] = 'time'::regtype)  -- with the offset of today
       ORDER BY p.oid::bigint DESC LIMIT 1),
     (SELECT format('type %s is a user''s, and so is the code of its values', y.typname)
        FROM typed AS t
@@ -146,6 +147,12 @@ SELECT coalesce(
         AND y.typtype IN ('d', 'r', 'm', 'b')
         AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.oid = y.typelem AND e.typarray = y.oid)
       ORDER BY y.typname::text LIMIT 1),
+    (SELECT format('type %s has a cast to json, which a user can change', format_type(c.castsource, NULL))
+       FROM pg_cast AS c
+      WHERE c.casttarget = 'json'::regtype
+        AND c.castsource >= 16384
+        AND c.castsource IN (SELECT t.oid FROM typed AS t)
+      ORDER BY 1 LIMIT 1),
     (SELECT format('type %s has attributes that can change', y.typname)
        FROM typed AS t
        JOIN pg_type AS y ON y.oid = t.oid

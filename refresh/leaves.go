@@ -45,6 +45,7 @@ WITH RECURSIVE reads(rel, kind) AS (
             SELECT i.inhrelid
               FROM pg_inherits AS i
              WHERE i.inhparent = r.rel
+               AND NOT i.inhdetachpending   -- queries do not see it any more
                AND r.kind IN ('r', 'p', 'f')) AS below
       JOIN pg_class AS c ON c.oid = below.oid
 )`

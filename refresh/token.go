@@ -12,8 +12,8 @@ import (
 type Token struct {
 	// Value is a hash of, for every relation with storage below the view, through views and partitions:
 	// its OID, its file, and the numbers of rows inserted, updated and deleted; of the times at which the
-	// counters were reset; of xmin of the rules, columns and enumerations of what the query names; of the
-	// borders of retention; and of the settings that built-in functions read.
+	// counters were reset; of xmin of the rules, columns and enumerations of what the query names and of casts
+	// to json; of the borders of retention; and of the settings that built-in functions read.
 	Value string
 	// Relations is how many relations with storage stand below the view.
 	Relations int
@@ -56,8 +56,12 @@ const readToken = below + `, rel AS MATERIALIZED (
 ), enumerated AS (
     SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) AS labels
       FROM pg_enum
+), cast_to_json AS (  -- which to_json and its like look up when they run
+    SELECT concat_ws(' ', count(*), sum(xmin::text::bigint)) AS casts
+      FROM pg_cast
+     WHERE casttarget = 'json'::regtype
 )
-SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels, k.cutoffs,
+SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels, j.casts, k.cutoffs,
                      pg_stat_get_db_stat_reset_time(b.oid), pg_stat_get_bgwriter_stat_reset_time(),
                      $2::text, $3::text)),
        s.relations,
@@ -74,8 +78,8 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
                                    WHERE x.setdatabase IN (0, b.oid) AND g ~ '^track_counts=' AND g !~* '=(on|t|tr|tru|true|y|ye|yes|1)$')
                      THEN 'track_counts is off, for some role or database' END,
                 ''),
-       md5(concat_ws('|', d.rules, c.columns))
-  FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e
+       md5(concat_ws('|', d.rules, c.columns, j.casts))
+  FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e, cast_to_json AS j
   JOIN pg_database AS b ON b.datname = current_database()`
 
 // readSettings reads the settings that built-in functions read.

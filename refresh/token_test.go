@@ -1,6 +1,7 @@
 package refresh_test
 
 import (
+	"crypto/md5"
 	"fmt"
 	"testing"
 	"time"
@@ -227,6 +228,15 @@ func TestNoTokenStaysWhileTheResultChanges(t *testing.T) {
 			`SELECT d::text AS x FROM h, jsonb_to_record(j) AS r(d timestamptz)`, `SELECT pg_sleep(0.1)`, 0},
 		"times from JSON": {[]string{`CREATE TABLE h (j jsonb)`, `INSERT INTO h VALUES ('[{"d":"now"}]')`},
 			`SELECT d::text AS x FROM h, jsonb_to_recordset(j) AS r(d timestamptz)`, `SELECT pg_sleep(0.1)`, 0},
+		"cast of an enumeration to json replaced": {[]string{`CREATE TYPE mood AS ENUM ('new')`, `CREATE TABLE h (m mood)`, `INSERT INTO h VALUES ('new')`,
+			`CREATE FUNCTION mj(mood) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT '"one"'::json $$`, `CREATE CAST (mood AS json) WITH FUNCTION mj(mood)`},
+			`SELECT jsonb_agg(m)::text AS x FROM h`, `CREATE OR REPLACE FUNCTION mj(mood) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT '"two"'::json $$`, 0},
+		"cast of an enumeration to json dropped": {[]string{`CREATE TYPE mood AS ENUM ('new')`, `CREATE TABLE h (m mood)`, `INSERT INTO h VALUES ('new')`,
+			`CREATE FUNCTION mj(mood) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT '"one"'::json $$`, `CREATE CAST (mood AS json) WITH FUNCTION mj(mood)`},
+			`SELECT to_jsonb(m)::text AS x FROM h`, `DROP CAST (mood AS json)`, 0},
+		"cast of an enumeration to json made": {[]string{`CREATE TYPE mood AS ENUM ('new')`, `CREATE TABLE h (m mood)`, `INSERT INTO h VALUES ('new')`,
+			`CREATE FUNCTION mj(mood) RETURNS json LANGUAGE sql IMMUTABLE AS $$ SELECT '"one"'::json $$`},
+			`SELECT to_jsonb(ARRAY[m])::text AS x FROM h`, `CREATE CAST (mood AS json) WITH FUNCTION mj(mood)`, 0},
 		"virtual column": {[]string{`CREATE TEXT SEARCH DICTIONARY d (TEMPLATE = simple)`, `CREATE TEXT SEARCH CONFIGURATION cfg (COPY = english)`,
 			`CREATE TABLE h (n text, g tsvector GENERATED ALWAYS AS (to_tsvector('cfg'::regconfig, n)) VIRTUAL)`, `INSERT INTO h VALUES ('the running dogs')`},
 			`SELECT g::text AS x FROM h`, `ALTER TEXT SEARCH CONFIGURATION cfg ALTER MAPPING FOR asciiword WITH d`, 18},
@@ -285,6 +295,41 @@ func TestBordersOfRetentionAreInTheTokenOfWhoeverReadsThem(t *testing.T) {
 }
 
 // What is found out about a definition is remembered for as long as the tables look the same.
+func TestAPartitionWhoseDetachIsPendingIsNotBelow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.do(t, `CREATE TABLE pp (a int) PARTITION BY LIST (a)`, `CREATE TABLE pp1 (a int, CHECK (a IS NOT NULL AND a = 1))`, `CREATE TABLE pp2 (a int, CHECK (a IS NOT NULL AND a = 2))`,
+		`ALTER TABLE pp ATTACH PARTITION pp1 FOR VALUES IN (1)`, `ALTER TABLE pp ATTACH PARTITION pp2 FOR VALUES IN (2)`, `INSERT INTO pp VALUES (1), (2)`)
+	v := b.view(t, "v", `SELECT count(*) AS n FROM pp`)
+	before := b.token(t, v)
+	reader := b.db.Conn(t, b.alice.Config().User)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM pp`)
+	pgtest.Exec(t, b.alice, `SET statement_timeout = '300ms'`)
+	_, err := b.alice.Exec(t.Context(), `ALTER TABLE pp DETACH PARTITION pp1 CONCURRENTLY`)
+	require.Error(t, err, "its second half waits for the reader")
+	pgtest.Exec(t, b.alice, `SET statement_timeout = 0`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	var n int
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT count(*) FROM pp`).Scan(&n))
+	require.Equal(t, 1, n, "queries do not see the partition any more")
+	after := b.token(t, v)
+	require.Equal(t, before.Relations-1, after.Relations)
+	require.NotEqual(t, before.Value, after.Value)
+}
+
+func TestTheOffsetOfATimeIsThatOfToday(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.do(t, `CREATE TABLE tm (a time, b timetz, c timestamptz)`)
+	for query, doubted := range map[string]bool{
+		`SELECT a::timetz AS x FROM tm`: true, `SELECT a AS x FROM tm WHERE a > b`: true, `SELECT c::timetz AS x FROM tm`: false,
+		`SELECT jsonb_path_exists_tz(to_jsonb(a), '$.datetime() ? (@ < "13:00+02".datetime())') AS x FROM tm`: true,
+	} {
+		name := fmt.Sprintf("v%x", md5.Sum([]byte(query)))[:12]
+		require.Equal(t, doubted, b.token(t, b.view(t, name, query)).Unknown != "", query)
+	}
+}
+
 func TestADoubtComesWithAColumn(t *testing.T) {
 	t.Parallel()
 	b := setup(t)

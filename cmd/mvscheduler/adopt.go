@@ -67,7 +67,7 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 		}
 		failed := 0
 		for i := range plans {
-			if err := c.adopt(ctx, conn, &plans[i]); err != nil {
+			if err := c.adopt(ctx, a, conn, &plans[i]); err != nil {
 				if !c.FromPgCron {
 					return err
 				}
@@ -98,7 +98,7 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 }
 
 // adopt takes one view over in a transaction of its own, which a dry run rolls back.
-func (c *adoptCmd) adopt(ctx context.Context, conn *pgx.Conn, p *adoption) error {
+func (c *adoptCmd) adopt(ctx context.Context, a *app, conn *pgx.Conn, p *adoption) error {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -109,10 +109,12 @@ func (c *adoptCmd) adopt(ctx context.Context, conn *pgx.Conn, p *adoption) error
 		timezone = &p.Timezone
 	}
 	var id int64
-	err = tx.QueryRow(ctx, `
+	err = a.inPath(ctx, tx, func() error {
+		return tx.QueryRow(ctx, `
 SELECT mvscheduler.adopt_view($1, refresh_interval => coalesce($2::text::interval, '1 hour'), cron => $3, timezone => $4,
                               refresh_on => coalesce($5, 'schedule'), method => coalesce($6, 'auto'))`,
-		p.View, p.interval, p.cron, timezone, p.refreshOn, c.Method).Scan(&id)
+			p.View, p.interval, p.cron, timezone, p.refreshOn, c.Method).Scan(&id)
+	})
 	if err != nil {
 		return fmt.Errorf("adopt view %q: %w", p.View, err)
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"golang.org/x/term"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 // app is what a command has besides its own flags: the streams, what is known about them, and the way
@@ -30,6 +33,7 @@ type app struct {
 	width       int  // columns of the terminal; 0 when stdout is none
 	colour      bool
 	zone        *time.Location // in which instants are shown to people
+	path        string         // search_path of the user's session, see inPath
 }
 
 func newApp(g *globals, parser *kong.Kong, stdin io.Reader, stdout, stderr io.Writer) *app {
@@ -69,7 +73,9 @@ func (z zoned) apply(a *app) error {
 	return nil
 }
 
-// connect opens the one connection of a command; the caller closes it. Notices of the server are talk.
+// connect opens the one connection of a command; the caller closes it. Notices of the server are talk. Its
+// search_path is PostgreSQL's own: in any other schema somebody may have put a function that fits a call of ours
+// better than the one that is meant, and an administrator's session would run it.
 func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	cfg, err := pgx.ParseConfig(a.DatabaseURL)
 	if err != nil {
@@ -91,7 +97,41 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&a.path); err == nil {
+		err = setPath(ctx, conn, pinnedPath)
+	}
+	if err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
 	return conn, nil
+}
+
+const pinnedPath = "pg_catalog, pg_temp"
+
+func setPath(ctx context.Context, q catalog.Querier, path string) error {
+	_, err := q.Exec(ctx, `SELECT pg_catalog.set_config('search_path', $1, false)`, path)
+	return err
+}
+
+// inPath runs f, which takes names as the user writes them, with the user's search_path.
+func (a *app) inPath(ctx context.Context, q catalog.Querier, f func() error) error {
+	if err := setPath(ctx, q, a.path); err != nil {
+		return err
+	}
+	if err := f(); err != nil {
+		_ = setPath(ctx, q, pinnedPath) // fails in a transaction that has failed, at whose end the path is as before
+		return err
+	}
+	return setPath(ctx, q, pinnedPath)
+}
+
+// find is catalog.FindView by the user's search_path.
+func (a *app) find(ctx context.Context, q catalog.Querier, name string) (id int64, err error) {
+	err = a.inPath(ctx, q, func() error {
+		id, err = catalog.FindView(ctx, q, name)
+		return err
+	})
+	return id, err
 }
 
 // withConn runs f on a connection of its own.

@@ -95,7 +95,8 @@ func (c *createCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		var made created
 		sql, args := insertView(c.Name, query, c.given())
-		if err := conn.QueryRow(ctx, sql, args...).Scan(&made.ID, &made.Name); err != nil {
+		err := a.inPath(ctx, conn, func() error { return conn.QueryRow(ctx, sql, args...).Scan(&made.ID, &made.Name) })
+		if err != nil {
 			return fmt.Errorf("create view %q: %w", c.Name, &queryError{query, err})
 		}
 		if a.Output != "table" {

@@ -35,7 +35,7 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 		done := make([]string, len(c.Names))
 		var effect strings.Builder
 		for i, name := range c.Names {
-			id, err := catalog.FindView(ctx, conn, name)
+			id, err := a.find(ctx, conn, name)
 			if err != nil {
 				return err
 			}

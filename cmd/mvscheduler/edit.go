@@ -56,7 +56,7 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 		c.Editor = true
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		id, err := catalog.FindView(ctx, conn, c.Name)
+		id, err := a.find(ctx, conn, c.Name)
 		if err != nil {
 			return err
 		}
@@ -82,7 +82,7 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 		}
 		var name string
 		sql, args := updateView(id, columns)
-		err = conn.QueryRow(ctx, sql, args...).Scan(&name)
+		err = a.inPath(ctx, conn, func() error { return conn.QueryRow(ctx, sql, args...).Scan(&name) })
 		if errors.Is(err, pgx.ErrNoRows) {
 			return fmt.Errorf("edit view %q: only its owner may change it", c.Name)
 		}

@@ -35,7 +35,7 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		var ids []int64
 		for _, name := range c.Names {
-			id, err := catalog.FindView(ctx, conn, name)
+			id, err := a.find(ctx, conn, name)
 			if err != nil {
 				return err
 			}

@@ -47,7 +47,7 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 		return usagef("--count must be 1 to 10000")
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		id, err := catalog.FindView(ctx, conn, c.Name)
+		id, err := a.find(ctx, conn, c.Name)
 		if err != nil {
 			return err
 		}

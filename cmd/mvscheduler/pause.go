@@ -169,7 +169,7 @@ func eachView(ctx context.Context, a *app, conn *pgx.Conn, names []string, verb 
 	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 		var qualified []string
 		for _, name := range names {
-			id, err := catalog.FindView(ctx, tx, name)
+			id, err := a.find(ctx, tx, name)
 			if err != nil {
 				return err
 			}

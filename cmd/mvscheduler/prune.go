@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 type pruneCmd struct {
@@ -45,14 +43,18 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		if _, err := catalog.FindView(ctx, conn, c.Name); err != nil {
+		if _, err := a.find(ctx, conn, c.Name); err != nil {
 			return err
 		}
-		rows, err := conn.Query(ctx, `SELECT relation, border, rows, bytes, reason, run FROM mvscheduler.prune_view($1, dry_run => $2)`, c.Name, c.DryRun)
-		if err != nil {
-			return fmt.Errorf("prune view %q: %w", c.Name, err)
-		}
-		found, err := pgx.CollectRows(rows, pgx.RowToStructByPos[pruning])
+		var found []pruning
+		err := a.inPath(ctx, conn, func() error {
+			rows, err := conn.Query(ctx, `SELECT relation, border, rows, bytes, reason, run FROM mvscheduler.prune_view($1, dry_run => $2)`, c.Name, c.DryRun)
+			if err != nil {
+				return err
+			}
+			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[pruning])
+			return err
+		})
 		if err != nil {
 			return fmt.Errorf("prune view %q: %w", c.Name, err)
 		}

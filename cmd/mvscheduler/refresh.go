@@ -56,7 +56,7 @@ func (c *refreshCmd) Run(ctx context.Context, a *app) error {
 			ids   []int64
 		)
 		for _, name := range c.Names {
-			id, err := catalog.FindView(ctx, conn, name)
+			id, err := a.find(ctx, conn, name)
 			if err != nil {
 				return err
 			}

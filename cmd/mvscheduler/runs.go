@@ -44,7 +44,7 @@ func (c *runsCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		filter := catalog.RunFilter{Failed: c.Failed, Since: c.Since, Limit: c.Limit}
 		if c.Name != "" {
-			id, err := catalog.FindView(ctx, conn, c.Name)
+			id, err := a.find(ctx, conn, c.Name)
 			if err != nil {
 				return err
 			}

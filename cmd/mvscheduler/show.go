@@ -115,7 +115,7 @@ func (c *showCmd) Run(ctx context.Context, a *app) error {
 		return usagef("--runs must be at least 1")
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		id, err := catalog.FindView(ctx, conn, c.Name)
+		id, err := a.find(ctx, conn, c.Name)
 		if err != nil {
 			return err
 		}
