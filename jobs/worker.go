@@ -192,7 +192,7 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		}
 		target.Past = past
 	}
-	result, err := refresh.Try(ctx, session, target, policy, onBusy, complete)
+	result, err := refresh.Try(ctx, session, w.control, target, policy, onBusy, complete)
 	if err == nil {
 		took := time.Since(began)
 		w.metrics.ended(outcomeSucceeded, took, waited)

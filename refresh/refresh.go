@@ -81,7 +81,10 @@ const (
 // Try refreshes a view once, waiting for locks as the policy says. complete runs in the transaction of
 // the refresh, right before it commits: what it writes is there if and only if the new contents are.
 // onBusy hears of each lock that was not had in time.
-func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy, onBusy func(Busyness), complete func(context.Context, pgx.Tx, Result) error) (Result, error) {
+//
+// What can be read of PostgreSQL's catalogs before the transaction is read on the pool catalogs, which keeps
+// prepared statements.
+func Try(ctx context.Context, session *pgexec.Session, catalogs querier, view View, policy Policy, onBusy func(Busyness), complete func(context.Context, pgx.Tx, Result) error) (Result, error) {
 	var (
 		result Result
 		below  leaves
@@ -90,9 +93,9 @@ func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy,
 	err := patiently(ctx, policy, onBusy,
 		func() (err error) {
 			began := time.Now()
-			result, below, err = once(ctx, session, view, gaveUp, complete)
+			result, below, err = once(ctx, session, catalogs, view, gaveUp, complete)
 			if gaveUp == "" && ctx.Err() == nil && givesUp(result, err, view.LockTimeout, time.Since(began)) {
-				again, read, other := once(ctx, session, view, result.Method, complete)
+				again, read, other := once(ctx, session, catalogs, view, result.Method, complete)
 				if !errors.Is(other, errNoOther) {
 					gaveUp, result, below, err = again.GaveUp, again, read, other
 				}
@@ -103,7 +106,7 @@ func Try(ctx context.Context, session *pgexec.Session, view View, policy Policy,
 			return nil
 		},
 		func() (*holder, error) {
-			return lockHolder(ctx, session, view.Target.OID, below, result.Method == Concurrent)
+			return lockHolder(ctx, catalogs, view.Target.OID, below, result.Method == Concurrent)
 		})
 	return result, err
 }
@@ -161,8 +164,8 @@ func givesUp(result Result, err error, lockTimeout, took time.Duration) bool {
 }
 
 // once is one REFRESH, not by the method that was given up.
-func once(ctx context.Context, session *pgexec.Session, view View, gaveUp string, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
-	facts, err := readFacts(ctx, session, view)
+func once(ctx context.Context, session *pgexec.Session, catalogs querier, view View, gaveUp string, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
+	facts, err := readFacts(ctx, catalogs, view)
 	if err != nil {
 		return Result{}, nil, err
 	}
@@ -174,7 +177,7 @@ func once(ctx context.Context, session *pgexec.Session, view View, gaveUp string
 	if result.Method == gaveUp {
 		return result, nil, errNoOther
 	}
-	before, err := readLeaves(ctx, session, view.Target.OID)
+	before, err := readLeaves(ctx, catalogs, view.Target.OID)
 	if err != nil {
 		return result, nil, err
 	}

@@ -13,7 +13,7 @@ import (
 // the query reads, until the transaction ends. The error is a *NotItError or [ErrMissing] when the view
 // was renamed, replaced or given away, and PostgreSQL's otherwise; the transaction has to be rolled back.
 func (tx *Tx) Refresh(ctx context.Context, target Target, concurrently bool) error {
-	name, err := tx.identify(ctx, target)
+	name, err := tx.identify(ctx, target, "")
 	if err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (tx *Tx) Refresh(ctx context.Context, target Target, concurrently bool) err
 // Empty runs REFRESH MATERIALIZED VIEW ... WITH NO DATA on the target, which runs nothing of its query.
 // It takes ACCESS EXCLUSIVE on the view until the transaction ends; errors are those of Refresh.
 func (tx *Tx) Empty(ctx context.Context, target Target) error {
-	name, err := tx.identify(ctx, target)
+	name, err := tx.identify(ctx, target, "")
 	if err != nil {
 		return err
 	}
@@ -46,30 +46,21 @@ func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurr
 	if err := run(ctx, tx.Conn(), `CLOSE ALL`); err != nil {
 		return fmt.Errorf("close cursors: %w", err)
 	}
-	var locked bool
-	err := tx.QueryRow(ctx, `
-SELECT EXISTS (
-    SELECT
-      FROM pg_locks AS l
-     WHERE l.pid = pg_backend_pid()
-       AND l.locktype = 'relation'
-       AND l.relation = $1
-       AND l.granted
-       AND l.mode = CASE WHEN $2 THEN 'ExclusiveLock' ELSE 'AccessExclusiveLock' END)`, target.OID, concurrently).Scan(&locked)
-	if err != nil {
-		return fmt.Errorf("look at the locks of the refresh: %w", err)
+	mode := "AccessExclusiveLock"
+	if concurrently {
+		mode = "ExclusiveLock"
 	}
-	if !locked {
+	_, err := tx.identify(ctx, target, mode) // under our lock nobody can change it any more
+	if errors.Is(err, errNotLocked) {
 		return &NotItError{Reason: fmt.Sprintf("another relation took the name %s while it was refreshed", name)}
 	}
-	_, err = tx.identify(ctx, target) // under our lock nobody can change it any more
 	return err
 }
 
 // Analyze runs ANALYZE on the target, unless somebody holds a lock against it.
 func (s *Session) Analyze(ctx context.Context, target Target, settings Settings) error {
 	return s.InTx(ctx, settings, func(tx *Tx) error {
-		name, err := tx.identify(ctx, target)
+		name, err := tx.identify(ctx, target, "")
 		if err != nil {
 			return err
 		}
@@ -77,17 +68,32 @@ func (s *Session) Analyze(ctx context.Context, target Target, settings Settings)
 	})
 }
 
-// identify returns the quoted name of the target after looking at what it is. No lock is taken.
-func (tx *Tx) identify(ctx context.Context, target Target) (string, error) {
+// errNotLocked says that a lock which a statement should have taken on the target is not there.
+var errNotLocked = errors.New("the statement took no lock on this relation")
+
+// identify returns the quoted name of the target after looking at what it is and, unless mode is empty, that we
+// hold a lock of this mode (as in pg_locks) on it. No lock is taken.
+func (tx *Tx) identify(ctx context.Context, target Target, mode string) (string, error) {
 	var (
 		schema, name, kind string
 		owner              uint32
+		locked             bool
 	)
 	err := tx.QueryRow(ctx, `
-SELECT n.nspname, c.relname, c.relkind::text, c.relowner
+SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
+       $2 <> '' AND EXISTS (SELECT
+                              FROM pg_locks AS l
+                             WHERE l.pid = pg_backend_pid()
+                               AND l.locktype = 'relation'
+                               AND l.relation = $1
+                               AND l.granted
+                               AND l.mode = $2)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID).Scan(&schema, &name, &kind, &owner)
+ WHERE c.oid = $1`, target.OID, mode).Scan(&schema, &name, &kind, &owner, &locked)
+	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
+		return "", errNotLocked
+	}
 	quoted := pgx.Identifier{schema, name}.Sanitize()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
