@@ -248,3 +248,27 @@ END`, theirs)
 	require.Zero(t, sidecar.stop())
 	a.nothingStolen(sidecar.role, "fill", "index", "hand index", "swap")
 }
+
+func TestDefaultPrivilegesOpenNoWayPastTheGrantsOfAView(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	reader := s.db.Role(t, "reader")
+	pgtest.Exec(t, s.alice, `ALTER DEFAULT PRIVILEGES IN SCHEMA `+s.owner+` GRANT SELECT ON TABLES TO `+reader, `ALTER DEFAULT PRIVILEGES IN SCHEMA `+s.owner+` GRANT SELECT ON TABLES TO PUBLIC`,
+		`CREATE MATERIALIZED VIEW adopted AS SELECT 1 AS a`, `REVOKE SELECT ON adopted FROM PUBLIC, `+reader,
+		`SELECT mvscheduler.adopt_view('adopted')`)
+	s.manage(t, "made", `SELECT 1 AS a`, "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "made")
+	readable := func() []string {
+		return ask[[]string](t, s.root, `
+SELECT coalesce(array_agg(c.relname::text ORDER BY c.relname), '{}')
+  FROM pg_class AS c
+ WHERE c.relnamespace = $1::text::regnamespace AND c.relkind IN ('m', 'v') AND has_table_privilege($2, c.oid, 'SELECT')
+   AND (c.relname LIKE 'made%' OR c.relname LIKE 'adopted%')`, s.owner, reader)
+	}
+	require.Equal(t, []string{"made"}, readable())
+	pgtest.Exec(t, s.alice, `REVOKE SELECT ON made FROM PUBLIC`, `UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b'`)
+	require.Equal(t, []string{"made"}, readable(), "while the new versions wait")
+	until(t, s.alice, `SELECT count(*) = 2 FROM pg_attribute WHERE attrelid IN ('made'::regclass, 'adopted'::regclass) AND attname = 'b'`)
+	require.Equal(t, []string{"made"}, readable())
+}

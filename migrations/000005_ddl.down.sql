@@ -12,6 +12,7 @@ DROP FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.create_index(mvscheduler.views, oid, text, boolean, text);
 DROP FUNCTION mvscheduler.drop_indexes(oid, text);
 DROP FUNCTION mvscheduler.columns_of(text, text);
+DROP FUNCTION mvscheduler.keep_to_owner(oid);
 DROP FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.grant_to_worker(mvscheduler.views, oid);

@@ -87,6 +87,20 @@ EXCEPTION WHEN syntax_error THEN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text) IS 'Makes or replaces the plain view that holds a query which has passed the probe.';
 
+-- ALTER DEFAULT PRIVILEGES would let readers past the grants of the view itself.
+CREATE FUNCTION mvscheduler.keep_to_owner(relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    given oid;
+BEGIN
+    FOR given IN SELECT DISTINCT x.grantee FROM pg_class AS c, aclexplode(c.relacl) AS x WHERE c.oid = relation AND x.grantee <> c.relowner LOOP
+        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s CASCADE', mvscheduler.shown_name(relation), CASE given WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given)) END);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.keep_to_owner(oid) IS 'Takes from everybody but the owner what ALTER DEFAULT PRIVILEGES gave on a relation of ours.';
+
 CREATE FUNCTION mvscheduler.columns_of(schema_name text, relation_name text) RETURNS text[]
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -294,6 +308,7 @@ BEGIN
 
     helper := mvscheduler.free_name(parts[1], parts[2], '__query');
     PERFORM mvscheduler.create_query_view(v, parts[1], helper);
+    PERFORM mvscheduler.keep_to_owner(format('%I.%I', parts[1], helper)::regclass);
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], helper, 'mvscheduler: query of ' || v.name);
     EXECUTE format('CREATE MATERIALIZED VIEW %1$I.%2$I AS SELECT * FROM %1$I.%3$I WITH NO DATA', parts[1], parts[2], helper);
 

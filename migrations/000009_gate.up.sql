@@ -731,6 +731,7 @@ BEGIN
     next := format('%I.%I', place.nspname, next_name)::regclass;
     next_query := format('%I.%I', place.nspname, query_name)::regclass;
     gate := format('%I.%I', place.nspname, gate_name)::regclass;
+    PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[next_query, next, gate]) AS r;
 
     PERFORM mvscheduler.demand_no_obstacles(v.name, relation, query_relation, next);
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
