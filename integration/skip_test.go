@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -259,4 +261,33 @@ func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	skips := ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'skipped' AND reason LIKE '%nothing changed%'`)
 	require.Positive(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'succeeded'`))
 	t.Logf("%d rows, %d runs were skipped", len(committed), skips)
+}
+
+// A subscriber (Debezium, say) keeps a WAL sender active for ever.
+func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Dedicated(t, map[string]string{"wal_level": "logical"})
+	alice := db.User(t, "alice")
+	conn := db.Conn(t, alice)
+	pgtest.Exec(t, conn, `CREATE TABLE t (a int)`, `INSERT INTO t VALUES (1)`, `INSERT INTO mvscheduler.views (name, query, refresh_interval) VALUES ('v', 'SELECT a FROM t', '4 hours')`)
+	root := db.Conn(t, "")
+	pgtest.Exec(t, root, `CREATE PUBLICATION p FOR ALL TABLES`)
+	config, err := pgconn.ParseConfig(db.URL())
+	require.NoError(t, err)
+	config.RuntimeParams["replication"] = "database"
+	subscriber, err := pgconn.ConnectConfig(t.Context(), config)
+	require.NoError(t, err)
+	defer subscriber.Close(context.WithoutCancel(t.Context()))
+	_, err = subscriber.Exec(t.Context(), `CREATE_REPLICATION_SLOT s TEMPORARY LOGICAL pgoutput`).ReadAll()
+	require.NoError(t, err)
+	subscriber.Frontend().SendQuery(&pgproto3.Query{String: `START_REPLICATION SLOT s LOGICAL 0/0 (proto_version '1', publication_names 'p')`})
+	require.NoError(t, subscriber.Frontend().Flush())
+	until(t, root, `SELECT count(*) = 1 FROM pg_stat_replication WHERE state = 'streaming'`)
+
+	startSidecar(t, db)
+	refreshed(t, conn, "v")
+	require.Eventually(t, func() bool { // by a refresh it would be before its end
+		pgtest.Exec(t, root, makeDue)
+		return ask[bool](t, root, `SELECT h.data_as_of > (SELECT max(finished_at) FROM mvscheduler.run WHERE state = 'succeeded') FROM mvscheduler.view_health AS h`)
+	}, 90*time.Second, time.Second, "no skip proves anything")
 }

@@ -234,5 +234,10 @@ func TestAViewThatFollowsNothingIsAcceptedWithAWarning(t *testing.T) {
 	require.Contains(t, alone[0], "reads no managed view")
 	require.Contains(t, alone[0], "'schedule'")
 	require.Empty(t, warnings(`UPDATE mvscheduler.views SET priority = 3`))
+	reason := `SELECT coalesce(reason, '') LIKE '%reads no managed view%' FROM mvscheduler.status WHERE name LIKE $1`
+	require.True(t, ask[bool](t, conn, reason, "%.x"))
+	require.False(t, ask[bool](t, conn, reason, "%.w"))
 	require.Len(t, warnings(`UPDATE mvscheduler.views SET refresh_on = 'upstream' WHERE query = 'SELECT 1 AS a'`), 1, "v; x follows already")
+	pgtest.Exec(t, conn, `SELECT mvscheduler.release_view('v')`)
+	require.True(t, ask[bool](t, conn, reason, "%.w"), "what it followed was released")
 }

@@ -64,6 +64,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
                     THEN 'no sidecar has taken it up: is mvscheduler serve running?' END,
                CASE WHEN j.freshness = 'never' AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
+               CASE WHEN j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
+                    THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
                CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
            ) AS reason,
            j.data_as_of,

@@ -21,6 +21,9 @@ import (
 // a transaction is open, so COMMIT AND CHAIN hides what it commits for as long as it goes on, and
 // neither xact_start nor query_start tells since when. A session that ends reports first and vanishes
 // then.
+//
+// A WAL sender that streams to a subscriber is active for ever and writes nothing; neither does Timescale's
+// scheduler, whose jobs run in workers of their own.
 type Activity struct {
 	mu       sync.Mutex
 	sessions map[backend]memory
@@ -89,7 +92,8 @@ SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a
   LEFT JOIN pg_roles AS r ON r.oid = a.usesysid
  WHERE a.datname = current_database()
    AND a.pid <> pg_backend_pid()
-   AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker')
+   AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'TimescaleDB Background Worker Scheduler')
+   AND NOT EXISTS (SELECT FROM pg_stat_replication AS w WHERE w.pid = a.pid AND w.state IN ('catchup', 'streaming'))
    AND NOT (a.application_name = 'mvscheduler control' AND NOT coalesce(r.rolsuper, true) AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'))`)
 	if err != nil {
 		return Horizon{}, fmt.Errorf("look at the sessions of the database: %w", err)
