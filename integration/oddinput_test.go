@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -177,13 +178,20 @@ func TestOddQueriesAreTakenOrRefusedAsPostgreSQLDoes(t *testing.T) {
 			t.Errorf("%q: PostgreSQL takes it, we say %s %s", name, ours.Code, ours.Message)
 		case plain != nil && ours == nil:
 			t.Errorf("%q: we take it, PostgreSQL says %s %s", name, plain.Code, plain.Message)
-		case plain != nil && plain.Code != ours.Code:
+		case plain != nil && (plain.Code != ours.Code || plain.Message != ours.Message && !endsEarly(query, plain)):
 			t.Errorf("%q: PostgreSQL says %s %s, we say %s %s", name, plain.Code, plain.Message, ours.Code, ours.Message)
 		}
 	}
 	t.Logf("%d queries: %d taken, %d refused", len(oddQueries), taken, declined)
 	require.Greater(t, taken, 100)
 	require.Greater(t, declined, 100)
+}
+
+// endsEarly holds for a query whose end PostgreSQL meets too early, which for us is the end of our statement, and
+// for several statements, which the protocol refuses in its own words.
+func endsEarly(query string, plain *pgconn.PgError) bool {
+	return plain.Code == "42601" && (strings.Trim(query, " ;") == "" || strings.HasSuffix(plain.Message, "at end of input") ||
+		strings.HasPrefix(plain.Message, "unterminated ") || strings.HasPrefix(plain.Message, "cannot insert multiple commands"))
 }
 
 func contentsOf(t testing.TB, conn *pgx.Conn, query string) string {

@@ -477,3 +477,19 @@ func TestEditsThatRaceWithSwapsEndInWhatTheRowSays(t *testing.T) {
 	require.Equal(t, "", ask[string](t, s.alice, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('m', 'v')`))
 	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.view_health WHERE auto_paused_at IS NOT NULL`))
 }
+
+func TestANewVersionIsStoredLikeTheOldOne(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.root, `SET allow_in_place_tablespaces = on`, `CREATE TABLESPACE "ts `+s.owner+`" LOCATION ''`, `GRANT CREATE ON TABLESPACE "ts `+s.owner+`" TO `+s.owner)
+	s.manage(t, "v", `SELECT 1 AS id, 'x'::text AS word`, "refresh_interval", "1 day")
+	pgtest.Exec(t, s.alice, `ALTER MATERIALIZED VIEW v SET TABLESPACE "ts `+s.owner+`"`, `ALTER MATERIALIZED VIEW v ALTER COLUMN word SET COMPRESSION pglz`, `ALTER MATERIALIZED VIEW v ALTER COLUMN word SET STORAGE MAIN`)
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	stored := `SELECT format('%s %s %s', t.spcname, a.attcompression, a.attstorage) FROM pg_class AS c JOIN pg_tablespace AS t ON t.oid = c.reltablespace JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attname = 'word' WHERE c.oid = 'v'::regclass`
+	before := ask[string](t, s.alice, stored)
+	require.Equal(t, "ts "+s.owner+" p m", before)
+	s.redefine(t, "v", `SELECT 1 AS id, 2 AS two, 'x'::text AS word`)
+	s.oneVersion(t, "v")
+	require.Equal(t, before, ask[string](t, s.alice, stored))
+}

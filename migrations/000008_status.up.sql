@@ -49,7 +49,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || coalesce(': ' || nullif(j.all_paused, ''), '') END,
-               CASE WHEN j.auto_paused THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
+               CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.redefined THEN pg_catalog.format('a new version with other columns %s, the old one is served until then',
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built'
                                                                  WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'

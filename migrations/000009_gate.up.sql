@@ -302,16 +302,21 @@ BEGIN
         EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
     END LOOP;
     FOR col IN
-        SELECT b.attname, a.attstattarget::int AS goal, a.atttypid = b.atttypid AND a.attstorage <> b.attstorage AS stored_otherwise, a.attstorage, a.attoptions
+        SELECT b.attname, a.attstattarget::int AS goal, a.atttypid = b.atttypid AND a.attstorage <> b.attstorage AS stored_otherwise, a.attstorage, a.attoptions,
+               a.atttypid = b.atttypid AND a.attcompression <> b.attcompression AS compressed_otherwise, a.attcompression
           FROM pg_attribute AS a
           JOIN pg_attribute AS b ON b.attrelid = target AND b.attname = a.attname AND NOT b.attisdropped
          WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
-           AND (a.attstattarget::int IS DISTINCT FROM b.attstattarget::int OR a.attoptions IS DISTINCT FROM b.attoptions OR a.attstorage <> b.attstorage)
+           AND (a.attstattarget::int IS DISTINCT FROM b.attstattarget::int OR a.attoptions IS DISTINCT FROM b.attoptions OR a.attstorage <> b.attstorage OR a.attcompression <> b.attcompression)
     LOOP
         EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STATISTICS %s', named, col.attname, coalesce(col.goal, -1));
         IF col.stored_otherwise THEN
             EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STORAGE %s', named, col.attname,
                            CASE col.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END);
+        END IF;
+        IF col.compressed_otherwise THEN
+            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET COMPRESSION %s', named, col.attname,
+                           CASE col.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END);
         END IF;
         FOREACH option IN ARRAY coalesce(col.attoptions, '{}') LOOP
             EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET (%s)', named, col.attname,
@@ -734,6 +739,11 @@ BEGIN
     PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[next_query, next, gate]) AS r;
 
     PERFORM mvscheduler.demand_no_obstacles(v.name, relation, query_relation, next);
+    IF (SELECT c.reltablespace FROM pg_class AS c WHERE c.oid = relation) <> (SELECT c.reltablespace FROM pg_class AS c WHERE c.oid = next) THEN
+        EXECUTE format('ALTER MATERIALIZED VIEW %I.%I SET TABLESPACE %I', place.nspname, next_name,
+                       (SELECT t.spcname FROM pg_class AS c, pg_database AS d, pg_tablespace AS t
+                         WHERE c.oid = relation AND d.datname = current_database() AND t.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END));
+    END IF;
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
     PERFORM mvscheduler.create_indexes(v, next);
     -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"crypto/md5"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -107,6 +108,12 @@ func TestATokenChangesWithWhatTheContentsDependOn(t *testing.T) {
 		require.Equal(t, after, b.token(t, v), "%s: it stays until the next change", change.name)
 		before = after
 	}
+	pgtest.Exec(t, b.alice, `SELECT pg_stat_force_next_flush()`)
+	_, err := b.alice.PgConn().CopyFrom(t.Context(), strings.NewReader("7\tcopied\n"), `COPY shops FROM STDIN`)
+	require.NoError(t, err)
+	pgtest.Exec(t, b.alice, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	require.NotEqual(t, before.Value, b.token(t, v).Value, "COPY")
+	before = b.token(t, v)
 	for _, nothing := range []string{
 		`SELECT count(*) FROM sales`, `ANALYZE sales`, `VACUUM sales`, `CREATE TABLE other (a int)`, `INSERT INTO other VALUES (1)`,
 		`BEGIN`, `SELECT 1 FROM sales`, `COMMIT`,
