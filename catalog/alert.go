@@ -34,7 +34,7 @@ WITH seen AS (
       FROM seen AS s
      CROSS JOIN LATERAL (VALUES
             ('stale', s.freshness = 'stale' AND s.activity <> 'paused', s.freshness IN ('stale', 'late') AND s.activity <> 'paused'),
-            ('paused', s.auto_paused, s.auto_paused),
+            ('paused', s.auto_paused AND s.freshness <> 'missing', s.auto_paused AND s.freshness <> 'missing'),
             ('failing', s.consecutive_failures >= 3 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
             ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
 ), opened AS (
