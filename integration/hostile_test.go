@@ -55,10 +55,7 @@ func TestHugeMessagesDoNotFillTheSidecarsMemory(t *testing.T) {
 	t.Parallel()
 	a := arm(t, pgtest.Dedicated(t, map[string]string{"log_min_messages": "panic", "log_min_error_statement": "panic", "log_statement": "none"}))
 	a.victim()
-	megabytes := 40
-	if long {
-		megabytes = 300
-	}
+	const megabytes = 300
 	for name, body := range map[string]string{
 		"notice":  fmt.Sprintf(`PERFORM set_config('client_min_messages', 'notice', true); RAISE NOTICE '%%', repeat('x', %d * 1000000);`, megabytes),
 		"notices": `PERFORM set_config('client_min_messages', 'debug5', true); FOR i IN 1..300 LOOP RAISE NOTICE '%', repeat('x', 900000); END LOOP;`,

@@ -142,9 +142,9 @@ func TestOneOwnersSlowAndFailingViewsLeaveWorkersToOthers(t *testing.T) {
 	a.as(`CREATE FUNCTION mallory.fail_once(s regclass) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
 	          IF nextval(s) <= 2 THEN RAISE EXCEPTION 'not yet'; END IF;
 	          PERFORM pg_sleep(600); RETURN 1; END $$`,
-		`DO $$ BEGIN FOR i IN 1..60 LOOP EXECUTE format('CREATE SEQUENCE mallory.s%s', i); END LOOP; END $$`,
+		`DO $$ BEGIN FOR i IN 1..300 LOOP EXECUTE format('CREATE SEQUENCE mallory.s%s', i); END LOOP; END $$`,
 		`INSERT INTO mvscheduler.views (name, query, refresh_interval, priority, max_attempts)
-		 SELECT 'mallory.slow' || i, format('SELECT mallory.fail_once(''mallory.s%s''::regclass) AS id', i), '1 second', 1, 100 FROM generate_series(1, 60) AS i`)
+		 SELECT 'mallory.slow' || i, format('SELECT mallory.fail_once(''mallory.s%s''::regclass) AS id', i), '1 second', 1, 100 FROM generate_series(1, 300) AS i`)
 	startSidecar(t, a.db)
 	until(t, a.root, `SELECT count(*) >= 6 FROM mvscheduler.attempt AS t JOIN mvscheduler.view_state AS s USING (view_id) WHERE t.attempt >= 3 AND s.name LIKE 'mallory%'`)
 	time.Sleep(3 * time.Second) // more retries come due
