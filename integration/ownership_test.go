@@ -437,3 +437,15 @@ func TestASchemaOfSomebodyElseNeedsItsOwnersGrant(t *testing.T) {
 	until(t, conn, `SELECT freshness = 'fresh' FROM mvscheduler.status`)
 	require.Zero(t, s.stop())
 }
+
+func TestAColumnThatWasRenamedByHandIsNamedWhenTheQueryChanges(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS id, 2 AS a')`, `ALTER MATERIALIZED VIEW v RENAME COLUMN id TO "The Id"`)
+	failed := refused(t, conn, "55000", `UPDATE mvscheduler.views SET query = 'SELECT 3 AS id, 2 AS a'`)
+	require.Contains(t, failed.Message, `renamed by hand to "The Id"`)
+	_, back, found := strings.Cut(failed.Hint, ": ")
+	require.True(t, found)
+	pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET priority = 3`, back, `UPDATE mvscheduler.views SET query = 'SELECT 3 AS id, 2 AS a'`)
+}

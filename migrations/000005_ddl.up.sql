@@ -428,6 +428,7 @@ DECLARE
     relation       oid;
     query_relation oid;
     pending        record;
+    renamed        record;
 BEGIN
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
@@ -442,6 +443,17 @@ BEGIN
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
         RAISE EXCEPTION 'the materialized view % does not exist any more', v.name
             USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
+    END IF;
+    SELECT a.attname AS now, b.attname AS was INTO renamed
+      FROM pg_attribute AS a
+      JOIN pg_attribute AS b ON b.attrelid = query_relation AND b.attnum = a.attnum
+     WHERE a.attrelid = relation AND a.attnum > 0 AND a.attname <> b.attname
+     ORDER BY a.attnum
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'column % of managed view % was renamed by hand to %', quote_ident(renamed.was), v.name, quote_ident(renamed.now)
+            USING ERRCODE = 'object_not_in_prerequisite_state',
+                  HINT = format('Rename it back, then change the query: ALTER MATERIALIZED VIEW %s RENAME COLUMN %I TO %I;', v.name, renamed.now, renamed.was);
     END IF;
     SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
     IF broken OR v.query <> was.query OR v.search_path <> was.search_path
