@@ -190,6 +190,51 @@ func TestTextOfAnIndexThatComesInSightMeanwhileIsNotParsedByAnAdministrator(t *t
 	a.nothingStolen(a.mallory, "race")
 }
 
+const storedText = `CREATE FUNCTION mallory.checked(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('stored text'); RETURN true; END $$`
+const storedDomain = `CREATE DOMAIN mallory.dom AS int CHECK (mallory.checked(VALUE))`
+const storedIndex = ` ((a + ('{1}'::mallory.dom[])[1]::int))`
+
+// An administrator takes a view over while its owner puts a look-alike in its place.
+func TestALookAlikeIsNotTakenOverInPlaceOfAView(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(storedText, storedDomain, `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`,
+		`BEGIN`, `ALTER MATERIALIZED VIEW mallory.v RENAME TO kept`, `CREATE MATERIALIZED VIEW mallory.v AS SELECT 1 AS a`)
+	admin, taken := a.db.Conn(t, ""), make(chan error, 1)
+	pid := admin.PgConn().PID()
+	go func() {
+		_, err := admin.Exec(context.WithoutCancel(t.Context()), a.sql(`UPDATE mvscheduler.views SET owner = 'postgres' WHERE name = 'mallory.v'`))
+		taken <- err
+	}()
+	until(t, a.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
+	a.as(`COMMIT`, `CREATE INDEX ON mallory.kept`+storedIndex)
+	require.ErrorContains(t, <-taken, "belongs to "+a.mallory+" and not to postgres")
+	a.nothingStolen(a.mallory, "stored text")
+}
+
+// The row says one role, the relation belongs to another, who can write text that hangs on it.
+func TestTextOnARelationThatBelongsToAnotherRoleIsNotParsed(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	admin := a.db.Conn(t, "")
+	a.as(storedText, storedDomain)
+	pgtest.Exec(t, admin, a.sql(`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.w', 'SELECT 1 AS a')`),
+		a.sql(`ALTER MATERIALIZED VIEW mallory.w OWNER TO mallory`), a.sql(`ALTER VIEW mallory.w__query OWNER TO mallory`))
+	a.as(`CREATE INDEX ON mallory.w` + storedIndex)
+	a.refused(admin, "55000", `UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b' WHERE name = 'mallory.w'`)
+
+	// A role that was dropped is nobody whose rights could be taken on.
+	carol := a.db.User(t, "carol")
+	pgtest.Exec(t, a.db.Conn(t, carol), `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
+	pgtest.Exec(t, admin, `REASSIGN OWNED BY `+carol+` TO `+a.mallory, `DROP OWNED BY `+carol, `DROP ROLE `+carol)
+	a.as(`CREATE INDEX ON ` + carol + `.v` + storedIndex)
+	a.refused(admin, "55000", `UPDATE mvscheduler.views SET owner = 'mallory', query = 'SELECT 1 AS a, 2 AS b' WHERE name LIKE 'carol%'`)
+	pgtest.Exec(t, admin, `UPDATE mvscheduler.views SET owner = '`+a.mallory+`' WHERE name LIKE 'carol%'`)
+	a.refused(admin, "42501", `UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b' WHERE name LIKE 'carol%'`)
+	a.nothingStolen(a.mallory, "stored text")
+	pgtest.Exec(t, admin, `CREATE ROLE `+carol) // the end of the test drops it
+}
+
 // Everybody may make functions in schema public of a database that comes from PostgreSQL 14.
 func TestTheCommandsOfAnAdministratorCallNothingOfUsers(t *testing.T) {
 	t.Parallel()

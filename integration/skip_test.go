@@ -291,3 +291,14 @@ func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
 		return ask[bool](t, root, `SELECT h.data_as_of > (SELECT max(finished_at) FROM mvscheduler.run WHERE state = 'succeeded') FROM mvscheduler.view_health AS h`)
 	}, 90*time.Second, time.Second, "no skip proves anything")
 }
+
+func TestAViewThatWasEmptiedByHandIsNotSkipped(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", quick, "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `REFRESH MATERIALIZED VIEW v WITH NO DATA`)
+	pgtest.Exec(t, s.root, makeDue)
+	until(t, s.alice, `SELECT relispopulated FROM pg_class WHERE oid = 'v'::regclass`)
+}

@@ -214,8 +214,8 @@ BEGIN
         SELECT a.query, a.owner INTO v.query, v.owner FROM mvscheduler.adoptable(v.name) AS a;
     END IF;
     IF v.retention_period IS NOT NULL THEN
-        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) THEN
-            RAISE EXCEPTION 'invalid retention_period: %', v.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval, or NULL to keep all rows.';
+        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) OR v.retention_period > interval '5000 years' THEN
+            RAISE EXCEPTION 'invalid retention_period: %', v.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years, or NULL to keep all rows.';
         ELSIF v.time_column IS NULL THEN
             RAISE EXCEPTION 'retention_period needs time_column' USING ERRCODE = 'invalid_parameter_value',
                 HINT = 'Name the output column that holds the time of a row.';

@@ -1,4 +1,5 @@
 DROP FUNCTION mvscheduler.views_ddl();
+DROP FUNCTION mvscheduler.demand_owned(bigint, regrole);
 DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.act_as(oid);
 DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean);

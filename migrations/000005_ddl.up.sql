@@ -499,6 +499,29 @@ COMMENT ON FUNCTION mvscheduler.act_as(oid) IS 'SET LOCAL ROLE, unless the role 
 -- Parsing a text can run code of whoever owns what it names, and here it would run in the session of who
 -- writes the row, who may be an administrator: SET ROLE is no wall, the code can RESET it. What is written
 -- now is the writer's own risk; what the owner wrote earlier is parsed in a session of the owner's only.
+CREATE FUNCTION mvscheduler.demand_owned(view_id bigint, wanted regrole) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    strange record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = wanted::oid) THEN
+        RAISE EXCEPTION 'the role that owned this managed view was dropped' USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = 'UPDATE its owner first, and nothing else with it.';
+    END IF;
+    SELECT c.oid::regclass AS name, pg_get_userbyid(c.relowner) AS role INTO strange
+      FROM mvscheduler.visible_views AS o
+      JOIN pg_class AS c ON c.oid IN (o.relation::oid, o.query_relation::oid)
+     WHERE o.view_id = demand_owned.view_id AND c.relowner <> wanted::oid
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION '% belongs to % and not to %', strange.name, quote_ident(strange.role), wanted USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = format('It was given away, or replaced, by hand: ALTER TABLE %s OWNER TO %s, or UPDATE the owner of the row.', strange.name, wanted);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_owned(bigint, regrole) IS 'Raises unless a view and the plain view with its query belong to a role that exists: whoever owns a relation wrote the text that hangs on it.';
+
 -- Called under the lock of settle: an index that the owner is making would come in sight later otherwise.
 CREATE FUNCTION mvscheduler.refuse_stored_text(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
 LANGUAGE plpgsql
@@ -563,9 +586,10 @@ BEGIN
             ELSE
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column)
                    IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column)
-                   OR mvscheduler.pending_version_broken(OLD) THEN
+                   OR OLD.owner = quote_ident(actor)::regrole AND mvscheduler.pending_version_broken(OLD) THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.settle(OLD.id);
+                    PERFORM mvscheduler.demand_owned(OLD.id, OLD.owner);
                     broken := mvscheduler.pending_version_broken(OLD);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
@@ -580,6 +604,7 @@ BEGIN
                 IF NEW.owner <> OLD.owner THEN
                     PERFORM mvscheduler.change_owner(NEW);
                     PERFORM mvscheduler.change_owner_of_pieces(NEW);
+                    PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
                 END IF;
                 IF NEW.owner <> OLD.owner OR NEW.name <> OLD.name THEN
                     SELECT o.relation::oid INTO relation FROM mvscheduler.visible_views AS o

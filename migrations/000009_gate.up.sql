@@ -747,7 +747,7 @@ BEGIN
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
     PERFORM mvscheduler.create_indexes(v, next);
     -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.
-    PERFORM mvscheduler.copy_indexes(relation, next, current_setting('mvscheduler.writer') <> CURRENT_USER);
+    PERFORM mvscheduler.copy_indexes(relation, next, current_setting('mvscheduler.writer') <> (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = relation));
     PERFORM mvscheduler.copy_settings(relation, next);
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);

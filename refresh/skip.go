@@ -38,6 +38,8 @@ func DecideSkip(f SkipFacts) Skip {
 		return no("never skipped, change_tracking is none")
 	case f.Token.Unknown != "":
 		return no("never skipped: %s", f.Token.Unknown)
+	case !f.Token.Populated:
+		return no("refreshed, it had no contents")
 	case f.Horizon.Unknown != "":
 		return no("not skipped: %s", f.Horizon.Unknown)
 	case f.Before == "":

@@ -13,7 +13,7 @@ func TestDecideSkip(t *testing.T) {
 	minutes := func(n int) time.Time { return now.Add(time.Duration(-n) * time.Minute) }
 	facts := func(change func(*SkipFacts)) SkipFacts {
 		f := SkipFacts{
-			Tracking: "auto", Before: "t1", BeforeAsOf: minutes(60), Token: Token{Value: "t1", Relations: 3},
+			Tracking: "auto", Before: "t1", BeforeAsOf: minutes(60), Token: Token{Value: "t1", Relations: 3, Populated: true},
 			Horizon: Horizon{Now: now, At: minutes(2)}, MaxSkips: 100, Target: 10 * time.Minute,
 		}
 		change(&f)

@@ -19,6 +19,8 @@ type Token struct {
 	Relations int
 	// Unknown says why no token can stand for this view; empty when one can.
 	Unknown string
+	// Populated is false when the view has no contents: somebody can have taken them by hand.
+	Populated bool
 	// definitions is a hash of the definitions alone: what functions and types they use is looked up once
 	// for each.
 	definitions string
@@ -78,7 +80,8 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
                                    WHERE x.setdatabase IN (0, b.oid) AND g ~ '^track_counts=' AND g !~* '=(on|t|tr|tru|true|y|ye|yes|1)$')
                      THEN 'track_counts is off, for some role or database' END,
                 ''),
-       md5(concat_ws('|', d.rules, c.columns, j.casts))
+       md5(concat_ws('|', d.rules, c.columns, j.casts)),
+       coalesce((SELECT v.relispopulated FROM pg_class AS v WHERE v.oid = $1), false)
   FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e, cast_to_json AS j
   JOIN pg_database AS b ON b.datname = current_database()`
 
@@ -107,7 +110,7 @@ func ReadToken(ctx context.Context, session, catalogs querier, view View, known 
 	}
 	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
 		var t Token
-		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.definitions)
+		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.definitions, &t.Populated)
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
