@@ -13,7 +13,7 @@ import (
 // column, cast the type of the parameter; nullable columns take "none" for NULL. What a value may be is
 // decided by the table, whose errors name the choices.
 type viewColumns struct {
-	Interval  *string  `column:"refresh_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"clock" help:"Target staleness, for example 5min; none = no clock. The table's default is 1 hour."`
+	Interval  *string  `column:"refresh_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"clock" help:"Target staleness, for example 5min; none = no interval: to stop the clock of a view with a cron give --cron none. The table's default is 1 hour."`
 	Cron      *string  `column:"cron" null:"none" placeholder:"CRON" group:"clock" help:"Five cron fields, instead of --interval."`
 	Calendar  *string  `hidden:"" column:"calendar" cast:"jsonb" null:"none" placeholder:"JSON" group:"clock" help:"Calendar rules, instead of both."`
 	Timezone  *string  `column:"timezone" env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" group:"clock" help:"Zone of --cron and of the query's session. Default: TimeZone of this connection."`

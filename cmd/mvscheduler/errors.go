@@ -97,7 +97,7 @@ func explain(err error) problem {
 	// pgx appends the severity and SQLSTATE to the message; they are shown apart.
 	p.what = strings.Replace(err.Error(), pg.Error(), pg.Message, 1)
 	p.why, p.sqlstate = pg.Detail, pg.Code
-	if pg.Hint != "" {
+	if pg.Hint != "" && pg.Code != "2BP01" { // CASCADE would drop managed views behind the catalog's back
 		p.do = append(p.do, pg.Hint)
 	}
 	var q *queryError
@@ -134,6 +134,8 @@ func unreadableWhy(err *pgconn.ParseConfigError) string {
 // where it is not 1.
 func advise(pg *pgconn.PgError) (advice string, code int) {
 	switch pg.Code {
+	case "2BP01": // dependent_objects_still_exist
+		return "Drop or release the managed views that read it in the same command (NAME for NAME__query): mvscheduler drop NAME ...; drop other dependents by hand.", exitConflict
 	case "23505": // unique_violation
 		if pg.ConstraintName == "views_name_key" {
 			return "Change it: mvscheduler edit NAME", exitConflict
@@ -141,7 +143,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		return "", exitConflict
 	case "42P07": // duplicate_table
 		return "A materialized view that exists is taken over with: mvscheduler adopt NAME", exitConflict
-	case "42710", "2BP01": // duplicate_object, dependent_objects_still_exist
+	case "42710": // duplicate_object
 		return "", exitConflict
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		return "Somebody changed the same thing at the same moment. Try again.", exitConflict
