@@ -100,7 +100,7 @@ func ViewByID(ctx context.Context, q Querier, id int64) (*View, error) {
 type NotFoundError struct {
 	Kind string // "managed view" or "run"
 	Name string
-	Near []string // what may have been meant
+	Near []string // what may have been meant, see ViewsLike
 	Err  error    // what the server said; may be nil
 }
 
@@ -115,9 +115,7 @@ func FindView(ctx context.Context, q Querier, name string) (int64, error) {
 	err := q.QueryRow(ctx, `SELECT mvscheduler.view_id($1)`, name).Scan(&id)
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == "42P01" && pgErr.Routine == "exec_stmt_raise" {
-		missing := &NotFoundError{Kind: "managed view", Name: name, Err: err}
-		missing.Near, _ = viewsLike(ctx, q, name) // nothing can be asked in a transaction that has failed
-		return 0, missing
+		return 0, &NotFoundError{Kind: "managed view", Name: name, Err: err}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look up view %q: %w", name, err)
@@ -125,8 +123,8 @@ func FindView(ctx context.Context, q Querier, name string) (int64, error) {
 	return id, nil
 }
 
-// viewsLike are at most three views that the caller may see with this name in whatever schema.
-func viewsLike(ctx context.Context, q Querier, name string) ([]string, error) {
+// ViewsLike are at most three views that the caller may see with this name in whatever schema.
+func ViewsLike(ctx context.Context, q Querier, name string) ([]string, error) {
 	rows, err := q.Query(ctx, `
 SELECT v.name
   FROM mvscheduler.visible_views AS v

@@ -174,20 +174,25 @@ func TestAnAdministratorsIndexIsNotParsedByTheSearchPathOfTheOwner(t *testing.T)
 func TestTextOfAnIndexThatComesInSightMeanwhileIsNotParsedByAnAdministrator(t *testing.T) {
 	t.Parallel()
 	a := newArena(t)
-	a.as(`CREATE FUNCTION mallory.checked(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('race'); RETURN true; END $$`,
-		`CREATE DOMAIN mallory.dom AS int CHECK (mallory.checked(VALUE))`,
-		`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT now() AS at, 1 AS a')`,
-		`BEGIN`, `CREATE INDEX ON mallory.v ((a + ('{2}'::mallory.dom[])[1]))`)
-	admin, edited := a.db.Conn(t, ""), make(chan error, 1)
+	a.as(storedText, storedDomain, `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT now() AS at, 1 AS a')`,
+		`BEGIN`, `CREATE INDEX ON mallory.v`+storedIndex)
+	err := a.whileAdminWaits(`UPDATE mvscheduler.views SET query = 'SELECT now() AS at, 1 AS a, 3 AS b' WHERE name = 'mallory.v'`, `COMMIT`)
+	require.ErrorContains(t, err, "only "+a.mallory+" can change this")
+	a.nothingStolen(a.mallory, "stored text")
+}
+
+// whileAdminWaits runs a statement of an administrator and, while it waits for a lock, statements of mallory.
+func (a *arena) whileAdminWaits(statement string, meanwhile ...string) error {
+	a.t.Helper()
+	admin, ended := a.db.Conn(a.t, ""), make(chan error, 1)
 	pid := admin.PgConn().PID()
 	go func() {
-		_, err := admin.Exec(context.WithoutCancel(t.Context()), a.sql(`UPDATE mvscheduler.views SET query = 'SELECT now() AS at, 1 AS a, 3 AS b' WHERE name = 'mallory.v'`))
-		edited <- err
+		_, err := admin.Exec(context.WithoutCancel(a.t.Context()), a.sql(statement))
+		ended <- err
 	}()
-	until(t, a.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
-	a.as(`COMMIT`)
-	require.ErrorContains(t, <-edited, "only "+a.mallory+" can change this")
-	a.nothingStolen(a.mallory, "race")
+	until(a.t, a.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
+	a.as(meanwhile...)
+	return <-ended
 }
 
 const storedText = `CREATE FUNCTION mallory.checked(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('stored text'); RETURN true; END $$`
@@ -200,15 +205,8 @@ func TestALookAlikeIsNotTakenOverInPlaceOfAView(t *testing.T) {
 	a := newArena(t)
 	a.as(storedText, storedDomain, `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`,
 		`BEGIN`, `ALTER MATERIALIZED VIEW mallory.v RENAME TO kept`, `CREATE MATERIALIZED VIEW mallory.v AS SELECT 1 AS a`)
-	admin, taken := a.db.Conn(t, ""), make(chan error, 1)
-	pid := admin.PgConn().PID()
-	go func() {
-		_, err := admin.Exec(context.WithoutCancel(t.Context()), a.sql(`UPDATE mvscheduler.views SET owner = 'postgres' WHERE name = 'mallory.v'`))
-		taken <- err
-	}()
-	until(t, a.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE pid = $1 AND NOT granted)`, pid)
-	a.as(`COMMIT`, `CREATE INDEX ON mallory.kept`+storedIndex)
-	require.ErrorContains(t, <-taken, "belongs to "+a.mallory+" and not to postgres")
+	err := a.whileAdminWaits(`UPDATE mvscheduler.views SET owner = 'postgres' WHERE name = 'mallory.v'`, `COMMIT`, `CREATE INDEX ON mallory.kept`+storedIndex)
+	require.ErrorContains(t, err, "belongs to "+a.mallory+" and not to postgres")
 	a.nothingStolen(a.mallory, "stored text")
 }
 
@@ -256,7 +254,7 @@ func TestTheCommandsOfAnAdministratorCallNothingOfUsers(t *testing.T) {
 	a.as(`SET search_path = public`, `SELECT format('x'::text, 'y'::name)`)
 	v := a.sql("mallory.v")
 	for _, args := range [][]string{
-		{"doctor"}, {"status"}, {"list"}, {"show", v}, {"export", v}, {"prune", v, "--dry-run"}, {"health"}, {"grants"}, {"grants", "--for", a.mallory}, {"next", v}, {"runs"}, {"runs", v},
+		{"doctor"}, {"status"}, {"list"}, {"show", v}, {"show", "nowhere.v"}, {"export", v}, {"prune", v, "--dry-run"}, {"health"}, {"grants"}, {"grants", "--for", a.mallory}, {"next", v}, {"runs"}, {"runs", v},
 		{"adopt", "--from-pg-cron", "--dry-run"}, {"refresh", v}, {"pause", v}, {"resume", v}, {"edit", v, "--interval", "5 minutes"}, {"release", v},
 	} {
 		r := mvscheduler(t, a.db, "", "", args...)

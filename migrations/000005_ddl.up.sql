@@ -95,11 +95,15 @@ AS $$
 DECLARE
     given oid;
 BEGIN
-    FOR given IN SELECT DISTINCT x.grantee FROM pg_class AS c, aclexplode(c.relacl) AS x WHERE c.oid = relation AND x.grantee <> c.relowner LOOP
+    FOR given IN
+        SELECT x.grantee FROM pg_class AS c, aclexplode(c.relacl) AS x WHERE c.oid = relation AND x.grantee <> c.relowner
+         UNION
+        SELECT x.grantee FROM pg_class AS c, pg_attribute AS a, aclexplode(a.attacl) AS x WHERE c.oid = relation AND a.attrelid = relation AND x.grantee <> c.relowner
+    LOOP
         EXECUTE format('REVOKE ALL ON TABLE %s FROM %s CASCADE', mvscheduler.shown_name(relation), CASE given WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given)) END);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.keep_to_owner(oid) IS 'Takes from everybody but the owner what ALTER DEFAULT PRIVILEGES gave on a relation of ours.';
+COMMENT ON FUNCTION mvscheduler.keep_to_owner(oid) IS 'Takes from everybody but the owner what they may do with a relation and its columns; ALTER DEFAULT PRIVILEGES gives it.';
 
 CREATE FUNCTION mvscheduler.columns_of(schema_name text, relation_name text) RETURNS text[]
 LANGUAGE sql STABLE

@@ -335,18 +335,8 @@ DECLARE
     named text := mvscheduler.shown_name(target);
     given record;
 BEGIN
-    FOR given IN
-        SELECT c.relowner AS grantee
-          FROM pg_class AS c WHERE c.oid = target
-         UNION
-        SELECT x.grantee
-          FROM pg_class AS c, aclexplode(c.relacl) AS x WHERE c.oid = target
-         UNION
-        SELECT x.grantee
-          FROM pg_attribute AS a, aclexplode(a.attacl) AS x WHERE a.attrelid = target
-    LOOP
-        EXECUTE format('REVOKE ALL ON TABLE %s FROM %s CASCADE', named, CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END);
-    END LOOP;
+    PERFORM mvscheduler.keep_to_owner(target);
+    EXECUTE format('REVOKE ALL ON TABLE %s FROM %I CASCADE', named, (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = target));
     FOR given IN
         SELECT x.grantee, NULL::name AS attname, x.is_grantable, string_agg(DISTINCT x.privilege_type, ', ') AS privileges
           FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x

@@ -125,12 +125,16 @@ func (a *app) inPath(ctx context.Context, q catalog.Querier, f func() error) err
 	return setPath(ctx, q, pinnedPath)
 }
 
-// find is catalog.FindView by the user's search_path.
+// find is catalog.FindView by the user's search_path; its error also names what may have been meant.
 func (a *app) find(ctx context.Context, q catalog.Querier, name string) (id int64, err error) {
 	err = a.inPath(ctx, q, func() error {
 		id, err = catalog.FindView(ctx, q, name)
 		return err
 	})
+	var missing *catalog.NotFoundError
+	if errors.As(err, &missing) {
+		missing.Near, _ = catalog.ViewsLike(ctx, q, name) // nothing can be asked in a transaction that has failed
+	}
 	return id, err
 }
 
