@@ -35,7 +35,7 @@ WITH seen AS (
      CROSS JOIN LATERAL (VALUES
             ('stale', s.freshness = 'stale' AND s.activity <> 'paused', s.freshness IN ('stale', 'late') AND s.activity <> 'paused'),
             ('paused', s.auto_paused AND s.freshness <> 'missing', s.auto_paused AND s.freshness <> 'missing'),
-            ('failing', s.consecutive_failures >= 3 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
+            ('failing', s.consecutive_failures >= $1 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
             ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
 ), opened AS (
     INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason)
@@ -65,7 +65,7 @@ SELECT t.id, t.event, t.kind, t.view_name, t.owner, t.reason, t.at,
 
 // RaiseAlerts opens the alerts that are called for, closes those that are over, and returns both.
 func RaiseAlerts(ctx context.Context, q Querier) ([]Alert, error) {
-	rows, err := q.Query(ctx, raiseAlerts)
+	rows, err := q.Query(ctx, raiseAlerts, failingAfter)
 	if err != nil {
 		return nil, fmt.Errorf("raise alerts: %w", err)
 	}

@@ -65,6 +65,7 @@ type Success struct {
 	SizeBytes int64
 	WALBytes  int64
 	Token     string // what the contents depend on; empty = unknown
+	Contents  string // see refresh.Result; empty = unknown
 
 	// What the choice of the next method looks back on.
 	Took           time.Duration // zero = no refresh of the view itself
@@ -107,8 +108,8 @@ WITH ended AS (
      WHERE t.run_id = e.id
        AND t.attempt = $3
 ), healthy AS (
-    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes, change_token)
-    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8, nullif($10, '')
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes, change_token, contents)
+    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8, nullif($10, ''), nullif($15, '')
       FROM ended
     ON CONFLICT (view_id) DO UPDATE
        SET last_run_id = EXCLUDED.last_run_id,
@@ -120,6 +121,7 @@ WITH ended AS (
            rows_estimate = EXCLUDED.rows_estimate,
            size_bytes = EXCLUDED.size_bytes,
            change_token = EXCLUDED.change_token,
+           contents = EXCLUDED.contents,
            skips = 0,
            consecutive_failures = 0,
            last_sqlstate = NULL,
@@ -130,7 +132,7 @@ WITH ended AS (
 SELECT count(*) = 0
   FROM ended`,
 		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes, s.Token,
-		s.Took.Seconds(), s.Changed, s.ReadersWaiting, s.GaveUp).Scan(&fenced)
+		s.Took.Seconds(), s.Changed, s.ReadersWaiting, s.GaveUp, s.Contents).Scan(&fenced)
 	if err != nil {
 		return fmt.Errorf("complete run %d: %w", a.RunID, err)
 	}

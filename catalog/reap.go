@@ -207,7 +207,8 @@ WITH ended AS (
        AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = h.view_id AND r.state IN ('queued', 'running'))
 )
 DELETE FROM mvscheduler.request AS c
- WHERE (c.kind = 'cancel' AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.id = c.target_run AND r.state IN ('queued', 'running')))
+ WHERE (c.kind = 'cancel' AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.id = c.target_run AND r.state IN ('queued', 'running'))
+                           AND NOT EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.kind = 'refresh' AND q.view_id = c.view_id AND q.run_id = c.target_run))
     OR (c.kind = 'refresh' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = c.view_id))`)
 	if err != nil {
 		return fmt.Errorf("end cancelled runs: %w", err)

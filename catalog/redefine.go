@@ -20,6 +20,7 @@ const (
 type Redefinition struct {
 	Gate        uint32
 	Next        uint32     // the materialized view of the new version
+	NextQuery   uint32     // the plain view with its query
 	FilledRun   *int64     // run that filled it; nil = none
 	FilledAsOf  *time.Time // everything committed before is in it
 	FilledRows  *int64
@@ -35,10 +36,11 @@ func (r Redefinition) FilledBy(runID int64) bool {
 // LoadRedefinition reads what is to be built; nil when nothing is any more.
 func LoadRedefinition(ctx context.Context, q Querier, viewID int64) (*Redefinition, error) {
 	rows, err := q.Query(ctx, `
-SELECT coalesce(g.relation::oid, 0::oid) AS gate, n.relation::oid AS next, r.filled_run, r.filled_as_of, r.filled_rows, r.filled_bytes,
+SELECT coalesce(g.relation::oid, 0::oid) AS gate, n.relation::oid AS next, coalesce(q.relation::oid, 0::oid) AS next_query, r.filled_run, r.filled_as_of, r.filled_rows, r.filled_bytes,
        coalesce(c.relispopulated, false) AS populated
   FROM mvscheduler.redefinition AS r
   JOIN mvscheduler.piece AS n ON n.view_id = r.view_id AND n.kind = 'next'
+  LEFT JOIN mvscheduler.piece AS q ON q.view_id = r.view_id AND q.kind = 'next_query'
   LEFT JOIN mvscheduler.piece AS g ON g.view_id = r.view_id AND g.kind = 'gate'
   LEFT JOIN pg_class AS c ON c.oid = n.relation::oid
  WHERE r.view_id = $1`, viewID)

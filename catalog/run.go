@@ -151,11 +151,13 @@ type Work struct {
 	ViewName         string
 	DueAt            time.Time
 	Cause            string
+	Asked            bool       // by a person, or by an edit: it is never skipped
 	RunsPerOwner     int        // settings.max_runs_per_owner
 	Gone             bool       // the catalog row was deleted
 	RearmedAt        *time.Time // last change of the catalog row
 	CancelRequested  bool
 	Relation         uint32
+	QueryRelation    uint32 // the plain view with its query; 0 = an adopted view has none
 	Owner            uint32
 	Method           string
 	Timezone         string
@@ -171,6 +173,7 @@ type Work struct {
 	UpstreamAsOf     *time.Time // oldest data_as_of of the managed views that it reads
 	ChangeTracking   string
 	ChangeToken      *string    // at the last refresh; nil = unknown
+	Contents         *string    // see refresh.Result; nil = unknown
 	DataAsOf         *time.Time // nil = the view has no contents yet
 	Skips            int        // in a row so far
 	MaxSkips         int        // settings.max_skips
@@ -182,15 +185,16 @@ type Work struct {
 func LoadWork(ctx context.Context, q Querier, runID int64) (Work, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause,
+       r.cause IN ('manual', 'initial') OR EXISTS (SELECT FROM mvscheduler.run AS j WHERE j.joined_run = r.id) AS asked,
        (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
        s.view_id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
-       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.owner::oid, 0::oid) AS owner,
+       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner,
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
        coalesce(s.target, s.refresh_interval, '0') AS target,
-       h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.data_as_of,
+       h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.contents, h.data_as_of,
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
        EXISTS (SELECT FROM mvscheduler.redefinition AS d WHERE d.view_id = r.view_id) AS redefined,
        EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = r.view_id AND p.kind IN ('old', 'old_query')) AS leftovers,

@@ -131,7 +131,7 @@ const selectRun = runColumns + `
  WHERE r.id = $1`
 
 // RunByID reads one run. The error is a *NotFoundError when the caller sees no such run; a run that was
-// asked for appears when a sidecar has taken the request up.
+// asked for is queued from the commit of the request on, under the same id.
 func RunByID(ctx context.Context, q Querier, id int64) (RunRecord, error) {
 	rows, err := q.Query(ctx, selectRun, id)
 	if err != nil {

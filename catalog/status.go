@@ -44,11 +44,15 @@ type ViewStatus struct {
 }
 
 // Unhealthy says whether a person has to look: the contents are much older than promised, the relation
-// is gone, failures ended the clock, or the first refresh fails.
+// is gone, failures ended the clock, the first refresh fails, or so many fail in a
+// row that it is an alert.
 func (s ViewStatus) Unhealthy() bool {
 	return s.Freshness == "stale" || s.Freshness == "missing" || s.AutoPaused ||
-		s.Freshness == "never" && s.ConsecutiveFailures > 0
+		s.Freshness == "never" && s.ConsecutiveFailures > 0 || s.ConsecutiveFailures >= failingAfter
 }
+
+// failingAfter is how many failed attempts in a row raise the alert "failing".
+const failingAfter = 3
 
 // An infinite instant (paused_until) is no end: NULL.
 const selectStatus = `

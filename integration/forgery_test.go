@@ -39,10 +39,11 @@ func TestAUserWritesNothingOfOursButRowsOfTheirOwn(t *testing.T) {
 		`CREATE TABLE mallory.fk (id bigint REFERENCES mvscheduler.views)`, `CREATE POLICY mine ON mvscheduler.views USING (true)`, `ALTER TABLE mvscheduler.views DISABLE TRIGGER ALL`,
 		`ALTER TABLE mvscheduler.views DISABLE ROW LEVEL SECURITY`, `CREATE STATISTICS mallory.st ON name, query FROM mvscheduler.views`, `SET session_replication_role = replica`,
 		`SET ROLE mvscheduler_owner`, `SET ROLE mvscheduler_worker`, `COMMENT ON VIEW alice.v__query IS 'mvscheduler: query of mallory.v'`,
-		`ALTER FUNCTION mvscheduler.my_roles() RESET ALL`, `CREATE OR REPLACE VIEW mvscheduler.status AS SELECT 1 AS a`, `UPDATE mvscheduler.runs SET state = 'succeeded'`,
+		`ALTER FUNCTION mvscheduler.my_roles() RESET ALL`, `CREATE OR REPLACE VIEW mvscheduler.status AS SELECT 1 AS a`, `UPDATE mvscheduler.attempts SET outcome = 'succeeded'`,
 	} {
 		a.refused(a.m, "42501", statement)
 	}
+	a.refused(a.m, "55000", `UPDATE mvscheduler.runs SET state = 'succeeded'`) // no view that can be updated
 	a.refused(a.m, "42501", `TRUNCATE mvscheduler.views`)
 	a.refused(a.m, "42P01", `SELECT mvscheduler.refresh_view('alice.v')`)
 	a.refused(a.m, "42P01", `SELECT mvscheduler.drop_view('alice.v')`)

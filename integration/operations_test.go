@@ -33,7 +33,7 @@ func TestEveryClockStandsStillWhileEverythingIsPaused(t *testing.T) {
 
 	require.Contains(t, mvscheduler(t, db, user, "", "pause", "--all").stderr, "permission denied")
 	require.Zero(t, mvscheduler(t, db, "", "", "pause", "--all", "--reason", "upgrade", "--for", "1h").code)
-	until(t, alice, `SELECT activity = 'paused' AND reason LIKE '%every view is paused: upgrade%' FROM mvscheduler.status`)
+	until(t, alice, `SELECT activity = 'paused' AND reason LIKE '%every view is paused until 20%: upgrade%' FROM mvscheduler.status`)
 	until(t, alice, `SELECT NOT EXISTS (SELECT FROM mvscheduler.runs WHERE state IN ('queued', 'running'))`)
 	last := ask[int64](t, alice, `SELECT max(id) FROM mvscheduler.runs`)
 	refreshed(t, alice, "v") // what people ask for is done

@@ -292,6 +292,70 @@ func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
 	}, 90*time.Second, time.Second, "no skip proves anything")
 }
 
+// A request and the clock may meet in one run.
+func TestWhatSomebodyAskedForIsNotSkippedWhenItsSlotIsDueAsWell(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id FROM sales`, "refresh_interval", "1 day")
+	sidecar := startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	require.Eventually(t, func() bool { // when the server has counted what was inserted
+		pgtest.Exec(t, s.root, makeDue)
+		return ask[bool](t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE state = 'skipped' AND reason LIKE 'nothing changed%')`)
+	}, patience, 500*time.Millisecond)
+	until(t, s.alice, `SELECT activity = 'idle' FROM mvscheduler.status`)
+	require.Zero(t, sidecar.stop())
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	pgtest.Exec(t, s.root, makeDue)
+	startSidecar(t, s.db)
+	until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id = $1 AND joined_run IS NOT NULL)`, run)
+	until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE state = 'succeeded' AND cause = 'schedule' AND id = (SELECT joined_run FROM mvscheduler.runs WHERE id = $1))`, run)
+}
+
+// What somebody else wrote into the view is not what its last refresh proved.
+func TestAViewThatWasRefreshedByHandIsNotSkipped(t *testing.T) {
+	t.Parallel()
+	for _, concurrently := range []string{"", "CONCURRENTLY "} {
+		t.Run("REFRESH "+concurrently, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE moments (id int PRIMARY KEY, at timestamptz)`, `INSERT INTO moments VALUES (1, '2026-01-01 12:00')`)
+			s.manage(t, "v", `SELECT id, at::text AS shown FROM moments`, "refresh_interval", "1 day")
+			startSidecar(t, s.db)
+			refreshed(t, s.alice, "v")
+			next := func(state string) {
+				t.Helper()
+				last := ask[int64](t, s.alice, `SELECT max(id) FROM mvscheduler.runs`)
+				pgtest.Exec(t, s.root, makeDue)
+				until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id > $1 AND state IN ('skipped', 'succeeded'))`, last)
+				require.Equal(t, state, ask[string](t, s.alice, `SELECT state FROM mvscheduler.runs ORDER BY id DESC LIMIT 1`), ask[string](t, s.alice, `SELECT reason FROM mvscheduler.runs ORDER BY id DESC LIMIT 1`))
+			}
+			until(t, s.alice, `SELECT pg_stat_get_tuples_inserted('moments'::regclass) = 1`)
+			refreshed(t, s.alice, "v")
+			next("skipped")
+
+			hand := s.db.Conn(t, s.owner)
+			pgtest.Exec(t, hand, `SET TimeZone = 'Asia/Tokyo'`, `REFRESH MATERIALIZED VIEW `+concurrently+`v`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+			require.Equal(t, "2026-01-01 21:00:00+09", ask[string](t, s.alice, `SELECT shown FROM v`))
+			next("succeeded")
+			require.Equal(t, "2026-01-01 12:00:00+00", ask[string](t, s.alice, `SELECT shown FROM v`))
+			next("skipped")
+
+			if concurrently != "" { // which compares with the view as it was then
+				return
+			}
+			pgtest.Exec(t, hand, `RESET TimeZone`, `BEGIN ISOLATION LEVEL REPEATABLE READ`, `SELECT 1 FROM moments`)
+			pgtest.Exec(t, s.alice, `INSERT INTO moments VALUES (2, '2026-01-02 12:00')`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+			next("succeeded")
+			pgtest.Exec(t, hand, `REFRESH MATERIALIZED VIEW v`, `COMMIT`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+			require.Equal(t, 1, ask[int](t, s.alice, `SELECT count(*)::int FROM v`), "as it was in the old snapshot")
+			next("succeeded")
+			require.Equal(t, 2, ask[int](t, s.alice, `SELECT count(*)::int FROM v`))
+			next("skipped")
+		})
+	}
+}
+
 func TestAViewThatWasEmptiedByHandIsNotSkipped(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -299,6 +363,8 @@ func TestAViewThatWasEmptiedByHandIsNotSkipped(t *testing.T) {
 	startSidecar(t, s.db)
 	refreshed(t, s.alice, "v")
 	pgtest.Exec(t, s.alice, `REFRESH MATERIALIZED VIEW v WITH NO DATA`)
+	require.Equal(t, "never", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "emptied by hand")
 	pgtest.Exec(t, s.root, makeDue)
 	until(t, s.alice, `SELECT relispopulated FROM pg_class WHERE oid = 'v'::regclass`)
 }

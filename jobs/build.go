@@ -64,7 +64,7 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 
 	policy := refresh.Policy{BusyDeadline: busyPatience}
 	next := view(work)
-	next.Target.OID, next.Method, next.RowsBefore = version.Next, refresh.Full, nil
+	next.Target.OID, next.Target.Query, next.Method, next.RowsBefore = version.Next, version.NextQuery, refresh.Full, nil
 	if !version.FilledBy(work.RunID) {
 		_, err := refresh.Try(ctx, session, w.control, next, policy, onBusy, func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
 			filled, err := catalog.Filled(ctx, tx, attempt, version.Next, result.DataAsOf, result.Rows, result.SizeBytes)

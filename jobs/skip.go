@@ -54,12 +54,15 @@ func (s *skipper) Run(ctx context.Context) error {
 // skip.
 func (s *skipper) judge(ctx context.Context, session *pgexec.Session, work catalog.Work) judgement {
 	facts := refresh.SkipFacts{
-		Asked:    work.Cause == "manual" || work.Cause == "initial",
+		Asked:    work.Asked,
 		Tracking: work.ChangeTracking, Skips: work.Skips, MaxSkips: work.MaxSkips,
 		Target: work.Target, UpstreamAsOf: work.UpstreamAsOf,
 	}
 	if work.ChangeToken != nil {
 		facts.Before = *work.ChangeToken
+	}
+	if work.Contents != nil {
+		facts.BeforeContents = *work.Contents
 	}
 	if work.DataAsOf != nil {
 		facts.BeforeAsOf = *work.DataAsOf

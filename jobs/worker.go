@@ -175,7 +175,7 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		}
 		err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 			Method: result.Method, Reason: reasons(result.Reason, verdict.Reason), DataAsOf: asOf,
-			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes, Token: verdict.Token,
+			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes, Token: verdict.Token, Contents: result.Contents,
 			Took: result.Took, Changed: changed(result), ReadersWaiting: result.ReadersWaiting, GaveUp: result.GaveUp,
 		})
 		if err != nil {
@@ -310,7 +310,7 @@ func (w *RefreshWorker) analyze(ctx context.Context, log *slog.Logger, session *
 func view(w catalog.Work) refresh.View {
 	v := refresh.View{
 		ID: w.ViewID, Name: w.ViewName,
-		Target:           pgexec.Target{OID: w.Relation, Owner: w.Owner},
+		Target:           pgexec.Target{OID: w.Relation, Owner: w.Owner, Query: w.QueryRelation},
 		Method:           w.Method,
 		TimeZone:         w.Timezone,
 		StatementTimeout: w.StatementTimeout,

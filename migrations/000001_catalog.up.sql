@@ -122,6 +122,8 @@ CREATE TABLE mvscheduler.view_state (
     relation          regclass,
     query_relation    regclass,
     owner             regrole NOT NULL,
+    text_author       regrole NOT NULL,
+    query_seal        bytea,
     method            text NOT NULL,
     refresh_interval  interval,
     cron              text,
@@ -163,6 +165,8 @@ COMMENT ON COLUMN mvscheduler.view_state.name IS 'views.name';
 COMMENT ON COLUMN mvscheduler.view_state.relation IS 'The materialized view; refreshed by OID, never by name.';
 COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name>__query that holds the query.';
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
+COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'Digest of the rule of <name>__query when its text was parsed: another one means that it was replaced by hand; NULL = an adopted view has none.';
 COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
@@ -208,6 +212,7 @@ CREATE TABLE mvscheduler.view_health (
     size_bytes           bigint,
     analyzed_rows        bigint,
     change_token         text,
+    contents             text,
     skips                integer NOT NULL DEFAULT 0,
     consecutive_failures integer NOT NULL DEFAULT 0,
     last_failure_at      timestamptz,
@@ -227,6 +232,7 @@ COMMENT ON COLUMN mvscheduler.view_health.method IS 'full or concurrent: method 
 COMMENT ON COLUMN mvscheduler.view_health.rows_estimate IS 'Rows after the last refresh.';
 COMMENT ON COLUMN mvscheduler.view_health.size_bytes IS 'Total size after the last refresh, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.view_health.analyzed_rows IS 'Rows when it was last analyzed by the sidecar.';
+COMMENT ON COLUMN mvscheduler.view_health.contents IS 'File of the view and rows inserted, updated and deleted in it, as the last refresh left them: anything else was done by hand; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.view_health.change_token IS 'What the contents depended on at the last refresh, as a hash; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.view_health.skips IS 'Runs skipped in a row since nothing changed.';
 COMMENT ON COLUMN mvscheduler.view_health.consecutive_failures IS 'Failed attempts since the last success.';
@@ -277,6 +283,7 @@ CREATE UNIQUE INDEX run_slot ON mvscheduler.run (view_id, slot) WHERE cause IN (
 CREATE INDEX run_history ON mvscheduler.run (view_id, id DESC);
 -- What method auto looks back on.
 CREATE INDEX run_measured ON mvscheduler.run (view_id, method, id DESC) WHERE took IS NOT NULL;
+CREATE INDEX run_joined ON mvscheduler.run (joined_run) WHERE joined_run IS NOT NULL;
 COMMENT ON TABLE mvscheduler.run IS 'Private: one row a slot, shown by the view runs.';
 COMMENT ON COLUMN mvscheduler.run.id IS 'Identifier of the run.';
 COMMENT ON COLUMN mvscheduler.run.view_id IS 'views.id; the view may be gone.';
@@ -366,6 +373,7 @@ COMMENT ON COLUMN mvscheduler.piece.relation IS 'The relation; used by OID, neve
 CREATE TABLE mvscheduler.redefinition (
     view_id       bigint PRIMARY KEY,
     requested_at  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    query_seal    bytea,
     filled_run    bigint,
     filled_as_of  timestamptz,
     filled_rows   bigint,
@@ -375,6 +383,7 @@ CREATE TABLE mvscheduler.redefinition (
 COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns, that waits to take the place of the one that is served.';
 COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.redefinition.requested_at IS 'When its owner changed the query.';
+COMMENT ON COLUMN mvscheduler.redefinition.query_seal IS 'As in view_state, for the new version.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_run IS 'Run that filled the new version; another run fills it anew.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_as_of IS 'The new version shows at least everything committed before this instant.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';

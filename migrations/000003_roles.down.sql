@@ -5,4 +5,5 @@ DROP POLICY by_owner ON mvscheduler.views;
 DROP FUNCTION mvscheduler.may_manage(bigint);
 DROP VIEW mvscheduler.visible_views;
 DROP FUNCTION mvscheduler.sees_all();
+DROP FUNCTION mvscheduler.can_become(oid, oid);
 DROP FUNCTION mvscheduler.my_roles();

@@ -10,6 +10,12 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.my_roles() IS 'Roles that current_user can become (SET ROLE). A role that was dropped is simply absent.';
 
+CREATE FUNCTION mvscheduler.can_become(role oid, other oid) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN EXISTS (SELECT FROM pg_catalog.pg_roles AS r WHERE r.oid = role)
+   AND pg_catalog.pg_has_role(role, other, CASE WHEN pg_catalog.current_setting('server_version_num')::int >= 160000 THEN 'SET' ELSE 'MEMBER' END);
+COMMENT ON FUNCTION mvscheduler.can_become(oid, oid) IS 'True when a role can become another one (SET ROLE) or is it; false when it was dropped.';
+
 CREATE FUNCTION mvscheduler.sees_all() RETURNS boolean
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN pg_catalog.pg_has_role('mvscheduler_owner', 'USAGE') OR pg_catalog.pg_has_role('mvscheduler_worker', 'USAGE');
@@ -17,7 +23,8 @@ COMMENT ON FUNCTION mvscheduler.sees_all() IS 'True for administrators (members 
 
 -- Names and owners of the views that the caller may see; reads the private copy, so nobody's LOCK on views is felt.
 CREATE VIEW mvscheduler.visible_views WITH (security_barrier) AS
-    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream, s.adopted, s.retention_period, s.time_column
+    SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream, s.adopted, s.retention_period, s.time_column,
+           s.text_author, s.query_seal
       FROM mvscheduler.view_state AS s
      WHERE (SELECT mvscheduler.sees_all())
         OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
@@ -30,6 +37,8 @@ COMMENT ON COLUMN mvscheduler.visible_views.query_relation IS 'The plain view th
 COMMENT ON COLUMN mvscheduler.visible_views.adopted IS 'views.adopted';
 COMMENT ON COLUMN mvscheduler.visible_views.retention_period IS 'views.retention_period';
 COMMENT ON COLUMN mvscheduler.visible_views.time_column IS 'views.time_column';
+COMMENT ON COLUMN mvscheduler.visible_views.text_author IS 'Role that wrote the query, its search_path and the indexes last.';
+COMMENT ON COLUMN mvscheduler.visible_views.query_seal IS 'Digest of the rule of that plain view when its text was parsed.';
 COMMENT ON COLUMN mvscheduler.visible_views.upstream IS 'views.id of the managed views that it reads.';
 
 CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean

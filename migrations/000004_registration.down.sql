@@ -1,5 +1,6 @@
 DROP FUNCTION mvscheduler.derived_key(oid);
 DROP FUNCTION mvscheduler.relation_named(text);
+DROP FUNCTION mvscheduler.seal_of(oid);
 DROP FUNCTION mvscheduler.query_relation_of(oid);
 DROP FUNCTION mvscheduler.reads(oid, oid);
 DROP FUNCTION mvscheduler.upstream_of(oid);

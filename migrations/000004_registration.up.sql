@@ -247,7 +247,8 @@ BEGIN
             RAISE EXCEPTION 'schema "%" does not exist', parts[1] USING ERRCODE = 'invalid_schema_name';
         ELSIF NOT has_schema_privilege(v.owner::oid, schema_oid, 'CREATE')
               AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = schema_oid AND c.relname = parts[2] AND c.relowner = v.owner::oid) THEN
-            RAISE EXCEPTION 'permission denied for schema %', parts[1] USING ERRCODE = 'insufficient_privilege';
+            RAISE EXCEPTION 'permission denied for schema %', parts[1] USING ERRCODE = 'insufficient_privilege',
+                HINT = format('The owner of the schema runs: GRANT USAGE, CREATE ON SCHEMA %I TO %s;', parts[1], v.owner);
         END IF;
     END IF;
 
@@ -446,6 +447,11 @@ BEGIN ATOMIC
      LIMIT 1;
 END;
 COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that holds the query of a managed materialized view, found through its rule; NULL when it has none.';
+
+CREATE FUNCTION mvscheduler.seal_of(query_relation oid) RETURNS bytea
+LANGUAGE sql STABLE
+RETURN (SELECT pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text, 'UTF8')) FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = query_relation AND w.rulename = '_RETURN');
+COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Digest of what a plain view does as PostgreSQL has stored it, which renaming does not change; NULL when there is none.';
 
 CREATE FUNCTION mvscheduler.relation_named(name text) RETURNS oid
 LANGUAGE sql STABLE

@@ -1,6 +1,7 @@
 DROP FUNCTION mvscheduler.views_ddl();
 DROP FUNCTION mvscheduler.demand_owned(bigint, regrole);
 DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean);
+DROP FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.act_as(oid);
 DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.change_owner(mvscheduler.views);
@@ -14,6 +15,7 @@ DROP FUNCTION mvscheduler.create_index(mvscheduler.views, oid, text, boolean, te
 DROP FUNCTION mvscheduler.drop_indexes(oid, text);
 DROP FUNCTION mvscheduler.columns_of(text, text);
 DROP FUNCTION mvscheduler.keep_to_owner(oid);
+DROP FUNCTION mvscheduler.warn_of_missing_rights(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.grant_to_worker(mvscheduler.views, oid);

@@ -52,11 +52,22 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\nWITH NO DATA';
+    plain     text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query);
+    statement text := plain || E'\nWITH NO DATA';
+    explained text := 'EXPLAIN ' || plain;
+    said      text;
 BEGIN
     PERFORM set_config('search_path', v.search_path, true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+EXCEPTION WHEN syntax_error THEN
+    GET STACKED DIAGNOSTICS said = MESSAGE_TEXT;
+    IF said ~ 'at or near "(WITH|NO|DATA)"' AND v.query NOT LIKE '%;%' THEN   -- our own words: what does PostgreSQL say without them?
+        PERFORM set_config('search_path', v.search_path, true);
+        EXECUTE explained;
+        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+    END IF;
+    RAISE;
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
@@ -81,11 +92,33 @@ BEGIN
         EXECUTE statement;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END IF;
+    PERFORM mvscheduler.warn_of_missing_rights(v, format('%I.%I', view_schema, view_name)::regclass);
 EXCEPTION WHEN syntax_error THEN
     RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
         DETAIL = 'It contains more than one statement.', HINT = 'Remove the semicolon and what follows it.';
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text) IS 'Makes or replaces the plain view that holds a query which has passed the probe.';
+
+-- PostgreSQL looks at these rights when the query runs: at the first refresh, in somebody else's log.
+CREATE FUNCTION mvscheduler.warn_of_missing_rights(v mvscheduler.views, query_relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    missing record;
+BEGIN
+    FOR missing IN
+        SELECT DISTINCT mvscheduler.shown_name(c.oid) AS name
+          FROM pg_rewrite AS w
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+          JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid <> query_relation
+         WHERE w.ev_class = query_relation AND NOT has_any_column_privilege(v.owner::oid, c.oid, 'SELECT')
+    LOOP
+        RAISE WARNING 'role % may not read %, so managed view % cannot be refreshed', v.owner, missing.name, v.name
+            USING HINT = format('Its owner runs: GRANT SELECT ON %s TO %s;', missing.name, v.owner);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.warn_of_missing_rights(mvscheduler.views, oid) IS 'A WARNING for each relation that a query reads and the owner of the view may not.';
 
 -- ALTER DEFAULT PRIVILEGES would let readers past the grants of the view itself.
 CREATE FUNCTION mvscheduler.keep_to_owner(relation oid) RETURNS void
@@ -183,6 +216,7 @@ DECLARE
     mark    text := CASE WHEN v.unique_key IS NULL THEN 'mvscheduler: derived key' ELSE 'mvscheduler: unique_key' END;
     wanted  text[] := nullif(coalesce(v.unique_key, mvscheduler.derived_key_of(v, query_relation)), '{}');
     columns text := (SELECT string_agg(quote_ident(k), ', ' ORDER BY o) FROM unnest(wanted) WITH ORDINALITY AS u(k, o));
+    by_hand boolean;
 BEGIN
     IF EXISTS (SELECT
                  FROM pg_index AS i
@@ -194,7 +228,11 @@ BEGIN
     END IF;
     PERFORM mvscheduler.drop_indexes(relation, 'mvscheduler: unique_key');
     PERFORM mvscheduler.drop_indexes(relation, 'mvscheduler: derived key');
-    IF v.unique_key IS NOT NULL AND wanted IS NOT NULL THEN
+    by_hand := EXISTS (SELECT FROM pg_index AS i
+                        WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL);
+    IF v.unique_key IS NULL AND by_hand THEN
+        RETURN;
+    ELSIF v.unique_key IS NOT NULL AND wanted IS NOT NULL THEN
         PERFORM mvscheduler.create_index(v, relation, '(' || columns || ')', true, mark);
         RETURN;
     ELSIF wanted IS NOT NULL THEN
@@ -205,8 +243,7 @@ BEGIN
             RAISE NOTICE 'the key (%) of managed view % cannot have a unique index: %', columns, v.name, SQLERRM;
         END;
     END IF;
-    IF EXISTS (SELECT FROM pg_index AS i  -- made by hand
-                WHERE i.indrelid = relation AND i.indisunique AND i.indisvalid AND i.indimmediate AND i.indpred IS NULL AND i.indexprs IS NULL) THEN
+    IF by_hand THEN
         RETURN;
     END IF;
     IF v.method = 'concurrent' THEN
@@ -307,7 +344,14 @@ BEGIN
         RETURN;
     END IF;
 
-    PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
+    BEGIN
+        PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
+    EXCEPTION WHEN duplicate_table THEN
+        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table',
+            HINT = CASE WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relid AND c.relkind = 'm')
+                        THEN format('To have the materialized view that exists refreshed as it is: SELECT mvscheduler.adopt_view(%L);', v.name)
+                        ELSE 'Choose another name.' END;
+    END;
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], parts[2]);
 
     helper := mvscheduler.free_name(parts[1], parts[2], '__query');
@@ -405,12 +449,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid) IS 'Renames or moves the pair of a view.';
 
-CREATE FUNCTION mvscheduler.change_owner(v mvscheduler.views) RETURNS void
+CREATE FUNCTION mvscheduler.change_owner(v mvscheduler.views) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    rel record;
+    rel   record;
+    given boolean := false;
 BEGIN
     FOR rel IN
         SELECT c.oid::regclass AS named, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
@@ -420,9 +465,11 @@ BEGIN
          ORDER BY c.relkind
     LOOP
         EXECUTE format('ALTER %s %s OWNER TO %s', rel.kind, rel.named, v.owner);
+        given := true;
     END LOOP;
+    RETURN given;
 END $$;
-COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner.';
+COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner; false where it belonged to that role already.';
 
 CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
 LANGUAGE plpgsql
@@ -502,7 +549,7 @@ COMMENT ON FUNCTION mvscheduler.act_as(oid) IS 'SET LOCAL ROLE, unless the role 
 
 -- Parsing a text can run code of whoever owns what it names, and here it would run in the session of who
 -- writes the row, who may be an administrator: SET ROLE is no wall, the code can RESET it. What is written
--- now is the writer's own risk; what the owner wrote earlier is parsed in a session of the owner's only.
+-- now is the writer's own risk; what is stored is parsed only where its author could act anyway.
 CREATE FUNCTION mvscheduler.demand_owned(view_id bigint, wanted regrole) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -532,29 +579,63 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    me         oid := quote_ident(CURRENT_USER)::regrole;
+    author     regrole := (SELECT o.text_author FROM mvscheduler.visible_views AS o WHERE o.view_id = was.id);
     anew       boolean := broken OR v.search_path <> was.search_path
                           OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
                           OR v.time_column IS DISTINCT FROM was.time_column;
     wrapped    boolean := coalesce(v.retention_period, was.retention_period) IS NOT NULL
                           AND (v.unique_key, v.method) IS DISTINCT FROM (was.unique_key, was.method);
     column_pattern text := '("[^"]+"|[A-Za-z_][A-Za-z0-9_]*)(\s+(asc|desc))?';
+    distrusted regrole;
 BEGIN
-    IF was.owner = quote_ident(CURRENT_USER)::regrole THEN
+    IF NOT mvscheduler.can_become(author, me)
+       AND (v.query = was.query AND (anew OR wrapped)
+            OR (v.query <> was.query OR anew OR v.indexes IS DISTINCT FROM was.indexes)   -- by the search_path of the author
+               AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))) THEN
+        distrusted := author;
+    ELSIF NOT (mvscheduler.can_become(author, me) AND mvscheduler.can_become(was.owner, me)) AND (v.query <> was.query OR anew)
+          AND EXISTS (SELECT FROM mvscheduler.visible_views AS o, mvscheduler.hidden_text(o.relation::oid) WHERE o.view_id = was.id) THEN
+        distrusted := was.owner;   -- who can make an index by hand
+    ELSE
         RETURN;
     END IF;
-    IF v.query = was.query AND (anew OR wrapped)
-       OR (v.query <> was.query OR anew OR v.indexes IS DISTINCT FROM was.indexes)   -- by the search_path of the owner
-          AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))
-       OR (v.query <> was.query OR anew)
-          AND EXISTS (SELECT FROM pg_index AS i JOIN mvscheduler.visible_views AS o ON o.relation::oid = i.indrelid
-                       WHERE o.view_id = was.id AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)) THEN
-        RAISE EXCEPTION 'only % can change this of managed view %', was.owner, was.name
-            USING ERRCODE = 'insufficient_privilege',
-                  DETAIL = 'It parses text which the owner wrote, or by the owner''s search_path, and that can run code of the owner''s in your session.',
-                  HINT = format('Let the owner do it. Or SET ROLE %s first, if you trust the owner with everything that your session may do.', was.owner);
+    RAISE EXCEPTION 'only % can change this of managed view %', distrusted, was.name
+        USING ERRCODE = 'insufficient_privilege',
+              DETAIL = format('It parses text which %1$s wrote, or by the search_path of %1$s, and that can run code of %1$s in your session.', distrusted),
+              HINT = format('Let %1$s do it. Or, once you have read it, write the query in your own name in the same UPDATE (one more space is enough), without indexes that have an expression or a predicate. '
+                            'Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', distrusted);
+END $$;
+COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse stored text in the session of somebody whom its author cannot become.';
+
+-- What ALTER ... OWNER TO would hand over unseen: from then on it would run with the rights of the new owner.
+CREATE FUNCTION mvscheduler.demand_nothing_hidden(was mvscheduler.views, v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    hidden record;
+BEGIN
+    IF mvscheduler.can_become(was.owner, v.owner) THEN
+        RETURN;
+    END IF;
+    SELECT t.what, t.hint INTO hidden
+      FROM (SELECT o.relation::oid AS oid, o.query_relation::oid AS query, o.query_seal AS seal FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id
+            UNION ALL
+            SELECT p.relation, p.query_relation, p.query_seal FROM mvscheduler.pending_version(v.id) AS p WHERE p.relation IS NOT NULL) AS r
+     CROSS JOIN LATERAL (SELECT h.what || ' has an expression or a predicate, which the row does not show' AS what, 'Drop it first: DROP ' || h.what || ';' AS hint
+                           FROM mvscheduler.hidden_text(r.oid) AS h
+                         UNION ALL
+                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' was replaced by hand and does not hold the query of the row',
+                                'UPDATE the query first, which makes it right: one more space at its end is enough.'
+                          WHERE mvscheduler.seal_of(r.query) <> r.seal) AS t
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'managed view % cannot be given to %: %', v.name, v.owner, hidden.what
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hidden.hint;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse text of the owner''s in the session of somebody else.';
+COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views) IS 'Raises where a new owner, whom the old one cannot become, would get code that the row does not show.';
 
 -- SET ROLE is used in the session of a user who may do so anyway, and only to act for an owner that
 -- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. The locks that DDL needs are
@@ -570,6 +651,7 @@ DECLARE
     together   bigint[] := '{}';
     relation   oid;
     broken     boolean;
+    given      boolean;
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -606,9 +688,12 @@ BEGIN
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
-                    PERFORM mvscheduler.change_owner(NEW);
+                    given := mvscheduler.change_owner(NEW);
                     PERFORM mvscheduler.change_owner_of_pieces(NEW);
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
+                    IF given THEN
+                        PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW);   -- now nobody else can add to it
+                    END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner OR NEW.name <> OLD.name THEN
                     SELECT o.relation::oid INTO relation FROM mvscheduler.visible_views AS o

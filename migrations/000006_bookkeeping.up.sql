@@ -25,6 +25,8 @@ DECLARE
     relid    oid;
     reads    bigint[];
     mended   boolean;
+    author   regrole;
+    parsed   boolean;             -- whether the text of the row went into <name>__query
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
     old_row  jsonb;
     new_row  jsonb;
@@ -45,22 +47,35 @@ BEGIN
     END IF;
 
     IF TG_OP = 'INSERT' THEN
+        author := CASE WHEN NEW.adopted THEN NEW.owner ELSE quote_ident(actor)::regrole END;
+        parsed := true;
         relid := mvscheduler.relation_named(NEW.name);
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, h.auto_paused_at > s.rearmed_at INTO relid, mended
+        SELECT s.relation::oid, h.auto_paused_at > s.rearmed_at, s.text_author INTO relid, mended, author
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;
     END IF;
+    IF TG_OP = 'UPDATE' THEN
+        -- Who wrote all of it anew is its author; so is who added to what an author wrote that can become that role.
+        IF NEW.query <> OLD.query
+           OR (NEW.search_path, NEW.indexes) IS DISTINCT FROM (OLD.search_path, OLD.indexes) AND mvscheduler.can_become(author, quote_ident(actor)::regrole) THEN
+            author := quote_ident(actor)::regrole;
+        END IF;
+        parsed := CASE current_setting('mvscheduler.pieces', true)
+                       WHEN '' THEN (NEW.query, NEW.search_path, NEW.retention_period IS NULL, NEW.time_column) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.retention_period IS NULL, OLD.time_column)
+                       ELSE current_setting('mvscheduler.pieces', true) = 'none'
+                  END;
+    END IF;
     reads := mvscheduler.upstream_of(relid);
 
     INSERT INTO mvscheduler.view_state AS s (
-        view_id, name, relation, query_relation, owner, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
+        view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
         statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
-        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, author, mvscheduler.seal_of(mvscheduler.query_relation_of(relid)), NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
         NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
@@ -71,6 +86,8 @@ BEGIN
     ON CONFLICT (view_id) DO UPDATE
        SET name = EXCLUDED.name,
            owner = EXCLUDED.owner,
+           text_author = EXCLUDED.text_author,
+           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(s.query_relation) ELSE s.query_seal END,
            method = EXCLUDED.method,
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,

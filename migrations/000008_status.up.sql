@@ -8,16 +8,19 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
                h.auto_paused_at > s.rearmed_at AS auto_paused,
                s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
-               (SELECT coalesce(g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
+               (SELECT coalesce(' until ' || nullif(g.paused_until, 'infinity')::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,
-               c.relowner, c.relname, n.nspname,
+               c.relowner, c.relname, n.nspname, c.relispopulated AS populated,
                coalesce(s.target, s.refresh_interval) AS goal,
                clock_timestamp() - h.data_as_of AS age,
                d.view_id IS NOT NULL AS redefined,
-               a.id AS run_id, a.state AS run_state, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
+               coalesce(a.id, q.run_id) AS run_id, a.state AS run_state, q.requested_at AS asked_at,
+               a.state = 'running' AND EXISTS (SELECT FROM mvscheduler.attempt AS t
+                                                WHERE t.run_id = a.id AND t.outcome = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid))) AS lost, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
           LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
+          LEFT JOIN LATERAL (SELECT p.run_id, p.requested_at FROM mvscheduler.request AS p WHERE p.view_id = s.view_id AND p.kind = 'refresh' ORDER BY p.id LIMIT 1) AS q ON true
           LEFT JOIN mvscheduler.redefinition AS d ON d.view_id = s.view_id
           LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation::oid AND c.relkind = 'm'
           LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
@@ -26,7 +29,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
     ), judged AS (
         SELECT k.*,
                CASE WHEN NOT k.present THEN 'missing'
-                    WHEN k.data_as_of IS NULL THEN 'never'
+                    WHEN k.data_as_of IS NULL OR NOT k.populated THEN 'never'
                     WHEN k.goal IS NULL OR k.refresh_on = 'manual' THEN 'fresh'
                     WHEN k.age <= k.goal + coalesce(k.last_duration, '0') + interval '10 seconds' THEN 'fresh'
                     WHEN k.age <= 2 * k.goal + coalesce(k.last_duration, '0') + interval '10 seconds' THEN 'late'
@@ -35,7 +38,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN k.run_state = 'running' AND k.progress ? 'waiting_for' THEN 'waiting'
                     WHEN k.run_state = 'running' THEN 'running'
                     WHEN k.paused OR k.auto_paused OR NOT k.enabled OR k.all_paused IS NOT NULL THEN 'paused'
-                    WHEN k.run_state = 'queued' THEN 'queued'
+                    WHEN k.run_state = 'queued' OR k.asked_at IS NOT NULL THEN 'queued'
                     ELSE 'idle'
                END AS activity
           FROM known AS k
@@ -48,7 +51,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
-               CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || coalesce(': ' || nullif(j.all_paused, ''), '') END,
+               CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
                CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.redefined THEN pg_catalog.format('a new version with other columns %s, the old one is served until then',
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built'
@@ -60,10 +63,15 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.present AND j.relowner <> j.owner::oid THEN 'it was given to another owner by hand: UPDATE its owner' END,
                CASE WHEN NOT j.auto_paused IS TRUE AND j.consecutive_failures > 0
                     THEN pg_catalog.format('%s failed attempt%s (%s): %s', j.consecutive_failures, CASE WHEN j.consecutive_failures > 1 THEN 's' ELSE '' END,
-                                           j.last_sqlstate, pg_catalog.left(j.last_error, 500)) END,
+                                           j.last_sqlstate, pg_catalog.left(j.last_error, 500))
+                         || coalesce('; ' || (SELECT r.reason FROM mvscheduler.run AS r WHERE r.id = j.last_run_id), '') END,
+               CASE WHEN j.lost THEN 'the sidecar that ran it is gone, and another has not taken it up yet: is mvscheduler serve running?' END,
+               CASE WHEN j.run_state IS NULL AND j.asked_at < clock_timestamp() - interval '5 seconds'
+                    THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?' END,
                CASE WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
                     THEN 'no sidecar has taken it up: is mvscheduler serve running?' END,
-               CASE WHEN j.freshness = 'never' AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NOT NULL THEN 'it was emptied by hand: SELECT mvscheduler.refresh_view(name) fills it again, and so does its next refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
                CASE WHEN j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
                     THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
                CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
@@ -93,13 +101,31 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.run_id
       FROM judged AS j;
 
-CREATE VIEW mvscheduler.runs WITH (security_barrier) AS
+-- Two views, each a barrier of its own: in a view that is a UNION ALL the planner mixes the user's conditions
+-- with ours.
+CREATE VIEW mvscheduler.begun_runs WITH (security_barrier) AS
     SELECT r.id, r.view_name, r.kind, r.cause, r.slot, r.state, r.attempts, r.queued_at, r.started_at, r.finished_at, r.method,
            r.rows, r.buckets, r.size_bytes, r.wal_bytes, r.sqlstate, r.error, r.reason, r.worker, r.progress,
            r.due_at, r.data_as_of, r.missed_slots, r.joined_run, r.owner, r.view_id, r.took, r.changed, r.readers_waiting, r.gave_up
       FROM mvscheduler.run AS r
      WHERE (SELECT mvscheduler.sees_all())
         OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+
+CREATE VIEW mvscheduler.requested_runs WITH (security_barrier) AS
+    SELECT q.run_id AS id, s.name AS view_name, q.requested_at, s.owner, q.view_id,
+           coalesce('begins after run ' || (SELECT min(a.id) FROM mvscheduler.run AS a WHERE a.view_id = q.view_id AND a.state IN ('queued', 'running')), 'waits for a sidecar to take it up')
+               || CASE WHEN EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = q.view_id AND c.target_run = q.run_id) THEN ', which will cancel it' ELSE '' END AS reason
+      FROM mvscheduler.request AS q
+      JOIN mvscheduler.view_state AS s ON s.view_id = q.view_id
+     WHERE q.kind = 'refresh'
+       AND ((SELECT mvscheduler.sees_all()) OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())));
+
+CREATE VIEW mvscheduler.runs WITH (security_barrier) AS
+    SELECT * FROM mvscheduler.begun_runs
+    UNION ALL
+    SELECT q.id, q.view_name, 'refresh', 'manual', q.requested_at, 'queued', 0, q.requested_at, NULL, NULL, NULL,
+           NULL, NULL, NULL, NULL, NULL, NULL, q.reason, NULL, NULL, q.requested_at, NULL, 0, NULL, q.owner, q.view_id, NULL, NULL, NULL, NULL
+      FROM mvscheduler.requested_runs AS q;
 
 CREATE VIEW mvscheduler.attempts WITH (security_barrier) AS
     SELECT a.run_id, a.attempt, a.outcome, a.started_at, a.finished_at, a.backend_pid, a.worker, a.sqlstate, a.error
@@ -161,6 +187,14 @@ COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits for and who holds it.';
 COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
 COMMENT ON VIEW mvscheduler.runs IS 'One row a slot: when it was due, what became of it.';
+COMMENT ON VIEW mvscheduler.begun_runs IS 'Private: the runs that a sidecar has taken up.';
+COMMENT ON VIEW mvscheduler.requested_runs IS 'Private: the runs that were asked for and no sidecar has taken up yet.';
+COMMENT ON COLUMN mvscheduler.requested_runs.id IS 'Identifier that the run will have.';
+COMMENT ON COLUMN mvscheduler.requested_runs.view_name IS 'views.name';
+COMMENT ON COLUMN mvscheduler.requested_runs.requested_at IS 'When it was asked for.';
+COMMENT ON COLUMN mvscheduler.requested_runs.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.requested_runs.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.requested_runs.reason IS 'What it waits for.';
 COMMENT ON VIEW mvscheduler.attempts IS 'One row a try of a run.';
 COMMENT ON VIEW mvscheduler.audit_log IS 'Who changed what: catalog rows, refresh and cancel requests, automatic pauses.';
 DO $$
@@ -169,7 +203,7 @@ DECLARE
 BEGIN
     FOR c IN   -- the columns of these views mean what the columns of their tables mean
         SELECT v.relname AS view_name, a.attname, col_description(t.oid, b.attnum) AS words
-          FROM (VALUES ('runs', 'run'), ('attempts', 'attempt'), ('audit_log', 'audit_entry')) AS p(v, t)
+          FROM (VALUES ('runs', 'run'), ('begun_runs', 'run'), ('attempts', 'attempt'), ('audit_log', 'audit_entry')) AS p(v, t)
           JOIN pg_class AS v ON v.oid = ('mvscheduler.' || p.v)::regclass
           JOIN pg_class AS t ON t.oid = ('mvscheduler.' || p.t)::regclass
           JOIN pg_attribute AS a ON a.attrelid = v.oid AND a.attnum > 0

@@ -23,6 +23,7 @@ DROP FUNCTION mvscheduler.index_body(oid);
 DROP FUNCTION mvscheduler.demand_no_obstacles(text, oid, oid, oid);
 DROP FUNCTION mvscheduler.obstacles(oid, oid, oid);
 DROP FUNCTION mvscheduler.dependents(oid);
+DROP FUNCTION mvscheduler.hidden_text(oid);
 DROP FUNCTION mvscheduler.shown_name(oid);
 DROP FUNCTION mvscheduler.leftovers_done(bigint);
 DROP FUNCTION mvscheduler.leftovers_at_hand(bigint);

@@ -11,13 +11,15 @@
 -- nothing and returns 0.
 
 CREATE VIEW mvscheduler.visible_pieces WITH (security_barrier) AS
-    SELECT p.view_id, p.kind, p.relation
+    SELECT p.view_id, p.kind, p.relation,
+           CASE p.kind WHEN 'next_query' THEN (SELECT r.query_seal FROM mvscheduler.redefinition AS r WHERE r.view_id = p.view_id) END AS query_seal
       FROM mvscheduler.piece AS p
      WHERE EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.view_id = p.view_id);
 COMMENT ON VIEW mvscheduler.visible_pieces IS 'Relations besides the pair of each managed view that the caller may see.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.visible_pieces.kind IS 'gate, next, next_query, old or old_query; see piece.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.relation IS 'The relation.';
+COMMENT ON COLUMN mvscheduler.visible_pieces.query_seal IS 'Digest of the rule of next_query when its text was parsed.';
 GRANT SELECT ON mvscheduler.visible_pieces TO PUBLIC;
 GRANT SELECT ON mvscheduler.piece, mvscheduler.redefinition TO mvscheduler_worker;
 GRANT UPDATE (filled_run, filled_as_of, filled_rows, filled_bytes, filled_method) ON mvscheduler.redefinition TO mvscheduler_worker;
@@ -87,6 +89,7 @@ BEGIN
         RETURN;
     END IF;
     DELETE FROM mvscheduler.piece AS p WHERE p.view_id = swap_done.view_id AND p.kind IN ('next', 'next_query');
+    UPDATE mvscheduler.view_state AS s SET query_seal = r.query_seal FROM mvscheduler.redefinition AS r WHERE r.view_id = swap_done.view_id AND s.view_id = r.view_id;
     DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = swap_done.view_id;
     INSERT INTO mvscheduler.piece (view_id, kind, relation)
     SELECT swap_done.view_id, CASE c.relkind WHEN 'm' THEN 'old' ELSE 'old_query' END, c.oid::regclass
@@ -137,6 +140,19 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 RETURN (SELECT mvscheduler.qualified_name(n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
 COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed.';
+
+-- The row shows the indexes that it names, but the mark of one can be forged.
+CREATE FUNCTION mvscheduler.hidden_text(relation oid) RETURNS TABLE (what text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'index ' || mvscheduler.shown_name(i.indexrelid) FROM pg_index AS i
+     WHERE i.indrelid = relation AND (i.indexprs IS NOT NULL OR i.indpred IS NOT NULL)
+    UNION ALL
+    SELECT format('statistics %I.%I', n.nspname, s.stxname) FROM pg_statistic_ext AS s JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+     WHERE s.stxrelid = relation AND s.stxexprs IS NOT NULL
+$$;
+COMMENT ON FUNCTION mvscheduler.hidden_text(oid) IS 'Indexes and extended statistics of a relation that hold an expression or a predicate of its owner''s.';
 
 -- The views that read a relation themselves, those first that read others of them: in this order readers
 -- lock them too.
@@ -660,12 +676,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.drop_pieces(bigint, text[]) IS 'Drops pieces of a view, by OID and only those that its owner still owns.';
 
-CREATE FUNCTION mvscheduler.pending_version(view_id bigint, OUT relation oid, OUT query_relation oid)
+CREATE FUNCTION mvscheduler.pending_version(view_id bigint, OUT relation oid, OUT query_relation oid, OUT query_seal bytea)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = $1 AND p.kind = 'next'),
-           (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = $1 AND p.kind = 'next_query')
+           q.relation::oid, q.query_seal
+      FROM (SELECT 1) AS one
+      LEFT JOIN mvscheduler.visible_pieces AS q ON q.view_id = $1 AND q.kind = 'next_query'
 $$;
 COMMENT ON FUNCTION mvscheduler.pending_version(bigint) IS 'The pair of a view that is being built; NULL when there is none.';
 
@@ -712,6 +730,7 @@ DECLARE
     next       oid;
     next_query oid;
     gate       oid;
+    without_text boolean;
 BEGIN
     PERFORM mvscheduler.drop_pieces(v.id, 'gate', 'next', 'next_query');
     SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
@@ -734,10 +753,15 @@ BEGIN
                        (SELECT t.spcname FROM pg_class AS c, pg_database AS d, pg_tablespace AS t
                          WHERE c.oid = relation AND d.datname = current_database() AND t.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END));
     END IF;
+    -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.
+    -- A key that the owner made by hand is enough, unless the row names one.
+    without_text := current_setting('mvscheduler.writer') <> (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = relation);
+    IF v.unique_key IS NULL THEN
+        PERFORM mvscheduler.copy_indexes(relation, next, without_text);
+    END IF;
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
     PERFORM mvscheduler.create_indexes(v, next);
-    -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.
-    PERFORM mvscheduler.copy_indexes(relation, next, current_setting('mvscheduler.writer') <> (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = relation));
+    PERFORM mvscheduler.copy_indexes(relation, next, without_text);
     PERFORM mvscheduler.copy_settings(relation, next);
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
@@ -835,7 +859,7 @@ BEGIN
         IF made <> 3 THEN
             RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
         END IF;
-        INSERT INTO mvscheduler.redefinition (view_id) VALUES (NEW.id);
+        INSERT INTO mvscheduler.redefinition (view_id, query_seal) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid));
     END IF;
     RETURN NULL;
 END $$;

@@ -59,6 +59,10 @@ type Result struct {
 	SizeBytes int64     // with indexes and TOAST
 	WALBytes  int64     // written by the whole server meanwhile, an upper bound
 
+	// Contents names what this refresh left in the view: its file, and the server's counters of rows inserted,
+	// updated and deleted in it, as they are when this session has reported its own.
+	Contents string
+
 	Took           time.Duration // from the start of the transaction until right before it committed
 	ReadersWaiting int           // sessions that waited to read the view by then
 	GaveUp         string        // method that this attempt has given up for this one; empty = none
@@ -276,7 +280,8 @@ SELECT clock_timestamp(),
 }
 
 // measure says what the refresh did: a plain REFRESH counts what it wrote as inserted, a concurrent one
-// what it inserted and deleted.
+// what it inserted and deleted. It has the server report this session's counters right after the commit, and not
+// a second later or ten.
 func measure(ctx context.Context, tx *pgexec.Tx, view View, s start, result *Result) error {
 	var (
 		inserted, deleted int64
@@ -286,7 +291,7 @@ func measure(ctx context.Context, tx *pgexec.Tx, view View, s start, result *Res
 	err := tx.QueryRow(ctx, `
 SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
        coalesce(pg_stat_get_xact_tuples_deleted($1), 0),
-       current_setting('track_counts')::boolean,
+       current_setting('track_counts')::boolean AND pg_stat_force_next_flush() IS NOT NULL,
        pg_total_relation_size($1),
        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
        clock_timestamp(),
@@ -296,8 +301,14 @@ SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
            AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
            AND l.relation = $1
            AND l.mode = 'AccessShareLock'
-           AND NOT l.granted)`, view.Target.OID, s.wal).
-		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes, &ended, &result.ReadersWaiting)
+           AND NOT l.granted),
+       (SELECT concat_ws(' ', c.relfilenode,
+                         pg_stat_get_tuples_inserted(c.oid) + coalesce(pg_stat_get_xact_tuples_inserted(c.oid), 0),
+                         pg_stat_get_tuples_updated(c.oid) + coalesce(pg_stat_get_xact_tuples_updated(c.oid), 0),
+                         pg_stat_get_tuples_deleted(c.oid) + coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0))
+          FROM pg_class AS c
+         WHERE c.oid = $1)`, view.Target.OID, s.wal).
+		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes, &ended, &result.ReadersWaiting, &result.Contents)
 	if err != nil {
 		return fmt.Errorf("measure the refresh: %w", err)
 	}

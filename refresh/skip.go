@@ -7,16 +7,17 @@ import (
 
 // SkipFacts are what decides whether a run may be skipped since nothing changed.
 type SkipFacts struct {
-	Asked        bool          // a person asked for it, or it is the first after an edit: always refreshed
-	Tracking     string        // change_tracking: auto, counters or none
-	Before       string        // Token.Value of the last refresh; empty = it had none
-	BeforeAsOf   time.Time     // data_as_of of the view now; zero = it has no contents
-	Token        Token         // now
-	Horizon      Horizon       // read before Token
-	UpstreamAsOf *time.Time    // oldest data_as_of of the managed views below; nil = there are none
-	Skips        int           // in a row so far
-	MaxSkips     int           // settings.max_skips
-	Target       time.Duration // staleness that is promised; zero = none
+	Asked          bool          // a person asked for it, or it is the first after an edit: always refreshed
+	Tracking       string        // change_tracking: auto, counters or none
+	Before         string        // Token.Value of the last refresh; empty = it had none
+	BeforeContents string        // Result.Contents of the last refresh; empty = unknown
+	BeforeAsOf     time.Time     // data_as_of of the view now; zero = it has no contents
+	Token          Token         // now
+	Horizon        Horizon       // read before Token
+	UpstreamAsOf   *time.Time    // oldest data_as_of of the managed views below; nil = there are none
+	Skips          int           // in a row so far
+	MaxSkips       int           // settings.max_skips
+	Target         time.Duration // staleness that is promised; zero = none
 }
 
 // Skip says whether a run is skipped, up to which instant the contents are proved to be whole, and why.
@@ -44,6 +45,10 @@ func DecideSkip(f SkipFacts) Skip {
 		return no("not skipped: %s", f.Horizon.Unknown)
 	case f.Before == "":
 		return no("what the last refresh saw is not known")
+	case f.BeforeContents == "":
+		return no("what the last refresh left is not known")
+	case f.Token.Contents != f.BeforeContents:
+		return no("refreshed, its contents were changed by somebody else: a REFRESH by hand, or it was rewritten")
 	case f.Token.Value != f.Before:
 		return no("the tables below changed")
 	case f.MaxSkips <= 0:

@@ -13,7 +13,7 @@ func TestDecideSkip(t *testing.T) {
 	minutes := func(n int) time.Time { return now.Add(time.Duration(-n) * time.Minute) }
 	facts := func(change func(*SkipFacts)) SkipFacts {
 		f := SkipFacts{
-			Tracking: "auto", Before: "t1", BeforeAsOf: minutes(60), Token: Token{Value: "t1", Relations: 3, Populated: true},
+			Tracking: "auto", Before: "t1", BeforeContents: "c1", BeforeAsOf: minutes(60), Token: Token{Value: "t1", Relations: 3, Populated: true, Contents: "c1"},
 			Horizon: Horizon{Now: now, At: minutes(2)}, MaxSkips: 100, Target: 10 * time.Minute,
 		}
 		change(&f)
@@ -30,6 +30,9 @@ func TestDecideSkip(t *testing.T) {
 		{"something changed", facts(func(f *SkipFacts) { f.Token.Value = "t2" }), false, time.Time{}, "the tables below changed"},
 		{"the first refresh has nothing to compare with", facts(func(f *SkipFacts) { f.Before, f.BeforeAsOf = "", time.Time{} }), false, time.Time{}, ""},
 		{"the last refresh had no token", facts(func(f *SkipFacts) { f.Before = "" }), false, time.Time{}, "not known"},
+		{"what the last refresh left is not known", facts(func(f *SkipFacts) { f.BeforeContents, f.Token.Contents = "", "" }), false, time.Time{}, "left is not known"},
+		{"somebody else refreshed it", facts(func(f *SkipFacts) { f.Token.Contents = "c2" }), false, time.Time{}, "changed by somebody else"},
+		{"somebody emptied it", facts(func(f *SkipFacts) { f.Token.Populated = false }), false, time.Time{}, "it had no contents"},
 		{"a person asked", facts(func(f *SkipFacts) { f.Asked = true }), false, time.Time{}, "refreshed as asked"},
 		{"the row says never", facts(func(f *SkipFacts) { f.Tracking = "none" }), false, time.Time{}, "change_tracking is none"},
 		{"no token can stand for the view", facts(func(f *SkipFacts) { f.Token.Unknown = "function random()" }), false, time.Time{}, "never skipped: function random()"},

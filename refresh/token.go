@@ -21,6 +21,9 @@ type Token struct {
 	Unknown string
 	// Populated is false when the view has no contents: somebody can have taken them by hand.
 	Populated bool
+	// Contents is what [Result] says of it, as it is now: another value means that not our last refresh wrote
+	// what the view holds.
+	Contents string
 	// definitions is a hash of the definitions alone: what functions and types they use is looked up once
 	// for each.
 	definitions string
@@ -81,8 +84,10 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
                      THEN 'track_counts is off, for some role or database' END,
                 ''),
        md5(concat_ws('|', d.rules, c.columns, j.casts)),
-       coalesce((SELECT v.relispopulated FROM pg_class AS v WHERE v.oid = $1), false)
+       coalesce(v.relispopulated, false),
+       concat_ws(' ', v.relfilenode, pg_stat_get_tuples_inserted(v.oid), pg_stat_get_tuples_updated(v.oid), pg_stat_get_tuples_deleted(v.oid))
   FROM stored AS s, defined AS d, shaped AS c, kept AS k, enumerated AS e, cast_to_json AS j
+  LEFT JOIN pg_class AS v ON v.oid = $1
   JOIN pg_database AS b ON b.datname = current_database()`
 
 // readSettings reads the settings that built-in functions read.
@@ -110,7 +115,7 @@ func ReadToken(ctx context.Context, session, catalogs querier, view View, known 
 	}
 	t, err := pgx.CollectExactlyOneRow(rows, func(row pgx.CollectableRow) (Token, error) {
 		var t Token
-		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.definitions, &t.Populated)
+		return t, row.Scan(&t.Value, &t.Relations, &t.Unknown, &t.definitions, &t.Populated, &t.Contents)
 	})
 	if err != nil {
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)

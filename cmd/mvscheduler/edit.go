@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -93,6 +94,11 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 			return a.emitData(created{ID: id, Name: name})
 		}
 		a.say("changed %s\n  see: mvscheduler show %s", name, shellQuote(name))
+		if slices.ContainsFunc(columns, func(c assignment) bool { return c.column == "refresh_interval" && c.value == nil }) {
+			if v, err := catalog.ViewByID(ctx, conn, id); err == nil && v != nil && v.Cron != nil {
+				a.say("  note: its clock is the cron %q, which goes on; to stop it: mvscheduler edit %s --cron none", *v.Cron, shellQuote(name))
+			}
+		}
 		return nil
 	})
 }

@@ -62,6 +62,8 @@ func explain(err error) problem {
 		switch missing.Kind {
 		case "run":
 			p.do = append(p.do, "List the runs that you may see: mvscheduler runs")
+		case "role":
+			p.do = append(p.do, "List the roles of the server: psql -c '\\du'")
 		default:
 			if len(missing.Near) > 0 {
 				p.do = append(p.do, "Did you mean "+strings.Join(missing.Near, " or ")+"?")
@@ -142,7 +144,10 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		}
 		return "", exitConflict
 	case "42P07": // duplicate_table
-		return "A materialized view that exists is taken over with: mvscheduler adopt NAME", exitConflict
+		if pg.Hint == "" {
+			return "A materialized view that exists is taken over with: mvscheduler adopt NAME", exitConflict
+		}
+		return "", exitConflict
 	case "42710": // duplicate_object
 		return "", exitConflict
 	case "40001", "40P01": // serialization_failure, deadlock_detected
@@ -166,7 +171,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		if strings.Contains(pg.Message, "mvscheduler") || isCatalogObject(pg.Message) {
 			return "Ask a DBA for: GRANT mvscheduler_user TO <your role> (mvscheduler grants --for <your role> prints all that is needed)", 0
 		}
-		if name, ok := strings.CutPrefix(pg.Message, "permission denied for schema "); ok {
+		if name, ok := strings.CutPrefix(pg.Message, "permission denied for schema "); ok && pg.Hint == "" {
 			return "Ask the owner of the schema for: GRANT CREATE ON SCHEMA " + name + " TO <your role>", 0
 		}
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification

@@ -100,7 +100,7 @@ func requestColumns() []column[requested] {
 
 const (
 	pollEvery     = 250 * time.Millisecond
-	nobodyIsThere = 15 * time.Second // without any sign of a sidecar
+	nobodyIsThere = 5 * time.Second // without any sign of a sidecar
 )
 
 // waitFor polls the runs until each has ended, and keeps asked up to date. A run may end as skipped
@@ -211,7 +211,7 @@ func (p *progress) show(asked []requested) {
 		}
 		part := r.Name + " " + mark(r.State)
 		if r.run != nil {
-			taken = true
+			taken = taken || r.run.StartedAt != nil || r.run.Attempts > 0
 			if r.run.State == "running" && p.a.errTerminal {
 				part += " " + span(r.run.Took().Round(time.Second))
 			}

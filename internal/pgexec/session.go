@@ -111,8 +111,9 @@ func (s *Session) Query(ctx context.Context, sql string, args ...any) (pgx.Rows,
 	return s.conn.Query(ctx, sql, args...)
 }
 
-// Target is a materialized view: its OID, and the role that has to own it.
-type Target struct{ OID, Owner uint32 }
+// Target is a materialized view: its OID, the role that has to own it, and the plain view whose owner could
+// replace its query, which has to belong to the same role; 0 = there is none.
+type Target struct{ OID, Owner, Query uint32 }
 
 // NotItError says that a relation is not what the catalog of mvscheduler says it is; nothing was changed.
 type NotItError struct{ Reason string }

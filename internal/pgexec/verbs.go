@@ -77,10 +77,12 @@ func (tx *Tx) identify(ctx context.Context, target Target, mode string) (string,
 	var (
 		schema, name, kind string
 		owner              uint32
+		foreign            *string
 		locked             bool
 	)
 	err := tx.QueryRow(ctx, `
 SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
+       (SELECT q.relname FROM pg_class AS q WHERE q.oid = $3 AND q.relowner <> $4),
        $2 <> '' AND EXISTS (SELECT
                               FROM pg_locks AS l
                              WHERE l.pid = pg_backend_pid()
@@ -90,7 +92,7 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
                                AND l.mode = $2)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID, mode).Scan(&schema, &name, &kind, &owner, &locked)
+ WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked)
 	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
 		return "", errNotLocked
 	}
@@ -104,6 +106,8 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
 		return "", &NotItError{Reason: quoted + " is not a materialized view any more"}
 	case owner != target.Owner:
 		return "", &NotItError{Reason: quoted + " was given to another owner by hand"}
+	case foreign != nil:
+		return "", &NotItError{Reason: fmt.Sprintf("the plain view %s, which holds the query of %s, was given to another owner by hand", pgx.Identifier{*foreign}.Sanitize(), quoted)}
 	}
 	return quoted, nil
 }

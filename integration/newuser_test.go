@@ -1,0 +1,135 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What was asked for is seen, and can be cancelled, before any sidecar runs.
+func TestARefreshThatWaitsForASidecarIsListedAndCanBeCancelled(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id FROM sales`, "refresh_interval", nil, "refresh_on", "manual")
+	first := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	require.Equal(t, "queued waits for a sidecar to take it up", ask[string](t, s.alice, `SELECT state || ' ' || reason FROM mvscheduler.runs WHERE id = $1`, first))
+	require.Equal(t, "queued", ask[string](t, s.alice, `SELECT activity FROM mvscheduler.status`))
+	require.Equal(t, first, ask[int64](t, s.alice, `SELECT run_id FROM mvscheduler.status`))
+	listed := mvscheduler(t, s.db, s.owner, "", "runs", "-o", "json")
+	require.Zero(t, listed.code, listed.stderr)
+	require.Contains(t, listed.stdout, "waits for a sidecar")
+	until(t, s.alice, `SELECT reason LIKE '%is mvscheduler serve running?%' FROM mvscheduler.status`)
+	bob := s.db.User(t, "bob")
+	require.Zero(t, ask[int](t, s.db.Conn(t, bob), `SELECT count(*)::int FROM mvscheduler.runs`))
+
+	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "cancel", "1").code)
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.runs`), "which will cancel it")
+	startSidecar(t, s.db)
+	until(t, s.alice, `SELECT state = 'cancelled' FROM mvscheduler.runs WHERE id = $1`, first)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.run WHERE state = 'succeeded'`))
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.request)`)
+	refreshed(t, s.alice, "v")
+}
+
+// The only sidecar was killed: a run that nobody runs does not look like one that goes on.
+func TestARunWhoseSidecarIsGoneSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, slow(0.1) FROM sales`, "refresh_interval", nil, "refresh_on", "manual")
+	sidecar := startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	s.working(t, "v")
+	require.NotContains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "is gone")
+	sidecar.kill()
+	until(t, s.alice, `SELECT activity = 'running' AND reason LIKE '%the sidecar that ran it is gone%' FROM mvscheduler.status`)
+}
+
+func TestARegistrationSaysWhatWouldGoWrongLater(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	carol := s.db.User(t, "carol")
+	pgtest.Exec(t, s.db.Conn(t, carol), `CREATE TABLE secret (id int, name text)`, `CREATE VIEW shown AS SELECT id FROM secret`, `CREATE TABLE half (id int, name text)`,
+		`GRANT SELECT ON shown TO `+s.owner, `GRANT SELECT (id) ON half TO `+s.owner, `GRANT USAGE ON SCHEMA `+carol+` TO `+s.owner)
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('w', 'SELECT s.id FROM `+carol+`.shown AS s JOIN `+carol+`.half AS h USING (id) JOIN `+carol+`.secret AS x ON x.id = h.id')`)
+	var warnings []string
+	for _, n := range *said {
+		if n.Severity == "WARNING" {
+			warnings = append(warnings, n.Message+" | "+n.Hint)
+		}
+	}
+	require.Equal(t, []string{"role " + s.owner + " may not read " + carol + ".secret, so managed view " + s.owner + ".w cannot be refreshed | Its owner runs: GRANT SELECT ON " + carol + ".secret TO " + s.owner + ";"}, warnings)
+
+	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW there AS SELECT 1 AS id`, `CREATE TABLE taken (id int)`)
+	hint := func(sql string) string {
+		var refusal *pgconn.PgError
+		_, err := s.alice.Exec(t.Context(), sql)
+		require.ErrorAs(t, err, &refusal)
+		return refusal.Code + " " + refusal.Message + ": " + refusal.Hint
+	}
+	require.Equal(t, `42P07 relation "there" already exists: To have the materialized view that exists refreshed as it is: SELECT mvscheduler.adopt_view('`+s.owner+`.there');`,
+		hint(`INSERT INTO mvscheduler.views (name, query) VALUES ('there', 'SELECT 1 AS id')`))
+	require.Equal(t, `42P07 relation "taken" already exists: Choose another name.`, hint(`INSERT INTO mvscheduler.views (name, query) VALUES ('taken', 'SELECT 1 AS id')`))
+	require.Equal(t, `42501 permission denied for schema `+carol+`: The owner of the schema runs: GRANT USAGE, CREATE ON SCHEMA `+carol+` TO `+s.owner+`;`,
+		hint(`INSERT INTO mvscheduler.views (name, query) VALUES ('`+carol+`.x', 'SELECT 1 AS id')`))
+
+	// A query that ends too early is not told of words that the user did not write.
+	for _, query := range []string{`SELECT`, `SELECT 1 +`, `SELECT * FROM sales WHERE`, `SELECT * FROM sales GROUP BY`, `SELECT count(*) FROM sales LEFT JOIN`, `SELECT 1 AS`, `SELECT (1`, `SELECT 1 WITH NO`, `SELECT 1 WITH DATA`} {
+		var plain, ours *pgconn.PgError
+		_, err := s.alice.Exec(t.Context(), `CREATE MATERIALIZED VIEW z AS `+query)
+		if err != nil {
+			require.ErrorAs(t, err, &plain)
+		} else {
+			pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW z`)
+		}
+		_, err = s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query) VALUES ('z', `+quote(query)+`)`)
+		if plain == nil && err == nil {
+			pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.z'`) // "SELECT" with no columns, "AS data"
+			continue
+		}
+		require.ErrorAs(t, err, &ours, query)
+		require.Equal(t, "42601", ours.Code, query)
+		if plain != nil {
+			require.Equal(t, plain.Message, ours.Message, query)
+		}
+	}
+}
+
+func TestAnAdoptedViewWithAKeyGetsNoSecondOne(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id % 10 AS tenth, count(*) AS n FROM sales GROUP BY 1`, "refresh_interval", nil, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.release_view('v')`, `SELECT mvscheduler.adopt_view('v', refresh_interval => NULL, refresh_on => 'manual')`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT id % 10 AS tenth, count(*) AS n, sum(amount) AS sum FROM sales GROUP BY 1'`)
+	refreshed(t, s.alice, "v")
+	s.oneVersion(t, "v")
+	require.Equal(t, 1, ask[int](t, s.alice, `SELECT count(*)::int FROM pg_index WHERE indrelid = 'v'::regclass AND indisunique`))
+	require.Equal(t, 1, ask[int](t, s.alice, `SELECT count(*)::int FROM pg_index WHERE indrelid = 'v'::regclass`))
+}
+
+func TestWhatAFailingViewNeedsIsInItsStatus(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT 1 / amount AS n FROM sales`, "max_attempts", 8, "refresh_interval", "1 hour")
+	sidecar := startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO sales (id, amount) VALUES (1000, 0)`, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT reason ~ '1 failed attempt .22012.: division by zero; attempt 1 of 8 failed, next try in' FROM mvscheduler.status`)
+	require.Zero(t, sidecar.stop())
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET data_as_of = now(), consecutive_failures = 2`)
+	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "status", "--check").code)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET consecutive_failures = 3`)
+	require.Equal(t, 5, mvscheduler(t, s.db, s.owner, "", "status", "--check").code)
+
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT 1 AS n', cron = '0 6 * * *'`)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "edit", "v", "--interval", "none").stderr, `its clock is the cron "0 6 * * *", which goes on`)
+	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "edit", "v", "--interval", "1h").stderr, "goes on")
+	gone := mvscheduler(t, s.db, "", "", "grants", "--for", "nobody")
+	require.Equal(t, 3, gone.code)
+	require.NotContains(t, gone.stderr, "mvscheduler list")
+}
