@@ -2,11 +2,7 @@ package integration
 
 import (
 	"context"
-	"fmt"
-	"math/rand/v2"
-	"os"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -149,118 +145,6 @@ func TestAfterACrashOfABackendNothingIsSkippedUntilItWasRefreshed(t *testing.T) 
 	db.Exec(t, makeDue)
 	until(t, again, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id > $1 AND state IN ('succeeded', 'skipped'))`, last)
 	require.Equal(t, "succeeded", ask[string](t, again, `SELECT state FROM mvscheduler.runs WHERE id > $1 AND state IN ('succeeded', 'skipped') ORDER BY id LIMIT 1`, last), "the counters are gone")
-}
-
-func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
-	t.Parallel()
-	length := 12 * time.Second
-	if os.Getenv("MVSCHEDULER_LONG") != "" {
-		length = 4 * time.Minute // sessions are idle for good, and watched for more than a minute
-	}
-	db := pgtest.New(t)
-	db.Exec(t, `UPDATE mvscheduler.settings SET max_skips = 100`)
-	user := db.User(t, "alice")
-	alice := db.Conn(t, user)
-	pgtest.Exec(t, alice, `CREATE TABLE t (id int)`,
-		`CREATE PROCEDURE commits(first int, n int, pause float8) LANGUAGE plpgsql AS $$ BEGIN FOR i IN first .. first + n - 1 LOOP INSERT INTO t VALUES (i); COMMIT; PERFORM pg_sleep(pause); END LOOP; END $$`,
-		`INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT id FROM t')`,
-		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('w', 'SELECT id FROM v', 'upstream')`)
-	startSidecar(t, db)
-	until(t, alice, `SELECT bool_and(freshness = 'fresh') FROM mvscheduler.status`)
-
-	var (
-		mu        sync.Mutex
-		committed = map[int]time.Time{} // when an id was seen by another session
-		next      int
-	)
-	take := func(n int) int {
-		mu.Lock()
-		defer mu.Unlock()
-		next += n
-		return next - n
-	}
-	ctx, stop := context.WithTimeout(t.Context(), length)
-	defer stop()
-	var writers sync.WaitGroup
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
-	for w := range 3 {
-		conn := db.Conn(t, user)
-		writers.Go(func() {
-			random := rand.New(rand.NewPCG(seed, uint64(w)))
-			for ctx.Err() == nil {
-				var err error
-				switch random.IntN(5) {
-				case 0:
-					_, err = conn.Exec(ctx, `INSERT INTO t VALUES ($1)`, take(1))
-				case 1:
-					_, err = conn.Exec(ctx, `BEGIN`)
-					for range random.IntN(4) + 1 {
-						if err == nil {
-							_, err = conn.Exec(ctx, fmt.Sprintf(`INSERT INTO t VALUES (%d); COMMIT AND CHAIN`, take(1)))
-						}
-						time.Sleep(time.Duration(random.IntN(1000)) * time.Millisecond)
-					}
-					if err == nil {
-						_, err = conn.Exec(ctx, `COMMIT`)
-					}
-				case 2:
-					_, err = conn.Exec(ctx, `CALL commits($1, $2, $3)`, take(3), 3, random.Float64()/2)
-				case 3:
-					_, err = conn.Exec(ctx, `BEGIN`)
-					if err == nil {
-						_, err = conn.Exec(ctx, `INSERT INTO t VALUES ($1)`, take(1))
-					}
-					time.Sleep(time.Duration(random.IntN(1500)) * time.Millisecond)
-					if err == nil {
-						_, err = conn.Exec(ctx, []string{`COMMIT`, `ROLLBACK`}[random.IntN(2)])
-					}
-				default:
-					time.Sleep(time.Duration(random.ExpFloat64() * float64(3*time.Second)))
-				}
-				if err != nil && ctx.Err() == nil {
-					t.Errorf("writer: %v", err)
-					return
-				}
-			}
-		})
-	}
-	admin := db.Conn(t, "")
-	watch := db.Conn(t, user)
-	for ctx.Err() == nil {
-		pgtest.Exec(t, admin, makeDue)
-		ids := ask[[]int32](t, watch, `SELECT coalesce(array_agg(id), '{}') FROM t`)
-		now := ask[time.Time](t, watch, `SELECT clock_timestamp()`)
-		mu.Lock()
-		for _, id := range ids {
-			if _, known := committed[int(id)]; !known {
-				committed[int(id)] = now
-			}
-		}
-		mu.Unlock()
-		for _, view := range []string{"v", "w"} {
-			var (
-				asOf  time.Time
-				shown []int32
-			)
-			require.NoError(t, pgx.BeginTxFunc(t.Context(), watch, pgx.TxOptions{IsoLevel: pgx.RepeatableRead}, func(tx pgx.Tx) error {
-				return tx.QueryRow(t.Context(), `SELECT (SELECT data_as_of FROM mvscheduler.status WHERE name = $1), (SELECT coalesce(array_agg(id), '{}') FROM `+view+`)`, user+"."+view).Scan(&asOf, &shown)
-			}))
-			has := map[int32]bool{}
-			for _, id := range shown {
-				has[id] = true
-			}
-			for id, at := range committed {
-				require.False(t, at.Before(asOf) && !has[int32(id)], "%s claims to be whole up to %s and lacks %d, which was there at %s (seed %d)", view, asOf, id, at, seed)
-			}
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	stop()
-	writers.Wait()
-	skips := ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'skipped' AND reason LIKE '%nothing changed%'`)
-	require.Positive(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'succeeded'`))
-	t.Logf("%d rows, %d runs were skipped", len(committed), skips)
 }
 
 // A subscriber (Debezium, say) keeps a WAL sender active for ever.
