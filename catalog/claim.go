@@ -28,9 +28,10 @@ type Due struct {
 	NextDue         *time.Time
 	NextCause       *string
 	Reschedule      bool
-	Paused          bool   // or disabled: only what was asked for is run
-	ActiveRun       *int64 // the run that is queued or running
-	UpstreamMoved   bool   // refresh_on = upstream, and an upstream view was refreshed since the last run
+	HeldUntil       *time.Time // end of the last pause, of the view or of all; nil = there was none
+	Paused          bool       // or disabled: only what was asked for is run
+	ActiveRun       *int64     // the run that is queued or running
+	UpstreamMoved   bool       // refresh_on = upstream, and an upstream view was refreshed since the last run
 	UpstreamCount   int64
 	Requests        []int64 // run ids reserved by requests for a refresh, oldest first
 }
@@ -45,6 +46,9 @@ func (d Due) Spec() (schedule.Spec, error) {
 		return schedule.Spec{}, fmt.Errorf("time zone of view %q: %w", d.Name, err)
 	}
 	spec := schedule.Spec{Location: location, JitterKey: d.JitterKey, Catchup: schedule.Catchup(d.Catchup)}
+	if d.HeldUntil != nil {
+		spec.HeldUntil = *d.HeldUntil
+	}
 	switch {
 	case d.Cron != nil:
 		spec.Cron = *d.Cron
@@ -128,8 +132,9 @@ WITH candidate AS (
 )
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_interval)::float8 AS interval_seconds,
        s.cron, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
-       s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count
-  FROM chosen AS e
+       s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
+       greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN s.paused_until END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN g.paused_until END) AS held_until
+  FROM mvscheduler.settings AS g, chosen AS e
   JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
  WHERE e.requested AND e.active_run IS NULL
     OR s.reschedule
@@ -154,7 +159,7 @@ func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit 
 		)
 		err := row.Scan(&d.ViewID, &d.Name, &d.Owner, &seconds, &d.Cron, &d.Timezone, &d.RefreshOn, &d.Catchup,
 			&d.Priority, &d.JitterKey, &d.NextSlot, &d.NextDue, &d.NextCause, &d.Reschedule, &d.Paused, &d.ActiveRun,
-			&d.UpstreamMoved, &d.UpstreamCount)
+			&d.UpstreamMoved, &d.UpstreamCount, &d.HeldUntil)
 		if seconds != nil {
 			d.RefreshInterval = new(time.Duration(math.Round(*seconds*1e6)) * time.Microsecond)
 		}

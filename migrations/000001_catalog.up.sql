@@ -12,6 +12,7 @@ CREATE TABLE mvscheduler.settings (
     paused_from         timestamptz,
     paused_until        timestamptz,
     pause_reason        text,
+    resumed_at          timestamptz,
     changed_by          text
 );
 COMMENT ON TABLE mvscheduler.settings IS 'Caps of the whole deployment, one row; administrators (members of mvscheduler_owner) may UPDATE it.';
@@ -25,6 +26,7 @@ COMMENT ON COLUMN mvscheduler.settings.keep_skipped_runs IS 'How long runs are k
 COMMENT ON COLUMN mvscheduler.settings.paused_from IS 'From when on every clock stands still; NULL = none does. See pause_all and resume_all.';
 COMMENT ON COLUMN mvscheduler.settings.paused_until IS 'When that ends by itself; NULL = when it is resumed.';
 COMMENT ON COLUMN mvscheduler.settings.pause_reason IS 'Why, in the words of who paused.';
+COMMENT ON COLUMN mvscheduler.settings.resumed_at IS 'When a pause of everything was last ended by hand. Set by a trigger.';
 COMMENT ON COLUMN mvscheduler.settings.changed_by IS 'Who changed them last. Set by a trigger.';
 INSERT INTO mvscheduler.settings DEFAULT VALUES;
 
@@ -145,6 +147,7 @@ CREATE TABLE mvscheduler.view_state (
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
+    resumed_at        timestamptz,
     rearmed_at        timestamptz NOT NULL,
     upstream          bigint[] NOT NULL DEFAULT '{}',
     jitter_key        bigint NOT NULL,
@@ -188,6 +191,7 @@ COMMENT ON COLUMN mvscheduler.view_state.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
 COMMENT ON COLUMN mvscheduler.view_state.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';
+COMMENT ON COLUMN mvscheduler.view_state.resumed_at IS 'When its clock was last set going again by hand, after a pause or after it was disabled; slots until then were not missed.';
 COMMENT ON COLUMN mvscheduler.view_state.rearmed_at IS 'Last change of the row; an automatic pause that is older has ended.';
 COMMENT ON COLUMN mvscheduler.view_state.upstream IS 'views.id of the managed views that the query reads, directly or through ordinary views.';
 COMMENT ON COLUMN mvscheduler.view_state.jitter_key IS 'Seed of the jitter; a view shares that of its oldest upstream, so that the two meet on the same tick.';

@@ -109,6 +109,8 @@ BEGIN
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
+           resumed_at = CASE WHEN s.paused_at IS NOT NULL AND EXCLUDED.paused_at IS NULL OR NOT s.enabled AND EXCLUDED.enabled OR mended
+                             THEN EXCLUDED.rearmed_at ELSE s.resumed_at END,
            rearmed_at = EXCLUDED.rearmed_at,
            upstream = EXCLUDED.upstream,
            jitter_key = EXCLUDED.jitter_key,

@@ -51,9 +51,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     NEW.changed_by := CURRENT_USER;
+    NEW.resumed_at := CASE WHEN OLD.paused_from <= clock_timestamp() AND NEW.paused_from IS NULL THEN clock_timestamp() ELSE OLD.resumed_at END;
     RETURN NEW;
 END $$;
-COMMENT ON FUNCTION mvscheduler.settings_normalize() IS 'Trigger a_normalize on settings: notes who changes them, as the definer of the next trigger cannot see it.';
+COMMENT ON FUNCTION mvscheduler.settings_normalize() IS 'Trigger a_normalize on settings: notes who changes them, as the definer of the next trigger cannot see it, and when a pause ends.';
 CREATE TRIGGER a_normalize BEFORE UPDATE ON mvscheduler.settings
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.settings_normalize();
 CREATE TRIGGER bookkeeping AFTER UPDATE ON mvscheduler.settings

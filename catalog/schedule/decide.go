@@ -30,14 +30,20 @@ type Decision struct {
 // Decide judges the clock of a view whose slot is due at the instant now.
 func (s Spec) Decide(slot, now time.Time) Decision {
 	overdue := s.overdue(slot, now)
+	held := overdue.release(s.HeldUntil)
 	latest := overdue.slots[len(overdue.slots)-1]
 	missed := overdue.dropped + len(overdue.slots) - 1
 
 	d := Decision{Slot: latest, Run: true, Cause: "schedule", Missed: missed, Next: s.Next(latest)}
-	if missed > 0 {
+	if missed > 0 || held {
 		d.Cause = "catchup"
 	}
 	switch {
+	case held && missed == 0 && s.Catchup == Skip && !latest.After(s.HeldUntil) && now.Sub(s.DueAt(latest)) > lateAfter:
+		d.Run = false
+		d.Reason = "it passed while the clock was stopped, and catchup is skip"
+	case held && missed == 0:
+		d.Reason = "the first run since the clock was stopped"
 	case s.Catchup == All && missed > 0:
 		d.Slot = overdue.slots[0]
 		d.Missed = overdue.dropped
@@ -69,6 +75,18 @@ type overdue struct {
 	slots   []time.Time // the newest, in order, at most keptMissed + 1; never empty
 	dropped int         // older ones
 	atLeast bool        // dropped was not counted to its end
+}
+
+// release drops what passed while the clock was held, but for the newest slot, and says whether anything did.
+func (o *overdue) release(until time.Time) (held bool) {
+	if o.slots[0].After(until) {
+		return false
+	}
+	o.dropped, o.atLeast = 0, false
+	for len(o.slots) > 1 && !o.slots[0].After(until) {
+		o.slots = o.slots[1:]
+	}
+	return true
 }
 
 func (s Spec) overdue(slot, now time.Time) overdue {

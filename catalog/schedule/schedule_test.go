@@ -228,6 +228,7 @@ func TestDecide(t *testing.T) {
 	noon := utc("2026-03-01 12:00:00")
 	hourly := Spec{Interval: time.Hour}
 	with := func(s Spec, c Catchup) Spec { s.Catchup = c; return s }
+	held := func(c Catchup, until time.Duration) Spec { s := with(hourly, c); s.HeldUntil = noon.Add(until); return s }
 	tests := []struct {
 		name string
 		spec Spec
@@ -246,6 +247,15 @@ func TestDecide(t *testing.T) {
 			Decision{Slot: noon, Run: true, Cause: "catchup", Next: noon.Add(time.Hour), Reason: "making up for missed slots, 2 more to come"}},
 		{"all: the last of them is ordinary", with(hourly, All), noon.Add(2 * time.Hour), noon.Add(150 * time.Minute),
 			Decision{Slot: noon.Add(2 * time.Hour), Run: true, Cause: "schedule", Next: noon.Add(3 * time.Hour)}},
+		{"held: what passed on purpose is not missed", held(Latest, 150*time.Minute), noon, noon.Add(150 * time.Minute),
+			Decision{Slot: noon.Add(2 * time.Hour), Run: true, Cause: "catchup", Next: noon.Add(3 * time.Hour), Reason: "the first run since the clock was stopped"}},
+		{"held: what came afterwards is", held(Latest, 30*time.Minute), noon, noon.Add(150 * time.Minute),
+			Decision{Slot: noon.Add(2 * time.Hour), Run: true, Cause: "catchup", Missed: 1, Next: noon.Add(3 * time.Hour), Reason: "stands for an earlier slot that nobody could claim"}},
+		{"held: all makes up for what came afterwards", held(All, 30*time.Minute), noon, noon.Add(150 * time.Minute),
+			Decision{Slot: noon.Add(time.Hour), Run: true, Cause: "catchup", Next: noon.Add(2 * time.Hour), Reason: "making up for missed slots, 1 more to come"}},
+		{"held: skip waits for the next slot", held(Skip, 30*time.Minute), noon, noon.Add(30 * time.Minute),
+			Decision{Slot: noon, Cause: "catchup", Next: noon.Add(time.Hour), Reason: "it passed while the clock was stopped, and catchup is skip"}},
+		{"held: long ago is nothing", held(Latest, -time.Minute), noon, noon.Add(20 * time.Second), Decision{Slot: noon, Run: true, Cause: "schedule", Next: noon.Add(time.Hour)}},
 	}
 	jitter := hourly.jitter().Round(time.Second)
 	require.Equal(t, 9*time.Second, jitter, "the cases count on a jitter of key 0")

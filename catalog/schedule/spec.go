@@ -34,6 +34,9 @@ type Spec struct {
 	JitterKey int64
 	// Catchup of missed slots; empty = [Latest].
 	Catchup Catchup
+	// HeldUntil is when the clock was last set going again by a person or the end of a window; zero = never.
+	// Slots up to then passed on purpose: they are not missed, and not made up for but by one run.
+	HeldUntil time.Time
 }
 
 // Validate says what is wrong with a clock. No interval and no cron is no clock, which is fine.
