@@ -280,6 +280,60 @@ UPDATE mvscheduler.run
 	return nil
 }
 
+// ServerProgress is how far the server says that a backend is.
+type ServerProgress struct {
+	What    string // building an index, or analyzing
+	Percent int    // of the blocks, where the server knows how many there are
+}
+
+// LookAtProgress asks the server how far the backend of an attempt is; nil where it does nothing that the server
+// tells about.
+func LookAtProgress(ctx context.Context, q Querier, a Attempt) (*ServerProgress, error) {
+	rows, err := q.Query(ctx, `
+SELECT coalesce('building index ' || c.relname, 'building an index') AS what,
+       coalesce(100 * p.blocks_done / nullif(p.blocks_total, 0), 100 * p.tuples_done / nullif(p.tuples_total, 0), 0)::int AS percent
+  FROM mvscheduler.attempt AS t
+  JOIN pg_stat_progress_create_index AS p ON p.pid = t.backend_pid
+  LEFT JOIN pg_class AS c ON c.oid = p.index_relid
+ WHERE t.run_id = $1 AND t.attempt = $2 AND t.outcome = 'running'
+ UNION ALL
+SELECT 'reading a sample', coalesce(100 * p.sample_blks_scanned / nullif(p.sample_blks_total, 0), 0)::int
+  FROM mvscheduler.attempt AS t
+  JOIN pg_stat_progress_analyze AS p ON p.pid = t.backend_pid
+ WHERE t.run_id = $1 AND t.attempt = $2 AND t.outcome = 'running'
+ LIMIT 1`, a.RunID, a.Number)
+	if err != nil {
+		return nil, fmt.Errorf("look at the progress of run %d: %w", a.RunID, err)
+	}
+	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[ServerProgress])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("look at the progress of run %d: %w", a.RunID, err)
+	}
+	return p, nil
+}
+
+// ReportPhase shows what the attempt is doing and how far it is. It waits for nobody: a run that is about to end
+// needs no progress.
+func ReportPhase(ctx context.Context, q Querier, a Attempt, phase string, done *ServerProgress) error {
+	var what *string
+	var percent *int
+	if done != nil {
+		what, percent = &done.What, &done.Percent
+	}
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.run
+   SET progress = jsonb_strip_nulls(jsonb_build_object('phase', $3::text, 'what', $4::text, 'percent', $5::int, 'since', clock_timestamp()))
+ WHERE id = (SELECT r.id FROM mvscheduler.run AS r WHERE r.id = $1 AND r.token = $2 AND r.state = 'running' FOR NO KEY UPDATE SKIP LOCKED)`,
+		a.RunID, a.Token, phase, what, percent)
+	if err != nil {
+		return fmt.Errorf("report the phase of run %d: %w", a.RunID, err)
+	}
+	return nil
+}
+
 // EndQueued ends a run that no attempt has begun: its view was dropped, or somebody cancelled it.
 func EndQueued(ctx context.Context, q Querier, runID int64, state, reason string) error {
 	_, err := q.Exec(ctx, `

@@ -57,15 +57,25 @@ func (r RunRecord) Took() time.Duration {
 	}
 }
 
-// WaitingFor names the lock that the run waits for and who holds it; empty when it waits for none.
+// WaitingFor names the lock that the run waits for and who holds it, or what a build is doing and how far it is;
+// empty when neither is known.
 func (r RunRecord) WaitingFor() string {
 	var p struct {
 		WaitingFor string `json:"waiting_for"`
+		Phase      string `json:"phase"`
+		What       string `json:"what"`
+		Percent    int    `json:"percent"`
 	}
 	if len(r.Progress) == 0 || json.Unmarshal(r.Progress, &p) != nil {
 		return ""
 	}
-	return p.WaitingFor
+	switch {
+	case p.WaitingFor != "":
+		return p.WaitingFor
+	case p.What != "":
+		return fmt.Sprintf("%s: %s, %d %%", p.Phase, p.What, p.Percent)
+	}
+	return p.Phase
 }
 
 // AttemptRecord is one row of mvscheduler.attempts: one try of a run. Nil means NULL.

@@ -493,3 +493,21 @@ func TestANewVersionIsStoredLikeTheOldOne(t *testing.T) {
 	s.oneVersion(t, "v")
 	require.Equal(t, before, ask[string](t, s.alice, stored))
 }
+
+// PostgreSQL tells how far it is with an index and with ANALYZE; a build shows it.
+func TestABuildShowsHowFarItIs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", nil, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `CREATE FUNCTION slowly(int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(0.08); RETURN $1; END $$`,
+		`CREATE INDEX ON v (slowly(id))`)
+	s.redefine(t, "v", `SELECT id, amount, slow(0.05) AS s FROM sales`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT reason LIKE '%is being built (filling the new version)%' FROM mvscheduler.status`)
+	until(t, s.alice, `SELECT reason ~ 'is being built \((putting the new version in place|analyzing the new version): (building an index|reading a sample), [0-9]+ %\)' FROM mvscheduler.status`)
+	require.Regexp(t, `building an index|reading a sample`, mvscheduler(t, s.db, s.owner, "", "runs", "-o", "json").stdout)
+	s.oneVersion(t, "v")
+	require.Empty(t, ask[string](t, s.alice, `SELECT coalesce(string_agg(progress::text, ''), '') FROM mvscheduler.runs`))
+}

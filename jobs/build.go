@@ -52,6 +52,8 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 	if version == nil {
 		return nil, refresh.ErrReplaced
 	}
+	progress := w.progress(ctx, log, attempt)
+	defer progress.stop()
 	defer func() { // a version that its owner has replaced meanwhile is gone, which is no fault of anything
 		var piece *refresh.PieceError
 		if !errors.As(err, &piece) {
@@ -66,6 +68,7 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 	next := view(work)
 	next.Target.OID, next.Target.Query, next.Method, next.RowsBefore = version.Next, version.NextQuery, refresh.Full, nil
 	if !version.FilledBy(work.RunID) {
+		progress.enter("filling the new version")
 		_, err := refresh.Try(ctx, session, w.control, next, policy, onBusy, func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
 			filled, err := catalog.Filled(ctx, tx, attempt, version.Next, result.DataAsOf, result.Rows, result.SizeBytes)
 			if err == nil && !filled {
@@ -85,12 +88,14 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 		log.InfoContext(ctx, "a new version is filled", "size_bytes", *version.FilledBytes)
 	}
 	if work.Analyze {
+		progress.enter("analyzing the new version")
 		if err := refresh.Analyze(ctx, session, next); err != nil {
 			log.WarnContext(ctx, "ANALYZE of the new version failed", "err", err)
 		} else {
 			analyzed = version.FilledRows
 		}
 	}
+	progress.enter("putting the new version in place")
 	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy)
 }
 

@@ -321,7 +321,7 @@ COMMENT ON COLUMN mvscheduler.run.reason IS 'Why it was skipped, why this method
 COMMENT ON COLUMN mvscheduler.run.worker IS 'Sidecar that ran the last attempt.';
 COMMENT ON COLUMN mvscheduler.run.missed_slots IS 'Earlier slots that this run stands for too, since no sidecar ran then.';
 COMMENT ON COLUMN mvscheduler.run.joined_run IS 'Skipped, since this other run answers the same request.';
-COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing, for example {"waiting_for": "..."}.';
+COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing: {"waiting_for": "..."}, or the phase of a build and, where the server tells, how far it is: {"phase": "...", "what": "building an index", "percent": 40}.';
 
 CREATE TABLE mvscheduler.attempt (
     run_id        bigint NOT NULL,
