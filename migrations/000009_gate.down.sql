@@ -18,6 +18,7 @@ DROP FUNCTION mvscheduler.lock_budget();
 DROP FUNCTION mvscheduler.copy_comments(oid, oid);
 DROP FUNCTION mvscheduler.copy_grants(oid, oid);
 DROP FUNCTION mvscheduler.copy_settings(oid, oid);
+DROP FUNCTION mvscheduler.copy_index_settings(oid, oid);
 DROP FUNCTION mvscheduler.copy_indexes(oid, oid, boolean);
 DROP FUNCTION mvscheduler.index_body(oid);
 DROP FUNCTION mvscheduler.demand_no_obstacles(text, oid, oid, oid);

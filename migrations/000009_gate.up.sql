@@ -302,6 +302,45 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_indexes(oid, oid, boolean) IS 'Makes the indexes of a relation that carry no mark of ours on another one, as far as its columns are there; without those that have an expression or a predicate, if told.';
 
+-- What CREATE INDEX does not say, for indexes of equal definition.
+CREATE FUNCTION mvscheduler.copy_index_settings(source oid, target oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    pair record;
+    col  record;
+BEGIN
+    FOR pair IN
+        SELECT o.indexrelid AS was, mvscheduler.shown_name(i.indexrelid) AS named, i.indexrelid AS now, c.relname, o.indisclustered AND NOT i.indisclustered AS clustered,
+               CASE WHEN oc.reltablespace <> c.reltablespace THEN t.spcname END AS place
+          FROM pg_index AS o
+          JOIN pg_class AS oc ON oc.oid = o.indexrelid
+          JOIN pg_index AS i ON i.indrelid = target AND i.indisunique = o.indisunique AND mvscheduler.index_body(i.indexrelid) = mvscheduler.index_body(o.indexrelid)
+          JOIN pg_class AS c ON c.oid = i.indexrelid
+          JOIN pg_database AS d ON d.datname = current_database()
+          LEFT JOIN pg_tablespace AS t ON t.oid = CASE oc.reltablespace WHEN 0 THEN d.dattablespace ELSE oc.reltablespace END
+         WHERE o.indrelid = source
+         ORDER BY o.indexrelid, i.indexrelid
+    LOOP
+        IF pair.place IS NOT NULL AND has_tablespace_privilege(pair.place, 'CREATE') THEN
+            EXECUTE format('ALTER INDEX %s SET TABLESPACE %I', pair.named, pair.place);
+        END IF;
+        FOR col IN
+            SELECT a.attnum, coalesce(a.attstattarget::int, -1) AS goal
+              FROM pg_attribute AS a
+              JOIN pg_attribute AS b ON b.attrelid = pair.now AND b.attnum = a.attnum
+             WHERE a.attrelid = pair.was AND a.attstattarget::int IS DISTINCT FROM b.attstattarget::int
+        LOOP
+            EXECUTE format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', pair.named, col.attnum, col.goal);
+        END LOOP;
+        IF pair.clustered THEN
+            EXECUTE format('ALTER MATERIALIZED VIEW %s CLUSTER ON %I', mvscheduler.shown_name(target), pair.relname);
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.copy_index_settings(oid, oid) IS 'Gives the indexes of a materialized view the tablespace, statistics targets and CLUSTER ON of those of another one that have the same definition.';
+
 -- Storage and statistics targets, which have to be there before the new version is filled and analyzed.
 CREATE FUNCTION mvscheduler.copy_settings(source oid, target oid) RETURNS void
 LANGUAGE plpgsql
@@ -314,6 +353,13 @@ DECLARE
 BEGIN
     FOR option IN
         SELECT format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)) FROM pg_class AS c, unnest(c.reloptions) AS o WHERE c.oid = source
+    LOOP
+        EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
+    END LOOP;
+    FOR option IN
+        SELECT format('toast.%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1))
+          FROM pg_class AS c JOIN pg_class AS t ON t.oid = c.reltoastrelid, unnest(t.reloptions) AS o
+         WHERE c.oid = source
     LOOP
         EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
     END LOOP;
@@ -471,6 +517,7 @@ BEGIN
     END IF;
     -- Nobody reads the new version yet, so what takes long comes first.
     PERFORM mvscheduler.copy_indexes(work.relation, work.next, false);
+    PERFORM mvscheduler.copy_index_settings(work.relation, work.next);
 
     deadline := clock_timestamp() + mvscheduler.lock_budget();
     bound := mvscheduler.dependents(work.relation);
@@ -509,7 +556,15 @@ BEGIN
                           pg_get_viewdef(c.oid))
               FROM pg_class AS c WHERE c.oid = dependent);
     END LOOP;
-    extended := ARRAY(SELECT pg_get_statisticsobjdef(s.oid) FROM pg_statistic_ext AS s WHERE s.stxrelid = work.relation AND s.stxowner = work.owner ORDER BY s.oid);
+    extended := ARRAY(SELECT x.statement
+                        FROM pg_statistic_ext AS s
+                        JOIN pg_namespace AS n ON n.oid = s.stxnamespace
+                       CROSS JOIN LATERAL (VALUES (1, pg_get_statisticsobjdef(s.oid)),
+                                                  (2, format('ALTER STATISTICS %I.%I SET STATISTICS %s', n.nspname, s.stxname, nullif(s.stxstattarget::int, -1))),
+                                                  (3, format('COMMENT ON STATISTICS %I.%I IS %L', n.nspname, s.stxname, obj_description(s.oid, 'pg_statistic_ext')))) AS x(place, statement)
+                       WHERE s.stxrelid = work.relation AND s.stxowner = work.owner
+                         AND (x.place <> 2 OR nullif(s.stxstattarget::int, -1) IS NOT NULL)
+                       ORDER BY s.oid, x.place);
 
     -- Indexes of equal definition exchange their names through names that are free.
     FOR idx IN
@@ -762,6 +817,7 @@ BEGIN
     PERFORM mvscheduler.create_unique_index(v, next, next_query);
     PERFORM mvscheduler.create_indexes(v, next);
     PERFORM mvscheduler.copy_indexes(relation, next, without_text);
+    PERFORM mvscheduler.copy_index_settings(relation, next);
     PERFORM mvscheduler.copy_settings(relation, next);
     IF current_setting('server_version_num')::int >= 170000 THEN
         EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
