@@ -1,12 +1,19 @@
 package integration
 
 import (
+	"encoding/binary"
 	"encoding/json"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -126,4 +133,148 @@ func TestTheDoctorFindsLeftoversAndStarvedTables(t *testing.T) {
 	require.Contains(t, leftover[0].Fix, "adopt_view", "the view needs it")
 	require.Contains(t, about(found, "vacuum")[0].Subject, "mvscheduler.run")
 	require.True(t, strings.HasPrefix(about(found, "vacuum")[0].Fix, "VACUUM"))
+}
+
+func TestTheDoctorSaysWhatTheServerLacks(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Dedicated(t, nil)
+	for _, s := range []string{`ALTER SYSTEM SET track_counts = off`, `ALTER SYSTEM SET track_activities = off`, `SELECT pg_reload_conf()`} {
+		db.Exec(t, s)
+	}
+	until(t, db.Conn(t, ""), `SELECT NOT current_setting('track_counts')::boolean`)
+	db.Exec(t, `REVOKE pg_read_all_stats FROM mvscheduler_worker`)
+	db.Exec(t, `CREATE ROLE busy LOGIN CREATEDB IN ROLE mvscheduler_worker`)
+	found, code := examine(t, db, "")
+	require.Equal(t, 5, code)
+	var missing []string
+	for _, f := range about(found, "statistics") {
+		missing = append(missing, f.Subject)
+		for _, fix := range strings.Split(f.Fix, "; ") {
+			db.Exec(t, fix)
+		}
+	}
+	require.ElementsMatch(t, []string{"track_counts", "track_activities", "mvscheduler_worker"}, missing)
+	require.Equal(t, "busy", about(found, "login")[0].Subject)
+	db.Exec(t, about(found, "login")[0].Fix)
+	until(t, db.Conn(t, ""), `SELECT current_setting('track_counts')::boolean`)
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "statistics"), "the fixes were what was missing")
+	require.Empty(t, about(found, "login"))
+	db.Exec(t, `DROP ROLE busy`)
+	found, _ = examine(t, db, "")
+	require.Contains(t, about(found, "login")[0].What, "no login is a member of mvscheduler_worker")
+}
+
+func TestTheDoctorSeesAStandby(t *testing.T) {
+	t.Parallel()
+	db := pgtest.Dedicated(t, nil)
+	require.NoError(t, db.Server().Stop(pgserver.Fast))
+	signal := filepath.Join(db.Server().DataDir(), "standby.signal")
+	require.NoError(t, os.WriteFile(signal, nil, 0o644))
+	require.NoError(t, db.Server().Restart(t.Context(), pgserver.Fast))
+	found, code := examine(t, db, "")
+	require.Equal(t, 5, code)
+	require.Contains(t, about(found, "standby")[0].Fix, "target_session_attrs=read-write")
+	require.NoError(t, db.Server().Stop(pgserver.Fast))
+	require.NoError(t, os.Remove(signal))
+	require.NoError(t, db.Server().Restart(t.Context(), pgserver.Fast))
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "standby"))
+}
+
+// poolerTo stands before a server and makes up process ids, as poolers do.
+func poolerTo(t *testing.T, socket string) (address string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	go func() {
+		for {
+			client, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			server, err := net.Dial("unix", socket)
+			if err != nil {
+				_ = client.Close()
+				continue
+			}
+			go func() { _, _ = io.Copy(server, client); _ = server.Close() }()
+			go func() {
+				defer client.Close()
+				head := make([]byte, 5)
+				for {
+					if _, err := io.ReadFull(server, head); err != nil {
+						return
+					}
+					body := make([]byte, binary.BigEndian.Uint32(head[1:])-4)
+					if _, err := io.ReadFull(server, body); err != nil {
+						return
+					}
+					if head[0] == 'K' { // BackendKeyData
+						binary.BigEndian.PutUint32(body, 4711)
+					}
+					if _, err := client.Write(append(slices.Clone(head), body...)); err != nil {
+						return
+					}
+				}
+			}()
+		}
+	}()
+	return listener.Addr().String()
+}
+
+func TestTheDoctorSeesAPooler(t *testing.T) {
+	t.Parallel()
+	if os.Getenv(pgtest.ImageVariable) != "" {
+		t.Skip("the server is in a container, whose socket cannot be reached")
+	}
+	db := pgtest.New(t)
+	url := "postgres://postgres@" + poolerTo(t, filepath.Join(db.Server().SocketDir(), ".s.PGSQL.5432")) + "/" + db.Name + "?sslmode=disable"
+	r := mvscheduler(t, db, "", "", "doctor", "--json", "--database-url", url)
+	var found []finding
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &found), r.stderr)
+	require.Contains(t, about(found, "pooler")[0].What, "goes through a pooler")
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "pooler"))
+}
+
+func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`, `INSERT INTO t VALUES (1), (1)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT a FROM t'), ('w', 'SELECT a FROM t')`,
+		`REFRESH MATERIALIZED VIEW v`, `CREATE OR REPLACE VIEW w__query AS SELECT a + 1 AS a FROM t`)
+	_, err := alice.Exec(t.Context(), `CREATE UNIQUE INDEX CONCURRENTLY half ON v (a)`)
+	require.Error(t, err)
+	db.Exec(t, `CREATE SCHEMA timetable`)
+	db.Exec(t, `CREATE TABLE timetable.chain (chain_id bigint, chain_name text, run_at text, live boolean)`)
+	db.Exec(t, `CREATE TABLE timetable.task (task_id bigint, chain_id bigint, task_order float8, kind text, command text, run_as text, database_connection text)`)
+	db.Exec(t, `INSERT INTO timetable.chain VALUES (3, 'nightly', '0 3 * * *', true)`)
+	db.Exec(t, `INSERT INTO timetable.task VALUES (1, 3, 1, 'SQL', 'REFRESH MATERIALIZED VIEW v', NULL, NULL)`)
+	db.Exec(t, `CREATE SCHEMA mvscheduler_old`)
+	db.Exec(t, `CREATE TABLE mvscheduler_old.view_state (LIKE mvscheduler.view_state)`)
+
+	found, code := examine(t, db, "")
+	require.Equal(t, 5, code)
+	invalid := about(found, "index")[0]
+	require.Equal(t, user+".v", invalid.Subject)
+	require.Contains(t, invalid.What, "is invalid")
+	db.Exec(t, strings.Split(invalid.Fix, ",")[0])
+	schedulers := about(found, "scheduler")
+	require.Len(t, schedulers, 2)
+	require.Contains(t, schedulers[0].What, "second catalog of mvscheduler in schema mvscheduler_old")
+	require.Contains(t, schedulers[1].What, "pg_timetable refreshes it too (job nightly, 0 3 * * *")
+	for _, f := range schedulers {
+		db.Exec(t, f.Fix)
+	}
+	require.Equal(t, user+".w", about(found, "query")[0].Subject)
+	pgtest.Exec(t, alice, about(found, "query")[0].Fix)
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "scheduler"))
+	require.Empty(t, about(found, "query"))
+	for _, f := range about(found, "index") {
+		require.Equal(t, "note", f.Severity)
+	}
+	require.Equal(t, "SELECT a FROM t", strings.TrimSpace(ask[string](t, alice, `SELECT query FROM mvscheduler.views WHERE name LIKE '%.w'`)))
 }

@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -39,4 +40,16 @@ func TestNamesAreComparedAsPostgreSQLReadsThem(t *testing.T) {
 	require.False(t, sameView(`"V"`, `app.v`))
 	require.False(t, sameView(`other.v`, `app.v`))
 	require.False(t, sameView(`w`, `app.v`))
+}
+
+func TestClocksThatAreApartAreNamed(t *testing.T) {
+	t.Parallel()
+	skew := func(s time.Duration) []Finding {
+		found, err := clockSkew(t.Context(), nil, server{Skew: s})
+		require.NoError(t, err)
+		return found
+	}
+	require.Empty(t, skew(skewAtMost-time.Millisecond))
+	require.Contains(t, skew(-7 * time.Second)[0].What, "7s apart")
+	require.Contains(t, skew(time.Hour)[0].Fix, "synchronise")
 }

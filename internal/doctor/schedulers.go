@@ -120,11 +120,33 @@ func sameView(written, qualified string) bool {
 	return w == q || !strings.Contains(w, ".") && strings.HasSuffix(q, "."+w)
 }
 
+// hiddenSchedulers finds other catalogs of mvscheduler, and says where the jobs of a pg_cron are that cannot be
+// seen from here.
+func hiddenSchedulers(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'warning', n.nspname::text, format('there is a second catalog of mvscheduler in schema %I: a sidecar of it would refresh the same views', n.nspname),
+       format('DROP SCHEMA %I CASCADE', n.nspname)
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE c.relname = 'view_state' AND c.relkind = 'r' AND n.nspname <> 'mvscheduler'
+   AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'query_relation')
+UNION ALL
+SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.name),
+       format('psql -d %s -c "SELECT jobid, schedule, command FROM cron.job WHERE database = %s"', home.name, quote_literal(current_database()))
+  FROM current_setting('cron.database_name', true) AS home(name)
+ WHERE home.name <> current_database()
+ ORDER BY 1 DESC, 2`)
+}
+
 // otherSchedulers finds commands elsewhere that refresh what mvscheduler refreshes.
 func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	found, err := hiddenSchedulers(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
 	commands, err := RefreshCommands(ctx, conn)
 	if err != nil || len(commands) == 0 {
-		return nil, err
+		return found, err
 	}
 	rows, err := conn.Query(ctx, `SELECT name FROM mvscheduler.visible_views ORDER BY name`)
 	if err != nil {
@@ -134,7 +156,6 @@ func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, 
 	if err != nil {
 		return nil, err
 	}
-	var found []Finding
 	for _, name := range names {
 		for _, c := range commands {
 			if c.Active && sameView(c.View, name) {

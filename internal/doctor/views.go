@@ -24,6 +24,16 @@ SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use
  ORDER BY 1, 2`)
 }
 
+// replacedQueries finds plain views that do not hold the query of their row any more.
+func replacedQueries(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'warning', v.name, format('the plain view %s was replaced by hand (or PostgreSQL was upgraded by pg_upgrade): it may not hold the query of the row', v.query_relation),
+       format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L', v.name)
+  FROM mvscheduler.visible_views AS v
+ WHERE mvscheduler.seal_of(v.query_relation::oid) <> v.query_seal
+ ORDER BY 2`)
+}
+
 // unmanaged finds materialized views that are in no catalog and in no crontab that can be read.
 func unmanaged(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	commands, err := RefreshCommands(ctx, conn)
