@@ -20,6 +20,7 @@ type NewRun struct {
 	DueAt       time.Time
 	Reason      string
 	MissedSlots int
+	HeldSlots   int // of these, while the clock was stopped on purpose
 }
 
 // Clock is where a view's clock stands after a decision. Zero times mean that the view has no clock.
@@ -75,7 +76,7 @@ func Decide(d Due, now time.Time) Decision {
 	case due && d.NextCause == nil && (d.ActiveRun == nil || spec.Catchup != schedule.All): // All makes up for it afterwards
 		verdict := spec.Decide(*d.NextSlot, now)
 		run := newRun(verdict.Cause, verdict.Slot, spec.DueAt(verdict.Slot))
-		run.MissedSlots, run.Reason = verdict.Missed, verdict.Reason
+		run.MissedSlots, run.HeldSlots, run.Reason = verdict.Missed, verdict.Held, verdict.Reason
 		out.Clock = clockAt(verdict.Next)
 		switch {
 		case d.ActiveRun != nil:

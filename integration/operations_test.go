@@ -69,7 +69,6 @@ SELECT count(*) FROM mvscheduler.runs, mvscheduler.settings AS g WHERE started_a
 	require.Equal(t, "every the first run since the clock was stopped, latest the first run since the clock was stopped", ask[string](t, alice, `
 SELECT string_agg(split_part(view_name, '.', 2) || ' ' || split_part(reason, ';', 1), ', ' ORDER BY view_name)
   FROM (SELECT DISTINCT ON (view_name) view_name, reason FROM mvscheduler.runs, mvscheduler.settings AS g WHERE started_at > g.paused_until ORDER BY view_name, id) AS f`))
-	require.Less(t, ask[int64](t, alice, `SELECT sum(missed_slots) FROM mvscheduler.runs`), int64(3), "but for what a busy machine misses")
 
 	// By hand, for one view.
 	pgtest.Exec(t, alice, `SELECT mvscheduler.pause_view('latest')`, `SELECT pg_sleep(3)`, `SELECT mvscheduler.resume_view('latest')`)

@@ -35,7 +35,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}, []string{"result"}),
 		slotsMissed: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mvscheduler_slots_missed_total",
-			Help: "Slots that passed without a run of their own: no sidecar ran, or the run before was still under way.",
+			Help: "Slots that passed without a run of their own: no sidecar ran, or the run before was still under way. Not those that passed in a pause.",
 		}),
 		lockWait: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "mvscheduler_lock_wait_seconds",
@@ -68,10 +68,10 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 func (m *Metrics) dispatched(decisions []catalog.Decision, _ time.Time) {
 	for _, d := range decisions {
 		if d.Skipped != nil {
-			m.slotsMissed.Add(float64(1 + d.Skipped.MissedSlots))
+			m.slotsMissed.Add(float64(1 + d.Skipped.MissedSlots - d.Skipped.HeldSlots))
 		}
 		if d.Run != nil {
-			m.slotsMissed.Add(float64(d.Run.MissedSlots))
+			m.slotsMissed.Add(float64(d.Run.MissedSlots - d.Run.HeldSlots))
 		}
 	}
 }

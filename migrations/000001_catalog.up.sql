@@ -319,7 +319,7 @@ COMMENT ON COLUMN mvscheduler.run.sqlstate IS 'SQLSTATE of the last failed attem
 COMMENT ON COLUMN mvscheduler.run.error IS 'Message of the last failed attempt.';
 COMMENT ON COLUMN mvscheduler.run.reason IS 'Why it was skipped, why this method, what happens next.';
 COMMENT ON COLUMN mvscheduler.run.worker IS 'Sidecar that ran the last attempt.';
-COMMENT ON COLUMN mvscheduler.run.missed_slots IS 'Earlier slots that this run stands for too, since no sidecar ran then.';
+COMMENT ON COLUMN mvscheduler.run.missed_slots IS 'Earlier slots that this run stands for too, since no sidecar ran then or the clock was stopped.';
 COMMENT ON COLUMN mvscheduler.run.joined_run IS 'Skipped, since this other run answers the same request.';
 COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing: {"waiting_for": "..."}, or the phase of a build and, where the server tells, how far it is: {"phase": "...", "what": "building an index", "percent": 40}.';
 

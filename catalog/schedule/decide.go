@@ -23,6 +23,7 @@ type Decision struct {
 	Run    bool      // false: Slot passes without a run
 	Cause  string    // schedule, or catchup when slots were missed
 	Missed int       // slots before Slot that pass without a run of their own
+	Held   int       // how many of these passed on purpose, while the clock was stopped
 	Next   time.Time // the slot after that
 	Reason string    // why it is not an ordinary run; empty when it is
 }
@@ -30,27 +31,27 @@ type Decision struct {
 // Decide judges the clock of a view whose slot is due at the instant now.
 func (s Spec) Decide(slot, now time.Time) Decision {
 	overdue := s.overdue(slot, now)
-	held := overdue.release(s.HeldUntil)
+	held, stopped := overdue.release(s.HeldUntil)
 	latest := overdue.slots[len(overdue.slots)-1]
 	missed := overdue.dropped + len(overdue.slots) - 1
 
-	d := Decision{Slot: latest, Run: true, Cause: "schedule", Missed: missed, Next: s.Next(latest)}
-	if missed > 0 || held {
+	d := Decision{Slot: latest, Run: true, Cause: "schedule", Missed: missed + held, Held: held, Next: s.Next(latest)}
+	if missed > 0 || stopped {
 		d.Cause = "catchup"
 	}
 	switch {
-	case held && missed == 0 && s.Catchup == Skip && !latest.After(s.HeldUntil) && now.Sub(s.DueAt(latest)) > lateAfter:
+	case stopped && missed == 0 && s.Catchup == Skip && !latest.After(s.HeldUntil) && now.Sub(s.DueAt(latest)) > lateAfter:
 		d.Run = false
 		d.Reason = "it passed while the clock was stopped, and catchup is skip"
-	case held && missed == 0:
+	case stopped && missed == 0:
 		d.Reason = "the first run since the clock was stopped"
 	case s.Catchup == All && missed > 0:
 		d.Slot = overdue.slots[0]
-		d.Missed = overdue.dropped
+		d.Missed = overdue.dropped + held
 		d.Next = s.Next(d.Slot)
 		d.Reason = fmt.Sprintf("making up for missed slots, %d more to come", len(overdue.slots)-1)
-		if d.Missed > 0 {
-			d.Reason += fmt.Sprintf("; %d older ones are left out, the policy makes up for %d", d.Missed, keptMissed)
+		if overdue.dropped > 0 {
+			d.Reason += fmt.Sprintf("; %d older ones are left out, the policy makes up for %d", overdue.dropped, keptMissed)
 		}
 	case s.Catchup == Skip && now.Sub(s.DueAt(latest)) > lateAfter:
 		d.Run = false
@@ -77,16 +78,19 @@ type overdue struct {
 	atLeast bool        // dropped was not counted to its end
 }
 
-// release drops what passed while the clock was held, but for the newest slot, and says whether anything did.
-func (o *overdue) release(until time.Time) (held bool) {
+// release drops what passed while the clock was stopped, but for the newest slot, and says how many and whether
+// any slot did.
+func (o *overdue) release(until time.Time) (held int, stopped bool) {
 	if o.slots[0].After(until) {
-		return false
+		return 0, false
 	}
+	held = o.dropped
 	o.dropped, o.atLeast = 0, false
 	for len(o.slots) > 1 && !o.slots[0].After(until) {
 		o.slots = o.slots[1:]
+		held++
 	}
-	return true
+	return held, true
 }
 
 func (s Spec) overdue(slot, now time.Time) overdue {

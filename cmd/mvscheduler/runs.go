@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -107,8 +108,8 @@ func runWords(r catalog.RunRecord) string {
 	if r.Reason != nil {
 		add(*r.Reason)
 	}
-	if r.MissedSlots > 0 {
-		add("stands for " + plural(int64(r.MissedSlots), "missed slot") + " too")
+	if r.MissedSlots > 0 && !strings.Contains(words, "earlier slot") {
+		add("stands for " + plural(int64(r.MissedSlots), "earlier slot") + " too")
 	}
 	return words
 }
