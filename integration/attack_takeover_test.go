@@ -57,7 +57,7 @@ func TestATakeoverDoesNotHandOverWhatTheRowDoesNotSay(t *testing.T) {
 	a.as(`CREATE INDEX ON mallory.expression`+storedIndex, `CREATE INDEX ON mallory.predicate (a) WHERE mallory.hidden(1) = 1`,
 		`CREATE STATISTICS mallory.s ON (mallory.hidden(a)) FROM mallory.statistic`,
 		`CREATE OR REPLACE VIEW mallory.replaced__query AS SELECT 1 AS a, mallory.steal('hidden') AS b`,
-		`UPDATE mvscheduler.views SET priority = 1 WHERE name = 'mallory.replaced'`, // which does not make it right
+		`UPDATE mvscheduler.views SET priority = 1, time_column = 'a' WHERE name = 'mallory.replaced'`, // which does not make it right
 		`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a' WHERE name = 'mallory.pending'`,
 		`CREATE OR REPLACE VIEW mallory.pending__next__query AS SELECT mallory.steal('hidden') AS a`)
 	for view, word := range map[string]string{"expression": "index", "predicate": "index", "statistic": "mallory.s", "replaced": "replaced__query", "pending": "pending__next__query"} {
@@ -79,6 +79,24 @@ func TestATakeoverDoesNotHandOverWhatTheRowDoesNotSay(t *testing.T) {
 	a.refused(admin, "55000", `UPDATE mvscheduler.views SET owner = 'alice' WHERE name = 'mallory.pending'`)
 	require.Zero(t, sidecar.stop())
 	a.nothingStolen(a.mallory, "stored text")
+}
+
+// A registration parses, and never plans: planning runs functions, in the session of who registers.
+func TestARegistrationNeverPlansTheQuery(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(immutable("planned", "int"), `CREATE TABLE mallory.bait (a int)`, `CREATE INDEX ON mallory.bait (a) WHERE mallory.planned(1) = 1`, `GRANT SELECT ON mallory.bait TO PUBLIC`)
+	before, ran := a.loot()
+	require.Empty(t, before)
+	was := len(ran["planned"])
+	admin := a.db.Conn(t, "")
+	for _, end := range []string{"WITH DATA", "WITH NO DATA", "WHERE", "WITH"} {
+		a.refused(admin, "42601", `INSERT INTO mvscheduler.views (name, owner, query) VALUES ('alice.e', 'alice', 'SELECT a FROM mallory.bait `+end+`')`)
+	}
+	pgtest.Exec(t, admin, a.sql(`INSERT INTO mvscheduler.views (name, owner, query) VALUES ('alice.e', 'alice', 'SELECT a FROM mallory.bait')`))
+	_, ran = a.loot()
+	require.Len(t, ran["planned"], was)
+	a.nothingStolen("")
 }
 
 // To a role that the old owner can become, everything may go.

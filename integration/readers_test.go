@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -109,4 +110,34 @@ func TestAReaderIsNotDDLAndARefreshDoesNotMakeWayForIt(t *testing.T) {
 	pgtest.Exec(t, s.db.Conn(t, s.owner), `SELECT count(*) FROM sales`, `INSERT INTO sales VALUES (1000, 1)`)
 	require.Equal(t, "succeeded", s.ended(t, run))
 	require.Equal(t, []string{"succeeded"}, outcomes(t, s, run))
+}
+
+// lock_timeout bounds one lock, and a plain refresh that waits for the tables below one after the other makes
+// readers wait all the time.
+func TestAPlainRefreshStepsBackWhenItsLocksTogetherTakeTooLong(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	const tables = 5
+	query := `SELECT 1 AS one`
+	for i := range tables {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`CREATE TABLE t%d AS SELECT 1 AS id`, i))
+		query += fmt.Sprintf(`, (SELECT count(*) FROM t%d) AS n%[1]d`, i)
+	}
+	s.manage(t, "v", query, "refresh_on", "manual", "refresh_interval", nil, "method", "full", "lock_timeout", "1 second")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	var holders []*pgx.Conn
+	for i := range tables {
+		holders = append(holders, s.db.Conn(t, s.owner))
+		pgtest.Exec(t, holders[i], `BEGIN`, fmt.Sprintf(`LOCK TABLE t%d`, i))
+	}
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'REFRESH%' AND wait_event_type = 'Lock')`)
+	for _, holder := range holders { // none is waited for longer than lock_timeout
+		time.Sleep(700 * time.Millisecond)
+		pgtest.Exec(t, holder, `COMMIT`)
+	}
+	require.Equal(t, "succeeded", s.ended(t, run))
+	require.Greater(t, len(s.statements(t, `REFRESH MATERIALIZED VIEW "`)), 2, "it stepped back at least once")
+	require.NotEmpty(t, s.statements(t, "pg_cancel_backend"), "since all of them together took too long")
 }

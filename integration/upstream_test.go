@@ -166,6 +166,18 @@ END $$`},
 			tables: []string{`CREATE TABLE facts (id integer PRIMARY KEY, amount integer)`, `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`,
 				`CREATE MATERIALIZED VIEW below AS SELECT * FROM facts`},
 			empty: `REFRESH MATERIALIZED VIEW below WITH NO DATA`, refill: `REFRESH MATERIALIZED VIEW below`},
+		{name: "a function", method: "full", query: "SELECT id, amount, slow(0) AS paused FROM all_facts()",
+			tables: []string{`CREATE TABLE facts (id integer PRIMARY KEY, amount integer)`, `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`,
+				`CREATE FUNCTION all_facts() RETURNS TABLE (id int, amount int) STABLE LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN RETURN QUERY SELECT f.id, f.amount FROM facts AS f; END $$`},
+			empty: `TRUNCATE facts`, refill: `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`},
+		{name: "a function, in a savepoint", method: "concurrent", query: "SELECT id, amount, slow(0) AS paused FROM all_facts()",
+			tables: []string{`CREATE TABLE facts (id integer PRIMARY KEY, amount integer)`, `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`,
+				`CREATE FUNCTION all_facts() RETURNS TABLE (id int, amount int) STABLE LANGUAGE sql SET search_path FROM CURRENT AS 'SELECT f.id, f.amount FROM facts AS f'`},
+			empty: `DO $$ BEGIN BEGIN TRUNCATE facts; EXCEPTION WHEN division_by_zero THEN END; END $$`, refill: `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`},
+		{name: "a policy", method: "full", query: "SELECT id, amount, slow(0) AS paused FROM facts",
+			tables: []string{`CREATE TABLE facts (id integer PRIMARY KEY, amount integer)`, `INSERT INTO facts SELECT i, i FROM generate_series(1, 100) AS i`, `CREATE TABLE allowed AS SELECT 1 AS yes`, `CREATE POLICY p ON facts USING (EXISTS (SELECT FROM allowed))`,
+				`ALTER TABLE facts ENABLE ROW LEVEL SECURITY`, `ALTER TABLE facts FORCE ROW LEVEL SECURITY`},
+			empty: `TRUNCATE allowed`, refill: `INSERT INTO allowed VALUES (1)`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -192,6 +204,21 @@ END $$`},
 			require.GreaterOrEqual(t, len(s.statements(t, "REFRESH MATERIALIZED VIEW")), 1+3*2, "each was rolled back and repeated")
 		})
 	}
+}
+
+// A function that rewrites a table of its own is no reason to begin again.
+func TestAFunctionThatRewritesATableOfItsOwnDoesNotRepeatTheRefresh(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE scratch (id int)`,
+		`CREATE FUNCTION scratched() RETURNS SETOF int LANGUAGE plpgsql SET search_path FROM CURRENT AS $$ BEGIN BEGIN TRUNCATE scratch; EXCEPTION WHEN division_by_zero THEN END; INSERT INTO scratch VALUES (1), (2); RETURN QUERY SELECT id FROM scratch; END $$`)
+	s.manage(t, "v", `SELECT id FROM scratched() AS id`, "refresh_on", "manual", "refresh_interval", nil)
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	refreshed(t, s.alice, "v")
+	require.Equal(t, 2, ask[int](t, s.alice, `SELECT count(*)::int FROM v`))
+	require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT sum(attempts) FROM mvscheduler.runs`))
+	require.Len(t, s.statements(t, "REFRESH MATERIALIZED VIEW"), 2)
 }
 
 // The hole that the comparison of filenodes closes: without it PostgreSQL itself leaves the view empty.

@@ -420,6 +420,7 @@ CREATE TABLE mvscheduler.request (
     requested_by regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
+CREATE INDEX request_run ON mvscheduler.request (run_id) WHERE kind = 'refresh';
 CREATE INDEX request_view ON mvscheduler.request (view_id, kind, id);
 ALTER TABLE mvscheduler.request ALTER COLUMN run_id
     SET DEFAULT nextval(pg_get_serial_sequence('mvscheduler.run', 'id'));

@@ -52,22 +52,11 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    plain     text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query);
-    statement text := plain || E'\nWITH NO DATA';
-    explained text := 'EXPLAIN ' || plain;
-    said      text;
+    statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\nWITH NO DATA';
 BEGIN
     PERFORM set_config('search_path', v.search_path, true);
-    EXECUTE statement;
+    EXECUTE statement;   -- WITH NO DATA: it is parsed and never planned, which runs functions
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-EXCEPTION WHEN syntax_error THEN
-    GET STACKED DIAGNOSTICS said = MESSAGE_TEXT;
-    IF said ~ 'at or near "(WITH|NO|DATA)"' AND v.query NOT LIKE '%;%' THEN   -- our own words: what does PostgreSQL say without them?
-        PERFORM set_config('search_path', v.search_path, true);
-        EXECUTE explained;
-        PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    END IF;
-    RAISE;
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
@@ -603,7 +592,7 @@ BEGIN
     RAISE EXCEPTION 'only % can change this of managed view %', distrusted, was.name
         USING ERRCODE = 'insufficient_privilege',
               DETAIL = format('It parses text which %1$s wrote, or by the search_path of %1$s, and that can run code of %1$s in your session.', distrusted),
-              HINT = format('Let %1$s do it. Or, once you have read it, write the query in your own name in the same UPDATE (one more space is enough), without indexes that have an expression or a predicate. '
+              HINT = format('Let %1$s do it. Or write a query of your own, in full, in the same UPDATE: it is parsed in your session, so write nothing that you have not read. '
                             'Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', distrusted);
 END $$;
 COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse stored text in the session of somebody whom its author cannot become.';
@@ -627,7 +616,7 @@ BEGIN
                            FROM mvscheduler.hidden_text(r.oid) AS h
                          UNION ALL
                          SELECT 'view ' || mvscheduler.shown_name(r.query) || ' was replaced by hand and does not hold the query of the row',
-                                'UPDATE the query first, which makes it right: one more space at its end is enough.'
+                                format('Let %s UPDATE the query first, which makes it right; or take the row over by DELETE and INSERT.', was.owner)
                           WHERE mvscheduler.seal_of(r.query) <> r.seal) AS t
      LIMIT 1;
     IF FOUND THEN

@@ -64,7 +64,8 @@ BEGIN
             author := quote_ident(actor)::regrole;
         END IF;
         parsed := CASE current_setting('mvscheduler.pieces', true)
-                       WHEN '' THEN (NEW.query, NEW.search_path, NEW.retention_period IS NULL, NEW.time_column) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.retention_period IS NULL, OLD.time_column)
+                       WHEN '' THEN (NEW.query, NEW.search_path, NEW.retention_period IS NULL) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.retention_period IS NULL)
+                                    OR NEW.retention_period IS NOT NULL AND NEW.time_column <> OLD.time_column   -- as in alter_relations
                        ELSE current_setting('mvscheduler.pieces', true) = 'none'
                   END;
     END IF;

@@ -22,8 +22,8 @@ type leaves map[uint32]uint32
 var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached while the refresh waited")
 
 // below lists what the view $1 reads, itself included, by PostgreSQL's catalog alone: pg_depend of the
-// rules says what a query names, through ordinary views and partitions. Relations that a function reads
-// are not seen; nobody can know them.
+// rules says what a query names, through ordinary views and partitions. Relations that a function or a policy
+// reads are not seen: see measure.
 const below = `
 WITH RECURSIVE reads(rel, kind) AS (
     SELECT c.oid, c.relkind
@@ -50,14 +50,14 @@ WITH RECURSIVE reads(rel, kind) AS (
       JOIN pg_class AS c ON c.oid = below.oid
 )`
 
-// readLeaves reads the relations with storage below a view.
-func readLeaves(ctx context.Context, q querier, view uint32) (leaves, error) {
+// readLeaves reads the relations with storage below a view, and those that are known to be read besides.
+func readLeaves(ctx context.Context, q querier, view uint32, besides []uint32) (leaves, error) {
 	rows, err := q.Query(ctx, below+`
 SELECT c.oid, c.relfilenode
-  FROM reads AS r
- CROSS JOIN LATERAL (SELECT oid, relfilenode FROM pg_class WHERE oid = r.rel OFFSET 0) AS c
- WHERE r.kind IN ('r', 'm')
-   AND r.rel <> $1`, view)
+  FROM (SELECT rel FROM reads WHERE kind IN ('r', 'm') AND rel <> $1
+         UNION
+        SELECT unnest($2::oid[])) AS r
+ CROSS JOIN LATERAL (SELECT oid, relfilenode FROM pg_class WHERE oid = r.rel OFFSET 0) AS c`, view, besides)
 	if err != nil {
 		return nil, fmt.Errorf("read what the view reads: %w", err)
 	}

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -93,13 +95,14 @@ func Try(ctx context.Context, session *pgexec.Session, catalogs querier, view Vi
 		result Result
 		below  leaves
 		gaveUp string
+		hidden []uint32 // relations that functions and policies read, and somebody rewrote
 	)
 	err := patiently(ctx, policy, onBusy,
 		func() (err error) {
 			began := time.Now()
-			result, below, err = once(ctx, session, catalogs, view, gaveUp, complete)
+			result, below, err = once(ctx, session, catalogs, view, gaveUp, &hidden, complete)
 			if gaveUp == "" && ctx.Err() == nil && givesUp(result, err, view.LockTimeout, time.Since(began)) {
-				again, read, other := once(ctx, session, catalogs, view, result.Method, complete)
+				again, read, other := once(ctx, session, catalogs, view, result.Method, &hidden, complete)
 				if !errors.Is(other, errNoOther) {
 					gaveUp, result, below, err = again.GaveUp, again, read, other
 				}
@@ -168,7 +171,7 @@ func givesUp(result Result, err error, lockTimeout, took time.Duration) bool {
 }
 
 // once is one REFRESH, not by the method that was given up.
-func once(ctx context.Context, session *pgexec.Session, catalogs querier, view View, gaveUp string, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
+func once(ctx context.Context, session *pgexec.Session, catalogs querier, view View, gaveUp string, hidden *[]uint32, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
 	facts, err := readFacts(ctx, catalogs, view)
 	if err != nil {
 		return Result{}, nil, err
@@ -181,7 +184,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 	if result.Method == gaveUp {
 		return result, nil, errNoOther
 	}
-	before, err := readLeaves(ctx, catalogs, view.Target.OID)
+	before, err := readLeaves(ctx, catalogs, view.Target.OID, *hidden)
 	if err != nil {
 		return result, nil, err
 	}
@@ -197,18 +200,23 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		if err != nil {
 			return err
 		}
-		if err := tx.Refresh(ctx, view.Target, result.Method == Concurrent); err != nil {
+		if err := refreshIn(ctx, tx, session, catalogs, view, result.Method); err != nil {
 			return err
 		}
-		after, err := readLeaves(ctx, tx, view.Target.OID)
+		after, err := readLeaves(ctx, tx, view.Target.OID, *hidden)
 		if err != nil {
 			return err
 		}
 		if before.moved(after) {
 			return errMoved
 		}
-		if err := measure(ctx, tx, view, start, &result); err != nil {
+		rewritten, err := measure(ctx, tx, view, start, before, &result)
+		if err != nil {
 			return err
+		}
+		if len(rewritten) > 0 { // from now on it is known which files they have before
+			*hidden = append(*hidden, rewritten...)
+			return errMoved
 		}
 		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
 			return &SizeError{Size: result.SizeBytes, Limit: view.MaxSizeBytes}
@@ -260,6 +268,7 @@ SELECT c.relispopulated,
 // start is where the counters stood before REFRESH.
 type start struct {
 	wal               string
+	snapshot          string // older than that of REFRESH
 	inserted, deleted int64
 }
 
@@ -270,9 +279,10 @@ func readStart(ctx context.Context, tx *pgexec.Tx, view View, result *Result) (s
 	err = tx.QueryRow(ctx, `
 SELECT clock_timestamp(),
        pg_current_wal_insert_lsn()::text,
+       pg_current_snapshot()::text,
        coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
        coalesce(pg_stat_get_xact_tuples_deleted($1), 0)`, view.Target.OID).
-		Scan(&result.DataAsOf, &s.wal, &s.inserted, &s.deleted)
+		Scan(&result.DataAsOf, &s.wal, &s.snapshot, &s.inserted, &s.deleted)
 	if err != nil {
 		return s, fmt.Errorf("read the clock: %w", err)
 	}
@@ -280,18 +290,21 @@ SELECT clock_timestamp(),
 }
 
 // measure says what the refresh did: a plain REFRESH counts what it wrote as inserted, a concurrent one
-// what it inserted and deleted. It has the server report this session's counters right after the commit, and not
-// a second later or ten.
-func measure(ctx context.Context, tx *pgexec.Tx, view View, s start, result *Result) error {
+// what it inserted and deleted.
+//
+// rewritten are relations that only a function or a policy reads, since they are locked but not below, and whose
+// row in pg_class some transaction replaced that had not ended when the attempt began: TRUNCATE does, and leaves
+// nothing for our snapshot to see. What is locked against everybody was rewritten by the function itself.
+func measure(ctx context.Context, tx pgx.Tx, view View, s start, below leaves, result *Result) (rewritten []uint32, err error) {
 	var (
 		inserted, deleted int64
 		counted           bool
 		ended             time.Time
 	)
-	err := tx.QueryRow(ctx, `
+	err = tx.QueryRow(ctx, `
 SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
        coalesce(pg_stat_get_xact_tuples_deleted($1), 0),
-       current_setting('track_counts')::boolean AND pg_stat_force_next_flush() IS NOT NULL,
+       current_setting('track_counts')::boolean,
        pg_total_relation_size($1),
        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
        clock_timestamp(),
@@ -307,14 +320,29 @@ SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
                          pg_stat_get_tuples_updated(c.oid) + coalesce(pg_stat_get_xact_tuples_updated(c.oid), 0),
                          pg_stat_get_tuples_deleted(c.oid) + coalesce(pg_stat_get_xact_tuples_deleted(c.oid), 0))
           FROM pg_class AS c
-         WHERE c.oid = $1)`, view.Target.OID, s.wal).
-		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes, &ended, &result.ReadersWaiting, &result.Contents)
+         WHERE c.oid = $1),
+       ARRAY(SELECT c.oid
+               FROM pg_locks AS l
+               JOIN pg_class AS c ON c.oid = l.relation
+              WHERE l.pid = pg_backend_pid()
+                AND l.locktype = 'relation'
+                AND c.relkind IN ('r', 'm')
+                AND c.oid >= 16384
+                AND c.oid <> $1
+                AND c.oid <> ALL ($4::oid[])
+                AND c.relnamespace <> 'mvscheduler'::regnamespace
+                AND mod(mod(c.xmin::text::bigint - pg_snapshot_xmin($3::pg_snapshot)::text::bigint, 4294967296) + 4294967296, 4294967296)
+                    < pg_snapshot_xmax(pg_current_snapshot())::text::bigint - pg_snapshot_xmin($3::pg_snapshot)::text::bigint
+              GROUP BY c.oid
+             HAVING NOT bool_or(l.mode = 'AccessExclusiveLock')
+              ORDER BY c.oid)`, view.Target.OID, s.wal, s.snapshot, slices.AppendSeq(make([]uint32, 0, len(below)), maps.Keys(below))).
+		Scan(&inserted, &deleted, &counted, &result.SizeBytes, &result.WALBytes, &ended, &result.ReadersWaiting, &result.Contents, &rewritten)
 	if err != nil {
-		return fmt.Errorf("measure the refresh: %w", err)
+		return nil, fmt.Errorf("measure the refresh: %w", err)
 	}
 	result.Took = ended.Sub(result.DataAsOf)
 	if !counted {
-		return nil
+		return rewritten, nil
 	}
 	inserted, deleted = inserted-s.inserted, deleted-s.deleted
 	result.Changed = inserted + deleted
@@ -324,7 +352,7 @@ SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
 	case view.RowsBefore != nil:
 		result.Rows = new(*view.RowsBefore + inserted - deleted)
 	}
-	return nil
+	return rewritten, nil
 }
 
 // Analyze brings the planner's statistics of the view up to date, unless somebody holds a lock against it.

@@ -228,7 +228,11 @@ func TestDecide(t *testing.T) {
 	noon := utc("2026-03-01 12:00:00")
 	hourly := Spec{Interval: time.Hour}
 	with := func(s Spec, c Catchup) Spec { s.Catchup = c; return s }
-	held := func(c Catchup, until time.Duration) Spec { s := with(hourly, c); s.HeldUntil = noon.Add(until); return s }
+	held := func(c Catchup, until time.Duration) Spec {
+		s := with(hourly, c)
+		s.HeldUntil = noon.Add(until)
+		return s
+	}
 	tests := []struct {
 		name string
 		spec Spec
