@@ -609,11 +609,22 @@ BEGIN
         RETURN;
     END IF;
     SELECT t.what, t.hint INTO hidden
-      FROM (SELECT o.relation::oid AS oid, o.query_relation::oid AS query, o.query_seal AS seal FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id
+      FROM (SELECT o.relation::oid AS oid, o.query_relation::oid AS query, o.query_seal AS seal, true AS main FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id
             UNION ALL
-            SELECT p.relation, p.query_relation, p.query_seal FROM mvscheduler.pending_version(v.id) AS p WHERE p.relation IS NOT NULL) AS r
+            SELECT p.relation, p.query_relation, p.query_seal, false FROM mvscheduler.pending_version(v.id) AS p WHERE p.relation IS NOT NULL
+            UNION ALL
+            SELECT p.relation::oid, NULL, NULL, false FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'gate') AS r
      CROSS JOIN LATERAL (SELECT h.what || ' has an expression or a predicate, which the row does not show' AS what, 'Drop it first: DROP ' || h.what || ';' AS hint
                            FROM mvscheduler.hidden_text(r.oid) AS h
+                         UNION ALL   -- it reads the plain view with its query, and nothing else
+                         SELECT 'materialized view ' || mvscheduler.shown_name(r.oid) || ' was made by hand and does more than to read the plain view with its query',
+                                'DELETE the row and INSERT it anew.'
+                          WHERE r.query IS NOT NULL
+                            AND EXISTS (SELECT FROM pg_rewrite AS w JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.deptype = 'n'
+                                         WHERE w.ev_class = r.oid AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid IN (r.query, r.oid)))
+                         UNION ALL
+                         SELECT 'the plain view with its query is not known', 'DELETE the row and INSERT it anew.'
+                          WHERE r.query IS NULL AND NOT v.adopted AND r.seal IS NULL AND r.main
                          UNION ALL
                          SELECT 'view ' || mvscheduler.shown_name(r.query) || ' was replaced by hand and does not hold the query of the row',
                                 format('Let %s UPDATE the query first, which makes it right; or take the row over by DELETE and INSERT.', was.owner)
@@ -678,7 +689,7 @@ BEGIN
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
                     given := mvscheduler.change_owner(NEW);
-                    PERFORM mvscheduler.change_owner_of_pieces(NEW);
+                    given := mvscheduler.change_owner_of_pieces(NEW) OR given;
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
                     IF given THEN
                         PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW);   -- now nobody else can add to it

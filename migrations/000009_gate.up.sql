@@ -862,7 +862,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.rename_pieces(mvscheduler.views) IS 'Renames or moves the pieces of a view after it.';
 
-CREATE FUNCTION mvscheduler.change_owner_of_pieces(v mvscheduler.views) RETURNS void
+CREATE FUNCTION mvscheduler.change_owner_of_pieces(v mvscheduler.views) RETURNS boolean
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -870,6 +870,7 @@ DECLARE
     rel     record;
     pending record;
     served  record;
+    given   boolean := false;
 BEGIN
     FOR rel IN
         SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
@@ -879,14 +880,16 @@ BEGIN
          ORDER BY c.relkind, c.oid
     LOOP
         EXECUTE format('ALTER %s %s OWNER TO %s', rel.kind, mvscheduler.shown_name(rel.oid), v.owner);
+        given := true;
     END LOOP;
     SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
     IF pending.relation IS NOT NULL THEN
         SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
         PERFORM mvscheduler.demand_no_obstacles(v.name, served.relation, served.query_relation, pending.relation);
     END IF;
+    RETURN given;
 END $$;
-COMMENT ON FUNCTION mvscheduler.change_owner_of_pieces(mvscheduler.views) IS 'Gives the pieces of a view to its new owner.';
+COMMENT ON FUNCTION mvscheduler.change_owner_of_pieces(mvscheduler.views) IS 'Gives the pieces of a view to its new owner; false where they belonged to that role already.';
 
 -- Records what b_ddl made. Whatever it is told, only relations of the view's owner become its pieces.
 CREATE FUNCTION mvscheduler.views_pieces() RETURNS trigger
