@@ -133,7 +133,7 @@ WITH candidate AS (
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_interval)::float8 AS interval_seconds,
        s.cron, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
        s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
-       greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN s.paused_until END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN g.paused_until END) AS held_until
+       greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN nullif(s.paused_until, '-infinity') END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN nullif(g.paused_until, '-infinity') END) AS held_until
   FROM mvscheduler.settings AS g, chosen AS e
   JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
  WHERE e.requested AND e.active_run IS NULL
