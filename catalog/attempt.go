@@ -286,31 +286,28 @@ type ServerProgress struct {
 	Percent int    // of the blocks, where the server knows how many there are
 }
 
-// LookAtProgress asks the server how far the backend of an attempt is; nil where it does nothing that the server
-// tells about.
-func LookAtProgress(ctx context.Context, q Querier, a Attempt) (*ServerProgress, error) {
+// LookAtProgress asks the server how far a backend is; nil where it does nothing that the server tells about.
+func LookAtProgress(ctx context.Context, q Querier, pid uint32) (*ServerProgress, error) {
 	rows, err := q.Query(ctx, `
 SELECT coalesce('building index ' || c.relname, 'building an index') AS what,
        coalesce(100 * p.blocks_done / nullif(p.blocks_total, 0), 100 * p.tuples_done / nullif(p.tuples_total, 0), 0)::int AS percent
-  FROM mvscheduler.attempt AS t
-  JOIN pg_stat_progress_create_index AS p ON p.pid = t.backend_pid
+  FROM pg_stat_progress_create_index AS p
   LEFT JOIN pg_class AS c ON c.oid = p.index_relid
- WHERE t.run_id = $1 AND t.attempt = $2 AND t.outcome = 'running'
+ WHERE p.pid = $1
  UNION ALL
 SELECT 'reading a sample', coalesce(100 * p.sample_blks_scanned / nullif(p.sample_blks_total, 0), 0)::int
-  FROM mvscheduler.attempt AS t
-  JOIN pg_stat_progress_analyze AS p ON p.pid = t.backend_pid
- WHERE t.run_id = $1 AND t.attempt = $2 AND t.outcome = 'running'
- LIMIT 1`, a.RunID, a.Number)
+  FROM pg_stat_progress_analyze AS p
+ WHERE p.pid = $1
+ LIMIT 1`, int32(pid))
 	if err != nil {
-		return nil, fmt.Errorf("look at the progress of run %d: %w", a.RunID, err)
+		return nil, fmt.Errorf("look at the progress of pid %d: %w", pid, err)
 	}
 	p, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[ServerProgress])
 	if errors.Is(err, pgx.ErrNoRows) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("look at the progress of run %d: %w", a.RunID, err)
+		return nil, fmt.Errorf("look at the progress of pid %d: %w", pid, err)
 	}
 	return p, nil
 }

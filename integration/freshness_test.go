@@ -136,6 +136,8 @@ func (a *author) committedBefore(at time.Time) (seq int) {
 	return seq
 }
 
+// do is one act. The pauses within it are part of what is tried: a transaction that stays open hides what it has
+// committed.
 func (a *author) do(ctx context.Context, kind string) error {
 	exec := func(statements ...string) error {
 		for _, s := range statements {

@@ -133,7 +133,7 @@ func TestAPlainRefreshStepsBackWhenItsLocksTogetherTakeTooLong(t *testing.T) {
 	}
 	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'REFRESH%' AND wait_event_type = 'Lock')`)
-	for _, holder := range holders { // none is waited for longer than lock_timeout
+	for _, holder := range holders { // each is held for less than lock_timeout after the one before: no event to wait for
 		time.Sleep(700 * time.Millisecond)
 		pgtest.Exec(t, holder, `COMMIT`)
 	}

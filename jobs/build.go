@@ -52,7 +52,7 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 	if version == nil {
 		return nil, refresh.ErrReplaced
 	}
-	progress := w.progress(ctx, log, attempt)
+	progress := w.progress(ctx, log, attempt, session.PID())
 	defer progress.stop()
 	defer func() { // a version that its owner has replaced meanwhile is gone, which is no fault of anything
 		var piece *refresh.PieceError

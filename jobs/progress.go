@@ -21,10 +21,12 @@ type progress struct {
 	stop  func()
 }
 
-func (w *RefreshWorker) progress(ctx context.Context, log *slog.Logger, attempt catalog.Attempt) *progress {
-	ctx, cancel := context.WithCancel(ctx)
-	var looking sync.WaitGroup
-	p := &progress{stop: func() { cancel(); looking.Wait() }}
+func (w *RefreshWorker) progress(ctx context.Context, log *slog.Logger, attempt catalog.Attempt, pid uint32) *progress {
+	var (
+		looking sync.WaitGroup
+		ended   = make(chan struct{}) // a query that is given up costs its connection
+	)
+	p := &progress{stop: func() { close(ended); looking.Wait() }}
 	p.show = func(phase string, done *catalog.ServerProgress) {
 		if err := catalog.ReportPhase(ctx, w.control, attempt, phase, done); err != nil && ctx.Err() == nil {
 			log.WarnContext(ctx, "progress could not be reported", "err", err)
@@ -37,9 +39,11 @@ func (w *RefreshWorker) progress(ctx context.Context, log *slog.Logger, attempt 
 			select {
 			case <-ctx.Done():
 				return
+			case <-ended:
+				return
 			case <-tick.C:
 			}
-			done, err := catalog.LookAtProgress(ctx, w.control, attempt)
+			done, err := catalog.LookAtProgress(ctx, w.control, pid)
 			if err != nil {
 				if ctx.Err() == nil {
 					log.WarnContext(ctx, "how far the server is could not be read", "err", err)

@@ -27,25 +27,35 @@ func refreshIn(ctx context.Context, tx *pgexec.Tx, session *pgexec.Session, cata
 
 // watch cancels what a backend does once it has waited for locks for as long as it may, or nearly: it looks a
 // few times within that time, and seldom when the backend has its locks. The function that it returns ends the
-// watch and says whether it cancelled; what comes afterwards is not hit.
+// watch, waits for a question that is on its way, so that no cancel comes later, and says whether it cancelled.
 func watch(ctx context.Context, catalogs querier, pid uint32, patience time.Duration) (lostPatience func() bool) {
-	ctx, stop := context.WithCancel(ctx)
+	const seldom, answer = time.Second, 5 * time.Second
 	step := max(patience/8, 20*time.Millisecond)
 	var (
 		watching  sync.WaitGroup
+		ended     = make(chan struct{})
 		cancelled bool
 	)
+	ask := func(sql string) (bool, error) { // not with ctx: to give up on an answer is not to take back the question
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), answer)
+		defer cancel()
+		rows, err := catalogs.Query(asking, sql, int32(pid))
+		if err != nil {
+			return false, err
+		}
+		return pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
+	}
 	watching.Go(func() {
-		const seldom = time.Second
 		every, waited := step, time.Duration(0)
 		for waited+step < patience {
 			select {
-			case <-ctx.Done():
+			case <-ended:
 				return
 			case <-time.After(every):
 			}
-			switch waits, err := waitsForALock(ctx, catalogs, pid); {
+			switch waits, err := ask(`SELECT EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = $1 AND NOT l.granted AND l.locktype = 'relation')`); {
 			case err != nil: // the server's own lock_timeout is there still
+				every = seldom
 			case waits:
 				waited += step
 				every = step
@@ -53,22 +63,11 @@ func watch(ctx context.Context, catalogs querier, pid uint32, patience time.Dura
 				every *= 2
 			}
 		}
-		rows, err := catalogs.Query(ctx, `SELECT pg_cancel_backend($1)`, int32(pid))
-		if err == nil {
-			cancelled, _ = pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
-		}
+		cancelled, _ = ask(`SELECT pg_cancel_backend($1)`)
 	})
 	return func() bool {
-		stop()
+		close(ended)
 		watching.Wait()
 		return cancelled
 	}
-}
-
-func waitsForALock(ctx context.Context, catalogs querier, pid uint32) (bool, error) {
-	rows, err := catalogs.Query(ctx, `SELECT EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = $1 AND NOT l.granted AND l.locktype = 'relation')`, int32(pid))
-	if err != nil {
-		return false, err
-	}
-	return pgx.CollectExactlyOneRow(rows, pgx.RowTo[bool])
 }
