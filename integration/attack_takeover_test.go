@@ -33,6 +33,7 @@ func TestTextOfTheOldOwnerIsNotParsedAfterATakeover(t *testing.T) {
 		a.refused(a.db.Conn(t, conn), "42501", `UPDATE mvscheduler.views SET retention_period = '2 days', time_column = 'at' WHERE name = 'mallory.v'`)
 	}
 	pgtest.Exec(t, admin, `UPDATE mvscheduler.views SET owner = 'postgres'`)
+	a.refused(admin, "42501", `UPDATE mvscheduler.views SET query = query || ' ' WHERE name = 'mallory.v'`) // that is no text of his own
 	a.nothingStolen(a.mallory, "stored text")
 
 	// Who has read the query and writes it in her own name is its author from then on.

@@ -577,9 +577,10 @@ DECLARE
                           AND (v.unique_key, v.method) IS DISTINCT FROM (was.unique_key, was.method);
     column_pattern text := '("[^"]+"|[A-Za-z_][A-Za-z0-9_]*)(\s+(asc|desc))?';
     distrusted regrole;
+    same       boolean := regexp_replace(v.query, '\s+', '', 'g') = regexp_replace(was.query, '\s+', '', 'g');   -- a space more is no other text
 BEGIN
     IF NOT mvscheduler.can_become(author, me)
-       AND (v.query = was.query AND (anew OR wrapped)
+       AND (same AND (v.query <> was.query OR anew OR wrapped)
             OR (v.query <> was.query OR anew OR v.indexes IS DISTINCT FROM was.indexes)   -- by the search_path of the author
                AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))) THEN
         distrusted := author;

@@ -27,7 +27,7 @@ SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use
 // replacedQueries finds plain views that do not hold the query of their row any more.
 func replacedQueries(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', v.name, format('the plain view %s was replaced by hand (or PostgreSQL was upgraded by pg_upgrade): it may not hold the query of the row', v.query_relation),
+SELECT 'warning', v.name, format('the plain view %s was replaced by hand (or PostgreSQL was upgraded by pg_upgrade): it may not hold the query of the row; the fix is its owner''s, in whose session the text is parsed', v.query_relation),
        format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L', v.name)
   FROM mvscheduler.visible_views AS v
  WHERE mvscheduler.seal_of(v.query_relation::oid) <> v.query_seal
