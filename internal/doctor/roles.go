@@ -17,12 +17,12 @@ SELECT 'error', a.usename::text, 'a sidecar is connected as a superuser: whoever
  GROUP BY a.usename
 UNION ALL
 SELECT 'warning', 'mvscheduler_worker', 'no login is a member of mvscheduler_worker, so no sidecar can work', 'mvscheduler grants'
- WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER'))
+ WHERE NOT EXISTS (SELECT FROM pg_roles AS r WHERE r.rolcanlogin AND NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'USAGE'))
 UNION ALL
 SELECT 'warning', r.rolname::text, format('login %s of the sidecar can also create roles or databases', r.rolname), format('ALTER ROLE %I NOCREATEROLE NOCREATEDB', r.rolname)
   FROM pg_roles AS r
  WHERE r.rolcanlogin AND NOT r.rolsuper AND (r.rolcreaterole OR r.rolcreatedb)
-   AND EXISTS (SELECT FROM pg_auth_members AS m WHERE m.roleid = 'mvscheduler_worker'::regrole AND m.member = r.oid)
+   AND pg_has_role(r.oid, 'mvscheduler_worker', 'USAGE')   -- on 16 and later who makes a role is a member, and may not use it
  ORDER BY 1, 2`)
 }
 
