@@ -2,8 +2,6 @@ package pgexec_test
 
 import (
 	"errors"
-	"io"
-	"net"
 	"testing"
 	"time"
 
@@ -149,55 +147,9 @@ func TestASuperuserIsRefusedAndAPoolerFoundOut(t *testing.T) {
 	require.NoError(t, err)
 	pool.Close()
 
-	address := pretendPooler(t, db)
+	address := pgtest.Pooler(t, db)
 	_, err = pgexec.NewPool(t.Context(), "postgres://"+db.Worker(t)+"@"+address+"/"+db.Name+"?sslmode=disable", pgexec.Config{})
 	require.ErrorIs(t, err, pgexec.ErrPooler)
-}
-
-// pretendPooler passes everything on to the server, but like a pooler tells clients a key of its own.
-func pretendPooler(t *testing.T, db *pgtest.DB) string {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	t.Cleanup(func() { _ = listener.Close() })
-	go func() {
-		for {
-			client, err := listener.Accept()
-			if err != nil {
-				return
-			}
-			server, err := net.Dial("unix", db.Server().SocketDir()+"/.s.PGSQL.5432")
-			if err != nil {
-				_ = client.Close()
-				return
-			}
-			go func() {
-				_, _ = io.Copy(server, client)
-				_ = server.Close()
-			}()
-			go func() {
-				defer client.Close()
-				frontend := pgproto3.NewFrontend(server, server)
-				for {
-					message, err := frontend.Receive()
-					if err != nil {
-						return
-					}
-					if key, ok := message.(*pgproto3.BackendKeyData); ok {
-						key.ProcessID = 4711
-					}
-					encoded, err := message.Encode(nil)
-					if err != nil {
-						return
-					}
-					if _, err := client.Write(encoded); err != nil {
-						return
-					}
-				}
-			}()
-		}
-	}()
-	return listener.Addr().String()
 }
 
 func TestTheSettingsOfARunReachTheServer(t *testing.T) {
