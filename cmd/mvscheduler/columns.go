@@ -15,6 +15,7 @@ import (
 type viewColumns struct {
 	Interval  *string  `column:"refresh_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"clock" help:"Target staleness, for example 5min; none = no interval: to stop the clock of a view with a cron give --cron none. The table's default is 1 hour."`
 	Cron      *string  `column:"cron" null:"none" placeholder:"CRON" group:"clock" help:"Five cron fields, instead of --interval."`
+	Calendar  *string  `hidden:"" column:"calendar" cast:"jsonb" null:"none" placeholder:"JSON" group:"clock" help:"Not in this version: the server says so when it is set."`
 	Timezone  *string  `column:"timezone" env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" group:"clock" help:"Zone of --cron and of the query's session. Default: TimeZone of this connection."`
 	RefreshOn *string  `column:"refresh_on" placeholder:"WHEN" choices:"schedule,upstream,manual" group:"clock" help:"schedule, upstream (after a managed view that it reads) or manual."`
 	Catchup   *string  `column:"catchup" placeholder:"POLICY" choices:"latest,skip,all" group:"clock" help:"Slots missed while no sidecar ran: latest, skip or all."`
@@ -24,6 +25,7 @@ type viewColumns struct {
 	Index     []string `column:"indexes" null:"none" sep:"none" placeholder:"'(COLUMNS)'" group:"refresh" help:"A further index, for example '(origin, hour DESC)'. Can be repeated."`
 	Owner     *string  `column:"owner" cast:"regrole" placeholder:"ROLE" group:"refresh" help:"Role that owns the view and with whose rights the query runs. Default: yours."`
 	Priority  *int     `column:"priority" cast:"smallint" placeholder:"N" group:"refresh" help:"1 first ... 4 last."`
+	Group     *string  `hidden:"" column:"refresh_group" null:"none" placeholder:"NAME" group:"refresh" help:"Not in this version: the server says so when it is set."`
 
 	StatementTimeout *string `column:"statement_timeout" cast:"interval" placeholder:"INTERVAL" group:"limits" help:"Longest refresh."`
 	LockTimeout      *string `column:"lock_timeout" cast:"interval" placeholder:"INTERVAL" group:"limits" help:"Longest wait for a lock at one go."`
@@ -34,7 +36,16 @@ type viewColumns struct {
 
 	Retention      *string `column:"retention_period" cast:"interval" null:"none" placeholder:"INTERVAL" group:"retention" help:"Older data leaves the view."`
 	TimeColumn     *string `column:"time_column" null:"none" placeholder:"COLUMN" group:"retention" help:"Output column that holds the time."`
+	BucketWidth    *string `hidden:"" column:"bucket_width" cast:"interval" null:"none" placeholder:"INTERVAL" group:"retention" help:"Not in this version: the server says so when it is set."`
 	ChangeTracking *string `column:"change_tracking" placeholder:"HOW" choices:"auto,counters,none" group:"retention" help:"How changes are found."`
+	Lateness       *string `hidden:"" column:"lateness" cast:"interval" placeholder:"INTERVAL" group:"retention" help:"Not in this version: the server says so when it is set."`
+	RealTime       *bool   `hidden:"" column:"real_time" negatable:"" group:"retention" help:"Not in this version: the server says so when it is set."`
+
+	Optimize     *string `hidden:"" column:"optimize" placeholder:"MODE" choices:"off,advise" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	MinInterval  *string `hidden:"" column:"min_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	MaxInterval  *string `hidden:"" column:"max_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	MinRetention *string `hidden:"" column:"min_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	MaxRetention *string `hidden:"" column:"max_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
 }
 
 // assignment is a column and the value that it gets.
