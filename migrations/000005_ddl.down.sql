@@ -1,4 +1,5 @@
 DROP FUNCTION mvscheduler.views_ddl();
+DROP FUNCTION mvscheduler.say_busy(text, text);
 DROP FUNCTION mvscheduler.demand_owned(bigint, regrole);
 DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views);
@@ -8,6 +9,7 @@ DROP FUNCTION mvscheduler.change_owner(mvscheduler.views);
 DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.drop_relations(bigint, bigint[]);
 DROP FUNCTION mvscheduler.create_relations(mvscheduler.views);
+DROP FUNCTION mvscheduler.parses_query(mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid, oid);

@@ -261,7 +261,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid) IS 'The indexes named in the column indexes, in place of those that were.';
 
-CREATE FUNCTION mvscheduler.change_query(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
+CREATE FUNCTION mvscheduler.change_query(v mvscheduler.views, relation oid, query_relation oid) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -270,12 +270,12 @@ DECLARE
     probe  text;
     before text[];
     after  text[];
+    pieces text;
 BEGIN
     SELECT n.nspname, c.relname INTO helper FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = query_relation AND c.relkind = 'v';
     IF query_relation IS NULL AND v.adopted THEN
-        PERFORM mvscheduler.pair_adopted(v, relation);
-        RETURN;
+        RETURN mvscheduler.pair_adopted(v, relation);
     ELSIF NOT FOUND THEN
         RAISE EXCEPTION 'the plain view that holds the query of % does not exist any more', v.name
             USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
@@ -296,13 +296,22 @@ BEGIN
                   DETAIL = format('Its columns: %s. Columns of the query: %s.', array_to_string(before, ', '), array_to_string(after, ', ')),
                   HINT = 'Register it with the query that it has; then UPDATE the query.';
     ELSIF before IS DISTINCT FROM after THEN
-        PERFORM mvscheduler.redefine(v, relation, query_relation);
-    ELSE
-        PERFORM mvscheduler.cancel_redefinition(v.id);
-        PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
+        RETURN mvscheduler.redefine(v, relation, query_relation);
     END IF;
+    pieces := mvscheduler.cancel_redefinition(v.id);
+    PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
+    RETURN pieces;
 END $$;
-COMMENT ON FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid) IS 'Gives a view another query: in place where the columns stay the same, so that the old contents stay until the next refresh; as a new version otherwise.';
+COMMENT ON FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid) IS 'Gives a view another query: in place where the columns stay the same, so that the old contents stay until the next refresh; as a new version otherwise. Returns what to tell d_pieces (see tell_pieces).';
+
+-- What UPDATE of these columns cannot do without parsing the query again.
+CREATE FUNCTION mvscheduler.parses_query(was mvscheduler.views, v mvscheduler.views) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT (v.query, v.search_path, v.retention_period IS NULL) IS DISTINCT FROM (was.query, was.search_path, was.retention_period IS NULL)
+           OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column;
+END;
+COMMENT ON FUNCTION mvscheduler.parses_query(mvscheduler.views, mvscheduler.views) IS 'True when a changed row needs its plain view with the query made anew.';
 
 CREATE FUNCTION mvscheduler.create_relations(v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql
@@ -324,11 +333,6 @@ BEGIN
        AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE o.relation::oid = relid) THEN
         RAISE NOTICE 'materialized view % exists and is taken over', v.name;
         PERFORM mvscheduler.change_query(v, relid, query_relation);
-        PERFORM mvscheduler.create_unique_index(v, relid, query_relation);
-        IF coalesce(cardinality(v.indexes), 0) <> (SELECT count(*) FROM pg_index AS i
-                                                    WHERE i.indrelid = relid AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: indexes') THEN
-            PERFORM mvscheduler.create_indexes(v, relid);
-        END IF;
         PERFORM mvscheduler.grant_to_worker(v, relid);
         RETURN;
     END IF;
@@ -349,12 +353,9 @@ BEGIN
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], helper, 'mvscheduler: query of ' || v.name);
     EXECUTE format('CREATE MATERIALIZED VIEW %1$I.%2$I AS SELECT * FROM %1$I.%3$I WITH NO DATA', parts[1], parts[2], helper);
 
-    relid := mvscheduler.relation_named(v.name);
-    PERFORM mvscheduler.create_unique_index(v, relid, mvscheduler.query_relation_of(relid));
-    PERFORM mvscheduler.create_indexes(v, relid);
-    PERFORM mvscheduler.grant_to_worker(v, relid);
+    PERFORM mvscheduler.grant_to_worker(v, mvscheduler.relation_named(v.name));
 END $$;
-COMMENT ON FUNCTION mvscheduler.create_relations(mvscheduler.views) IS 'Makes the pair of a view: <name>__query and the empty <name>.';
+COMMENT ON FUNCTION mvscheduler.create_relations(mvscheduler.views) IS 'Makes the pair of a view, without indexes: <name>__query and the empty <name>.';
 
 -- By OID: the relations of a row may have been renamed, moved or dropped by hand. together: rows that the
 -- same statement deletes; those that read this view go first.
@@ -460,14 +461,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner; false where it belonged to that role already.';
 
-CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
+CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     relation       oid;
     query_relation oid;
-    pending        record;
     renamed        record;
 BEGIN
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
@@ -478,7 +478,7 @@ BEGIN
     END IF;
     IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
                       IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
-        RETURN;
+        RETURN '';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
         RAISE EXCEPTION 'the materialized view % does not exist any more', v.name
@@ -495,32 +495,12 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = format('Rename it back, then change the query: ALTER MATERIALIZED VIEW %s RENAME COLUMN %I TO %I;', v.name, renamed.now, renamed.was);
     END IF;
-    SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
-    IF broken OR v.query <> was.query OR v.search_path <> was.search_path
-       OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
-       OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column THEN
-        PERFORM mvscheduler.change_query(v, relation, query_relation);
-        IF current_setting('mvscheduler.pieces') = 'none' THEN   -- what was changed meanwhile went to the new version
-            PERFORM mvscheduler.create_unique_index(v, relation, query_relation);
-            PERFORM mvscheduler.create_indexes(v, relation);
-        END IF;
-        IF current_setting('mvscheduler.pieces') <> '' THEN
-            RETURN;
-        END IF;
-    ELSIF pending.relation IS NOT NULL THEN
-        relation := pending.relation;
-        query_relation := pending.query_relation;
-    END IF;
-    IF v.unique_key IS DISTINCT FROM was.unique_key
-       OR v.unique_key IS NULL AND v.query <> was.query
-       OR v.method = 'concurrent' AND was.method <> 'concurrent' THEN
-        PERFORM mvscheduler.create_unique_index(v, relation, query_relation);
-    END IF;
     IF v.indexes IS DISTINCT FROM was.indexes THEN
-        PERFORM mvscheduler.create_indexes(v, relation);
+        PERFORM mvscheduler.drop_indexes(r, 'mvscheduler: indexes') FROM unnest(ARRAY[relation, (mvscheduler.pending_version(v.id)).relation]) AS r;
     END IF;
+    RETURN CASE WHEN broken OR mvscheduler.parses_query(was, v) THEN mvscheduler.change_query(v, relation, query_relation) ELSE '' END;
 END $$;
-COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean) IS 'Brings the pair of a view in line with its changed row, except for the owner.';
+COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean) IS 'Brings the pair of a view in line with its changed row, except for its owner and its indexes; returns what to tell d_pieces.';
 
 -- Where the named role is somebody else whom the session's user can become.
 CREATE FUNCTION mvscheduler.act_as(role oid) RETURNS void
@@ -606,9 +586,6 @@ AS $$
 DECLARE
     hidden record;
 BEGIN
-    IF mvscheduler.can_become(was.owner, v.owner) THEN
-        RETURN;
-    END IF;
     SELECT t.what, t.hint INTO hidden
       FROM (SELECT o.relation::oid AS oid, o.query_relation::oid AS query, o.query_seal AS seal, true AS main FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id
             UNION ALL
@@ -636,11 +613,24 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hidden.hint;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views) IS 'Raises where a new owner, whom the old one cannot become, would get code that the row does not show.';
+COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views) IS 'Raises where a new owner would get code that the row does not show.';
+
+CREATE FUNCTION mvscheduler.say_busy(view_name text, message text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RAISE EXCEPTION '%', message USING ERRCODE = 'lock_not_available',
+        DETAIL = format('A refresh of %s, or somebody who reads it, holds a lock.', view_name),
+        HINT = 'Nothing was changed. Try again, or stop the refresh first: SELECT mvscheduler.cancel_run(id) with the id from mvscheduler.runs.';
+END $$;
+COMMENT ON FUNCTION mvscheduler.say_busy(text, text) IS 'Raises lock_not_available with the way out.';
 
 -- SET ROLE is used in the session of a user who may do so anyway, and only to act for an owner that
 -- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. The locks that DDL needs are
 -- waited for longer than a refresh lets DDL wait before it makes way.
+-- Text of indexes is not touched here: CREATE INDEX runs functions of its author, and must not come before the
+-- other triggers have recorded what was made, nor set what this one tells them. See e_indexes.
 CREATE FUNCTION mvscheduler.views_ddl() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -652,7 +642,9 @@ DECLARE
     together   bigint[] := '{}';
     relation   oid;
     broken     boolean;
+    trusted    boolean;
     given      boolean;
+    pieces     text := '';
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -660,8 +652,6 @@ BEGIN
          WHERE o.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
            AND NOT EXISTS (SELECT FROM mvscheduler.views AS x WHERE x.id = o.view_id);
     END IF;
-    PERFORM mvscheduler.tell_pieces('');
-    PERFORM set_config('mvscheduler.writer', actor, true);   -- see redefine
     BEGIN
         CASE TG_OP
             WHEN 'INSERT' THEN
@@ -683,16 +673,17 @@ BEGIN
                     END IF;
                     PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken);
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
-                    PERFORM mvscheduler.alter_relations(OLD, NEW, broken);
+                    pieces := mvscheduler.alter_relations(OLD, NEW, broken);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
+                    trusted := mvscheduler.all_can_become(OLD.id, NEW.owner);
                     given := mvscheduler.change_owner(NEW);
                     given := mvscheduler.change_owner_of_pieces(NEW) OR given;
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
-                    IF given THEN
+                    IF given AND NOT trusted THEN
                         PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW);   -- now nobody else can add to it
                     END IF;
                 END IF;
@@ -709,12 +700,11 @@ BEGIN
             PERFORM set_config('role', saved_role, true);
         END IF;
     EXCEPTION WHEN lock_not_available THEN
-        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'lock_not_available',
-            DETAIL = format('A refresh of %s, or somebody who reads it, holds a lock.', CASE TG_OP WHEN 'INSERT' THEN NEW.name ELSE OLD.name END),
-            HINT = 'Nothing was changed. Try again, or stop the refresh first: SELECT mvscheduler.cancel_run(id) with the id from mvscheduler.runs.';
+        PERFORM mvscheduler.say_busy(CASE TG_OP WHEN 'INSERT' THEN NEW.name ELSE OLD.name END, SQLERRM);
     END;
-    -- For c_bookkeeping, which fires next and cannot see who the user is.
+    -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
+    PERFORM mvscheduler.tell_pieces(pieces);
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION mvscheduler.views_ddl() IS 'Trigger b_ddl on views: all DDL, as the user.';
+COMMENT ON FUNCTION mvscheduler.views_ddl() IS 'Trigger b_ddl on views: all DDL but that of indexes, as the user.';

@@ -64,8 +64,7 @@ BEGIN
             author := quote_ident(actor)::regrole;
         END IF;
         parsed := CASE current_setting('mvscheduler.pieces', true)
-                       WHEN '' THEN (NEW.query, NEW.search_path, NEW.retention_period IS NULL) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.retention_period IS NULL)
-                                    OR NEW.retention_period IS NOT NULL AND NEW.time_column <> OLD.time_column   -- as in alter_relations
+                       WHEN '' THEN mvscheduler.parses_query(OLD, NEW)
                        ELSE current_setting('mvscheduler.pieces', true) = 'none'
                   END;
     END IF;

@@ -677,31 +677,50 @@ COMMENT ON FUNCTION mvscheduler.step(bigint) IS 'What the gate of a view calls: 
 
 -- In the session of the user who changes the row ------------------------------------------------------
 
--- A swap gives the pair other OIDs. It needs every lock on the view, and a comment, written as it is, takes
--- one that readers do not feel. REFRESH locks the view before its query, and so does everything here.
+-- A comment, written as it is, takes a lock that readers do not feel and that everything else of DDL waits for.
+CREATE FUNCTION mvscheduler.hold(VARIADIC relations oid[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, mvscheduler.shown_name(c.oid) AS name, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+          FROM unnest(relations) WITH ORDINALITY AS r(oid, place)
+          JOIN pg_class AS c ON c.oid = r.oid AND c.relkind IN ('m', 'v')
+         ORDER BY r.place
+    LOOP
+        BEGIN
+            EXECUTE format('COMMENT ON %s %s IS %L', rel.kind, rel.name, obj_description(rel.oid, 'pg_class'));
+        EXCEPTION WHEN undefined_table OR wrong_object_type THEN NULL;   -- swapped away while we waited
+        END;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.hold(oid[]) IS 'Locks relations of the current role against DDL until the end of the transaction, in this order. The caller looks afterwards whether they are still what they were.';
+
+-- A swap gives the pair other OIDs, and its owner other names. REFRESH locks the view before its query, and so
+-- does everything here.
 CREATE FUNCTION mvscheduler.settle(view_id bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    held  oid;
-    known oid;
+    known record;
+    held  text;
 BEGIN
     LOOP
-        SELECT c.oid INTO known
+        SELECT array_agg(c.oid ORDER BY c.relkind) AS pair, string_agg(concat_ws(' ', c.oid, mvscheduler.shown_name(c.oid)), E'\n' ORDER BY c.oid) AS said INTO known
           FROM mvscheduler.visible_views AS o
-          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = 'm'
+          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = 'm' OR c.oid = o.query_relation::oid AND c.relkind = 'v'
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE o.view_id = settle.view_id;
-        EXIT WHEN NOT FOUND OR known = held;
-        BEGIN
-            EXECUTE format('COMMENT ON MATERIALIZED VIEW %s IS %L', mvscheduler.shown_name(known), obj_description(known, 'pg_class'));
-        EXCEPTION WHEN undefined_table THEN NULL;   -- swapped away while we waited
-        END;
-        held := known;
+        EXIT WHEN known.pair IS NULL OR known.said = held;
+        PERFORM mvscheduler.hold(VARIADIC known.pair);
+        held := known.said;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by a lock on the view, that its pair stays what the catalog says until the end of the transaction.';
+COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by locks on the view and on the plain view with its query, that its pair stays what the catalog says until the end of the transaction.';
 
 CREATE FUNCTION mvscheduler.drop_pieces(view_id bigint, VARIADIC kinds text[]) RETURNS void
 LANGUAGE plpgsql
@@ -742,6 +761,19 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.pending_version(bigint) IS 'The pair of a view that is being built; NULL when there is none.';
 
+CREATE FUNCTION mvscheduler.all_can_become(view_id bigint, other regrole) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(bool_and(mvscheduler.can_become(r.role, other)), true)
+      FROM (SELECT o.owner::oid AS role FROM mvscheduler.visible_views AS o WHERE o.view_id = $1
+            UNION ALL
+            SELECT c.relowner FROM mvscheduler.visible_views AS o JOIN pg_class AS c ON c.oid IN (o.relation::oid, o.query_relation::oid) WHERE o.view_id = $1
+            UNION ALL
+            SELECT c.relowner FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid WHERE p.view_id = $1) AS r
+$$;
+COMMENT ON FUNCTION mvscheduler.all_can_become(bigint, regrole) IS 'True when every role that owns the row or a relation of a view, given to it by hand perhaps, can become another role.';
+
 -- A piece of it was dropped, given away or replaced by hand: the next UPDATE makes it anew.
 CREATE FUNCTION mvscheduler.pending_version_broken(v mvscheduler.views) RETURNS boolean
 LANGUAGE sql STABLE
@@ -759,21 +791,22 @@ COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'Tr
 CREATE FUNCTION mvscheduler.tell_pieces(pieces text) RETURNS text
 LANGUAGE sql
 RETURN pg_catalog.set_config('mvscheduler.pieces', pieces, true);
-COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query, or none.';
+COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query; none when these were dropped; empty when they stay what they were.';
 
-CREATE FUNCTION mvscheduler.cancel_redefinition(view_id bigint) RETURNS void
+CREATE FUNCTION mvscheduler.cancel_redefinition(view_id bigint) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = cancel_redefinition.view_id AND p.kind = 'next') THEN
         PERFORM mvscheduler.drop_pieces(view_id, 'gate', 'next', 'next_query');
-        PERFORM mvscheduler.tell_pieces('none');
+        RETURN 'none';
     END IF;
+    RETURN '';
 END $$;
-COMMENT ON FUNCTION mvscheduler.cancel_redefinition(bigint) IS 'Drops a new version that is not in place yet.';
+COMMENT ON FUNCTION mvscheduler.cancel_redefinition(bigint) IS 'Drops a new version that is not in place yet; returns what to tell d_pieces.';
 
-CREATE FUNCTION mvscheduler.redefine(v mvscheduler.views, relation oid, query_relation oid) RETURNS void
+CREATE FUNCTION mvscheduler.redefine(v mvscheduler.views, relation oid, query_relation oid) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -785,7 +818,6 @@ DECLARE
     next       oid;
     next_query oid;
     gate       oid;
-    without_text boolean;
 BEGIN
     PERFORM mvscheduler.drop_pieces(v.id, 'gate', 'next', 'next_query');
     SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation;
@@ -808,9 +840,23 @@ BEGIN
                        (SELECT t.spcname FROM pg_class AS c, pg_database AS d, pg_tablespace AS t
                          WHERE c.oid = relation AND d.datname = current_database() AND t.oid = CASE c.reltablespace WHEN 0 THEN d.dattablespace ELSE c.reltablespace END));
     END IF;
-    -- refuse_stored_text has looked; this is for what came in sight since. The gate makes what is missing.
-    -- A key that the owner made by hand is enough, unless the row names one.
-    without_text := current_setting('mvscheduler.writer') <> (SELECT pg_get_userbyid(c.relowner) FROM pg_class AS c WHERE c.oid = relation);
+    IF current_setting('server_version_num')::int >= 170000 THEN
+        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
+    END IF;
+    RAISE NOTICE 'a new version of managed view % is built and then takes its place', v.name
+        USING DETAIL = 'Until then the old version is served and not refreshed.',
+              HINT = 'See mvscheduler.status for how far it is; an UPDATE back to the old columns cancels it.';
+    RETURN concat_ws(' ', gate, next, next_query);
+END $$;
+COMMENT ON FUNCTION mvscheduler.redefine(mvscheduler.views, oid, oid) IS 'Makes the pair of a new version with other columns, empty and without indexes, and the gate through which it will be swapped in; raises where a dependent cannot follow. Returns what to tell d_pieces.';
+
+-- Text of a stranger's is left to the gate, which acts for the owner alone. A key that the owner made by hand
+-- is enough, unless the row names one.
+CREATE FUNCTION mvscheduler.equip_version(v mvscheduler.views, relation oid, next oid, next_query oid, without_text boolean) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
     IF v.unique_key IS NULL THEN
         PERFORM mvscheduler.copy_indexes(relation, next, without_text);
     END IF;
@@ -819,15 +865,8 @@ BEGIN
     PERFORM mvscheduler.copy_indexes(relation, next, without_text);
     PERFORM mvscheduler.copy_index_settings(relation, next);
     PERFORM mvscheduler.copy_settings(relation, next);
-    IF current_setting('server_version_num')::int >= 170000 THEN
-        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I, %I.%I TO mvscheduler_worker', place.nspname, next_name, place.nspname, gate_name);
-    END IF;
-    PERFORM mvscheduler.tell_pieces(concat_ws(' ', gate, next, next_query));
-    RAISE NOTICE 'a new version of managed view % is built and then takes its place', v.name
-        USING DETAIL = 'Until then the old version is served and not refreshed.',
-              HINT = 'See mvscheduler.status for how far it is; an UPDATE back to the old columns cancels it.';
 END $$;
-COMMENT ON FUNCTION mvscheduler.redefine(mvscheduler.views, oid, oid) IS 'Makes the pair of a new version with other columns, empty, and the gate through which it will be swapped in; raises where a dependent cannot follow.';
+COMMENT ON FUNCTION mvscheduler.equip_version(mvscheduler.views, oid, oid, oid, boolean) IS 'Makes the indexes of a new version, and gives it the storage parameters and statistics targets of the old one.';
 
 CREATE FUNCTION mvscheduler.rename_pieces(v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql
@@ -925,5 +964,65 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.views_pieces() IS 'Trigger d_pieces on views: records the pieces that the DDL of the row made.';
 REVOKE ALL ON FUNCTION mvscheduler.views_pieces() FROM PUBLIC;
 
+-- The last trigger, in the session of the user like b_ddl: the author's functions run here, in CREATE INDEX,
+-- and find everything recorded. What may be parsed for whom b_ddl has looked at, under its locks.
+CREATE FUNCTION mvscheduler.views_indexes() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10s'
+AS $$
+DECLARE
+    actor      text := CURRENT_USER;
+    saved_role text := current_setting('role');
+    pieces     text := current_setting('mvscheduler.pieces');
+    served     record;
+    pending    record;
+BEGIN
+    IF TG_OP = 'UPDATE' AND pieces = ''
+       AND NOT mvscheduler.parses_query(OLD, NEW) AND (NEW.method, NEW.unique_key, NEW.indexes) IS NOT DISTINCT FROM (OLD.method, OLD.unique_key, OLD.indexes) THEN
+        RETURN NULL;
+    END IF;
+    SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = NEW.id;
+    SELECT * INTO pending FROM mvscheduler.pending_version(NEW.id);
+    BEGIN
+        PERFORM mvscheduler.act_as(NEW.owner::oid);
+        IF TG_OP = 'INSERT' THEN
+            PERFORM mvscheduler.create_unique_index(NEW, served.relation, served.query_relation);
+            -- Those that a restore has made already stay.
+            IF NEW.adopted OR coalesce(cardinality(NEW.indexes), 0) <> (SELECT count(*) FROM pg_index AS i
+                                                                         WHERE i.indrelid = served.relation AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: indexes') THEN
+                PERFORM mvscheduler.create_indexes(NEW, served.relation);
+            END IF;
+        ELSIF pieces = 'none' THEN   -- what was changed meanwhile went to the new version
+            PERFORM mvscheduler.create_unique_index(NEW, served.relation, served.query_relation);
+            PERFORM mvscheduler.create_indexes(NEW, served.relation);
+        ELSIF pieces <> '' THEN
+            PERFORM mvscheduler.equip_version(NEW, served.relation, pending.relation, pending.query_relation,
+                                              NEW.owner <> OLD.owner OR quote_ident(actor)::regrole <> NEW.owner);
+        ELSE
+            IF pending.relation IS NOT NULL THEN
+                served := pending;
+            END IF;
+            IF NEW.unique_key IS DISTINCT FROM OLD.unique_key
+               OR NEW.unique_key IS NULL AND NEW.query <> OLD.query
+               OR NEW.method = 'concurrent' AND OLD.method <> 'concurrent' THEN
+                PERFORM mvscheduler.create_unique_index(NEW, served.relation, served.query_relation);
+            END IF;
+            IF NEW.indexes IS DISTINCT FROM OLD.indexes THEN
+                PERFORM mvscheduler.create_indexes(NEW, served.relation);
+            END IF;
+        END IF;
+        IF CURRENT_USER <> actor THEN
+            PERFORM set_config('role', saved_role, true);
+        END IF;
+    EXCEPTION WHEN lock_not_available THEN
+        PERFORM mvscheduler.say_busy(NEW.name, SQLERRM);
+    END;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.views_indexes() IS 'Trigger e_indexes on views: the unique index and those of the column indexes, as the user.';
+
 CREATE TRIGGER d_pieces AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.views
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_pieces();
+CREATE TRIGGER e_indexes AFTER INSERT OR UPDATE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.views_indexes();

@@ -20,7 +20,7 @@ BEGIN
     ELSIF EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE o.relation::oid = relid) THEN
         RAISE EXCEPTION 'materialized view % is managed already', name USING ERRCODE = 'duplicate_object';
     END IF;
-    query := regexp_replace(pg_get_viewdef(relid), ';\s*$', '');
+    query := regexp_replace(pg_get_viewdef(coalesce(mvscheduler.query_relation_of(relid), relid)), ';\s*$', '');   -- of what release_view gave back
 END $$;
 COMMENT ON FUNCTION mvscheduler.adoptable(text) IS 'Query and owner of a materialized view that can be taken over; raises where there is none.';
 
@@ -34,6 +34,11 @@ BEGIN
     IF v.retention_period IS NOT NULL THEN
         RAISE EXCEPTION 'a view cannot be adopted and given a retention_period at once' USING ERRCODE = 'feature_not_supported',
             HINT = 'Adopt it first; then UPDATE retention_period and time_column: a new version is built beside it.';
+    END IF;
+    -- a_normalize has read the query, which its owner can replace until it is held.
+    PERFORM mvscheduler.hold(relation, mvscheduler.query_relation_of(relation));
+    IF (SELECT (a.query, a.owner) IS DISTINCT FROM (v.query, v.owner) FROM mvscheduler.adoptable(v.name) AS a) THEN
+        RAISE EXCEPTION 'materialized view % was changed meanwhile', v.name USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Try again.';
     END IF;
     -- Indexes of an earlier registration that the row does not name are the owner's now.
     FOR idx IN
@@ -51,11 +56,9 @@ BEGIN
     LOOP
         EXECUTE format('COMMENT ON INDEX %I.%I IS NULL', idx.nspname, idx.relname);
     END LOOP;
-    PERFORM mvscheduler.create_unique_index(v, relation, NULL);
-    PERFORM mvscheduler.create_indexes(v, relation);
     PERFORM mvscheduler.grant_to_worker(v, relation);
 END $$;
-COMMENT ON FUNCTION mvscheduler.adopt_relation(mvscheduler.views, oid) IS 'Takes a materialized view over as it is: grants the sidecar what it needs, and makes the indexes that the row names.';
+COMMENT ON FUNCTION mvscheduler.adopt_relation(mvscheduler.views, oid) IS 'Takes a materialized view over as it is, and grants the sidecar what it needs.';
 
 -- USAGE on the schema stays, since other views may need it.
 CREATE FUNCTION mvscheduler.release_relation(relation oid, query_relation oid) RETURNS void
@@ -80,7 +83,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.release_relation(oid, oid) IS 'Lets go of a materialized view: what mvscheduler added to an adopted one goes, its contents stay.';
 
-CREATE FUNCTION mvscheduler.pair_adopted(v mvscheduler.views, relation oid) RETURNS void
+CREATE FUNCTION mvscheduler.pair_adopted(v mvscheduler.views, relation oid) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -98,9 +101,9 @@ BEGIN
         RAISE EXCEPTION 'the new query of managed view % reads the view itself', v.name
             USING ERRCODE = 'invalid_object_definition', DETAIL = 'Directly, or through other views.';
     END IF;
-    PERFORM mvscheduler.redefine(v, relation, NULL);
+    RETURN mvscheduler.redefine(v, relation, NULL);
 END $$;
-COMMENT ON FUNCTION mvscheduler.pair_adopted(mvscheduler.views, oid) IS 'Builds a pair that will take the place of an adopted materialized view.';
+COMMENT ON FUNCTION mvscheduler.pair_adopted(mvscheduler.views, oid) IS 'Builds a pair that will take the place of an adopted materialized view; returns what to tell d_pieces.';
 
 CREATE FUNCTION mvscheduler.adopt_view(
     name text, refresh_interval interval DEFAULT '1 hour', method text DEFAULT 'auto', cron text DEFAULT NULL, timezone text DEFAULT NULL,
