@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest/allowlist"
 )
 
 // program is the path of the binary under test.
@@ -34,5 +35,5 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	remove := func() error { return os.RemoveAll(dir) }
-	pgtest.Main(m, searchServerLog, remove)
+	pgtest.Main(m, allowlist.SearchShared(500), remove)
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest/allowlist"
 )
 
 // patience is the ceiling of every wait: machines are shared and slow.
@@ -52,7 +53,7 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 	// A sidecar must not outlive the tests.
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !strings.Contains(db.URL(), "//"+role+"@") { // the superuser does the tests' own work too
-		sidecarRoles.Store(role, true)
+		allowlist.Watch(role)
 	}
 	require.NoError(t, s.cmd.Start())
 	go func() {
@@ -64,7 +65,7 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 		s.signal(syscall.SIGKILL)
 		<-s.done
 		if path := db.Server().LogFile(); path != pgtest.SharedLogFile() {
-			if err := searchLog(path); err != nil {
+			if _, err := allowlist.Search(path); err != nil {
 				t.Error(err)
 			}
 		}

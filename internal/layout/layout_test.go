@@ -18,23 +18,24 @@ const module = "github.com/mvscheduler/mvscheduler/"
 
 // allowed says which packages of the module each package may import, tests aside.
 var allowed = map[string][]string{
-	"catalog/schedule":  {},
-	"optimizer":         {},
-	"retention":         {},
-	"internal/pgexec":   {},
-	"internal/pgserver": {},
-	"catalog":           {"catalog/schedule"},
-	"migrations":        {},
-	"refresh":           {"catalog", "internal/pgexec"},
-	"jobs":              {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "internal/pgexec"},
-	"internal/web":      {"catalog", "catalog/schedule"},
-	"internal/doctor":   {},
-	"internal/demo":     {"internal/pgserver", "catalog", "migrations"},
-	"internal/pgtest":   {"internal/pgserver", "migrations"},
-	"internal/bench":    {"internal/pgserver", "migrations"},
-	"internal/layout":   {},
-	"integration":       {},
-	"deploy":            {},
+	"catalog/schedule":          {},
+	"optimizer":                 {},
+	"retention":                 {},
+	"internal/pgexec":           {},
+	"internal/pgserver":         {},
+	"catalog":                   {"catalog/schedule"},
+	"migrations":                {},
+	"refresh":                   {"catalog", "internal/pgexec"},
+	"jobs":                      {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "internal/pgexec"},
+	"internal/web":              {"catalog", "catalog/schedule"},
+	"internal/doctor":           {},
+	"internal/demo":             {"internal/pgserver", "catalog", "migrations"},
+	"internal/pgtest":           {"internal/pgserver", "migrations"},
+	"internal/pgtest/allowlist": {"internal/pgtest"},
+	"internal/bench":            {"internal/pgserver", "migrations"},
+	"internal/layout":           {},
+	"integration":               {},
+	"deploy":                    {},
 }
 
 // only says which packages may import a library, by the library's path prefix.
@@ -47,6 +48,7 @@ var only = map[string][]string{
 	"github.com/golang-migrate/migrate":   {"migrations"},
 	"github.com/netresearch/go-cron":      {"catalog/schedule"},
 	"github.com/testcontainers":           {"integration"},
+	"github.com/sqlc-dev/oliphant":        {"internal/pgtest/allowlist"},
 	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "internal/doctor", "internal/bench", "cmd/mvscheduler", "integration"},
 }
 

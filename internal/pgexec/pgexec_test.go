@@ -11,9 +11,10 @@ import (
 
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest/allowlist"
 )
 
-func TestMain(m *testing.M) { pgtest.Main(m) }
+func TestMain(m *testing.M) { pgtest.Main(m, allowlist.SearchShared(1)) }
 
 type bundle struct {
 	db    *pgtest.DB
@@ -163,12 +164,12 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 	var got string
 	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates, jit) FROM v`).Scan(&got))
 	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|on", got, "jit as the server has it")
-	rows, err := s.Query(t.Context(), `SHOW jit`)
+	rows, err := s.Query(t.Context(), `SELECT current_setting('jit')`)
 	require.NoError(t, err)
 	jit, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	require.NoError(t, err)
 	require.Equal(t, "off", jit, "for queries of the catalog")
-	rows, err = s.Query(t.Context(), `SHOW work_mem`)
+	rows, err = s.Query(t.Context(), `SELECT current_setting('work_mem')`)
 	require.NoError(t, err)
 	after, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	require.NoError(t, err)

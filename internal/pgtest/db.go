@@ -247,10 +247,12 @@ func (d *DB) User(t testing.TB, base string) string {
 	return name
 }
 
-// Worker creates a login for a sidecar.
+// Worker creates a login for a sidecar, of which the server logs too what it only parses.
 func (d *DB) Worker(t testing.TB) string {
 	t.Helper()
-	return d.Role(t, "worker", "IN ROLE mvscheduler_worker")
+	role := d.Role(t, "worker", "IN ROLE mvscheduler_worker")
+	d.Exec(t, "ALTER ROLE "+role+" SET log_min_duration_statement = 0")
+	return role
 }
 
 // Exec runs statements on a connection that the test has already, one after the other.

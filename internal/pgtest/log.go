@@ -25,7 +25,17 @@ type LogLine struct {
 
 var logPrefix = regexp.MustCompile(`^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+) \[(\d+)\] (.*?)@(\S*) (.*?) ?([A-Z]+\d*:  .*)$`)
 
-// Log returns what the server logged about this database so far.
+var executed = regexp.MustCompile(`(?s)^LOG:  (?:statement|execute [^:]+|fastpath function call): (.*)$`)
+
+// Executed is the text of a statement that the server ran; empty in every other entry.
+func (l LogLine) Executed() string {
+	if m := executed.FindStringSubmatch(l.Message); m != nil {
+		return strings.TrimSpace(m[1])
+	}
+	return ""
+}
+
+// Log returns what the server logged about this database so far, without the duration of statements.
 func (d *DB) Log(t testing.TB) []LogLine {
 	t.Helper()
 	file, err := os.Open(d.server.LogFile())
@@ -37,7 +47,7 @@ func (d *DB) Log(t testing.TB) []LogLine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(all, func(l LogLine) bool { return l.Database != d.Name })
+	return slices.DeleteFunc(all, func(l LogLine) bool { return l.Database != d.Name || strings.HasPrefix(l.Message, "LOG:  duration: ") })
 }
 
 // SharedLogFile is the log of the server that the tests of this process share; empty when none was started.

@@ -1,16 +1,13 @@
-package integration
+// Package allowlist knows every statement that a sidecar may run, and searches servers' logs for others.
+package allowlist
 
 import (
 	"encoding/json"
 	"fmt"
-	"os"
 	"regexp"
 	"strings"
-	"sync"
 
 	pgquery "github.com/sqlc-dev/oliphant"
-
-	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
 // onUsersRelations are the only statements that a sidecar runs on users' relations.
@@ -23,8 +20,8 @@ var control = map[string]bool{"TransactionStmt": true, "ClosePortalStmt": true, 
 // pg_catalog only.
 var books = map[string]bool{"SelectStmt": true, "InsertStmt": true, "UpdateStmt": true, "DeleteStmt": true, "VariableSetStmt": true}
 
-// unexpected returns why a statement of a sidecar is not on the allow-list; empty when it is.
-func unexpected(statement string) string {
+// Unexpected returns why a statement of a sidecar is not on the allow-list; empty when it is.
+func Unexpected(statement string) string {
 	if onUsersRelations.MatchString(statement) {
 		return ""
 	}
@@ -170,63 +167,4 @@ func walk(node any, visit func(kind string, node map[string]any) string) string 
 		}
 	}
 	return ""
-}
-
-var statementIn = regexp.MustCompile(`(?s)^LOG:  (?:statement|execute [^:]+|fastpath function call): (.*)$`)
-
-// sidecarRoles are the logins that this process has started sidecars with: what they run is looked at
-// whatever name their connections have.
-var sidecarRoles sync.Map
-
-// searchServerLog looks at every statement that a sidecar ran on the shared server.
-func searchServerLog() error {
-	path := pgtest.SharedLogFile()
-	if path == "" {
-		return nil
-	}
-	return searchLog(path)
-}
-
-func searchLog(path string) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return fmt.Errorf("open the server's log: %w", err)
-	}
-	defer file.Close()
-	lines, err := pgtest.ReadLog(file)
-	if err != nil {
-		return err
-	}
-	verdicts := map[string]string{}
-	var wrong []string
-	statements, refreshes := 0, 0
-	for _, line := range lines {
-		m := statementIn.FindStringSubmatch(line.Message)
-		_, sidecar := sidecarRoles.Load(line.User)
-		sidecar = sidecar && line.Application != "mvscheduler cli" ||
-			strings.HasPrefix(line.Application, "mvscheduler run") || strings.HasPrefix(line.Application, "mvscheduler control")
-		if m == nil || !sidecar {
-			continue
-		}
-		statements++
-		statement := strings.TrimSpace(m[1])
-		if _, known := verdicts[statement]; !known {
-			why := unexpected(statement)
-			verdicts[statement] = why
-			if why != "" {
-				wrong = append(wrong, fmt.Sprintf("%s %s\n    %s", line.Application, why, statement))
-			}
-		}
-		if onUsersRelations.MatchString(statement) {
-			refreshes++
-			if strings.HasPrefix(line.Message, "LOG:  statement:") {
-				return fmt.Errorf("%s ran this by the simple protocol, which takes several statements at once: %s", line.Application, statement)
-			}
-		}
-	}
-	fmt.Printf("the server's log has %d statements of sidecars, %d of them on users' relations\n", statements, refreshes)
-	if len(wrong) > 0 {
-		return fmt.Errorf("these are not on the allow-list:\n%s", strings.Join(wrong, "\n"))
-	}
-	return nil
 }
