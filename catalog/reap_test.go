@@ -50,3 +50,29 @@ func TestAJobThatCarriesNoRunIsEnded(t *testing.T) {
 	require.NoError(t, conn.QueryRow(t.Context(), `SELECT array_agg(id) FROM mvscheduler.river_job WHERE state = 'running'`).Scan(&left))
 	require.Equal(t, []int64{7}, left)
 }
+
+// A worker that was frozen and goes on holds the token of an attempt which another one has followed.
+func TestAnAttemptWithAnOldTokenEndsNothing(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "")
+	pgtest.Exec(t, conn,
+		`INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, job_id, attempts, token, started_at)
+		 VALUES (1, 1, 'app.v', 'postgres', 'manual', now(), now(), 'running', 7, 2, 2, now())`,
+		`INSERT INTO mvscheduler.attempt (run_id, attempt, view_id, owner, token, backend_pid, backend_start, worker, outcome, started_at)
+		 VALUES (1, 1, 1, 'postgres', 1, 1, now(), 'frozen', 'running', now()), (1, 2, 1, 'postgres', 2, 1, now(), 'w', 'running', now())`)
+	old := catalog.Attempt{RunID: 1, ViewID: 1, Number: 1, Token: 1}
+	require.ErrorIs(t, succeed(t, conn, old), catalog.ErrFenced)
+	require.ErrorIs(t, catalog.Fail(t.Context(), conn, old, catalog.Failure{Outcome: "failed", RunState: "failed"}), catalog.ErrFenced)
+	var state string
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT r.state || ' ' || a.outcome FROM mvscheduler.run AS r JOIN mvscheduler.attempt AS a ON a.attempt = 2`).Scan(&state))
+	require.Equal(t, "running running", state)
+	require.NoError(t, succeed(t, conn, catalog.Attempt{RunID: 1, ViewID: 1, Number: 2, Token: 2}))
+}
+
+func succeed(t *testing.T, conn *pgx.Conn, a catalog.Attempt) error {
+	t.Helper()
+	return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		return catalog.Succeed(t.Context(), tx, a, catalog.Success{Method: "full", DataAsOf: time.Now()})
+	})
+}

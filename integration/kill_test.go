@@ -122,3 +122,14 @@ SELECT v.view_id, v.name, v.owner, 'manual', now(), now(), 'queued', job.id FROM
 	require.Zero(t, sidecar.stop())
 	s.nothingIsLeft(t)
 }
+
+// The server looks every second whether its client is still there.
+func TestARefreshEndsSoonAfterItsSidecarWasKilled(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "endless", slowQuery(10*time.Minute), "refresh_interval", "1 hour")
+	sidecar := startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND state = 'active' AND query LIKE 'REFRESH%endless%')`)
+	sidecar.kill()
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND query LIKE 'REFRESH%endless%')`)
+}

@@ -105,5 +105,10 @@ func TestBackoffGrowsWithinItsBounds(t *testing.T) {
 		d := backoff(tries, first, most)
 		require.LessOrEqual(t, d, most)
 		require.GreaterOrEqual(t, d, first*2/3)
+		others := map[time.Duration]bool{}
+		for range 20 {
+			others[backoff(tries, first, most)] = true
+		}
+		require.Greater(t, len(others), 5, "views that failed together come back apart")
 	})
 }

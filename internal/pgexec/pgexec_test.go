@@ -122,6 +122,23 @@ SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_b
 	require.Equal(t, "pg_catalog, pg_temp", left.LooksIn)
 }
 
+// Read later in the transaction, it would run as the sidecar.
+func TestACursorThatAFunctionLeftOpenIsClosed(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pgtest.Exec(t, b.alice, `CREATE FUNCTION leave_open() RETURNS int LANGUAGE plpgsql AS $$ DECLARE c refcursor := 'left open'; BEGIN OPEN c FOR SELECT 1; RETURN 1; END $$`)
+	target, s := b.view(t, "v", "SELECT "+b.owner+".leave_open() AS a"), b.session(t)
+	require.NoError(t, s.InTx(t.Context(), pgexec.Settings{LockTimeout: time.Second}, func(tx *pgexec.Tx) error {
+		require.NoError(t, tx.Refresh(t.Context(), target, false))
+		rows, err := tx.Query(t.Context(), `SELECT name FROM pg_cursors`)
+		require.NoError(t, err)
+		open, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		require.NotContains(t, open, "left open")
+		return nil
+	}))
+}
+
 func TestAMessageOfManyMegabytesEndsTheSessionInsteadOfFillingMemory(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
