@@ -97,7 +97,8 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&a.path); err == nil {
+	err = conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&a.path)
+	if err == nil {
 		err = setPath(ctx, conn, pinnedPath)
 	}
 	if err != nil {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strconv"
@@ -17,17 +18,22 @@ import (
 // BinDirVariable names the environment variable that chooses the binaries.
 const BinDirVariable = "MVSCHEDULER_TEST_PG_BINDIR"
 
+// Oldest is the first major version that mvscheduler works with.
+const Oldest = 15
+
 // ErrNoBinaries says that no PostgreSQL was found and how to install one here.
 var ErrNoBinaries = errors.New("no PostgreSQL server binaries found")
 
-// FindBinDir returns the directory with initdb and postgres: the one that the environment names, else
-// that of pg_config, else the newest of the usual places.
+// FindBinDir returns the directory with initdb and postgres of version [Oldest] or later: the one that the
+// environment names, else that of pg_config, else the newest of the usual places.
 func FindBinDir() (string, error) {
 	if dir := os.Getenv(BinDirVariable); dir != "" {
-		if !complete(dir) {
-			return "", fmt.Errorf("%s=%s: %w there", BinDirVariable, dir, ErrNoBinaries)
+		if found, err := choose([]string{dir}, versionIn); err != nil {
+			return "", fmt.Errorf("%s=%s: %w there", BinDirVariable, dir, err)
+		} else if found != "" {
+			return found, nil
 		}
-		return dir, nil
+		return "", fmt.Errorf("%s=%s: %w there", BinDirVariable, dir, ErrNoBinaries)
 	}
 	var candidates []string
 	if out, err := exec.CommandContext(context.Background(), "pg_config", "--bindir").Output(); err == nil {
@@ -45,21 +51,45 @@ func FindBinDir() (string, error) {
 		slices.SortFunc(found, func(a, b string) int { return cmp.Compare(majorOf(b), majorOf(a)) })
 		candidates = append(candidates, found...)
 	}
-	for _, dir := range candidates {
-		if complete(dir) {
-			return dir, nil
-		}
+	switch dir, err := choose(candidates, versionIn); {
+	case err != nil:
+		return "", fmt.Errorf("%w: %s", err, howToInstall())
+	case dir != "":
+		return dir, nil
 	}
 	return "", fmt.Errorf("%w: %s", ErrNoBinaries, howToInstall())
 }
 
-func complete(dir string) bool {
-	for _, program := range []string{"initdb", "postgres"} {
-		if info, err := os.Stat(filepath.Join(dir, program)); err != nil || info.IsDir() {
-			return false
+// choose returns the first directory whose PostgreSQL is new enough; empty when there is none at all, and an
+// error when those that are there are too old. version tells the major version in a directory, 0 = none.
+func choose(dirs []string, version func(dir string) int) (string, error) {
+	var tooOld error
+	for _, dir := range dirs {
+		switch v := version(dir); {
+		case v >= Oldest:
+			return dir, nil
+		case v > 0 && tooOld == nil:
+			tooOld = fmt.Errorf("%w: PostgreSQL %d in %s is too old, %d or later is needed", ErrNoBinaries, v, dir, Oldest)
 		}
 	}
-	return true
+	return "", tooOld
+}
+
+var versionPattern = regexp.MustCompile(`\(PostgreSQL\) (\d+)`)
+
+// versionIn asks the server program of a directory for its major version; 0 where initdb or postgres is missing.
+func versionIn(dir string) int {
+	if info, err := os.Stat(filepath.Join(dir, "initdb")); err != nil || info.IsDir() {
+		return 0
+	}
+	out, err := exec.CommandContext(context.Background(), filepath.Join(dir, "postgres"), "--version").Output() // postgres (PostgreSQL) 17.2 (Debian 17.2-1)
+	if err != nil {
+		return 0
+	}
+	if m := versionPattern.FindSubmatch(out); m != nil {
+		return majorOf(string(m[1]))
+	}
+	return 0
 }
 
 func majorOf(dir string) int {

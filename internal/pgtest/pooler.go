@@ -19,7 +19,8 @@ func Pooler(t testing.TB, db *DB) (address string) {
 		t.Fatal(err)
 	}
 	network, to := pgconn.NetworkAddress(config.Host, config.Port)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	ctx := t.Context()
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +31,7 @@ func Pooler(t testing.TB, db *DB) (address string) {
 			if err != nil {
 				return
 			}
-			server, err := net.Dial(network, to)
+			server, err := new(net.Dialer).DialContext(ctx, network, to)
 			if err != nil {
 				_ = client.Close()
 				return
@@ -46,7 +47,7 @@ func Pooler(t testing.TB, db *DB) (address string) {
 }
 
 func answer(client, server net.Conn) {
-	defer client.Close()
+	defer func() { _ = client.Close() }()
 	frontend := pgproto3.NewFrontend(server, server)
 	for {
 		message, err := frontend.Receive()

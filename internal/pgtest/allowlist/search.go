@@ -37,7 +37,7 @@ func SearchShared(least int) func() error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("the server's log has %d statements of sidecars, %d of them on users' relations\n", found.Statements, found.OnUsersRelations)
+		fmt.Fprintf(os.Stdout, "the server's log has %d statements of sidecars, %d of them on users' relations\n", found.Statements, found.OnUsersRelations)
 		if all := flag.Lookup("test.run").Value.String() == "" && flag.Lookup("test.skip").Value.String() == ""; all && found.OnUsersRelations < least {
 			return fmt.Errorf("the server's log has %d statements of sidecars on users' relations, and %d at least were to be found: the search is blind", found.OnUsersRelations, least)
 		}
