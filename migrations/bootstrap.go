@@ -57,8 +57,51 @@ BEGIN
             EXECUTE pg_catalog.format('GRANT USAGE, SELECT ON SEQUENCE %s TO mvscheduler_worker', c.name);
         ELSE
             EXECUTE pg_catalog.format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %s TO mvscheduler_worker', c.name);
-            EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', c.name, 'Belongs to River, the job queue that mvscheduler stands on (riverqueue.com/docs); its columns are described there.');
+            EXECUTE pg_catalog.format('COMMENT ON TABLE %s IS %L', c.name, 'Belongs to River, the job queue that mvscheduler stands on (riverqueue.com/docs).');
         END IF;
+    END LOOP;
+    FOR c IN
+        SELECT a.attrelid::pg_catalog.regclass AS name, a.attname, d.words
+          FROM pg_catalog.pg_class AS t
+          JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.oid AND a.attnum > 0 AND NOT a.attisdropped
+          LEFT JOIN (VALUES
+              ('args', 'What the job is to do; of a refresh the run, see mvscheduler.run.'),
+              ('attempt', 'How often it was begun. Attempts of a refresh are in mvscheduler.attempt.'),
+              ('attempted_at', 'When it was begun last.'),
+              ('attempted_by', 'Clients of River that began it.'),
+              ('created_at', 'When the row was made.'),
+              ('elected_at', 'Since when it leads.'),
+              ('errors', 'What went wrong, one entry an attempt.'),
+              ('expires_at', 'When the leadership ends unless it is renewed.'),
+              ('finalized_at', 'When it ended for good.'),
+              ('id', 'Key of the row; of a job what mvscheduler.run.job_id names.'),
+              ('kind', 'Which worker takes it.'),
+              ('leader_id', 'The client of River that leads.'),
+              ('line', 'Which series of migrations.'),
+              ('max_attempts', 'How often it may be begun.'),
+              ('max_workers', 'How many jobs of the queue this client works at once.'),
+              ('metadata', 'Notes of River''s own.'),
+              ('name', 'Name of the row.'),
+              ('num_jobs_completed', 'Jobs of the queue that this client has completed.'),
+              ('num_jobs_running', 'Jobs of the queue that this client works now.'),
+              ('paused_at', 'Since when it is paused; NULL = it is not.'),
+              ('payload', 'What is told.'),
+              ('priority', '1 (first) to 4 (last).'),
+              ('queue', 'Queue from which it is taken.'),
+              ('river_client_id', 'river_client.id'),
+              ('scheduled_at', 'Not before this instant.'),
+              ('state', 'Where it stands: available, scheduled, retryable, running, completed, cancelled, discarded or pending.'),
+              ('tags', 'Labels; mvscheduler sets none.'),
+              ('topic', 'To whom it is told: a channel of NOTIFY.'),
+              ('unique_key', 'Digest by which no second job of its kind is made.'),
+              ('unique_states', 'States in which unique_key counts, one bit each.'),
+              ('updated_at', 'When the row was changed last.'),
+              ('version', 'Number of a migration that ran.')) AS d(attname, words) ON d.attname = a.attname
+         WHERE t.relnamespace = 'mvscheduler'::pg_catalog.regnamespace
+           AND t.relname LIKE 'river\_%'
+           AND t.relkind = 'r'
+    LOOP
+        EXECUTE pg_catalog.format('COMMENT ON COLUMN %s.%I IS %L', c.name, c.attname, c.words);
     END LOOP;
 END $$;
 GRANT SELECT ON mvscheduler.schema_migrations, mvscheduler.river_migration TO mvscheduler_user, mvscheduler_worker;

@@ -107,20 +107,28 @@ func Latest() (Version, error) {
 	}
 	var v Version
 	for _, name := range names {
-		number, err := strconv.Atoi(name[:strings.IndexByte(name, '_')])
+		number, err := numberOf(name)
 		if err != nil {
-			return Version{}, fmt.Errorf("number of migration %s: %w", name, err)
+			return Version{}, err
 		}
 		v.Catalog = max(v.Catalog, number)
 	}
-	migrator, err := rivermigrate.New(riverdatabasesql.New(nil), &rivermigrate.Config{Schema: Schema})
+	river, err := riverMigrations()
 	if err != nil {
-		return Version{}, fmt.Errorf("read River's migrations: %w", err)
+		return Version{}, err
 	}
-	for _, m := range migrator.AllVersions() {
+	for _, m := range river {
 		v.River = max(v.River, m.Version)
 	}
 	return v, nil
+}
+
+func numberOf(file string) (int, error) {
+	number, err := strconv.Atoi(file[:strings.IndexByte(file, '_')])
+	if err != nil {
+		return 0, fmt.Errorf("number of migration %s: %w", file, err)
+	}
+	return number, nil
 }
 
 // Current is the version of the schema in the database; the zero Version when there is none.

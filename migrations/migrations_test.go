@@ -1,6 +1,7 @@
 package migrations_test
 
 import (
+	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -187,8 +188,7 @@ func TestTheScriptForADBADoesWhatUpAndDownDo(t *testing.T) {
 	if err != nil {
 		t.Skip("psql is not installed")
 	}
-	run := func(db *pgtest.DB, down bool) {
-		sql, err := migrations.Script(down)
+	run := func(db *pgtest.DB, sql string, err error) {
 		require.NoError(t, err)
 		cmd := exec.CommandContext(t.Context(), psql, "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", "-", db.URL())
 		cmd.Stdin = strings.NewReader(sql)
@@ -197,10 +197,38 @@ func TestTheScriptForADBADoesWhatUpAndDownDo(t *testing.T) {
 	}
 	byHand, byProgram := pgtest.NewEmpty(t), pgtest.New(t)
 	conn := byHand.Conn(t, "postgres")
-	run(byHand, false)
+	whole, err := migrations.UpScript(migrations.Version{})
+	run(byHand, whole, err)
 	require.NoError(t, migrations.Check(t.Context(), conn))
-	require.Empty(t, difference(snapshot(t, byProgram.Conn(t, "postgres")), snapshot(t, conn)))
-	run(byHand, true)
+	want := snapshot(t, byProgram.Conn(t, "postgres"))
+	require.Empty(t, difference(want, snapshot(t, conn)))
+
+	// From each version on only what is missing: ours first, then River's.
+	latest, err := migrations.Latest()
+	require.NoError(t, err)
+	for _, from := range []migrations.Version{{Catalog: 1}, {Catalog: 7}, {Catalog: latest.Catalog}, {Catalog: latest.Catalog, River: latest.River - 2}, latest} {
+		next := fmt.Sprintf("\n-- %06d_", from.Catalog+1)
+		if from.Catalog == latest.Catalog {
+			next = fmt.Sprintf("\n-- River %d:", from.River+1)
+		}
+		before, _, found := strings.Cut(whole, next)
+		if from == latest {
+			before, _, found = strings.Cut(whole, "\n-- done")
+		}
+		require.True(t, found)
+		older := pgtest.NewEmpty(t)
+		run(older, before+fmt.Sprintf("\nCREATE TABLE IF NOT EXISTS mvscheduler.schema_migrations (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);\nTRUNCATE mvscheduler.schema_migrations; INSERT INTO mvscheduler.schema_migrations VALUES (%d, false);", from.Catalog), nil)
+		sql, err := migrations.UpScript(from)
+		run(older, sql, err)
+		require.NoError(t, migrations.Check(t.Context(), older.Conn(t, "postgres")))
+		require.Empty(t, difference(want, snapshot(t, older.Conn(t, "postgres"))), "from %s", from)
+	}
+	var wrong *migrations.VersionError
+	_, err = migrations.UpScript(migrations.Version{Catalog: latest.Catalog + 1})
+	require.ErrorAs(t, err, &wrong)
+
+	down, err := migrations.DownScript()
+	run(byHand, down, err)
 	require.Error(t, migrations.Check(t.Context(), conn))
 	_, err = migrations.Up(t.Context(), byHand.URL(), migrations.Options{})
 	require.NoError(t, err)
@@ -238,7 +266,7 @@ SELECT c.oid::regclass::text
 UNION ALL
 SELECT c.oid::regclass || '.' || a.attname
   FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
- WHERE c.relnamespace = 'mvscheduler'::regnamespace AND c.relkind IN ('r', 'v', 'm') AND c.relname NOT LIKE 'river\_%'   -- River's own docs tell of its columns
+ WHERE c.relnamespace = 'mvscheduler'::regnamespace AND c.relkind IN ('r', 'v', 'm')
    AND col_description(c.oid, a.attnum) IS NULL
 UNION ALL
 SELECT p.oid::regprocedure::text

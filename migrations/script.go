@@ -9,21 +9,38 @@ import (
 	"github.com/riverqueue/river/rivermigrate"
 )
 
-// Script is the SQL that Up runs on a database without the schema, or Down (down = true) on one that has
-// it, for a DBA who runs it by hand: psql -v ON_ERROR_STOP=1 -f FILE. Afterwards Check is satisfied.
-func Script(down bool) (string, error) {
+// UpScript is the SQL that Up runs on a database at version from, for a DBA who runs it by hand. The zero
+// Version is a database without the schema. It returns a [VersionError] where Up would not know what to do.
+func UpScript(from Version) (string, error) {
 	want, err := Latest()
 	if err != nil {
 		return "", err
 	}
+	if from.Dirty || from.Catalog > want.Catalog || from.River > want.River {
+		return "", &VersionError{Have: from, Want: want}
+	}
+	river, err := riverMigrations()
+	if err != nil {
+		return "", err
+	}
+	return upScript(river, from, want)
+}
+
+// DownScript is the SQL that Down runs on a database at the version of this program.
+func DownScript() (string, error) {
+	river, err := riverMigrations()
+	if err != nil {
+		return "", err
+	}
+	return downScript(river)
+}
+
+func riverMigrations() ([]rivermigrate.Migration, error) {
 	migrator, err := rivermigrate.New(riverdatabasesql.New(nil), &rivermigrate.Config{Schema: Schema})
 	if err != nil {
-		return "", fmt.Errorf("read River's migrations: %w", err)
+		return nil, fmt.Errorf("read River's migrations: %w", err)
 	}
-	if down {
-		return downScript(migrator.AllVersions())
-	}
-	return upScript(migrator.AllVersions(), want)
+	return migrator.AllVersions(), nil
 }
 
 // riverSchema is where River's files want the name of the schema.
@@ -38,9 +55,13 @@ func (s *script) part(title, sql string) {
 	}
 }
 
-func upScript(river []rivermigrate.Migration, want Version) (string, error) {
+func upScript(river []rivermigrate.Migration, from, want Version) (string, error) {
 	var s script
-	s.WriteString("-- mvscheduler: schema, roles and River's tables. Run once on a database without the schema, with\n" +
+	before := "without the schema"
+	if from != (Version{}) {
+		before = "at version " + from.String()
+	}
+	s.WriteString("-- mvscheduler: schema, roles and River's tables. Run once on a database " + before + ", with\n" +
 		"--   psql -v ON_ERROR_STOP=1 -f THIS_FILE\n" +
 		"-- as a role with CREATEROLE and CREATE on the database. It is several transactions: River's sixth\n" +
 		"-- migration uses an enum value that its own transaction could not add.\n")
@@ -53,15 +74,24 @@ func upScript(river []rivermigrate.Migration, want Version) (string, error) {
 		return "", fmt.Errorf("list migrations: %w", err)
 	}
 	for _, name := range names {
+		if number, err := numberOf(name); err != nil {
+			return "", err
+		} else if number <= from.Catalog {
+			continue
+		}
 		body, err := files.ReadFile(name)
 		if err != nil {
 			return "", fmt.Errorf("read migration %s: %w", name, err)
 		}
 		s.part(name, "BEGIN;\n"+strings.TrimSpace(string(body))+"\nCOMMIT;")
 	}
-	s.part("version", fmt.Sprintf(`CREATE TABLE mvscheduler.%[1]s (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);
+	s.part("version", fmt.Sprintf(`CREATE TABLE IF NOT EXISTS mvscheduler.%[1]s (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL);
+TRUNCATE mvscheduler.%[1]s;
 INSERT INTO mvscheduler.%[1]s VALUES (%[2]d, false);`, versionTable, want.Catalog))
 	for _, m := range river {
+		if m.Version <= from.River {
+			continue
+		}
 		s.part(fmt.Sprintf("River %d: %s", m.Version, m.Name), strings.ReplaceAll(m.SQLUp, riverSchema, Schema+"."))
 	}
 	s.part("version of River's tables", fmt.Sprintf(`INSERT INTO mvscheduler.river_migration (line, version)

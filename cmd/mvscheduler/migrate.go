@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 
 	"github.com/mvscheduler/mvscheduler/migrations"
 )
@@ -15,7 +18,8 @@ type migrateCmd struct {
 }
 
 type migrateUpCmd struct {
-	PrintSQL bool `name:"print-sql" help:"Print the SQL for a DBA instead of running it."`
+	PrintSQL bool   `name:"print-sql" help:"Print the SQL for a DBA instead of running it."`
+	From     string `help:"With --print-sql: only what an existing schema lacks. Its version, as migrate status prints it: 12.6 is 12 (River 6)." placeholder:"VERSION"`
 }
 
 func (migrateUpCmd) Help() string {
@@ -25,6 +29,7 @@ Examples:
 
   mvscheduler migrate up
   mvscheduler migrate up --print-sql | psql -v ON_ERROR_STOP=1
+  mvscheduler migrate up --print-sql --from 12.6 > upgrade.sql
 
 ` + exitCodesHelp
 }
@@ -32,7 +37,13 @@ Examples:
 // Run migrates up.
 func (c *migrateUpCmd) Run(ctx context.Context, a *app) error {
 	if c.PrintSQL {
-		return a.printScript(false)
+		from, err := parseVersion(c.From)
+		if err != nil {
+			return err
+		}
+		return a.printScript(migrations.UpScript(from))
+	} else if c.From != "" {
+		return &exitError{code: exitUsage, err: errors.New("--from goes with --print-sql; without it the version is read from the database")}
 	}
 	report, err := migrations.Up(ctx, a.DatabaseURL, migrations.Options{})
 	if err != nil {
@@ -70,7 +81,7 @@ Examples:
 // Run migrates down.
 func (c *migrateDownCmd) Run(ctx context.Context, a *app) error {
 	if c.PrintSQL {
-		return a.printScript(true)
+		return a.printScript(migrations.DownScript())
 	}
 	if err := a.confirm("Removes schema mvscheduler: every schedule, setting and the whole history. The materialized views and their data stay, but nothing refreshes them any more."); err != nil {
 		return err
@@ -121,8 +132,24 @@ func (c *migrateStatusCmd) Run(ctx context.Context, a *app) error {
 	return nil
 }
 
-func (a *app) printScript(down bool) error {
-	script, err := migrations.Script(down)
+// parseVersion reads "12.6", or "12" for River's first; empty = no schema.
+func parseVersion(text string) (migrations.Version, error) {
+	var v migrations.Version
+	if text == "" {
+		return v, nil
+	}
+	ours, river, _ := strings.Cut(text, ".")
+	var err error
+	if v.Catalog, err = strconv.Atoi(ours); err == nil && river != "" {
+		v.River, err = strconv.Atoi(river)
+	}
+	if err != nil || v.Catalog < 0 || v.River < 0 {
+		return v, &exitError{code: exitUsage, err: fmt.Errorf("--from %q is no version: write 12.6 for what migrate status calls 12 (River 6)", text)}
+	}
+	return v, nil
+}
+
+func (a *app) printScript(script string, err error) error {
 	if err != nil {
 		return fmt.Errorf("print the migrations: %w", err)
 	}
