@@ -25,7 +25,7 @@ type Alert struct {
 const raiseAlerts = `
 WITH seen AS (
     SELECT v.id AS view_id, v.name, v.owner, v.reason, v.freshness, v.activity, v.consecutive_failures,
-           coalesce(h.auto_paused_at > s.rearmed_at, false) AS auto_paused
+           coalesce(h.auto_paused_version = s.rearmed_at, false) AS auto_paused
       FROM mvscheduler.status AS v
       JOIN mvscheduler.view_state AS s ON s.view_id = v.id
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = v.id

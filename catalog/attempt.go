@@ -20,13 +20,16 @@ type Attempt struct {
 	Number  int
 	Token   int64
 	Started time.Time
+
+	// RearmedAt is the version of the catalog row that the attempt began with; nil = that of now.
+	RearmedAt *time.Time
 }
 
 // OpenAttempt makes a queued run running, on the given backend, and returns its fencing token. It
 // returns [ErrFenced] when the run is not queued or another job carries it. deadline is the longest
 // time that the attempt may take before a sidecar terminates its backend; zero means no limit.
 func OpenAttempt(ctx context.Context, q Querier, w Work, jobID int64, pid uint32, backendStart time.Time, worker string, deadline time.Duration) (Attempt, error) {
-	a := Attempt{RunID: w.RunID, ViewID: w.ViewID}
+	a := Attempt{RunID: w.RunID, ViewID: w.ViewID, RearmedAt: w.RearmedAt}
 	err := q.QueryRow(ctx, `
 WITH opened AS (
     UPDATE mvscheduler.run
@@ -127,6 +130,7 @@ WITH ended AS (
            last_sqlstate = NULL,
            last_error = NULL,
            auto_paused_at = NULL,
+           auto_paused_version = NULL,
            auto_pause_reason = NULL
 )
 SELECT count(*) = 0
@@ -221,8 +225,9 @@ WITH ended AS (
      WHERE t.run_id = e.id
        AND t.attempt = $3
 ), ill AS (
-    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, consecutive_failures, last_failure_at, last_sqlstate, last_error, auto_paused_at, auto_pause_reason)
-    SELECT view_id, id, 1, clock_timestamp(), nullif($6, ''), nullif($7, ''), CASE WHEN $10 <> '' THEN clock_timestamp() END, nullif($10, '')
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, consecutive_failures, last_failure_at, last_sqlstate, last_error, auto_paused_at, auto_paused_version, auto_pause_reason)
+    SELECT view_id, id, 1, clock_timestamp(), nullif($6, ''), nullif($7, ''), CASE WHEN $10 <> '' THEN clock_timestamp() END,
+           CASE WHEN $10 <> '' THEN coalesce($11, (SELECT s.rearmed_at FROM mvscheduler.view_state AS s WHERE s.view_id = ended.view_id)) END, nullif($10, '')
       FROM ended
      WHERE $5
     ON CONFLICT (view_id) DO UPDATE
@@ -232,6 +237,7 @@ WITH ended AS (
            last_sqlstate = EXCLUDED.last_sqlstate,
            last_error = EXCLUDED.last_error,
            auto_paused_at = EXCLUDED.auto_paused_at,
+           auto_paused_version = EXCLUDED.auto_paused_version,
            auto_pause_reason = EXCLUDED.auto_pause_reason
 ), answered AS (
     DELETE FROM mvscheduler.request AS c
@@ -242,7 +248,7 @@ WITH ended AS (
 )
 SELECT count(*) = 0
   FROM ended`,
-		a.RunID, a.Token, a.Number, f.RunState, f.Counts, f.SQLState, f.Error, f.Reason, f.Outcome, f.Pause).Scan(&fenced)
+		a.RunID, a.Token, a.Number, f.RunState, f.Counts, f.SQLState, f.Error, f.Reason, f.Outcome, f.Pause, a.RearmedAt).Scan(&fenced)
 	if err != nil {
 		return fmt.Errorf("end attempt %d of run %d: %w", a.Number, a.RunID, err)
 	}

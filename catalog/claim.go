@@ -83,7 +83,7 @@ WITH candidate AS (
            NOT s.enabled
              OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
              OR (SELECT mvscheduler.paused_at($1))
-             OR coalesce(h.auto_paused_at > s.rearmed_at, false) AS paused,
+             OR coalesce(h.auto_paused_version = s.rearmed_at, false) AS paused,
            EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = s.view_id AND q.kind = 'refresh') AS requested,
            CASE WHEN s.refresh_on = 'upstream' THEN
                coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
@@ -106,7 +106,7 @@ WITH candidate AS (
                    LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
                    LEFT JOIN mvscheduler.run AS ua ON ua.view_id = u.view_id AND ua.state IN ('queued', 'running')
                   WHERE ua.state = 'running' OR ua.counted = 0
-                     OR ua.id IS NULL AND u.enabled AND u.paused_at IS NULL AND NOT coalesce(uh.auto_paused_at > u.rearmed_at, false)
+                     OR ua.id IS NULL AND u.enabled AND u.paused_at IS NULL AND NOT coalesce(uh.auto_paused_version = u.rearmed_at, false)
                         AND (u.next_due <= $1
                              OR u.refresh_on = 'upstream' AND s.refresh_on = 'schedule'
                                 AND u.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (u.upstream)))) AS behind_upstream

@@ -1,6 +1,7 @@
 package catalog_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -75,4 +76,30 @@ func succeed(t *testing.T, conn *pgx.Conn, a catalog.Attempt) error {
 	return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 		return catalog.Succeed(t.Context(), tx, a, catalog.Success{Method: "full", DataAsOf: time.Now()})
 	})
+}
+
+// An edit takes the time of its row before it commits; an attempt that fails in between still began with the old one.
+func TestAPauseHoldsForTheVersionOfTheRowThatFailed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "")
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('public.v', 'SELECT 1 AS a')`)
+	version := func() (at *time.Time) {
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT rearmed_at FROM mvscheduler.view_state`).Scan(&at))
+		return at
+	}
+	before := version()
+	pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET statement_timeout = '1 minute'`)
+	activity := func(run int64, began *time.Time) (now string) {
+		pgtest.Exec(t, conn, fmt.Sprintf(`INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, attempts, token, started_at)
+			SELECT %d, view_id, name, owner, 'manual', now(), now(), 'running', 1, 1, now() FROM mvscheduler.view_state`, run))
+		require.NoError(t, catalog.Fail(t.Context(), conn, catalog.Attempt{RunID: run, Number: 1, Token: 1, RearmedAt: began},
+			catalog.Failure{Outcome: "failed", RunState: "failed", Counts: true, Pause: "why"}))
+		require.NoError(t, conn.QueryRow(t.Context(), `SELECT activity FROM mvscheduler.status`).Scan(&now))
+		return now
+	}
+	require.NotEqual(t, "paused", activity(1, before))
+	require.Equal(t, "paused", activity(2, version()))
+	pgtest.Exec(t, conn, `SELECT mvscheduler.resume_view('public.v')`)
+	require.Equal(t, "paused", activity(3, nil), "nil is the version of now")
 }

@@ -31,6 +31,7 @@ func newArena(t testing.TB) *arena {
 
 func arm(t testing.TB, db *pgtest.DB) *arena {
 	t.Helper()
+	db.LogParsing(t)
 	a := &arena{t: t, db: db, root: db.Conn(t, ""), alice: db.User(t, "alice"), mallory: db.User(t, "mallory")}
 	a.m = db.Conn(t, a.mallory)
 	pgtest.Exec(t, a.root, a.sql(`CREATE TABLE public.super_secret AS SELECT 1 AS v`), a.sql(`CREATE TABLE alice.secret AS SELECT 1 AS v`),

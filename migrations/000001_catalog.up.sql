@@ -223,6 +223,7 @@ CREATE TABLE mvscheduler.view_health (
     last_sqlstate        text,
     last_error           text,
     auto_paused_at       timestamptz,
+    auto_paused_version  timestamptz,
     auto_pause_reason    text
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 COMMENT ON TABLE mvscheduler.view_health IS 'Private: what became of the runs of each view; written by the sidecar alone.';
@@ -244,6 +245,7 @@ COMMENT ON COLUMN mvscheduler.view_health.last_failure_at IS 'When the last fail
 COMMENT ON COLUMN mvscheduler.view_health.last_sqlstate IS 'SQLSTATE of the last failed attempt; NULL after a success.';
 COMMENT ON COLUMN mvscheduler.view_health.last_error IS 'Message of the last failed attempt and what to do; NULL after a success.';
 COMMENT ON COLUMN mvscheduler.view_health.auto_paused_at IS 'When the sidecar paused the view, since only a person can mend it.';
+COMMENT ON COLUMN mvscheduler.view_health.auto_paused_version IS 'view_state.rearmed_at of the row that failed; once the row has another one, it is not paused any more.';
 COMMENT ON COLUMN mvscheduler.view_health.auto_pause_reason IS 'Why the sidecar paused it.';
 
 CREATE TABLE mvscheduler.run (

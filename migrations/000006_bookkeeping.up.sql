@@ -52,7 +52,7 @@ BEGIN
         relid := mvscheduler.relation_named(NEW.name);
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, h.auto_paused_at > s.rearmed_at, s.text_author INTO relid, mended, author
+        SELECT s.relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, mended, author
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;

@@ -6,7 +6,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
     WITH known AS (
         SELECT s.*, h.last_run_id, h.last_refresh_at, h.data_as_of, h.last_duration, h.method AS method_in_force, h.rows_estimate,
                h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
-               h.auto_paused_at > s.rearmed_at AS auto_paused,
+               h.auto_paused_version = s.rearmed_at AS auto_paused,
                s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
                (SELECT coalesce(' until ' || nullif(g.paused_until, 'infinity')::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,

@@ -26,6 +26,7 @@ type bundle struct {
 func setup(t *testing.T) *bundle {
 	t.Helper()
 	db := pgtest.New(t)
+	db.LogParsing(t)
 	b := &bundle{db: db, owner: db.User(t, "alice")}
 	b.alice = db.Conn(t, b.owner)
 	pool, err := pgexec.NewPool(t.Context(), db.URLAs(db.Worker(t)), pgexec.Config{MaxConns: 2})

@@ -247,12 +247,17 @@ func (d *DB) User(t testing.TB, base string) string {
 	return name
 }
 
-// Worker creates a login for a sidecar, of which the server logs too what it only parses.
+// Worker creates a login for a sidecar.
 func (d *DB) Worker(t testing.TB) string {
 	t.Helper()
-	role := d.Role(t, "worker", "IN ROLE mvscheduler_worker")
-	d.Exec(t, "ALTER ROLE "+role+" SET log_min_duration_statement = 0")
-	return role
+	return d.Role(t, "worker", "IN ROLE mvscheduler_worker")
+}
+
+// LogParsing has the server log what is only parsed or bound too, in sessions of this database that begin from
+// now on. It doubles the log.
+func (d *DB) LogParsing(t testing.TB) {
+	t.Helper()
+	d.Exec(t, "ALTER DATABASE "+d.Name+" SET log_min_duration_statement = 0")
 }
 
 // Exec runs statements on a connection that the test has already, one after the other.

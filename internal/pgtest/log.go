@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -43,11 +42,11 @@ func (d *DB) Log(t testing.TB) []LogLine {
 		t.Fatalf("open the server's log: %v", err)
 	}
 	defer file.Close()
-	all, err := ReadLog(file)
+	all, err := ReadLog(file, func(l LogLine) bool { return l.Database == d.Name && !strings.HasPrefix(l.Message, "LOG:  duration: ") })
 	if err != nil {
 		t.Fatal(err)
 	}
-	return slices.DeleteFunc(all, func(l LogLine) bool { return l.Database != d.Name || strings.HasPrefix(l.Message, "LOG:  duration: ") })
+	return all
 }
 
 // SharedLogFile is the log of the server that the tests of this process share; empty when none was started.
@@ -58,8 +57,9 @@ func SharedLogFile() string {
 	return shared.server.LogFile()
 }
 
-// ReadLog reads a log that was written with the settings of this package.
-func ReadLog(log io.Reader) ([]LogLine, error) {
+// ReadLog reads the entries that keep wants of a log that was written with the settings of this package. keep
+// sees the first line of the message only.
+func ReadLog(log io.Reader, keep func(LogLine) bool) ([]LogLine, error) {
 	var all []LogLine
 	scanner := bufio.NewScanner(log)
 	scanner.Buffer(nil, 64<<20)
@@ -77,8 +77,10 @@ func ReadLog(log io.Reader) ([]LogLine, error) {
 			if err != nil {
 				return nil, fmt.Errorf("read the pid of %q: %w", line, err)
 			}
-			all = append(all, LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]})
-			known = true
+			entry := LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]}
+			if known = keep(entry); known {
+				all = append(all, entry)
+			}
 		case known && strings.HasPrefix(line, "\t"):
 			all[len(all)-1].Message += "\n" + line[1:]
 		default:

@@ -12,7 +12,7 @@ import (
 )
 
 // A statement that is executed is logged by log_statement; one that is only parsed or bound, which runs code too,
-// by log_min_duration_statement, which pgtest.Worker sets; one that fails with its error.
+// by log_min_duration_statement, see [pgtest.DB.LogParsing]; one that fails with its error.
 var (
 	parsed = regexp.MustCompile(`(?s)^LOG:  duration: [0-9.]+ ms  (?:parse|bind|execute|statement)[^:]*: (.*)$`)
 	failed = regexp.MustCompile(`(?s)^STATEMENT:  (.*)$`)
@@ -56,19 +56,17 @@ func Search(path string) (Found, error) {
 		return found, fmt.Errorf("open the server's log: %w", err)
 	}
 	defer file.Close()
-	lines, err := pgtest.ReadLog(file)
+	lines, err := pgtest.ReadLog(file, func(l pgtest.LogLine) bool {
+		_, watched := roles.Load(l.User)
+		return watched && l.Application != "mvscheduler cli" ||
+			strings.HasPrefix(l.Application, "mvscheduler run") || strings.HasPrefix(l.Application, "mvscheduler control")
+	})
 	if err != nil {
 		return found, err
 	}
 	verdicts := map[string]string{}
 	var wrong []string
 	for _, line := range lines {
-		_, sidecar := roles.Load(line.User)
-		sidecar = sidecar && line.Application != "mvscheduler cli" ||
-			strings.HasPrefix(line.Application, "mvscheduler run") || strings.HasPrefix(line.Application, "mvscheduler control")
-		if !sidecar {
-			continue
-		}
 		text := line.Executed()
 		ran := text != ""
 		for _, other := range []*regexp.Regexp{parsed, failed} {
