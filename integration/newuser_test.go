@@ -112,3 +112,57 @@ func TestWhatAFailingViewNeedsIsInItsStatus(t *testing.T) {
 	require.Equal(t, 3, gone.code)
 	require.NotContains(t, gone.stderr, "mvscheduler list")
 }
+
+func TestTheCommandLineDoesWhatPeopleTry(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id FROM sales`, "refresh_interval", nil)
+	for _, args := range [][]string{{"help"}, {"help", "edit"}, {"--version"}} {
+		require.Zero(t, mvscheduler(t, s.db, s.owner, "", args...).code, args)
+	}
+	succeeds := func(args ...string) {
+		done := mvscheduler(t, s.db, "", "", args...)
+		require.Zero(t, done.code, done.stderr)
+	}
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "help", "edit").stdout, "--rename")
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "next", "v").stderr, "is refreshed only when asked, since it has no clock")
+
+	// A new name without a schema is one in the same schema, whatever the search_path says.
+	succeeds("edit", s.owner+".v", "--rename", `"Odd name"`)
+	require.Equal(t, s.owner+`."Odd name"`, ask[string](t, s.alice, `SELECT name FROM mvscheduler.views`))
+	succeeds("edit", s.owner+`."Odd name"`, "--rename", s.owner+".w")
+	require.Equal(t, s.owner+`.w`, ask[string](t, s.alice, `SELECT name FROM mvscheduler.views`))
+
+	// Nobody waits for a lock for ever without a word.
+	holder := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, holder, `BEGIN`, `LOCK TABLE mvscheduler.views`)
+	held := mvscheduler(t, s.db, s.owner, "", "show", "w")
+	require.Equal(t, 6, held.code, held.stderr)
+	require.Contains(t, held.stderr, "holds a lock")
+}
+
+func TestAFirstRefreshThatWasCancelledSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, slow(0.2) FROM sales`, "refresh_interval", nil, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	s.working(t, "v")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.cancel_run(id) FROM mvscheduler.runs`)
+	until(t, s.alice, `SELECT freshness = 'never' AND activity = 'idle' AND reason LIKE '%first refresh was cancelled%' FROM mvscheduler.status`)
+}
+
+func TestAStaleViewSaysWhyItIs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id FROM sales`, "refresh_interval", "1 minute")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	for _, c := range []struct{ health, reason string }{
+		{`data_as_of = now() - interval '9 minutes', last_duration = '2 minutes'`, "a refresh takes 00:02:00 and its target is 00:01:00"},
+		{`last_duration = '1 second', last_refresh_at = now()`, "it was refreshed, and what it shows is older"},
+	} {
+		pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET `+c.health)
+		require.Contains(t, ask[string](t, s.alice, `SELECT freshness || ': ' || reason FROM mvscheduler.status`), "stale: "+c.reason)
+	}
+}

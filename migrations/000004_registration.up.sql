@@ -234,7 +234,8 @@ BEGIN
     ELSIF (op = 'INSERT' OR v.owner IS DISTINCT FROM was.owner)
           AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.owner::oid) AND v.owner::oid NOT IN (SELECT mvscheduler.my_roles()) THEN
         RAISE EXCEPTION 'permission denied to make a view of role %', v.owner USING ERRCODE = 'insufficient_privilege',
-            HINT = format('Name an owner that you can become, or have it granted: GRANT %s TO %I;', v.owner, CURRENT_USER);
+            HINT = CASE WHEN (SELECT r.rolsuper FROM pg_roles AS r WHERE r.oid = v.owner::oid) THEN 'Name an owner that you can become.'
+                        ELSE format('Name an owner that you can become, or have it granted: GRANT %s TO %I;', v.owner, CURRENT_USER) END;
     END IF;
     IF v.timezone IS NULL THEN
         v.timezone := current_setting('TimeZone');

@@ -243,7 +243,7 @@ BEGIN
     END IF;
     RAISE NOTICE 'managed view % has no unique index', v.name
         USING DETAIL = 'Each refresh locks out its readers while it runs (ACCESS EXCLUSIVE).',
-              HINT = 'Name the columns that identify a row in unique_key; then readers never wait.';
+              HINT = 'Name the columns that identify a row in unique_key; then it can be refreshed CONCURRENTLY, and readers go on meanwhile.';
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid, oid) IS 'The unique index of a view, given or derived; a NOTICE where there is none.';
 

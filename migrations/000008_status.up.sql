@@ -14,7 +14,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                coalesce(s.target, s.refresh_interval) AS goal,
                clock_timestamp() - h.data_as_of AS age,
                d.view_id IS NOT NULL AS redefined,
-               coalesce(a.id, q.run_id) AS run_id, a.state AS run_state, q.requested_at AS asked_at,
+               coalesce(a.id, q.run_id) AS run_id, a.state AS run_state, a.started_at AS run_started_at, q.requested_at AS asked_at,
                a.state = 'running' AND EXISTS (SELECT FROM mvscheduler.attempt AS t
                                                 WHERE t.run_id = a.id AND t.outcome = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid))) AS lost, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
           FROM mvscheduler.view_state AS s
@@ -67,10 +67,19 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                          || coalesce('; ' || (SELECT r.reason FROM mvscheduler.run AS r WHERE r.id = j.last_run_id), '') END,
                CASE WHEN j.lost THEN 'the sidecar that ran it is gone, and another has not taken it up yet: is mvscheduler serve running?' END,
                CASE WHEN j.run_state IS NULL AND j.asked_at < clock_timestamp() - interval '5 seconds'
-                    THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?' END,
-               CASE WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
-                    THEN 'no sidecar has taken it up: is mvscheduler serve running?' END,
+                    THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?'
+                    WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
+                    THEN 'no sidecar has taken it up: is mvscheduler serve running?'
+                    WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.last_duration > j.goal
+                    THEN pg_catalog.format('a refresh takes %s and its target is %s: give it a longer interval, or make its query faster', pg_catalog.date_trunc('second', j.last_duration), j.goal)
+                    WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.run_state = 'running' AND NOT j.progress ? 'waiting_for'
+                    THEN pg_catalog.format('the refresh that runs began at %s', pg_catalog.date_trunc('second', j.run_started_at))
+                    WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity = 'idle' AND j.data_as_of < j.last_refresh_at - 2 * j.goal
+                    THEN 'it was refreshed, and what it shows is older: a managed view below it is stale, or a long transaction keeps the proof back that nothing changed' END,
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NOT NULL THEN 'it was emptied by hand: SELECT mvscheduler.refresh_view(name) fills it again, and so does its next refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.activity = 'idle' AND coalesce(j.consecutive_failures, 0) = 0
+                         AND (SELECT r.state FROM mvscheduler.run AS r WHERE r.view_id = j.view_id ORDER BY r.id DESC LIMIT 1) = 'cancelled'
+                    THEN 'its first refresh was cancelled: SELECT mvscheduler.refresh_view(name) fills it, and so does its next refresh' END,
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
                CASE WHEN j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
                     THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
@@ -160,7 +169,7 @@ COMMENT ON FUNCTION mvscheduler.cancel_run(bigint) IS 'Asks the sidecar to cance
 COMMENT ON VIEW mvscheduler.status IS 'One row a managed view: how fresh it is, what is going on, and why.';
 COMMENT ON COLUMN mvscheduler.status.id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.status.name IS 'views.name';
-COMMENT ON COLUMN mvscheduler.status.freshness IS 'fresh (lag within target, plus the time of a run), late (up to twice the target), stale (more), never (no contents yet) or missing (dropped by hand).';
+COMMENT ON COLUMN mvscheduler.status.freshness IS 'fresh (lag within the target), late (up to twice the target) or stale (more), each with a grace of last_duration and 10 seconds, never (no contents yet) or missing (dropped by hand).';
 COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting (for a lock) or paused.';
 COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
 COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';

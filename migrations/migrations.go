@@ -252,7 +252,7 @@ func Down(ctx context.Context, databaseURL string, options Options) error {
 
 // refuseForeign names what others built on our schema before anything is dropped.
 func refuseForeign(ctx context.Context, conn *pgx.Conn) error {
-	var dependents *string
+	var dependents, managed *string
 	err := conn.QueryRow(ctx, `
 WITH ours AS (
     SELECT 'pg_class'::regclass AS classid, c.oid FROM pg_class AS c WHERE c.relnamespace = 'mvscheduler'::regnamespace
@@ -267,17 +267,21 @@ WITH ours AS (
       JOIN ours AS o ON o.classid = d.refclassid AND o.oid = d.refobjid
      WHERE d.deptype = 'n'
 )
-SELECT string_agg(DISTINCT c.oid::regclass::text, ', ')
+SELECT string_agg(DISTINCT c.oid::regclass::text, ', '),
+       string_agg(DISTINCT substring(obj_description(c.oid, 'pg_class') FROM '^mvscheduler: (?:gate|query) of (.*)$'), ', ')
   FROM dependent AS d
   JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
- WHERE c.relnamespace <> 'mvscheduler'::regnamespace`).Scan(&dependents)
+ WHERE c.relnamespace <> 'mvscheduler'::regnamespace`).Scan(&dependents, &managed)
 	if err != nil {
 		return fmt.Errorf("look for what depends on schema mvscheduler: %w", err)
 	}
-	if dependents != nil {
-		return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Give managed views back with mvscheduler release NAME (views with a step of mvscheduler in them: drop them with mvscheduler drop NAME), drop the rest by hand, then repeat", *dependents)
+	switch {
+	case dependents == nil:
+		return nil
+	case managed == nil:
+		return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Drop them, then repeat", *dependents)
 	}
-	return nil
+	return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Most belong to managed views, which stay when they are given back with mvscheduler release: %s. Drop by hand what is left then, and repeat", *dependents, *managed)
 }
 
 // Status is the version that the database has and the one that this program needs.

@@ -87,6 +87,7 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	for name, value := range map[string]string{
 		"application_name": "mvscheduler cli",
 		"jit":              "off", // compiling a query of the catalog takes longer than running it
+		"lock_timeout":     "10s", // whoever may register views can LOCK the table of rows
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {
 			cfg.RuntimeParams[name] = value

@@ -37,11 +37,15 @@ The same in SQL: UPDATE mvscheduler.views SET ... WHERE name = 'analytics.daily'
 ` + exitCodesHelp
 }
 
+// keepSchema is a new name; without a schema it stays in the one where the view is, as with ALTER ... RENAME. The first
+// argument of an assignment is its column, the second one its placeholder.
+const keepSchema = `CASE cardinality(mvscheduler.split_name(%[2]s::text)) WHEN 1 THEN mvscheduler.qualified_name((mvscheduler.split_name(name))[1], (mvscheduler.split_name(%[2]s::text))[1]) ELSE %[2]s::text END`
+
 // Run updates the row.
 func (c *editCmd) Run(ctx context.Context, a *app) error {
 	columns := c.given()
 	if c.Rename != nil {
-		columns = append(columns, assignment{column: "name", expr: "%s", value: *c.Rename})
+		columns = append(columns, assignment{column: "name", expr: keepSchema, value: *c.Rename})
 	}
 	query, given, err := c.read(a)
 	if err != nil {

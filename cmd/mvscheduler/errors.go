@@ -140,7 +140,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		return "Drop or release the managed views that read it in the same command (NAME for NAME__query): mvscheduler drop NAME ...; drop other dependents by hand.", exitConflict
 	case "23505": // unique_violation
 		if pg.ConstraintName == "views_name_key" {
-			return "Change it: mvscheduler edit NAME", exitConflict
+			return "Choose another name, or change the view that has it: mvscheduler edit NAME", exitConflict
 		}
 		return "", exitConflict
 	case "42P07": // duplicate_table
@@ -153,6 +153,9 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 	case "40001", "40P01": // serialization_failure, deadlock_detected
 		return "Somebody changed the same thing at the same moment. Try again.", exitConflict
 	case "55P03": // lock_not_available
+		if pg.Hint == "" {
+			return "Somebody holds a lock that this needs, for example by LOCK TABLE mvscheduler.views. Try again when it is released.", exitConflict
+		}
 		return "", exitConflict
 	case "55000": // object_not_in_prerequisite_state
 		if strings.Contains(pg.Message, "has already ended") {

@@ -154,7 +154,7 @@ func scheduleWords(s catalog.ViewStatus) string {
 	case s.RefreshInterval != nil:
 		return "every " + exactSpan(s.RefreshInterval.Duration())
 	}
-	return "no clock"
+	return "only when asked, since it has no clock"
 }
 
 // mark is a state as sign and word, so that neither colour nor font carries the meaning alone.

@@ -70,7 +70,7 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 			{title: "in " + s.Timezone, cell: func(t fireTime) string { return t.InZone }},
 			{title: "here (" + a.zoneName(s.AsOf) + ")", cell: func(t fireTime) string { return a.full(&t.At, s.AsOf) }},
 			{title: "note", cell: func(t fireTime) string { return t.Note }, wrap: true},
-		}, s.Name+" has no clock: it is refreshed "+scheduleWords(s)+".")
+		}, s.Name+" is refreshed "+scheduleWords(s)+".")
 	})
 }
 

@@ -12,13 +12,13 @@ import (
 
 type statusCmd struct {
 	zoned
-	Check bool `help:"Exit with 5 when a person has to look: a view is stale or missing, was paused after failures, or never had a successful refresh and fails."`
+	Check bool `help:"Exit with 5 when a person has to look: a view is stale or missing, was paused after failures, fails for the third time in a row, or never had a successful refresh and fails."`
 }
 
 func (statusCmd) Help() string {
 	return `One line a view: how fresh its contents are, what is going on, and why.
 
-  ✓ fresh    lag within the target          · idle     nothing to do
+  ✓ fresh    lag within target and grace    · idle     nothing to do
   ◷ late     up to twice the target         ◌ queued   waits for a worker
   ✕ stale    more than that                 ▶ running  is being refreshed
   ∅ never    no contents yet                ‖ waiting  for a lock

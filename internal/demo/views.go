@@ -18,7 +18,7 @@ type View struct {
 var Views = []View{
 	{
 		Name: "analytics.hourly_delays",
-		Says: "by hour and airport, every 5 seconds; its key comes from GROUP BY, so readers never wait",
+		Says: "by hour and airport, every 5 seconds; its key comes from GROUP BY, so readers go on meanwhile",
 		SQL: `
 INSERT INTO mvscheduler.views (name, query, refresh_interval)
 VALUES ('analytics.hourly_delays', $$
