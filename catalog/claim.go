@@ -65,10 +65,29 @@ func (d Due) Spec() (schedule.Spec, error) {
 // its target or five minutes, so that a graph is refreshed in order (a view with a clock looks through
 // upstream views that have none); and while its owner has as many runs under way as
 // settings.max_runs_per_owner allows. The batch goes round the owners, so that thousands of one owner's do
-// not fill it.
+// not fill it. Of the views about which nothing speaks against a run, an owner has only so many looked at as
+// may run: a thousand that are due cost little more than ten.
 const lockDue = `
-WITH candidate AS (
-    SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1
+WITH plain AS (
+    SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
+      FROM mvscheduler.view_state AS s
+      LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
+     WHERE s.next_due <= $1
+       AND s.enabled
+       AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= $1)
+       AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false)
+       AND cardinality(s.upstream) = 0
+       AND NOT EXISTS (SELECT FROM mvscheduler.run AS a WHERE a.view_id = s.view_id AND a.state IN ('queued', 'running'))
+), candidate AS (
+    SELECT view_id FROM plain WHERE place <= $2
+    UNION
+    SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1 AND cardinality(upstream) > 0
+    UNION
+    SELECT a.view_id
+      FROM mvscheduler.run AS a
+      JOIN mvscheduler.view_state AS s ON s.view_id = a.view_id
+     WHERE a.state IN ('queued', 'running')
+       AND s.next_due <= $1
     UNION
     SELECT view_id FROM mvscheduler.view_state WHERE reschedule
     UNION
@@ -121,7 +140,8 @@ WITH candidate AS (
 ), load AS (
     SELECT r.owner, count(*) AS runs
       FROM mvscheduler.run AS r
-     WHERE r.state = 'running' OR r.state = 'queued' AND r.counted = 0
+     WHERE r.state IN ('queued', 'running')
+       AND (r.state = 'running' OR r.counted = 0)
      GROUP BY r.owner
 ), chosen AS MATERIALIZED (
     SELECT e.*
@@ -167,6 +187,9 @@ func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit 
 	})
 	if err != nil {
 		return nil, fmt.Errorf("find due views: %w", err)
+	}
+	if len(due) == 0 {
+		return nil, nil
 	}
 	if err := readActive(ctx, tx, due); err != nil {
 		return nil, err

@@ -26,7 +26,8 @@ var controlSettings = map[string]string{
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "30000",
-	"jit":                                 "off", // compiling a claim takes a second, running it milliseconds
+	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
+	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it
 }
 
 // NewControlPool makes the pool on which a [Runner] keeps its books: the catalog of mvscheduler and

@@ -94,22 +94,40 @@ func TestASessionForgetsWhatAUsersFunctionLeftBehind(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
 	pgtest.Exec(t, b.alice, `CREATE FUNCTION leave_traces() RETURNS int LANGUAGE plpgsql AS $$
+DECLARE c text;
 BEGIN
     PERFORM pg_advisory_lock(42);
     PERFORM set_config('app.left_behind', 'x', false);
+    -- Those of the session are prepared statements too, and nobody may put another in their place.
+    FOREACH c IN ARRAY ARRAY['DEALLOCATE ALL', 'DISCARD ALL', 'PREPARE mine AS SELECT 1', 'LISTEN mine', 'CREATE TEMPORARY TABLE mine (a int)'] LOOP
+        BEGIN
+            EXECUTE c;
+            RAISE EXCEPTION '% ran', c USING ERRCODE = 'data_corrupted';
+        EXCEPTION WHEN insufficient_privilege OR active_sql_transaction THEN NULL;
+        END;
+    END LOOP;
     RETURN 1;
 END $$`)
-	target := b.view(t, "v", "SELECT "+b.owner+".leave_traces() AS a")
-	pgtest.Exec(t, b.alice, `SELECT pg_advisory_unlock_all()`) // making the view took it too
+	target := b.view(t, "v", "SELECT "+b.owner+".leave_traces() AS a WITH NO DATA")
 	s, err := b.pool.Acquire(t.Context())
 	require.NoError(t, err)
 	require.NoError(t, refresh(t, s, target, false))
 	pid := s.PID()
+	prepared := func(s *pgexec.Session) []string {
+		rows, err := s.Query(t.Context(), `SELECT name FROM pg_prepared_statements ORDER BY 1`)
+		require.NoError(t, err)
+		names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		require.NoError(t, err)
+		return names
+	}
+	before := prepared(s)
+	require.NotEmpty(t, before)
 	s.Release()
 	again, err := b.pool.Acquire(t.Context())
 	require.NoError(t, err)
 	defer again.Release()
 	require.Equal(t, pid, again.PID(), "the same backend")
+	require.Subset(t, prepared(again), before, "our own are kept")
 	rows, err := again.Query(t.Context(), `
 SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid())::int, coalesce(current_setting('app.left_behind', true), ''), current_setting('search_path')`)
 	require.NoError(t, err)

@@ -69,8 +69,10 @@ func NewPool(ctx context.Context, databaseURL string, config Config) (*Pool, err
 	parsed.MinConns = 0
 	parsed.MaxConnLifetimeJitter = 10 * time.Minute
 	conn := parsed.ConnConfig
-	conn.DefaultQueryExecMode = pgx.QueryExecModeExec // extended protocol, nothing is cached across DISCARD ALL
-	conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 0, 0
+	// Our own few statements are prepared once a session. No function of a user's can put others in their place:
+	// PREPARE and DEALLOCATE are refused in the security-restricted operation in which REFRESH and ANALYZE run it.
+	conn.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
+	conn.StatementCacheCapacity, conn.DescriptionCacheCapacity = 64, 0
 	conn.MaxProtocolMessageBodyLen = maxMessage
 	conn.OnNotice = nil
 	conn.ConnectTimeout = cmp.Or(conn.ConnectTimeout, connectTimeout)

@@ -23,15 +23,18 @@ func (s *Session) PID() uint32 { return s.conn.Conn().PgConn().PID() }
 // BackendStart of the backend: with the PID it names one session of the server.
 func (s *Session) BackendStart() time.Time { return s.start }
 
-// Release discards everything that the session holds and gives it back. A session that does not answer
-// is destroyed.
+// scrub is DISCARD ALL but for our prepared statements. It is a constant, so it may be several statements.
+const scrub = `SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES`
+
+// Release discards everything that users' functions could have left in the session and gives it back. A session
+// that does not answer, or is still in a transaction, is destroyed.
 func (s *Session) Release() {
 	if s.gone {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrubTime)
 	defer cancel()
-	if err := run(ctx, s.conn.Conn(), `DISCARD ALL`); err != nil {
+	if err := s.conn.Conn().PgConn().Exec(ctx, scrub).Close(); err != nil {
 		s.Destroy()
 		return
 	}

@@ -13,6 +13,9 @@ import (
 // onUsersRelations are the only statements that a sidecar runs on users' relations.
 var onUsersRelations = regexp.MustCompile(`^(REFRESH MATERIALIZED VIEW( CONCURRENTLY)?|ANALYZE \(SKIP_LOCKED\)) "([^"]|"")+"\."([^"]|"")+"( WITH NO DATA)?$`)
 
+// scrub is what a session for runs forgets by, the only text of several statements.
+const scrub = `SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES`
+
 // control are the kinds of statements that touch no relation.
 var control = map[string]bool{"TransactionStmt": true, "ClosePortalStmt": true, "DiscardStmt": true, "ListenStmt": true, "UnlistenStmt": true}
 
@@ -22,7 +25,7 @@ var books = map[string]bool{"SelectStmt": true, "InsertStmt": true, "UpdateStmt"
 
 // Unexpected returns why a statement of a sidecar is not on the allow-list; empty when it is.
 func Unexpected(statement string) string {
-	if onUsersRelations.MatchString(statement) {
+	if onUsersRelations.MatchString(statement) || statement == scrub {
 		return ""
 	}
 	text, err := pgquery.ParseToJSON(statement)
@@ -110,7 +113,7 @@ func foreign(statement any) string {
 var runsText = regexp.MustCompile(`^(query|table|cursor|schema|database)_to_xml|^ts_(stat|rewrite)$|^dblink|^pg_(read|write|ls|file|stat_file|logical|create|drop|execute)|^lo_|^currtid2?$|^(has_table|row_security)_|^pg_get_expr$`)
 
 // harmless are the settings that a sidecar sets by function, as transactions need them.
-var harmless = map[string]bool{"statement_timeout": true, "lock_timeout": true, "TimeZone": true, "work_mem": true, "idle_session_timeout": true, "jit": true}
+var harmless = map[string]bool{"statement_timeout": true, "lock_timeout": true, "TimeZone": true, "work_mem": true, "idle_session_timeout": true, "jit": true, "enable_seqscan": true}
 
 // qualified splits a list of names as it stands in a parse tree.
 func qualified(list any) (schema, name string) {
