@@ -72,13 +72,15 @@ func (s *Session) Analyze(ctx context.Context, target Target, settings Settings)
 var errNotLocked = errors.New("the statement took no lock on this relation")
 
 // identify returns the quoted name of the target after looking at what it is and, unless mode is empty, that we
-// hold a lock of this mode (as in pg_locks) on it. No lock is taken.
+// hold a lock of this mode (as in pg_locks) on it. No lock is taken. With a mode REFRESH is over, and only our own
+// statements follow, whose plans need not be made anew for each of them.
 func (tx *Tx) identify(ctx context.Context, target Target, mode string) (string, error) {
 	var (
 		schema, name, kind string
 		owner              uint32
 		foreign            *string
 		locked             bool
+		plans              *string
 	)
 	err := tx.QueryRow(ctx, `
 SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
@@ -89,10 +91,11 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
                                AND l.locktype = 'relation'
                                AND l.relation = $1
                                AND l.granted
-                               AND l.mode = $2)
+                               AND l.mode = $2),
+       CASE WHEN $2 <> '' THEN set_config('plan_cache_mode', 'force_generic_plan', true) END
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked)
+ WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &plans)
 	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
 		return "", errNotLocked
 	}
