@@ -52,6 +52,32 @@ func TestAJobThatCarriesNoRunIsEnded(t *testing.T) {
 	require.Equal(t, []int64{7}, left)
 }
 
+// Without pg_read_all_stats the start of another role's backend is hidden: nobody can say that it is another one.
+func TestABackendThatCannotBeSeenIsNotLost(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn, other := db.Conn(t, ""), db.Conn(t, db.Role(t, "other"))
+	blind := db.Role(t, "blind")
+	pgtest.Exec(t, conn, `GRANT USAGE ON SCHEMA mvscheduler TO `+blind, `GRANT SELECT, UPDATE ON ALL TABLES IN SCHEMA mvscheduler TO `+blind,
+		`INSERT INTO mvscheduler.run (id, view_id, view_name, owner, cause, slot, due_at, state, attempts, token, started_at)
+		 SELECT i, i, 'app.v', 'postgres', 'manual', now(), now(), 'running', 1, 1, now() FROM generate_series(1, 2) AS i`,
+		fmt.Sprintf(`INSERT INTO mvscheduler.attempt (run_id, attempt, view_id, owner, token, backend_pid, backend_start, worker, outcome, started_at)
+		 SELECT 1, 1, 1, 'postgres'::regrole, 1, pid, backend_start, 'w', 'running', now() FROM pg_stat_activity WHERE pid = %d
+		 UNION ALL SELECT 2, 1, 2, 'postgres'::regrole, 1, pid, backend_start - interval '1 hour', 'w', 'running', now() FROM pg_stat_activity WHERE pid = %[1]d`, other.PgConn().PID()))
+	lost := func(conn *pgx.Conn) (runs []int64) {
+		require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+			found, err := catalog.LockLost(t.Context(), tx, 10)
+			for _, l := range found {
+				runs = append(runs, l.RunID)
+			}
+			return err
+		}))
+		return runs
+	}
+	require.Equal(t, []int64{2}, lost(conn), "a backend that began at another time is another one")
+	require.Empty(t, lost(db.Conn(t, blind)), "who cannot see when it began does not know")
+}
+
 // A worker that was frozen and goes on holds the token of an attempt which another one has followed.
 func TestAnAttemptWithAnOldTokenEndsNothing(t *testing.T) {
 	t.Parallel()

@@ -99,7 +99,7 @@ func TestTheSecondSignalKillsAndTheRunGoesOnElsewhere(t *testing.T) {
 	first.signal(syscall.SIGINT)
 	began := time.Now()
 	first.wait()
-	require.Less(t, time.Since(began), 5*time.Second)
+	require.Less(t, time.Since(began), 20*time.Second, "the grace alone is 20 s")
 	status, ok := first.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	require.True(t, ok && status.Signaled())
 	require.Equal(t, "succeeded", s.ended(t, run))

@@ -144,7 +144,7 @@ func (d *Dispatcher) claim(ctx context.Context, tx pgx.Tx, now time.Time, ownerC
 	if err := insertJobs(ctx, d.river, tx, queued); err != nil {
 		return 0, err
 	}
-	d.metrics.dispatched(decisions, now)
+	d.metrics.dispatched(decisions)
 	return len(due), nil
 }
 

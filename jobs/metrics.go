@@ -53,7 +53,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mvscheduler_pruned_partitions_total",
-			Help: "Partitions removed by retention.",
+			Help: "Partitions removed by retention; none before a version that removes partitions.",
 		}),
 	}
 	for _, result := range []string{outcomeSucceeded, outcomeFailed, outcomeBusy, outcomeCancelled, outcomeSkipped} {
@@ -65,7 +65,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 	return m
 }
 
-func (m *Metrics) dispatched(decisions []catalog.Decision, _ time.Time) {
+func (m *Metrics) dispatched(decisions []catalog.Decision) {
 	for _, d := range decisions {
 		if d.Skipped != nil {
 			m.slotsMissed.Add(float64(1 + d.Skipped.MissedSlots - d.Skipped.HeldSlots))

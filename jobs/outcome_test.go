@@ -53,6 +53,15 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestWhatTheServerLacksIsGivenMoreTime(t *testing.T) {
+	t.Parallel()
+	for sqlstate, first := range map[string]time.Duration{"22012": time.Second, "53100": 10 * time.Second, "54000": 10 * time.Second} {
+		retry := judge(ended{Err: pgError(sqlstate), MaxAttempts: 3}).Retry
+		require.LessOrEqual(t, retry, first, sqlstate)
+		require.Greater(t, retry, first/2, sqlstate)
+	}
+}
+
 func TestALostAttemptIsTriedAgainUntilTheAttemptsAreSpent(t *testing.T) {
 	t.Parallel()
 	lost := func(number, counted int) catalog.Lost {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -63,7 +64,7 @@ func pointAt(source string, position int) string {
 	if to < end {
 		tail = "..."
 	}
-	label := "LINE " + itoa(line) + ": " + lead
+	label := "LINE " + strconv.Itoa(line) + ": " + lead
 	rest := ""
 	if at < to {
 		rest = clean(runes[at:to])

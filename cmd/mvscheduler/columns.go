@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -81,7 +82,7 @@ func (c *viewColumns) given() []assignment {
 				a.value = *value
 			}
 		case *int:
-			a.value = itoa(*value)
+			a.value = strconv.Itoa(*value)
 		case *bool:
 			a.value = *value
 		case []string:

@@ -24,7 +24,7 @@ type demoCmd struct {
 	Load    bool          `help:"Load the sample and register its views in the database of --database-url, and let flights arrive there. No private server, no sidecar."`
 	Every   time.Duration `default:"200ms" placeholder:"DURATION" help:"How often 50 flights arrive."`
 	DataDir string        `type:"path" placeholder:"DIR" help:"Keep the data here, and go on with what is there. Default: a temporary directory that is removed at the end."`
-	BinDir  string        `name:"bindir" env:"MVSCHEDULER_TEST_PG_BINDIR" type:"path" placeholder:"DIR" help:"Where initdb and postgres are. Default: pg_config's, or the newest of the usual places."`
+	BinDir  string        `name:"bindir" env:"MVSCHEDULER_BINDIR,MVSCHEDULER_TEST_PG_BINDIR" type:"path" placeholder:"DIR" help:"Where initdb and postgres are. Default: pg_config's, or the newest of the usual places."`
 	Listen  string        `placeholder:"ADDR" help:"Address of the HTTP server. Default: 127.0.0.1:8787; with --once a free port."`
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -233,7 +232,6 @@ func (a *app) notice(n *pgconn.PgError) {
 
 func indent(s, by string) string     { return by + indentRest(s, by) }
 func indentRest(s, by string) string { return strings.ReplaceAll(s, "\n", "\n"+by) }
-func itoa(n int) string              { return strconv.Itoa(n) }
 
 // isUnpopulated says that a materialized view was read before its first refresh.
 func isUnpopulated(err error) bool {

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -66,7 +67,7 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 				if p.Run == nil {
 					return nothing
 				}
-				return itoa(int(*p.Run))
+				return strconv.FormatInt(int64(*p.Run), 10)
 			}},
 			{title: "why", cell: func(p pruning) string { return p.Reason }, wrap: true},
 		}, "")

@@ -79,7 +79,7 @@ func (c *simulateCmd) Run(ctx context.Context, a *app) error {
 	}
 	return emit(a, report.Results, []column[optimizer.PolicyResult]{
 		{title: "policy", cell: func(r optimizer.PolicyResult) string { return r.Policy }},
-		{title: "refreshes", cell: func(r optimizer.PolicyResult) string { return itoa(r.Refreshes) }, right: true},
+		{title: "refreshes", cell: func(r optimizer.PolicyResult) string { return strconv.Itoa(r.Refreshes) }, right: true},
 		{title: "refresh time", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.RefreshSeconds) }, right: true},
 		{title: "mean age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.MeanAge) }, right: true},
 		{title: "p95 age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.P95Age) }, right: true},
