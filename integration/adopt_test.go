@@ -184,9 +184,17 @@ func TestJobsOfPgCronAreTakenOverWithTheirSchedules(t *testing.T) {
 	require.Equal(t, "cron */5 * * * *", plans[0].Schedule)
 	require.Contains(t, plans[0].Today, "pg_cron job d")
 	require.Contains(t, plans[3].Result, "does not exist")
+	require.NotContains(t, plans[3].Result, "SQLSTATE")
 	require.Zero(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.status`))
 	r = mvscheduler(t, db, user, "", "adopt", "--from-pg-cron")
 	require.Contains(t, r.stderr, "SELECT cron.unschedule(1)")
+	require.NotContains(t, r.stderr, "unschedule(2)", "it does more than to refresh")
+	require.Contains(t, r.stderr, "take the REFRESH out of the job, which does more (cron.alter_job): pg_cron job 2")
+	require.NotContains(t, r.stderr, "gone")
+	db.Exec(t, `DELETE FROM cron.job WHERE jobid = 4`)
+	again := mvscheduler(t, db, user, "", "adopt", "--from-pg-cron")
+	require.Zero(t, again.code, again.stderr)
+	require.Contains(t, again.stdout, "is managed already")
 	require.Equal(t, "daily */5 * * * *, often 30s, weekly 0 0 * * 0", ask[string](t, alice, `
 SELECT string_agg(split_part(name, '.', 2) || ' ' || coalesce(cron, extract(epoch FROM refresh_interval)::int || 's'), ', ' ORDER BY name) FROM mvscheduler.views`))
 }

@@ -166,3 +166,52 @@ func TestAStaleViewSaysWhyItIs(t *testing.T) {
 		require.Contains(t, ask[string](t, s.alice, `SELECT freshness || ': ' || reason FROM mvscheduler.status`), "stale: "+c.reason)
 	}
 }
+
+func TestViewsOnViewsAreDroppedTogetherInAnyOrder(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
+	for _, order := range [][]string{{"x1", "x2", "x3"}, {"x3", "x1", "x2"}} {
+		make := []string{`INSERT INTO mvscheduler.views (name, query) VALUES ('x1', 'SELECT id FROM sales')`,
+			`INSERT INTO mvscheduler.views (name, query) VALUES ('x2', 'SELECT id FROM x1')`, `INSERT INTO mvscheduler.views (name, query) VALUES ('x3', 'SELECT id FROM x2')`}
+		pgtest.Exec(t, s.alice, make...)
+		one := mvscheduler(t, s.db, s.owner, "", "drop", "-y", s.owner+".x1")
+		require.Equal(t, 6, one.code)
+		require.Contains(t, one.stderr, "in any order")
+		args := []string{"drop", "-y"}
+		for _, name := range order {
+			args = append(args, s.owner+"."+name)
+		}
+		all := mvscheduler(t, s.db, s.owner, "", args...)
+		require.Zero(t, all.code, all.stderr)
+		require.NotContains(t, all.stderr, "does not exist")
+		pgtest.Exec(t, s.alice, make...)
+		*said = nil
+		pgtest.Exec(t, conn, `DELETE FROM mvscheduler.views WHERE name LIKE '%.x%'`)
+		for _, n := range *said {
+			require.NotContains(t, n.Message, "does not exist")
+		}
+	}
+}
+
+// Our own words stand behind the query, and are not what is wrong with it.
+func TestAQueryThatEndsTooEarlySaysSoInTheUsersWords(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for query, want := range map[string]string{
+		`SELECT 1 AS`: `syntax error at end of input`, `SELECT 1 AS a;`: ``, `SELECT 1 AS a; -- done`: `the query of a managed view must be one SELECT`,
+		`SELECT 1; SELECT 2`: `the query of a managed view must be one SELECT`, `SELECT 1 AS a WITH DATA`: `the query of a managed view must be one SELECT`,
+		`SELECT 1 AS a WITH ties`: `syntax error at or near "WITH"`, `SELECT (1`: `syntax error at end of input`, `SELECT 1 -- done`: ``,
+	} {
+		_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query) VALUES ('v', $1)`, query)
+		if want == "" {
+			require.NoError(t, err, query)
+			pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
+			continue
+		}
+		var refusal *pgconn.PgError
+		require.ErrorAs(t, err, &refusal, query)
+		require.Equal(t, "42601 "+want, refusal.Code+" "+refusal.Message, query)
+		require.NotContains(t, refusal.Message, "DATA", query)
+	}
+}

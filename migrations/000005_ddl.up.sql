@@ -52,11 +52,29 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\nWITH NO DATA';
+    statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\n';
+    said      text;
+    alone     text;
 BEGIN
     PERFORM set_config('search_path', v.search_path, true);
-    EXECUTE statement;   -- WITH NO DATA: it is parsed and never planned, which runs functions
+    EXECUTE statement || 'WITH NO DATA';   -- it is parsed and never planned, which runs functions
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
+EXCEPTION WHEN syntax_error THEN
+    said := SQLERRM;
+    IF said NOT SIMILAR TO '%"(WITH|NO|DATA)"' THEN
+        RAISE;
+    END IF;
+    BEGIN   -- Perhaps at our own words. PL/pgSQL reads the statement without them, and runs nothing of it.
+        EXECUTE format('DO %L', 'BEGIN IF false THEN ' || statement || '; END IF; END');
+    EXCEPTION WHEN syntax_error THEN alone := SQLERRM;
+    END;
+    IF alone = said THEN
+        RAISE;
+    ELSIF alone LIKE '%at end of input' THEN
+        RAISE EXCEPTION 'syntax error at end of input' USING ERRCODE = 'syntax_error';
+    END IF;
+    RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
+        DETAIL = 'It would end before its last word.', HINT = 'Remove the semicolon and what follows it, and WITH DATA or WITH NO DATA.';
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
@@ -397,7 +415,7 @@ BEGIN
         EXECUTE format('DROP VIEW %I.%I', rel.nspname, rel.relname);
     END IF;
     IF together <> '{}' THEN
-        PERFORM set_config('mvscheduler.dropped', current_setting('mvscheduler.dropped', true) || ' ' || known.relation, true);
+        PERFORM set_config('mvscheduler.dropped', concat_ws(' ', current_setting('mvscheduler.dropped', true), known.relation), true);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.drop_relations(bigint, bigint[]) IS 'Drops the pair of a view and its pieces (RESTRICT).';

@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mvscheduler/mvscheduler/internal/doctor"
 )
@@ -42,7 +45,7 @@ type adoption struct {
 	Schedule  string `json:"schedule"`
 	Timezone  string `json:"timezone"`
 	Today     string `json:"today"`  // who refreshes it today; empty when nobody does
-	Stop      string `json:"stop"`   // the statement that ends that
+	Stop      string `json:"stop"`   // the statement that ends that; empty when it would end more
 	Result    string `json:"result"` // adopted, would be adopted, or why not
 	interval  *string
 	cron      *string
@@ -71,8 +74,14 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 				if !c.FromPgCron {
 					return err
 				}
-				plans[i].Result = err.Error()
-				failed++
+				plans[i].Result, plans[i].Stop = err.Error(), ""
+				var pg *pgconn.PgError
+				if errors.As(err, &pg) {
+					plans[i].Result = pg.Message
+				}
+				if pg == nil || pg.Code != "42710" { // managed already: a repeated run changes nothing
+					failed++
+				}
 			}
 		}
 		err := emit(a, plans, []column[adoption]{
@@ -86,8 +95,12 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		for _, p := range plans {
-			if p.Stop != "" && a.Output == "table" {
+			switch {
+			case a.Output != "table" || !strings.HasSuffix(p.Result, "adopted"):
+			case p.Stop != "":
 				a.say("when the sidecar refreshes %s, stop the job: %s", p.View, p.Stop)
+			case p.Today != "":
+				a.say("when the sidecar refreshes %s, take the REFRESH out of the job, which does more (cron.alter_job): %s", p.View, p.Today)
 			}
 		}
 		if failed > 0 {

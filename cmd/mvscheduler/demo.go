@@ -72,14 +72,10 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	defer stop()
 	group, live := errgroup.WithContext(live)
 	group.Go(func() error {
-		err := runServe(live, serveConfig{
+		return runServe(live, serveConfig{
 			DatabaseURL: d.SidecarURL(), Listen: listen, Workers: 4, Grace: 2 * time.Second,
 			Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
-		if err != nil && live.Err() == nil && strings.Contains(err.Error(), "address already in use") {
-			return fmt.Errorf("%w; choose another with --listen", err)
-		}
-		return err
 	})
 	group.Go(func() error {
 		defer stop()

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -60,14 +61,19 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			for i, id := range ids {
-				tag, err := tx.Exec(ctx, `
+			rows, err := tx.Query(ctx, `
 DELETE FROM mvscheduler.views
- WHERE id = $1`, id)
-				if err != nil {
-					return fmt.Errorf("drop view %q: %w", names[i], err)
-				}
-				if tag.RowsAffected() == 0 {
+ WHERE id = ANY ($1)   -- one statement: those that read another of them go first
+RETURNING id`, ids)
+			if err != nil {
+				return fmt.Errorf("drop %s: %w", strings.Join(names, ", "), err)
+			}
+			gone, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+			if err != nil {
+				return fmt.Errorf("drop %s: %w", strings.Join(names, ", "), err)
+			}
+			for i, id := range ids {
+				if !slices.Contains(gone, id) {
 					return &exitError{code: exitConflict, err: fmt.Errorf("drop view %q: it is gone already, or only its owner may drop it", names[i])}
 				}
 			}

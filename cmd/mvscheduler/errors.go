@@ -136,7 +136,7 @@ func unreadableWhy(err *pgconn.ParseConfigError) string {
 func advise(pg *pgconn.PgError) (advice string, code int) {
 	switch pg.Code {
 	case "2BP01": // dependent_objects_still_exist
-		return "Drop or release the managed views that read it in the same command (NAME for NAME__query): mvscheduler drop NAME ...; drop other dependents by hand.", exitConflict
+		return "Drop or change what depends on it first. Managed views among it can go in one command, in any order (NAME for NAME__query): mvscheduler drop NAME ...", exitConflict
 	case "23505": // unique_violation
 		if pg.ConstraintName == "views_name_key" {
 			return "Choose another name, or change the view that has it: mvscheduler edit NAME", exitConflict
@@ -163,10 +163,16 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 	case "P0002": // no_data_found, of cancel_run
 		return "", exitNotFound
 	case "42P01", "3F000", "42883", "42703": // undefined table, schema, function, column
+		if pg.Code == "42P01" && strings.HasPrefix(pg.Message, "materialized view ") && pg.InternalQuery == "" { // adopt
+			return "", exitNotFound
+		}
 		if strings.Contains(pg.Message, "mvscheduler") && pg.InternalQuery == "" {
 			return "This database has no mvscheduler schema, or an older one. See: mvscheduler migrate status", 0
 		}
 	case "42501": // insufficient_privilege
+		if strings.HasSuffix(pg.Message, `to set role "mvscheduler_owner"`) {
+			return "Connect as a superuser, or as a member of mvscheduler_owner.", 0
+		}
 		if strings.HasSuffix(pg.Message, "for table settings") {
 			return "Settings and pauses of all views are for members of mvscheduler_owner.", 0
 		}
@@ -174,7 +180,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 			return "Ask a DBA for: GRANT mvscheduler_user TO <your role> (mvscheduler grants --for <your role> prints all that is needed)", 0
 		}
 		if name, ok := strings.CutPrefix(pg.Message, "permission denied for schema "); ok && pg.Hint == "" {
-			return "Ask the owner of the schema for: GRANT CREATE ON SCHEMA " + name + " TO <your role>", 0
+			return "Ask the owner of the schema for: GRANT USAGE ON SCHEMA " + name + " TO <the role that shall own the view>", 0
 		}
 	case "28P01", "28000": // invalid_password, invalid_authorization_specification
 		return "Check user and password in --database-url, DATABASE_URL, PGUSER, PGPASSWORD or ~/.pgpass.", 0

@@ -219,6 +219,10 @@ func (p *progress) show(asked []requested) {
 			if w := r.run.WaitingFor(); w != "" {
 				part += ": " + w
 			}
+			if after := textOf(r.run.Reason); strings.HasPrefix(after, "begins after run ") {
+				taken = true
+				part += ", " + after
+			}
 		}
 		parts = append(parts, part)
 	}

@@ -73,12 +73,12 @@ func (a *app) runColumns(runs []catalog.RunRecord) []column[catalog.RunRecord] {
 		{title: "run", cell: func(r catalog.RunRecord) string { return strconv.FormatInt(int64(r.ID), 10) }, right: true},
 		{title: "view", cell: func(r catalog.RunRecord) string { return r.ViewName }},
 		{title: "state", cell: func(r catalog.RunRecord) string { return mark(r.State) }, state: func(r catalog.RunRecord) text.Colors { return stateColours(r.State) }},
-		{title: "cause", cell: func(r catalog.RunRecord) string { return r.Cause }},
+		{title: "cause", cell: func(r catalog.RunRecord) string { return r.Cause }, spare: true},
 		{title: "due" + zone, cell: func(r catalog.RunRecord) string { return a.moment(&r.DueAt, r.AsOf) }},
 		{title: "took", cell: runTook, right: true},
-		{title: "tries", cell: func(r catalog.RunRecord) string { return strconv.Itoa(r.Attempts) }, right: true},
-		{title: "method", cell: func(r catalog.RunRecord) string { return textOf(r.Method) }},
-		{title: "rows", cell: func(r catalog.RunRecord) string { return countOf(r.Rows) }, right: true},
+		{title: "tries", cell: func(r catalog.RunRecord) string { return strconv.Itoa(r.Attempts) }, right: true, spare: true},
+		{title: "method", cell: func(r catalog.RunRecord) string { return textOf(r.Method) }, spare: true},
+		{title: "rows", cell: func(r catalog.RunRecord) string { return countOf(r.Rows) }, right: true, spare: true},
 		{title: "why", cell: runWords, wrap: true},
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -95,6 +96,9 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 			Logger:  cfg.Logger,
 		}
 		listening, err := server.Listen(ctx, cfg.Listen) // before a refresh begins
+		if errors.Is(err, syscall.EADDRINUSE) {
+			return fmt.Errorf("%w: another sidecar or a demo listens there; choose another address with --listen, 127.0.0.1:0 for any that is free", err)
+		}
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -21,7 +22,7 @@ type Command struct {
 	View string `json:"view"`
 	// Concurrently says whether the command has the word.
 	Concurrently bool `json:"concurrently"`
-	// Stop is the statement that stops it.
+	// Stop is the statement that stops it; empty when the command does more than to refresh, which would stop too.
 	Stop string `json:"stop"`
 }
 
@@ -79,6 +80,9 @@ func commandsOf(ctx context.Context, conn *pgx.Conn, sql string) ([]Command, err
 	}
 	var found []Command
 	for _, job := range jobs {
+		if strings.Trim(refreshes.ReplaceAllString(job.Text, ""), "; \t\r\n") != "" {
+			job.Stop = ""
+		}
 		for _, m := range refreshes.FindAllStringSubmatch(job.Text, -1) {
 			one := job
 			one.Concurrently = m[1] != ""
@@ -162,7 +166,7 @@ func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, 
 				found = append(found, Finding{
 					Severity: Warning, Subject: name,
 					What: fmt.Sprintf("%s refreshes it too (job %s, %s, as %s): the two wait for each other's locks", c.Scheduler, c.Job, c.Schedule, c.Owner),
-					Fix:  c.Stop,
+					Fix:  cmp.Or(c.Stop, fmt.Sprintf("take the REFRESH out of job %s, which does more: cron.alter_job, or timetable.task", c.Job)),
 				})
 			}
 		}

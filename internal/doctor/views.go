@@ -6,6 +6,20 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
+// unwell finds views at which a person has to look: what status --check tells, and why.
+func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT CASE WHEN s.freshness = 'missing' OR s.activity = 'paused' THEN 'error' ELSE 'warning' END, s.name,
+       CASE WHEN s.freshness IN ('missing', 'stale', 'never') THEN s.freshness || ': ' ELSE '' END || coalesce(nullif(s.reason, ''), 'see its runs'),
+       CASE WHEN s.freshness = 'missing' THEN format('DELETE FROM mvscheduler.views WHERE name = %L', s.name) ELSE format('mvscheduler show %s', s.name) END
+  FROM mvscheduler.status AS s
+ WHERE s.freshness IN ('missing', 'stale')
+    OR s.consecutive_failures >= 3
+    OR s.freshness = 'never' AND s.consecutive_failures > 0
+    OR s.reason ~ '(^|; )(paused by mvscheduler|it is now called |it was given to another owner)'
+ ORDER BY 1, 2`)
+}
+
 // indexes finds managed views that lock out their readers, and indexes that a failed build left invalid.
 func indexes(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
