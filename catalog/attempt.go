@@ -38,6 +38,7 @@ WITH opened AS (
            token = token + 1,
            started_at = clock_timestamp(),
            worker = $5,
+           owner = $7::oid,   -- as whom it runs, and who may see what comes of it
            progress = NULL
      WHERE id = $1
        AND state = 'queued'
@@ -49,7 +50,7 @@ SELECT id, attempts, view_id, owner, token, $3, $4, $5, 'running', started_at,
        CASE WHEN $6::float8 > 0 THEN clock_timestamp() + make_interval(secs => $6) END
   FROM opened
 RETURNING attempt, token, started_at`,
-		w.RunID, jobID, int32(pid), backendStart, worker, deadline.Seconds()).Scan(&a.Number, &a.Token, &a.Started)
+		w.RunID, jobID, int32(pid), backendStart, worker, deadline.Seconds(), w.Owner).Scan(&a.Number, &a.Token, &a.Started)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return a, ErrFenced
 	}

@@ -173,7 +173,9 @@ type Work struct {
 	Target           time.Duration
 	AnalyzedRows     *int64     // rows when the view was last analyzed
 	RowsEstimate     *int64     // rows after the last refresh
-	UpstreamAsOf     *time.Time // oldest data_as_of of the managed views that it reads
+	Upstream         []int64    // managed views that it reads, by the catalog as it is now
+	UpstreamMoved    bool       // they are not those that view_state names
+	UpstreamAsOf     *time.Time // their oldest data_as_of
 	ChangeTracking   string
 	ChangeToken      *string    // at the last refresh; nil = unknown
 	Contents         *string    // see refresh.Result; nil = unknown
@@ -182,6 +184,38 @@ type Work struct {
 	MaxSkips         int        // settings.max_skips
 	Redefined        bool       // a new version is to be built
 	Leftovers        bool       // of an earlier swap
+}
+
+// SetUpstream records what a view reads now: a view below it was replaced, or became managed, since its row was
+// written. It waits for nobody: where the row is locked, the next run records it.
+func SetUpstream(ctx context.Context, q Querier, w Work) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.view_state
+   SET upstream = $2
+ WHERE view_id IN (SELECT s.view_id FROM mvscheduler.view_state AS s WHERE s.view_id = $1 FOR UPDATE SKIP LOCKED)`, w.ViewID, w.Upstream)
+	if err != nil {
+		return fmt.Errorf("record what view %q reads: %w", w.ViewName, err)
+	}
+	return nil
+}
+
+// FindUpstream looks again at views that follow others and know none: after a restore the rows of those may have
+// come later. Their own runs would find them too, but they have none without.
+func FindUpstream(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.view_state AS s
+   SET upstream = f.found
+  FROM (SELECT v.view_id, mvscheduler.upstream_of(v.relation::oid) AS found
+          FROM mvscheduler.view_state AS v
+         WHERE v.refresh_on = 'upstream'
+           AND v.upstream = '{}'
+           FOR UPDATE SKIP LOCKED) AS f
+ WHERE s.view_id = f.view_id
+   AND f.found <> '{}'`)
+	if err != nil {
+		return fmt.Errorf("find what views follow: %w", err)
+	}
+	return nil
 }
 
 // LoadWork reads a run and the present state of its view.
@@ -201,10 +235,12 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
        EXISTS (SELECT FROM mvscheduler.redefinition AS d WHERE d.view_id = r.view_id) AS redefined,
        EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = r.view_id AND p.kind IN ('old', 'old_query')) AS leftovers,
-       (SELECT min(coalesce(u.data_as_of, '-infinity')) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream) AND u.data_as_of IS NOT NULL) AS upstream_as_of
+       coalesce(up.stream, '{}') AS upstream, up.stream IS DISTINCT FROM s.upstream AS upstream_moved,
+       (SELECT min(u.data_as_of) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (up.stream)) AS upstream_as_of
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
+ CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(s.relation::oid) AS stream) AS up
  WHERE r.id = $1`, runID)
 	if err != nil {
 		return Work{}, fmt.Errorf("load run %d: %w", runID, err)

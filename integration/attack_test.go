@@ -255,7 +255,7 @@ func TestTheCommandsOfAnAdministratorCallNothingOfUsers(t *testing.T) {
 	v := a.sql("mallory.v")
 	for _, args := range [][]string{
 		{"doctor"}, {"status"}, {"list"}, {"show", v}, {"show", "nowhere.v"}, {"export", v}, {"prune", v, "--dry-run"}, {"health"}, {"grants"}, {"grants", "--for", a.mallory}, {"next", v}, {"runs"}, {"runs", v},
-		{"adopt", "--from-pg-cron", "--dry-run"}, {"refresh", v}, {"pause", v}, {"resume", v}, {"edit", v, "--interval", "5 minutes"}, {"release", v},
+		{"adopt", "--from-pg-cron", "--dry-run"}, {"refresh", v}, {"pause", v}, {"resume", v}, {"edit", v, "--interval", "5 minutes"}, {"edit", v, "--rename", "w"}, {"edit", a.sql("mallory.w"), "--rename", v}, {"release", v},
 	} {
 		r := mvscheduler(t, a.db, "", "", args...)
 		t.Logf("%v: %d %.200s", args, r.code, r.stderr)

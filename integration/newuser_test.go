@@ -201,7 +201,7 @@ func TestAQueryThatEndsTooEarlySaysSoInTheUsersWords(t *testing.T) {
 	for query, want := range map[string]string{
 		`SELECT 1 AS`: `syntax error at end of input`, `SELECT 1 AS a;`: ``, `SELECT 1 AS a; -- done`: `the query of a managed view must be one SELECT`,
 		`SELECT 1; SELECT 2`: `the query of a managed view must be one SELECT`, `SELECT 1 AS a WITH DATA`: `the query of a managed view must be one SELECT`,
-		`SELECT 1 AS a WITH ties`: `syntax error at or near "WITH"`, `SELECT (1`: `syntax error at end of input`, `SELECT 1 -- done`: ``,
+		`SELECT 1 AS a WITH ties`: `syntax error at or near "ties"`, `SELECT (1`: `syntax error at end of input`, `SELECT 1 -- done`: ``,
 	} {
 		_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query) VALUES ('v', $1)`, query)
 		if want == "" {

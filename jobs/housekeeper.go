@@ -20,7 +20,7 @@ const (
 	webhooksPerRound     = 20
 )
 
-// housekeeper raises alerts, tells the webhook of them and deletes old runs. Any number may run at once.
+// housekeeper raises alerts, tells the webhook of them, deletes old runs and finds what views follow. Any number may run at once.
 type housekeeper struct {
 	pool    *pgxpool.Pool
 	webhook *Webhook // nil = none
@@ -56,7 +56,7 @@ func (h *housekeeper) every(ctx context.Context, do func(context.Context) error)
 func (h *housekeeper) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
 	defer cancel()
-	return errors.Join(h.alert(ctx), h.forget(ctx))
+	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.pool))
 }
 
 func (h *housekeeper) alert(ctx context.Context) error {

@@ -88,6 +88,11 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		return river.JobSnooze(turnedAway())
 	}
 	defer leave()
+	if work.UpstreamMoved {
+		if err := catalog.SetUpstream(ctx, w.control, work); err != nil {
+			return w.later(ctx, err)
+		}
+	}
 
 	session, err := w.runs.Acquire(ctx)
 	if err != nil {

@@ -73,7 +73,7 @@ GRANT SELECT ON mvscheduler.settings TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT, INSERT (kind, view_id, target_run) ON mvscheduler.request TO mvscheduler_user;
 GRANT USAGE ON SEQUENCE mvscheduler.run_id_seq TO mvscheduler_user, mvscheduler_worker;
 
-GRANT SELECT, UPDATE (next_slot, next_due, next_cause, reschedule, target, upstream_seen) ON mvscheduler.view_state TO mvscheduler_worker;
+GRANT SELECT, UPDATE (next_slot, next_due, next_cause, reschedule, target, upstream, upstream_seen) ON mvscheduler.view_state TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.view_health TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE ON mvscheduler.run, mvscheduler.attempt TO mvscheduler_worker;
 GRANT SELECT, DELETE ON mvscheduler.request TO mvscheduler_worker;

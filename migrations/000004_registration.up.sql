@@ -231,6 +231,8 @@ BEGIN
     END IF;
     IF v.owner IS NULL THEN
         v.owner := quote_ident(CURRENT_USER)::regrole;
+    ELSIF v.owner::text IN ('mvscheduler_owner', 'mvscheduler_user', 'mvscheduler_worker') THEN
+        RAISE EXCEPTION 'role % cannot own a managed view: it is a group of mvscheduler', v.owner USING ERRCODE = 'insufficient_privilege', HINT = 'Set the column owner to an application role.';
     ELSIF (op = 'INSERT' OR v.owner IS DISTINCT FROM was.owner)
           AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.owner::oid) AND v.owner::oid NOT IN (SELECT mvscheduler.my_roles()) THEN
         RAISE EXCEPTION 'permission denied to make a view of role %', v.owner USING ERRCODE = 'insufficient_privilege',
@@ -433,6 +435,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads another relation, directly or through views and materialized views.';
 
+-- By the nodes of its rule, as PostgreSQL writes them: built-in functions leave no trace in pg_depend, and some
+-- of them run a text.
+CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT NOT EXISTS (SELECT
+                         FROM pg_catalog.pg_rewrite AS w
+                        CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '\{([A-Z_]+)', 'g') AS node(label)
+                        WHERE w.ev_class = relation
+                          AND node.label[1] <> ALL ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]));
+END;
+COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of columns and nothing else: no function, condition, order or limit.';
+
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
@@ -445,6 +460,7 @@ BEGIN ATOMIC
       JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
      WHERE w.ev_class = relation
        AND pg_catalog.obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: query of %'
+       AND mvscheduler.only_reads(relation)
      LIMIT 1;
 END;
 COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that holds the query of a managed materialized view, found through its rule; NULL when it has none.';

@@ -10,6 +10,7 @@ DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.drop_relations(bigint, bigint[]);
 DROP FUNCTION mvscheduler.create_relations(mvscheduler.views);
 DROP FUNCTION mvscheduler.parses_query(mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.demand_same(boolean, text);
 DROP FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.create_indexes(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_unique_index(mvscheduler.views, oid, oid);

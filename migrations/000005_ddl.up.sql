@@ -318,9 +318,23 @@ BEGIN
     END IF;
     pieces := mvscheduler.cancel_redefinition(v.id);
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
+    PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
     RETURN pieces;
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_query(mvscheduler.views, oid, oid) IS 'Gives a view another query: in place where the columns stay the same, so that the old contents stay until the next refresh; as a new version otherwise. Returns what to tell d_pieces (see tell_pieces).';
+
+-- DDL goes by names, and a schema can be renamed under it, which no lock of ours prevents.
+CREATE FUNCTION mvscheduler.demand_same(same boolean, view_name text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF same IS NOT TRUE THEN
+        RAISE EXCEPTION 'something of managed view % was renamed or replaced meanwhile', view_name
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Nothing was changed. Try again.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_same(boolean, text) IS 'Raises unless what was looked at by name is what it was.';
 
 -- What UPDATE of these columns cannot do without parsing the query again.
 CREATE FUNCTION mvscheduler.parses_query(was mvscheduler.views, v mvscheduler.views) RETURNS boolean
@@ -331,28 +345,32 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.parses_query(mvscheduler.views, mvscheduler.views) IS 'True when a changed row needs its plain view with the query made anew.';
 
-CREATE FUNCTION mvscheduler.create_relations(v mvscheduler.views) RETURNS void
+CREATE FUNCTION mvscheduler.create_relations(v mvscheduler.views) RETURNS oid
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     parts          text[] := mvscheduler.split_name(v.name);
+    place          oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = parts[1]);
     helper         text;
     relid          oid := mvscheduler.relation_named(v.name);
     query_relation oid := mvscheduler.query_relation_of(relid);
 BEGIN
     IF v.adopted THEN
         PERFORM mvscheduler.adopt_relation(v, relid);
-        RETURN;
+        RETURN relid;
     END IF;
     -- The pair without its row, as a restore leaves it: it is taken over and becomes what the row says.
     IF query_relation IS NOT NULL
        AND (SELECT c.relowner FROM pg_class AS c WHERE c.oid = relid) = v.owner::oid
        AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE o.relation::oid = relid) THEN
         RAISE NOTICE 'materialized view % exists and is taken over', v.name;
+        PERFORM mvscheduler.hold(relid, query_relation);
+        PERFORM mvscheduler.demand_same(mvscheduler.relation_named(v.name) = relid AND mvscheduler.query_relation_of(relid) = query_relation
+                                        AND (SELECT c.relowner FROM pg_class AS c WHERE c.oid = relid) = v.owner::oid, v.name);
         PERFORM mvscheduler.change_query(v, relid, query_relation);
         PERFORM mvscheduler.grant_to_worker(v, relid);
-        RETURN;
+        RETURN relid;
     END IF;
 
     BEGIN
@@ -371,9 +389,13 @@ BEGIN
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], helper, 'mvscheduler: query of ' || v.name);
     EXECUTE format('CREATE MATERIALIZED VIEW %1$I.%2$I AS SELECT * FROM %1$I.%3$I WITH NO DATA', parts[1], parts[2], helper);
 
-    PERFORM mvscheduler.grant_to_worker(v, mvscheduler.relation_named(v.name));
+    relid := mvscheduler.relation_named(v.name);
+    PERFORM mvscheduler.grant_to_worker(v, relid);
+    PERFORM mvscheduler.demand_same((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = relid) = place
+                                    AND mvscheduler.relation_named(mvscheduler.qualified_name(parts[1], helper)) = mvscheduler.query_relation_of(relid), v.name);
+    RETURN relid;
 END $$;
-COMMENT ON FUNCTION mvscheduler.create_relations(mvscheduler.views) IS 'Makes the pair of a view, without indexes: <name>__query and the empty <name>.';
+COMMENT ON FUNCTION mvscheduler.create_relations(mvscheduler.views) IS 'Makes the pair of a view, without indexes: <name>__query and the empty <name>; returns the latter.';
 
 -- By OID: the relations of a row may have been renamed, moved or dropped by hand. together: rows that the
 -- same statement deletes; those that read this view go first.
@@ -674,7 +696,7 @@ BEGIN
         CASE TG_OP
             WHEN 'INSERT' THEN
                 PERFORM mvscheduler.act_as(NEW.owner::oid);
-                PERFORM mvscheduler.create_relations(NEW);
+                relation := mvscheduler.create_relations(NEW);
             WHEN 'DELETE' THEN
                 PERFORM mvscheduler.act_as(OLD.owner::oid);
                 PERFORM mvscheduler.drop_relations(OLD.id, together);
@@ -701,6 +723,8 @@ BEGIN
                     given := mvscheduler.change_owner(NEW);
                     given := mvscheduler.change_owner_of_pieces(NEW) OR given;
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
+                    PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid
+                                                                 WHERE p.view_id = OLD.id AND p.kind NOT IN ('old', 'old_query') AND c.relowner <> NEW.owner::oid), OLD.name);
                     IF given AND NOT trusted THEN
                         PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW);   -- now nobody else can add to it
                     END IF;
@@ -722,6 +746,7 @@ BEGIN
     END;
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
+    PERFORM set_config('mvscheduler.relation', relation::text, true) WHERE TG_OP = 'INSERT';
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;
 END $$;

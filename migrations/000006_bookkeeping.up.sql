@@ -31,6 +31,11 @@ DECLARE
     old_row  jsonb;
     new_row  jsonb;
 BEGIN
+    -- A function that ran while the text was parsed may have changed or deleted this very row: nothing is recorded
+    -- but what it says now.
+    IF TG_OP <> 'DELETE' AND NOT EXISTS (SELECT FROM mvscheduler.views AS x WHERE x.id = NEW.id AND x IS NOT DISTINCT FROM NEW) THEN
+        RAISE EXCEPTION 'the row of managed view % was changed by what its own change runs', NEW.name USING ERRCODE = 'triggered_data_change_violation';
+    END IF;
     IF TG_OP <> 'INSERT' THEN old_row := to_jsonb(OLD); END IF;
     IF TG_OP <> 'DELETE' THEN new_row := to_jsonb(NEW); END IF;
     INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
@@ -49,7 +54,7 @@ BEGIN
     IF TG_OP = 'INSERT' THEN
         author := CASE WHEN NEW.adopted THEN NEW.owner ELSE quote_ident(actor)::regrole END;
         parsed := true;
-        relid := mvscheduler.relation_named(NEW.name);
+        relid := current_setting('mvscheduler.relation')::oid;
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
         SELECT s.relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, mended, author
@@ -134,14 +139,6 @@ BEGIN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false
          WHERE s.view_id = NEW.id;
-    END IF;
-    -- After a restore the pair may be read already, by views whose rows came first.
-    IF TG_OP = 'INSERT' AND EXISTS (SELECT FROM pg_depend AS d JOIN pg_rewrite AS w ON w.oid = d.objid
-                                     WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass
-                                       AND d.refobjid = relid AND w.ev_class <> relid) THEN
-        UPDATE mvscheduler.view_state AS s
-           SET upstream = mvscheduler.upstream_of(s.relation::oid)
-         WHERE s.view_id <> NEW.id AND mvscheduler.reads(s.relation::oid, relid);
     END IF;
     PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;

@@ -832,6 +832,8 @@ BEGIN
     next := format('%I.%I', place.nspname, next_name)::regclass;
     next_query := format('%I.%I', place.nspname, query_name)::regclass;
     gate := format('%I.%I', place.nspname, gate_name)::regclass;
+    PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = m.relnamespace) FROM pg_class AS m, pg_class AS c WHERE m.oid = relation AND c.oid IN (next, next_query, gate))
+                                    AND mvscheduler.query_relation_of(next) = next_query, v.name);
     PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[next_query, next, gate]) AS r;
 
     PERFORM mvscheduler.demand_no_obstacles(v.name, relation, query_relation, next);
@@ -915,7 +917,7 @@ BEGIN
         SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
           FROM mvscheduler.visible_pieces AS p
           JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v') AND c.relowner <> v.owner::oid
-         WHERE p.view_id = v.id
+         WHERE p.view_id = v.id AND p.kind NOT IN ('old', 'old_query')   -- what is left of a swap stays with whom it served
          ORDER BY c.relkind, c.oid
     LOOP
         EXECUTE format('ALTER %s %s OWNER TO %s', rel.kind, mvscheduler.shown_name(rel.oid), v.owner);
@@ -943,7 +945,11 @@ BEGIN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = OLD.id;
         DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = OLD.id;
         RETURN NULL;
-    ELSIF told IS NULL THEN
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN
+        DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
+    END IF;
+    IF told IS NULL THEN
         RETURN NULL;
     END IF;
     DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('gate', 'next', 'next_query');

@@ -37,9 +37,7 @@ BEGIN
     END IF;
     -- a_normalize has read the query, which its owner can replace until it is held.
     PERFORM mvscheduler.hold(relation, mvscheduler.query_relation_of(relation));
-    IF (SELECT (a.query, a.owner) IS DISTINCT FROM (v.query, v.owner) FROM mvscheduler.adoptable(v.name) AS a) THEN
-        RAISE EXCEPTION 'materialized view % was changed meanwhile', v.name USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Try again.';
-    END IF;
+    PERFORM mvscheduler.demand_same(mvscheduler.relation_named(v.name) = relation AND (SELECT (a.query, a.owner) IS NOT DISTINCT FROM (v.query, v.owner) FROM mvscheduler.adoptable(v.name) AS a), v.name);
     -- Indexes of an earlier registration that the row does not name are the owner's now.
     FOR idx IN
         SELECT n.nspname, c.relname

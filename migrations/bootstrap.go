@@ -33,6 +33,15 @@ END $$;
 
 const createSchema = `
 CREATE SCHEMA IF NOT EXISTS mvscheduler AUTHORIZATION mvscheduler_owner;
+DO $$
+DECLARE
+    squatter name := (SELECT pg_catalog.pg_get_userbyid(n.nspowner) FROM pg_catalog.pg_namespace AS n WHERE n.nspname OPERATOR(pg_catalog.=) 'mvscheduler');
+BEGIN
+    IF squatter OPERATOR(pg_catalog.<>) 'mvscheduler_owner' THEN
+        RAISE EXCEPTION 'schema mvscheduler belongs to % and not to mvscheduler_owner: it is not ours', squatter
+            USING ERRCODE = 'duplicate_schema', HINT = 'Rename or drop it: what is in it would run as whoever migrates.';
+    END IF;
+END $$;
 COMMENT ON SCHEMA mvscheduler IS 'mvscheduler keeps materialized views fresh: start at the table views and the view status.';
 `
 

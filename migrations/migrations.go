@@ -131,9 +131,30 @@ func numberOf(file string) (int, error) {
 	return number, nil
 }
 
+// CheckOwner returns an error when schema mvscheduler is there and is not ours. Whoever can create schemas can make
+// one of this name first, and what is in it would run as whoever looks at it.
+func CheckOwner(ctx context.Context, q Querier) error {
+	var squatter string
+	err := q.QueryRow(ctx, `
+SELECT coalesce((SELECT pg_catalog.pg_get_userbyid(n.nspowner)::pg_catalog.text
+                   FROM pg_catalog.pg_namespace AS n
+                  WHERE n.nspname OPERATOR(pg_catalog.=) 'mvscheduler'
+                    AND pg_catalog.pg_get_userbyid(n.nspowner) OPERATOR(pg_catalog.<>) 'mvscheduler_owner'), '')`).Scan(&squatter)
+	if err != nil {
+		return fmt.Errorf("look for the schema: %w", err)
+	}
+	if squatter != "" {
+		return fmt.Errorf("schema mvscheduler belongs to role %q and not to mvscheduler_owner: it is not ours; rename or drop it before anything else", squatter)
+	}
+	return nil
+}
+
 // Current is the version of the schema in the database; the zero Version when there is none.
 func Current(ctx context.Context, q Querier) (Version, error) {
 	var v Version
+	if err := CheckOwner(ctx, q); err != nil {
+		return v, err
+	}
 	// Two statements, since a table that is missing is an error when the statement is parsed.
 	var catalogTable, riverTable bool
 	err := q.QueryRow(ctx, `

@@ -16,6 +16,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/migrations"
 )
 
 // app is what a command has besides its own flags: the streams, what is known about them, and the way
@@ -101,6 +102,9 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 	err = conn.QueryRow(ctx, `SELECT pg_catalog.current_setting('search_path')`).Scan(&a.path)
 	if err == nil {
 		err = setPath(ctx, conn, pinnedPath)
+	}
+	if err == nil {
+		err = migrations.CheckOwner(ctx, conn)
 	}
 	if err != nil {
 		return nil, errors.Join(err, conn.Close(ctx))

@@ -37,16 +37,21 @@ The same in SQL: UPDATE mvscheduler.views SET ... WHERE name = 'analytics.daily'
 ` + exitCodesHelp
 }
 
-// keepSchema is a new name; without a schema it stays in the one where the view is, as with ALTER ... RENAME. The first
-// argument of an assignment is its column, the second one its placeholder.
-const keepSchema = `CASE cardinality(mvscheduler.split_name(%[2]s::text)) WHEN 1 THEN mvscheduler.qualified_name((mvscheduler.split_name(name))[1], (mvscheduler.split_name(%[2]s::text))[1]) ELSE %[2]s::text END`
+// newName is a name in full; without a schema it stays in the one where the view is, as with ALTER ... RENAME.
+func newName(ctx context.Context, conn *pgx.Conn, id int64, name string) (full string, err error) {
+	err = conn.QueryRow(ctx, `
+SELECT CASE cardinality(mvscheduler.split_name($1))
+            WHEN 1 THEN mvscheduler.qualified_name((mvscheduler.split_name(v.name))[1], (mvscheduler.split_name($1))[1])
+            ELSE $1::text
+       END
+  FROM mvscheduler.visible_views AS v
+ WHERE v.view_id = $2`, name, id).Scan(&full)
+	return full, err
+}
 
 // Run updates the row.
 func (c *editCmd) Run(ctx context.Context, a *app) error {
 	columns := c.given()
-	if c.Rename != nil {
-		columns = append(columns, assignment{column: "name", expr: keepSchema, value: *c.Rename})
-	}
 	query, given, err := c.read(a)
 	if err != nil {
 		return err
@@ -54,7 +59,7 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 	if c.Editor && given {
 		return usagef("--editor and --query or --file exclude each other")
 	}
-	if !c.Editor && !given && len(columns) == 0 {
+	if !c.Editor && !given && c.Rename == nil && len(columns) == 0 {
 		if !a.inTerminal {
 			return usagef("nothing to change: give the settings to change, a query, or --editor")
 		}
@@ -64,6 +69,13 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 		id, err := a.find(ctx, conn, c.Name)
 		if err != nil {
 			return err
+		}
+		if c.Rename != nil {
+			name, err := newName(ctx, conn, id, *c.Rename)
+			if err != nil {
+				return fmt.Errorf("edit view %q: %w", c.Name, err)
+			}
+			columns = append(columns, assignment{column: "name", expr: "%s", value: name})
 		}
 		if c.Editor {
 			v, err := catalog.ViewByID(ctx, conn, id)

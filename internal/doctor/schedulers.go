@@ -28,13 +28,25 @@ type Command struct {
 
 var refreshes = regexp.MustCompile(`(?is)\brefresh\s+materialized\s+view\s+(concurrently\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)`)
 
+// schedulerTables are the tables of other schedulers. One is trusted when it is a plain table of a superuser's or
+// our own: who may create schemas can make one of these names, and reading it would run the code of its owner.
+const schedulerTables = `
+SELECT c.oid, n.nspname AS scheduler, format('%I.%I', n.nspname, c.relname) AS name, pg_get_userbyid(c.relowner) AS owner,
+       c.relkind = 'r' AND (r.rolsuper OR r.rolname = current_user) AS trusted
+  FROM pg_class AS c
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+  JOIN pg_roles AS r ON r.oid = c.relowner
+ WHERE (n.nspname, c.relname) IN (('cron', 'job'), ('timetable', 'task'), ('timetable', 'chain'))`
+
 // RefreshCommands finds the commands of pg_cron and pg_timetable that refresh materialized views of this
 // database, one for each REFRESH in them.
 func RefreshCommands(ctx context.Context, conn *pgx.Conn) ([]Command, error) {
 	var cron, timetable bool
 	err := conn.QueryRow(ctx, `
-SELECT coalesce(has_table_privilege(to_regclass('cron.job'), 'SELECT'), false),
-       coalesce(has_table_privilege(to_regclass('timetable.task'), 'SELECT') AND has_table_privilege(to_regclass('timetable.chain'), 'SELECT'), false)`).Scan(&cron, &timetable)
+SELECT coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'cron'), false),
+       coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'timetable') AND count(*) FILTER (WHERE t.scheduler = 'timetable') = 2, false)
+  FROM (`+schedulerTables+`) AS t
+ WHERE t.trusted`).Scan(&cron, &timetable)
 	if err != nil {
 		return nil, fmt.Errorf("look for other schedulers: %w", err)
 	}
@@ -132,8 +144,13 @@ SELECT 'warning', n.nspname::text, format('there is a second catalog of mvschedu
        format('DROP SCHEMA %I CASCADE', n.nspname)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.relname = 'view_state' AND c.relkind = 'r' AND n.nspname <> 'mvscheduler'
+ WHERE c.relname = 'view_state' AND c.relkind = 'r' AND n.nspname <> 'mvscheduler' AND pg_get_userbyid(c.relowner) = 'mvscheduler_owner'
    AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'query_relation')
+UNION ALL
+SELECT 'note', t.name, format('it belongs to %s, whose code would run in your session: it was not looked at', t.owner),
+       format('as %s: mvscheduler doctor', t.owner)
+  FROM (`+schedulerTables+`) AS t
+ WHERE NOT t.trusted
 UNION ALL
 SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.name),
        format('psql -d %s -c "SELECT jobid, schedule, command FROM cron.job WHERE database = %s"', home.name, quote_literal(current_database()))
