@@ -3,7 +3,7 @@
 #   docker build -t mvscheduler --build-arg VERSION=v1.2.3 .
 #
 # Both images can be replaced, for a mirror or a machine that can pull nothing (deploy/docker/test.sh).
-ARG GO_IMAGE=golang:1.26
+ARG GO_IMAGE=golang:1.26.8
 ARG RUNTIME_IMAGE=scratch
 
 FROM ${GO_IMAGE} AS build

@@ -27,7 +27,7 @@ test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MA
 	@set -e; for version in $(MATRIX); do \
 	    dir=$$(scripts/matrix-postgres $$version); \
 	    echo "== PostgreSQL $$version: $$dir"; \
-	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 25m ./migrations ./refresh ./internal/pgexec ./integration; \
+	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 25m ./migrations ./catalog ./refresh ./internal/pgexec ./integration; \
 	done
 
 .PHONY: image

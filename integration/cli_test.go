@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -234,13 +235,19 @@ func TestMigrateStatusKnowsBothVersionsAndPrintsTheSQLForADBA(t *testing.T) {
 	require.Equal(t, 5, mvscheduler(t, db, "", "", "migrate", "status").code)
 }
 
-func TestCompletionScriptsAreValidShell(t *testing.T) {
+func TestCompletionScriptsComplete(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	for _, shell := range []string{"bash", "zsh", "fish"} {
 		r := mvscheduler(t, db, "", "", "completion", shell)
 		require.Zero(t, r.code)
 		require.Contains(t, r.stdout, "refresh", shell)
+		if path, err := exec.LookPath(shell); err == nil {
+			check := exec.CommandContext(t.Context(), path, "-n")
+			check.Stdin = strings.NewReader(r.stdout)
+			out, err := check.CombinedOutput()
+			require.NoError(t, err, "%s: %s", shell, out)
+		}
 	}
 	script := mvscheduler(t, db, "", "", "completion", "bash").stdout
 	out := shell(t, fmt.Sprintf("set -e\n%s\nCOMP_WORDS=(mvscheduler re); COMP_CWORD=1; COMP_LINE='mvscheduler re'; COMP_POINT=14\n"+

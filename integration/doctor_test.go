@@ -217,6 +217,7 @@ func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
 	db.Exec(t, `INSERT INTO timetable.task VALUES (1, 3, 1, 'SQL', 'REFRESH MATERIALIZED VIEW v', NULL, NULL)`)
 	db.Exec(t, `CREATE SCHEMA mvscheduler_old`)
 	db.Exec(t, `CREATE TABLE mvscheduler_old.view_state (LIKE mvscheduler.view_state)`)
+	db.Exec(t, `ALTER TABLE mvscheduler_old.view_state OWNER TO mvscheduler_owner`)
 
 	found, code := examine(t, db, "")
 	require.Equal(t, 5, code)

@@ -53,11 +53,12 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\n';
+    empty     text := statement || 'WITH NO DATA';   -- it is parsed and never planned, which runs functions
     said      text;
     alone     text;
 BEGIN
     PERFORM set_config('search_path', v.search_path, true);
-    EXECUTE statement || 'WITH NO DATA';   -- it is parsed and never planned, which runs functions
+    EXECUTE empty;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 EXCEPTION WHEN syntax_error THEN
     said := SQLERRM;
@@ -634,12 +635,6 @@ BEGIN
             SELECT p.relation::oid, NULL, NULL, false FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'gate') AS r
      CROSS JOIN LATERAL (SELECT h.what || ' has an expression or a predicate, which the row does not show' AS what, 'Drop it first: DROP ' || h.what || ';' AS hint
                            FROM mvscheduler.hidden_text(r.oid) AS h
-                         UNION ALL   -- it reads the plain view with its query, and nothing else
-                         SELECT 'materialized view ' || mvscheduler.shown_name(r.oid) || ' was made by hand and does more than to read the plain view with its query',
-                                'DELETE the row and INSERT it anew.'
-                          WHERE r.query IS NOT NULL
-                            AND EXISTS (SELECT FROM pg_rewrite AS w JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.deptype = 'n'
-                                         WHERE w.ev_class = r.oid AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid IN (r.query, r.oid)))
                          UNION ALL
                          SELECT 'the plain view with its query is not known', 'DELETE the row and INSERT it anew.'
                           WHERE r.query IS NULL AND NOT v.adopted AND r.seal IS NULL AND r.main

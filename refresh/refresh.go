@@ -131,8 +131,7 @@ func patiently(ctx context.Context, policy Policy, onBusy func(Busyness), try fu
 		if err == nil || Classify(err) != Busy || ctx.Err() != nil {
 			return err
 		}
-		pause := min(longestPause, shortestPause<<min(tries, 4))
-		pause = pause/2 + rand.N(pause)
+		pause := pauseAfter(tries)
 		if time.Now().Add(pause).After(deadline) {
 			return err
 		}
@@ -149,6 +148,13 @@ func patiently(ctx context.Context, policy Policy, onBusy func(Busyness), try fu
 		case <-time.After(pause):
 		}
 	}
+}
+
+// pauseAfter is how long nothing is held before the next try: doubled each time between the bounds, from half to
+// one and a half times that at random, so that those who met the same lock do not meet again.
+func pauseAfter(tries int) time.Duration {
+	pause := min(longestPause, shortestPause<<min(tries, 4))
+	return pause/2 + rand.N(pause)
 }
 
 var errNoOther = errors.New("the other method is not possible any more")

@@ -59,7 +59,7 @@ const description = `Keeps the materialized views of a PostgreSQL database fresh
 A view is one row of mvscheduler.views: INSERT it with SQL or with "mvscheduler create", and the sidecar ("mvscheduler serve") keeps it fresh.
 Try it without a database of your own: "mvscheduler demo".
 
-Every flag is also an environment variable: --no-color is MVSCHEDULER_NO_COLOR.
+Every flag is also an environment variable: --no-color is MVSCHEDULER_NO_COLOR (and --timezone MVSCHEDULER_VIEW_TIMEZONE).
 
 ` + exitCodesHelp
 

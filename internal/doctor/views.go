@@ -65,10 +65,7 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.relation::oid = c.oid)
    AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM 'mvscheduler: gate'
    AND c.relname !~ '__(gate|next|old)[0-9]*$'
-   -- Managed for somebody else, whose rows are not seen here: the pair, and from 17 on the grant, tell.
-   AND ((SELECT mvscheduler.sees_all())
-        OR mvscheduler.query_relation_of(c.oid) IS NULL
-           AND NOT EXISTS (SELECT FROM aclexplode(c.relacl) AS x WHERE x.grantee = 'mvscheduler_worker'::regrole))
+   AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))   -- rows of others are not seen
  ORDER BY 2`)
 	if err != nil {
 		return nil, err

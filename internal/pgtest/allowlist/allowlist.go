@@ -1,4 +1,3 @@
-// Package allowlist knows every statement that a sidecar may run, and searches servers' logs for others.
 package allowlist
 
 import (
