@@ -67,7 +67,7 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 				if p.Run == nil {
 					return nothing
 				}
-				return strconv.FormatInt(int64(*p.Run), 10)
+				return strconv.FormatInt(*p.Run, 10)
 			}},
 			{title: "why", cell: func(p pruning) string { return p.Reason }, wrap: true},
 		}, "")

@@ -93,7 +93,7 @@ func (c *refreshCmd) Run(ctx context.Context, a *app) error {
 func requestColumns() []column[requested] {
 	return []column[requested]{
 		{title: "view", cell: func(r requested) string { return r.Name }},
-		{title: "run", cell: func(r requested) string { return strconv.FormatInt(int64(r.RunID), 10) }, right: true},
+		{title: "run", cell: func(r requested) string { return strconv.FormatInt(r.RunID, 10) }, right: true},
 		{title: "state", cell: func(r requested) string { return mark(r.State) }, state: func(r requested) text.Colors { return stateColours(r.State) }},
 		{title: "why", cell: func(r requested) string { return r.Error }, wrap: true},
 	}

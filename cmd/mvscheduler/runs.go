@@ -70,7 +70,7 @@ func (a *app) runColumns(runs []catalog.RunRecord) []column[catalog.RunRecord] {
 		zone = " (" + a.zoneName(runs[0].AsOf) + ")"
 	}
 	return []column[catalog.RunRecord]{
-		{title: "run", cell: func(r catalog.RunRecord) string { return strconv.FormatInt(int64(r.ID), 10) }, right: true},
+		{title: "run", cell: func(r catalog.RunRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 		{title: "view", cell: func(r catalog.RunRecord) string { return r.ViewName }},
 		{title: "state", cell: func(r catalog.RunRecord) string { return mark(r.State) }, state: func(r catalog.RunRecord) text.Colors { return stateColours(r.State) }},
 		{title: "cause", cell: func(r catalog.RunRecord) string { return r.Cause }, spare: true},

@@ -222,7 +222,7 @@ func (a *app) showText(r viewReport) string {
 
 func (a *app) attemptColumns(now time.Time) []column[catalog.AttemptRecord] {
 	return []column[catalog.AttemptRecord]{
-		{title: "run", cell: func(t catalog.AttemptRecord) string { return strconv.FormatInt(int64(t.RunID), 10) }, right: true},
+		{title: "run", cell: func(t catalog.AttemptRecord) string { return strconv.FormatInt(t.RunID, 10) }, right: true},
 		{title: "try", cell: func(t catalog.AttemptRecord) string { return strconv.Itoa(t.Attempt) }, right: true},
 		{title: "outcome", cell: func(t catalog.AttemptRecord) string { return mark(t.Outcome) }, state: func(t catalog.AttemptRecord) text.Colors { return stateColours(t.Outcome) }},
 		{title: "started (" + a.zoneName(now) + ")", cell: func(t catalog.AttemptRecord) string { return a.moment(&t.StartedAt, now) }},
