@@ -70,7 +70,7 @@ var rules = []rule{
 	{"0A000", Precondition, "PostgreSQL cannot do this yet for this view; see the message."},
 	{"0B", Other, ""},
 
-	{"42501", Permanent, "Grant the owner of the view what it lacks, or on PostgreSQL 15 and 16 the sidecar membership in the owner (mvscheduler grants)."},
+	{"42501", Permanent, "Grant the owner of the view what the message says that it lacks; if it is the view itself or its schema, the sidecar lacks it: mvscheduler doctor names the GRANT."},
 	{"42P01", Permanent, "A relation is missing: restore it, or change the query."},
 	{"42703", Permanent, "A column is missing: restore it, or change the query."},
 	{"42883", Permanent, "A function is missing: restore it, or change the query."},
