@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/prometheus/client_golang/prometheus"
@@ -145,7 +146,7 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
 	case standby:
 		return errors.New("this server is a standby, where nothing can be refreshed: connect to the primary (target_session_attrs=read-write in the URL finds it)")
 	case installed && !member:
-		return fmt.Errorf("the login %s is not a member of mvscheduler_worker: run the sidecar with a login of its own, which mvscheduler grants makes, and not with one that owns views", login)
+		return fmt.Errorf("the login %s is not a member of mvscheduler_worker; if it is the sidecar's own, a DBA runs: GRANT mvscheduler_worker TO %s; if it owns views, run the sidecar with another (mvscheduler grants makes one)", login, pgx.Identifier{login}.Sanitize())
 	}
 	return migrations.Check(ctx, pool)
 }
