@@ -160,24 +160,3 @@ func (r *Runner) Run(ctx context.Context) error {
 	r.config.Logger.InfoContext(ctx, "worker stopped", "worker", r.config.Name)
 	return err
 }
-
-// quiet lowers River's own messages by one level: what an operator should see of a job is logged here.
-func quiet(log *slog.Logger) *slog.Logger { return slog.New(lowered{log.Handler()}) }
-
-type lowered struct{ slog.Handler }
-
-const lower = slog.LevelInfo - slog.LevelDebug
-
-func (l lowered) Enabled(ctx context.Context, level slog.Level) bool {
-	return l.Handler.Enabled(ctx, level-lower)
-}
-
-func (l lowered) Handle(ctx context.Context, record slog.Record) error {
-	record.Level -= lower
-	return l.Handler.Handle(ctx, record)
-}
-
-func (l lowered) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return lowered{l.Handler.WithAttrs(attrs)}
-}
-func (l lowered) WithGroup(name string) slog.Handler { return lowered{l.Handler.WithGroup(name)} }
