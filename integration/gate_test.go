@@ -235,7 +235,7 @@ END`, theirs)
 		`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS "b%s%I$1"' WHERE name LIKE '%canary%'`)
 	refreshed(t, a.m, a.sql(`mallory."n""; DROP TABLE mallory.canary; --"`))
 	require.Equal(t, 1, ask[int](t, a.m, a.sql(`SELECT count(*)::int FROM mallory.canary`)))
-	require.Equal(t, 2, ask[int](t, a.m, a.sql(`SELECT count(*)::int FROM pg_attribute WHERE attrelid = 'mallory."n""; DROP TABLE mallory.canary; --"'::regclass AND attnum > 0`)))
+	require.Equal(t, 2, ask[int](t, a.m, a.sql(`SELECT count(*)::int FROM pg_attribute AS a JOIN pg_class AS c ON c.oid = a.attrelid WHERE c.relname = 'n"; DROP TABLE mallory.canary; --' AND a.attnum > 0`)))
 
 	// A gate that is another's, and a tale about pieces.
 	a.as(`SELECT set_config('mvscheduler.pieces', (SELECT 'alice.theirs__gate'::regclass::oid || ' ' || 'alice.theirs__next'::regclass::oid || ' ' || 'alice.theirs__next__query'::regclass::oid), false)`,

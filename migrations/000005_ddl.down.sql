@@ -20,5 +20,6 @@ DROP FUNCTION mvscheduler.columns_of(text, text);
 DROP FUNCTION mvscheduler.keep_to_owner(oid);
 DROP FUNCTION mvscheduler.warn_of_missing_rights(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.view_options(oid);
 DROP FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.grant_to_worker(mvscheduler.views, oid);

@@ -79,6 +79,16 @@ EXCEPTION WHEN syntax_error THEN
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
+CREATE FUNCTION mvscheduler.view_options(relation oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'WITH (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')'
+      FROM pg_class AS c, unnest(c.reloptions) AS o
+     WHERE c.oid = relation AND c.relkind = 'v'
+$$;
+COMMENT ON FUNCTION mvscheduler.view_options(oid) IS 'The WITH clause of a plain view; NULL when it has none.';
+
 -- EXECUTE takes several statements. One that passes the probe has its semicolons outside of brackets, and
 -- inside of brackets it has none: no text of several statements is correct both ways. What the first
 -- way ran of it is undone with the error.
@@ -87,14 +97,15 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    statement text := format(E'CREATE OR REPLACE VIEW %I.%I AS (\n', view_schema, view_name) || mvscheduler.query_body(v.query) || E'\n)';
+    options   text := mvscheduler.view_options(to_regclass(format('%I.%I', view_schema, view_name)));   -- replacing a view resets them
+    statement text := format(E'CREATE OR REPLACE VIEW %I.%I %s AS (\n', view_schema, view_name, options) || mvscheduler.query_body(v.query) || E'\n)';
 BEGIN
     PERFORM set_config('search_path', v.search_path, true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF v.retention_period IS NOT NULL THEN
         PERFORM mvscheduler.check_time_column(v, format('%I.%I', view_schema, view_name)::regclass);
-        statement := format(E'CREATE OR REPLACE VIEW %I.%I AS SELECT q.* FROM (\n', view_schema, view_name) || mvscheduler.query_body(v.query)
+        statement := format(E'CREATE OR REPLACE VIEW %I.%I %s AS SELECT q.* FROM (\n', view_schema, view_name, options) || mvscheduler.query_body(v.query)
                      || format(E'\n) AS q WHERE q.%I OPERATOR(pg_catalog.>=) (SELECT mvscheduler.cutoff(%s))', v.time_column, v.id);
         PERFORM set_config('search_path', v.search_path, true);
         EXECUTE statement;

@@ -551,9 +551,7 @@ BEGIN
      WHERE c.oid = work.next;
     FOREACH dependent IN ARRAY bound LOOP
         redefined := redefined || (
-            SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(c.oid),
-                          (SELECT 'WITH (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')' FROM unnest(c.reloptions) AS o),
-                          pg_get_viewdef(c.oid))
+            SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(c.oid), mvscheduler.view_options(c.oid), pg_get_viewdef(c.oid))
               FROM pg_class AS c WHERE c.oid = dependent);
     END LOOP;
     extended := ARRAY(SELECT x.statement
@@ -600,6 +598,9 @@ BEGIN
     PERFORM mvscheduler.copy_comments(work.relation, work.next);
     IF work.query_relation IS NOT NULL THEN
         PERFORM mvscheduler.copy_grants(work.query_relation, work.next_query);
+        IF mvscheduler.view_options(work.query_relation) IS NOT NULL THEN
+            EXECUTE format('ALTER VIEW %s SET %s', mvscheduler.shown_name(work.next_query), substr(mvscheduler.view_options(work.query_relation), length('WITH ') + 1));
+        END IF;
     END IF;
 
     BEGIN

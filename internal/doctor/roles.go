@@ -56,6 +56,13 @@ SELECT 'error', v.name, 'the sidecar lacks MAINTAIN on it', 'GRANT MAINTAIN ON T
   JOIN pg_class AS c ON c.oid = v.relation::oid
  WHERE NOT has_table_privilege('mvscheduler_worker', c.oid, 'MAINTAIN')
 UNION ALL
+SELECT 'error', v.name, format('the sidecar lacks MAINTAIN on %s, which its redefinition needs', c.oid::regclass), format('GRANT MAINTAIN ON TABLE %s TO mvscheduler_worker', c.oid::regclass)
+  FROM mvscheduler.visible_pieces AS p
+  JOIN mvscheduler.visible_views AS v ON v.view_id = p.view_id
+  JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = 'm'
+ WHERE p.kind IN ('gate', 'next')
+   AND NOT has_table_privilege('mvscheduler_worker', c.oid, 'MAINTAIN')
+UNION ALL
 SELECT DISTINCT 'error', n.nspname::text, format('the sidecar has no access to schema %I', n.nspname), format('GRANT USAGE ON SCHEMA %I TO mvscheduler_worker', n.nspname)
   FROM mvscheduler.visible_views AS v
   JOIN pg_class AS c ON c.oid = v.relation::oid

@@ -63,8 +63,8 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
  WHERE c.relkind = 'm'
    AND n.nspname !~ '^(pg_|_timescaledb|timescaledb)'
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.relation::oid = c.oid)
-   AND obj_description(c.oid, 'pg_class') IS DISTINCT FROM 'mvscheduler: gate'
-   AND c.relname !~ '__(gate|next|old)[0-9]*$'
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.relation::oid = c.oid)
+   AND coalesce(obj_description(c.oid, 'pg_class'), '') NOT LIKE 'mvscheduler: %'
    AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))   -- rows of others are not seen
  ORDER BY 2`)
 	if err != nil {
