@@ -2,7 +2,10 @@ package integration
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -76,7 +79,8 @@ func TestARowCannotChangeItselfWhileItsTextIsParsed(t *testing.T) {
 func TestAMaterializedViewThatDoesMoreThanToReadItsQueryIsNoPair(t *testing.T) {
 	t.Parallel()
 	a, admin := handoverArena(t)
-	for _, more := range []string{`WHERE (SELECT count(*) FROM ts_stat('SELECT NULL::tsvector')) >= 0`, `WHERE query_to_xml('SELECT 1', true, true, '') IS NOT NULL`, `LIMIT 1`, `ORDER BY 1`, `WHERE q.a = 1`, `, (SELECT 1) AS x`} {
+	a.as(`CREATE VIEW mallory.beside AS SELECT 1 AS b WHERE mallory.steal('beside') IS NOT NULL`)
+	for _, more := range []string{`WHERE (SELECT count(*) FROM ts_stat('SELECT NULL::tsvector')) >= 0`, `WHERE query_to_xml('SELECT 1', true, true, '') IS NOT NULL`, `LIMIT 1`, `ORDER BY 1`, `WHERE q.a = 1`, `, (SELECT 1) AS x`, `, mallory.beside`, `CROSS JOIN mallory.beside`, `, LATERAL (SELECT b FROM mallory.beside) AS l`} {
 		a.as(`CREATE VIEW mallory.v__query AS SELECT 1 AS a`, `COMMENT ON VIEW mallory.v__query IS 'mvscheduler: query of mallory.v'`,
 			`CREATE MATERIALIZED VIEW mallory.v AS SELECT q.a FROM mallory.v__query AS q `+more+` WITH NO DATA`)
 		a.refused(a.m, "42P07", `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`)
@@ -256,4 +260,107 @@ func TestASchemaOfSomebodyElseIsNotMigratedInto(t *testing.T) {
 		require.NotContains(t, line.Message, "LOG:  RAN|squat")
 	}
 	require.Equal(t, mallory, ask[string](t, root, `SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'mvscheduler'`))
+}
+
+// A rule on the plain view would act with the rights of the new owner.
+func TestRulesAndTriggersOfThePlainViewAreNotHandedOver(t *testing.T) {
+	t.Parallel()
+	a, admin := handoverArena(t)
+	a.as(`CREATE FUNCTION mallory.act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('act'); RETURN NULL; END $$`,
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`, `GRANT ALL ON mallory.v__query TO PUBLIC`)
+	for _, pending := range []string{"", "__next"} {
+		if pending != "" {
+			a.as(`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b'`)
+		}
+		for object, make := range map[string]string{
+			"RULE r ON mallory.v%__query":    `CREATE RULE r AS ON INSERT TO mallory.v%__query DO INSTEAD INSERT INTO alice.secret SELECT 666`,
+			"TRIGGER r ON mallory.v%__query": `CREATE TRIGGER r INSTEAD OF INSERT ON mallory.v%__query FOR EACH ROW EXECUTE FUNCTION mallory.act()`,
+		} {
+			a.as(strings.ReplaceAll(make, "%", pending))
+			_, err := admin.Exec(t.Context(), a.sql(handover))
+			require.ErrorContains(t, err, "which the row does not show", make)
+			a.as("DROP " + strings.ReplaceAll(object, "%", pending))
+		}
+	}
+	pgtest.Exec(t, admin, a.sql(handover))
+}
+
+// Whoever reads the row takes a backslash for a backslash.
+func TestATextMeansWhatTheRowShows(t *testing.T) {
+	t.Parallel()
+	a, admin := handoverArena(t)
+	a.as(`SET standard_conforming_strings = off`, `SET transform_null_equals = on`, `SET quote_all_identifiers = on`,
+		`INSERT INTO mvscheduler.views (name, query, indexes) VALUES ('mallory.v', $$SELECT 'x\' AS a, NULL = NULL AS b$$, $${"((a || 'y\\'))"}$$)`)
+	require.Equal(t, `x\`, ask[string](t, a.m, a.sql(`SELECT a FROM mallory.v__query WHERE b IS NULL`)))
+	require.Contains(t, ask[string](t, admin, a.sql(`SELECT pg_get_indexdef(indexrelid) FROM pg_index WHERE indrelid = 'mallory.v'::regclass AND indexprs IS NOT NULL`)), `'y\'`)
+	a.as(`GRANT ALL ON SCHEMA mallory TO mvscheduler_user`)
+	a.refused(a.m, "42501", `INSERT INTO mvscheduler.views (name, query, owner) VALUES ('mallory.w', 'SELECT 1 AS a', 'mvscheduler_user')`)
+}
+
+// Two owners lock all that they have; the sidecar's own connections wait a second at most.
+func TestLocksOnOnesOwnViewsDoNotStopOthers(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.victim()
+	carol := a.db.User(t, "carol")
+	owners := []*pgx.Conn{a.m, a.db.Conn(t, carol)}
+	for _, conn := range owners {
+		pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query, refresh_interval, lock_timeout, statement_timeout, unique_key)
+			SELECT 'l' || i, 'SELECT 1 AS id, clock_timestamp() AS at', '1 s', '10 ms', '100 ms', '{id}' FROM generate_series(1, 5) AS i`)
+	}
+	startSidecar(t, a.db)
+	until(t, a.root, `SELECT count(*) = 11 FROM mvscheduler.view_health WHERE refreshes > 0`)
+	for _, conn := range owners {
+		pgtest.Exec(t, conn, `BEGIN`)
+		for i := range 5 {
+			pgtest.Exec(t, conn, fmt.Sprintf(`DROP INDEX l%d_id_idx`, i+1))
+		}
+	}
+	began := ask[time.Time](t, a.root, `SELECT clock_timestamp()`)
+	until(t, a.root, `SELECT clock_timestamp() > $1::timestamptz + interval '5 seconds'`, began) // all that can hang does
+	before := ask[int64](t, a.root, `SELECT max(refreshes) FROM mvscheduler.view_health AS h JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.watched'`)
+	until(t, a.root, `SELECT max(refreshes) > $1 + 2 FROM mvscheduler.view_health AS h JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.watched'`, before)
+}
+
+// A view below is replaced, together with the data that it chooses, while the refresh waits for it.
+func TestAViewThatIsReplacedWhileARefreshWaitsIsReadAnew(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ below, replace string }{
+		"view":   {`CREATE VIEW p AS SELECT v FROM t WHERE flag = 'a'`, `CREATE OR REPLACE VIEW p AS SELECT v FROM t WHERE flag = 'b'`},
+		"policy": {`CREATE VIEW p AS SELECT v FROM t; CREATE POLICY pol ON t USING (flag = 'a'); ALTER TABLE t ENABLE ROW LEVEL SECURITY; ALTER TABLE t FORCE ROW LEVEL SECURITY`, `ALTER POLICY pol ON t USING (flag = 'b')`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			for _, sql := range append([]string{`CREATE TABLE t AS SELECT 'a'::text AS flag, 1 AS v`}, strings.Split(c.below, "; ")...) {
+				pgtest.Exec(t, s.alice, sql)
+			}
+			s.manage(t, "v", `SELECT v FROM p`, "refresh_interval", "1 hour", "lock_timeout", "1 minute")
+			sidecar := startSidecar(t, s.db)
+			refreshed(t, s.alice, "v")
+			other := s.db.Conn(t, "")
+			pgtest.Exec(t, other, `BEGIN`, `SET LOCAL search_path = `+s.owner, `UPDATE t SET flag = 'b'`, c.replace, `LOCK TABLE t`)
+			pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+			until(t, s.root, `SELECT count(*) > 0 FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND a.usename = $1`, sidecar.role)
+			pgtest.Exec(t, other, `COMMIT`)
+			s.idle(t)
+			require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM v`), "one row before, and one after")
+		})
+	}
+}
+
+func TestViewsThatReadEachOtherInACircleBreakNobodysDelete(t *testing.T) {
+	t.Parallel()
+	a, admin := handoverArena(t)
+	a.victim()
+	a.as(`CREATE VIEW mallory.p AS SELECT 1 AS a`)
+	a.manual(a.m, "mallory.v", "SELECT a FROM mallory.p")
+	a.manual(a.m, "mallory.w", "SELECT a FROM mallory.v")
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"), a.sql("mallory.w"))
+	a.as(`CREATE OR REPLACE VIEW mallory.p AS SELECT a FROM mallory.w`)
+	refreshed(t, a.m, a.sql("mallory.v"), a.sql("mallory.w"))
+	a.refused(admin, "2BP01", `DELETE FROM mvscheduler.views WHERE owner = 'mallory'::regrole`)
+	pgtest.Exec(t, admin, a.sql(`DELETE FROM mvscheduler.views WHERE owner = 'alice'::regrole`))
+	a.as(`CREATE OR REPLACE VIEW mallory.p AS SELECT 1 AS a`, `DELETE FROM mvscheduler.views`)
 }

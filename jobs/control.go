@@ -26,6 +26,7 @@ var controlSettings = map[string]string{
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "30000",
+	"lock_timeout":                        "1s",                 // the size of a relation waits for whoever holds it
 	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
 	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it
 }

@@ -232,7 +232,7 @@ BEGIN
     END IF;
     IF v.owner IS NULL THEN
         v.owner := quote_ident(CURRENT_USER)::regrole;
-    ELSIF v.owner::text IN ('mvscheduler_owner', 'mvscheduler_user', 'mvscheduler_worker') THEN
+    ELSIF pg_get_userbyid(v.owner::oid) IN ('mvscheduler_owner', 'mvscheduler_user', 'mvscheduler_worker') THEN
         RAISE EXCEPTION 'role % cannot own a managed view: it is a group of mvscheduler', v.owner USING ERRCODE = 'insufficient_privilege', HINT = 'Set the column owner to an application role.';
     ELSIF (op = 'INSERT' OR v.owner IS DISTINCT FROM was.owner)
           AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = v.owner::oid) AND v.owner::oid NOT IN (SELECT mvscheduler.my_roles()) THEN
@@ -441,13 +441,14 @@ COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads anoth
 CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT NOT EXISTS (SELECT
-                         FROM pg_catalog.pg_rewrite AS w
-                        CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '\{([A-Z_]+)', 'g') AS node(label)
-                        WHERE w.ev_class = relation
-                          AND node.label[1] <> ALL ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]));
+    SELECT pg_catalog.count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
+           AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
+           AND pg_catalog.bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))
+      FROM pg_catalog.pg_rewrite AS w
+     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '\{([A-Z_]+)', 'g') AS node(label)
+     WHERE w.ev_class = relation;
 END;
-COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of columns and nothing else: no function, condition, order or limit.';
+COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of columns of one relation and nothing else: no second one, no function, condition, order or limit.';
 
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
 LANGUAGE sql STABLE

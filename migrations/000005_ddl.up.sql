@@ -429,7 +429,7 @@ BEGIN
          WHERE o.view_id = ANY (together) AND drop_relations.view_id = ANY (o.upstream) AND o.owner = known.owner
          ORDER BY o.view_id
     LOOP
-        PERFORM mvscheduler.drop_relations(reader, together);
+        PERFORM mvscheduler.drop_relations(reader, array_remove(together, drop_relations.view_id));   -- views can read each other in a circle
     END LOOP;
     PERFORM mvscheduler.drop_pieces(view_id, 'gate', 'next', 'next_query', 'old', 'old_query');
     IF known.adopted THEN
@@ -646,6 +646,12 @@ BEGIN
             SELECT p.relation::oid, NULL, NULL, false FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'gate') AS r
      CROSS JOIN LATERAL (SELECT h.what || ' has an expression or a predicate, which the row does not show' AS what, 'Drop it first: DROP ' || h.what || ';' AS hint
                            FROM mvscheduler.hidden_text(r.oid) AS h
+                         UNION ALL   -- its actions would run with the rights of the new owner
+                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has a rule, which the row does not show', format('Drop it first: DROP RULE %I ON %s;', w.rulename, mvscheduler.shown_name(r.query))
+                           FROM pg_rewrite AS w WHERE w.ev_class = r.query AND w.ev_type <> '1'
+                         UNION ALL
+                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has a trigger, which the row does not show', format('Drop it first: DROP TRIGGER %I ON %s;', g.tgname, mvscheduler.shown_name(r.query))
+                           FROM pg_trigger AS g WHERE g.tgrelid = r.query AND NOT g.tgisinternal
                          UNION ALL
                          SELECT 'the plain view with its query is not known', 'DELETE the row and INSERT it anew.'
                           WHERE r.query IS NULL AND NOT v.adopted AND r.seal IS NULL AND r.main
@@ -681,6 +687,8 @@ CREATE FUNCTION mvscheduler.views_ddl() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '10s'
+SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET transform_null_equals = off
 AS $$
 DECLARE
     actor      text := CURRENT_USER;

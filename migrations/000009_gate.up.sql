@@ -977,6 +977,8 @@ CREATE FUNCTION mvscheduler.views_indexes() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '10s'
+SET standard_conforming_strings = on
+SET transform_null_equals = off
 AS $$
 DECLARE
     actor      text := CURRENT_USER;

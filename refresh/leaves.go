@@ -16,10 +16,10 @@ type querier interface {
 }
 
 // leaves are the relations with storage below a view, through views and partitions, with their physical
-// files.
+// files; and the plain views and policies on the way, with the transaction that wrote them.
 type leaves map[uint32]uint32
 
-var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached while the refresh waited")
+var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached, or a view or policy replaced, while the refresh waited")
 
 // below lists what the view $1 reads, itself included, by PostgreSQL's catalog alone: pg_depend of the
 // rules says what a query names, through ordinary views and partitions. Relations that a function or a policy
@@ -57,7 +57,16 @@ SELECT c.oid, c.relfilenode
   FROM (SELECT rel FROM reads WHERE kind IN ('r', 'm') AND rel <> $1
          UNION
         SELECT unnest($2::oid[])) AS r
- CROSS JOIN LATERAL (SELECT oid, relfilenode FROM pg_class WHERE oid = r.rel OFFSET 0) AS c`, view, besides)
+ CROSS JOIN LATERAL (SELECT oid, relfilenode FROM pg_class WHERE oid = r.rel OFFSET 0) AS c
+ UNION ALL
+SELECT w.ev_class, w.xmin::text::oid
+  FROM reads AS r
+  JOIN pg_rewrite AS w ON w.ev_class = r.rel AND w.ev_type = '1'
+ WHERE r.kind = 'v'
+ UNION ALL
+SELECT p.oid, p.xmin::text::oid
+  FROM reads AS r
+  JOIN pg_policy AS p ON p.polrelid = r.rel`, view, besides)
 	if err != nil {
 		return nil, fmt.Errorf("read what the view reads: %w", err)
 	}
