@@ -445,7 +445,7 @@ BEGIN ATOMIC
            AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
            AND pg_catalog.bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))
       FROM pg_catalog.pg_rewrite AS w
-     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '\{([A-Z_]+)', 'g') AS node(label)
+     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '(?<!\\)\{([A-Z_]+)', 'g') AS node(label)   -- a brace in a name has a backslash
      WHERE w.ev_class = relation;
 END;
 COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of columns of one relation and nothing else: no second one, no function, condition, order or limit.';
