@@ -218,6 +218,7 @@ func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
 	db.Exec(t, `CREATE SCHEMA mvscheduler_old`)
 	db.Exec(t, `CREATE TABLE mvscheduler_old.view_state (LIKE mvscheduler.view_state)`)
 	db.Exec(t, `ALTER TABLE mvscheduler_old.view_state OWNER TO mvscheduler_owner`)
+	pgtest.Exec(t, alice, `CREATE MATERIALIZED VIEW sales__old AS SELECT 1 AS a`, `UPDATE mvscheduler.views SET query = 'SELECT a, 2 AS b FROM t' WHERE name LIKE '%.v'`, `ALTER MATERIALIZED VIEW v__gate RENAME TO mygate`)
 
 	found, code := examine(t, db, "")
 	require.Equal(t, 5, code)
@@ -227,6 +228,9 @@ func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
 	db.Exec(t, strings.Split(invalid.Fix, ",")[0])
 	schedulers := about(found, "scheduler")
 	require.Len(t, schedulers, 2)
+	lonely := about(found, "unmanaged")
+	require.Len(t, lonely, 1, "a name makes no leftover, and a gate by another name stays one")
+	require.Equal(t, user+".sales__old", lonely[0].Subject)
 	require.Contains(t, schedulers[0].What, "second catalog of mvscheduler in schema mvscheduler_old")
 	require.Contains(t, schedulers[1].What, "pg_timetable refreshes it too (job nightly, 0 3 * * *")
 	for _, f := range schedulers {

@@ -36,11 +36,14 @@ func TestEveryClockStandsStillWhileEverythingIsPaused(t *testing.T) {
 	require.Zero(t, mvscheduler(t, db, "", "", "pause", "--all", "--reason", "upgrade", "--for", "1h").code)
 	until(t, alice, `SELECT activity = 'paused' AND reason LIKE '%every view is paused until 20%: upgrade%' FROM mvscheduler.status`)
 	until(t, alice, `SELECT NOT EXISTS (SELECT FROM mvscheduler.runs WHERE state IN ('queued', 'running'))`)
+	paused := ask[time.Time](t, admin, `SELECT clock_timestamp()`)
+	until(t, admin, `SELECT clock_timestamp() > $1::timestamptz + interval '2 seconds'`, paused) // a tick may have been under way
 	last := ask[int64](t, alice, `SELECT max(id) FROM mvscheduler.runs`)
 	refreshed(t, alice, "v") // what people ask for is done
 	require.Equal(t, last+1, ask[int64](t, alice, `SELECT max(id) FROM mvscheduler.runs`), "and nothing else was")
 	require.Zero(t, mvscheduler(t, db, "", "", "resume", "--all").code)
 	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id > $1 AND state = 'succeeded')`, last+1)
+	require.Contains(t, ask[string](t, alice, `SELECT coalesce(reason, '') FROM mvscheduler.runs WHERE id > $1 ORDER BY id LIMIT 1`, last+1), "the first run since the clock was stopped", "what passed was not missed")
 	require.Equal(t, int64(2), ask[int64](t, admin, `SELECT count(*) FROM mvscheduler.audit_log WHERE action = 'settings' AND role = 'postgres'`))
 
 	pgtest.Exec(t, admin, `SELECT mvscheduler.pause_all('tonight', now() + '2 hours', now() + '1 hour')`)
@@ -232,8 +235,16 @@ func TestOldRunsAreForgottenAndTheLastOfEachViewIsKept(t *testing.T) {
 	pgtest.Exec(t, admin, `UPDATE mvscheduler.run SET finished_at = finished_at - interval '20 days'`)
 	refreshed(t, alice, "w")
 	before := ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.runs`)
+	// Skipped runs and alerts that are over, one old enough of each and one that is not.
+	pgtest.Exec(t, admin, `INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, finished_at)
+		SELECT view_id, name, owner, 'schedule', now() - d, now() - d, 'skipped', now() - d FROM mvscheduler.view_state, unnest('{5 days,1 day}'::interval[]) AS d WHERE name LIKE '%.v'`,
+		`INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason, opened_at, resolved_at)
+		SELECT view_id, name, owner, k, '', now() - d, now() - d FROM mvscheduler.view_state, (VALUES ('stale', interval '20 days'), ('failing', interval '5 days')) AS x(k, d) WHERE name LIKE '%.v'`)
 	pgtest.Exec(t, admin, `UPDATE mvscheduler.settings SET keep_runs = '10 days'`)
 	until(t, alice, `SELECT count(*) < $1 FROM mvscheduler.runs`, before)
+	until(t, admin, `SELECT count(*) = 1 AND bool_and(finished_at > now() - interval '2 days') FROM mvscheduler.run WHERE state = 'skipped'`)
+	until(t, admin, `SELECT count(*) = 1 AND bool_and(kind = 'failing') FROM mvscheduler.alert`)
+	pgtest.Exec(t, admin, `DELETE FROM mvscheduler.run WHERE state = 'skipped'`)
 	require.Equal(t, "v 1, w 1", ask[string](t, alice, `SELECT string_agg(v || ' ' || n, ', ' ORDER BY v) FROM (SELECT split_part(view_name, '.', 2) AS v, count(*) AS n FROM mvscheduler.runs GROUP BY 1) AS x`))
 	require.Equal(t, int64(2), ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.attempts`))
 }

@@ -28,12 +28,15 @@ func TestOldRowsLeaveAtTheNextRefreshAndTheDryRunSaysWhich(t *testing.T) {
 
 	oid := ask[uint32](t, alice, `SELECT 'daily'::regclass::oid`)
 	pgtest.Exec(t, alice, `SELECT mvscheduler.pause_view('daily')`, `UPDATE mvscheduler.views SET retention_period = '10 days' WHERE name LIKE '%daily'`)
+	require.Regexp(t, `\( SELECT mvscheduler\.cutoff\(`, ask[string](t, alice, `SELECT pg_get_viewdef('daily__query'::regclass)`), "once a query, not once a row")
+	require.Equal(t, "s", ask[string](t, alice, `SELECT proparallel::text FROM pg_proc WHERE oid = 'mvscheduler.cutoff'::regproc`))
 	rows := ask[int64](t, alice, `SELECT rows FROM mvscheduler.prune_view('daily')`)
 	require.True(t, rows >= 19 && rows <= 21, rows)
 	require.Contains(t, mvscheduler(t, db, user, "", "prune", "daily", "--dry-run").stdout, "leave at the next refresh")
 	require.Greater(t, ask[int64](t, alice, `SELECT count(*) FROM daily`), int64(29), "a dry run changes nothing")
 	require.Zero(t, mvscheduler(t, db, user, "", "prune", "daily").code)
 	until(t, alice, `SELECT count(*) BETWEEN 10 AND 12 FROM daily`)
+	require.True(t, ask[bool](t, alice, `SELECT run IS NULL FROM mvscheduler.prune_view('daily', false)`), "nothing is left to leave")
 	require.Equal(t, oid, ask[uint32](t, alice, `SELECT 'daily'::regclass::oid`))
 
 	pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET retention_period = NULL WHERE name LIKE '%daily'`)

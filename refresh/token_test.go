@@ -12,6 +12,7 @@ import (
 
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest/allowlist"
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
 
@@ -428,32 +429,35 @@ func TestCommitsThatTheCountersHideAreBeyondTheHorizon(t *testing.T) {
 			pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO shops VALUES (1, 'x')`, `COMMIT`, `BEGIN`, `SELECT 1`)
 		},
 	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			b := setup(t)
-			v := b.view(t, "v", `SELECT id, name FROM shops`)
-			writer := b.db.Conn(t, b.alice.Config().User)
-			pgtest.Exec(t, writer, `SELECT 1`)
-			control := b.db.Pool(t, b.db.Worker(t))
-			var activity refresh.Activity
-			_, err := activity.Horizon(t.Context(), control)
-			require.NoError(t, err)
-			before := b.token(t, v)
-			hide(t, b, writer)
-			var committed time.Time
-			require.Eventually(t, func() bool {
-				var n int
-				require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT count(*), clock_timestamp() FROM shops`).Scan(&n, &committed))
-				return n == 1
-			}, 10*time.Second, 10*time.Millisecond)
-			horizon, err := activity.Horizon(t.Context(), control)
-			require.NoError(t, err)
-			after := b.token(t, v)
-			if before.Value == after.Value {
-				require.True(t, horizon.At.Before(committed), "the counters hide a commit of before %s, and the horizon is %s", committed, horizon.At)
-				t.Log("the counters hid it")
-			}
-		})
+		for _, application := range []string{"", "mvscheduler run", "mvscheduler control"} { // anybody can take these names
+			t.Run(name+" "+application, func(t *testing.T) {
+				t.Parallel()
+				b := setup(t)
+				v := b.view(t, "v", `SELECT id, name FROM shops`)
+				writer := b.db.Conn(t, b.alice.Config().User)
+				allowlist.Forger(writer.Config().User)
+				pgtest.Exec(t, writer, `SET application_name = '`+application+`'`)
+				control := b.db.Pool(t, b.db.Worker(t))
+				var activity refresh.Activity
+				_, err := activity.Horizon(t.Context(), control)
+				require.NoError(t, err)
+				before := b.token(t, v)
+				hide(t, b, writer)
+				var committed time.Time
+				require.Eventually(t, func() bool {
+					var n int
+					require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT count(*), clock_timestamp() FROM shops`).Scan(&n, &committed))
+					return n == 1
+				}, 10*time.Second, 10*time.Millisecond)
+				horizon, err := activity.Horizon(t.Context(), control)
+				require.NoError(t, err)
+				after := b.token(t, v)
+				if before.Value == after.Value {
+					require.True(t, horizon.At.Before(committed), "the counters hide a commit of before %s, and the horizon is %s", committed, horizon.At)
+					t.Log("the counters hid it")
+				}
+			})
+		}
 	}
 }
 

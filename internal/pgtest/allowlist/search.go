@@ -25,6 +25,11 @@ var roles sync.Map
 // Watch adds the login of a sidecar.
 func Watch(role string) { roles.Store(role, true) }
 
+// Forger names a role that takes a sidecar's application_name in a test.
+func Forger(role string) { forgers.Store(role, true) }
+
+var forgers sync.Map
+
 // SearchShared looks at every statement that sidecars, and what connects as they do, ran on the server which
 // the tests of this process share. Where all tests of a package ran, there must be so many at least.
 func SearchShared(least int) func() error {
@@ -58,6 +63,9 @@ func Search(path string) (Found, error) {
 	defer file.Close()
 	lines, err := pgtest.ReadLog(file, func(l pgtest.LogLine) bool {
 		_, watched := roles.Load(l.User)
+		if _, forged := forgers.Load(l.User); forged {
+			return false
+		}
 		return watched && l.Application != "mvscheduler cli" ||
 			strings.HasPrefix(l.Application, "mvscheduler run") || strings.HasPrefix(l.Application, "mvscheduler control")
 	})
