@@ -80,7 +80,7 @@ func TestAMaterializedViewThatDoesMoreThanToReadItsQueryIsNoPair(t *testing.T) {
 	t.Parallel()
 	a, admin := handoverArena(t)
 	a.as(`CREATE VIEW mallory.beside AS SELECT 1 AS b WHERE mallory.steal('beside') IS NOT NULL`)
-	for _, more := range []string{`WHERE (SELECT count(*) FROM ts_stat('SELECT NULL::tsvector')) >= 0`, `WHERE query_to_xml('SELECT 1', true, true, '') IS NOT NULL`, `LIMIT 1`, `ORDER BY 1`, `WHERE q.a = 1`, `, (SELECT 1) AS x`, `, mallory.beside`, `CROSS JOIN mallory.beside`, `, LATERAL (SELECT b FROM mallory.beside) AS l`} {
+	for _, more := range []string{`WHERE (SELECT count(*) FROM ts_stat('SELECT NULL::tsvector')) >= 0`, `WHERE query_to_xml('SELECT 1', true, true, '') IS NOT NULL`, `LIMIT 1`, `ORDER BY 1`, `WHERE q.a = 1`, `, (SELECT 1) AS x`, `, mallory.beside`, `CROSS JOIN mallory.beside`, ` OFFSET 0`, `, LATERAL (SELECT b FROM mallory.beside) AS l`} {
 		a.as(`CREATE VIEW mallory.v__query AS SELECT 1 AS a`, `COMMENT ON VIEW mallory.v__query IS 'mvscheduler: query of mallory.v'`,
 			`CREATE MATERIALIZED VIEW mallory.v AS SELECT q.a FROM mallory.v__query AS q `+more+` WITH NO DATA`)
 		a.refused(a.m, "42P07", `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`)
@@ -282,6 +282,21 @@ func TestRulesAndTriggersOfThePlainViewAreNotHandedOver(t *testing.T) {
 			a.as("DROP " + strings.ReplaceAll(object, "%", pending))
 		}
 	}
+	a.as(`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a'`) // back to the old columns: no version is pending
+	for object, make := range map[string]string{
+		"ALTER VIEW mallory.v__query ALTER COLUMN a DROP DEFAULT":    `ALTER VIEW mallory.v__query ALTER COLUMN a SET DEFAULT mallory.steal('default')`,
+		"DROP CAST (mallory.v AS text)":                              `CREATE CAST (mallory.v AS text) WITH FUNCTION mallory.castf(mallory.v)`,
+		"ALTER MATERIALIZED VIEW mallory.v RENAME COLUMN other TO a": `ALTER MATERIALIZED VIEW mallory.v RENAME COLUMN a TO other`,
+		"ALTER VIEW mallory.v__query RENAME COLUMN other TO a":       `ALTER VIEW mallory.v__query RENAME COLUMN a TO other`,
+	} {
+		a.as(`CREATE OR REPLACE FUNCTION mallory.castf(mallory.v) RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$`, make)
+		_, err := admin.Exec(t.Context(), a.sql(handover))
+		require.ErrorContains(t, err, "cannot be given to "+a.alice, make)
+		a.as(object)
+	}
+	a.as(`DROP FUNCTION mallory.castf(mallory.v)`)
+	_, err := admin.Exec(t.Context(), a.sql(`UPDATE mvscheduler.views SET owner = 'alice', query = 'SELECT 1 AS a, 2 AS b' WHERE name = 'mallory.v'`))
+	require.ErrorContains(t, err, "cannot be changed at once")
 	pgtest.Exec(t, admin, a.sql(handover))
 }
 
@@ -363,4 +378,18 @@ func TestViewsThatReadEachOtherInACircleBreakNobodysDelete(t *testing.T) {
 	a.refused(admin, "2BP01", `DELETE FROM mvscheduler.views WHERE owner = 'mallory'::regrole`)
 	pgtest.Exec(t, admin, a.sql(`DELETE FROM mvscheduler.views WHERE owner = 'alice'::regrole`))
 	a.as(`CREATE OR REPLACE VIEW mallory.p AS SELECT 1 AS a`, `DELETE FROM mvscheduler.views`)
+}
+
+// The columns of a pair are those of its query, one by one.
+func TestAPairWithItsColumnsExchangedIsNone(t *testing.T) {
+	t.Parallel()
+	a, admin := handoverArena(t)
+	for _, columns := range []string{`q.b AS a, q.a AS b`, `q.a, q.a AS b`, `q.b`} {
+		a.as(`CREATE VIEW mallory.v__query AS SELECT 1 AS a, 2 AS b`, `COMMENT ON VIEW mallory.v__query IS 'mvscheduler: query of mallory.v'`,
+			`CREATE MATERIALIZED VIEW mallory.v AS SELECT `+columns+` FROM mallory.v__query AS q WITH NO DATA`)
+		a.refused(a.m, "42P07", `INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a, 2 AS b')`)
+		a.as(`SELECT mvscheduler.adopt_view('mallory.v')`)
+		require.Contains(t, ask[string](t, admin, `SELECT query FROM mvscheduler.views`), "v__query", "the row shows what it is")
+		a.as(`DELETE FROM mvscheduler.views`, `DROP MATERIALIZED VIEW mallory.v`, `DROP VIEW mallory.v__query`)
+	}
 }

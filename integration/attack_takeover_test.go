@@ -70,7 +70,10 @@ func TestATakeoverDoesNotHandOverWhatTheRowDoesNotSay(t *testing.T) {
 
 	// The way out that the hints name.
 	a.as(`DROP INDEX mallory.predicate_a_idx`, `DROP STATISTICS mallory.s`, `UPDATE mvscheduler.views SET query = query || ' ' WHERE name IN ('mallory.replaced', 'mallory.pending')`)
-	pgtest.Exec(t, admin, a.sql(`UPDATE mvscheduler.views SET owner = 'alice' WHERE name IN ('mallory.predicate', 'mallory.statistic', 'mallory.replaced', 'mallory.pending')`))
+	pgtest.Exec(t, admin, a.sql(`UPDATE mvscheduler.views SET owner = 'alice' WHERE name IN ('mallory.predicate', 'mallory.statistic', 'mallory.replaced')`))
+	a.refused(admin, "55000", `UPDATE mvscheduler.views SET owner = 'alice' WHERE name = 'mallory.pending'`) // the old version is served
+	refreshed(t, a.m, a.sql("mallory.pending"))
+	pgtest.Exec(t, admin, a.sql(`UPDATE mvscheduler.views SET owner = 'alice' WHERE name = 'mallory.pending'`))
 	// A new version that was swapped in is what the row says, and stays it.
 	pgtest.Exec(t, admin, `GRANT USAGE, CREATE ON SCHEMA `+a.mallory+` TO `+a.alice)
 	refreshed(t, a.db.Conn(t, a.alice), a.sql("mallory.pending"))

@@ -441,14 +441,19 @@ COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads anoth
 CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT pg_catalog.count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
+    SELECT NOT EXISTS (SELECT   -- column n is column n
+                         FROM pg_catalog.pg_rewrite AS t
+                        CROSS JOIN LATERAL pg_catalog.regexp_matches(t.ev_action::text, '(?<!\\)\{TARGETENTRY :expr (?:\{VAR :varno \d+ :varattno (\d+) [^{}]*\}|\S+) :resno (\d+) ', 'g') AS entry(n)
+                        WHERE t.ev_class = relation
+                          AND entry.n[1] IS DISTINCT FROM entry.n[2])
+           AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
            AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
            AND pg_catalog.bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))
       FROM pg_catalog.pg_rewrite AS w
      CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '(?<!\\)\{([A-Z_]+)', 'g') AS node(label)   -- a brace in a name has a backslash
      WHERE w.ev_class = relation;
 END;
-COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of columns of one relation and nothing else: no second one, no function, condition, order or limit.';
+COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of the columns of one relation, in their order, and nothing else: no second one, no function, condition, order or limit.';
 
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
 LANGUAGE sql STABLE
@@ -469,8 +474,9 @@ COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that h
 
 CREATE FUNCTION mvscheduler.seal_of(query_relation oid) RETURNS bytea
 LANGUAGE sql STABLE
-RETURN (SELECT pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text, 'UTF8')) FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = query_relation AND w.rulename = '_RETURN');
-COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Digest of what a plain view does as PostgreSQL has stored it, which renaming does not change; NULL when there is none.';
+RETURN (SELECT pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text || coalesce((SELECT pg_catalog.string_agg(a.attname, E'\n' ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = query_relation AND a.attnum > 0), ''), 'UTF8'))
+          FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = query_relation AND w.rulename = '_RETURN');
+COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Digest of what a plain view does as PostgreSQL has stored it, with the names of its columns; NULL when there is none.';
 
 CREATE FUNCTION mvscheduler.relation_named(name text) RETURNS oid
 LANGUAGE sql STABLE

@@ -646,6 +646,17 @@ BEGIN
             SELECT p.relation::oid, NULL, NULL, false FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'gate') AS r
      CROSS JOIN LATERAL (SELECT h.what || ' has an expression or a predicate, which the row does not show' AS what, 'Drop it first: DROP ' || h.what || ';' AS hint
                            FROM mvscheduler.hidden_text(r.oid) AS h
+                         UNION ALL
+                         SELECT 'column ' || quote_ident(m.attname) || ' was renamed by hand', format('Rename it back: ALTER MATERIALIZED VIEW %s RENAME COLUMN %I TO %I;', mvscheduler.shown_name(r.oid), m.attname, q.attname)
+                           FROM pg_attribute AS m JOIN pg_attribute AS q ON q.attrelid = r.query AND q.attnum = m.attnum
+                          WHERE m.attrelid = r.oid AND m.attnum > 0 AND m.attname <> q.attname
+                         UNION ALL
+                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has the default of a column, which the row does not show', format('Drop it first: ALTER VIEW %s ALTER COLUMN %I DROP DEFAULT;', mvscheduler.shown_name(r.query), a.attname)
+                           FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = r.query
+                         UNION ALL   -- whoever casts a row of it would run the function
+                         SELECT format('type %s has a cast, which the row does not show', t.oid::regtype), format('Drop it first: DROP CAST (%s AS %s);', k.castsource::regtype, k.casttarget::regtype)
+                           FROM pg_class AS c JOIN pg_type AS t ON t.oid = c.reltype JOIN pg_cast AS k ON t.oid IN (k.castsource, k.casttarget) OR t.typarray IN (k.castsource, k.casttarget)
+                          WHERE c.oid IN (r.oid, r.query)
                          UNION ALL   -- its actions would run with the rights of the new owner
                          SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has a rule, which the row does not show', format('Drop it first: DROP RULE %I ON %s;', w.rulename, mvscheduler.shown_name(r.query))
                            FROM pg_rewrite AS w WHERE w.ev_class = r.query AND w.ev_type <> '1'
@@ -658,7 +669,10 @@ BEGIN
                          UNION ALL
                          SELECT 'view ' || mvscheduler.shown_name(r.query) || ' was replaced by hand and does not hold the query of the row',
                                 format('Let %s UPDATE the query first, which makes it right; or take the row over by DELETE and INSERT.', was.owner)
-                          WHERE mvscheduler.seal_of(r.query) <> r.seal) AS t
+                          WHERE mvscheduler.seal_of(r.query) <> r.seal
+                         UNION ALL   -- a version that is being built
+                         SELECT 'it still serves the query that it had before, which the row does not show', 'Wait for the new version, or let its owner cancel it by an UPDATE back to the old columns.'
+                          WHERE NOT r.main AND r.query IS NOT NULL) AS t
      LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'managed view % cannot be given to %: %', v.name, v.owner, hidden.what
@@ -689,6 +703,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '10s'
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
 SET transform_null_equals = off
+SET array_nulls = on
 AS $$
 DECLARE
     actor      text := CURRENT_USER;
@@ -733,6 +748,10 @@ BEGIN
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
+                    IF pieces NOT IN ('', 'none') THEN
+                        RAISE EXCEPTION 'the owner and the columns of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
+                            HINT = 'Change the query first; when the new version is in place, change the owner.';
+                    END IF;
                     trusted := mvscheduler.all_can_become(OLD.id, NEW.owner);
                     given := mvscheduler.change_owner(NEW);
                     given := mvscheduler.change_owner_of_pieces(NEW) OR given;

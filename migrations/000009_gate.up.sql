@@ -979,6 +979,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '10s'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
+SET array_nulls = on
 AS $$
 DECLARE
     actor      text := CURRENT_USER;
