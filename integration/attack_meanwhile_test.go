@@ -262,12 +262,13 @@ func TestASchemaOfSomebodyElseIsNotMigratedInto(t *testing.T) {
 	require.Equal(t, mallory, ask[string](t, root, `SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'mvscheduler'`))
 }
 
-// A rule on the plain view would act with the rights of the new owner.
-func TestRulesAndTriggersOfThePlainViewAreNotHandedOver(t *testing.T) {
+// A rule on the plain view would act with the rights of the new owner, a cast of its rows as whoever casts one; who
+// only reads may stay.
+func TestNothingThatHangsOnTheRelationsIsHandedOverUnseen(t *testing.T) {
 	t.Parallel()
 	a, admin := handoverArena(t)
 	a.as(`CREATE FUNCTION mallory.act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('act'); RETURN NULL; END $$`,
-		`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a')`, `GRANT ALL ON mallory.v__query TO PUBLIC`)
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('mallory.v', 'SELECT 1 AS a, 0 AS z')`, `GRANT ALL ON mallory.v__query TO PUBLIC`)
 	for _, pending := range []string{"", "__next"} {
 		if pending != "" {
 			a.as(`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b'`)
@@ -282,20 +283,24 @@ func TestRulesAndTriggersOfThePlainViewAreNotHandedOver(t *testing.T) {
 			a.as("DROP " + strings.ReplaceAll(object, "%", pending))
 		}
 	}
-	a.as(`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a'`) // back to the old columns: no version is pending
+	a.as(`UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 0 AS z'`) // back to the old columns: no version is pending
+	a.as(`CREATE TYPE mallory.other AS (x text)`, `CREATE VIEW mallory.reads AS SELECT * FROM mallory.v`, `CREATE STATISTICS mallory.plain (ndistinct) ON a, z FROM mallory.v`)
 	for object, make := range map[string]string{
 		"ALTER VIEW mallory.v__query ALTER COLUMN a DROP DEFAULT":    `ALTER VIEW mallory.v__query ALTER COLUMN a SET DEFAULT mallory.steal('default')`,
-		"DROP CAST (mallory.v AS text)":                              `CREATE CAST (mallory.v AS text) WITH FUNCTION mallory.castf(mallory.v)`,
+		"DROP FUNCTION mallory.f(mallory.v)":                         `CREATE FUNCTION mallory.f(mallory.v) RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$`,
+		"DROP FUNCTION mallory.f(mallory.v__query[])":                `CREATE FUNCTION mallory.f(mallory.v__query[]) RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$`,
+		"DROP CAST (mallory.v AS mallory.other)":                     `CREATE CAST (mallory.v AS mallory.other) WITH INOUT`,
+		"DROP CAST (mallory.other[] AS mallory.v__query[])":          `CREATE CAST (mallory.other[] AS mallory.v__query[]) WITH INOUT`,
+		"DROP SEQUENCE mallory.s":                                    `CREATE SEQUENCE mallory.s OWNED BY mallory.v__query.a`,
 		"ALTER MATERIALIZED VIEW mallory.v RENAME COLUMN other TO a": `ALTER MATERIALIZED VIEW mallory.v RENAME COLUMN a TO other`,
 		"ALTER VIEW mallory.v__query RENAME COLUMN other TO a":       `ALTER VIEW mallory.v__query RENAME COLUMN a TO other`,
 	} {
-		a.as(`CREATE OR REPLACE FUNCTION mallory.castf(mallory.v) RETURNS text LANGUAGE sql AS $$ SELECT 'x' $$`, make)
+		a.as(make)
 		_, err := admin.Exec(t.Context(), a.sql(handover))
 		require.ErrorContains(t, err, "cannot be given to "+a.alice, make)
 		a.as(object)
 	}
-	a.as(`DROP FUNCTION mallory.castf(mallory.v)`)
-	_, err := admin.Exec(t.Context(), a.sql(`UPDATE mvscheduler.views SET owner = 'alice', query = 'SELECT 1 AS a, 2 AS b' WHERE name = 'mallory.v'`))
+	_, err := admin.Exec(t.Context(), a.sql(`UPDATE mvscheduler.views SET owner = 'alice', query = 'SELECT 1 AS a, 0 AS z, 2 AS b' WHERE name = 'mallory.v'`))
 	require.ErrorContains(t, err, "cannot be changed at once")
 	pgtest.Exec(t, admin, a.sql(handover))
 }

@@ -246,3 +246,38 @@ func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
 	}
 	require.Equal(t, "SELECT a FROM t", strings.TrimSpace(ask[string](t, alice, `SELECT query FROM mvscheduler.views WHERE name LIKE '%.w'`)))
 }
+
+func TestTheDoctorSeesViewsAtWhichAPersonHasToLook(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for _, name := range []string{"well", "gone", "called", "given", "forbidden"} {
+		s.manage(t, name, `SELECT id FROM sales`, "refresh_interval", "1 day")
+	}
+	team := s.db.User(t, "team")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "well", "gone", "called", "given", "forbidden")
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW gone`, `ALTER MATERIALIZED VIEW called RENAME TO otherwise`)
+	s.db.Exec(t, `GRANT ALL ON SCHEMA `+s.owner+` TO `+team)
+	s.db.Exec(t, `ALTER MATERIALIZED VIEW `+s.owner+`.given OWNER TO `+team)
+	s.db.Exec(t, `ALTER VIEW `+s.owner+`.given__query OWNER TO `+team)
+	s.db.Exec(t, `ALTER TABLE `+s.owner+`.sales OWNER TO `+team)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('forbidden')`)
+	until(t, s.alice, `SELECT activity = 'paused' FROM mvscheduler.status WHERE name LIKE '%.forbidden'`)
+
+	found, code := examine(t, s.db, "")
+	require.Equal(t, 5, code)
+	said := map[string]string{}
+	for _, f := range about(found, "view") {
+		said[strings.TrimPrefix(f.Subject, s.owner+".")] += string(f.Severity) + " " + f.What
+		if strings.HasPrefix(f.Fix, "UPDATE") {
+			s.db.Exec(t, f.Fix)
+		}
+	}
+	require.Len(t, said, 4, said)
+	require.Contains(t, said["gone"], "error missing")
+	require.Contains(t, said["called"], "warning it was renamed by hand to "+s.owner+".otherwise")
+	require.Contains(t, said["given"], "error it was given to "+team)
+	require.Contains(t, said["forbidden"], "error ")
+	require.Contains(t, said["forbidden"], "permission denied for table sales")
+	require.Equal(t, s.owner+".otherwise "+team, ask[string](t, s.root, `SELECT string_agg(CASE WHEN name LIKE '%.given' THEN owner::text ELSE name END, ' ' ORDER BY id) FROM mvscheduler.views WHERE name LIKE '%.given' OR name LIKE '%.otherwise'`), "the fixes mend it")
+}

@@ -159,6 +159,7 @@ CREATE TABLE mvscheduler.view_state (
     upstream_seen     bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
 CREATE INDEX view_state_due ON mvscheduler.view_state (next_due) WHERE next_due IS NOT NULL;
+CREATE INDEX view_state_relation ON mvscheduler.view_state ((relation::oid));
 CREATE INDEX view_state_reschedule ON mvscheduler.view_state (view_id) WHERE reschedule;
 CREATE INDEX view_state_retention ON mvscheduler.view_state (query_relation) WHERE retention_period IS NOT NULL;
 CREATE INDEX view_state_upstream ON mvscheduler.view_state USING gin (upstream) WHERE refresh_on = 'upstream';

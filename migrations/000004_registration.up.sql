@@ -441,11 +441,11 @@ COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads anoth
 CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT NOT EXISTS (SELECT   -- column n is column n
-                         FROM pg_catalog.pg_rewrite AS t
-                        CROSS JOIN LATERAL pg_catalog.regexp_matches(t.ev_action::text, '(?<!\\)\{TARGETENTRY :expr (?:\{VAR :varno \d+ :varattno (\d+) [^{}]*\}|\S+) :resno (\d+) ', 'g') AS entry(n)
-                        WHERE t.ev_class = relation
-                          AND entry.n[1] IS DISTINCT FROM entry.n[2])
+    SELECT pg_catalog.count(*) FILTER (WHERE node.label[1] = 'TARGETENTRY') = (   -- each column n is column n
+               SELECT pg_catalog.count(*) FILTER (WHERE entry.n[1] = entry.n[2])
+                 FROM pg_catalog.pg_rewrite AS t
+                CROSS JOIN LATERAL pg_catalog.regexp_matches(t.ev_action::text, '(?<!\\)\{TARGETENTRY :expr \{VAR :varno \d+ :varattno (\d+) [^{}]*\} :resno (\d+) ', 'g') AS entry(n)
+                WHERE t.ev_class = relation)
            AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
            AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
            AND pg_catalog.bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))

@@ -651,18 +651,17 @@ BEGIN
                            FROM pg_attribute AS m JOIN pg_attribute AS q ON q.attrelid = r.query AND q.attnum = m.attnum
                           WHERE m.attrelid = r.oid AND m.attnum > 0 AND m.attname <> q.attname
                          UNION ALL
-                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has the default of a column, which the row does not show', format('Drop it first: ALTER VIEW %s ALTER COLUMN %I DROP DEFAULT;', mvscheduler.shown_name(r.query), a.attname)
-                           FROM pg_attrdef AS d JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum WHERE d.adrelid = r.query
-                         UNION ALL   -- whoever casts a row of it would run the function
-                         SELECT format('type %s has a cast, which the row does not show', t.oid::regtype), format('Drop it first: DROP CAST (%s AS %s);', k.castsource::regtype, k.casttarget::regtype)
-                           FROM pg_class AS c JOIN pg_type AS t ON t.oid = c.reltype JOIN pg_cast AS k ON t.oid IN (k.castsource, k.casttarget) OR t.typarray IN (k.castsource, k.casttarget)
+                         -- Rules, triggers, defaults, casts of a row, functions that take one, sequences, and what PostgreSQL will
+                         -- have next: but for who reads it, nothing may depend on it. Indexes and statistics: see hidden_text.
+                         SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ' hangs on it, which the row does not show', 'Drop it first.'
+                           FROM pg_class AS c
+                           JOIN pg_type AS t ON t.oid = c.reltype
+                           JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
                           WHERE c.oid IN (r.oid, r.query)
-                         UNION ALL   -- its actions would run with the rights of the new owner
-                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has a rule, which the row does not show', format('Drop it first: DROP RULE %I ON %s;', w.rulename, mvscheduler.shown_name(r.query))
-                           FROM pg_rewrite AS w WHERE w.ev_class = r.query AND w.ev_type <> '1'
-                         UNION ALL
-                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' has a trigger, which the row does not show', format('Drop it first: DROP TRIGGER %I ON %s;', g.tgname, mvscheduler.shown_name(r.query))
-                           FROM pg_trigger AS g WHERE g.tgrelid = r.query AND NOT g.tgisinternal
+                            AND d.deptype IN ('n', 'a')
+                            AND NOT (d.classid = 'pg_rewrite'::regclass AND EXISTS (SELECT FROM pg_rewrite AS w WHERE w.oid = d.objid AND w.ev_type = '1'))
+                            AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid))
+                            AND d.classid <> 'pg_statistic_ext'::regclass
                          UNION ALL
                          SELECT 'the plain view with its query is not known', 'DELETE the row and INSERT it anew.'
                           WHERE r.query IS NULL AND NOT v.adopted AND r.seal IS NULL AND r.main
@@ -779,7 +778,7 @@ BEGIN
     END;
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
-    PERFORM set_config('mvscheduler.relation', relation::text, true) WHERE TG_OP = 'INSERT';
+    PERFORM set_config('mvscheduler.relation', relation::text, true);   -- read after an INSERT
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;
 END $$;

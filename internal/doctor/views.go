@@ -1,23 +1,44 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
-// unwell finds views at which a person has to look: what status --check tells, and why.
+// unwell finds views at which a person has to look, and those that were renamed or given away by hand.
 func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
-	return rowsOf(ctx, conn, `
-SELECT CASE WHEN s.freshness = 'missing' OR s.activity = 'paused' THEN 'error' ELSE 'warning' END, s.name,
-       CASE WHEN s.freshness IN ('missing', 'stale', 'never') THEN s.freshness || ': ' ELSE '' END || coalesce(nullif(s.reason, ''), 'see its runs'),
-       CASE WHEN s.freshness = 'missing' THEN format('DELETE FROM mvscheduler.views WHERE name = %L', s.name) ELSE format('mvscheduler show %s', s.name) END
-  FROM mvscheduler.status AS s
- WHERE s.freshness IN ('missing', 'stale')
-    OR s.consecutive_failures >= 3
-    OR s.freshness = 'never' AND s.consecutive_failures > 0
-    OR s.reason ~ '(^|; )(paused by mvscheduler|it is now called |it was given to another owner)'
- ORDER BY 1, 2`)
+	all, err := catalog.Statuses(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	var found []Finding
+	for _, s := range all {
+		if !s.Unhealthy() {
+			continue
+		}
+		f := Finding{Severity: Warning, Subject: s.Name, What: s.Freshness + ": " + cmp.Or(s.Reason, "see its runs"), Fix: "mvscheduler show " + s.Name}
+		if s.AutoPaused || s.Freshness == "missing" {
+			f.Severity = Error
+		}
+		if s.Freshness == "missing" {
+			f.Fix = "mvscheduler drop " + s.Name + ", which deletes the row (mvscheduler export " + s.Name + " keeps its settings)"
+		}
+		found = append(found, f)
+	}
+	moved, err := rowsOf(ctx, conn, `
+SELECT 'warning', v.name, 'it was renamed by hand to ' || mvscheduler.shown_name(c.oid), format('UPDATE mvscheduler.views SET name = %L WHERE id = %s', mvscheduler.shown_name(c.oid), v.view_id)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_class AS c ON c.oid = v.relation::oid AND mvscheduler.shown_name(c.oid) <> v.name
+UNION ALL
+SELECT 'error', v.name, format('it was given to %s by hand', c.relowner::regrole), format('UPDATE mvscheduler.views SET owner = %L WHERE id = %s', c.relowner::regrole, v.view_id)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relowner <> v.owner::oid
+ ORDER BY 2`)
+	return append(found, moved...), err
 }
 
 // indexes finds managed views that lock out their readers, and indexes that a failed build left invalid.

@@ -28,7 +28,7 @@ var allowed = map[string][]string{
 	"refresh":                   {"catalog", "internal/pgexec"},
 	"jobs":                      {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "internal/pgexec"},
 	"internal/web":              {"catalog", "catalog/schedule"},
-	"internal/doctor":           {},
+	"internal/doctor":           {"catalog"},
 	"internal/demo":             {"internal/pgserver", "catalog", "migrations"},
 	"internal/pgtest":           {"internal/pgserver", "migrations"},
 	"internal/pgtest/allowlist": {"internal/pgtest"},
