@@ -77,6 +77,7 @@ func TestTheLifeOfAViewOnTheCommandLine(t *testing.T) {
 
 	require.Contains(t, ok(cli("", "status")).stderr, "mvscheduler create --help")
 	require.Contains(t, ok(cli("SELECT day, sum(amount) AS amount FROM sales GROUP BY day;\n", "create", "daily", "--interval", "10min")).stderr, "created "+alice+".daily")
+	until(t, conn, `SELECT last_refresh_at IS NOT NULL FROM mvscheduler.status`) // what is asked for earlier joins the first refresh
 	waited := ok(cli("", "refresh", "--wait", "daily"))
 	require.Contains(t, waited.stdout, "✓ succeeded")
 
