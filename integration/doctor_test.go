@@ -268,7 +268,7 @@ func TestTheDoctorSeesViewsAtWhichAPersonHasToLook(t *testing.T) {
 	require.Equal(t, 5, code)
 	said := map[string]string{}
 	for _, f := range about(found, "view") {
-		said[strings.TrimPrefix(f.Subject, s.owner+".")] += string(f.Severity) + " " + f.What
+		said[strings.TrimPrefix(f.Subject, s.owner+".")] += f.Severity + " " + f.What
 		if strings.HasPrefix(f.Fix, "UPDATE") {
 			s.db.Exec(t, f.Fix)
 		}
