@@ -53,7 +53,7 @@ func TestAViewThatLosesARightIsPausedOnceWithTheReasonAndResumed(t *testing.T) {
 	pgtest.Exec(t, other.alice, "REVOKE SELECT ON sales FROM "+s.owner)
 	until(t, s.alice, `SELECT activity = 'paused' FROM mvscheduler.status`)
 	reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`)
-	for _, want := range []string{"paused by mvscheduler: permission denied for table sales", "42501", "Grant the owner", "resume_view"} {
+	for _, want := range []string{"paused by mvscheduler: permission denied for table sales", "42501", "Grant the owner", "Then: SELECT mvscheduler.resume_view('" + s.owner + ".v')"} {
 		require.Contains(t, reason, want)
 	}
 	require.Equal(t, 1, strings.Count(reason, "permission denied"), "said once: %s", reason)

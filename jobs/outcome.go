@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -44,6 +45,7 @@ type verdict struct {
 
 // ended describes an attempt that ended without success.
 type ended struct {
+	View         string // qualified name
 	Err          error
 	Stop         string // why a sidecar told the backend to stop; empty when none did
 	ShuttingDown bool   // this process is ending
@@ -109,7 +111,7 @@ func judge(e ended) verdict {
 	}
 	if class == refresh.Permanent {
 		v.RunState, v.Reason = stateFailed, advice
-		v.Pause = fmt.Sprintf("%s (%s). %s Then: SELECT mvscheduler.resume_view(name).", v.Error, v.SQLState, advice)
+		v.Pause = fmt.Sprintf("%s (%s). %s Then: SELECT mvscheduler.resume_view('%s').", v.Error, v.SQLState, advice, strings.ReplaceAll(e.View, "'", "''"))
 		return v
 	}
 	if e.Counted+1 >= e.MaxAttempts {
@@ -132,7 +134,7 @@ var errLost = fmt.Errorf("the backend of this attempt is gone: its sidecar or th
 // afterLoss judges an attempt whose backend is gone and whose worker has said nothing yet: it died, or was
 // slower than the reaper, which ended the backend itself when it was to stop.
 func afterLoss(l catalog.Lost) verdict {
-	v := judge(ended{Err: errLost, Stop: l.Stop, Counted: l.Counted, MaxAttempts: l.MaxAttempts, Busy: l.Number - l.Counted - 1})
+	v := judge(ended{View: l.ViewName, Err: errLost, Stop: l.Stop, Counted: l.Counted, MaxAttempts: l.MaxAttempts, Busy: l.Number - l.Counted - 1})
 	if l.Stop != "" {
 		return v
 	}

@@ -255,7 +255,7 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 		return w.later(ctx, err)
 	}
 	v := judge(ended{
-		Err: cause, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
+		View: work.ViewName, Err: cause, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
 		Edited:  work.RearmedAt != nil && now.RearmedAt != nil && !now.RearmedAt.Equal(*work.RearmedAt),
 		Counted: work.Counted, MaxAttempts: work.MaxAttempts, Busy: attempt.Number - work.Counted - 1,
 	})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -87,6 +88,7 @@ func explain(err error) problem {
 	var pg *pgconn.PgError
 	isPG := errors.As(err, &pg)
 	if errors.As(err, &connect) && !isPG {
+		p.what = saidOnce(p.what)
 		p.do = append(p.do, "Check that the server runs and that --database-url, DATABASE_URL or the PG* variables name it.",
 			"To look around without a database of your own: mvscheduler demo")
 		return p
@@ -118,6 +120,23 @@ func explain(err error) problem {
 		p.code = code
 	}
 	return p
+}
+
+// saidOnce leaves out lines that another line ends with: pgx tells of every address that it tried, with TLS
+// and without, and of a name that is unknown as itself and as its own cause.
+func saidOnce(text string) string {
+	var kept []string
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(strings.ReplaceAll(line, "dial error: dial tcp ", ""), "\n")
+		said := slices.ContainsFunc(kept, func(k string) bool { return strings.HasSuffix(k, strings.TrimSpace(line)) })
+		if !said {
+			kept = append(kept, line)
+		}
+	}
+	if len(kept) == 2 && strings.HasSuffix(kept[0], ":") {
+		return kept[0] + " " + strings.TrimSpace(kept[1])
+	}
+	return strings.Join(kept, "\n")
 }
 
 // unreadableWhy leaves out the URL and a reason that quotes from it: pgx cannot always tell which part of a

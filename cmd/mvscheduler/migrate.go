@@ -18,8 +18,8 @@ type migrateCmd struct {
 }
 
 type migrateUpCmd struct {
-	PrintSQL bool   `name:"print-sql" help:"Print the SQL for a DBA instead of running it."`
-	From     string `help:"With --print-sql: only what an existing schema lacks. Its version, as migrate status prints it: 12.6 is 12 (River 6)." placeholder:"VERSION"`
+	PrintSQL    bool   `name:"print-sql" help:"Print the SQL for a DBA instead of running it."`
+	FromVersion string `help:"With --print-sql: only what an existing schema lacks. Its version, as migrate status prints it: 12.6 is 12 (River 6)." placeholder:"VERSION"`
 }
 
 func (migrateUpCmd) Help() string {
@@ -29,7 +29,7 @@ Examples:
 
   mvscheduler migrate up
   mvscheduler migrate up --print-sql | psql -v ON_ERROR_STOP=1
-  mvscheduler migrate up --print-sql --from 12.6 > upgrade.sql
+  mvscheduler migrate up --print-sql --from-version 12.6 > upgrade.sql
 
 ` + exitCodesHelp
 }
@@ -37,13 +37,13 @@ Examples:
 // Run migrates up.
 func (c *migrateUpCmd) Run(ctx context.Context, a *app) error {
 	if c.PrintSQL {
-		from, err := parseVersion(c.From)
+		from, err := parseVersion(c.FromVersion)
 		if err != nil {
 			return err
 		}
 		return a.printScript(migrations.UpScript(from))
-	} else if c.From != "" {
-		return &exitError{code: exitUsage, err: errors.New("--from goes with --print-sql; without it the version is read from the database")}
+	} else if c.FromVersion != "" {
+		return &exitError{code: exitUsage, err: errors.New("--from-version goes with --print-sql; without it the version is read from the database")}
 	}
 	report, err := migrations.Up(ctx, a.DatabaseURL, migrations.Options{})
 	if err != nil {
