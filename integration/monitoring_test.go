@@ -82,6 +82,8 @@ func TestPrometheusTakesTheRulesAndTheMetrics(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", rulesFile).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "SUCCESS: 9 rules found")
+	out, err = exec.CommandContext(t.Context(), promtool, "test", "rules", strings.Replace(rulesFile, ".yml", ".test.yml", 1)).CombinedOutput()
+	require.NoError(t, err, string(out))
 
 	s := startSidecar(t, pgtest.New(t))
 	_, metrics := s.get("/metrics")
