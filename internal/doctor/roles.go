@@ -71,11 +71,16 @@ SELECT DISTINCT 'error', n.nspname::text, format('the sidecar has no access to s
  ORDER BY 2`)
 }
 
-func superuserOwners(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+// superuserOwners: before PostgreSQL 17 only a superuser refreshes what a superuser owns, unless somebody made the
+// sidecar a member of that role.
+func superuserOwners(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', v.name, format('it belongs to the superuser %s: its query runs with unlimited rights', r.rolname),
-       format('UPDATE mvscheduler.views SET owner = ''ROLE'' WHERE name = %L', v.name)
-  FROM mvscheduler.visible_views AS v
-  JOIN pg_roles AS r ON r.oid = v.owner::oid AND r.rolsuper
- ORDER BY 2`)
+SELECT CASE WHEN o.able THEN 'warning' ELSE 'error' END, o.name,
+       format(CASE WHEN o.able THEN 'it belongs to the superuser %s: its query runs with unlimited rights'
+                   ELSE 'it belongs to the superuser %s, for whom the sidecar cannot refresh before PostgreSQL 17' END, o.rolname),
+       format('UPDATE mvscheduler.views SET owner = ''ROLE'' WHERE name = %L', o.name)
+  FROM (SELECT v.name, r.rolname, $1 >= 170000 OR pg_has_role('mvscheduler_worker', r.oid, 'USAGE') AS able
+          FROM mvscheduler.visible_views AS v
+          JOIN pg_roles AS r ON r.oid = v.owner::oid AND r.rolsuper) AS o
+ ORDER BY 2`, s.Version)
 }
