@@ -79,7 +79,7 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 			t.Fatalf("the sidecar ended while it was starting:\n%s", s.log)
 		default:
 		}
-		return strings.Contains(s.log.String(), "msg=listening") && strings.Contains(s.log.String(), `msg="worker started"`)
+		return strings.Contains(s.log.String(), "listening") && strings.Contains(s.log.String(), "worker started")
 	}, patience, 20*time.Millisecond)
 	return s
 }
