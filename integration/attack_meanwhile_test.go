@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -260,6 +261,26 @@ func TestASchemaOfSomebodyElseIsNotMigratedInto(t *testing.T) {
 		require.NotContains(t, line.Message, "LOG:  RAN|squat")
 	}
 	require.Equal(t, mallory, ask[string](t, root, `SELECT nspowner::regrole::text FROM pg_namespace WHERE nspname = 'mvscheduler'`))
+}
+
+// Roles belong to the cluster: who made mvscheduler_owner first, or is a member of it, could change every function.
+func TestMembersOfARoleThatWasThereAreNamed(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewEmpty(t)
+	mallory := db.Role(t, "mallory")
+	pgtest.New(t) // the roles are there
+	db.Exec(t, `GRANT mvscheduler_owner TO `+mallory+` WITH ADMIN OPTION`)
+	r := mvscheduler(t, db, "", "", "migrate", "up")
+	require.Zero(t, r.code, r.stderr)
+	require.Contains(t, r.stderr, mallory)
+	require.Contains(t, r.stderr, "REVOKE mvscheduler_owner FROM")
+	named := func() bool {
+		found, _ := examine(t, db, "")
+		return slices.ContainsFunc(about(found, "login"), func(f finding) bool { return f.Severity == "note" && f.Subject == mallory })
+	}
+	require.True(t, named())
+	db.Exec(t, `REVOKE mvscheduler_owner FROM `+mallory+` CASCADE`)
+	require.False(t, named())
 }
 
 // A rule on the plain view would act with the rights of the new owner, a cast of its rows as whoever casts one; who

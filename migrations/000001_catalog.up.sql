@@ -170,7 +170,7 @@ COMMENT ON COLUMN mvscheduler.view_state.relation IS 'The materialized view; ref
 COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name>__query that holds the query.';
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
-COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'Digest of the rule of <name>__query when its text was parsed: another one means that it was replaced by hand; NULL = an adopted view has none.';
+COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'What seal_of says of <name>__query, or of an adopted view, when its text was parsed: anything else means that it was replaced by hand, or that something it reads was renamed or redefined.';
 COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';

@@ -38,7 +38,7 @@ COMMENT ON COLUMN mvscheduler.visible_views.adopted IS 'views.adopted';
 COMMENT ON COLUMN mvscheduler.visible_views.retention_period IS 'views.retention_period';
 COMMENT ON COLUMN mvscheduler.visible_views.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.visible_views.text_author IS 'Role that wrote the query, its search_path and the indexes last.';
-COMMENT ON COLUMN mvscheduler.visible_views.query_seal IS 'Digest of the rule of that plain view when its text was parsed.';
+COMMENT ON COLUMN mvscheduler.visible_views.query_seal IS 'What seal_of said of the query when its text was parsed.';
 COMMENT ON COLUMN mvscheduler.visible_views.upstream IS 'views.id of the managed views that it reads.';
 
 CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean

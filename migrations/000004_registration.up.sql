@@ -472,11 +472,39 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that holds the query of a managed materialized view, found through its rule; NULL when it has none.';
 
-CREATE FUNCTION mvscheduler.seal_of(query_relation oid) RETURNS bytea
+-- The rule goes by OIDs and holds casts that no text shows; the text shows what was renamed. What decides how
+-- constants are written is fixed.
+CREATE FUNCTION mvscheduler.seal_of(relation oid) RETURNS bytea
 LANGUAGE sql STABLE
-RETURN (SELECT pg_catalog.sha256(pg_catalog.convert_to(w.ev_action::text || coalesce((SELECT pg_catalog.string_agg(a.attname, E'\n' ORDER BY a.attnum) FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = query_relation AND a.attnum > 0), ''), 'UTF8'))
-          FROM pg_catalog.pg_rewrite AS w WHERE w.ev_class = query_relation AND w.rulename = '_RETURN');
-COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Digest of what a plain view does as PostgreSQL has stored it, with the names of its columns; NULL when there is none.';
+SET search_path = pg_catalog, pg_temp
+SET quote_all_identifiers = off
+SET standard_conforming_strings = on
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET bytea_output = 'hex'
+SET extra_float_digits = 1
+AS $$
+    SELECT sha256(convert_to(w.ev_action::text || named.columns, 'UTF8')) || sha256(convert_to(pg_get_viewdef(relation) || named.columns, 'UTF8'))
+      FROM pg_rewrite AS w,
+           LATERAL (SELECT coalesce(string_agg(a.attname, E'\n' ORDER BY a.attnum), '') AS columns FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0) AS named
+     WHERE w.ev_class = relation AND w.rulename = '_RETURN'
+$$;
+COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Two digests of what a view does, each with the names of its columns: of the rule as PostgreSQL has stored it, and of the text that PostgreSQL makes of it. NULL when there is none.';
+
+CREATE FUNCTION mvscheduler.temporary_below(relation oid) RETURNS TABLE (used text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT i.type || ' ' || i.identity
+      FROM pg_depend AS d,
+           LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) AS i
+     WHERE (d.classid = 'pg_class'::regclass AND d.objid = relation
+            OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT w.oid FROM pg_rewrite AS w WHERE w.ev_class = relation))
+       AND (d.refclassid, d.refobjid) <> ('pg_class'::regclass, relation)
+       AND i.schema LIKE 'pg\_temp%'
+$$;
+COMMENT ON FUNCTION mvscheduler.temporary_below(oid) IS 'Temporary types and functions that a view uses: PostgreSQL refuses temporary relations alone, and drops the view with the rest when their session ends.';
 
 CREATE FUNCTION mvscheduler.relation_named(name text) RETURNS oid
 LANGUAGE sql STABLE

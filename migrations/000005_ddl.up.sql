@@ -45,11 +45,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.grant_to_worker(mvscheduler.views, oid) IS 'Gives the sidecar the least right that lets it REFRESH the view, or raises with the GRANT that is missing.';
 
+-- Unless it is named, pg_temp comes first: a type of the session would be taken for one that the row shows.
+CREATE FUNCTION mvscheduler.parsing_path(v mvscheduler.views) RETURNS text
+LANGUAGE sql IMMUTABLE
+BEGIN ATOMIC
+    SELECT CASE WHEN v.search_path ~ '\mpg_temp\M' THEN v.search_path
+                ELSE pg_catalog.concat_ws(', ', nullif(pg_catalog.btrim(v.search_path), ''), 'pg_temp')
+           END;
+END;
+COMMENT ON FUNCTION mvscheduler.parsing_path(mvscheduler.views) IS 'search_path in which the text of a row is parsed.';
+
 -- The query in plain form, exactly as a user would run it, so that what is wrong with it is said by
 -- PostgreSQL in its own words. It ends with a newline, which a comment in the query cannot eat.
 CREATE FUNCTION mvscheduler.probe_query(v mvscheduler.views, probe_schema text, probe_name text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET transform_null_equals = off
+SET array_nulls = on
 AS $$
 DECLARE
     statement text := format(E'CREATE MATERIALIZED VIEW %I.%I AS\n', probe_schema, probe_name) || mvscheduler.query_body(v.query) || E'\n';
@@ -57,7 +70,7 @@ DECLARE
     said      text;
     alone     text;
 BEGIN
-    PERFORM set_config('search_path', v.search_path, true);
+    PERFORM set_config('search_path', mvscheduler.parsing_path(v), true);
     EXECUTE empty;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
 EXCEPTION WHEN syntax_error THEN
@@ -95,28 +108,46 @@ COMMENT ON FUNCTION mvscheduler.view_options(oid) IS 'The WITH clause of a plain
 CREATE FUNCTION mvscheduler.create_query_view(v mvscheduler.views, view_schema text, view_name text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET transform_null_equals = off
+SET array_nulls = on
 AS $$
 DECLARE
     options   text := mvscheduler.view_options(to_regclass(format('%I.%I', view_schema, view_name)));   -- replacing a view resets them
     statement text := format(E'CREATE OR REPLACE VIEW %I.%I %s AS (\n', view_schema, view_name, options) || mvscheduler.query_body(v.query) || E'\n)';
 BEGIN
-    PERFORM set_config('search_path', v.search_path, true);
+    PERFORM set_config('search_path', mvscheduler.parsing_path(v), true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     IF v.retention_period IS NOT NULL THEN
         PERFORM mvscheduler.check_time_column(v, format('%I.%I', view_schema, view_name)::regclass);
         statement := format(E'CREATE OR REPLACE VIEW %I.%I %s AS SELECT q.* FROM (\n', view_schema, view_name, options) || mvscheduler.query_body(v.query)
                      || format(E'\n) AS q WHERE q.%I OPERATOR(pg_catalog.>=) (SELECT mvscheduler.cutoff(%s))', v.time_column, v.id);
-        PERFORM set_config('search_path', v.search_path, true);
+        PERFORM set_config('search_path', mvscheduler.parsing_path(v), true);
         EXECUTE statement;
         PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     END IF;
+    PERFORM mvscheduler.demand_nothing_temporary(v, format('%I.%I', view_schema, view_name)::regclass);
     PERFORM mvscheduler.warn_of_missing_rights(v, format('%I.%I', view_schema, view_name)::regclass);
 EXCEPTION WHEN syntax_error THEN
     RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
         DETAIL = 'It contains more than one statement.', HINT = 'Remove the semicolon and what follows it.';
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text) IS 'Makes or replaces the plain view that holds a query which has passed the probe.';
+
+CREATE FUNCTION mvscheduler.demand_nothing_temporary(v mvscheduler.views, relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    strange text := (SELECT t.used FROM mvscheduler.temporary_below(relation) AS t LIMIT 1);
+BEGIN
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'the query of managed view % uses the temporary %', v.name, strange
+            USING ERRCODE = 'invalid_object_definition', DETAIL = 'The view would go with the session that made it.', HINT = 'Create it in a schema.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_nothing_temporary(mvscheduler.views, oid) IS 'Raises where a view uses a temporary type or function.';
 
 -- PostgreSQL looks at these rights when the query runs: at the first refresh, in somebody else's log.
 CREATE FUNCTION mvscheduler.warn_of_missing_rights(v mvscheduler.views, query_relation oid) RETURNS void
@@ -196,6 +227,9 @@ COMMENT ON FUNCTION mvscheduler.drop_indexes(oid, text) IS 'Drops the indexes of
 CREATE FUNCTION mvscheduler.create_index(v mvscheduler.views, relation oid, definition text, is_unique boolean, mark text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET transform_null_equals = off
+SET array_nulls = on
 AS $$
 DECLARE
     statement text := format(E'CREATE %s INDEX ON %s %s\n', CASE WHEN is_unique THEN 'UNIQUE' END, relation::regclass, definition);
@@ -211,7 +245,7 @@ BEGIN
         END IF;
     END;
     SELECT array_agg(i.indexrelid) INTO before FROM pg_index AS i WHERE i.indrelid = relation;
-    PERFORM set_config('search_path', v.search_path, true);
+    PERFORM set_config('search_path', mvscheduler.parsing_path(v), true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     SELECT array_agg(i.indexrelid) INTO made
@@ -614,12 +648,16 @@ BEGIN
     IF NOT mvscheduler.can_become(author, me)
        AND (same AND (v.query <> was.query OR anew OR wrapped)
             OR (v.query <> was.query OR anew OR v.indexes IS DISTINCT FROM was.indexes)   -- by the search_path of the author
+               AND NOT (v.query <> was.query AND v.indexes IS DISTINCT FROM was.indexes)    -- which goes with the query
                AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))) THEN
         distrusted := author;
     ELSIF NOT (mvscheduler.can_become(author, me) AND mvscheduler.can_become(was.owner, me)) AND (v.query <> was.query OR anew)
           AND EXISTS (SELECT FROM mvscheduler.visible_views AS o, mvscheduler.hidden_text(o.relation::oid) WHERE o.view_id = was.id) THEN
         distrusted := was.owner;   -- who can make an index by hand
     ELSE
+        IF NOT mvscheduler.can_become(author, me) THEN
+            PERFORM mvscheduler.demand_present(v.name);
+        END IF;
         RETURN;
     END IF;
     RAISE EXCEPTION 'only % can change this of managed view %', distrusted, was.name
@@ -630,8 +668,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse stored text in the session of somebody whom its author cannot become.';
 
+-- Locks show what others have committed to DDL, but SQL on the catalogs goes by the transaction's snapshot.
+CREATE FUNCTION mvscheduler.demand_present(view_name text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN
+        RAISE EXCEPTION 'this cannot be changed of managed view % in a transaction that is %', view_name, current_setting('transaction_isolation')
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'It would not see what others have changed of the view since its snapshot.',
+                  HINT = 'BEGIN ISOLATION LEVEL READ COMMITTED, or SET default_transaction_isolation = ''read committed''.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_present(text) IS 'Raises where the catalogs would be read as they were.';
+
 -- What ALTER ... OWNER TO would hand over unseen: from then on it would run with the rights of the new owner.
-CREATE FUNCTION mvscheduler.demand_nothing_hidden(was mvscheduler.views, v mvscheduler.views) RETURNS void
+-- parsed: this very statement has put the text of the row into the plain view, under the lock of settle.
+CREATE FUNCTION mvscheduler.demand_nothing_hidden(was mvscheduler.views, v mvscheduler.views, parsed boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -659,16 +713,22 @@ BEGIN
                            JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid OR d.refclassid = 'pg_type'::regclass AND d.refobjid IN (t.oid, t.typarray)
                           WHERE c.oid IN (r.oid, r.query)
                             AND d.deptype IN ('n', 'a')
-                            AND NOT (d.classid = 'pg_rewrite'::regclass AND EXISTS (SELECT FROM pg_rewrite AS w WHERE w.oid = d.objid AND w.ev_type = '1'))
+                            AND NOT (d.classid = 'pg_rewrite'::regclass AND EXISTS (SELECT FROM pg_rewrite AS w WHERE w.oid = d.objid AND (w.ev_type = '1' OR w.ev_class NOT IN (r.oid, r.query))))
+                            AND NOT (d.classid = 'pg_policy'::regclass AND EXISTS (SELECT FROM pg_policy AS p WHERE p.oid = d.objid AND p.polrelid NOT IN (r.oid, r.query)))
+                            AND NOT (d.classid = 'pg_class'::regclass AND d.objsubid > 0 AND d.objid NOT IN (r.oid, r.query))
+                            AND NOT (d.classid = 'pg_proc'::regclass AND EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = d.objid AND NOT p.proargtypes::oid[] && ARRAY[t.oid, t.typarray]))
                             AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = d.objid))
                             AND d.classid <> 'pg_statistic_ext'::regclass
                          UNION ALL
                          SELECT 'the plain view with its query is not known', 'DELETE the row and INSERT it anew.'
                           WHERE r.query IS NULL AND NOT v.adopted AND r.seal IS NULL AND r.main
                          UNION ALL
-                         SELECT 'view ' || mvscheduler.shown_name(r.query) || ' was replaced by hand and does not hold the query of the row',
-                                format('Let %s UPDATE the query first, which makes it right; or take the row over by DELETE and INSERT.', was.owner)
-                          WHERE mvscheduler.seal_of(r.query) <> r.seal
+                         SELECT mvscheduler.shown_name(coalesce(r.query, r.oid)) || ' may not hold the query of the row: it was replaced, or something that it reads was renamed or redefined',
+                                format('Let %s UPDATE the query first, which makes it right (a blank more is enough); or take the row over by DELETE and INSERT.', was.owner)
+                          WHERE mvscheduler.seal_of(coalesce(r.query, r.oid)) <> r.seal AND NOT (parsed AND r.main)
+                         UNION ALL
+                         SELECT mvscheduler.shown_name(coalesce(r.query, r.oid)) || ' uses ' || t.used || ', which goes with the session that made it', 'Let its owner register it without.'
+                           FROM mvscheduler.temporary_below(coalesce(r.query, r.oid)) AS t(used)
                          UNION ALL   -- a version that is being built
                          SELECT 'it still serves the query that it had before, which the row does not show', 'Wait for the new version, or let its owner cancel it by an UPDATE back to the old columns.'
                           WHERE NOT r.main AND r.query IS NOT NULL) AS t
@@ -678,7 +738,7 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state', HINT = hidden.hint;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views) IS 'Raises where a new owner would get code that the row does not show.';
+COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a new owner would get code that the row does not show.';
 
 CREATE FUNCTION mvscheduler.say_busy(view_name text, message text) RETURNS void
 LANGUAGE plpgsql
@@ -747,6 +807,7 @@ BEGIN
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner THEN
+                    PERFORM mvscheduler.demand_present(NEW.name);
                     IF pieces NOT IN ('', 'none') THEN
                         RAISE EXCEPTION 'the owner and the columns of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
                             HINT = 'Change the query first; when the new version is in place, change the owner.';
@@ -757,8 +818,8 @@ BEGIN
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
                     PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid
                                                                  WHERE p.view_id = OLD.id AND p.kind NOT IN ('old', 'old_query') AND c.relowner <> NEW.owner::oid), OLD.name);
-                    IF given AND NOT trusted THEN
-                        PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW);   -- now nobody else can add to it
+                    IF NOT trusted THEN
+                        PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW, pieces = 'none' OR pieces = '' AND mvscheduler.parses_query(OLD, NEW));   -- now nobody else can add to it
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner OR NEW.name <> OLD.name THEN

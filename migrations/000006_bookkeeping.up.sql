@@ -80,7 +80,7 @@ BEGIN
         statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
-        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, author, mvscheduler.seal_of(mvscheduler.query_relation_of(relid)), NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, author, mvscheduler.seal_of(coalesce(mvscheduler.query_relation_of(relid), CASE WHEN NEW.adopted THEN relid END)), NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
         NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
@@ -92,7 +92,7 @@ BEGIN
        SET name = EXCLUDED.name,
            owner = EXCLUDED.owner,
            text_author = EXCLUDED.text_author,
-           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(s.query_relation) ELSE s.query_seal END,
+           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
            method = EXCLUDED.method,
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,

@@ -19,7 +19,7 @@ COMMENT ON VIEW mvscheduler.visible_pieces IS 'Relations besides the pair of eac
 COMMENT ON COLUMN mvscheduler.visible_pieces.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.visible_pieces.kind IS 'gate, next, next_query, old or old_query; see piece.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.relation IS 'The relation.';
-COMMENT ON COLUMN mvscheduler.visible_pieces.query_seal IS 'Digest of the rule of next_query when its text was parsed.';
+COMMENT ON COLUMN mvscheduler.visible_pieces.query_seal IS 'What seal_of said of next_query when its text was parsed.';
 GRANT SELECT ON mvscheduler.visible_pieces TO PUBLIC;
 GRANT SELECT ON mvscheduler.piece, mvscheduler.redefinition TO mvscheduler_worker;
 GRANT UPDATE (filled_run, filled_as_of, filled_rows, filled_bytes, filled_method) ON mvscheduler.redefinition TO mvscheduler_worker;

@@ -38,6 +38,7 @@ BEGIN
     -- a_normalize has read the query, which its owner can replace until it is held.
     PERFORM mvscheduler.hold(relation, mvscheduler.query_relation_of(relation));
     PERFORM mvscheduler.demand_same(mvscheduler.relation_named(v.name) = relation AND (SELECT (a.query, a.owner) IS NOT DISTINCT FROM (v.query, v.owner) FROM mvscheduler.adoptable(v.name) AS a), v.name);
+    PERFORM mvscheduler.demand_nothing_temporary(v, coalesce(mvscheduler.query_relation_of(relation), relation));
     -- Indexes of an earlier registration that the row does not name are the owner's now.
     FOR idx IN
         SELECT n.nspname, c.relname

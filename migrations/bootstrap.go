@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
@@ -120,15 +121,34 @@ COMMENT ON COLUMN mvscheduler.schema_migrations.dirty IS 'True when it was inter
 ALTER TABLE mvscheduler.river_job SET (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 1000, autovacuum_analyze_scale_factor = 0.05);
 `
 
+// administratorsSQL lists who may act as mvscheduler_owner, or let themselves, besides superusers and whoever migrates.
+const administratorsSQL = `
+SELECT coalesce(array_agg(r.rolname::text ORDER BY r.rolname), '{}')
+  FROM pg_roles AS r
+ WHERE NOT r.rolsuper
+   AND r.rolname NOT IN ('mvscheduler_owner', current_user)
+   AND pg_has_role(r.oid, 'mvscheduler_owner', 'MEMBER')`
+
 // bootstrap makes what the migrations stand on. It is idempotent.
 func bootstrap(ctx context.Context, conn *pgx.Conn) ([]string, error) {
+	var first bool
+	if err := conn.QueryRow(ctx, `SELECT to_regnamespace('mvscheduler') IS NULL`).Scan(&first); err != nil {
+		return nil, fmt.Errorf("look for the schema mvscheduler: %w", err)
+	}
 	if _, err := conn.Exec(ctx, createRoles); err != nil {
 		return nil, needRight("create the roles mvscheduler_owner, mvscheduler_user and mvscheduler_worker", "CREATEROLE", err)
 	}
 	if _, err := conn.Exec(ctx, createSchema); err != nil {
 		return nil, needRight("create the schema mvscheduler", "CREATE on the database", err)
 	}
-	var notes []string
+	var notes, administrators []string
+	if err := conn.QueryRow(ctx, administratorsSQL).Scan(&administrators); err != nil {
+		return nil, fmt.Errorf("look for the members of mvscheduler_owner: %w", err)
+	}
+	if first && len(administrators) > 0 { // roles belong to the cluster, and somebody may have been here before
+		notes = append(notes, "mvscheduler_owner was there already, and these may act as it: "+strings.Join(administrators, ", ")+
+			". They could change the functions that run in everybody's session; whom you do not trust with that: REVOKE mvscheduler_owner FROM ... CASCADE")
+	}
 	var has bool
 	if err := conn.QueryRow(ctx, `SELECT pg_has_role('mvscheduler_worker', 'pg_read_all_stats', 'USAGE')`).Scan(&has); err != nil {
 		return nil, fmt.Errorf("look for pg_read_all_stats: %w", err)

@@ -59,13 +59,13 @@ SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use
  ORDER BY 1, 2`)
 }
 
-// replacedQueries finds plain views that do not hold the query of their row any more.
+// replacedQueries finds views that do not hold the query of their row any more, as far as their text tells.
 func replacedQueries(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', v.name, format('the plain view %s was replaced by hand (or PostgreSQL was upgraded by pg_upgrade): it may not hold the query of the row; the fix is its owner''s, in whose session the text is parsed', v.query_relation),
+SELECT 'warning', v.name, format('%s does not say what the query of the row said when it was parsed: it was replaced by hand, or something that it reads was renamed; the fix is its owner''s, in whose session the text is parsed', coalesce(v.query_relation, v.relation)),
        format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L', v.name)
   FROM mvscheduler.visible_views AS v
- WHERE mvscheduler.seal_of(v.query_relation::oid) <> v.query_seal
+ WHERE substr(mvscheduler.seal_of(coalesce(v.query_relation::oid, v.relation::oid)), 33) <> substr(v.query_seal, 33)   -- of the text alone: a redefinition below changes the rule
  ORDER BY 2`)
 }
 
