@@ -64,7 +64,7 @@ RETURNING attempt, token, started_at`,
 type Success struct {
 	Method    string
 	Reason    string
-	DataAsOf  time.Time
+	DataAsOf  *time.Time // nil = unknown
 	Rows      *int64
 	SizeBytes int64
 	WALBytes  int64
@@ -244,6 +244,7 @@ WITH ended AS (
     DELETE FROM mvscheduler.request AS c
      USING ended AS e
      WHERE c.kind = 'cancel'
+       AND c.view_id = e.view_id
        AND c.target_run = e.id
        AND $4 <> 'queued'
 )
@@ -348,11 +349,12 @@ WITH ended AS (
            finished_at = clock_timestamp()
      WHERE id = $1
        AND state = 'queued'
-    RETURNING id
+    RETURNING id, view_id
 )
 DELETE FROM mvscheduler.request AS c
  USING ended AS e
  WHERE c.kind = 'cancel'
+   AND c.view_id = e.view_id
    AND c.target_run = e.id`, runID, state, reason)
 	if err != nil {
 		return fmt.Errorf("end queued run %d: %w", runID, err)

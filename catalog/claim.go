@@ -58,17 +58,22 @@ func (d Due) Spec() (schedule.Spec, error) {
 	return spec, spec.Validate()
 }
 
+// graphAtMost is how many due views of one owner that read other views are looked at in a tick.
+const graphAtMost = 1000
+
 // lockDue takes a row lock (FOR UPDATE) on each row of view_state that it returns and passes over rows
 // that another replica or a user's open transaction holds; they are found again at the next tick.
 //
 // A view is left where it is while one of its upstream views is due or being refreshed, for at most half
 // its target or five minutes, so that a graph is refreshed in order (a view with a clock looks through
 // upstream views that have none); and while its owner has as many runs under way as
-// settings.max_runs_per_owner allows. The batch goes round the owners, so that thousands of one owner's do
-// not fill it. Of the views about which nothing speaks against a run, an owner has only so many looked at as
-// may run: a thousand that are due cost little more than ten.
+// settings.max_runs_per_owner allows. What is unready is found once for all candidates, upwards, and handed
+// down again: the work grows with the edges of the graph and not with the paths through it. The batch goes round
+// the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
+// run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
+// are found view by view, so that a heap of them for one view costs no more than one.
 const lockDue = `
-WITH plain AS (
+WITH RECURSIVE plain AS (
     SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
       FROM mvscheduler.view_state AS s
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
@@ -81,7 +86,12 @@ WITH plain AS (
 ), candidate AS (
     SELECT view_id FROM plain WHERE place <= $2
     UNION
-    SELECT view_id FROM mvscheduler.view_state WHERE next_due <= $1 AND cardinality(upstream) > 0
+    SELECT g.view_id
+      FROM (SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
+              FROM mvscheduler.view_state AS s
+             WHERE s.next_due <= $1
+               AND cardinality(s.upstream) > 0) AS g
+     WHERE g.place <= $4
     UNION
     SELECT a.view_id
       FROM mvscheduler.run AS a
@@ -91,44 +101,59 @@ WITH plain AS (
     UNION
     SELECT view_id FROM mvscheduler.view_state WHERE reschedule
     UNION
-    SELECT view_id FROM mvscheduler.request WHERE kind = 'refresh'
+    SELECT view_id FROM mvscheduler.requested_view
     UNION
     SELECT s.view_id
       FROM mvscheduler.view_state AS s
      WHERE s.refresh_on = 'upstream'
        AND s.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (s.upstream))
+), patient AS MATERIALIZED (
+    SELECT s.view_id, s.refresh_on, s.upstream
+      FROM candidate AS c
+      JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
+     WHERE cardinality(s.upstream) > 0
+       AND (s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')) IS NOT FALSE
+), above AS (
+    SELECT u.view_id
+      FROM patient AS p, unnest(p.upstream) AS u(view_id)
+    UNION
+    SELECT u.view_id
+      FROM above AS b
+      JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id AND v.refresh_on = 'upstream',
+           unnest(v.upstream) AS u(view_id)
+), unready AS MATERIALIZED (
+    SELECT u.view_id, ua.id IS NOT NULL OR u.next_due <= $1 AS itself
+      FROM above AS b
+      JOIN mvscheduler.view_state AS u ON u.view_id = b.view_id
+      LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
+      LEFT JOIN mvscheduler.run AS ua ON ua.view_id = u.view_id AND ua.state IN ('queued', 'running')
+     WHERE ua.state = 'running' OR ua.counted = 0
+        OR ua.id IS NULL AND u.enabled AND u.paused_at IS NULL AND NOT coalesce(uh.auto_paused_version = u.rearmed_at, false)
+           AND (u.next_due <= $1
+                OR u.refresh_on = 'upstream'
+                   AND u.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (u.upstream)))
+), held AS (
+    SELECT y.view_id FROM unready AS y
+    UNION
+    SELECT v.view_id
+      FROM held AS e
+      JOIN mvscheduler.view_state AS v ON v.upstream @> ARRAY[e.view_id] AND v.refresh_on = 'upstream'
+), behind AS MATERIALIZED (
+    SELECT p.view_id
+      FROM patient AS p
+     WHERE p.refresh_on <> 'schedule' AND p.upstream && ARRAY(SELECT y.view_id FROM unready AS y WHERE y.itself)
+        OR p.refresh_on = 'schedule' AND p.upstream && ARRAY(SELECT e.view_id FROM held AS e)
 ), known AS (
     SELECT s.view_id, s.owner, s.priority, s.next_due, a.id AS active_run,
            NOT s.enabled
              OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
              OR (SELECT mvscheduler.paused_at($1))
              OR coalesce(h.auto_paused_version = s.rearmed_at, false) AS paused,
-           EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = s.view_id AND q.kind = 'refresh') AS requested,
+           s.view_id IN (SELECT r.view_id FROM mvscheduler.requested_view AS r) AS requested,
            CASE WHEN s.refresh_on = 'upstream' THEN
                coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
            ELSE 0 END AS upstream_count,
-           cardinality(s.upstream) > 0
-             AND s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')
-             AND EXISTS (
-                 WITH RECURSIVE above AS (
-                     SELECT unnest(s.upstream) AS view_id
-                     UNION
-                     SELECT unnest(v.upstream)
-                       FROM above AS b
-                       JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id
-                      WHERE v.refresh_on = 'upstream'
-                        AND s.refresh_on = 'schedule'
-                 )
-                 SELECT
-                   FROM above AS b
-                   JOIN mvscheduler.view_state AS u ON u.view_id = b.view_id
-                   LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
-                   LEFT JOIN mvscheduler.run AS ua ON ua.view_id = u.view_id AND ua.state IN ('queued', 'running')
-                  WHERE ua.state = 'running' OR ua.counted = 0
-                     OR ua.id IS NULL AND u.enabled AND u.paused_at IS NULL AND NOT coalesce(uh.auto_paused_version = u.rearmed_at, false)
-                        AND (u.next_due <= $1
-                             OR u.refresh_on = 'upstream' AND s.refresh_on = 'schedule'
-                                AND u.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (u.upstream)))) AS behind_upstream
+           s.view_id IN (SELECT b.view_id FROM behind AS b) AS behind_upstream
       FROM candidate AS c
       JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
@@ -168,7 +193,7 @@ SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM s.refresh_in
 // requests that wait for them, which it takes. It must run in the transaction that makes their runs and
 // moves their clocks: all of it happens or nothing.
 func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit int) ([]Due, error) {
-	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit)
+	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit, graphAtMost)
 	if err != nil {
 		return nil, fmt.Errorf("find due views: %w", err)
 	}
@@ -254,7 +279,9 @@ DELETE FROM mvscheduler.request AS q
            AND r.kind = 'refresh'
          ORDER BY r.id
          LIMIT $2) AS taken
- WHERE q.id = taken.id
+ WHERE q.kind = 'refresh'
+   AND q.view_id = v.view_id
+   AND q.id = taken.id
 RETURNING q.view_id, q.run_id`, ids, takeAtMost)
 	if err != nil {
 		return fmt.Errorf("take refresh requests: %w", err)

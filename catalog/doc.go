@@ -4,8 +4,8 @@
 // # Tables
 //
 // Users write mvscheduler.views. A trigger copies each row to the private table view_state, which holds
-// the clock (next_slot, next_due) too; nothing here reads views, because whoever may delete a row from a
-// table may also LOCK it. What became of the runs is written by the sidecar alone, to view_health, run
+// the clock (next_slot, next_due) too; nothing that the sidecar does reads views, because whoever may delete a
+// row from a table may also LOCK it. ([ViewByID], which shows a row to a person, does.) What became of the runs is written by the sidecar alone, to view_health, run
 // and attempt, so that no open transaction of a user makes a finished refresh wait.
 //
 // # Life of a run
@@ -18,7 +18,7 @@
 //	view is due while a run is active ─► run skipped
 //
 // One run is one slot of one view and ends in exactly one terminal state. The partial unique index
-// run_active is the only guarantee that two runs of a view never overlap. An attempt is one try on one
+// run_active is the guarantee that two runs of a view never overlap, whatever the dispatchers believe. An attempt is one try on one
 // backend, named by (pid, backend_start); each attempt raises the run's fencing token, and everything
 // that an attempt writes demands the token, so a worker that was stopped and goes on can mark nothing
 // that is another's.

@@ -207,7 +207,8 @@ WITH ended AS (
        AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = h.view_id AND r.state IN ('queued', 'running'))
 )
 DELETE FROM mvscheduler.request AS c
- WHERE c.kind = 'refresh' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = c.view_id)`)
+ WHERE c.kind = 'refresh'
+   AND c.view_id IN (SELECT q.view_id FROM mvscheduler.requested_view AS q WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = q.view_id))`)
 	if err != nil {
 		return fmt.Errorf("end cancelled runs: %w", err)
 	}

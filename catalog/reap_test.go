@@ -100,7 +100,7 @@ func TestAnAttemptWithAnOldTokenEndsNothing(t *testing.T) {
 func succeed(t *testing.T, conn *pgx.Conn, a catalog.Attempt) error {
 	t.Helper()
 	return pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
-		return catalog.Succeed(t.Context(), tx, a, catalog.Success{Method: "full", DataAsOf: time.Now()})
+		return catalog.Succeed(t.Context(), tx, a, catalog.Success{Method: "full", DataAsOf: new(time.Now())})
 	})
 }
 

@@ -22,7 +22,7 @@ type Redefinition struct {
 	Next        uint32     // the materialized view of the new version
 	NextQuery   uint32     // the plain view with its query
 	FilledRun   *int64     // run that filled it; nil = none
-	FilledAsOf  *time.Time // everything committed before is in it
+	FilledAsOf  *time.Time // everything committed before is in it; nil = unknown
 	FilledRows  *int64
 	FilledBytes *int64
 	Populated   bool
@@ -30,7 +30,7 @@ type Redefinition struct {
 
 // FilledBy says whether an earlier attempt of the run has filled the new version.
 func (r Redefinition) FilledBy(runID int64) bool {
-	return r.Populated && r.FilledAsOf != nil && r.FilledRun != nil && *r.FilledRun == runID
+	return r.Populated && r.FilledRun != nil && *r.FilledRun == runID
 }
 
 // LoadRedefinition reads what is to be built; nil when nothing is any more.
@@ -88,7 +88,9 @@ func Filled(ctx context.Context, tx pgx.Tx, a Attempt, next uint32, asOf time.Ti
 	tag, err := tx.Exec(ctx, `
 UPDATE mvscheduler.redefinition AS r
    SET filled_run = u.id,
-       filled_as_of = least($4::timestamptz, (SELECT min(h.data_as_of) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (mvscheduler.upstream_of($3::oid)))),
+       filled_as_of = (SELECT CASE WHEN bool_and(h.data_as_of IS NOT NULL) IS NOT FALSE THEN least($4::timestamptz, min(h.data_as_of)) END
+                         FROM unnest(mvscheduler.upstream_of($3::oid)) AS b(view_id)
+                         LEFT JOIN mvscheduler.view_health AS h ON h.view_id = b.view_id),
        filled_rows = $5,
        filled_bytes = $6,
        filled_method = 'full'

@@ -176,14 +176,28 @@ type Work struct {
 	Upstream         []int64    // managed views that it reads, by the catalog as it is now
 	UpstreamMoved    bool       // they are not those that view_state names
 	UpstreamAsOf     *time.Time // their oldest data_as_of
+	UpstreamUnknown  bool       // one of them has none
 	ChangeTracking   string
 	ChangeToken      *string    // at the last refresh; nil = unknown
 	Contents         *string    // see refresh.Result; nil = unknown
-	DataAsOf         *time.Time // nil = the view has no contents yet
+	DataAsOf         *time.Time // nil = the view has no contents yet, or nobody knows how old they are
+	RefreshBegan     *time.Time // start of the attempt that refreshed it last
 	Skips            int        // in a row so far
 	MaxSkips         int        // settings.max_skips
 	Redefined        bool       // a new version is to be built
 	Leftovers        bool       // of an earlier swap
+}
+
+// AsOf is the instant up to which the contents are whole when a refresh saw everything committed before seen: as old
+// as the oldest of the managed views below, and nil when one of these is of unknown age.
+func (w Work) AsOf(seen time.Time) *time.Time {
+	switch {
+	case w.UpstreamUnknown:
+		return nil
+	case w.UpstreamAsOf != nil && w.UpstreamAsOf.Before(seen):
+		return w.UpstreamAsOf
+	}
+	return &seen
 }
 
 // SetUpstream records what a view reads now: a view below it was replaced, or became managed, since its row was
@@ -232,15 +246,19 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
        coalesce(s.target, s.refresh_interval, '0') AS target,
        h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.contents, h.data_as_of,
+       h.last_refresh_at - h.last_duration AS refresh_began,
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
        EXISTS (SELECT FROM mvscheduler.redefinition AS d WHERE d.view_id = r.view_id) AS redefined,
        EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = r.view_id AND p.kind IN ('old', 'old_query')) AS leftovers,
        coalesce(up.stream, '{}') AS upstream, up.stream IS DISTINCT FROM s.upstream AS upstream_moved,
-       (SELECT min(u.data_as_of) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (up.stream)) AS upstream_as_of
+       below.as_of AS upstream_as_of, below.unknown AS upstream_unknown
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
  CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(s.relation::oid) AS stream) AS up
+ CROSS JOIN LATERAL (SELECT min(u.data_as_of) AS as_of, coalesce(bool_or(u.data_as_of IS NULL), false) AS unknown
+                       FROM unnest(up.stream) AS n(view_id)
+                       LEFT JOIN mvscheduler.view_health AS u ON u.view_id = n.view_id) AS below
  WHERE r.id = $1`, runID)
 	if err != nil {
 		return Work{}, fmt.Errorf("load run %d: %w", runID, err)

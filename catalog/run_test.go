@@ -11,6 +11,26 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
+// Whatever the dispatchers believe: the indexes keep a view from having two runs at once, and a slot from having two.
+func TestTheIndexesAloneKeepRunsApart(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "")
+	insert := func(cause, state string, slot int) error {
+		_, err := conn.Exec(t.Context(), `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state)
+VALUES (7, 'app.v', 'postgres', $1, to_timestamp($3), to_timestamp($3), $2)`, cause, state, slot)
+		return err
+	}
+	require.NoError(t, insert("schedule", "queued", 1))
+	for _, state := range []string{"queued", "running"} {
+		require.ErrorContains(t, insert("manual", state, 2), "run_active")
+	}
+	require.ErrorContains(t, insert("schedule", "skipped", 1), "run_slot")
+	require.ErrorContains(t, insert("catchup", "skipped", 1), "run_slot")
+	require.NoError(t, insert("schedule", "skipped", 2))
+	require.NoError(t, insert("manual", "skipped", 2))
+}
+
 func TestARequestIsAnsweredAlthoughTheSlotHasARunAlready(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

@@ -58,6 +58,28 @@ func TestAUserWritesNothingOfOursButRowsOfTheirOwn(t *testing.T) {
 	require.True(t, ask[bool](t, alice, `SELECT enabled FROM mvscheduler.views`))
 }
 
+// A request to cancel names a view and a run. The view has to be the run's.
+func TestACancelUnderTheNameOfAnotherViewStopsNothing(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, a.sql(`CREATE FUNCTION alice.nap() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(5); RETURN 1; END $$`))
+	a.manual(alice, "alice.v", "SELECT alice.nap() AS id")
+	a.manual(a.m, "mallory.v", "SELECT 1 AS id")
+	a.manual(alice, "alice.w", "SELECT 1 / count(*) FILTER (WHERE false) AS id FROM pg_class") // queued most of the time, to be tried again
+	pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET max_attempts = 8`)
+	startSidecar(t, a.db)
+	pgtest.Exec(t, alice, a.sql(`SELECT mvscheduler.refresh_view('alice.v')`), a.sql(`SELECT mvscheduler.refresh_view('alice.w')`))
+	until(t, a.root, `SELECT count(*) FILTER (WHERE state = 'running') = 1 AND count(*) FILTER (WHERE state = 'queued' AND attempts > 0) = 1 FROM mvscheduler.run`)
+	a.as(`INSERT INTO mvscheduler.request (kind, view_id, target_run) SELECT 'cancel', view_id, r FROM mvscheduler.visible_views CROSS JOIN generate_series(1, 5) AS r`)
+	until(t, a.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE view_name LIKE 'alice%' AND state = 'succeeded'`)
+	until(t, a.root, `SELECT max(attempts) > 3 FROM mvscheduler.run`)
+	require.Zero(t, ask[int](t, a.root, `SELECT count(*)::int FROM mvscheduler.run WHERE state = 'cancelled'`))
+	require.Zero(t, ask[int](t, a.root, `SELECT count(*)::int FROM mvscheduler.attempt WHERE stop IS NOT NULL`))
+	pgtest.Exec(t, alice, `SELECT mvscheduler.cancel_run(id) FROM mvscheduler.runs WHERE state = 'queued'`)
+	until(t, a.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE state = 'cancelled'`)
+}
+
 func TestNoFunctionOfOursLendsItsOwnersRights(t *testing.T) {
 	t.Parallel()
 	a := newArena(t)

@@ -80,6 +80,30 @@ SELECT b.started_at >= a.finished_at FROM mvscheduler.run AS a, mvscheduler.run 
 	s.noRefreshesOverlap(t)
 }
 
+// An owner has so many places; views that wait for a person take none.
+func TestPausedViewsTakeNoPlaceFromTheOthersOfTheirOwner(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for i := range 8 {
+		name := fmt.Sprintf("still%d", i)
+		s.manage(t, name, quick, "refresh_interval", "1 second", "priority", 1)
+		switch i % 3 {
+		case 0:
+			pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('`+name+`')`)
+		case 1:
+			pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET enabled = false WHERE name LIKE '%.`+name+`'`)
+		case 2:
+			s.db.Exec(t, `INSERT INTO mvscheduler.view_health (view_id, auto_paused_at, auto_paused_version, auto_pause_reason)
+				SELECT view_id, now(), rearmed_at, 'as tested' FROM mvscheduler.view_state WHERE name LIKE '%.`+name+`'`)
+		}
+	}
+	s.manage(t, "moving", quick, "refresh_interval", "1 second", "priority", 4)
+	s.db.Exec(t, `UPDATE mvscheduler.settings SET max_runs_per_owner = 2`)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) > 2 FROM mvscheduler.run WHERE view_name LIKE '%.moving' AND state IN ('succeeded', 'skipped')`)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.run WHERE view_name LIKE '%.still%'`))
+}
+
 func TestAPausedOrDisabledViewIsRefreshedOnlyWhenAsked(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

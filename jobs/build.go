@@ -117,7 +117,7 @@ func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], w
 				return refresh.ErrReplaced
 			}
 			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
-				Method: refresh.Full, Reason: "a new version with other columns took the place of the old one", DataAsOf: *version.FilledAsOf,
+				Method: refresh.Full, Reason: "a new version with other columns took the place of the old one", DataAsOf: version.FilledAsOf,
 				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
 			})
 			if err != nil {

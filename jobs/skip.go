@@ -56,7 +56,7 @@ func (s *skipper) judge(ctx context.Context, session *pgexec.Session, work catal
 	facts := refresh.SkipFacts{
 		Asked:    work.Asked,
 		Tracking: work.ChangeTracking, Skips: work.Skips, MaxSkips: work.MaxSkips,
-		Target: work.Target, UpstreamAsOf: work.UpstreamAsOf,
+		Target: work.Target, UpstreamUnknown: work.UpstreamUnknown, UpstreamAsOf: work.UpstreamAsOf,
 	}
 	if work.ChangeToken != nil {
 		facts.Before = *work.ChangeToken
@@ -66,6 +66,9 @@ func (s *skipper) judge(ctx context.Context, session *pgexec.Session, work catal
 	}
 	if work.DataAsOf != nil {
 		facts.BeforeAsOf = *work.DataAsOf
+	}
+	if work.RefreshBegan != nil {
+		facts.BeforeBegan = *work.RefreshBegan
 	}
 	var err error
 	if facts.Horizon, err = s.activity.Recent(ctx, s.control, min(work.Target/10, watchInterval)); err == nil {

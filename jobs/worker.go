@@ -174,12 +174,8 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		w.dropLeftovers(ctx, log, work, attempt, session)
 	}
 	complete := func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
-		asOf := result.DataAsOf
-		if work.UpstreamAsOf != nil && work.UpstreamAsOf.Before(asOf) {
-			asOf = *work.UpstreamAsOf
-		}
 		err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
-			Method: result.Method, Reason: reasons(result.Reason, verdict.Reason), DataAsOf: asOf,
+			Method: result.Method, Reason: reasons(result.Reason, verdict.Reason), DataAsOf: work.AsOf(result.DataAsOf),
 			Rows: result.Rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes, Token: verdict.Token, Contents: result.Contents,
 			Took: result.Took, Changed: changed(result), ReadersWaiting: result.ReadersWaiting, GaveUp: result.GaveUp,
 		})

@@ -1,4 +1,5 @@
 DROP TABLE mvscheduler.audit_entry;
+DROP VIEW mvscheduler.requested_view;
 DROP TABLE mvscheduler.request;
 DROP TABLE mvscheduler.pass;
 DROP TABLE mvscheduler.redefinition;

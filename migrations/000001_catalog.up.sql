@@ -1,5 +1,5 @@
 -- The tables. Users see mvscheduler.views; everything else is private and shown
--- through the read-only views of 000006_status.
+-- through the read-only views of 000008_status.
 
 CREATE TABLE mvscheduler.settings (
     only_row            boolean  PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -79,7 +79,7 @@ COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; u
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
 COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs) or concurrent (needs a unique index: readers never wait).';
-COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron.';
+COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron and the default interval means cron alone.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and of the session that runs the query. Default: TimeZone of the writer.';
@@ -284,7 +284,7 @@ CREATE TABLE mvscheduler.run (
     joined_run   bigint,
     progress     jsonb
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
--- The only guarantee that two runs of one view never overlap.
+-- The guarantee that two runs of one view never overlap, whatever the dispatchers believe.
 CREATE UNIQUE INDEX run_active ON mvscheduler.run (view_id) WHERE state IN ('queued', 'running');
 CREATE UNIQUE INDEX run_slot ON mvscheduler.run (view_id, slot) WHERE cause IN ('schedule', 'catchup');
 CREATE INDEX run_history ON mvscheduler.run (view_id, id DESC);
@@ -415,18 +415,29 @@ COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.
 CREATE TABLE mvscheduler.request (
-    id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    id           bigint GENERATED ALWAYS AS IDENTITY,
     kind         text NOT NULL CHECK (kind IN ('refresh', 'cancel')),
     view_id      bigint NOT NULL,
     target_run   bigint,
     run_id       bigint,
     requested_by regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
-    requested_at timestamptz NOT NULL DEFAULT clock_timestamp()
+    requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (kind, view_id, id)   -- no index on id alone: for a view without requests the planner would walk it past a heap of another's
 );
 CREATE INDEX request_run ON mvscheduler.request (run_id) WHERE kind = 'refresh';
-CREATE INDEX request_view ON mvscheduler.request (view_id, kind, id);
 ALTER TABLE mvscheduler.request ALTER COLUMN run_id
     SET DEFAULT nextval(pg_get_serial_sequence('mvscheduler.run', 'id'));
+CREATE VIEW mvscheduler.requested_view AS
+    WITH RECURSIVE found AS (
+        SELECT (SELECT min(q.view_id) FROM mvscheduler.request AS q WHERE q.kind = 'refresh') AS view_id
+        UNION ALL
+        SELECT (SELECT min(q.view_id) FROM mvscheduler.request AS q WHERE q.kind = 'refresh' AND q.view_id > f.view_id)
+          FROM found AS f
+         WHERE f.view_id IS NOT NULL
+    )
+    SELECT f.view_id FROM found AS f WHERE f.view_id IS NOT NULL;
+COMMENT ON VIEW mvscheduler.requested_view IS 'Private: views whose refresh was asked for, found from one to the next in the index: a heap of requests for one costs no more than one.';
+COMMENT ON COLUMN mvscheduler.requested_view.view_id IS 'views.id';
 COMMENT ON TABLE mvscheduler.request IS 'Private: what people asked of the sidecar and it has not answered yet.';
 COMMENT ON COLUMN mvscheduler.request.id IS 'Identifier of the request.';
 COMMENT ON COLUMN mvscheduler.request.kind IS 'refresh or cancel.';
@@ -452,7 +463,7 @@ COMMENT ON TABLE mvscheduler.audit_entry IS 'Private: who changed what, shown by
 COMMENT ON COLUMN mvscheduler.audit_entry.id IS 'Order of the entries.';
 COMMENT ON COLUMN mvscheduler.audit_entry.at IS 'When.';
 COMMENT ON COLUMN mvscheduler.audit_entry.role IS 'Who: current_user of the change.';
-COMMENT ON COLUMN mvscheduler.audit_entry.action IS 'insert, update, delete, refresh, cancel or auto_pause.';
+COMMENT ON COLUMN mvscheduler.audit_entry.action IS 'insert, update, delete (of a row of views), refresh, cancel, auto_pause or settings.';
 COMMENT ON COLUMN mvscheduler.audit_entry.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.audit_entry.view_name IS 'Name of the view at that time.';
 COMMENT ON COLUMN mvscheduler.audit_entry.owner IS 'Owner of the view at that time: who may read the entry.';

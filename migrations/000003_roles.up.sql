@@ -77,3 +77,4 @@ GRANT SELECT, UPDATE (next_slot, next_due, next_cause, reschedule, target, upstr
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.view_health TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE ON mvscheduler.run, mvscheduler.attempt TO mvscheduler_worker;
 GRANT SELECT, DELETE ON mvscheduler.request TO mvscheduler_worker;
+GRANT SELECT ON mvscheduler.requested_view TO mvscheduler_worker;

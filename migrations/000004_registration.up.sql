@@ -144,10 +144,10 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF value IS NULL OR value < least_value OR value > most_value THEN
+    IF value IS NULL OR value < least_value OR value > most_value OR extract(year FROM value) <> 0 OR extract(month FROM value) <> 0 THEN
         RAISE EXCEPTION 'invalid value for %: %', col, coalesce(value::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value',
-                  HINT = format('Give an interval from %s to %s.', least_value, most_value);
+                  HINT = format('Give an interval from %s to %s, without months and years.', least_value, most_value);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_timeout(text, interval, interval, interval) IS 'Raises unless value lies within the bounds.';
@@ -215,7 +215,8 @@ BEGIN
         SELECT a.query, a.owner INTO v.query, v.owner FROM mvscheduler.adoptable(v.name) AS a;
     END IF;
     IF v.retention_period IS NOT NULL THEN
-        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) OR v.retention_period > interval '5000 years' THEN
+        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) OR v.retention_period > interval '5000 years'
+           OR least(extract(year FROM v.retention_period), extract(month FROM v.retention_period), extract(day FROM v.retention_period), extract(epoch FROM v.retention_period)) < 0 THEN
             RAISE EXCEPTION 'invalid retention_period: %', v.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years, or NULL to keep all rows.';
         ELSIF v.time_column IS NULL THEN
             RAISE EXCEPTION 'retention_period needs time_column' USING ERRCODE = 'invalid_parameter_value',

@@ -1,5 +1,5 @@
 DROP FUNCTION mvscheduler.views_ddl();
-DROP FUNCTION mvscheduler.say_busy(text, text);
+DROP FUNCTION mvscheduler.wait_or_say_busy(text, text, timestamptz);
 DROP FUNCTION mvscheduler.demand_owned(bigint, regrole);
 DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views, boolean);

@@ -740,31 +740,36 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a new owner would get code that the row does not show.';
 
-CREATE FUNCTION mvscheduler.say_busy(view_name text, message text) RETURNS void
+CREATE FUNCTION mvscheduler.wait_or_say_busy(view_name text, message text, began timestamptz) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
+    IF clock_timestamp() < began + interval '10 seconds' THEN
+        PERFORM pg_sleep(0.2);
+        RETURN;
+    END IF;
     RAISE EXCEPTION '%', message USING ERRCODE = 'lock_not_available',
         DETAIL = format('A refresh of %s, or somebody who reads it, holds a lock.', view_name),
         HINT = 'Nothing was changed. Try again, or stop the refresh first: SELECT mvscheduler.cancel_run(id) with the id from mvscheduler.runs.';
 END $$;
-COMMENT ON FUNCTION mvscheduler.say_busy(text, text) IS 'Raises lock_not_available with the way out.';
+COMMENT ON FUNCTION mvscheduler.wait_or_say_busy(text, text, timestamptz) IS 'A pause with nothing held before DDL is tried again; after 10 seconds lock_not_available with the way out.';
 
 -- SET ROLE is used in the session of a user who may do so anyway, and only to act for an owner that
--- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. The locks that DDL needs are
--- waited for longer than a refresh lets DDL wait before it makes way.
+-- the user named; PostgreSQL refuses it inside SECURITY DEFINER functions. Readers queue behind a lock that
+-- DDL waits for, so it waits briefly, lets go and tries again.
 -- Text of indexes is not touched here: CREATE INDEX runs functions of its author, and must not come before the
 -- other triggers have recorded what was made, nor set what this one tells them. See e_indexes.
 CREATE FUNCTION mvscheduler.views_ddl() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '10s'
+SET lock_timeout = '500ms'
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$
 DECLARE
+    began      timestamptz := clock_timestamp();
     actor      text := CURRENT_USER;
     saved_role text := current_setting('role');
     together   bigint[] := '{}';
@@ -780,6 +785,7 @@ BEGIN
          WHERE o.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
            AND NOT EXISTS (SELECT FROM mvscheduler.views AS x WHERE x.id = o.view_id);
     END IF;
+    LOOP
     BEGIN
         CASE TG_OP
             WHEN 'INSERT' THEN
@@ -834,9 +840,11 @@ BEGIN
         IF CURRENT_USER <> actor THEN
             PERFORM set_config('role', saved_role, true);
         END IF;
+        EXIT;
     EXCEPTION WHEN lock_not_available THEN
-        PERFORM mvscheduler.say_busy(CASE TG_OP WHEN 'INSERT' THEN NEW.name ELSE OLD.name END, SQLERRM);
+        PERFORM mvscheduler.wait_or_say_busy(CASE TG_OP WHEN 'INSERT' THEN NEW.name ELSE OLD.name END, SQLERRM, began);
     END;
+    END LOOP;
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
     PERFORM set_config('mvscheduler.relation', relation::text, true);   -- read after an INSERT

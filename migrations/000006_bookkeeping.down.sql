@@ -1,11 +1,13 @@
 DROP TRIGGER audit_auto_pause ON mvscheduler.view_health;
 DROP TRIGGER audit_auto_pause_insert ON mvscheduler.view_health;
+DROP TRIGGER bound ON mvscheduler.request;
 DROP TRIGGER bookkeeping ON mvscheduler.request;
 DROP TRIGGER no_truncate ON mvscheduler.views;
 DROP TRIGGER c_bookkeeping ON mvscheduler.views;
 DROP TRIGGER b_ddl ON mvscheduler.views;
 DROP TRIGGER a_normalize ON mvscheduler.views;
 DROP FUNCTION mvscheduler.record_auto_pause();
+DROP FUNCTION mvscheduler.request_limit();
 DROP FUNCTION mvscheduler.request_bookkeeping();
 DROP FUNCTION mvscheduler.views_bookkeeping();
 DROP FUNCTION mvscheduler.changed_columns(jsonb, jsonb);

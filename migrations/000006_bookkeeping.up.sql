@@ -163,6 +163,23 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.request_bookkeeping() IS 'Trigger on request: audit log and a hint to the sidecar.';
 REVOKE ALL ON FUNCTION mvscheduler.request_bookkeeping() FROM PUBLIC;
 
+-- Each is a row that a run has to answer.
+CREATE FUNCTION mvscheduler.request_limit() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT
+                 FROM (SELECT DISTINCT m.kind, m.view_id FROM made AS m) AS d
+                WHERE EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.kind = d.kind AND q.view_id = d.view_id OFFSET 10000)) THEN
+        RAISE EXCEPTION 'more than 10000 requests for one view wait to be answered' USING ERRCODE = 'program_limit_exceeded',
+            HINT = 'One is enough: a run that begins after it answers it. Is mvscheduler serve running?';
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.request_limit() IS 'Trigger on request: bounds how many wait for one view.';
+REVOKE ALL ON FUNCTION mvscheduler.request_limit() FROM PUBLIC;
+
 CREATE FUNCTION mvscheduler.record_auto_pause() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -187,6 +204,8 @@ CREATE TRIGGER no_truncate BEFORE TRUNCATE ON mvscheduler.views
     FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.views_no_truncate();
 CREATE TRIGGER bookkeeping AFTER INSERT ON mvscheduler.request
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.request_bookkeeping();
+CREATE TRIGGER bound AFTER INSERT ON mvscheduler.request REFERENCING NEW TABLE AS made
+    FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.request_limit();
 CREATE TRIGGER audit_auto_pause_insert AFTER INSERT ON mvscheduler.view_health
     FOR EACH ROW WHEN (NEW.auto_paused_at IS NOT NULL) EXECUTE FUNCTION mvscheduler.record_auto_pause();
 CREATE TRIGGER audit_auto_pause AFTER UPDATE ON mvscheduler.view_health

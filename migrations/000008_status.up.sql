@@ -80,7 +80,11 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.activity = 'idle' AND coalesce(j.consecutive_failures, 0) = 0
                          AND (SELECT r.state FROM mvscheduler.run AS r WHERE r.view_id = j.view_id ORDER BY r.id DESC LIMIT 1) = 'cancelled'
                     THEN 'its first refresh was cancelled: SELECT mvscheduler.refresh_view(name) fills it, and so does its next refresh' END,
-               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.adopted THEN 'adopted: how old its contents are is known after its first refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.adopted AND j.last_refresh_at IS NULL THEN 'adopted: how old its contents are is known after its first refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.last_refresh_at IS NOT NULL
+                    THEN pg_catalog.format('it was refreshed, but how old its contents are is known only when %s was refreshed too',
+                                           (SELECT pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) FROM mvscheduler.view_state AS u LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
+                                             WHERE u.view_id = ANY (j.upstream) AND uh.data_as_of IS NULL)) END,
                CASE WHEN j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
                     THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
                CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
@@ -169,7 +173,7 @@ COMMENT ON FUNCTION mvscheduler.cancel_run(bigint) IS 'Asks the sidecar to cance
 COMMENT ON VIEW mvscheduler.status IS 'One row a managed view: how fresh it is, what is going on, and why.';
 COMMENT ON COLUMN mvscheduler.status.id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.status.name IS 'views.name';
-COMMENT ON COLUMN mvscheduler.status.freshness IS 'fresh (lag within the target), late (up to twice the target) or stale (more), each with a grace of last_duration and 10 seconds, never (no contents yet) or missing (dropped by hand).';
+COMMENT ON COLUMN mvscheduler.status.freshness IS 'fresh (lag within the target), late (up to twice the target) or stale (more), each with a grace of last_duration and 10 seconds, never (no contents yet, or nobody knows how old they are) or missing (dropped by hand).';
 COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting (for a lock) or paused.';
 COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
 COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';

@@ -679,9 +679,11 @@ COMMENT ON FUNCTION mvscheduler.step(bigint) IS 'What the gate of a view calls: 
 -- In the session of the user who changes the row ------------------------------------------------------
 
 -- A comment, written as it is, takes a lock that readers do not feel and that everything else of DDL waits for.
+-- It is waited for longer than a refresh lets DDL wait before it makes way.
 CREATE FUNCTION mvscheduler.hold(VARIADIC relations oid[]) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '10s'
 AS $$
 DECLARE
     rel record;
@@ -976,12 +978,13 @@ REVOKE ALL ON FUNCTION mvscheduler.views_pieces() FROM PUBLIC;
 CREATE FUNCTION mvscheduler.views_indexes() RETURNS trigger
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
-SET lock_timeout = '10s'
+SET lock_timeout = '500ms'
 SET standard_conforming_strings = on
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$
 DECLARE
+    began      timestamptz := clock_timestamp();
     actor      text := CURRENT_USER;
     saved_role text := current_setting('role');
     pieces     text := current_setting('mvscheduler.pieces');
@@ -994,6 +997,7 @@ BEGIN
     END IF;
     SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = NEW.id;
     SELECT * INTO pending FROM mvscheduler.pending_version(NEW.id);
+    LOOP
     BEGIN
         PERFORM mvscheduler.act_as(NEW.owner::oid);
         IF TG_OP = 'INSERT' THEN
@@ -1025,9 +1029,11 @@ BEGIN
         IF CURRENT_USER <> actor THEN
             PERFORM set_config('role', saved_role, true);
         END IF;
+        EXIT;
     EXCEPTION WHEN lock_not_available THEN
-        PERFORM mvscheduler.say_busy(NEW.name, SQLERRM);
+        PERFORM mvscheduler.wait_or_say_busy(NEW.name, SQLERRM, began);
     END;
+    END LOOP;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mvscheduler.views_indexes() IS 'Trigger e_indexes on views: the unique index and those of the column indexes, as the user.';

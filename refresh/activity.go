@@ -22,8 +22,12 @@ import (
 // neither xact_start nor query_start tells since when. A session that ends reports first and vanishes
 // then.
 //
-// A WAL sender that streams to a subscriber is active for ever and writes nothing; neither does Timescale's
-// scheduler, whose jobs run in workers of their own.
+// An idle session does neither while it is in a transaction that no statement has opened (a Describe does), nor
+// while it cannot send its answer, since nobody reads it.
+//
+// A WAL sender that streams to a subscriber is active for ever and writes nothing any more, but what it wrote
+// before may stay hidden for as long: see [Horizon.Streams]. Timescale's scheduler writes nothing; its jobs run in
+// workers of their own.
 type Activity struct {
 	mu       sync.Mutex
 	sessions map[backend]memory
@@ -57,6 +61,8 @@ type session struct {
 	State       string    // idle, active, ...; empty when it is not shown
 	StateChange time.Time // start of the state
 	XactStart   *time.Time
+	Reading     bool // waits for its client to say something
+	Streams     bool // a WAL sender that streams
 	Ours        bool // a session of a sidecar for runs, which reports as soon as it is idle
 }
 
@@ -66,6 +72,9 @@ type Horizon struct {
 	Now     time.Time // the database's clock
 	At      time.Time // zero when Unknown says why there is none
 	Unknown string
+	// Streams is when the last of the WAL senders began that stream now; zero = none does. What such a session
+	// committed before is not sure to be in the counters, but in every snapshot since.
+	Streams time.Time
 }
 
 // Horizon looks at the sessions of the database now. The counters have to be read afterwards.
@@ -87,25 +96,32 @@ func (a *Activity) Horizon(ctx context.Context, q querier) (Horizon, error) {
 	}
 	rows, err = q.Query(ctx, `
 SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a.backend_start), a.xact_start,
+       a.wait_event IS NOT DISTINCT FROM 'ClientRead',
+       EXISTS (SELECT FROM pg_stat_replication AS w WHERE w.pid = a.pid AND w.state IN ('catchup', 'streaming')),
        coalesce(a.application_name = 'mvscheduler run' AND NOT r.rolsuper AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'), false)
   FROM pg_stat_activity AS a
   LEFT JOIN pg_roles AS r ON r.oid = a.usesysid
  WHERE a.datname = current_database()
    AND a.pid <> pg_backend_pid()
    AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'TimescaleDB Background Worker Scheduler')
-   AND NOT EXISTS (SELECT FROM pg_stat_replication AS w WHERE w.pid = a.pid AND w.state IN ('catchup', 'streaming'))
    AND NOT (a.application_name = 'mvscheduler control' AND NOT coalesce(r.rolsuper, true) AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'))`)
 	if err != nil {
 		return Horizon{}, fmt.Errorf("look at the sessions of the database: %w", err)
 	}
 	sessions, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (session, error) {
 		var s session
-		return s, row.Scan(&s.PID, &s.Start, &s.State, &s.StateChange, &s.XactStart, &s.Ours)
+		return s, row.Scan(&s.PID, &s.Start, &s.State, &s.StateChange, &s.XactStart, &s.Reading, &s.Streams, &s.Ours)
 	})
 	if err != nil {
 		return Horizon{}, fmt.Errorf("look at the sessions of the database: %w", err)
 	}
-	h := Horizon{Now: seen.Now, At: a.look(seen.Now, sessions)}
+	h := Horizon{Now: seen.Now}
+	for _, s := range sessions {
+		if s.Streams && s.StateChange.After(h.Streams) {
+			h.Streams = s.StateChange
+		}
+	}
+	h.At = a.look(seen.Now, slices.DeleteFunc(sessions, func(s session) bool { return s.Streams }))
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if h.At.After(a.last.At) {
@@ -154,7 +170,7 @@ func (m memory) after(s session, now time.Time) memory {
 		at = *s.XactStart
 	case s.Ours:
 		at = s.StateChange
-	case s.State == "idle" && now.Sub(s.StateChange) >= idleForGood:
+	case s.State == "idle" && s.Reading && s.XactStart == nil && now.Sub(s.StateChange) >= idleForGood:
 		at, m.idle = now, nil
 	case s.State == "idle":
 		// What had waited when it became idle a minute before was reported by force when it became idle now.

@@ -40,10 +40,26 @@ func TestTheHorizonOfASession(t *testing.T) {
 			var a Activity
 			var got time.Time
 			for _, s := range tt.seen {
-				got = a.look(at(s.second), []session{{backend: backend{PID: 1, Start: start}, State: s.state, StateChange: at(s.since), Ours: tt.ours}})
+				got = a.look(at(s.second), []session{{backend: backend{PID: 1, Start: start}, State: s.state, StateChange: at(s.since), Reading: true, Ours: tt.ours}})
 			}
 			require.Equal(t, tt.want, got)
 		})
+	}
+}
+
+// A Describe opens a transaction, and an answer that nobody reads keeps the timer from being served; both look idle.
+func TestASessionThatOnlyLooksIdleProvesNothing(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	now := start.Add(time.Hour)
+	idle := session{backend: backend{PID: 1, Start: start}, State: "idle", StateChange: start.Add(time.Minute), Reading: true}
+	described, unread := idle, idle
+	described.XactStart = new(start.Add(2 * time.Minute))
+	unread.Reading = false
+	for _, s := range []session{described, unread} {
+		var a Activity
+		require.Equal(t, start, a.look(now, []session{s}))
+		require.Equal(t, now, a.look(now, []session{idle}))
 	}
 }
 
@@ -51,7 +67,7 @@ func TestASessionThatEndedIsForgottenAndOneThatReusesItsPIDIsAnother(t *testing.
 	t.Parallel()
 	start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var a Activity
-	a.look(start.Add(time.Hour), []session{{backend: backend{PID: 1, Start: start}, State: "idle", StateChange: start}})
+	a.look(start.Add(time.Hour), []session{{backend: backend{PID: 1, Start: start}, State: "idle", StateChange: start, Reading: true}})
 	require.Len(t, a.sessions, 1)
 	now := start.Add(2 * time.Hour)
 	second := session{backend: backend{PID: 1, Start: start.Add(90 * time.Minute)}, State: "active", StateChange: now}
@@ -97,7 +113,7 @@ func TestNoHorizonIsYoungerThanACommitThatIsHeldBack(t *testing.T) {
 			}
 			switch rapid.SampledFrom([]string{"look", "begin", "chain", "end"}).Draw(t, "what") {
 			case "look":
-				horizon := a.look(now, []session{{backend: backend{PID: 1, Start: start}, State: state, StateChange: since}})
+				horizon := a.look(now, []session{{backend: backend{PID: 1, Start: start}, State: state, StateChange: since, Reading: true}})
 				for _, c := range m.commits {
 					if c.Before(horizon) {
 						t.Fatalf("horizon %s, but a commit at %s is held back", horizon.Sub(start), c.Sub(start))

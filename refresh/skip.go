@@ -7,17 +7,19 @@ import (
 
 // SkipFacts are what decides whether a run may be skipped since nothing changed.
 type SkipFacts struct {
-	Asked          bool          // a person asked for it, or it is the first after an edit: always refreshed
-	Tracking       string        // change_tracking: auto, counters or none
-	Before         string        // Token.Value of the last refresh; empty = it had none
-	BeforeContents string        // Result.Contents of the last refresh; empty = unknown
-	BeforeAsOf     time.Time     // data_as_of of the view now; zero = it has no contents
-	Token          Token         // now
-	Horizon        Horizon       // read before Token
-	UpstreamAsOf   *time.Time    // oldest data_as_of of the managed views below; nil = there are none
-	Skips          int           // in a row so far
-	MaxSkips       int           // settings.max_skips
-	Target         time.Duration // staleness that is promised; zero = none
+	Asked           bool          // a person asked for it, or it is the first after an edit: always refreshed
+	Tracking        string        // change_tracking: auto, counters or none
+	Before          string        // Token.Value of the last refresh; empty = it had none
+	BeforeContents  string        // Result.Contents of the last refresh; empty = unknown
+	BeforeAsOf      time.Time     // data_as_of of the view now; zero = it has no contents
+	BeforeBegan     time.Time     // when the last refresh began
+	Token           Token         // now
+	Horizon         Horizon       // read before Token
+	UpstreamUnknown bool          // a managed view below is of unknown age
+	UpstreamAsOf    *time.Time    // oldest data_as_of of the managed views below; nil = there are none
+	Skips           int           // in a row so far
+	MaxSkips        int           // settings.max_skips
+	Target          time.Duration // staleness that is promised; zero = none
 }
 
 // Skip says whether a run is skipped, up to which instant the contents are proved to be whole, and why.
@@ -33,6 +35,8 @@ func DecideSkip(f SkipFacts) Skip {
 	switch {
 	case f.BeforeAsOf.IsZero():
 		return Skip{}
+	case f.UpstreamUnknown:
+		return no("not skipped: how old a managed view below it is, is not known")
 	case f.Asked:
 		return no("refreshed as asked")
 	case f.Tracking == "none":
@@ -55,6 +59,8 @@ func DecideSkip(f SkipFacts) Skip {
 		return no("never skipped, settings.max_skips is 0")
 	case f.Skips >= f.MaxSkips:
 		return no("nothing seems to have changed, but after %d skips a run refreshes all the same", f.Skips)
+	case !f.Horizon.Streams.Before(f.BeforeBegan) && !f.Horizon.Streams.IsZero():
+		return no("nothing seems to have changed, but a replication session that streams since %s may hide what it committed before", f.Horizon.Streams.UTC().Format("15:04:05 UTC"))
 	case f.Target > 0 && f.Horizon.Now.Sub(f.Horizon.At) > f.Target:
 		return no("nothing seems to have changed, but a session that has been busy since %s may hide what it committed", f.Horizon.At.UTC().Format("15:04:05 UTC"))
 	}

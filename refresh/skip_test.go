@@ -41,6 +41,9 @@ func TestDecideSkip(t *testing.T) {
 		{"without a target any horizon will do", facts(func(f *SkipFacts) { f.Target = 0; f.Horizon.At = minutes(50) }), true, minutes(50), "up to 11:10:00"},
 		{"what is below is older", facts(func(f *SkipFacts) { f.UpstreamAsOf = new(minutes(7)) }), true, minutes(7), "up to 11:53:00"},
 		{"time never runs backwards", facts(func(f *SkipFacts) { f.UpstreamAsOf = new(minutes(90)) }), true, minutes(60), "up to 11:00:00"},
+		{"what is below is of unknown age", facts(func(f *SkipFacts) { f.UpstreamUnknown = true }), false, time.Time{}, "is not known"},
+		{"a session streams since the last refresh", facts(func(f *SkipFacts) { f.BeforeBegan, f.Horizon.Streams = minutes(60), minutes(59) }), false, time.Time{}, "streams since 11:01:00 UTC"},
+		{"a session streams since before the last refresh", facts(func(f *SkipFacts) { f.BeforeBegan, f.Horizon.Streams = minutes(60), minutes(61) }), true, minutes(2), "nothing changed"},
 		{"every so often a refresh all the same", facts(func(f *SkipFacts) { f.Skips = 100 }), false, time.Time{}, "after 100 skips"},
 		{"skips are switched off", facts(func(f *SkipFacts) { f.MaxSkips = 0 }), false, time.Time{}, "max_skips is 0"},
 	}
