@@ -44,11 +44,12 @@ type ViewStatus struct {
 }
 
 // Unhealthy says whether a person has to look: the contents are much older than promised, the relation
-// is gone, failures ended the clock, the first refresh fails, or so many fail in a
+// is gone, failures ended the clock, the first refresh fails or nobody begins it, or so many fail in a
 // row that it is an alert.
 func (s ViewStatus) Unhealthy() bool {
+	notBegun := s.Activity != "paused" && s.Activity != "running" && s.NextRefreshAt != nil && s.AsOf.Sub(*s.NextRefreshAt) > time.Minute
 	return s.Freshness == "stale" || s.Freshness == "missing" || s.AutoPaused ||
-		s.Freshness == "never" && s.ConsecutiveFailures > 0 || s.ConsecutiveFailures >= failingAfter
+		s.Freshness == "never" && (s.ConsecutiveFailures > 0 || notBegun) || s.ConsecutiveFailures >= failingAfter
 }
 
 // failingAfter is how many failed attempts in a row raise the alert "failing".

@@ -101,6 +101,15 @@ func TestTheDoctorNamesWhatIsWrongAndTheFixMendsIt(t *testing.T) {
 	found, _ = examine(t, db, "")
 	require.Empty(t, about(found, "grants"), "the fixes were what was missing")
 
+	db.Exec(t, `ALTER TABLE `+user+`.t OWNER TO postgres`)
+	found, _ = examine(t, db, "")
+	grants = about(found, "grants")
+	require.Len(t, grants, 1)
+	require.Equal(t, "GRANT SELECT ON "+user+".t TO "+user, grants[0].Fix)
+	db.Exec(t, grants[0].Fix)
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "grants"))
+
 	bob := db.User(t, "bob")
 	found, _ = examine(t, db, bob)
 	for _, f := range found {

@@ -20,6 +20,7 @@ DROP FUNCTION mvscheduler.drop_indexes(oid, text);
 DROP FUNCTION mvscheduler.columns_of(text, text);
 DROP FUNCTION mvscheduler.keep_to_owner(oid);
 DROP FUNCTION mvscheduler.warn_of_missing_rights(mvscheduler.views, oid);
+DROP FUNCTION mvscheduler.missing_rights(oid, oid);
 DROP FUNCTION mvscheduler.demand_nothing_temporary(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.view_options(oid);

@@ -149,6 +149,19 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_nothing_temporary(mvscheduler.views, oid) IS 'Raises where a view uses a temporary type or function.';
 
+CREATE FUNCTION mvscheduler.missing_rights(owner oid, query_relation oid) RETURNS TABLE (name text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT DISTINCT mvscheduler.qualified_name(n.nspname, c.relname)
+      FROM pg_rewrite AS w
+      JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+      JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid <> query_relation
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE w.ev_class = query_relation AND NOT has_any_column_privilege(owner, c.oid, 'SELECT')
+$$;
+COMMENT ON FUNCTION mvscheduler.missing_rights(oid, oid) IS 'Relations that a query reads and a role may not.';
+
 -- PostgreSQL looks at these rights when the query runs: at the first refresh, in somebody else's log.
 CREATE FUNCTION mvscheduler.warn_of_missing_rights(v mvscheduler.views, query_relation oid) RETURNS void
 LANGUAGE plpgsql
@@ -157,12 +170,7 @@ AS $$
 DECLARE
     missing record;
 BEGIN
-    FOR missing IN
-        SELECT DISTINCT mvscheduler.shown_name(c.oid) AS name
-          FROM pg_rewrite AS w
-          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
-          JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid <> query_relation
-         WHERE w.ev_class = query_relation AND NOT has_any_column_privilege(v.owner::oid, c.oid, 'SELECT')
+    FOR missing IN SELECT m.name FROM mvscheduler.missing_rights(v.owner::oid, query_relation) AS m ORDER BY m.name
     LOOP
         RAISE WARNING 'role % may not read %, so managed view % cannot be refreshed', v.owner, missing.name, v.name
             USING HINT = format('Its owner runs: GRANT SELECT ON %s TO %s;', missing.name, v.owner);

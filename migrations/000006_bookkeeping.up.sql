@@ -25,6 +25,7 @@ DECLARE
     relid    oid;
     reads    bigint[];
     mended   boolean;
+    slower   record;
     author   regrole;
     parsed   boolean;             -- whether the text of the row went into <name>__query
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
@@ -125,6 +126,16 @@ BEGIN
        AND (TG_OP = 'INSERT' OR (NEW.refresh_on, NEW.query) IS DISTINCT FROM (OLD.refresh_on, OLD.query)) THEN
         RAISE WARNING 'view "%" has refresh_on = ''upstream'' and reads no managed view: nothing will refresh it after the first time', NEW.name
             USING HINT = 'Name a managed view in its query, or set refresh_on to ''schedule''.';
+    END IF;
+    IF NEW.refresh_on = 'schedule' AND cardinality(reads) > 0 AND (TG_OP = 'INSERT' OR (NEW.refresh_interval, NEW.query) IS DISTINCT FROM (OLD.refresh_interval, OLD.query)) THEN
+        FOR slower IN
+            SELECT u.name, u.refresh_interval FROM mvscheduler.view_state AS u
+             WHERE u.view_id = ANY (reads) AND u.refresh_on = 'schedule' AND u.refresh_interval > NEW.refresh_interval
+             ORDER BY u.refresh_interval DESC, u.name LIMIT 1
+        LOOP
+            RAISE WARNING 'view "%" is refreshed every %, and reads % which is refreshed every %', NEW.name, NEW.refresh_interval, slower.name, slower.refresh_interval
+                USING DETAIL = 'It cannot be younger than what it reads, and most of its refreshes find nothing new.', HINT = 'Set refresh_on to ''upstream'', or give it no shorter an interval.';
+        END LOOP;
     END IF;
     IF populated THEN
         UPDATE mvscheduler.view_state AS s

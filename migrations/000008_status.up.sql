@@ -11,7 +11,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                (SELECT coalesce(' until ' || nullif(g.paused_until, 'infinity')::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,
                c.relowner, c.relname, n.nspname, c.relispopulated AS populated,
-               coalesce(s.target, s.refresh_interval) AS goal,
+               greatest(coalesce(s.target, s.refresh_interval), CASE WHEN s.upstream <> '{}' THEN
+                   (SELECT max(coalesce(u.target, u.refresh_interval)) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream) AND u.refresh_on <> 'manual') END) AS goal,
                clock_timestamp() - h.data_as_of AS age,
                d.view_id IS NOT NULL AS redefined,
                coalesce(a.id, q.run_id) AS run_id, a.state AS run_state, a.started_at AS run_started_at, q.requested_at AS asked_at,
@@ -68,7 +69,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.lost THEN 'the sidecar that ran it is gone, and another has not taken it up yet: is mvscheduler serve running?' END,
                CASE WHEN j.run_state IS NULL AND j.asked_at < clock_timestamp() - interval '5 seconds'
                     THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?'
-                    WHEN j.freshness IN ('late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued') AND j.next_due < now() - interval '15 seconds'
+                    WHEN j.freshness IN ('never', 'late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued')
+                         AND coalesce(j.next_due, CASE WHEN j.reschedule THEN j.rearmed_at END) < now() - interval '15 seconds'
                     THEN 'no sidecar has taken it up: is mvscheduler serve running?'
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.last_duration > j.goal
                     THEN pg_catalog.format('a refresh takes %s and its target is %s: give it a longer interval, or make its query faster', pg_catalog.date_trunc('second', j.last_duration), j.goal)
@@ -178,7 +180,7 @@ COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting
 COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
 COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';
 COMMENT ON COLUMN mvscheduler.status.lag IS 'Age of data_as_of.';
-COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule promises; NULL = no clock.';
+COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule promises, no less than that of the managed views that it reads; NULL = no clock.';
 COMMENT ON COLUMN mvscheduler.status.last_refresh_at IS 'When the last successful refresh ended.';
 COMMENT ON COLUMN mvscheduler.status.last_duration IS 'How long it took.';
 COMMENT ON COLUMN mvscheduler.status.next_refresh_at IS 'When the next run is due; NULL = no clock, or paused.';

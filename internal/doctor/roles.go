@@ -39,8 +39,22 @@ SELECT 'warning', '', 'no sidecar is connected to this database: nothing is refr
    AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler control' AND a.datname = current_database())`)
 }
 
-// viewGrants finds views that the sidecar may not refresh.
+// viewGrants finds views that the sidecar may not refresh, and those whose owner may not read what they read.
 func viewGrants(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
+	sidecar, err := sidecarGrants(ctx, conn, s)
+	if err != nil {
+		return nil, err
+	}
+	owner, err := rowsOf(ctx, conn, `
+SELECT 'error', v.name, format('its owner %s may not read %s', v.owner, m.name), format('GRANT SELECT ON %s TO %s', m.name, v.owner)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_roles AS r ON r.oid = v.owner::oid
+ CROSS JOIN LATERAL mvscheduler.missing_rights(v.owner::oid, coalesce(v.query_relation::oid, v.relation::oid)) AS m
+ ORDER BY 2, m.name`)
+	return append(sidecar, owner...), err
+}
+
+func sidecarGrants(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
 	if s.Version < 170000 {
 		return rowsOf(ctx, conn, `
 SELECT 'error', o.owner, format('the sidecar may not refresh what %s owns', o.owner),
