@@ -271,17 +271,16 @@ func takeRequests(ctx context.Context, tx pgx.Tx, due []Due) error {
 	}
 	rows, err := tx.Query(ctx, `
 DELETE FROM mvscheduler.request AS q
- USING unnest($1::bigint[]) AS v(view_id)
- CROSS JOIN LATERAL (
-        SELECT r.id
-          FROM mvscheduler.request AS r
-         WHERE r.view_id = v.view_id
-           AND r.kind = 'refresh'
-         ORDER BY r.id
-         LIMIT $2) AS taken
- WHERE q.kind = 'refresh'
-   AND q.view_id = v.view_id
-   AND q.id = taken.id
+ WHERE q.ctid = ANY (ARRAY(  -- nobody updates a request; and a plan that was made while there were none cannot go astray
+        SELECT taken.ctid
+          FROM unnest($1::bigint[]) AS v(view_id)
+         CROSS JOIN LATERAL (
+                SELECT r.ctid
+                  FROM mvscheduler.request AS r
+                 WHERE r.view_id = v.view_id
+                   AND r.kind = 'refresh'
+                 ORDER BY r.id
+                 LIMIT $2) AS taken))
 RETURNING q.view_id, q.run_id`, ids, takeAtMost)
 	if err != nil {
 		return fmt.Errorf("take refresh requests: %w", err)

@@ -227,7 +227,9 @@ func TestTextOnARelationThatBelongsToAnotherRoleIsNotParsed(t *testing.T) {
 	pgtest.Exec(t, admin, `REASSIGN OWNED BY `+carol+` TO `+a.mallory, `DROP OWNED BY `+carol, `DROP ROLE `+carol)
 	a.as(`CREATE INDEX ON ` + carol + `.v` + storedIndex)
 	a.refused(admin, "55000", `UPDATE mvscheduler.views SET owner = 'mallory', query = 'SELECT 1 AS a, 2 AS b' WHERE name LIKE 'carol%'`)
-	pgtest.Exec(t, admin, `UPDATE mvscheduler.views SET owner = '`+a.mallory+`' WHERE name LIKE 'carol%'`)
+	a.refused(admin, "55000", `UPDATE mvscheduler.views SET owner = 'mallory' WHERE name LIKE 'carol%'`) // REASSIGN OWNED looked at nothing
+	pgtest.Exec(t, admin, `DROP INDEX `+carol+`.v_expr_idx`, `UPDATE mvscheduler.views SET owner = '`+a.mallory+`' WHERE name LIKE 'carol%'`)
+	a.as(`CREATE INDEX ON ` + carol + `.v` + storedIndex)
 	a.refused(admin, "42501", `UPDATE mvscheduler.views SET query = 'SELECT 1 AS a, 2 AS b' WHERE name LIKE 'carol%'`)
 	a.nothingStolen(a.mallory, "stored text")
 	pgtest.Exec(t, admin, `CREATE ROLE `+carol) // the end of the test drops it

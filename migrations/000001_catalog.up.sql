@@ -424,10 +424,10 @@ CREATE TABLE mvscheduler.request (
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (kind, view_id, id)   -- no index on id alone: for a view without requests the planner would walk it past a heap of another's
 );
-CREATE INDEX request_run ON mvscheduler.request (run_id) WHERE kind = 'refresh';
+CREATE INDEX request_run ON mvscheduler.request (run_id);
 ALTER TABLE mvscheduler.request ALTER COLUMN run_id
     SET DEFAULT nextval(pg_get_serial_sequence('mvscheduler.run', 'id'));
-CREATE VIEW mvscheduler.requested_view AS
+CREATE VIEW mvscheduler.requested_view WITH (security_barrier) AS
     WITH RECURSIVE found AS (
         SELECT (SELECT min(q.view_id) FROM mvscheduler.request AS q WHERE q.kind = 'refresh') AS view_id
         UNION ALL

@@ -732,6 +732,11 @@ AS $$
 DECLARE
     rel record;
 BEGIN
+    PERFORM mvscheduler.hold(p.relation::oid)   -- the build of one makes way
+       FROM mvscheduler.visible_pieces AS p
+       JOIN pg_class AS c ON c.oid = p.relation::oid
+       JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
+      WHERE p.view_id = drop_pieces.view_id AND p.kind = ANY (kinds);
     FOR rel IN
         SELECT c.oid, c.relkind,
                EXISTS (SELECT FROM pg_depend AS d
