@@ -78,9 +78,12 @@ const Incremental = "incremental"
 // log: timestamp and date are read as UTC.
 type Reader struct {
 	Name   string
-	Method string  // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
-	Direct bool    // it reads the relation itself, through ordinary views at most; else through other readers
-	Label  KeyType // type of its time_column
+	Method string // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
+	Direct bool   // it reads the relation itself, through ordinary views at most; else through other readers
+	// Windowed says that it reads the relation itself within in_window(TimeColumn) only, so that a bucket depends
+	// on the rows of its own time alone. It means nothing where Direct is false.
+	Windowed bool
+	Label    KeyType // type of its time_column
 
 	BucketWidth     Interval
 	RetentionPeriod *Interval      // nil = it keeps everything

@@ -44,21 +44,19 @@ func (p *planner) need(r Reader, d Decision) string {
 	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
 		kept = r.RetentionPeriod.Before(p.now, r.Zone)
 	}
-	switch {
-	case settled <= kept:
+	switch anyRow := r.Direct && !r.Windowed; {
+	case settled <= kept && !anyRow:
 		return ""
 	case r.Method != Incremental:
 		return p.needOfOthers(r)
+	case anyRow:
+		return fmt.Sprintf("the query of view %s reads it not only within in_window, so that it may need all rows", r.Name)
 	}
 	start, frozen := max(p.oldest, kept), NegInfinity
-	if p.Relation.Frozen != nil {
-		frozen = *p.Relation.Frozen
+	if r.Direct { // the others can be computed again from what lies between
+		frozen = p.frozen
 		start = max(start, frozen.Add(margin))
-	}
-	if r.Direct {
-		settled = settled.Add(r.BucketWidth.longest())
-	} else {
-		frozen = NegInfinity // it can be computed again from what lies between
+		settled = settled.Add(r.BucketWidth.longest() + clockChange) // a day can have 25 hours
 	}
 	switch {
 	case r.Paused != "":
@@ -73,16 +71,15 @@ func (p *planner) need(r Reader, d Decision) string {
 		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
 	case *r.FilledFrom > start:
 		return fmt.Sprintf("view %s reads it and is filled from %s only", r.Name, *r.FilledFrom)
+	case r.Direct && settled > p.horizon:
+		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon)
 	case *r.MaterializedUntil < settled:
 		return fmt.Sprintf("view %s reads it and has materialized until %s, where %s is needed", r.Name, *r.MaterializedUntil, settled)
 	}
 	for _, dirt := range r.Dirt {
-		if dirt.From < settled && dirt.To >= frozen {
+		if dirt.From < settled && dirt.To >= frozen && dirt.To.Add(margin) >= kept {
 			return fmt.Sprintf("view %s has not taken the changes from %s to %s yet", r.Name, dirt.From, dirt.To)
 		}
-	}
-	if r.Direct && settled > p.horizon {
-		return fmt.Sprintf("view %s has a bucket of %s in which it ends, and that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon)
 	}
 	return ""
 }

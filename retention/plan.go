@@ -27,16 +27,21 @@ const (
 // Facts age: a plan is made again under the lock that DETACH takes, and only what both plans let go leaves.
 func Plan(f Facts) Outcome {
 	p := newPlanner(f)
-	out := Outcome{Relation: f.Relation.Name, Frozen: f.Relation.Frozen}
+	out := Outcome{Relation: f.Relation.Name}
 	if p.held == "" {
 		out.Horizon = &p.horizon
 	}
 	for _, partition := range f.Relation.Partitions {
-		d := p.decide(partition)
-		out.Decisions = append(out.Decisions, d)
-		if gone := d.Action != Keep; gone && d.Bound.To.Finite() && !d.Bound.Default && (out.Frozen == nil || d.Bound.To > *out.Frozen) {
-			out.Frozen = new(d.Bound.To)
+		out.Decisions = append(out.Decisions, p.decide(partition))
+	}
+	frozen := p.frozen
+	for _, d := range out.Decisions {
+		if d.Action == Detach {
+			frozen = max(frozen, d.Bound.To)
 		}
+	}
+	if f.Relation.Frozen != nil || frozen != NegInfinity {
+		out.Frozen = &frozen
 	}
 	slices.SortFunc(out.Decisions, func(a, b Decision) int {
 		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Bound.To, b.Bound.To),
@@ -53,12 +58,16 @@ type planner struct {
 	now     Timestamp
 	horizon Timestamp
 	oldest  Timestamp // start of the oldest attached partition
+	frozen  Timestamp // below which partitions have left; NegInfinity = none has
 	key     KeyType   // of the partition key; empty = there is none
 	held    string    // why nothing happens at all; empty = something may
 }
 
 func newPlanner(f Facts) *planner {
-	p := &planner{Facts: f, now: f.Now, oldest: Infinity}
+	p := &planner{Facts: f, now: f.Now, oldest: Infinity, frozen: NegInfinity}
+	if f.Relation.Frozen != nil {
+		p.frozen = *f.Relation.Frozen
+	}
 	if f.Witness != nil {
 		p.now = min(p.now, *f.Witness)
 	}
@@ -66,22 +75,24 @@ func newPlanner(f Facts) *planner {
 		p.key = f.Relation.Key[0].Type
 	}
 	p.Readers = slices.SortedFunc(slices.Values(f.Readers), func(a, b Reader) int { return cmp.Compare(a.Name, b.Name) })
+	for _, partition := range f.Relation.Partitions {
+		bound, err := ParseBound(partition.Bound, p.key)
+		readable := err == nil && !bound.Default
+		switch {
+		case partition.DetachedAt == nil && readable:
+			p.oldest = min(p.oldest, bound.From)
+		case partition.DetachedAt == nil:
+			p.oldest = NegInfinity
+		case readable && bound.To != Infinity:
+			p.frozen = max(p.frozen, bound.To)
+		}
+	}
 	if p.held = p.hold(); p.held != "" {
 		return p
 	}
 	p.horizon = f.Policy.RetentionPeriod.Before(p.now, f.Policy.Zone)
 	if p.key != TypeTimestamptz {
 		p.horizon = p.horizon.Add(-zoneless)
-	}
-	for _, partition := range f.Relation.Partitions {
-		if partition.DetachedAt != nil {
-			continue
-		}
-		bound, err := ParseBound(partition.Bound, p.key)
-		if err != nil {
-			bound.From = NegInfinity
-		}
-		p.oldest = min(p.oldest, bound.From)
 	}
 	return p
 }
@@ -163,7 +174,7 @@ func (d Decision) sentence(why string, bounded bool) string {
 
 // decideAttached judges an attached partition; err says why its bound cannot be read.
 func (p *planner) decideAttached(d *Decision, err error) string {
-	period, bound, partition := p.Policy.RetentionPeriod, d.Bound, d.Partition
+	bound, partition := d.Bound, d.Partition
 	switch {
 	case err != nil:
 		return "its bound cannot be read: " + err.Error()
@@ -174,9 +185,9 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 	case bound.From > p.now:
 		return "it is for rows to come"
 	case bound.From >= p.horizon:
-		return fmt.Sprintf("it is younger than the retention_period of %s, whose horizon is %s", period, p.horizon)
+		return "it is younger than " + p.border()
 	case bound.To > p.horizon:
-		return fmt.Sprintf("its end is younger than the retention_period of %s, whose horizon is %s", period, p.horizon)
+		return "it holds rows on both sides of " + p.border()
 	case partition.DetachPending:
 		return "somebody's DETACH PARTITION ... CONCURRENTLY was interrupted: end it by ALTER TABLE ... DETACH PARTITION ... FINALIZE"
 	case partition.Foreign:
@@ -201,7 +212,7 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 		return why
 	}
 	d.Action, d.Until = Detach, new(p.graceEnd(p.now))
-	why := fmt.Sprintf("its last row is older than the retention_period of %s, whose horizon is %s", period, p.horizon)
+	why := "it is older than " + p.border()
 	if len(p.Readers) > 0 {
 		why += ", and no view needs it any more"
 	}
@@ -218,13 +229,22 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	case err != nil:
 		return "its bound cannot be read: " + err.Error()
 	case d.Bound.To > p.horizon:
-		return fmt.Sprintf("it is within the retention_period of %s again, whose horizon is %s: restore brings it back", p.Policy.RetentionPeriod, p.horizon)
+		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:
 		d.Until = &until
 		return fmt.Sprintf("it can be restored until %s, %s after it was put aside", until, p.Policy.GracePeriod)
 	}
 	d.Action = Drop
 	return fmt.Sprintf("it was put aside at %s and its grace_period of %s is over", *d.Partition.DetachedAt, p.Policy.GracePeriod)
+}
+
+// border names the horizon.
+func (p *planner) border() string {
+	text := fmt.Sprintf("the horizon %s of retention_period %s", p.horizon, p.Policy.RetentionPeriod)
+	if p.key != TypeTimestamptz {
+		text += fmt.Sprintf(" (and a day, since %s has no time zone)", p.Relation.TimeColumn)
+	}
+	return text
 }
 
 // graceEnd is when the grace period that begins at an instant is over.
