@@ -36,7 +36,8 @@ type Outcome struct {
 	Horizon   *Timestamp // rows that are older may leave; nil = none may
 	Decisions []Decision
 	// Frozen is the horizon below which partitions have left once the plan is carried out; nil = none has. It
-	// never moves back. It has to be recorded before or together with the first partition that leaves.
+	// never moves back. It has to be recorded before or together with the first partition that leaves. A view
+	// writes nothing below it any more, or late rows would make the partition anew.
 	Frozen *Timestamp
 	// Freezes are the views whose horizon moves by this plan; to be recorded like Frozen.
 	Freezes []Freeze

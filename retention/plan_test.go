@@ -270,3 +270,27 @@ func TestAnUnanalysedPartitionIsNotCountedAsEmpty(t *testing.T) {
 	b := table(t, View, "app.hourly", Days(7)).span("2026-05-01", "2026-06-01").span("2026-04-01", "2026-05-01", func(p *Partition) { p.Rows = -1 })
 	require.Equal(t, "2 partitions, about 1000 rows, 2 MB (rows of 1 unknown)", Plan(b.facts).Total(Detach).String())
 }
+
+func TestChangesOfWhatAReaderHasLetGoDoNotMatter(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).span("2026-06-01", "2026-06-07")
+	b.reader("app.hourly", hourly, func(r *Reader) {
+		r.RetentionPeriod = new(Days(10)) // from 2026-06-05 12:00 on
+		r.Dirt = []Range{{*b.at("2026-06-01"), *b.at("2026-06-05")}}
+	})
+	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions)
+	b.facts.Readers[0].Dirt[0].To = *b.at("2026-06-05 12:00:00")
+	require.Equal(t, 0, Plan(b.facts).Total(Detach).Partitions)
+}
+
+func TestTheEarlierOfTwoClocksCounts(t *testing.T) {
+	t.Parallel()
+	b := table(t, View, "app.hourly", Days(14)).span("2026-05-01", "2026-06-01")
+	b.facts.Now = at(t, "2026-06-15 00:00:00")
+	for _, witness := range []string{"2026-06-15 00:00:00", "2026-06-15 00:05:00"} {
+		b.facts.Witness = b.at(witness)
+		require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions)
+	}
+	b.facts.Witness = b.at("2026-06-14 23:59:59")
+	require.Equal(t, 0, Plan(b.facts).Total(Detach).Partitions)
+}
