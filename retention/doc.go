@@ -40,5 +40,6 @@
 // # What the shell owes
 //
 // Facts of one snapshot; a second plan under the lock that DETACH takes, for a writer may have committed
-// meanwhile; the frozen horizons written in the transaction of the DETACH; both clocks.
+// meanwhile; the oldest partition first, and with its DETACH, in one transaction, the frozen horizons; both
+// clocks.
 package retention

@@ -96,9 +96,9 @@ func (p *planner) needOfOthers(r Reader) string {
 	return fmt.Sprintf("view %s reads it and is not incremental (method %s): it would lose its rows at the next refresh", r.Name, r.Method)
 }
 
-// freezes says which views are not recomputed any more up to where, once the relation is frozen.
-func (p *planner) freezes(frozen *Timestamp) []Freeze {
-	if frozen == nil {
+// freezes says which views are to be told that partitions below frozen have left.
+func (p *planner) freezes(frozen Timestamp) []Freeze {
+	if frozen == NegInfinity {
 		return nil
 	}
 	var all []Freeze

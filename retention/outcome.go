@@ -21,6 +21,9 @@ type Decision struct {
 	Reason    string     // a sentence for people
 	Blocker   string     // the view, table or role that keeps it although it is old enough; empty = none does
 	Until     *Timestamp // of Detach and Hold: it can be restored at least until then; nil = no end is in sight
+	// Freezes of Detach are the views whose horizon moves when it leaves. They are to be recorded in the
+	// transaction of the DETACH, and so is the end of Bound as the relation's own horizon.
+	Freezes []Freeze
 }
 
 // Freeze tells a view from when on it is recomputed only: buckets with earlier labels keep what they have,
@@ -30,16 +33,17 @@ type Freeze struct {
 	Below Timestamp // in the frame of the change log
 }
 
-// Outcome is a plan: one decision for each partition, the oldest first.
+// Outcome is a plan: one decision for each partition, the oldest first. It is carried out in that order, each
+// partition in a transaction of its own, up to the first for which a lock is not had: one that is left behind
+// below the frozen horizon would stay for good. What is interrupted is finished by the next plan.
 type Outcome struct {
 	Relation  string
 	Horizon   *Timestamp // rows that are older may leave; nil = none may
 	Decisions []Decision
-	// Frozen is the horizon below which partitions have left once the plan is carried out; nil = none has. It
-	// never moves back. It has to be recorded before or together with the first partition that leaves. A view
-	// writes nothing below it any more, or late rows would make the partition anew.
+	// Frozen is the horizon below which partitions have left once all is carried out; nil = none has. It never
+	// moves back. A view writes nothing below it any more, or late rows would make the partition anew.
 	Frozen *Timestamp
-	// Freezes are the views whose horizon moves by this plan; to be recorded like Frozen.
+	// Freezes are the views that do not know yet of what has left already, for example new ones.
 	Freezes []Freeze
 	Notes   []string // what the owner should know besides; sentences
 }

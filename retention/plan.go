@@ -34,20 +34,21 @@ func Plan(f Facts) Outcome {
 	for _, partition := range f.Relation.Partitions {
 		out.Decisions = append(out.Decisions, p.decide(partition))
 	}
+	slices.SortFunc(out.Decisions, func(a, b Decision) int {
+		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Bound.To, b.Bound.To),
+			cmp.Compare(a.Partition.Name, b.Partition.Name), cmp.Compare(a.Partition.OID, b.Partition.OID))
+	})
+	out.Freezes = p.freezes(p.frozen)
 	frozen := p.frozen
-	for _, d := range out.Decisions {
+	for i, d := range out.Decisions {
 		if d.Action == Detach {
 			frozen = max(frozen, d.Bound.To)
+			out.Decisions[i].Freezes = p.freezes(frozen)
 		}
 	}
 	if f.Relation.Frozen != nil || frozen != NegInfinity {
 		out.Frozen = &frozen
 	}
-	slices.SortFunc(out.Decisions, func(a, b Decision) int {
-		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Bound.To, b.Bound.To),
-			cmp.Compare(a.Partition.Name, b.Partition.Name), cmp.Compare(a.Partition.OID, b.Partition.OID))
-	})
-	out.Freezes = p.freezes(out.Frozen)
 	out.Notes = p.notes(out)
 	return out
 }
@@ -74,17 +75,14 @@ func newPlanner(f Facts) *planner {
 	if len(f.Relation.Key) > 0 {
 		p.key = f.Relation.Key[0].Type
 	}
-	p.Readers = slices.SortedFunc(slices.Values(f.Readers), func(a, b Reader) int { return cmp.Compare(a.Name, b.Name) })
+	p.Readers = slices.SortedStableFunc(slices.Values(f.Readers), func(a, b Reader) int { return cmp.Compare(a.Name, b.Name) })
 	for _, partition := range f.Relation.Partitions {
 		bound, err := ParseBound(partition.Bound, p.key)
-		readable := err == nil && !bound.Default
-		switch {
-		case partition.DetachedAt == nil && readable:
+		if err != nil || bound.Default {
+			bound.From = NegInfinity
+		}
+		if partition.DetachedAt == nil {
 			p.oldest = min(p.oldest, bound.From)
-		case partition.DetachedAt == nil:
-			p.oldest = NegInfinity
-		case readable && bound.To != Infinity:
-			p.frozen = max(p.frozen, bound.To)
 		}
 	}
 	if p.held = p.hold(); p.held != "" {

@@ -34,6 +34,9 @@ func (o Outcome) text() string {
 		if d.Blocker != "" {
 			fmt.Fprintf(&s, "    blocker: %s\n", d.Blocker)
 		}
+		for _, f := range d.Freezes {
+			fmt.Fprintf(&s, "    freeze %s below %s\n", f.View, f.Below)
+		}
 	}
 	for _, f := range o.Freezes {
 		fmt.Fprintf(&s, "\nfreeze %s below %s\n", f.View, f.Below)
@@ -120,6 +123,7 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 		"view": func(t *testing.T) *builder {
 			b := table(t, View, "app.hourly", Days(90)).
 				span("2026-02-01", "2026-03-01").span("2026-03-01", "2026-04-01").span("2026-04-01", "2026-06-01").span("2026-06-01", "2026-07-01").span("2026-07-01", "2026-08-01")
+			b.facts.Relation.Frozen = b.at("2026-02-01")
 			return b.span("2025-12-01", "2026-01-01", func(p *Partition) { p.DetachedAt = b.at("2026-06-10") }).
 				span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt = b.at("2026-06-13") })
 		},
@@ -184,6 +188,7 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 		},
 		"lengthened": func(t *testing.T) *builder {
 			b := table(t, View, "app.hourly", Days(365))
+			b.facts.Relation.Frozen = b.at("2026-02-01")
 			return b.span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt = b.at("2026-05-01") })
 		},
 	} {
