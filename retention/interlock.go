@@ -1,0 +1,138 @@
+package retention
+
+import (
+	"fmt"
+	"time"
+)
+
+// clockChange is how far the label of a bucket can be from its true start on a day when clocks are changed.
+const clockChange = hour
+
+// marginOf is how much later than its row a label of the reader can be. Between times with and without zone it
+// is what a zone can differ from UTC by; in a chain of views it is a day, too, which covers one zone and eight
+// changes of clocks; for other methods it is by how much their border lags behind (cutoff_at).
+func (p *planner) marginOf(r Reader) time.Duration {
+	if r.Direct && r.Method == Incremental && r.Label == TypeTimestamptz && p.key == TypeTimestamptz {
+		return clockChange
+	}
+	return zoneless
+}
+
+// blocked looks for views that need a partition, and names the first; more is how many others do.
+func (p *planner) blocked(d Decision) (blocker, why string, more int) {
+	for _, r := range p.Readers {
+		switch need := p.need(r, d); {
+		case need == "":
+		case blocker == "":
+			blocker, why = r.Name, need
+		default:
+			more++
+		}
+	}
+	return blocker, why, more
+}
+
+// need says why a view needs a partition that is old enough to leave; empty = it does not.
+//
+// When a partition leaves, everything older is frozen in the views that read it, and so is the bucket that its
+// end lies in. So it is not enough that the view has taken the partition: all that is older has to be settled,
+// and that bucket too, whose last row has to be older than the horizon.
+func (p *planner) need(r Reader, d Decision) string {
+	margin := p.marginOf(r)
+	settled := d.Bound.To.Add(margin)
+	kept := NegInfinity // from when on it keeps its buckets
+	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
+		kept = r.RetentionPeriod.Before(p.now, r.Zone)
+	}
+	switch anyRow := r.Direct && !r.Windowed; {
+	case settled <= kept && !anyRow:
+		return ""
+	case r.Method != Incremental:
+		return p.needOfOthers(r)
+	case anyRow:
+		return fmt.Sprintf("the query of view %s reads it not only within in_window, so that it may need all rows", r.Name)
+	}
+	start, frozen := max(p.oldest, kept), NegInfinity
+	if r.Direct { // the others can be computed again from what lies between
+		frozen = p.frozen
+		start = max(start, frozen.Add(margin))
+		settled = settled.Add(r.BucketWidth.longest() + clockChange) // a day can have 25 hours
+	}
+	switch {
+	case r.Paused != "":
+		return fmt.Sprintf("view %s reads it and is paused (%s)", r.Name, r.Paused)
+	case r.Failures > 0:
+		return fmt.Sprintf("view %s reads it and its last %s failed", r.Name, runs(r.Failures))
+	case r.Tracking != "trigger" && r.Tracking != "counters":
+		return fmt.Sprintf("view %s reads it without tracking changes, so that rows that came late may be missing in it", r.Name)
+	case r.FilledFrom == nil || r.MaterializedUntil == nil:
+		return fmt.Sprintf("view %s reads it and was never filled", r.Name)
+	case d.Bound.From < frozen && d.Partition.RestoredAt == nil:
+		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
+	case *r.FilledFrom > start:
+		return fmt.Sprintf("view %s reads it and is filled from %s only", r.Name, *r.FilledFrom)
+	case r.Direct && settled > p.horizon:
+		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon)
+	case *r.MaterializedUntil < settled:
+		return fmt.Sprintf("view %s reads it and has materialized until %s, where %s is needed", r.Name, *r.MaterializedUntil, settled)
+	}
+	for _, dirt := range r.Dirt {
+		if dirt.From < settled && dirt.To >= frozen && dirt.To.Add(margin) >= kept {
+			return fmt.Sprintf("view %s has not taken the changes from %s to %s yet", r.Name, dirt.From, dirt.To)
+		}
+	}
+	return ""
+}
+
+// needOfOthers is need for views that are computed anew at each refresh. What has left their source leaves
+// them too: for a view that is what its retention_period says, for a table it would be a loss.
+func (p *planner) needOfOthers(r Reader) string {
+	switch {
+	case p.Relation.Kind == View:
+		return ""
+	case r.Method == "":
+		return fmt.Sprintf("materialized view %s reads it, is not managed and would lose its rows at the next refresh", r.Name)
+	}
+	return fmt.Sprintf("view %s reads it and is not incremental (method %s): it would lose its rows at the next refresh", r.Name, r.Method)
+}
+
+// freezes says which views are to be told that partitions below frozen have left.
+func (p *planner) freezes(frozen Timestamp) []Freeze {
+	if frozen == NegInfinity {
+		return nil
+	}
+	var all []Freeze
+	for _, r := range p.Readers {
+		below := frozen.Add(p.marginOf(r))
+		if r.Direct && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
+			all = append(all, Freeze{View: r.Name, Below: below})
+		}
+	}
+	return all
+}
+
+// notes says what follows besides.
+func (p *planner) notes(out Outcome) []string {
+	if out.Total(Detach).Partitions == 0 {
+		return nil
+	}
+	var all []string
+	for _, d := range out.Decisions {
+		if d.Bound.Default && d.Partition.DetachedAt == nil {
+			all = append(all, fmt.Sprintf("%s is a DEFAULT partition: rows that come late for what has left stay there, and may be in the way when it is restored", d.Partition.Name))
+		}
+	}
+	for _, r := range p.Readers {
+		if p.Relation.Kind == View && r.Method != Incremental {
+			all = append(all, fmt.Sprintf("view %s is not incremental: at its next refresh it shows only what %s still has", r.Name, p.Relation.Name))
+		}
+	}
+	return all
+}
+
+func runs(n int) string {
+	if n == 1 {
+		return "run"
+	}
+	return fmt.Sprintf("%d runs", n)
+}

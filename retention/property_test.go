@@ -1,0 +1,325 @@
+package retention
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+var noon = Timestamp(835_617_600 * second) // 2026-06-24 12:00
+
+// anyFacts draws facts of all kinds: most of them are in order, so that partitions do leave.
+func anyFacts(t *rapid.T) Facts {
+	seldom := func(label string) bool { return rapid.IntRange(0, 9).Draw(t, label) == 0 }
+	instant := func(label string) Timestamp {
+		if seldom(label + " is infinite") {
+			return rapid.SampledFrom([]Timestamp{NegInfinity, Infinity}).Draw(t, label)
+		}
+		return noon.Add(time.Duration(rapid.IntRange(-40*24, 48).Draw(t, label)) * hour)
+	}
+	interval := func(label string, days int32) Interval {
+		return Interval{Days: rapid.Int32Range(0, days).Draw(t, label+" days"), Microseconds: rapid.Int64Range(0, 30).Draw(t, label+" hours") * 3600 * second}
+	}
+	maybe := func(label string) *Timestamp {
+		if !seldom(label + " is set") {
+			return nil
+		}
+		return new(instant(label))
+	}
+	key := rapid.SampledFrom([]KeyType{TypeTimestamptz, TypeTimestamptz, TypeTimestamp, TypeDate}).Draw(t, "key")
+	f := Facts{
+		Now: noon,
+		Relation: Relation{
+			Name: "app.r", Kind: rapid.SampledFrom([]Kind{View, Source}).Draw(t, "kind"), Strategy: "r", TimeColumn: "ts",
+			Key: []Column{{Name: "ts", Type: key}}, Frozen: maybe("frozen"),
+		},
+		Policy: Policy{Enabled: true, RetentionPeriod: new(interval("retention", 20)), GracePeriod: interval("grace", 5)},
+	}
+	if seldom("partitioned otherwise") {
+		f.Relation.Strategy = rapid.SampledFrom([]string{"", "l", "h"}).Draw(t, "strategy")
+	}
+	for i := range rapid.IntRange(0, 12).Draw(t, "partitions") {
+		from := noon.Add(-12*hour + time.Duration(rapid.IntRange(-40, 2).Draw(t, "from"))*day)
+		bound := Bound{From: from, To: from.Add(time.Duration(rapid.IntRange(1, 3).Draw(t, "days")) * day)}
+		switch rapid.IntRange(0, 20).Draw(t, "bound") {
+		case 0:
+			bound = Bound{Default: true, From: NegInfinity, To: Infinity}
+		case 1:
+			bound.From = NegInfinity
+		case 2:
+			bound.To = Infinity
+		}
+		p := Partition{OID: uint32(i + 1), Name: fmt.Sprintf("app.p%d", i), Bound: boundText(bound, key), Rows: rapid.Int64Range(-1, 9).Draw(t, "rows"), Bytes: 1}
+		if seldom("unreadable") {
+			p.Bound = "FOR VALUES IN ('a')"
+		}
+		p.DetachedAt = maybe("detached")
+		if p.DetachedAt != nil && bound.To != Infinity && (f.Relation.Frozen == nil || *f.Relation.Frozen < bound.To) {
+			f.Relation.Frozen = &bound.To
+		}
+		p.RestoredAt = maybe("restored")
+		p.Foreign = seldom("foreign")
+		f.Relation.Partitions = append(f.Relation.Partitions, p)
+	}
+	for i := range rapid.IntRange(0, 4).Draw(t, "readers") {
+		r := Reader{
+			Name: fmt.Sprintf("app.v%d", i), Method: Incremental, Direct: rapid.Bool().Draw(t, "direct"), Label: TypeTimestamptz,
+			Windowed: !seldom("other rows"), BucketWidth: interval("width", 1), Tracking: "trigger", FilledFrom: new(NegInfinity), MaterializedUntil: new(noon), Frozen: maybe("view frozen"),
+		}
+		if seldom("method") {
+			r.Method = rapid.SampledFrom([]string{"full", ""}).Draw(t, "other method")
+		}
+		if seldom("label") {
+			r.Label = TypeDate
+		}
+		if seldom("kept") {
+			r.RetentionPeriod = new(interval("view retention", 30))
+		}
+		if seldom("late") {
+			r.MaterializedUntil = new(instant("materialized"))
+		}
+		if seldom("part") {
+			r.FilledFrom = maybe("filled")
+		}
+		if seldom("dirty") {
+			from := instant("dirt")
+			r.Dirt = append(r.Dirt, Range{from, max(from, instant("dirt end"))})
+		}
+		if rapid.IntRange(0, 30).Draw(t, "paused") == 0 {
+			r.Paused = "by alice"
+		}
+		f.Readers = append(f.Readers, r)
+	}
+	return f
+}
+
+// carriedOut is what the facts are once a plan was carried out, up to that many partitions.
+func carriedOut(f Facts, out Outcome, most int) Facts {
+	f.Relation.Partitions = nil
+	f.Readers = slices.Clone(f.Readers)
+	freeze := func(all []Freeze) {
+		for _, freeze := range all {
+			for i, r := range f.Readers {
+				if freeze.View == r.Name {
+					f.Readers[i].Frozen = &freeze.Below
+				}
+			}
+		}
+	}
+	freeze(out.Freezes)
+	for _, d := range out.Decisions {
+		p, done := d.Partition, most > 0
+		if d.Action == Detach || d.Action == Drop {
+			most--
+		}
+		if d.Action == Detach && done {
+			p.DetachedAt = &f.Now
+			freeze(d.Freezes)
+			if f.Relation.Frozen == nil || *f.Relation.Frozen < d.Bound.To {
+				f.Relation.Frozen = &d.Bound.To
+			}
+		}
+		if d.Action != Drop || !done {
+			f.Relation.Partitions = append(f.Relation.Partitions, p)
+		}
+	}
+	return f
+}
+
+const everything = 1 << 30
+
+// leaving lists the partitions that are put aside or dropped.
+func leaving(out Outcome) []uint32 {
+	all := []uint32{}
+	for _, d := range out.Decisions {
+		if d.Action == Detach || d.Action == Drop {
+			all = append(all, d.Partition.OID)
+		}
+	}
+	return all
+}
+
+func TestNothingInsideTheHorizonLeaves(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		for _, d := range Plan(f).Decisions {
+			if d.Action == Detach || d.Action == Drop {
+				require.False(t, d.Bound.Default)
+				require.LessOrEqual(t, d.Bound.To, f.Policy.RetentionPeriod.Before(f.Now, nil), d.Reason)
+			}
+		}
+	})
+}
+
+func TestNothingLeavesThatAViewHasNotMaterialized(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		out := Plan(f)
+		for _, d := range out.Decisions {
+			if d.Action != Detach {
+				continue
+			}
+			for _, r := range f.Readers {
+				kept := NegInfinity
+				if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
+					kept = r.RetentionPeriod.Before(f.Now, nil)
+				}
+				anyRow := r.Direct && !r.Windowed
+				if d.Bound.To <= kept && !anyRow {
+					continue
+				}
+				if r.Method != Incremental {
+					require.Equal(t, View, f.Relation.Kind, d.Reason)
+					continue
+				}
+				require.False(t, anyRow)
+				require.Empty(t, r.Paused)
+				seen := max(d.Bound.From, kept)
+				frozen := NegInfinity
+				if out.Frozen != nil && r.Direct {
+					frozen = *out.Frozen
+				}
+				if d.Partition.RestoredAt != nil {
+					seen = max(seen, frozen.Add(zoneless)) // it had left once
+				}
+				require.LessOrEqual(t, *r.FilledFrom, seen, d.Reason)
+				require.GreaterOrEqual(t, *r.MaterializedUntil, d.Bound.To, d.Reason)
+				for _, dirt := range r.Dirt {
+					require.True(t, dirt.To < max(frozen, kept) || dirt.From >= d.Bound.To, d.Reason)
+				}
+			}
+		}
+	})
+}
+
+func TestALegalHoldKeepsEverything(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		f.Policy.LegalHold = true
+		require.Empty(t, leaving(Plan(f)))
+	})
+}
+
+func TestALongerRetentionPeriodNeverLetsMoreGo(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		if !f.Policy.RetentionPeriod.Positive() {
+			return // keeps everything
+		}
+		before := leaving(Plan(f))
+		f.Policy.RetentionPeriod = &Interval{
+			Months:       rapid.Int32Range(0, 1).Draw(t, "more months"),
+			Days:         f.Policy.RetentionPeriod.Days + rapid.Int32Range(0, 9).Draw(t, "more days"),
+			Microseconds: f.Policy.RetentionPeriod.Microseconds + rapid.Int64Range(0, 1e11).Draw(t, "more"),
+		}
+		for _, oid := range leaving(Plan(f)) {
+			require.Contains(t, before, oid)
+		}
+	})
+}
+
+func TestAPlanOfThePlansOutcomeIsEmpty(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		out := Plan(f)
+		again := Plan(carriedOut(f, out, everything))
+		require.True(t, again.Empty(), "%s\nthen\n%s", out.text(), again.text())
+		require.Equal(t, out.Frozen, again.Frozen)
+	})
+}
+
+// TestAPlanThatIsInterruptedIsFinishedByTheNext stops after any number of partitions.
+func TestAPlanThatIsInterruptedIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		end := NegInfinity // attached partitions do not overlap
+		f.Relation.Partitions = slices.DeleteFunc(f.Relation.Partitions, func(p Partition) bool {
+			b, err := ParseBound(p.Bound, f.Relation.Key[0].Type)
+			if err != nil || b.Default || p.DetachedAt != nil {
+				return false
+			}
+			overlaps := b.From < end
+			end = max(end, b.To)
+			return overlaps
+		})
+		out := Plan(f)
+		all := leaving(out)
+		done := rapid.IntRange(0, len(all)).Draw(t, "done")
+		again := Plan(carriedOut(f, out, done))
+		require.Equal(t, all[done:], leaving(again), "%s\nthen\n%s", out.text(), again.text())
+		require.Equal(t, out.Frozen, again.Frozen)
+	})
+}
+
+func TestEveryPartitionIsDecidedOnceAndExplained(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		out := Plan(f)
+		decided := map[uint32]bool{}
+		rows := 0
+		for _, d := range out.Decisions {
+			require.False(t, decided[d.Partition.OID])
+			decided[d.Partition.OID] = true
+			aside := d.Action == Hold || d.Action == Drop
+			require.Equal(t, d.Partition.DetachedAt != nil, aside)
+			require.Contains(t, d.Reason, d.Partition.Name)
+			require.NotRegexp(t, `%!|0x`, d.Reason)
+			rows += int(max(0, d.Partition.Rows))
+		}
+		require.Len(t, decided, len(f.Relation.Partitions))
+		total := 0
+		for _, action := range []Action{Keep, Detach, Hold, Drop} {
+			total += int(out.Total(action).Rows)
+		}
+		require.Equal(t, rows, total)
+	})
+}
+
+func TestTheSameFactsInAnotherOrderGiveTheSamePlan(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		want := Plan(f)
+		f.Relation.Partitions = rapid.Permutation(f.Relation.Partitions).Draw(t, "partitions")
+		f.Readers = rapid.Permutation(f.Readers).Draw(t, "readers")
+		require.Equal(t, want.text(), Plan(f).text())
+	})
+}
+
+func TestTheFrozenHorizonNeverMovesBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		out := Plan(f)
+		if f.Relation.Frozen != nil {
+			require.GreaterOrEqual(t, *out.Frozen, *f.Relation.Frozen)
+		}
+		for _, d := range out.Decisions {
+			if d.Action == Detach && d.Bound.To.Finite() {
+				require.GreaterOrEqual(t, *out.Frozen, d.Bound.To)
+				for _, freeze := range d.Freezes {
+					require.GreaterOrEqual(t, freeze.Below, d.Bound.To)
+				}
+			}
+		}
+		known := slices.Clone(out.Freezes)
+		for _, d := range out.Decisions {
+			known = append(known, d.Freezes...)
+		}
+		for _, freeze := range known {
+			r := f.Readers[slices.IndexFunc(f.Readers, func(r Reader) bool { return r.Name == freeze.View })]
+			require.True(t, r.Frozen == nil || freeze.Below > *r.Frozen)
+		}
+	})
+}
