@@ -1,0 +1,10 @@
+DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
+DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
+DROP FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text);
+DROP FUNCTION mvscheduler.longest(interval);
+DROP FUNCTION mvscheduler.clamp(timestamptz);
+DROP FUNCTION mvscheduler.in_window(date);
+DROP FUNCTION mvscheduler.in_window(timestamp);
+DROP FUNCTION mvscheduler.in_window(timestamptz);
+DROP FUNCTION mvscheduler.window_end();
+DROP FUNCTION mvscheduler.window_start();
