@@ -205,7 +205,7 @@ func FindUpstream(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
 UPDATE mvscheduler.view_state AS s
    SET upstream = f.found
-  FROM (SELECT v.view_id, mvscheduler.upstream_of(v.relation::oid) AS found
+  FROM (SELECT v.view_id, mvscheduler.upstream_of(CASE WHEN v.method = 'incremental' THEN v.query_relation::oid ELSE v.relation::oid END) AS found
           FROM mvscheduler.view_state AS v
          WHERE v.refresh_on = 'upstream'
            AND v.upstream = '{}'
@@ -240,7 +240,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
- CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(s.relation::oid) AS stream) AS up
+ CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN s.query_relation::oid ELSE s.relation::oid END) AS stream) AS up
  WHERE r.id = $1`, runID)
 	if err != nil {
 		return Work{}, fmt.Errorf("load run %d: %w", runID, err)

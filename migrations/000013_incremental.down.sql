@@ -1,3 +1,12 @@
+DROP FUNCTION mvscheduler.rename_partitions(oid, text, text);
+DROP FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views);
+DROP FUNCTION mvscheduler.key_of(oid);
+DROP FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid);
+DROP FUNCTION mvscheduler.query_relation_told(regrole);
+DROP FUNCTION mvscheduler.create_incremental(mvscheduler.views);
+DROP FUNCTION mvscheduler.increment_key(mvscheduler.views, oid);
+DROP FUNCTION mvscheduler.sources_of(oid);
+DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
 DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
 DROP FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text);
