@@ -162,6 +162,7 @@ type Work struct {
 	Relation         uint32
 	QueryRelation    uint32 // the plain view with its query; 0 = an adopted view has none
 	Owner            uint32
+	OwnerName        string
 	Method           string
 	Timezone         string
 	StatementTimeout time.Duration
@@ -226,7 +227,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
        s.view_id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
-       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner,
+       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner, coalesce(s.owner::text, '') AS owner_name,
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",

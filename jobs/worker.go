@@ -101,7 +101,10 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	defer session.Release()
 
 	var verdict judgement
-	if !work.Redefined {
+	switch {
+	case work.Method == refresh.Incremental:
+		verdict = w.judgeIncremental(ctx, work)
+	case !work.Redefined:
 		verdict = w.skipper.judge(ctx, session, work)
 	}
 	if verdict.Skip.Skip {
@@ -117,7 +120,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	var deadline time.Duration
 	if work.StatementTimeout > 0 {
 		deadline = work.StatementTimeout + busyPatience + deadlineGrace
-		if work.Redefined || work.Leftovers { // two or three transactions
+		if work.Redefined || work.Leftovers || work.Method == refresh.Incremental { // two or three transactions
 			deadline += work.StatementTimeout + busyPatience
 		}
 		if work.Method == "auto" { // a full refresh that is given up after lock_timeout, or tried after a concurrent one
@@ -133,6 +136,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	w.metrics.started(work, attempt)
 	defer w.ended()
+	if work.Method == refresh.Incremental {
+		return w.increment(ctx, job, work, attempt, session)
+	}
 	if work.Redefined {
 		return w.build(ctx, job, work, attempt, session)
 	}

@@ -407,6 +407,7 @@ CREATE TABLE mvscheduler.pass (
     view_id bigint NOT NULL,
     step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover', 'track', 'increment', 'build', 'attach')),
     taken   boolean NOT NULL DEFAULT false,
+    done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE mvscheduler.pass IS 'Private: lets an attempt through the gate of its view, for one step. Written and taken back by the sidecar in the transaction that refreshes the gate, so nobody else ever sees a row.';
@@ -414,6 +415,7 @@ COMMENT ON COLUMN mvscheduler.pass.run_id IS 'run.id';
 COMMENT ON COLUMN mvscheduler.pass.token IS 'Fencing token of the attempt; see run.token.';
 COMMENT ON COLUMN mvscheduler.pass.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.pass.step IS 'What the gate is to do.';
+COMMENT ON COLUMN mvscheduler.pass.done IS 'What a step of an incremental view did: buckets, rows inserted, updated, deleted.';
 COMMENT ON COLUMN mvscheduler.pass.taken IS 'The step has begun: it cannot be begun again from within.';
 COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
 

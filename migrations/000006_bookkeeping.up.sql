@@ -138,6 +138,10 @@ BEGIN
            SET next_slot = NULL, next_due = NULL, reschedule = true
          WHERE s.view_id = NEW.id;
     END IF;
+    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental'
+       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.bucket_width, OLD.timezone, OLD.owner) THEN
+        INSERT INTO mvscheduler.dirt (view_id, lo, hi) VALUES (NEW.id, '-infinity', 'infinity');
+    END IF;
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.
     IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'

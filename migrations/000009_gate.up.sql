@@ -670,6 +670,10 @@ BEGIN
             RETURN mvscheduler.step_swap(view_id);
         WHEN 'drop_leftover' THEN
             RETURN mvscheduler.step_drop_leftover(view_id);
+        WHEN 'track' THEN
+            RETURN mvscheduler.step_track(view_id);
+        WHEN 'increment' THEN
+            RETURN mvscheduler.step_increment(view_id);
         ELSE
             RETURN 0;
     END CASE;

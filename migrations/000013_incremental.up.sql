@@ -461,3 +461,551 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text) IS 'Renames or moves the partitions of the data of an incremental view after it.';
+
+-- The change log ---------------------------------------------------------------------------------------
+--
+-- Whoever writes to a table that a view reads adds a row, in the same transaction, and nobody ever updates or takes
+-- one: it is dirt for a view as long as the last refresh of the view has not seen its transaction. So no writer waits
+-- for a refresh and no refresh for a writer, and what commits late is late dirt.
+
+CREATE TABLE mvscheduler.view_source (
+    view_id  bigint NOT NULL,
+    relation regclass NOT NULL,
+    col      smallint NOT NULL,
+    PRIMARY KEY (view_id, relation, col)
+);
+CREATE INDEX view_source_relation ON mvscheduler.view_source (relation);
+COMMENT ON TABLE mvscheduler.view_source IS 'Private: which tables each incremental view reads; triggers write to the change log for these alone.';
+COMMENT ON COLUMN mvscheduler.view_source.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.view_source.relation IS 'The table.';
+COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
+
+CREATE TABLE mvscheduler.dirt (
+    source  regclass,
+    col     smallint,
+    view_id bigint,
+    lo      timestamptz NOT NULL,
+    hi      timestamptz NOT NULL,
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
+CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
+COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
+COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
+COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none.';
+COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; NULL = whoever reads the table.';
+COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
+COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
+COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+
+CREATE TABLE mvscheduler.increment_state (
+    view_id           bigint PRIMARY KEY,
+    taken             pg_snapshot NOT NULL,
+    system_identifier bigint NOT NULL,
+    filled_from       timestamptz NOT NULL,
+    leaves            jsonb NOT NULL,
+    tracking          text NOT NULL,
+    reason            text
+) WITH (fillfactor = 50);
+COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that completes it, and by nobody else.';
+COMMENT ON COLUMN mvscheduler.increment_state.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
+COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
+COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets before this instant have not been built yet; -infinity = all are.';
+COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters.';
+COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
+COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
+
+GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
+
+-- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write for registered tables
+-- alone and know theirs by TG_RELID, so on a table of one's own they say nothing about anybody else's. A column can be
+-- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
+-- at on every call: a cast, an operator or a function of a user's would run with our rights.
+
+CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE above(oid) AS (
+        SELECT $1
+        UNION
+        SELECT i.inhparent FROM above AS b JOIN pg_inherits AS i ON i.inhrelid = b.oid
+    )
+    SELECT DISTINCT s.relation::oid, s.col,
+           CASE t.atttypid   -- of both the table that is registered and the one that is written to
+               WHEN 'timestamptz'::regtype THEN format('%I', a.attname)
+               WHEN 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', a.attname)
+               WHEN 'date'::regtype THEN format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', a.attname)
+           END
+      FROM above AS b
+      JOIN mvscheduler.view_source AS s ON s.relation = b.oid
+      LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col AND s.col > 0 AND NOT a.attisdropped
+      LEFT JOIN pg_attribute AS t ON t.attrelid = $1 AND t.attname = a.attname AND NOT t.attisdropped AND t.attgenerated <> 'v'
+                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+$$;
+COMMENT ON FUNCTION mvscheduler.watched(oid, OUT oid, OUT smallint, OUT text) IS 'Registered tables that a table is or is a part of; expression is the time of a row of it, NULL where there is none to be had.';
+REVOKE ALL ON FUNCTION mvscheduler.watched(oid) FROM PUBLIC;
+
+-- Times as one range, or where that is wide as at most some two hundred.
+CREATE FUNCTION mvscheduler.changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    w     record;
+    rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'SELECT %1$s AS t FROM new_rows' WHEN 'DELETE' THEN 'SELECT %1$s AS t FROM old_rows'
+                             ELSE 'SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows' END;
+    lo    timestamptz;
+    hi    timestamptz;
+    -- Under other names the transition tables are not there, and a table or a view of the writer's could be.
+    known boolean := EXISTS (SELECT FROM pg_trigger AS t
+                              WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+                                AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
+    -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
+    moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
+                     AND (NOT current_setting('track_counts')::boolean
+                          OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+BEGIN
+    FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
+        IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
+            CONTINUE;
+        END IF;
+        EXECUTE format('SELECT min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t)', w.expression) INTO lo, hi;
+        IF hi - lo < interval '1 hour' THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+        ELSIF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' THEN
+            EXECUTE format('INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT $1, $2, min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t) '
+                           'GROUP BY date_bin($3, t, $4)', w.expression)
+              USING w.source, w.col, greatest(interval '1 hour', make_interval(secs => extract(epoch FROM hi - lo) / 200)), lo;
+        ELSIF lo IS NOT NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.changed() IS 'Statement trigger on tables that incremental views read: notes which times changed. Everybody may call it, on other tables it does nothing.';
+
+-- A subscription applies changes row by row, without statement triggers.
+CREATE FUNCTION mvscheduler.changed_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    w  record;
+    lo timestamptz;
+    hi timestamptz;
+BEGIN
+    FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
+        IF w.expression IS NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
+            CONTINUE;
+        END IF;
+        IF TG_OP <> 'INSERT' THEN
+            EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS r', w.expression) INTO lo USING OLD;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS r', w.expression) INTO hi USING NEW;
+        END IF;
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT w.source, w.col, t, t FROM unnest(ARRAY[lo, hi]) AS t WHERE isfinite(t);
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.changed_row() IS 'Row trigger for rows that logical replication applies: notes which times changed. Everybody may call it, on other tables it does nothing.';
+
+-- What is below a view ----------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.bound_instant(bound text, column_type oid) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
+                WHEN bound = 'MAXVALUE' THEN 'infinity'
+                WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
+                WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
+                ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END
+$$;
+COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
+
+-- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
+-- another type would run its code.
+CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    WITH RECURSIVE node(root, leaf, kind, attname, atttypid, lo, hi) AS (
+        SELECT s.relation::oid, c.oid, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+          FROM mvscheduler.view_source AS s
+          JOIN pg_class AS c ON c.oid = s.relation::oid
+          LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
+         WHERE s.view_id = leaves_of.view_id
+        UNION
+        SELECT n.root, c.oid, c.relkind, n.attname, n.atttypid,
+               coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
+          FROM node AS n
+          JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
+          JOIN pg_class AS c ON c.oid = i.inhrelid
+          LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
+          LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
+                                     AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+         CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+    ), held AS (
+        SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
+               bit_or(CASE WHEN t.tgfoid = 'mvscheduler.changed()'::regprocedure AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
+                           THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
+               bool_or(t.tgfoid = 'mvscheduler.changed_row()'::regprocedure AND t.tgenabled IN ('R', 'A')) AS applied
+          FROM pg_trigger AS t
+         WHERE t.tgfoid IN ('mvscheduler.changed()'::regprocedure, 'mvscheduler.changed_row()'::regprocedure) AND t.tgqual IS NULL AND t.tgattr::text = ''
+           AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
+         GROUP BY t.tgrelid
+    )
+    SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
+           concat_ws('/', c.relfilenode, h.identity),
+           concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
+                     extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
+           coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
+           n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER')
+      FROM node AS n
+      JOIN pg_class AS c ON c.oid = n.leaf
+      JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
+      LEFT JOIN held AS h ON h.tgrelid = n.leaf
+     GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+$$;
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what the server counted, and whether triggers watch them or may be made.';
+
+-- The step track ----------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'track' THEN
+        RETURN QUERY
+        SELECT l.leaf, c.relispartition FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
+         WHERE l.trackable AND NOT l.covered ORDER BY c.relispartition, l.leaf;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers; nothing everywhere else.';
+
+CREATE FUNCTION mvscheduler.step_track(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + mvscheduler.lock_budget();
+    rel      record;
+    kind     record;
+    made     bigint := 0;
+BEGIN
+    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
+        FOR kind IN
+            SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
+                                  ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
+             WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event)
+        LOOP
+            PERFORM mvscheduler.lock_until(deadline);
+            EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables);
+            made := made + 1;
+        END LOOP;
+        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_row') THEN
+            PERFORM mvscheduler.lock_until(deadline);
+            EXECUTE format('CREATE TRIGGER mvscheduler_changed_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', rel.name);
+            EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER mvscheduler_changed_row', rel.name);
+            made := made + 1;
+        END IF;
+    END LOOP;
+    RETURN made;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on every table and partition below the view that has none.';
+
+-- The step increment ------------------------------------------------------------------------------------
+
+CREATE TABLE mvscheduler.pass_range (
+    run_id  bigint NOT NULL,
+    n       integer NOT NULL,
+    lo      timestamptz NOT NULL,
+    hi      timestamptz NOT NULL,
+    PRIMARY KEY (run_id, n)
+);
+COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
+COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
+COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
+COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
+GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
+
+CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[])
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'increment' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = increment_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity')
+      INTO owner, query, data, time_column, width, zone, filled_from
+      FROM mvscheduler.view_state AS s
+      LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+     WHERE s.view_id = increment_at_hand.view_id;
+    SELECT a.atttypid INTO source_type
+      FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n) INTO starts, ends
+      FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build', 'attach') THEN
+        UPDATE mvscheduler.pass AS p
+           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
+         WHERE p.view_id = increment_done.view_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done.';
+
+-- A step touches nothing but relations of its owner that are what they were recorded as.
+CREATE FUNCTION mvscheduler.demand_increment(owner oid, query oid, data oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
+        IF rel.oid IS NULL THEN
+            RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
+                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
+        ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
+            RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
+
+CREATE FUNCTION mvscheduler.partition_unit(width interval) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN 'day'
+            WHEN mvscheduler.longest(width) < interval '24 hours' THEN 'month'
+            WHEN mvscheduler.longest(width) < interval '600 hours' THEN 'year'
+            ELSE 'century' END;
+COMMENT ON FUNCTION mvscheduler.partition_unit(interval) IS 'How much time a partition holds whose buckets are this wide.';
+
+-- Labels as times without a zone: with one they count as UTC, so that no zone matters for partitions.
+CREATE FUNCTION mvscheduler.bare_label(column_name text, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME ZONE ''UTC'')', column_name) ELSE format('%s::timestamp', column_name) END;
+COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
+
+CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, lo timestamp, hi timestamp)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+      FROM pg_inherits AS i
+      JOIN pg_class AS c ON c.oid = i.inhrelid
+      JOIN pg_partitioned_table AS p ON p.partrelid = data
+      JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
+     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+     WHERE i.inhparent = data
+$$;
+COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
+
+CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place record;
+    made  text;
+BEGIN
+    SELECT n.nspname, c.relname, (SELECT a.atttypid FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0] WHERE p.partrelid = data) AS type INTO place
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
+    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END));
+    -- Not PARTITION OF: that would lock readers out until the step ends.
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I)', place.nspname, made, place.nspname, place.relname);
+    PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
+    EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
+                   mvscheduler.bound_text(lo, place.type), mvscheduler.bound_text(hi, place.type));
+END $$;
+COMMENT ON FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp) IS 'Makes an empty partition for labels from lo up to hi.';
+
+CREATE FUNCTION mvscheduler.bound_text(label timestamp, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET TimeZone = 'UTC'
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN (label AT TIME ZONE 'UTC')::text WHEN column_type = 'date'::regtype THEN label::date::text ELSE label::text END;
+COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a partition in the type of its labels.';
+
+CREATE FUNCTION mvscheduler.cover(data oid, width interval, label timestamp) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    unit   text := mvscheduler.partition_unit(width);
+    first  timestamp := date_trunc(unit, label);
+    beyond timestamp := date_trunc(unit, label) + ('1 ' || unit)::interval;
+    part   record;
+BEGIN
+    FOR part IN SELECT p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p WHERE p.lo < beyond AND p.hi > first ORDER BY p.lo LOOP   -- of another width, perhaps
+        IF first < part.lo THEN
+            PERFORM mvscheduler.make_partition(data, first, part.lo);
+        END IF;
+        first := greatest(first, part.hi);
+    END LOOP;
+    IF first < beyond THEN
+        PERFORM mvscheduler.make_partition(data, first, beyond);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
+
+-- A few partitions are made ahead; which of many are needed the query itself says.
+CREATE FUNCTION mvscheduler.cover_range(query oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    type  oid := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column);
+    bare  text := mvscheduler.bare_label(format('q.%I', time_column), type);
+    unit  text := mvscheduler.partition_unit(width);
+    first timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
+    last  timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
+    label timestamp;
+    made  int := 0;
+BEGIN
+    IF isfinite(first) AND isfinite(last) AND date_trunc(unit, first) + 2 * ('1 ' || unit)::interval >= last THEN
+        label := first;
+        WHILE label < last LOOP
+            PERFORM mvscheduler.cover(data, width, label);
+            label := date_trunc(unit, label) + ('1 ' || unit)::interval;
+        END LOOP;
+        RETURN;
+    END IF;
+    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(query),
+                                time_column, label_start, time_column, label_end, time_column) LOOP
+        IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
+            PERFORM mvscheduler.cover(data, width, label);
+            made := made + 1;
+            IF made > 2000 THEN
+                RAISE EXCEPTION 'the view would need more than 2000 new partitions: % is one of its times', label USING ERRCODE = 'program_limit_exceeded',
+                    HINT = 'Look for times that make no sense, or give the view a larger bucket_width.';
+            END IF;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+
+-- The window is set. Rows are compared as they are stored, so that what did not change is not written.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+                                            OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key       text[] := mvscheduler.key_of(data);
+    q         text := mvscheduler.shown_name(query);
+    d         text := mvscheduler.shown_name(data);
+    t         text := quote_ident(time_column);
+    columns   text;      -- a, b
+    fresh     text;      -- x.a, x.b
+    differ    text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
+    assign    text;
+    same      text;
+    inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    statement text;
+BEGIN
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
+           format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
+      INTO columns, fresh, assign, differ
+      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q)', columns, q);
+    IF key IS NULL THEN
+        statement := statement || format(', gone AS (DELETE FROM %s AS o WHERE o.%s ' || format(inside, 'o') || ' RETURNING 1)'
+            ', come AS (INSERT INTO %s (%s) SELECT %s FROM fresh AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s) RETURNING 1)'
+            ' SELECT (SELECT count(*) FROM come), 0, (SELECT count(*) FROM gone)', d, t, d, columns, fresh, t, t);
+    ELSE
+        -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
+        same := (SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
+                                        WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
+                                        ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n)
+                   FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid);
+        statement := statement || format(', differ AS MATERIALIZED (SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
+            ' FROM (SELECT f.*%s FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' AND isfinite(f.%s)) AS n'
+            ' FULL JOIN (SELECT d.tableoid AS part, d.ctid AS place, d.*%s FROM %s AS d WHERE d.%s ' || format(inside, 'd') || ') AS o ON %s'
+            ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s)',
+            replace(fresh, 'x.', 'n.'), t,
+            (SELECT string_agg(format(', ROW(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
+            t, t,
+            (SELECT string_agg(format(', ROW(d.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
+            d, t, same, t, t, differ);
+        statement := statement || format(', gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+            ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+            ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
+            ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+    END IF;
+    statement := statement || format(', (SELECT count(DISTINCT f.%s) FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || '), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
+                                     t, t, t, t, t, least_label, t, most_label);
+    EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+END $$;
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. strange is a label of the window that lies outside of all that it could have.';
+
+CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work   record;
+    span   record;
+    did    record;
+    label_type oid;
+    source oid;
+    total  bigint[] := '{0,0,0,0}';
+BEGIN
+    SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    source := coalesce(work.source_type, label_type);
+    FOR span IN
+        SELECT w.*, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+               mvscheduler.label_text(CASE WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+          FROM unnest(work.starts, work.ends) AS r(lo, hi)
+         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, work.zone, NULL) AS w
+    LOOP
+        PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
+        PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+        IF did.strange IS NOT NULL THEN
+            RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';
+        END IF;
+        total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
+    END LOOP;
+    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
+    RETURN total[2] + total[3] + total[4];
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';

@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// same says that a view holds what its query gives, row for row, as PostgreSQL stores them.
+func same(t testing.TB, conn *pgx.Conn, view string) {
+	t.Helper()
+	require.Equal(t, "", ask[string](t, conn, `
+SELECT coalesce(string_agg(r, E'\n'), '') FROM (
+    (SELECT 'missing ' || whole::text AS r FROM `+view+`__query AS whole EXCEPT ALL SELECT 'missing ' || whole::text FROM `+view+` AS whole)
+    UNION ALL
+    (SELECT 'too much ' || whole::text AS r FROM `+view+` AS whole EXCEPT ALL SELECT 'too much ' || whole::text FROM `+view+`__query AS whole)
+    LIMIT 20) AS differ`))
+}
+
+// incremented is refreshed that does not wait for what has failed for good.
+func (s *scene) incremented(t testing.TB, views ...string) {
+	t.Helper()
+	for _, view := range views {
+		run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view($1)`, view)
+		until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs AS r LEFT JOIN mvscheduler.runs AS j ON j.id = r.joined_run WHERE r.id = $1 AND coalesce(j.state, r.state) NOT IN ('queued', 'running'))`, run)
+		require.Equal(t, "succeeded", ask[string](t, s.alice, `SELECT concat_ws(' ', coalesce(j.state, r.state), coalesce(j.error, r.error)) FROM mvscheduler.runs AS r LEFT JOIN mvscheduler.runs AS j ON j.id = r.joined_run WHERE r.id = $1`, run))
+	}
+}
+
+// last is one column of the last run of a view.
+func (s *scene) last(t testing.TB, view, column string) string {
+	t.Helper()
+	return ask[string](t, s.root, `SELECT coalesce((`+column+`)::text, '') FROM mvscheduler.run WHERE view_name = $1 ORDER BY id DESC LIMIT 1`, s.owner+"."+view)
+}
+
+func TestOnlyTheBucketsThatChangedAreComputed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, int64(3*96), ask[int64](t, s.alice, `SELECT count(*) FROM v`))
+	require.Equal(t, "incremental fresh", ask[string](t, s.alice, `SELECT method || ' ' || freshness FROM mvscheduler.status`))
+	require.Equal(t, "trigger", ask[string](t, s.root, `SELECT tracking FROM mvscheduler.increment_state`))
+	require.Equal(t, "mvscheduler_changed_delete mvscheduler_changed_insert mvscheduler_changed_row mvscheduler_changed_truncate mvscheduler_changed_update",
+		ask[string](t, s.alice, `SELECT string_agg(tgname, ' ' ORDER BY tgname) FROM pg_trigger WHERE tgrelid = 'metrics'::regclass`))
+
+	s.incremented(t, "v")
+	require.Equal(t, "nothing changed below; changes are noted by triggers", s.last(t, "v", "reason"))
+	for _, c := range []struct {
+		statement, did string // buckets changed
+	}{
+		{`INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, "1"},
+		{`INSERT INTO metrics SELECT '2026-03-03 10:05+00', d, 7 FROM generate_series(4, 9) AS d`, "6"},
+		{`UPDATE metrics SET value = value + 1 WHERE ts >= '2026-03-02 12:00+00' AND ts < '2026-03-02 13:00+00' AND device = 2`, "1"},
+		{`UPDATE metrics SET ts = ts + '1 day' WHERE ts = '2026-03-02 10:05+00'`, "2"},
+		{`DELETE FROM metrics WHERE device = 9`, "1"},
+		{`INSERT INTO metrics VALUES ('2026-04-20 10:05+00', 1, 1), ('2019-04-20 10:05+00', 1, 1), ('infinity', 1, 1), ('-infinity', 1, 1), ('9999-04-20 10:05+00', 1, 1)`, "3"},
+		{`INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, NULL)`, "1"},
+		{`UPDATE metrics SET value = value`, "0"},
+		{`MERGE INTO metrics AS m USING (VALUES ('2026-03-02 10:00+00'::timestamptz, 1), ('2026-03-05 10:00+00', 1)) AS n(ts, device) ON m.ts = n.ts AND m.device = n.device
+		  WHEN MATCHED THEN UPDATE SET value = 5 WHEN NOT MATCHED THEN INSERT VALUES (n.ts, n.device, 3)`, "2"},
+		{`TRUNCATE metrics`, ""},
+		{`COPY metrics FROM PROGRAM 'echo 2026-03-02 10:00+00,1,1' WITH (FORMAT csv)`, "1"},
+	} {
+		conn := s.alice
+		if c.statement[:4] == "COPY" {
+			conn = s.root
+			pgtest.Exec(t, conn, `SET search_path = `+s.owner)
+		}
+		pgtest.Exec(t, conn, c.statement)
+		s.incremented(t, "v")
+		same(t, s.alice, "v")
+		if c.did != "" {
+			require.Equal(t, c.did, s.last(t, "v", "changed"), c.statement)
+		}
+		t.Log(s.last(t, "v", "concat_ws(' | ', buckets || ' buckets', changed || ' rows', wal_bytes || ' bytes', took, reason)"))
+	}
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value)', 'max(value)')`, `UPDATE mvscheduler.views SET timezone = 'Asia/Kathmandu'`)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Asia/Kathmandu'`)
+	same(t, s.alice, "v")
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.pass`)+ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.pass_range`))
+	require.False(t, ask[bool](t, s.alice, `SELECT relispopulated FROM pg_class WHERE oid = 'v__gate'::regclass`))
+}
