@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,6 +15,7 @@ import (
 const (
 	StepTrack     = "track"
 	StepIncrement = "increment"
+	StepBuild     = "build"
 )
 
 // Leaf is a table or partition below an incremental view.
@@ -38,6 +41,8 @@ type Incremental struct {
 	Tracking *string   // at the last refresh
 	Leaves   *string   // at the last refresh, as JSON
 	Rearmed  time.Time // last change of the catalog row
+	Bound    bool      // in_window is asked about a column of a table
+	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
 }
 
 // Before are the leaves that the last refresh has seen.
@@ -60,6 +65,11 @@ func byOID(leaves []Leaf) map[uint32]Leaf {
 	return found
 }
 
+func marshal(leaves map[uint32]Leaf) (string, error) {
+	text, err := json.Marshal(slices.AppendSeq(make([]Leaf, 0, len(leaves)), maps.Values(leaves)))
+	return string(text), err
+}
+
 // LoadIncremental reads what is known of an incremental view. In a REPEATABLE READ transaction it is what belongs
 // to the snapshot.
 func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
@@ -67,7 +77,9 @@ func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental,
 SELECT coalesce(d.relation::oid, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
        mvscheduler.longest(s.bucket_width) AS width, mvscheduler.longest(s.lateness) AS lateness,
        coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c), false) AS seen,
-       i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed
+       i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed,
+       EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id AND v.col > 0) AS bound,
+       i.fill::text AS fill
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
   LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
@@ -196,11 +208,7 @@ DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, 
 // Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction
 // of the refresh, which is REPEATABLE READ, and writes a row that no other writes.
 func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
-	list := make([]Leaf, 0, len(leaves))
-	for _, l := range leaves {
-		list = append(list, l)
-	}
-	text, err := json.Marshal(list)
+	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
@@ -214,11 +222,60 @@ ON CONFLICT (view_id) DO UPDATE
        filled_from = EXCLUDED.filled_from,
        leaves = EXCLUDED.leaves,
        tracking = EXCLUDED.tracking,
-       reason = EXCLUDED.reason`, viewID, string(text), tracking, reason)
+       reason = EXCLUDED.reason,
+       fill = NULL`, viewID, text, tracking, reason)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	return nil
+}
+
+// BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
+// ends the fill. Leaves were read before.
+func BeginFill(ctx context.Context, q Querier, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
+	text, err := marshal(leaves)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `
+INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
+SELECT $1, pg_current_snapshot(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+  FROM pg_control_system() AS c
+ON CONFLICT (view_id) DO NOTHING`, viewID, text, tracking, reason)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	return nil
+}
+
+// Filling is how far the first fill of a view is.
+type Filling struct {
+	Done       bool
+	Partitions int64
+	Rows       int64
+	From       *time.Time // the contents begin here
+	Percent    int        // of the time from the newest to the oldest row
+}
+
+// LoadFilling reads how far the first fill of a view is.
+func LoadFilling(ctx context.Context, q Querier, viewID int64) (Filling, error) {
+	rows, err := q.Query(ctx, `
+SELECT i.filled_from = '-infinity' AS done,
+       coalesce((i.fill ->> 'partitions')::bigint, 0) AS partitions,
+       coalesce((i.fill ->> 'rows')::bigint, 0) AS rows,
+       CASE WHEN isfinite(i.filled_from) THEN i.filled_from END AS "from",
+       coalesce(CASE WHEN isfinite(i.filled_from) THEN least(100, greatest(0, 100 * extract(epoch FROM (i.fill ->> 'newest')::timestamptz - i.filled_from)
+                                       / nullif(extract(epoch FROM (i.fill ->> 'newest')::timestamptz - (i.fill ->> 'oldest')::timestamptz), 0))) END, 0)::int AS percent
+  FROM mvscheduler.increment_state AS i
+ WHERE i.view_id = $1`, viewID)
+	if err != nil {
+		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
+	}
+	f, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Filling])
+	if err != nil {
+		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
+	}
+	return f, nil
 }
 
 // SetBuckets records how many buckets a run computed, in the transaction that ends it.

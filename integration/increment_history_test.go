@@ -105,7 +105,7 @@ func change(r *rapid.T, partitioned bool) string {
 // tolerated are errors that random statements may meet: no partition, a bound violated, locks, MERGE of a row twice.
 func tolerated(err error) bool {
 	var failed *pgconn.PgError
-	return errors.As(err, &failed) && strings.Contains("23514 55P03 40P01 40001 21000 42P17 42P01", failed.Code)
+	return errors.As(err, &failed) && strings.Contains("23514 55P03 40P01 40001 21000 42P17 42P01 42809", failed.Code)
 }
 
 // After every history of statements, some of them in transactions that overlap refreshes, the view equals its query.

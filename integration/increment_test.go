@@ -87,3 +87,29 @@ func TestOnlyTheBucketsThatChangedAreComputed(t *testing.T) {
 	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.pass`)+ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.pass_range`))
 	require.False(t, ask[bool](t, s.alice, `SELECT relispopulated FROM pg_class WHERE oid = 'v__gate'::regclass`))
 }
+
+func TestTheFirstFillComesInStepsAndGoesOnAfterAKill(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON metrics (ts)`,
+		`INSERT INTO metrics SELECT t, d, d FROM generate_series('2024-01-01 00:00+00'::timestamptz, '2026-03-04 23:50+00', '12 hours') AS t, generate_series(1, 2) AS d`,
+		`INSERT INTO metrics VALUES ('2012-05-05 05:05+00', 1, 1), ('9999-12-31 05:05+00', 1, 1), ('infinity', 1, 1), ('190000-12-31 05:05+00', 1, 1)`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value + slow(0.002)) AS total FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "indexes", []string{"(device)"})
+	first := startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) > 4 FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data")
+	until(t, s.root, `SELECT coalesce((progress ->> 'percent')::int > 0 AND progress ->> 'what' LIKE '%partitions%', false) FROM mvscheduler.run WHERE state = 'running'`)
+	first.kill()
+	half := ask[int](t, s.root, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data")
+	require.Equal(t, "never", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))
+	require.Less(t, half, 28)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2011-05-05 05:05+00', 1, 1), ('2026-03-01 05:05+00', 7, 7), ('2024-02-01 05:05+00', 7, 7)`)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE state = 'succeeded')`)
+	same(t, s.alice, "v")
+	require.Equal(t, 27+4, ask[int](t, s.root, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data"))
+	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE state = 'succeeded'`), "filled in 3")
+	require.Equal(t, "-infinity", ask[string](t, s.root, `SELECT filled_from::text FROM mvscheduler.increment_state`))
+	require.Equal(t, 2*31, ask[int](t, s.root, `SELECT count(*)::int FROM pg_index AS i JOIN pg_inherits AS h ON h.inhrelid = i.indrelid WHERE h.inhparent = $1::text::regclass`, s.owner+".v__data"))
+	s.incremented(t, "v")
+	require.Equal(t, "nothing changed below; changes are noted by triggers", s.last(t, "v", "reason"))
+}

@@ -161,6 +161,10 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		}
 		log.InfoContext(ctx, "triggers were made that note what changes")
 	}
+	filled, err := w.fill(ctx, log, work, below, attempt, session, policy, onBusy)
+	if err != nil {
+		return refresh.Result{}, err
+	}
 	var (
 		reason string
 		did    catalog.StepResult
@@ -193,6 +197,9 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if !dirty {
 				reason = "nothing changed below"
 			}
+			if filled.Done {
+				reason = fmt.Sprintf("filled in %d partitions; %s meanwhile", filled.Partitions, reason)
+			}
 			return ranges, nil
 		},
 		Open: func(ctx context.Context, tx pgx.Tx, ranges []refresh.Range) error {
@@ -215,7 +222,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if work.UpstreamAsOf != nil && work.UpstreamAsOf.Before(asOf) {
 				asOf = *work.UpstreamAsOf
 			}
-			rows := did.Inserted - did.Deleted
+			rows := did.Inserted - did.Deleted + filled.Rows
 			if work.RowsEstimate != nil {
 				rows += *work.RowsEstimate
 			}
@@ -238,6 +245,55 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
 	return result, err
+}
+
+// fill builds the first contents partition by partition, unless they are there. It goes on where an earlier attempt
+// was; what changed meanwhile the increment brings that follows. The zero Filling means that there was nothing to do.
+func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog.Work, below incremental, attempt catalog.Attempt, session *pgexec.Session, policy refresh.Policy, onBusy func(refresh.Busyness)) (catalog.Filling, error) {
+	if !below.Bound || below.Leaves != nil && below.Fill == nil || below.Leaves != nil && !below.Seen {
+		return catalog.Filling{}, nil
+	}
+	if below.Fill == nil {
+		leaves, err := catalog.LoadLeaves(ctx, w.control, work.ViewID) // with the triggers that were made
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+		if err := catalog.BeginFill(ctx, w.control, work.ViewID, leaves, below.tracking, below.reason); err != nil {
+			return catalog.Filling{}, err
+		}
+	}
+	began, first := time.Now(), -1
+	for {
+		far, err := catalog.LoadFilling(ctx, w.control, work.ViewID)
+		if err != nil || far.Done {
+			return far, err
+		}
+		if first < 0 {
+			first = far.Percent
+		}
+		what := fmt.Sprintf("%d partitions, %d rows", far.Partitions, far.Rows)
+		if far.From != nil {
+			what += ", from " + far.From.UTC().Format("2006-01-02") + " on"
+		}
+		if far.Percent > first {
+			left := time.Duration(float64(time.Since(began)) * float64(100-far.Percent) / float64(far.Percent-first))
+			what += fmt.Sprintf(", about %s left", left.Round(time.Second))
+		}
+		if err := catalog.ReportPhase(ctx, w.control, attempt, "filling the view, newest first", &catalog.ServerProgress{What: what, Percent: far.Percent}); err != nil {
+			log.WarnContext(ctx, "progress could not be reported", "err", err)
+		}
+		err = refresh.Step(ctx, session, view(work), below.Gate, policy, onBusy,
+			func(ctx context.Context, tx pgx.Tx) error {
+				return catalog.LetThrough(ctx, tx, attempt, catalog.StepBuild)
+			},
+			func(ctx context.Context, tx pgx.Tx) error {
+				_, err := catalog.TakeBack(ctx, tx, attempt)
+				return err
+			})
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+	}
 }
 
 // track has the gate make the triggers that are missing.

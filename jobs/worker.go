@@ -28,6 +28,10 @@ const (
 	// cancel.
 	deadlineGrace = 10 * time.Second
 
+	// A first fill of an incremental view takes as many transactions as it has partitions; statement_timeout bounds
+	// each of them.
+	fillDeadline = 24 * time.Hour
+
 	// Bookkeeping after an attempt goes on this long when the process is ending.
 	bookkeepingTime = 10 * time.Second
 )
@@ -126,6 +130,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		if work.Method == "auto" { // a full refresh that is given up after lock_timeout, or tried after a concurrent one
 			deadline += work.LockTimeout
 		}
+	}
+	if work.Method == refresh.Incremental && work.DataAsOf == nil {
+		deadline = fillDeadline
 	}
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {

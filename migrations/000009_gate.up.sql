@@ -674,6 +674,8 @@ BEGIN
             RETURN mvscheduler.step_track(view_id);
         WHEN 'increment' THEN
             RETURN mvscheduler.step_increment(view_id);
+        WHEN 'build' THEN
+            RETURN mvscheduler.step_build(view_id);
         ELSE
             RETURN 0;
     END CASE;

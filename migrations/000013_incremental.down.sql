@@ -1,3 +1,8 @@
+DROP FUNCTION mvscheduler.equip_partition(oid, oid);
+DROP FUNCTION mvscheduler.step_build(bigint);
+DROP FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text);
+DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint);
+DROP FUNCTION mvscheduler.build_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_increment(bigint);
 DROP FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text);
 DROP FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text);

@@ -505,16 +505,18 @@ CREATE TABLE mvscheduler.increment_state (
     filled_from       timestamptz NOT NULL,
     leaves            jsonb NOT NULL,
     tracking          text NOT NULL,
-    reason            text
+    reason            text,
+    fill              jsonb
 ) WITH (fillfactor = 50);
-COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that completes it, and by nobody else.';
+COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
 COMMENT ON COLUMN mvscheduler.increment_state.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
 COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
-COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets before this instant have not been built yet; -infinity = all are.';
+COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labels are before this instant (labels without a zone as if they were UTC) have not been built yet; -infinity = all are.';
 COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters.';
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
+COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 
 GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
@@ -771,7 +773,7 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build', 'attach') THEN
+    IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build') THEN
         UPDATE mvscheduler.pass AS p
            SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
          WHERE p.view_id = increment_done.view_id;
@@ -1009,3 +1011,144 @@ BEGIN
     RETURN total[2] + total[3] + total[4];
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';
+
+-- The step build ----------------------------------------------------------------------------------------
+--
+-- The first contents come partition by partition, the newest first, each in a transaction of its own: CREATE TABLE AS,
+-- which runs in parallel, and ATTACH at its end. All of them are younger than the snapshot that was taken before the
+-- first, so the increment that follows brings what changed meanwhile.
+
+CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'build' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = build_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from
+      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from
+      FROM mvscheduler.view_state AS s
+      JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id AND v.col > 0
+      JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE s.view_id = build_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_at_hand(bigint) IS 'Of what the attempt that was let through has to build the next partition, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.build_done(view_id bigint, filled_from timestamptz, oldest timestamptz, rows bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'build' THEN
+        UPDATE mvscheduler.increment_state AS i
+           SET filled_from = least(i.filled_from, build_done.filled_from),
+               fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.filled_from::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
+                                         'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
+         WHERE i.view_id = build_done.view_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint) IS 'Records from where on the view is filled, in the transaction that built a partition.';
+
+-- The other way round than label_text.
+CREATE FUNCTION mvscheduler.source_instant(label timestamp, label_type oid, source_type oid, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN (label_type = 'timestamptz'::regtype) = (source_type = 'timestamptz'::regtype) THEN label AT TIME ZONE 'UTC'
+            WHEN source_type = 'timestamptz'::regtype THEN label AT TIME ZONE zone
+            ELSE ((label AT TIME ZONE 'UTC') AT TIME ZONE zone) AT TIME ZONE 'UTC' END;
+COMMENT ON FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text) IS 'A bound of a partition as an instant among the times of a source.';
+
+CREATE FUNCTION mvscheduler.step_build(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work       record;
+    label_type oid;
+    unit       text;
+    slack      interval;
+    border     timestamptz;   -- of what is filled, among the times of the source
+    newest     timestamptz;   -- of what may not be
+    oldest     timestamptz;
+    instant    text;
+    first      timestamp;     -- label of the partition
+    beyond     timestamp;
+    place      record;
+    made       text;
+    rows       bigint;
+    strange    text;
+    bounds     text;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.build_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    unit := mvscheduler.partition_unit(work.width);
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
+    border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
+    instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
+    PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', coalesce(border::text, ''), true);
+    EXECUTE format('SELECT (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I DESC LIMIT 1), (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I LIMIT 1)',
+                   instant, mvscheduler.shown_name(work.source), work.source_column) INTO newest, oldest;
+    IF newest IS NULL THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
+        RETURN 0;
+    END IF;
+    first := date_trunc(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
+    IF isfinite(work.filled_from) AND first >= work.filled_from AT TIME ZONE 'UTC' THEN
+        first := date_trunc(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
+    END IF;
+    beyond := first + ('1 ' || unit)::interval;
+
+    -- Labels of the partition, whole.
+    PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),
+            set_config('mvscheduler.window_end', (mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack)::text, true);
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = work.data;
+    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(first, 'FMYYYYMMDD'));
+    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+    EXECUTE format('CREATE TABLE %I.%I AS SELECT * FROM %s WHERE %s', place.nspname, made, mvscheduler.shown_name(work.query), bounds);
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    IF rows = 0 THEN
+        EXECUTE format('DROP TABLE %I.%I', place.nspname, made);
+    ELSE
+        PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
+        EXECUTE format('ALTER TABLE %I.%I ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', place.nspname, made, work.time_column, bounds);   -- known when it is attached
+        PERFORM mvscheduler.equip_partition(work.data, format('%I.%I', place.nspname, made)::regclass);
+        EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
+                       mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+        EXECUTE format('ALTER TABLE %I.%I DROP CONSTRAINT bounds', place.nspname, made);
+    END IF;
+    PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', oldest, rows), mvscheduler.increment_done(view_id, 0, rows, 0, 0);
+    RETURN rows;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_build(bigint) IS 'Builds the newest partition that an incremental view does not have yet; where there is nothing left to build, says so.';
+
+-- Before it is attached, when nobody waits for the table yet.
+CREATE FUNCTION mvscheduler.equip_partition(data oid, part oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    idx record;
+BEGIN
+    FOR idx IN
+        SELECT i.indisunique, regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', 'USING ') AS body
+          FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = data AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') IN ('mvscheduler: unique_key', 'mvscheduler: buckets')
+         ORDER BY i.indexrelid
+    LOOP
+        EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition; ATTACH makes those that are missing.';
