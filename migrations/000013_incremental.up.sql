@@ -711,14 +711,20 @@ BEGIN
              WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event)
         LOOP
             PERFORM mvscheduler.lock_until(deadline);
-            EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables);
-            made := made + 1;
+            BEGIN
+                EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables);
+                made := made + 1;
+            EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
+            END;
         END LOOP;
         IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_row') THEN
             PERFORM mvscheduler.lock_until(deadline);
-            EXECUTE format('CREATE TRIGGER mvscheduler_changed_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', rel.name);
-            EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER mvscheduler_changed_row', rel.name);
-            made := made + 1;
+            BEGIN
+                EXECUTE format('CREATE TRIGGER mvscheduler_changed_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', rel.name);
+                EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER mvscheduler_changed_row', rel.name);
+                made := made + 1;
+            EXCEPTION WHEN duplicate_object THEN NULL;
+            END;
         END IF;
     END LOOP;
     RETURN made;
@@ -842,7 +848,7 @@ BEGIN
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
     made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END));
     -- Not PARTITION OF: that would lock readers out until the step ends.
-    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I)', place.nspname, made, place.nspname, place.relname);
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING CONSTRAINTS)', place.nspname, made, place.nspname, place.relname);
     PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
     EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
                    mvscheduler.bound_text(lo, place.type), mvscheduler.bound_text(hi, place.type));
@@ -1150,5 +1156,12 @@ BEGIN
     LOOP
         EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
     END LOOP;
+    FOR idx IN   -- by hand
+        SELECT format('ADD CONSTRAINT %I %s', n.conname, pg_get_constraintdef(n.oid)) AS body FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c'
+        UNION ALL
+        SELECT format('ALTER %I SET NOT NULL', a.attname) FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+    LOOP
+        EXECUTE format('ALTER TABLE %s %s', mvscheduler.shown_name(part), idx.body);
+    END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition; ATTACH makes those that are missing.';
+COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, and the constraints that ATTACH demands; indexes that are missing ATTACH makes.';
