@@ -899,14 +899,18 @@ DECLARE
     last  timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
     label timestamp;
     made  int := 0;
+    missing timestamp[];
 BEGIN
-    IF isfinite(first) AND isfinite(last) AND date_trunc(unit, first) + 2 * ('1 ' || unit)::interval >= last THEN
-        label := first;
-        WHILE label < last LOOP
-            PERFORM mvscheduler.cover(data, width, label);
-            label := date_trunc(unit, label) + ('1 ' || unit)::interval;
-        END LOOP;
-        RETURN;
+    IF isfinite(first) AND isfinite(last) AND last - first < 1000 * ('1 ' || unit)::interval THEN
+        missing := ARRAY(SELECT u.start FROM generate_series(date_trunc(unit, first), last, ('1 ' || unit)::interval) AS u(start)
+                          WHERE u.start < last
+                            AND NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= u.start AND p.hi >= u.start + ('1 ' || unit)::interval));
+        IF cardinality(missing) <= 2 THEN
+            FOREACH label IN ARRAY missing LOOP
+                PERFORM mvscheduler.cover(data, width, label);
+            END LOOP;
+            RETURN;
+        END IF;
     END IF;
     FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(query),
                                 time_column, label_start, time_column, label_end, time_column) LOOP
@@ -971,7 +975,7 @@ BEGIN
             ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
             ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
     END IF;
-    statement := statement || format(', (SELECT count(DISTINCT f.%s) FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || '), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
+    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
                                      t, t, t, t, t, least_label, t, most_label);
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
 END $$;
