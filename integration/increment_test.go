@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -112,4 +113,52 @@ func TestTheFirstFillComesInStepsAndGoesOnAfterAKill(t *testing.T) {
 	require.Equal(t, 2*31, ask[int](t, s.root, `SELECT count(*)::int FROM pg_index AS i JOIN pg_inherits AS h ON h.inhrelid = i.indrelid WHERE h.inhparent = $1::text::regclass`, s.owner+".v__data"))
 	s.incremented(t, "v")
 	require.Equal(t, "nothing changed below; changes are noted by triggers", s.last(t, "v", "reason"))
+}
+
+func TestAnIncrementalViewFollowsAnother(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "hours", hourly)
+	s.incremental(t, "days", `SELECT date_trunc('day', hour) AS hour, device, sum(n) AS n, max(total) AS most FROM hours WHERE mvscheduler.in_window(hour) GROUP BY 1, 2`, "bucket_width", "1 day", "refresh_interval", nil, "refresh_on", "upstream")
+	s.manage(t, "plain", `SELECT device, sum(n) AS n FROM days GROUP BY 1`, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	s.incremented(t, "hours", "days", "plain")
+	same(t, s.alice, "days")
+	for _, statement := range []string{
+		`INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`,
+		`INSERT INTO metrics VALUES ('2025-07-02 10:05+00', 1, 100), ('2026-09-02 10:05+00', 1, 100)`, // new partitions of hours
+		`UPDATE metrics SET ts = ts + '40 days' WHERE device = 2 AND ts < '2026-03-02'`,
+		`TRUNCATE metrics`,
+	} {
+		pgtest.Exec(t, s.alice, statement)
+		s.incremented(t, "hours", "days", "plain")
+		same(t, s.alice, "hours")
+		same(t, s.alice, "days")
+		require.Equal(t, ask[string](t, s.alice, `SELECT coalesce(sum(n), 0)::text FROM hours`), ask[string](t, s.alice, `SELECT coalesce(sum(n), 0)::text FROM plain`))
+	}
+}
+
+func TestOtherWaysToFindChanges(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.alice, `GRANT USAGE ON SCHEMA `+s.owner+` TO `+bob, `GRANT SELECT ON metrics TO `+bob)
+	conn := s.db.Conn(t, bob)
+	table := s.owner + ".metrics"
+	view := `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, timezone, change_tracking, lateness) VALUES ('%s', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM ` + table + ` WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', '1 day', 'UTC', '%s', '%s')`
+	pgtest.Exec(t, conn, `SET TimeZone = 'UTC'`, fmt.Sprintf(view, "counted", "auto", "0"), fmt.Sprintf(view, "late", "none", "2 days"))
+	startSidecar(t, s.db)
+	refreshed(t, conn, "counted", "late")
+	require.Equal(t, "counters none", ask[string](t, s.root, `SELECT string_agg(tracking, ' ' ORDER BY tracking) FROM mvscheduler.increment_state`))
+	require.Contains(t, ask[string](t, conn, `SELECT reason FROM mvscheduler.runs WHERE view_name LIKE '%.counted' AND state = 'succeeded' ORDER BY id DESC LIMIT 1`), "may not make triggers on "+table)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now() - interval '1 day', 1, 1), ('2026-03-02 10:05+00', 1, 100)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	refreshed(t, conn, "counted", "late")
+	same(t, conn, "counted")
+	require.Equal(t, int64(1), ask[int64](t, conn, `SELECT n FROM late WHERE hour > '2026-03-05'`))
+	require.Equal(t, int64(18), ask[int64](t, conn, `SELECT n FROM late WHERE hour = '2026-03-02 10:00+00'`), "older than lateness")
+	pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET change_tracking = 'counters' WHERE name LIKE '%.late'`)
+	refreshed(t, conn, "late")
+	same(t, conn, "late")
+	pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET change_tracking = 'trigger' WHERE name LIKE '%.counted'`, `SELECT mvscheduler.refresh_view('counted')`)
+	until(t, conn, `SELECT EXISTS (SELECT FROM mvscheduler.status WHERE name LIKE '%.counted' AND reason LIKE '%GRANT TRIGGER ON%')`)
 }
