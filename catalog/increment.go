@@ -231,7 +231,8 @@ ON CONFLICT (view_id) DO UPDATE
 }
 
 // BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
-// ends the fill. Leaves were read before.
+// ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
+// deletes entries of the change log which the real one has not seen (see ForgetChanges).
 func BeginFill(ctx context.Context, q Querier, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
@@ -239,9 +240,17 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, leaves map[uint32]L
 	}
 	_, err = q.Exec(ctx, `
 INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
-SELECT $1, pg_current_snapshot(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+SELECT $1, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
   FROM pg_control_system() AS c
 ON CONFLICT (view_id) DO NOTHING`, viewID, text, tracking, reason)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `
+UPDATE mvscheduler.increment_state
+   SET taken = pg_current_snapshot()
+ WHERE view_id = $1
+   AND fill = '{}'`, viewID)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
@@ -298,7 +307,8 @@ WITH alive AS (
 ), states AS (
     DELETE FROM mvscheduler.increment_state AS i WHERE i.view_id NOT IN (SELECT a.view_id FROM alive AS a)
 ), oldest AS MATERIALIZED (
-    SELECT min(pg_snapshot_xmin(i.taken)::text::numeric) AS seen FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+    SELECT min(CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END) AS seen
+      FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
 )
 DELETE FROM mvscheduler.dirt AS d
  USING oldest AS o

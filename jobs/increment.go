@@ -56,7 +56,7 @@ func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.W
 		return nil, err
 	}
 	switch {
-	case !state.Seen && state.Leaves == nil:
+	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
 		return []refresh.Dirt{refresh.Everything("it is filled for the first time")}, nil
 	case !state.Seen:
 		return []refresh.Dirt{refresh.Everything("it was restored, or upgraded, into another cluster")}, nil
@@ -250,7 +250,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 // fill builds the first contents partition by partition, unless they are there. It goes on where an earlier attempt
 // was; what changed meanwhile the increment brings that follows. The zero Filling means that there was nothing to do.
 func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog.Work, below incremental, attempt catalog.Attempt, session *pgexec.Session, policy refresh.Policy, onBusy func(refresh.Busyness)) (catalog.Filling, error) {
-	if !below.Bound || below.Leaves != nil && below.Fill == nil || below.Leaves != nil && !below.Seen {
+	if below.Leaves != nil && (below.Fill == nil || !below.Seen) {
 		return catalog.Filling{}, nil
 	}
 	if below.Fill == nil {
@@ -261,6 +261,9 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 		if err := catalog.BeginFill(ctx, w.control, work.ViewID, leaves, below.tracking, below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
+	}
+	if !below.Bound { // in one go, see dirt
+		return catalog.Filling{}, nil
 	}
 	began, first := time.Now(), -1
 	for {
