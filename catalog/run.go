@@ -162,6 +162,7 @@ type Work struct {
 	Relation         uint32
 	QueryRelation    uint32 // the plain view with its query; 0 = an adopted view has none
 	Owner            uint32
+	OwnerName        string
 	Method           string
 	Timezone         string
 	StatementTimeout time.Duration
@@ -219,7 +220,7 @@ func FindUpstream(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
 UPDATE mvscheduler.view_state AS s
    SET upstream = f.found
-  FROM (SELECT v.view_id, mvscheduler.upstream_of(v.relation::oid) AS found
+  FROM (SELECT v.view_id, mvscheduler.upstream_of(CASE WHEN v.method = 'incremental' THEN v.query_relation::oid ELSE v.relation::oid END) AS found
           FROM mvscheduler.view_state AS v
          WHERE v.refresh_on = 'upstream'
            AND v.upstream = '{}'
@@ -240,7 +241,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
        s.view_id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
-       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner,
+       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner, coalesce(s.owner::text, '') AS owner_name,
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
@@ -255,7 +256,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
- CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(s.relation::oid) AS stream) AS up
+ CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN s.query_relation::oid ELSE s.relation::oid END) AS stream) AS up
  CROSS JOIN LATERAL (SELECT min(u.data_as_of) AS as_of, coalesce(bool_or(u.data_as_of IS NULL), false) AS unknown
                        FROM unnest(up.stream) AS n(view_id)
                        LEFT JOIN mvscheduler.view_health AS u ON u.view_id = n.view_id) AS below

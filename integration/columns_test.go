@@ -105,7 +105,7 @@ func TestReservedColumnsSayThatTheyAreReserved(t *testing.T) {
 	for _, assignment := range []string{
 		`calendar = '[]'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
 		`real_time = true`, `refresh_group = 'g'`, `min_interval = '1 hour'`, `max_interval = '1 hour'`, `min_retention = '1 day'`, `max_retention = '1 day'`,
-		`method = 'incremental'`, `method = 'continuous_aggregate'`, `optimize = 'auto'`,
+		`method = 'continuous_aggregate'`, `optimize = 'auto'`,
 	} {
 		column, value, _ := strings.Cut(assignment, " = ")
 		for _, statement := range []string{`INSERT INTO mvscheduler.views (name, query, ` + column + `) VALUES ('w', 'SELECT 1 AS a', ` + value + `)`, `UPDATE mvscheduler.views SET ` + assignment} {

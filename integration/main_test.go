@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
 		_ = flag.Set(parallel.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
 	}
+	// Each check is a history that sidecars and writers play in real time.
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue && !long {
+		_ = flag.Set(checks.Name, "20")
+	}
 	dir, err := os.MkdirTemp("", "mvscheduler-bin")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -28,6 +28,10 @@ const (
 	// cancel.
 	deadlineGrace = 10 * time.Second
 
+	// A first fill of an incremental view takes as many transactions as it has partitions; statement_timeout bounds
+	// each of them.
+	fillDeadline = 24 * time.Hour
+
 	// Bookkeeping after an attempt goes on this long when the process is ending.
 	bookkeepingTime = 10 * time.Second
 )
@@ -101,7 +105,10 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	defer session.Release()
 
 	var verdict judgement
-	if !work.Redefined {
+	switch {
+	case work.Method == refresh.Incremental:
+		verdict = w.judgeIncremental(ctx, work)
+	case !work.Redefined:
 		verdict = w.skipper.judge(ctx, session, work)
 	}
 	if verdict.Skip.Skip {
@@ -117,12 +124,15 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	var deadline time.Duration
 	if work.StatementTimeout > 0 {
 		deadline = work.StatementTimeout + busyPatience + deadlineGrace
-		if work.Redefined || work.Leftovers { // two or three transactions
+		if work.Redefined || work.Leftovers || work.Method == refresh.Incremental { // two or three transactions
 			deadline += work.StatementTimeout + busyPatience
 		}
 		if work.Method == "auto" { // a full refresh that is given up after lock_timeout, or tried after a concurrent one
 			deadline += work.LockTimeout
 		}
+	}
+	if work.Method == refresh.Incremental && work.DataAsOf == nil {
+		deadline = fillDeadline
 	}
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {
@@ -133,6 +143,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	w.metrics.started(work, attempt)
 	defer w.ended()
+	if work.Method == refresh.Incremental {
+		return w.increment(ctx, job, work, attempt, session)
+	}
 	if work.Redefined {
 		return w.build(ctx, job, work, attempt, session)
 	}

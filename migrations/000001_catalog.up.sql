@@ -78,7 +78,7 @@ COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler
 COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
-COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs) or concurrent (needs a unique index: readers never wait).';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: drop and create.';
 COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron and the default interval means cron alone.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
@@ -86,10 +86,10 @@ COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and of the se
 COMMENT ON COLUMN mvscheduler.views.refresh_on IS 'schedule (its own clock), upstream (after a managed view that it reads was refreshed) or manual (only when asked).';
 COMMENT ON COLUMN mvscheduler.views.catchup IS 'Slots missed while no sidecar ran: latest (one run for all of them), skip (wait for the next slot) or all (one run each).';
 COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Rows whose time_column is older than this leave at the next refresh, and rows where it is NULL; the border moves in steps of a hundredth of it, from a minute to a day. NULL = all rows are kept.';
-COMMENT ON COLUMN mvscheduler.views.time_column IS 'Output column that holds the time of a row: timestamptz, timestamp or date; needed for retention_period.';
-COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'auto or counters (a run is skipped when the server''s counters prove that nothing changed below the view) or none (never skipped).';
-COMMENT ON COLUMN mvscheduler.views.lateness IS 'Reserved: must be 0 in this version.';
+COMMENT ON COLUMN mvscheduler.views.time_column IS 'Output column that holds the time of a row: timestamptz, timestamp or date; needed for retention_period. incremental: the start of the bucket.';
+COMMENT ON COLUMN mvscheduler.views.bucket_width IS 'incremental: how wide a bucket of time is, as the query cuts them, for example 1 hour; NULL for the other methods.';
+COMMENT ON COLUMN mvscheduler.views.change_tracking IS 'auto or counters (a run is skipped when the server''s counters prove that nothing changed below the view) or none (never skipped). incremental: trigger (triggers on the tables note which times changed), counters (each partition of the table whose counters moved), none (the time since lateness ago) or auto (trigger where the owner may create them on every table that is read, else counters).';
+COMMENT ON COLUMN mvscheduler.views.lateness IS 'incremental with change_tracking none: how far back late rows are looked for.';
 COMMENT ON COLUMN mvscheduler.views.real_time IS 'Reserved: must be false in this version.';
 COMMENT ON COLUMN mvscheduler.views.unique_key IS 'Columns of the unique index that concurrent refreshes need; NULL = derived from the query where the catalog proves it; {} = no unique index.';
 COMMENT ON COLUMN mvscheduler.views.indexes IS 'Further index column lists, for example ''(origin, hour DESC)'' or ''USING brin (hour)''.';
@@ -144,6 +144,8 @@ CREATE TABLE mvscheduler.view_state (
     adopted           boolean NOT NULL,
     retention_period  interval,
     time_column       text,
+    bucket_width      interval,
+    lateness          interval NOT NULL DEFAULT '0',
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
@@ -166,7 +168,7 @@ CREATE INDEX view_state_upstream ON mvscheduler.view_state USING gin (upstream) 
 COMMENT ON TABLE mvscheduler.view_state IS 'Private: what the sidecar needs of each row of views, copied by a trigger, and its clock.';
 COMMENT ON COLUMN mvscheduler.view_state.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_state.name IS 'views.name';
-COMMENT ON COLUMN mvscheduler.view_state.relation IS 'The materialized view; refreshed by OID, never by name.';
+COMMENT ON COLUMN mvscheduler.view_state.relation IS 'The materialized view; refreshed by OID, never by name. incremental: the plain view over its data.';
 COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name>__query that holds the query.';
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
@@ -189,6 +191,8 @@ COMMENT ON COLUMN mvscheduler.view_state.enabled IS 'views.enabled';
 COMMENT ON COLUMN mvscheduler.view_state.adopted IS 'views.adopted';
 COMMENT ON COLUMN mvscheduler.view_state.retention_period IS 'views.retention_period';
 COMMENT ON COLUMN mvscheduler.view_state.time_column IS 'views.time_column';
+COMMENT ON COLUMN mvscheduler.view_state.bucket_width IS 'views.bucket_width';
+COMMENT ON COLUMN mvscheduler.view_state.lateness IS 'views.lateness';
 COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
 COMMENT ON COLUMN mvscheduler.view_state.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';
@@ -367,14 +371,14 @@ COMMENT ON COLUMN mvscheduler.attempt.error IS 'Message of its error.';
 -- Relations that a view has besides its pair, and what is under way with them; see 000009_gate.
 CREATE TABLE mvscheduler.piece (
     view_id  bigint NOT NULL,
-    kind     text NOT NULL CHECK (kind IN ('gate', 'next', 'next_query', 'old', 'old_query')),
+    kind     text NOT NULL CHECK (kind IN ('gate', 'data', 'next', 'next_query', 'old', 'old_query')),
     relation regclass NOT NULL,
     PRIMARY KEY (view_id, kind, relation)
 );
 CREATE UNIQUE INDEX piece_only ON mvscheduler.piece (view_id, kind) WHERE kind NOT IN ('old', 'old_query');
 COMMENT ON TABLE mvscheduler.piece IS 'Private: relations of the view''s owner that belong to a view besides its pair.';
 COMMENT ON COLUMN mvscheduler.piece.view_id IS 'views.id';
-COMMENT ON COLUMN mvscheduler.piece.kind IS 'gate (the one-row materialized view through which the owner''s own steps run), next and next_query (the pair of the version that is being built), old and old_query (a pair that was replaced and could not be dropped yet).';
+COMMENT ON COLUMN mvscheduler.piece.kind IS 'gate (the one-row materialized view through which the owner''s own steps run), data (the table of an incremental view), next and next_query (the pair of the version that is being built), old and old_query (a pair that was replaced and could not be dropped yet).';
 COMMENT ON COLUMN mvscheduler.piece.relation IS 'The relation; used by OID, never by name.';
 
 CREATE TABLE mvscheduler.redefinition (
@@ -401,8 +405,9 @@ CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover')),
+    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover', 'track', 'increment', 'build')),
     taken   boolean NOT NULL DEFAULT false,
+    done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
 );
 COMMENT ON TABLE mvscheduler.pass IS 'Private: lets an attempt through the gate of its view, for one step. Written and taken back by the sidecar in the transaction that refreshes the gate, so nobody else ever sees a row.';
@@ -410,6 +415,7 @@ COMMENT ON COLUMN mvscheduler.pass.run_id IS 'run.id';
 COMMENT ON COLUMN mvscheduler.pass.token IS 'Fencing token of the attempt; see run.token.';
 COMMENT ON COLUMN mvscheduler.pass.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.pass.step IS 'What the gate is to do.';
+COMMENT ON COLUMN mvscheduler.pass.done IS 'What a step of an incremental view did: buckets, rows inserted, updated, deleted.';
 COMMENT ON COLUMN mvscheduler.pass.taken IS 'The step has begun: it cannot be begun again from within.';
 COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
 

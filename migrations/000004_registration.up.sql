@@ -99,9 +99,6 @@ AS $$
 DECLARE
     col text := CASE
         WHEN v.calendar IS NOT NULL THEN 'calendar'
-        WHEN v.bucket_width IS NOT NULL THEN 'bucket_width'
-        WHEN v.change_tracking = 'trigger' THEN 'change_tracking'
-        WHEN v.lateness <> '0' THEN 'lateness'
         WHEN v.real_time THEN 'real_time'
         WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
         WHEN v.min_interval IS NOT NULL THEN 'min_interval'
@@ -109,15 +106,26 @@ DECLARE
         WHEN v.min_retention IS NOT NULL THEN 'min_retention'
         WHEN v.max_retention IS NOT NULL THEN 'max_retention'
     END;
+    incremental text := CASE
+        WHEN v.method = 'incremental' THEN NULL
+        WHEN v.bucket_width IS NOT NULL THEN 'bucket_width'
+        WHEN v.change_tracking = 'trigger' THEN 'change_tracking'
+        WHEN v.lateness <> '0' THEN 'lateness'
+    END;
 BEGIN
+    IF incremental IS NOT NULL THEN
+        RAISE EXCEPTION 'column "%" of a managed view cannot be set in this version, but for method "incremental"', incremental
+            USING ERRCODE = 'feature_not_supported',
+                  HINT = format('Leave %I at its default, or set method to incremental.', incremental);
+    END IF;
     IF col IS NOT NULL THEN
         RAISE EXCEPTION 'column "%" of a managed view cannot be set in this version', col
             USING ERRCODE = 'feature_not_supported',
                   HINT = format('Leave %I at its default. Nothing was created.', col);
     END IF;
-    IF v.method IN ('incremental', 'continuous_aggregate') THEN
+    IF v.method = 'continuous_aggregate' THEN
         RAISE EXCEPTION 'method "%" is not supported in this version', v.method
-            USING ERRCODE = 'feature_not_supported', HINT = 'Use auto, full or concurrent.';
+            USING ERRCODE = 'feature_not_supported', HINT = 'Use auto, full, concurrent or incremental.';
     END IF;
     IF v.optimize = 'auto' THEN
         RAISE EXCEPTION 'optimize "auto" is not supported in this version'
@@ -258,10 +266,11 @@ BEGIN
     END IF;
 
     PERFORM mvscheduler.check_reserved(v);
-    PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent');
+    PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent', 'incremental');
+    PERFORM mvscheduler.check_incremental(op, was, v);
     PERFORM mvscheduler.check_choice('refresh_on', v.refresh_on, 'schedule', 'upstream', 'manual');
     PERFORM mvscheduler.check_choice('catchup', v.catchup, 'latest', 'skip', 'all');
-    PERFORM mvscheduler.check_choice('change_tracking', v.change_tracking, 'auto', 'counters', 'none');
+    PERFORM mvscheduler.check_choice('change_tracking', v.change_tracking, VARIADIC CASE WHEN v.method = 'incremental' THEN '{auto,trigger,counters,none}' ELSE '{auto,counters,none}' END::text[]);
     PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise');
 
     IF v.cron IS NOT NULL AND v.refresh_interval IS NOT NULL THEN

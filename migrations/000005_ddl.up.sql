@@ -413,6 +413,8 @@ BEGIN
     IF v.adopted THEN
         PERFORM mvscheduler.adopt_relation(v, relid);
         RETURN relid;
+    ELSIF v.method = 'incremental' THEN
+        RETURN mvscheduler.create_incremental(v);
     END IF;
     -- The pair without its row, as a restore leaves it: it is taken over and becomes what the row says.
     IF query_relation IS NOT NULL
@@ -464,7 +466,7 @@ DECLARE
     done   text := coalesce(current_setting('mvscheduler.dropped', true), '');
 BEGIN
     PERFORM mvscheduler.settle(view_id);
-    SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation, o.adopted
+    SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation, o.adopted, o.method
       INTO known FROM mvscheduler.visible_views AS o WHERE o.view_id = drop_relations.view_id;
     FOR reader IN
         SELECT o.view_id FROM mvscheduler.visible_views AS o
@@ -478,13 +480,14 @@ BEGIN
         PERFORM mvscheduler.release_relation(known.relation, known.query_relation);
         RETURN;
     END IF;
-    SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE c.oid = known.relation AND c.relkind = 'm';
+    SELECT n.nspname, c.relname, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
+     WHERE c.oid = known.relation AND c.relkind = CASE known.method WHEN 'incremental' THEN 'v' ELSE 'm' END;
     IF FOUND THEN
-        EXECUTE format('DROP MATERIALIZED VIEW %I.%I', rel.nspname, rel.relname);
+        EXECUTE format('DROP %s %I.%I', rel.kind, rel.nspname, rel.relname);
     ELSIF known.relation::text <> ALL (string_to_array(done, ' ')) THEN
         RAISE NOTICE 'materialized view % does not exist any more, only its catalog row is deleted', known.name;
     END IF;
+    PERFORM mvscheduler.drop_pieces(view_id, 'data');   -- which the view reads
     SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.query_relation AND c.relkind = 'v';
     IF FOUND THEN
@@ -506,15 +509,15 @@ DECLARE
     wanted text;
 BEGIN
     FOR rel IN
-        SELECT n.nspname, c.relname, c.relkind, c.oid::regclass AS named,
+        SELECT n.nspname, c.relname, c.relkind, c.oid = query_relation AS helper,
                CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.oid = relation AND c.relkind = 'm' OR c.oid = query_relation AND c.relkind = 'v'
-         ORDER BY c.relkind
+         WHERE c.oid = relation AND c.relkind = CASE v.method WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = query_relation AND c.relkind = 'v'
+         ORDER BY c.oid = query_relation
     LOOP
         wanted := target[2];
-        IF rel.kind = 'VIEW' THEN
+        IF rel.helper THEN
             wanted := mvscheduler.helper_name(target[2], '__query');
             IF rel.relname <> wanted OR rel.nspname <> target[1] THEN
                 wanted := mvscheduler.free_name(target[1], target[2], '__query');
@@ -526,7 +529,7 @@ BEGIN
         IF rel.relname <> wanted THEN
             EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, target[1], rel.relname, wanted);
         END IF;
-        IF rel.kind = 'VIEW' THEN
+        IF rel.helper THEN
             EXECUTE format('COMMENT ON VIEW %I.%I IS %L', target[1], wanted, 'mvscheduler: query of ' || v.name);
         END IF;
     END LOOP;
@@ -569,6 +572,9 @@ BEGIN
     IF v.name <> was.name THEN
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
         PERFORM mvscheduler.rename_pieces(v);
+    END IF;
+    IF v.method = 'incremental' THEN
+        RETURN mvscheduler.alter_incremental(was, v, relation, query_relation);
     END IF;
     IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
                       IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
@@ -786,6 +792,7 @@ DECLARE
     trusted    boolean;
     given      boolean;
     pieces     text := '';
+    increment  text := '';
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -799,6 +806,9 @@ BEGIN
             WHEN 'INSERT' THEN
                 PERFORM mvscheduler.act_as(NEW.owner::oid);
                 relation := mvscheduler.create_relations(NEW);
+                IF NEW.method = 'incremental' THEN
+                    increment := current_setting('mvscheduler.increment');   -- set after the last text of the user's was parsed
+                END IF;
             WHEN 'DELETE' THEN
                 PERFORM mvscheduler.act_as(OLD.owner::oid);
                 PERFORM mvscheduler.drop_relations(OLD.id, together);
@@ -833,12 +843,15 @@ BEGIN
                     PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid
                                                                  WHERE p.view_id = OLD.id AND p.kind NOT IN ('old', 'old_query') AND c.relowner <> NEW.owner::oid), OLD.name);
                     IF NOT trusted THEN
+                        PERFORM mvscheduler.demand_no_hidden_data(NEW);
                         PERFORM mvscheduler.demand_nothing_hidden(OLD, NEW, pieces = 'none' OR pieces = '' AND mvscheduler.parses_query(OLD, NEW));   -- now nobody else can add to it
                     END IF;
                 END IF;
                 IF NEW.owner <> OLD.owner OR NEW.name <> OLD.name THEN
-                    SELECT o.relation::oid INTO relation FROM mvscheduler.visible_views AS o
-                     WHERE o.view_id = NEW.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = o.relation::oid AND c.relkind = 'm');
+                    SELECT coalesce(g.relation::oid, o.relation::oid) INTO relation   -- what is refreshed: of an incremental view its gate
+                      FROM mvscheduler.visible_views AS o
+                      LEFT JOIN mvscheduler.visible_pieces AS g ON g.view_id = o.view_id AND g.kind = 'gate' AND o.method = 'incremental'
+                     WHERE o.view_id = NEW.id AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = coalesce(g.relation::oid, o.relation::oid) AND c.relkind = 'm');
                     IF FOUND THEN
                         PERFORM mvscheduler.act_as(NEW.owner::oid);
                         PERFORM mvscheduler.grant_to_worker(NEW, relation);
@@ -855,6 +868,7 @@ BEGIN
     END LOOP;
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
+    PERFORM set_config('mvscheduler.increment', increment, true);
     PERFORM set_config('mvscheduler.relation', relation::text, true);   -- read after an INSERT
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;

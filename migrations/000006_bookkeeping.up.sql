@@ -28,6 +28,7 @@ DECLARE
     slower   record;
     author   regrole;
     parsed   boolean;             -- whether the text of the row went into <name>__query
+    reader   oid;                 -- the plain view with the query; an adopted view has none
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
     old_row  jsonb;
     new_row  jsonb;
@@ -56,9 +57,13 @@ BEGIN
         author := CASE WHEN NEW.adopted THEN NEW.owner ELSE quote_ident(actor)::regrole END;
         parsed := true;
         relid := current_setting('mvscheduler.relation')::oid;
+        reader := mvscheduler.query_relation_of(relid);
+        IF NEW.method = 'incremental' THEN
+            reader := mvscheduler.query_relation_told(NEW.owner);
+        END IF;
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, mended, author
+        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, reader, mended, author
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;
@@ -74,16 +79,16 @@ BEGIN
                        ELSE current_setting('mvscheduler.pieces', true) = 'none'
                   END;
     END IF;
-    reads := mvscheduler.upstream_of(relid);
+    reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
-        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column,
+        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column, bucket_width, lateness,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
-        NEW.id, NEW.name, relid, mvscheduler.query_relation_of(relid), NEW.owner, author, mvscheduler.seal_of(coalesce(mvscheduler.query_relation_of(relid), CASE WHEN NEW.adopted THEN relid END)), NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.id, NEW.name, relid, reader, NEW.owner, author, mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)), NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
-        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column,
+        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
         coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
@@ -112,6 +117,8 @@ BEGIN
            adopted = EXCLUDED.adopted,
            retention_period = EXCLUDED.retention_period,
            time_column = EXCLUDED.time_column,
+           bucket_width = EXCLUDED.bucket_width,
+           lateness = EXCLUDED.lateness,
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
@@ -141,6 +148,10 @@ BEGIN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = NULL, next_due = NULL, reschedule = true
          WHERE s.view_id = NEW.id;
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental'
+       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.bucket_width, OLD.timezone, OLD.owner) THEN
+        INSERT INTO mvscheduler.dirt (view_id, lo, hi) VALUES (NEW.id, '-infinity', 'infinity');
     END IF;
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.

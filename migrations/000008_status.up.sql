@@ -23,7 +23,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
           LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
           LEFT JOIN LATERAL (SELECT p.run_id, p.requested_at FROM mvscheduler.request AS p WHERE p.view_id = s.view_id AND p.kind = 'refresh' ORDER BY p.id LIMIT 1) AS q ON true
           LEFT JOIN mvscheduler.redefinition AS d ON d.view_id = s.view_id
-          LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation::oid AND c.relkind = 'm'
+          LEFT JOIN pg_catalog.pg_class AS c ON c.oid = s.relation::oid AND c.relkind = CASE s.method WHEN 'incremental' THEN 'v' ELSE 'm' END
           LEFT JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
          WHERE (SELECT mvscheduler.sees_all())
             OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))

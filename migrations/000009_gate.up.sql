@@ -17,7 +17,7 @@ CREATE VIEW mvscheduler.visible_pieces WITH (security_barrier) AS
      WHERE EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE v.view_id = p.view_id);
 COMMENT ON VIEW mvscheduler.visible_pieces IS 'Relations besides the pair of each managed view that the caller may see.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.view_id IS 'views.id';
-COMMENT ON COLUMN mvscheduler.visible_pieces.kind IS 'gate, next, next_query, old or old_query; see piece.';
+COMMENT ON COLUMN mvscheduler.visible_pieces.kind IS 'gate, data, next, next_query, old or old_query; see piece.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.relation IS 'The relation.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.query_seal IS 'What seal_of said of next_query when its text was parsed.';
 GRANT SELECT ON mvscheduler.visible_pieces TO PUBLIC;
@@ -670,6 +670,12 @@ BEGIN
             RETURN mvscheduler.step_swap(view_id);
         WHEN 'drop_leftover' THEN
             RETURN mvscheduler.step_drop_leftover(view_id);
+        WHEN 'track' THEN
+            RETURN mvscheduler.step_track(view_id);
+        WHEN 'increment' THEN
+            RETURN mvscheduler.step_increment(view_id);
+        WHEN 'build' THEN
+            RETURN mvscheduler.step_build(view_id);
         ELSE
             RETURN 0;
     END CASE;
@@ -713,9 +719,9 @@ DECLARE
     held  text;
 BEGIN
     LOOP
-        SELECT array_agg(c.oid ORDER BY c.relkind) AS pair, string_agg(concat_ws(' ', c.oid, mvscheduler.shown_name(c.oid)), E'\n' ORDER BY c.oid) AS said INTO known
+        SELECT array_agg(c.oid ORDER BY c.oid = o.query_relation::oid) AS pair, string_agg(concat_ws(' ', c.oid, mvscheduler.shown_name(c.oid)), E'\n' ORDER BY c.oid) AS said INTO known
           FROM mvscheduler.visible_views AS o
-          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = 'm' OR c.oid = o.query_relation::oid AND c.relkind = 'v'
+          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = CASE o.method WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = o.query_relation::oid AND c.relkind = 'v'
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE o.view_id = settle.view_id;
         EXIT WHEN known.pair IS NULL OR known.said = held;
@@ -744,7 +750,7 @@ BEGIN
                          JOIN pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner <> c.relowner
                         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) AS given_away
           FROM mvscheduler.visible_pieces AS p
-          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = CASE WHEN p.kind IN ('next_query', 'old_query') THEN 'v' ELSE 'm' END
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = CASE WHEN p.kind IN ('next_query', 'old_query') THEN 'v' WHEN p.kind = 'data' THEN 'p' ELSE 'm' END
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE p.view_id = drop_pieces.view_id AND p.kind = ANY (kinds)
          ORDER BY array_position(kinds, p.kind)
@@ -752,7 +758,7 @@ BEGIN
         IF rel.given_away THEN
             RAISE NOTICE '% is left, since its materialized view was given to another owner by hand', mvscheduler.shown_name(rel.oid);
         ELSE
-            EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+            EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
         END IF;
     END LOOP;
 END $$;
@@ -888,24 +894,27 @@ DECLARE
     wanted text;
 BEGIN
     FOR rel IN
-        SELECT c.oid, n.nspname, c.relname, p.kind AS piece, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+        SELECT c.oid, n.nspname, c.relname, p.kind AS piece, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END AS kind
           FROM mvscheduler.visible_pieces AS p
-          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v')
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v', 'p')
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE p.view_id = v.id
          ORDER BY p.kind, c.oid
     LOOP
         wanted := mvscheduler.free_name(target[1], target[2],
-            CASE rel.piece WHEN 'gate' THEN '__gate' WHEN 'next' THEN '__next' WHEN 'next_query' THEN '__next__query' WHEN 'old' THEN '__old' ELSE '__old__query' END);
+            CASE rel.piece WHEN 'gate' THEN '__gate' WHEN 'data' THEN '__data' WHEN 'next' THEN '__next' WHEN 'next_query' THEN '__next__query' WHEN 'old' THEN '__old' ELSE '__old__query' END);
         IF rel.nspname <> target[1] THEN   -- under a name that is free in both schemas
             EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, rel.nspname, rel.relname, 'mvscheduler moves ' || rel.oid);
             rel.relname := 'mvscheduler moves ' || rel.oid;
             EXECUTE format('ALTER %s %I.%I SET SCHEMA %I', rel.kind, rel.nspname, rel.relname, target[1]);
         END IF;
         EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, target[1], rel.relname, wanted);
-        IF rel.piece IN ('gate', 'next_query') THEN
+        IF rel.piece = 'data' THEN
+            PERFORM mvscheduler.rename_partitions(rel.oid, target[1], wanted);
+        END IF;
+        IF rel.piece IN ('gate', 'data', 'next_query') THEN
             EXECUTE format('COMMENT ON %s %I.%I IS %L', rel.kind, target[1], wanted,
-                           CASE rel.piece WHEN 'gate' THEN 'mvscheduler: gate of ' ELSE 'mvscheduler: query of ' END || v.name);
+                           CASE rel.piece WHEN 'gate' THEN 'mvscheduler: gate of ' WHEN 'data' THEN 'mvscheduler: data of ' ELSE 'mvscheduler: query of ' END || v.name);
         END IF;
     END LOOP;
 END $$;
@@ -922,9 +931,10 @@ DECLARE
     given   boolean := false;
 BEGIN
     FOR rel IN
-        SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+        SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
           FROM mvscheduler.visible_pieces AS p
-          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v') AND c.relowner <> v.owner::oid
+         CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind = 'data') AS m
+          JOIN pg_class AS c ON c.oid = m.oid AND c.relkind IN ('m', 'v', 'p', 'r') AND c.relowner <> v.owner::oid
          WHERE p.view_id = v.id AND p.kind NOT IN ('old', 'old_query')   -- what is left of a swap stays with whom it served
          ORDER BY c.relkind, c.oid
     LOOP
@@ -947,11 +957,23 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     told text[] := string_to_array(nullif(current_setting('mvscheduler.pieces', true), ''), ' ');
+    also text[] := string_to_array(nullif(current_setting('mvscheduler.increment', true), ''), ' ');
     made int;
 BEGIN
     IF TG_OP = 'DELETE' THEN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = OLD.id;
         DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = OLD.id;
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' AND NEW.method = 'incremental' THEN
+        INSERT INTO mvscheduler.piece (view_id, kind, relation)
+        SELECT NEW.id, k.kind, c.oid::regclass
+          FROM (VALUES ('gate', 'm', also[2]), ('data', 'p', also[3])) AS k(kind, relkind, oid)
+          JOIN pg_class AS c ON c.oid = k.oid::oid AND c.relowner = NEW.owner::oid AND c.relkind::text = k.relkind;
+        GET DIAGNOSTICS made = ROW_COUNT;
+        IF made <> 2 THEN
+            RAISE EXCEPTION 'what managed view % is made of is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
+        END IF;
         RETURN NULL;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN
@@ -1005,7 +1027,11 @@ BEGIN
     LOOP
     BEGIN
         PERFORM mvscheduler.act_as(NEW.owner::oid);
-        IF TG_OP = 'INSERT' THEN
+        IF NEW.method = 'incremental' THEN   -- its key was made with its data
+            IF TG_OP = 'INSERT' OR NEW.indexes IS DISTINCT FROM OLD.indexes THEN
+                PERFORM mvscheduler.create_indexes(NEW, (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = NEW.id AND p.kind = 'data'));
+            END IF;
+        ELSIF TG_OP = 'INSERT' THEN
             PERFORM mvscheduler.create_unique_index(NEW, served.relation, served.query_relation);
             -- Those that a restore has made already stay.
             IF NEW.adopted OR coalesce(cardinality(NEW.indexes), 0) <> (SELECT count(*) FROM pg_index AS i

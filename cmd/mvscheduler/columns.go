@@ -21,7 +21,7 @@ type viewColumns struct {
 	RefreshOn *string  `column:"refresh_on" placeholder:"WHEN" choices:"schedule,upstream,manual" group:"clock" help:"schedule, upstream (after a managed view that it reads) or manual."`
 	Catchup   *string  `column:"catchup" placeholder:"POLICY" choices:"latest,skip,all" group:"clock" help:"Slots missed while no sidecar ran: latest, skip or all."`
 	Enabled   *bool    `column:"enabled" negatable:"" group:"clock" help:"Whether the clock runs."`
-	Method    *string  `column:"method" placeholder:"METHOD" choices:"auto,full,concurrent" group:"refresh" help:"auto, full or concurrent."`
+	Method    *string  `column:"method" placeholder:"METHOD" choices:"auto,full,concurrent,incremental" group:"refresh" help:"auto, full, concurrent or incremental."`
 	UniqueKey []string `column:"unique_key" null:"none" placeholder:"COLUMN,..." group:"refresh" help:"Columns of the unique index that concurrent refreshes need; none = derive them from the query."`
 	Index     []string `column:"indexes" null:"none" sep:"none" placeholder:"'(COLUMNS)'" group:"refresh" help:"A further index, for example '(origin, hour DESC)'. Can be repeated."`
 	Owner     *string  `column:"owner" cast:"regrole" placeholder:"ROLE" group:"refresh" help:"Role that owns the view and with whose rights the query runs. Default: yours."`
@@ -37,9 +37,9 @@ type viewColumns struct {
 
 	Retention      *string `column:"retention_period" cast:"interval" null:"none" placeholder:"INTERVAL" group:"retention" help:"Older data leaves the view."`
 	TimeColumn     *string `column:"time_column" null:"none" placeholder:"COLUMN" group:"retention" help:"Output column that holds the time."`
-	BucketWidth    *string `hidden:"" column:"bucket_width" cast:"interval" null:"none" placeholder:"INTERVAL" group:"retention" help:"Not in this version: the server says so when it is set."`
-	ChangeTracking *string `column:"change_tracking" placeholder:"HOW" choices:"auto,counters,none" group:"retention" help:"How changes are found."`
-	Lateness       *string `hidden:"" column:"lateness" cast:"interval" placeholder:"INTERVAL" group:"retention" help:"Not in this version: the server says so when it is set."`
+	BucketWidth    *string `column:"bucket_width" cast:"interval" null:"none" placeholder:"INTERVAL" group:"retention" help:"Width of one time bucket of an incremental view."`
+	ChangeTracking *string `column:"change_tracking" placeholder:"HOW" choices:"auto,trigger,counters,none" group:"retention" help:"How changes are found."`
+	Lateness       *string `column:"lateness" cast:"interval" placeholder:"INTERVAL" group:"retention" help:"How far back an incremental view without tracking looks for late rows."`
 	RealTime       *bool   `hidden:"" column:"real_time" negatable:"" group:"retention" help:"Not in this version: the server says so when it is set."`
 
 	Optimize     *string `hidden:"" column:"optimize" placeholder:"MODE" choices:"off,advise" group:"optimizer" help:"Not in this version: the server says so when it is set."`

@@ -73,10 +73,10 @@ SELECT DISTINCT 'error', n.nspname::text, format('the sidecar has no access to s
 	return rowsOf(ctx, conn, `
 SELECT 'error', v.name, 'the sidecar lacks MAINTAIN on it', 'GRANT MAINTAIN ON TABLE ' || v.name || ' TO mvscheduler_worker'
   FROM mvscheduler.visible_views AS v
-  JOIN pg_class AS c ON c.oid = v.relation::oid
+  JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm'
  WHERE NOT has_table_privilege('mvscheduler_worker', c.oid, 'MAINTAIN')
 UNION ALL
-SELECT 'error', v.name, format('the sidecar lacks MAINTAIN on %s, which its redefinition needs', c.oid::regclass), format('GRANT MAINTAIN ON TABLE %s TO mvscheduler_worker', c.oid::regclass)
+SELECT 'error', v.name, format('the sidecar lacks MAINTAIN on %s, which its steps need', c.oid::regclass), format('GRANT MAINTAIN ON TABLE %s TO mvscheduler_worker', c.oid::regclass)
   FROM mvscheduler.visible_pieces AS p
   JOIN mvscheduler.visible_views AS v ON v.view_id = p.view_id
   JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = 'm'

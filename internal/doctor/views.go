@@ -107,7 +107,7 @@ func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error)
 SELECT 'note', format('%I.%I', n.nspname, c.relname),
        'mvscheduler made it, and no row of the catalog stands for it any more (' || CASE WHEN reader.name IS NULL THEN 'its row was deleted without its triggers, or restored elsewhere'
             ELSE format('%s, whose query it holds, was released, or its row was deleted without its triggers', reader.name) END || ')',
-       CASE WHEN reader.name IS NULL THEN format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, n.nspname, c.relname)
+       CASE WHEN reader.name IS NULL THEN format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END, n.nspname, c.relname)
             ELSE format('SELECT mvscheduler.adopt_view(%L), or leave it as it is: %s needs it', reader.name, reader.name) END
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -121,7 +121,7 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
            AND d.refobjid = c.oid
          ORDER BY m.oid
          LIMIT 1) AS reader ON c.relkind = 'v'
- WHERE c.relkind IN ('v', 'm')
+ WHERE c.relkind IN ('v', 'm', 'p')
    AND obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: %'
    AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v

@@ -69,8 +69,19 @@ type Tx struct{ pgx.Tx }
 // InTx runs f in a READ COMMITTED transaction with these settings and commits. When f or the commit
 // fails, everything is rolled back.
 func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error) error {
+	return s.in(ctx, pgx.ReadCommitted, settings, f)
+}
+
+// InSnapshot is InTx in a REPEATABLE READ transaction: all of its statements, and what the relations that it
+// refreshes read, see what was committed before it began. A row that somebody else has written since is an error,
+// so f may write only rows that nobody else does.
+func (s *Session) InSnapshot(ctx context.Context, settings Settings, f func(*Tx) error) error {
+	return s.in(ctx, pgx.RepeatableRead, settings, f)
+}
+
+func (s *Session) in(ctx context.Context, level pgx.TxIsoLevel, settings Settings, f func(*Tx) error) error {
 	var cause error
-	err := pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: pgx.ReadCommitted}, func(tx pgx.Tx) error {
+	err := pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
 		cause = setUp(ctx, tx, settings)
 		if cause == nil {
 			cause = f(&Tx{Tx: tx})

@@ -1,0 +1,321 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Steps of incremental views; the functions are in the migration 000013_incremental.
+const (
+	StepTrack     = "track"
+	StepIncrement = "increment"
+	StepBuild     = "build"
+)
+
+// Leaf is a table or partition below an incremental view.
+type Leaf struct {
+	OID       uint32     `db:"leaf" json:"oid"`
+	Name      string     `json:"name"`
+	Kind      string     `json:"kind"` // of pg_class
+	Lo        *time.Time `json:"lo"`   // times that it can hold; nil = unbounded
+	Hi        *time.Time `json:"hi"`
+	Identity  string     `json:"identity"` // its file and the triggers that watch it
+	Counters  string     `json:"counters"` // of rows written; what the server has counted
+	Covered   bool       `json:"-"`        // triggers note what changes
+	Trackable bool       `json:"-"`        // the owner of the view may make them
+}
+
+// Incremental is what there is to know of an incremental view before it is refreshed.
+type Incremental struct {
+	Data     uint32
+	Gate     uint32
+	Width    time.Duration // of the longest bucket
+	Lateness time.Duration
+	Seen     bool      // a refresh has completed, in this cluster
+	Tracking *string   // at the last refresh
+	Leaves   *string   // at the last refresh, as JSON
+	Rearmed  time.Time // last change of the catalog row
+	Bound    bool      // in_window is asked about a column of a table
+	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
+}
+
+// Before are the leaves that the last refresh has seen.
+func (i Incremental) Before() (map[uint32]Leaf, error) {
+	if i.Leaves == nil {
+		return nil, nil
+	}
+	var leaves []Leaf
+	if err := json.Unmarshal([]byte(*i.Leaves), &leaves); err != nil {
+		return nil, fmt.Errorf("read what the last refresh has seen: %w", err)
+	}
+	return byOID(leaves), nil
+}
+
+func byOID(leaves []Leaf) map[uint32]Leaf {
+	found := make(map[uint32]Leaf, len(leaves))
+	for _, l := range leaves {
+		found[l.OID] = l
+	}
+	return found
+}
+
+func marshal(leaves map[uint32]Leaf) (string, error) {
+	text, err := json.Marshal(slices.AppendSeq(make([]Leaf, 0, len(leaves)), maps.Values(leaves)))
+	return string(text), err
+}
+
+// LoadIncremental reads what is known of an incremental view. In a REPEATABLE READ transaction it is what belongs
+// to the snapshot.
+func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
+	rows, err := q.Query(ctx, `
+SELECT coalesce(d.relation::oid, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
+       mvscheduler.longest(s.bucket_width) AS width, mvscheduler.longest(s.lateness) AS lateness,
+       coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c), false) AS seen,
+       i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed,
+       EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id AND v.col > 0) AS bound,
+       i.fill::text AS fill
+  FROM mvscheduler.view_state AS s
+  LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+  LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
+  LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+ WHERE s.view_id = $1`, viewID)
+	if err != nil {
+		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
+	}
+	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Incremental])
+	if err != nil {
+		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
+	}
+	return i, nil
+}
+
+// SyncSources records which tables a view reads. Where they are others than were recorded, everything is dirty.
+func SyncSources(ctx context.Context, q Querier, viewID int64, queryRelation uint32) error {
+	_, err := q.Exec(ctx, `
+WITH now AS MATERIALIZED (
+    SELECT s.relation, s.col FROM mvscheduler.sources_of($2::oid) AS s
+), gone AS (
+    DELETE FROM mvscheduler.view_source AS v
+     WHERE v.view_id = $1
+       AND NOT EXISTS (SELECT FROM now AS n WHERE n.relation = v.relation::oid AND n.col = v.col)
+    RETURNING 1
+), come AS (
+    INSERT INTO mvscheduler.view_source (view_id, relation, col)
+    SELECT $1, n.relation::regclass, n.col
+      FROM now AS n
+     WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
+    RETURNING 1
+)
+INSERT INTO mvscheduler.dirt (view_id, lo, hi)
+SELECT $1, '-infinity', 'infinity'
+ WHERE EXISTS (SELECT FROM gone)
+    OR EXISTS (SELECT FROM come)`, viewID, queryRelation)
+	if err != nil {
+		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
+	}
+	return nil
+}
+
+// LoadLeaves reads what is below an incremental view now.
+func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
+	rows, err := q.Query(ctx, `
+SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CASE WHEN isfinite(l.hi) THEN l.hi END AS hi,
+       l.identity, l.counters, l.covered, l.trackable
+  FROM mvscheduler.leaves_of($1) AS l`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
+	}
+	leaves, err := pgx.CollectRows(rows, pgx.RowToStructByName[Leaf])
+	if err != nil {
+		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
+	}
+	return byOID(leaves), nil
+}
+
+// Change is an entry of the change log, or several that are near to each other.
+type Change struct {
+	Lo, Hi *time.Time // nil = unbounded
+	Why    string     // empty = rows were written
+}
+
+// LoadChanges reads the entries of the change log that the last refresh of a view has not seen.
+func LoadChanges(ctx context.Context, q Querier, viewID int64) ([]Change, error) {
+	rows, err := q.Query(ctx, `
+WITH state AS MATERIALIZED (
+    SELECT i.view_id, i.taken, pg_snapshot_xmin(i.taken) AS oldest FROM mvscheduler.increment_state AS i WHERE i.view_id = $1
+), entry AS (
+    SELECT CASE WHEN v.col > 0 AND isfinite(d.lo) THEN d.lo END AS lo, CASE WHEN v.col > 0 AND isfinite(d.hi) THEN d.hi END AS hi,
+           CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
+      FROM state AS s
+      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id
+      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken) AND (v.col = 0 OR d.col = v.col)
+     UNION ALL
+    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, 'the view was changed, or reads other tables'
+      FROM state AS s
+      JOIN mvscheduler.dirt AS d ON d.view_id = s.view_id AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken)
+)
+SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
+  FROM entry AS e
+ GROUP BY e.why, floor(extract(epoch FROM e.lo) / 3600), floor(extract(epoch FROM e.hi) / 3600)`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
+	}
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
+	if err != nil {
+		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
+	}
+	return changes, nil
+}
+
+// GiveRanges hands the ranges to the step that the attempt was let through for. A nil instant is unbounded.
+func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, lo, hi []*time.Time) error {
+	_, err := tx.Exec(ctx, `
+INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi)
+SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity')
+  FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS r(lo, hi, n)`, a.RunID, lo, hi)
+	if err != nil {
+		return fmt.Errorf("hand %d ranges to run %d: %w", len(lo), a.RunID, err)
+	}
+	return nil
+}
+
+// StepResult is what a step of an incremental view did.
+type StepResult struct{ Buckets, Inserted, Updated, Deleted int64 }
+
+// TakeBack takes the pass and its ranges back, in the transaction that gave them, and returns what the step did.
+func TakeBack(ctx context.Context, tx pgx.Tx, a Attempt) (StepResult, error) {
+	var done []int64
+	err := tx.QueryRow(ctx, `
+WITH ranges AS (
+    DELETE FROM mvscheduler.pass_range WHERE run_id = $1
+)
+DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, a.RunID).Scan(&done)
+	if err != nil {
+		return StepResult{}, fmt.Errorf("close the gate behind run %d: %w", a.RunID, err)
+	}
+	if len(done) != 4 {
+		return StepResult{}, fmt.Errorf("the gate of run %d did nothing", a.RunID)
+	}
+	return StepResult{Buckets: done[0], Inserted: done[1], Updated: done[2], Deleted: done[3]}, nil
+}
+
+// Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction
+// of the refresh, which is REPEATABLE READ, and writes a row that no other writes.
+func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
+	text, err := marshal(leaves)
+	if err != nil {
+		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
+	}
+	_, err = tx.Exec(ctx, `
+INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason)
+SELECT $1, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, '')
+  FROM pg_control_system() AS c
+ON CONFLICT (view_id) DO UPDATE
+   SET taken = EXCLUDED.taken,
+       system_identifier = EXCLUDED.system_identifier,
+       filled_from = EXCLUDED.filled_from,
+       leaves = EXCLUDED.leaves,
+       tracking = EXCLUDED.tracking,
+       reason = EXCLUDED.reason,
+       fill = NULL`, viewID, text, tracking, reason)
+	if err != nil {
+		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
+	}
+	return nil
+}
+
+// BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
+// ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
+// deletes entries of the change log which the real one has not seen (see ForgetChanges).
+func BeginFill(ctx context.Context, q Querier, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
+	text, err := marshal(leaves)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `
+INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
+SELECT $1, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+  FROM pg_control_system() AS c
+ON CONFLICT (view_id) DO NOTHING`, viewID, text, tracking, reason)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `
+UPDATE mvscheduler.increment_state
+   SET taken = pg_current_snapshot()
+ WHERE view_id = $1
+   AND fill = '{}'`, viewID)
+	if err != nil {
+		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	return nil
+}
+
+// Filling is how far the first fill of a view is.
+type Filling struct {
+	Done       bool
+	Partitions int64
+	Rows       int64
+	From       *time.Time // the contents begin here
+	Percent    int        // of the time from the newest to the oldest row
+}
+
+// LoadFilling reads how far the first fill of a view is.
+func LoadFilling(ctx context.Context, q Querier, viewID int64) (Filling, error) {
+	rows, err := q.Query(ctx, `
+SELECT i.filled_from = '-infinity' AS done,
+       coalesce((i.fill ->> 'partitions')::bigint, 0) AS partitions,
+       coalesce((i.fill ->> 'rows')::bigint, 0) AS rows,
+       CASE WHEN isfinite(i.filled_from) THEN i.filled_from END AS "from",
+       coalesce(CASE WHEN isfinite(i.filled_from) THEN least(100, greatest(0, 100 * extract(epoch FROM (i.fill ->> 'newest')::timestamptz - i.filled_from)
+                                       / nullif(extract(epoch FROM (i.fill ->> 'newest')::timestamptz - (i.fill ->> 'oldest')::timestamptz), 0))) END, 0)::int AS percent
+  FROM mvscheduler.increment_state AS i
+ WHERE i.view_id = $1`, viewID)
+	if err != nil {
+		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
+	}
+	f, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Filling])
+	if err != nil {
+		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
+	}
+	return f, nil
+}
+
+// SetBuckets records how many buckets a run computed, in the transaction that ends it.
+func SetBuckets(ctx context.Context, tx pgx.Tx, a Attempt, buckets int64) error {
+	_, err := tx.Exec(ctx, `UPDATE mvscheduler.run SET buckets = $2 WHERE id = $1`, a.RunID, buckets)
+	if err != nil {
+		return fmt.Errorf("record the buckets of run %d: %w", a.RunID, err)
+	}
+	return nil
+}
+
+// ForgetChanges deletes entries of the change log that every view has seen, and what belongs to views that are
+// gone.
+func ForgetChanges(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+WITH alive AS (
+    SELECT s.view_id FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
+), sources AS (
+    DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
+), states AS (
+    DELETE FROM mvscheduler.increment_state AS i WHERE i.view_id NOT IN (SELECT a.view_id FROM alive AS a)
+), oldest AS MATERIALIZED (
+    SELECT min(CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END) AS seen
+      FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+)
+DELETE FROM mvscheduler.dirt AS d
+ USING oldest AS o
+ WHERE d.xid < coalesce(o.seen::text::xid8, pg_snapshot_xmin(pg_current_snapshot()))
+   AND d.xid < pg_snapshot_xmin(pg_current_snapshot())`)
+	if err != nil {
+		return fmt.Errorf("delete what is not needed of the change log: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// Triggers are made by users of a function that writes as the owner of the catalog. It may not be brought to read
+// anything of theirs, nor to write about what is not theirs.
+func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	view := `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on) VALUES ('%s', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM %[2]s WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', NULL, 'manual')`
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, fmt.Sprintf(view, "theirs", "base"))
+	a.as(`CREATE TABLE mallory.base (ts timestamptz, k int)`, fmt.Sprintf(view, "mallory.own", "mallory.base"))
+	startSidecar(t, a.db)
+	refreshed(t, alice, "theirs")
+	refreshed(t, a.m, a.sql("mallory.own"))
+	dirt := func() string {
+		return ask[string](t, a.root, `SELECT coalesce(string_agg(source::oid::regclass::text, ' ' ORDER BY xid), '') FROM mvscheduler.dirt WHERE source IS NOT NULL`)
+	}
+	require.Equal(t, "", dirt())
+	// Transition tables under other names, and a view of the expected name that runs code.
+	a.as(`CREATE FUNCTION mallory.payload() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('trigger'); RETURN now(); END $$`,
+		`GRANT USAGE ON SCHEMA mallory TO PUBLIC`,
+		`CREATE TEMP VIEW new_rows AS SELECT mallory.payload() AS ts`, `CREATE TEMP VIEW old_rows AS SELECT mallory.payload() AS ts`,
+		`CREATE TRIGGER a AFTER INSERT ON mallory.base REFERENCING NEW TABLE AS others FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER b AFTER UPDATE ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER c AFTER DELETE ON mallory.base REFERENCING OLD TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER d BEFORE INSERT ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER e AFTER INSERT ON mallory.base FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed()`,
+		`INSERT INTO mallory.base VALUES (now(), 1)`, `UPDATE mallory.base SET k = 2`, `DELETE FROM mallory.base`)
+	a.nothingStolen("")
+	// A column that became something else.
+	a.as(`CREATE TYPE mallory.evil AS (t timestamptz)`, `CREATE FUNCTION mallory.cast_evil(mallory.evil) RETURNS timestamptz LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('cast'); RETURN ($1).t; END $$`,
+		`CREATE CAST (mallory.evil AS timestamptz) WITH FUNCTION mallory.cast_evil(mallory.evil) AS IMPLICIT`,
+		`DROP TRIGGER a ON mallory.base`, `DROP TRIGGER e ON mallory.base`, `DELETE FROM mvscheduler.views WHERE name = 'mallory.own'`, `ALTER TABLE mallory.base ALTER ts TYPE mallory.evil USING ROW(ts)::mallory.evil`,
+		`INSERT INTO mallory.base VALUES (ROW(now())::mallory.evil, 1)`)
+	a.nothingStolen("")
+	// A table that nobody has registered, also under alice's names.
+	a.as(`CREATE TABLE mallory.other (ts timestamptz)`, `CREATE TRIGGER a AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`INSERT INTO mallory.other VALUES (now())`)
+	require.NotContains(t, dirt(), a.alice)
+	require.NotContains(t, dirt(), "other")
+	for _, statement := range []string{`INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES ('pg_class', 1, now(), now())`, `INSERT INTO mvscheduler.view_source VALUES (1, 'pg_class', 1)`,
+		`SELECT * FROM mvscheduler.dirt`, `SELECT * FROM mvscheduler.increment_state`, `SELECT * FROM mvscheduler.watched(1)`, `SELECT mvscheduler.leaves_of(1)`} {
+		a.refused(a.m, "42501", statement)
+	}
+}
+
+// What the owner of an incremental view hangs on it runs as the owner, in the sandbox, or not at all.
+func TestNothingOfAnIncrementalViewRunsAsSomebodyElse(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	define := func(name, arguments, returns string) string {
+		value := "RETURN 1;"
+		switch returns {
+		case "trigger":
+			value = "RETURN NEW;"
+		case "boolean":
+			value = "RETURN true;"
+		}
+		return `CREATE FUNCTION mallory.` + name + `(` + arguments + `) RETURNS ` + returns + ` LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('` + name + `'); ` + value + ` END $$`
+	}
+	a.as(define("in_query", "", "int"), define("in_trigger", "", "trigger"), define("in_index", "int", "int"), define("in_check", "int", "boolean"), define("in_statistics", "int", "int"),
+		`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base SELECT '2026-03-01 00:00+00'::timestamptz + g * interval '1 hour', g % 3 FROM generate_series(1, 1500) AS g`,
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on, max_attempts, indexes)
+		 VALUES ('mallory.v', 'SELECT date_trunc(''hour'', ts) AS hour, k, count(*) + 0 * max(mallory.in_query() + k) AS n FROM mallory.base WHERE mvscheduler.in_window(ts) GROUP BY 1, 2', 'incremental', 'hour', '1 hour', NULL, 'manual', 2, '{(mallory.in_index(k))}')`,
+		`CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON mallory.v__data FOR EACH STATEMENT EXECUTE FUNCTION mallory.in_trigger()`,
+		`ALTER TABLE mallory.v__data ADD CHECK (mallory.in_check(k))`, `CREATE STATISTICS mallory.s ON (mallory.in_statistics(k)), n FROM mallory.v__data`)
+	sidecar := startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	a.as(`INSERT INTO mallory.base VALUES ('2026-03-05 10:00+00', 7)`, `UPDATE mallory.base SET k = 5 WHERE ts = '2026-03-06 10:00+00'`)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	a.nothingStolen(sidecar.role, "in_query", "in_trigger", "in_index")
+	require.Equal(t, int64(1501), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)))
+}
+
+func TestPiecesOfAnIncrementalViewThatAreNotWhatTheyWereEndInAClearState(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	bob := s.db.User(t, "bob")
+	s.db.Exec(t, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob)
+	cases := map[string]struct {
+		by     *pgx.Conn
+		do     []string
+		reason string
+	}{
+		"gate_dropped":   {s.alice, []string{`DROP MATERIALIZED VIEW gate_dropped__gate`}, "its gate"},
+		"data_given":     {s.root, []string{`ALTER TABLE ` + s.owner + `.data_given__data OWNER TO ` + bob}, "is not a part of the view any more"},
+		"data_replaced":  {s.alice, []string{`DROP TABLE data_replaced__data CASCADE`, `CREATE TABLE data_replaced__data (hour timestamptz, device int, n bigint, total numeric)`}, "does not exist any more"},
+		"query_given":    {s.root, []string{`ALTER VIEW ` + s.owner + `.query_given__query OWNER TO ` + bob}, "was given to another owner by hand"},
+		"query_replaced": {s.alice, []string{`DROP VIEW query_replaced__query`, `CREATE VIEW query_replaced__query AS SELECT 1 AS hour`}, "does not exist"},
+		"column_dropped": {s.alice, []string{`ALTER TABLE column_dropped__data DROP COLUMN total CASCADE`}, ""},
+	}
+	for name := range cases {
+		s.incremental(t, name, hourly, "max_attempts", 1)
+	}
+	startSidecar(t, s.db)
+	for name := range cases {
+		s.incremented(t, name)
+	}
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	for name, c := range cases {
+		for _, statement := range c.do {
+			pgtest.Exec(t, c.by, statement)
+		}
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('`+name+`')`)
+		if c.reason == "" {
+			continue
+		}
+		until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE view_name LIKE '%.' || $1 AND state = 'failed')`, name)
+		require.Contains(t, ask[string](t, s.root, `SELECT error FROM mvscheduler.run WHERE view_name LIKE '%.' || $1 AND state = 'failed' ORDER BY id LIMIT 1`, name), c.reason, name)
+		require.NotEqual(t, "", ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.' || $1`, name))
+	}
+}

@@ -1,0 +1,173 @@
+package integration
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// historied is a kind of view, with the table that it reads, of which random histories are played.
+type historied struct {
+	name, columns, partition string // of the source; partition is what follows its columns
+	query, width             string
+	settings                 []any
+	tracking                 string // that is expected
+}
+
+var historiedViews = []historied{
+	{"plain", `ts timestamptz, k int, v numeric`, "",
+		`SELECT date_trunc('hour', ts) AS hour, k, count(*) AS n, sum(v) AS total FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", nil, "trigger"},
+	{"keyless", `ts timestamp, k int, v numeric`, "",
+		`SELECT date_bin('6 hours', ts, '2000-01-01 01:00') AS hour, k, v FROM src WHERE mvscheduler.in_window(ts)`, "6 hours", []any{"unique_key", "{}"}, "trigger"},
+	{"partitioned", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)",
+		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "Australia/Lord_Howe"}, "trigger"},
+	{"counted", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)",
+		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "America/Havana", "change_tracking", "counters"}, "counters"},
+	{"joined", `ts date, k int, v numeric`, "",
+		`SELECT date_trunc('month', s.ts)::date AS hour, d.name, count(*) AS n FROM src AS s LEFT JOIN dim AS d ON d.k = s.k WHERE mvscheduler.in_window(s.ts) GROUP BY 1, 2`, "1 month", nil, "trigger"},
+	{"local", `ts timestamptz, k int, v numeric`, "",
+		`SELECT date_trunc('hour', ts AT TIME ZONE 'Africa/Cairo') AS hour, k, count(*) AS n FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", []any{"timezone", "Africa/Cairo"}, "trigger"},
+	{"unbound", `ts timestamptz, k int, v numeric`, "",
+		`SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM src WHERE ts > '-infinity' AND ts < 'infinity' GROUP BY 1`, "1 day", nil, "trigger"},
+}
+
+// change is one statement on the source, its instants somewhere around two changes of clocks.
+func change(r *rapid.T, partitioned bool) string {
+	instant := func() string {
+		if rapid.IntRange(0, 40).Draw(r, "odd") == 0 {
+			return rapid.SampledFrom([]string{"'infinity'", "'-infinity'", "NULL", "'2019-02-03 04:05+00'", "'2150-01-01'"}).Draw(r, "odd time")
+		}
+		return fmt.Sprintf("'2026-03-27 00:00+00'::timestamptz + %d * interval '10 minutes'", rapid.IntRange(0, 144*14).Draw(r, "at"))
+	}
+	finite := func() string {
+		return fmt.Sprintf("'2026-03-27 00:00+00'::timestamptz + %d * interval '10 minutes'", rapid.IntRange(0, 144*14).Draw(r, "at"))
+	}
+	if partitioned {
+		instant = finite
+	}
+	key := func() string { return rapid.SampledFrom([]string{"1", "2", "3", "NULL"}).Draw(r, "key") }
+	between := func() string {
+		return fmt.Sprintf("ts >= %s AND ts < %s", finite(), finite())
+	}
+	statements := []func() string{
+		func() string {
+			return fmt.Sprintf(`INSERT INTO src VALUES (%s, %s, %d)`, instant(), key(), rapid.IntRange(0, 9).Draw(r, "v"))
+		},
+		func() string {
+			return fmt.Sprintf(`INSERT INTO src SELECT %s + g * interval '37 minutes', g %% 4, g FROM generate_series(1, %d) AS g`, finite(), rapid.IntRange(1, 60).Draw(r, "many"))
+		},
+		func() string { return fmt.Sprintf(`UPDATE src SET v = v + 1 WHERE %s`, between()) },
+		func() string {
+			return fmt.Sprintf(`UPDATE src SET ts = %s WHERE %s AND k = %s`, finite(), between(), key())
+		},
+		func() string { return fmt.Sprintf(`UPDATE src SET k = %s WHERE %s`, key(), between()) },
+		func() string { return fmt.Sprintf(`DELETE FROM src WHERE %s AND k = %s`, between(), key()) },
+		func() string { return fmt.Sprintf(`DELETE FROM src WHERE %s`, between()) },
+		func() string {
+			return fmt.Sprintf(`MERGE INTO src AS s USING (VALUES (%s, 1), (%s, 2)) AS n(ts, k) ON s.k = n.k AND s.v > %d WHEN MATCHED AND s.v > 5 THEN DELETE WHEN MATCHED THEN UPDATE SET ts = n.ts WHEN NOT MATCHED THEN INSERT VALUES (n.ts, n.k, 1)`,
+				finite(), finite(), rapid.IntRange(0, 9).Draw(r, "v"))
+		},
+		func() string {
+			return fmt.Sprintf(`INSERT INTO dim VALUES (%s, 'n%d') ON CONFLICT (k) DO UPDATE SET name = EXCLUDED.name`, rapid.SampledFrom([]string{"1", "2"}).Draw(r, "key"), rapid.IntRange(0, 5).Draw(r, "name"))
+		},
+		func() string {
+			if rapid.IntRange(0, 3).Draw(r, "really") > 0 {
+				return `SELECT 1`
+			}
+			return `TRUNCATE src`
+		},
+	}
+	if partitioned {
+		leaf := func() string { return rapid.SampledFrom([]string{"src_a", "src_b", "src_c"}).Draw(r, "leaf") }
+		bounds := map[string]string{"src_a": `FROM (MINVALUE) TO ('2026-03-29')`, "src_b": `FROM ('2026-03-29') TO ('2026-04-05')`, "src_c": `FROM ('2026-04-05') TO (MAXVALUE)`}
+		statements = append(statements,
+			func() string { return fmt.Sprintf(`TRUNCATE %s`, leaf()) },
+			func() string { l := leaf(); return fmt.Sprintf(`DELETE FROM %s WHERE k = %s`, l, key()) },
+			func() string { return fmt.Sprintf(`INSERT INTO src_b VALUES ('2026-03-30 05:00+00', %s, 3)`, key()) },
+			func() string {
+				l := leaf()
+				return fmt.Sprintf(`DO $d$ BEGIN IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = '%[1]s'::regclass) THEN ALTER TABLE src DETACH PARTITION %[1]s; ELSE ALTER TABLE src ATTACH PARTITION %[1]s FOR VALUES %[2]s; END IF; END $d$`, l, bounds[l])
+			})
+	}
+	return rapid.SampledFrom(statements).Draw(r, "statement")()
+}
+
+// tolerated are errors that random statements may meet: no partition, a bound violated, locks, MERGE of a row twice.
+func tolerated(err error) bool {
+	var failed *pgconn.PgError
+	return errors.As(err, &failed) && strings.Contains("23514 55P03 40P01 40001 21000 42P17 42P01 42809", failed.Code)
+}
+
+// After every history of statements, some of them in transactions that overlap refreshes, the view equals its query.
+func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
+	t.Parallel()
+	for _, h := range historiedViews {
+		t.Run(h.name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			pgtest.Exec(t, s.alice, `CREATE TABLE src (`+h.columns+`) `+h.partition, `CREATE TABLE dim (k int PRIMARY KEY, name text)`)
+			if h.partition != "" {
+				pgtest.Exec(t, s.alice, `CREATE TABLE src_a PARTITION OF src FOR VALUES FROM (MINVALUE) TO ('2026-03-29')`, `CREATE TABLE src_b PARTITION OF src FOR VALUES FROM ('2026-03-29') TO ('2026-04-05')`,
+					`CREATE TABLE src_c PARTITION OF src FOR VALUES FROM ('2026-04-05') TO (MAXVALUE)`)
+			}
+			s.incremental(t, "v", h.query, append([]any{"bucket_width", h.width, "max_attempts", 3}, h.settings...)...)
+			zone := ask[string](t, s.alice, `SELECT timezone FROM mvscheduler.views`)
+			pgtest.Exec(t, s.alice, `SET TimeZone = '`+zone+`'`)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			require.Equal(t, h.tracking, ask[string](t, s.root, `SELECT tracking FROM mvscheduler.increment_state`))
+			writers := []*pgx.Conn{s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)}
+			for _, w := range writers {
+				pgtest.Exec(t, w, `SET lock_timeout = '2s'`)
+			}
+			rapid.Check(t, func(r *rapid.T) {
+				histories := [][]string{}
+				for range writers {
+					var history []string
+					for range rapid.IntRange(1, 4).Draw(r, "transactions") {
+						block := rapid.IntRange(0, 2).Draw(r, "block") > 0
+						if block {
+							history = append(history, "BEGIN")
+						}
+						for range rapid.IntRange(1, 3).Draw(r, "statements") {
+							history = append(history, change(r, h.partition != ""))
+						}
+						if block {
+							history = append(history, rapid.SampledFrom([]string{"COMMIT", "COMMIT", "COMMIT", "ROLLBACK"}).Draw(r, "end"))
+						}
+					}
+					histories = append(histories, history)
+				}
+				var group sync.WaitGroup
+				for n, w := range writers {
+					group.Go(func() {
+						for _, sql := range histories[n] {
+							if _, err := w.Exec(context.Background(), sql, pgx.QueryExecModeSimpleProtocol); err != nil && !tolerated(err) && !strings.Contains(err.Error(), "25P02") {
+								r.Errorf("%s: %v", sql, err)
+							}
+						}
+					})
+				}
+				for range rapid.IntRange(0, 2).Draw(r, "meanwhile") {
+					s.incremented(t, "v")
+				}
+				group.Wait()
+				for _, w := range writers { // what the server's counters do not tell yet, a refresh cannot know
+					pgtest.Exec(t, w, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+				}
+				s.incremented(t, "v")
+				same(t, s.alice, "v")
+			})
+		})
+	}
+}

@@ -1,0 +1,1171 @@
+-- The method incremental: a view that is recomputed bucket by bucket of time. Its query says with in_window which
+-- column of which table holds the time; a step in the gate sets the window and replaces what the query gives for it.
+
+-- Windows ------------------------------------------------------------------------------------------
+--
+-- All of these are SQL functions of one expression, so that the planner puts them in line: a condition on the bare
+-- column, which indexes and partitions answer. Unbounded, they still leave out what is no sensible time, so that the
+-- query by hand and the view agree: an infinite time, or one that calendars cannot be computed with, is in no bucket.
+
+CREATE FUNCTION mvscheduler.window_start() RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(nullif(pg_catalog.current_setting('mvscheduler.window_start', true), ''), '4000-01-01 00:00:00+00 BC')::timestamptz;
+COMMENT ON FUNCTION mvscheduler.window_start() IS 'Where the window of the step that runs begins; everywhere else the year 4000 BC.';
+
+CREATE FUNCTION mvscheduler.window_end() RETURNS timestamptz
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN coalesce(nullif(pg_catalog.current_setting('mvscheduler.window_end', true), ''), '200000-01-01 00:00:00+00')::timestamptz;
+COMMENT ON FUNCTION mvscheduler.window_end() IS 'Where the window of the step that runs ends, exclusive; everywhere else the year 200000.';
+
+CREATE FUNCTION mvscheduler.in_window(instant timestamptz) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN instant >= mvscheduler.window_start() AND instant < mvscheduler.window_end();
+COMMENT ON FUNCTION mvscheduler.in_window(timestamptz) IS 'For the WHERE clause of an incremental view: true for the rows whose buckets are computed. By hand it is true for every time from 4000 BC to the year 200000.';
+
+-- Through the zone of the session some of these would fall out of every window on the day on which clocks change.
+CREATE FUNCTION mvscheduler.in_window(instant timestamp) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN instant >= mvscheduler.window_start() AT TIME ZONE 'UTC' AND instant < mvscheduler.window_end() AT TIME ZONE 'UTC';
+COMMENT ON FUNCTION mvscheduler.in_window(timestamp) IS 'For the WHERE clause of an incremental view: true for the rows whose buckets are computed. By hand it is true for every time from 4000 BC to the year 200000.';
+
+CREATE FUNCTION mvscheduler.in_window(day date) RETURNS boolean
+LANGUAGE sql STABLE PARALLEL SAFE
+RETURN day >= mvscheduler.window_start() AT TIME ZONE 'UTC' AND day < mvscheduler.window_end() AT TIME ZONE 'UTC';
+COMMENT ON FUNCTION mvscheduler.in_window(date) IS 'For the WHERE clause of an incremental view: true for the rows whose buckets are computed. By hand it is true for every time from 4000 BC to the year 200000.';
+
+-- Windows of a range of changes -------------------------------------------------------------------------
+--
+-- Where a bucket begins cannot be told from its width and a zone: clocks change, and queries cut as they like. So
+-- nothing is aligned. With w the width and s more than clocks ever move, a row at t is in the bucket that is called
+-- after an instant from t - w - s to t + s. For changes from lo to hi the labels of those instants are replaced, and
+-- to have all of them whole their rows from w + 2s before to w + 2s after are read.
+
+-- Instants are kept within what all three types can hold after some hundred years are added or taken away.
+CREATE FUNCTION mvscheduler.clamp(instant timestamptz) RETURNS timestamptz
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN least(greatest(instant, '4000-01-01 00:00:00+00 BC'::timestamptz), '200000-01-01 00:00:00+00'::timestamptz);
+COMMENT ON FUNCTION mvscheduler.clamp(timestamptz) IS 'The instant, or the nearest one with which every type of time can be computed.';
+
+CREATE FUNCTION mvscheduler.longest(width interval) RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM width) + extract(month FROM width)) + extract(day FROM width)) + 3600.0 * extract(hour FROM width) + 60.0 * extract(minute FROM width) + extract(second FROM width));
+COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days: a bucket of this width is no longer, but for the change of clocks.';
+
+CREATE FUNCTION mvscheduler.clock_moves(lo timestamptz, hi timestamptz, zone text) RETURNS interval
+LANGUAGE sql STABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT pg_catalog.max(o.shift) - pg_catalog.min(o.shift)
+      FROM (SELECT (t.at AT TIME ZONE zone) - (t.at AT TIME ZONE 'UTC') AS shift
+              FROM (SELECT lo + n * greatest(interval '6 hours', (hi - lo) / 200) AS at FROM pg_catalog.generate_series(0, 200) AS n) AS t
+             WHERE t.at < hi
+            UNION ALL
+            SELECT (hi AT TIME ZONE zone) - (hi AT TIME ZONE 'UTC')) AS o;
+END;
+COMMENT ON FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text) IS 'How far the clocks of a zone move between two instants; 0 where they do not.';
+
+CREATE FUNCTION mvscheduler.window_of(lo timestamptz, hi timestamptz, width interval, zone text, unit text,
+                                      OUT window_start timestamptz, OUT window_end timestamptz, OUT label_start timestamptz, OUT label_end timestamptz, OUT slack interval)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    w interval := mvscheduler.longest(width);
+BEGIN
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
+    IF unit IS NOT NULL AND isfinite(lo) AND isfinite(hi) THEN   -- the query cuts by date_trunc in this zone
+        window_start := date_trunc(unit, lo, zone);
+        window_end := date_trunc(unit, hi, zone) + w;
+        IF mvscheduler.clock_moves(window_start - interval '1 day', window_end + interval '1 day', zone) = interval '0' THEN
+            window_end := (date_trunc(unit, hi AT TIME ZONE zone) + width) AT TIME ZONE zone;
+            label_start := window_start;
+            label_end := window_end;
+            RETURN;
+        END IF;
+    END IF;
+    label_start := CASE WHEN isfinite(lo) THEN mvscheduler.clamp(lo) - w - slack ELSE lo END;
+    label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack ELSE hi END;
+    window_start := CASE WHEN isfinite(lo) THEN label_start - slack ELSE '4000-01-01 00:00:00+00 BC' END;
+    window_end := CASE WHEN isfinite(hi) THEN label_end + w + slack ELSE '200000-01-01 00:00:00+00' END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text) IS 'For changes from lo to hi: the rows that are read (window), and the labels that are replaced, both without their ends. unit, where the query is known to cut by date_trunc: exact edges, unless clocks change nearby.';
+
+-- Times of sources and labels without a zone count as if it were UTC; where one has a zone and the other has not, the
+-- zone of the view is between them.
+CREATE FUNCTION mvscheduler.label_text(instant timestamptz, label_type oid, source_type oid, zone text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET TimeZone = 'UTC'
+AS $$
+DECLARE
+    bare timestamp;
+BEGIN
+    IF label_type = 'timestamptz'::regtype THEN
+        IF source_type <> 'timestamptz'::regtype AND isfinite(instant) THEN
+            instant := (instant AT TIME ZONE 'UTC') AT TIME ZONE zone;
+        END IF;
+        RETURN instant::text;
+    END IF;
+    bare := instant AT TIME ZONE CASE WHEN source_type = 'timestamptz'::regtype AND isfinite(instant) THEN zone ELSE 'UTC' END;
+    IF label_type = 'date'::regtype THEN
+        RETURN (CASE WHEN isfinite(bare) AND bare > bare::date THEN bare::date + 1 ELSE bare::date END)::text;   -- a day is called after its midnight
+    END IF;
+    RETURN bare::text;
+END $$;
+COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An instant among the times of a source as a bound for the labels of buckets, in the type that these have.';
+
+-- Registration -----------------------------------------------------------------------------------------
+--
+-- An incremental view is  v__query  a plain view with the query
+--                         v__data   a table with its columns, partitioned by time
+--                         v         a plain view over v__data: what people read, grant and build upon
+--                         v__gate   the gate through which the steps run
+-- All of them belong to the user and are made in the user's session.
+
+CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+SET IntervalStyle = 'postgres'
+AS $$
+DECLARE
+    col text;
+BEGIN
+    IF op = 'UPDATE' AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
+        RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'An incremental view is made of other relations.',
+                  HINT = 'DELETE the row and INSERT it anew with the other method.';
+    END IF;
+    IF v.method <> 'incremental' THEN
+        RETURN;
+    END IF;
+    IF v.adopted THEN
+        RAISE EXCEPTION 'an adopted view cannot have method "incremental"' USING ERRCODE = 'feature_not_supported', HINT = 'INSERT a row with the query.';
+    ELSIF v.retention_period IS NOT NULL THEN
+        RAISE EXCEPTION 'retention_period of a view with method "incremental" is not supported in this version' USING ERRCODE = 'feature_not_supported', HINT = 'Leave it at NULL.';
+    ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
+        RAISE EXCEPTION 'method "incremental" needs %', CASE WHEN v.time_column IS NULL THEN 'time_column' ELSE 'bucket_width' END
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'time_column names the output column that holds the start of the bucket, bucket_width says how wide it is, for example 1 hour.';
+    ELSIF NOT isfinite(v.bucket_width) OR v.bucket_width < interval '1 second' OR v.bucket_width > interval '100 years' OR v.bucket_width::text ~ '-' THEN
+        RAISE EXCEPTION 'invalid bucket_width: %', v.bucket_width USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval from 1 second to 100 years.';
+    ELSIF v.lateness IS NULL OR NOT isfinite(v.lateness) OR v.lateness < interval '0' OR v.lateness > interval '100 years' THEN
+        RAISE EXCEPTION 'invalid lateness: %', coalesce(v.lateness::text, 'NULL') USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval of at most 100 years.';
+    END IF;
+    col := CASE WHEN op <> 'UPDATE' THEN NULL
+                WHEN v.time_column <> was.time_column THEN 'time_column'
+                WHEN v.unique_key IS DISTINCT FROM was.unique_key THEN 'unique_key' END;
+    IF col IS NOT NULL THEN
+        RAISE EXCEPTION 'column "%" of a view with method "incremental" cannot be changed in this version', col
+            USING ERRCODE = 'feature_not_supported', HINT = 'DELETE the row and INSERT it anew.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';
+
+-- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
+-- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
+-- a table of which any change may concern every bucket.
+CREATE FUNCTION mvscheduler.sources_of(query_relation oid) RETURNS TABLE (relation oid, col smallint)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+DECLARE
+    name_pattern text := '("(?:[^"]|"")+"|[a-z_][a-z0-9_]*)';
+    tables  oid[];
+    readers oid[];
+    source  oid;
+    at      smallint;
+    call    record;
+    place   record;
+    matched oid[];
+    windows int := 0;
+    uses    int;
+BEGIN
+    WITH RECURSIVE chain(rel, kind) AS (
+        SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = query_relation
+        UNION
+        SELECT c.oid, c.relkind
+          FROM chain AS r
+          JOIN pg_rewrite AS w ON w.ev_class = r.rel
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+          JOIN pg_class AS c ON c.oid = d.refobjid
+         WHERE r.kind = 'v'
+    )
+    SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
+      INTO tables, readers FROM chain AS r;
+    FOR call IN
+        SELECT r.oid AS reader, m.parts[2] AS alias, m.parts[3] AS name, m.parts[1] AS argument
+          FROM unnest(readers) AS r(oid)
+          JOIN pg_rewrite AS w ON w.ev_class = r.oid
+         CROSS JOIN LATERAL regexp_matches(pg_get_viewdef(r.oid), 'mvscheduler\.in_window\(((?:' || name_pattern || '\.)?' || name_pattern || ')\)|mvscheduler\.in_window\(', 'g') AS m(parts)
+         WHERE EXISTS (SELECT FROM pg_depend AS d JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                        WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window')
+    LOOP
+        IF call.argument IS NULL THEN
+            RAISE EXCEPTION 'in_window is asked about an expression' USING ERRCODE = 'feature_not_supported',
+                HINT = 'Write in_window(column) with the bare column of the table that holds the time, as timestamptz, timestamp or date.';
+        END IF;
+        windows := windows + 1;
+        SELECT array_agg(DISTINCT c.oid) AS oids, min(c.relkind::text) AS kind, min(a.attnum) AS attnum INTO place
+          FROM pg_rewrite AS w
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+          JOIN pg_class AS c ON c.oid = d.refobjid
+          JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid AND quote_ident(a.attname) = call.name
+         WHERE w.ev_class = call.reader AND c.oid <> call.reader
+           AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+           AND (call.alias IS NULL OR quote_ident(c.relname) = call.alias
+                OR NOT EXISTS (SELECT FROM pg_depend AS o JOIN pg_class AS n ON n.oid = o.refobjid
+                                WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = w.oid AND o.refclassid = 'pg_class'::regclass AND quote_ident(n.relname) = call.alias));
+        matched := place.oids;
+        IF cardinality(matched) IS DISTINCT FROM 1 THEN
+            RAISE EXCEPTION '%', CASE WHEN matched IS NULL THEN format('in_window(%s) asks about no column of a table', call.argument)
+                                      ELSE format('of which table column %s is that in_window asks about cannot be told', call.argument) END
+                USING ERRCODE = CASE WHEN matched IS NULL THEN 'undefined_column' ELSE 'ambiguous_column' END,
+                      HINT = 'Write in_window(table.column) right where the table is read, without giving the table another name.';
+        END IF;
+        IF place.kind = 'v' THEN   -- of another incremental view: it shows the columns of its data
+            SELECT p.relation::oid AS oid, a.attnum INTO place
+              FROM mvscheduler.visible_views AS o
+              JOIN mvscheduler.visible_pieces AS p ON p.view_id = o.view_id AND p.kind = 'data'
+              JOIN pg_attribute AS a ON a.attrelid = p.relation::oid AND quote_ident(a.attname) = call.name
+             WHERE o.relation::oid = matched[1];
+            IF place.oid IS NULL THEN
+                RAISE EXCEPTION 'in_window(%) asks about a column of the view %', call.argument, mvscheduler.shown_name(matched[1]) USING ERRCODE = 'feature_not_supported',
+                    HINT = 'Write in_window where the table below is read: in that view, or read the table itself.';
+            END IF;
+            matched := ARRAY[place.oid];
+        ELSIF place.kind NOT IN ('r', 'p') THEN
+            RAISE EXCEPTION 'in_window(%) asks about %, which is no table', call.argument, mvscheduler.shown_name(matched[1]) USING ERRCODE = 'feature_not_supported',
+                HINT = 'Only of tables, and of incremental views, it is known which times change.';
+        END IF;
+        IF (source, at) IS DISTINCT FROM (matched[1], place.attnum) AND source IS NOT NULL THEN
+            RAISE EXCEPTION 'in_window is asked about several columns' USING ERRCODE = 'feature_not_supported', HINT = 'One table gives the time of a row; other tables are joined to it.';
+        END IF;
+        source := matched[1];
+        at := place.attnum;
+    END LOOP;
+    FOR place IN SELECT t.oid FROM unnest(tables) AS t(oid) LOOP
+        relation := place.oid;
+        col := 0;
+        IF relation = source THEN
+            col := at;
+            RETURN NEXT;
+            -- Read more often than in_window is asked: there it is a table like any other.
+            SELECT count(*) INTO uses FROM pg_rewrite AS w, regexp_matches(w.ev_action::text, ':rtekind 0 :relid ' || relation || ' ', 'g') WHERE w.ev_class = ANY (readers);
+            CONTINUE WHEN uses <= windows;
+            col := 0;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
+
+-- Columns that identify a row, with the time first: rows of one bucket stand together.
+CREATE FUNCTION mvscheduler.increment_key(v mvscheduler.views, query_relation oid) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key     text[] := nullif(coalesce(v.unique_key, mvscheduler.derived_key_of(v, query_relation)), '{}');
+    strange text := (SELECT k FROM unnest(key) AS k WHERE NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = query_relation AND a.attname = k AND a.attnum > 0) LIMIT 1);
+BEGIN
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'column "%" named in key does not exist', strange USING ERRCODE = 'undefined_column', HINT = 'unique_key names columns of the query.';
+    ELSIF v.unique_key <> '{}' AND v.time_column <> ALL (key) THEN
+        RAISE EXCEPTION 'unique_key of managed view % does not contain its time_column %', v.name, quote_ident(v.time_column)
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Rows are told apart within their bucket: add it.';
+    ELSIF v.time_column <> ALL (key) THEN
+        RETURN NULL;
+    END IF;
+    RETURN CASE WHEN key IS NOT NULL THEN ARRAY[v.time_column] || array_remove(key, v.time_column) END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_key(mvscheduler.views, oid) IS 'Columns that identify a row of an incremental view, given or derived, the time first; NULL when nothing is proved.';
+
+CREATE FUNCTION mvscheduler.create_incremental(v mvscheduler.views) RETURNS oid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[] := mvscheduler.split_name(v.name);
+    place oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = parts[1]);
+    names text[];
+    query oid;
+    data  oid;
+    gate  oid;
+    relid oid;
+    key   text[];
+    made  text;
+BEGIN
+    BEGIN
+        PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
+    EXCEPTION WHEN duplicate_table THEN
+        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table', HINT = 'Choose another name.';
+    END;
+    EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], parts[2]);
+    names := ARRAY(SELECT mvscheduler.free_name(parts[1], parts[2], s) FROM unnest('{__query,__data,__gate}'::text[]) WITH ORDINALITY AS u(s, n) ORDER BY n);
+    PERFORM mvscheduler.create_query_view(v, parts[1], names[1]);
+    query := format('%I.%I', parts[1], names[1])::regclass;
+    EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], names[1], 'mvscheduler: query of ' || v.name);
+    PERFORM mvscheduler.check_time_column(v, query);
+    IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query) AS s WHERE s.col > 0) THEN
+        RAISE NOTICE 'the query of managed view % does not ask in_window', v.name
+            USING DETAIL = 'Whenever anything changes below it, all of it is computed.',
+                  HINT = 'Add WHERE mvscheduler.in_window(column) with the column of the table from which the time of a bucket comes.';
+    END IF;
+
+    EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I) PARTITION BY RANGE (%4$I)', parts[1], names[2], names[1], v.time_column);
+    data := format('%I.%I', parts[1], names[2])::regclass;
+    EXECUTE format('COMMENT ON TABLE %I.%I IS %L', parts[1], names[2], 'mvscheduler: data of ' || v.name);
+    key := mvscheduler.increment_key(v, query);
+    IF key IS NOT NULL THEN
+        BEGIN
+            made := mvscheduler.free_name(parts[1], names[2], '_key');
+            EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s) NULLS NOT DISTINCT', made, parts[1], names[2], (SELECT string_agg(quote_ident(k), ', ' ORDER BY n) FROM unnest(key) WITH ORDINALITY AS u(k, n)));
+            EXECUTE format('COMMENT ON INDEX %I.%I IS %L', parts[1], made, 'mvscheduler: unique_key');
+        EXCEPTION WHEN undefined_object THEN   -- json, say
+            IF v.unique_key IS NOT NULL THEN
+                RAISE;
+            END IF;
+            key := NULL;
+        END;
+    END IF;
+    IF key IS NULL THEN
+        RAISE NOTICE 'managed view % has no key', v.name USING DETAIL = 'A bucket that changed is replaced as a whole.',
+            HINT = 'Name the columns that identify a row in unique_key, the time_column among them; then only rows that differ are written.';
+        made := mvscheduler.free_name(parts[1], names[2], '_buckets');
+        EXECUTE format('CREATE INDEX %I ON %I.%I (%I)', made, parts[1], names[2], v.time_column);
+        EXECUTE format('COMMENT ON INDEX %I.%I IS %L', parts[1], made, 'mvscheduler: buckets');
+    END IF;
+    EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', parts[1], names[3], v.id);
+    gate := format('%I.%I', parts[1], names[3])::regclass;
+    EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', parts[1], names[3], 'mvscheduler: gate of ' || v.name);
+    EXECUTE format('CREATE VIEW %1$I.%2$I AS SELECT %3$s FROM %1$I.%4$I', parts[1], parts[2],
+                   (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0), names[2]);
+    PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[query, data, gate]) AS r;
+    relid := mvscheduler.relation_named(v.name);
+    PERFORM mvscheduler.grant_to_worker(v, gate);
+    PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, query, data, gate)), v.name);
+    PERFORM set_config('mvscheduler.increment', concat_ws(' ', query, gate, data), true);
+    RETURN relid;
+END $$;
+COMMENT ON FUNCTION mvscheduler.create_incremental(mvscheduler.views) IS 'Makes what an incremental view is made of, empty; returns the view that people read, and tells c_bookkeeping and d_pieces of the others.';
+
+-- c_bookkeeping believes only in a plain view of the owner.
+CREATE FUNCTION mvscheduler.query_relation_told(owner regrole) RETURNS oid
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    told oid := split_part(current_setting('mvscheduler.increment'), ' ', 1)::oid;
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = told AND c.relkind = 'v' AND c.relowner = owner::oid) THEN
+        RAISE EXCEPTION 'the plain view with the query is not what it should be' USING ERRCODE = 'wrong_object_type';
+    END IF;
+    RETURN told;
+END $$;
+COMMENT ON FUNCTION mvscheduler.query_relation_told(regrole) IS 'The plain view with the query that b_ddl has just made for an incremental view.';
+
+CREATE FUNCTION mvscheduler.alter_incremental(was mvscheduler.views, v mvscheduler.views, relation oid, query_relation oid) RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    data   oid := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'data');
+    helper record;
+    probe  text;
+    before text[];
+    after  text[];
+    key    text[];
+    new    oid;
+BEGIN
+    IF v.indexes IS DISTINCT FROM was.indexes THEN
+        PERFORM mvscheduler.drop_indexes(data, 'mvscheduler: indexes');
+    END IF;
+    IF NOT mvscheduler.parses_query(was, v) THEN
+        RETURN '';
+    END IF;
+    SELECT n.nspname, c.relname INTO helper FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = query_relation AND c.relkind = 'v';
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = data AND c.relkind = 'p') THEN
+        RAISE EXCEPTION 'a part of managed view % does not exist any more', v.name USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
+    END IF;
+    probe := mvscheduler.free_name(helper.nspname, helper.relname, '__probe');
+    PERFORM mvscheduler.probe_query(v, helper.nspname, probe);
+    new := format('%I.%I', helper.nspname, probe)::regclass;
+    IF mvscheduler.reads(new, query_relation) OR mvscheduler.reads(new, data) THEN
+        RAISE EXCEPTION 'the new query of managed view % reads the view itself', v.name USING ERRCODE = 'invalid_object_definition';
+    END IF;
+    before := mvscheduler.columns_of(helper.nspname, helper.relname);
+    after := mvscheduler.columns_of(helper.nspname, probe);
+    key := mvscheduler.increment_key(v, new);
+    EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
+    IF before IS DISTINCT FROM after THEN
+        RAISE EXCEPTION 'the new query of managed view % has other columns', v.name USING ERRCODE = 'feature_not_supported',
+            DETAIL = format('Its columns: %s. Columns of the query: %s.', array_to_string(before, ', '), array_to_string(after, ', ')),
+            HINT = 'With method "incremental" that is not supported in this version: DELETE the row and INSERT it anew.';
+    ELSIF mvscheduler.key_of(data) IS NOT NULL AND key IS DISTINCT FROM mvscheduler.key_of(data) THEN   -- without a key anything goes
+        RAISE EXCEPTION 'rows of the new query of managed view % are told apart by other columns', v.name USING ERRCODE = 'feature_not_supported',
+            HINT = 'With method "incremental" that is not supported in this version: name the columns in unique_key, or DELETE the row and INSERT it anew.';
+    END IF;
+    PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
+    PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
+    PERFORM mvscheduler.sources_of(query_relation);   -- or raises
+    RETURN '';
+END $$;
+COMMENT ON FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid) IS 'Brings an incremental view in line with its changed row: another query of the same columns in place, anything else is refused.';
+
+CREATE FUNCTION mvscheduler.key_of(data oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT (SELECT array_agg(a.attname::text ORDER BY k.n)
+              FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+              JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = k.attnum)
+      FROM pg_index AS i
+     WHERE i.indrelid = data AND i.indisunique AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: unique_key'
+     LIMIT 1
+$$;
+COMMENT ON FUNCTION mvscheduler.key_of(oid) IS 'Columns of the key of an incremental view, by the index on its data; NULL when it has none.';
+
+-- Triggers, defaults, constraints and indexes of a table would run as the new owner, and the row shows none of them.
+CREATE FUNCTION mvscheduler.demand_no_hidden_data(v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF v.method = 'incremental' THEN
+        RAISE EXCEPTION 'managed view % cannot be given to %: what hangs on its data would run with the rights of %', v.name, v.owner, v.owner
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Give it to a role that its owner can become, or DELETE the row and INSERT it as the other role.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views) IS 'Raises where an incremental view would go to a role that its old owner cannot become.';
+
+CREATE FUNCTION mvscheduler.rename_partitions(data oid, schema_name text, data_name text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN
+        SELECT c.oid, n.nspname, c.relname, 'mvscheduler moves ' || c.oid AS passing, coalesce(substring(c.relname FROM '_[0-9]+[bc0-9]*$'), '_1') AS suffix
+          FROM pg_partition_tree(data::regclass) AS t
+          JOIN pg_class AS c ON c.oid = t.relid AND c.oid <> data
+          JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         ORDER BY c.oid
+    LOOP
+        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', rel.nspname, rel.relname, rel.passing);
+        IF rel.nspname <> schema_name THEN
+            EXECUTE format('ALTER TABLE %I.%I SET SCHEMA %I', rel.nspname, rel.passing, schema_name);
+        END IF;
+        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', schema_name, rel.passing, mvscheduler.free_name(schema_name, data_name, rel.suffix));
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text) IS 'Renames or moves the partitions of the data of an incremental view after it.';
+
+-- The change log ---------------------------------------------------------------------------------------
+--
+-- Whoever writes to a table that a view reads adds a row, in the same transaction, and nobody ever updates or takes
+-- one: it is dirt for a view as long as the last refresh of the view has not seen its transaction. So no writer waits
+-- for a refresh and no refresh for a writer, and what commits late is late dirt.
+
+CREATE TABLE mvscheduler.view_source (
+    view_id  bigint NOT NULL,
+    relation regclass NOT NULL,
+    col      smallint NOT NULL,
+    PRIMARY KEY (view_id, relation, col)
+);
+CREATE INDEX view_source_relation ON mvscheduler.view_source (relation);
+COMMENT ON TABLE mvscheduler.view_source IS 'Private: which tables each incremental view reads; triggers write to the change log for these alone.';
+COMMENT ON COLUMN mvscheduler.view_source.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.view_source.relation IS 'The table.';
+COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
+
+CREATE TABLE mvscheduler.dirt (
+    source  regclass,
+    col     smallint,
+    view_id bigint,
+    lo      timestamptz NOT NULL,
+    hi      timestamptz NOT NULL,
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
+CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
+COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
+COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
+COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none.';
+COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; NULL = whoever reads the table.';
+COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
+COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
+COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+
+CREATE TABLE mvscheduler.increment_state (
+    view_id           bigint PRIMARY KEY,
+    taken             pg_snapshot NOT NULL,
+    system_identifier bigint NOT NULL,
+    filled_from       timestamptz NOT NULL,
+    leaves            jsonb NOT NULL,
+    tracking          text NOT NULL,
+    reason            text,
+    fill              jsonb
+) WITH (fillfactor = 50);
+COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
+COMMENT ON COLUMN mvscheduler.increment_state.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
+COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
+COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labels are before this instant (labels without a zone as if they were UTC) have not been built yet; -infinity = all are.';
+COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters.';
+COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
+COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
+COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
+
+GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
+
+-- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write for registered tables
+-- alone and know theirs by TG_RELID, so on a table of one's own they say nothing about anybody else's. A column can be
+-- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
+-- at on every call: a cast, an operator or a function of a user's would run with our rights.
+
+CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE above(oid) AS (
+        SELECT $1
+        UNION
+        SELECT i.inhparent FROM above AS b JOIN pg_inherits AS i ON i.inhrelid = b.oid
+    )
+    SELECT DISTINCT s.relation::oid, s.col,
+           CASE t.atttypid   -- of both the table that is registered and the one that is written to
+               WHEN 'timestamptz'::regtype THEN format('%I', a.attname)
+               WHEN 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', a.attname)
+               WHEN 'date'::regtype THEN format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', a.attname)
+           END
+      FROM above AS b
+      JOIN mvscheduler.view_source AS s ON s.relation = b.oid
+      LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col AND s.col > 0 AND NOT a.attisdropped
+      LEFT JOIN pg_attribute AS t ON t.attrelid = $1 AND t.attname = a.attname AND NOT t.attisdropped AND t.attgenerated <> 'v'
+                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+$$;
+COMMENT ON FUNCTION mvscheduler.watched(oid, OUT oid, OUT smallint, OUT text) IS 'Registered tables that a table is or is a part of; expression is the time of a row of it, NULL where there is none to be had.';
+REVOKE ALL ON FUNCTION mvscheduler.watched(oid) FROM PUBLIC;
+
+-- Times as one range, or where that is wide as at most some two hundred.
+CREATE FUNCTION mvscheduler.changed() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    w     record;
+    rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'SELECT %1$s AS t FROM new_rows' WHEN 'DELETE' THEN 'SELECT %1$s AS t FROM old_rows'
+                             ELSE 'SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows' END;
+    lo    timestamptz;
+    hi    timestamptz;
+    -- Under other names the transition tables are not there, and a table or a view of the writer's could be.
+    known boolean := EXISTS (SELECT FROM pg_trigger AS t
+                              WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+                                AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
+    -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
+    moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
+                     AND (NOT current_setting('track_counts')::boolean
+                          OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+BEGIN
+    FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
+        IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
+            CONTINUE;
+        END IF;
+        EXECUTE format('SELECT min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t)', w.expression) INTO lo, hi;
+        IF hi - lo < interval '1 hour' THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+        ELSIF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' THEN
+            EXECUTE format('INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT $1, $2, min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t) '
+                           'GROUP BY date_bin($3, t, $4)', w.expression)
+              USING w.source, w.col, greatest(interval '1 hour', make_interval(secs => extract(epoch FROM hi - lo) / 200)), lo;
+        ELSIF lo IS NOT NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.changed() IS 'Statement trigger on tables that incremental views read: notes which times changed. Everybody may call it, on other tables it does nothing.';
+
+-- A subscription applies changes row by row, without statement triggers.
+CREATE FUNCTION mvscheduler.changed_row() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    w  record;
+    lo timestamptz;
+    hi timestamptz;
+BEGIN
+    FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
+        IF w.expression IS NULL THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
+            CONTINUE;
+        END IF;
+        IF TG_OP <> 'INSERT' THEN
+            EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS r', w.expression) INTO lo USING OLD;
+        END IF;
+        IF TG_OP <> 'DELETE' THEN
+            EXECUTE format('SELECT %s FROM (SELECT ($1).*) AS r', w.expression) INTO hi USING NEW;
+        END IF;
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT w.source, w.col, t, t FROM unnest(ARRAY[lo, hi]) AS t WHERE isfinite(t);
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.changed_row() IS 'Row trigger for rows that logical replication applies: notes which times changed. Everybody may call it, on other tables it does nothing.';
+
+-- What is below a view ----------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.bound_instant(bound text, column_type oid) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
+                WHEN bound = 'MAXVALUE' THEN 'infinity'
+                WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
+                WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
+                ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END
+$$;
+COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
+
+-- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
+-- another type would run its code.
+CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    WITH RECURSIVE node(root, leaf, kind, attname, atttypid, lo, hi) AS (
+        SELECT s.relation::oid, c.oid, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+          FROM mvscheduler.view_source AS s
+          JOIN pg_class AS c ON c.oid = s.relation::oid
+          LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
+         WHERE s.view_id = leaves_of.view_id
+        UNION
+        SELECT n.root, c.oid, c.relkind, n.attname, n.atttypid,
+               coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
+          FROM node AS n
+          JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
+          JOIN pg_class AS c ON c.oid = i.inhrelid
+          LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
+          LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
+                                     AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+         CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+    ), held AS (
+        SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
+               bit_or(CASE WHEN t.tgfoid = 'mvscheduler.changed()'::regprocedure AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
+                           THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
+               bool_or(t.tgfoid = 'mvscheduler.changed_row()'::regprocedure AND t.tgenabled IN ('R', 'A')) AS applied
+          FROM pg_trigger AS t
+         WHERE t.tgfoid IN ('mvscheduler.changed()'::regprocedure, 'mvscheduler.changed_row()'::regprocedure) AND t.tgqual IS NULL AND t.tgattr::text = ''
+           AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
+         GROUP BY t.tgrelid
+    )
+    SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
+           concat_ws('/', c.relfilenode, h.identity),
+           concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
+                     extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
+           coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
+           n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER')
+      FROM node AS n
+      JOIN pg_class AS c ON c.oid = n.leaf
+      JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
+      LEFT JOIN held AS h ON h.tgrelid = n.leaf
+     GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+$$;
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what the server counted, and whether triggers watch them or may be made.';
+
+-- The step track ----------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'track' THEN
+        RETURN QUERY
+        SELECT l.leaf, c.relispartition FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
+         WHERE l.trackable AND NOT l.covered ORDER BY c.relispartition, l.leaf;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers; nothing everywhere else.';
+
+CREATE FUNCTION mvscheduler.step_track(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + mvscheduler.lock_budget();
+    rel      record;
+    kind     record;
+    made     bigint := 0;
+BEGIN
+    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
+        FOR kind IN
+            SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
+                                  ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
+             WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event)
+        LOOP
+            PERFORM mvscheduler.lock_until(deadline);
+            BEGIN
+                EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables);
+                made := made + 1;
+            EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
+            END;
+        END LOOP;
+        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_row') THEN
+            PERFORM mvscheduler.lock_until(deadline);
+            BEGIN
+                EXECUTE format('CREATE TRIGGER mvscheduler_changed_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', rel.name);
+                EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER mvscheduler_changed_row', rel.name);
+                made := made + 1;
+            EXCEPTION WHEN duplicate_object THEN NULL;
+            END;
+        END IF;
+    END LOOP;
+    RETURN made;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on every table and partition below the view that has none.';
+
+-- The step increment ------------------------------------------------------------------------------------
+
+CREATE TABLE mvscheduler.pass_range (
+    run_id  bigint NOT NULL,
+    n       integer NOT NULL,
+    lo      timestamptz NOT NULL,
+    hi      timestamptz NOT NULL,
+    PRIMARY KEY (run_id, n)
+);
+COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
+COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
+COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
+COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
+GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
+
+CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[])
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'increment' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = increment_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity')
+      INTO owner, query, data, time_column, width, zone, filled_from
+      FROM mvscheduler.view_state AS s
+      LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+     WHERE s.view_id = increment_at_hand.view_id;
+    SELECT a.atttypid INTO source_type
+      FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n) INTO starts, ends
+      FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build') THEN
+        UPDATE mvscheduler.pass AS p
+           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
+         WHERE p.view_id = increment_done.view_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done.';
+
+-- A step touches nothing but relations of its owner that are what they were recorded as.
+CREATE FUNCTION mvscheduler.demand_increment(owner oid, query oid, data oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
+        IF rel.oid IS NULL THEN
+            RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
+                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
+        ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
+            RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
+
+CREATE FUNCTION mvscheduler.partition_unit(width interval) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN 'day'
+            WHEN mvscheduler.longest(width) < interval '24 hours' THEN 'month'
+            WHEN mvscheduler.longest(width) < interval '600 hours' THEN 'year'
+            ELSE 'century' END;
+COMMENT ON FUNCTION mvscheduler.partition_unit(interval) IS 'How much time a partition holds whose buckets are this wide.';
+
+-- Labels as times without a zone: with one they count as UTC, so that no zone matters for partitions.
+CREATE FUNCTION mvscheduler.bare_label(column_name text, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME ZONE ''UTC'')', column_name) ELSE format('%s::timestamp', column_name) END;
+COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
+
+CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, lo timestamp, hi timestamp)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+      FROM pg_inherits AS i
+      JOIN pg_class AS c ON c.oid = i.inhrelid
+      JOIN pg_partitioned_table AS p ON p.partrelid = data
+      JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
+     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+     WHERE i.inhparent = data
+$$;
+COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
+
+CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place record;
+    made  text;
+BEGIN
+    SELECT n.nspname, c.relname, (SELECT a.atttypid FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0] WHERE p.partrelid = data) AS type INTO place
+      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
+    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END));
+    -- Not PARTITION OF: that would lock readers out until the step ends.
+    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING CONSTRAINTS)', place.nspname, made, place.nspname, place.relname);
+    PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
+    EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
+                   mvscheduler.bound_text(lo, place.type), mvscheduler.bound_text(hi, place.type));
+END $$;
+COMMENT ON FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp) IS 'Makes an empty partition for labels from lo up to hi.';
+
+CREATE FUNCTION mvscheduler.bound_text(label timestamp, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET TimeZone = 'UTC'
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN (label AT TIME ZONE 'UTC')::text WHEN column_type = 'date'::regtype THEN label::date::text ELSE label::text END;
+COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a partition in the type of its labels.';
+
+CREATE FUNCTION mvscheduler.cover(data oid, width interval, label timestamp) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    unit   text := mvscheduler.partition_unit(width);
+    first  timestamp := date_trunc(unit, label);
+    beyond timestamp := date_trunc(unit, label) + ('1 ' || unit)::interval;
+    part   record;
+BEGIN
+    FOR part IN SELECT p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p WHERE p.lo < beyond AND p.hi > first ORDER BY p.lo LOOP   -- of another width, perhaps
+        IF first < part.lo THEN
+            PERFORM mvscheduler.make_partition(data, first, part.lo);
+        END IF;
+        first := greatest(first, part.hi);
+    END LOOP;
+    IF first < beyond THEN
+        PERFORM mvscheduler.make_partition(data, first, beyond);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
+
+-- A few partitions are made ahead; which of many are needed the query itself says.
+CREATE FUNCTION mvscheduler.cover_range(query oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    type  oid := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column);
+    bare  text := mvscheduler.bare_label(format('q.%I', time_column), type);
+    unit  text := mvscheduler.partition_unit(width);
+    first timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
+    last  timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
+    label timestamp;
+    made  int := 0;
+    missing timestamp[];
+BEGIN
+    IF isfinite(first) AND isfinite(last) AND last - first < 1000 * ('1 ' || unit)::interval THEN
+        missing := ARRAY(SELECT u.start FROM generate_series(date_trunc(unit, first), last, ('1 ' || unit)::interval) AS u(start)
+                          WHERE u.start < last
+                            AND NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= u.start AND p.hi >= u.start + ('1 ' || unit)::interval));
+        IF cardinality(missing) <= 2 THEN
+            FOREACH label IN ARRAY missing LOOP
+                PERFORM mvscheduler.cover(data, width, label);
+            END LOOP;
+            RETURN;
+        END IF;
+    END IF;
+    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(query),
+                                time_column, label_start, time_column, label_end, time_column) LOOP
+        IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
+            PERFORM mvscheduler.cover(data, width, label);
+            made := made + 1;
+            IF made > 2000 THEN
+                RAISE EXCEPTION 'the view would need more than 2000 new partitions: % is one of its times', label USING ERRCODE = 'program_limit_exceeded',
+                    HINT = 'Look for times that make no sense, or give the view a larger bucket_width.';
+            END IF;
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+
+-- The window is set. Rows are compared as they are stored, so that what did not change is not written.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+                                            OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    key       text[] := mvscheduler.key_of(data);
+    q         text := mvscheduler.shown_name(query);
+    d         text := mvscheduler.shown_name(data);
+    t         text := quote_ident(time_column);
+    columns   text;      -- a, b
+    fresh     text;      -- x.a, x.b
+    differ    text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
+    assign    text;
+    same      text;
+    inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    statement text;
+BEGIN
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
+           format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
+      INTO columns, fresh, assign, differ
+      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q)', columns, q);
+    IF key IS NULL THEN
+        statement := statement || format(', gone AS (DELETE FROM %s AS o WHERE o.%s ' || format(inside, 'o') || ' RETURNING 1)'
+            ', come AS (INSERT INTO %s (%s) SELECT %s FROM fresh AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s) RETURNING 1)'
+            ' SELECT (SELECT count(*) FROM come), 0, (SELECT count(*) FROM gone)', d, t, d, columns, fresh, t, t);
+    ELSE
+        -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
+        same := (SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
+                                        WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
+                                        ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n)
+                   FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid);
+        statement := statement || format(', differ AS MATERIALIZED (SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
+            ' FROM (SELECT f.*%s FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' AND isfinite(f.%s)) AS n'
+            ' FULL JOIN (SELECT d.tableoid AS part, d.ctid AS place, d.*%s FROM %s AS d WHERE d.%s ' || format(inside, 'd') || ') AS o ON %s'
+            ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s)',
+            replace(fresh, 'x.', 'n.'), t,
+            (SELECT string_agg(format(', ROW(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
+            t, t,
+            (SELECT string_agg(format(', ROW(d.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
+            d, t, same, t, t, differ);
+        statement := statement || format(', gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+            ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+            ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
+            ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+    END IF;
+    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
+                                     t, t, t, t, t, least_label, t, most_label);
+    EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+END $$;
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. strange is a label of the window that lies outside of all that it could have.';
+
+CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work   record;
+    span   record;
+    did    record;
+    label_type oid;
+    source oid;
+    total  bigint[] := '{0,0,0,0}';
+BEGIN
+    SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    source := coalesce(work.source_type, label_type);
+    FOR span IN
+        SELECT w.*, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+               mvscheduler.label_text(CASE WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+          FROM unnest(work.starts, work.ends) AS r(lo, hi)
+         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, work.zone, NULL) AS w
+    LOOP
+        PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
+        PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+        IF did.strange IS NOT NULL THEN
+            RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
+                USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';
+        END IF;
+        total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
+    END LOOP;
+    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
+    RETURN total[2] + total[3] + total[4];
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';
+
+-- The step build ----------------------------------------------------------------------------------------
+--
+-- The first contents come partition by partition, the newest first, each in a transaction of its own: CREATE TABLE AS,
+-- which runs in parallel, and ATTACH at its end. All of them are younger than the snapshot that was taken before the
+-- first, so the increment that follows brings what changed meanwhile.
+
+CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'build' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = build_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from
+      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from
+      FROM mvscheduler.view_state AS s
+      JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id AND v.col > 0
+      JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE s.view_id = build_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_at_hand(bigint) IS 'Of what the attempt that was let through has to build the next partition, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.build_done(view_id bigint, filled_from timestamptz, oldest timestamptz, rows bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'build' THEN
+        UPDATE mvscheduler.increment_state AS i
+           SET filled_from = least(i.filled_from, build_done.filled_from),
+               fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.filled_from::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
+                                         'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
+         WHERE i.view_id = build_done.view_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint) IS 'Records from where on the view is filled, in the transaction that built a partition.';
+
+-- The other way round than label_text.
+CREATE FUNCTION mvscheduler.source_instant(label timestamp, label_type oid, source_type oid, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN (label_type = 'timestamptz'::regtype) = (source_type = 'timestamptz'::regtype) THEN label AT TIME ZONE 'UTC'
+            WHEN source_type = 'timestamptz'::regtype THEN label AT TIME ZONE zone
+            ELSE ((label AT TIME ZONE 'UTC') AT TIME ZONE zone) AT TIME ZONE 'UTC' END;
+COMMENT ON FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text) IS 'A bound of a partition as an instant among the times of a source.';
+
+CREATE FUNCTION mvscheduler.step_build(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work       record;
+    label_type oid;
+    unit       text;
+    slack      interval;
+    border     timestamptz;   -- of what is filled, among the times of the source
+    newest     timestamptz;   -- of what may not be
+    oldest     timestamptz;
+    instant    text;
+    first      timestamp;     -- label of the partition
+    beyond     timestamp;
+    place      record;
+    made       text;
+    rows       bigint;
+    strange    text;
+    bounds     text;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.build_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    unit := mvscheduler.partition_unit(work.width);
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
+    border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
+    instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
+    PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', coalesce(border::text, ''), true);
+    EXECUTE format('SELECT (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I DESC LIMIT 1), (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I LIMIT 1)',
+                   instant, mvscheduler.shown_name(work.source), work.source_column) INTO newest, oldest;
+    IF newest IS NULL THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
+        RETURN 0;
+    END IF;
+    first := date_trunc(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
+    IF isfinite(work.filled_from) AND first >= work.filled_from AT TIME ZONE 'UTC' THEN
+        first := date_trunc(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
+    END IF;
+    beyond := first + ('1 ' || unit)::interval;
+
+    -- Labels of the partition, whole.
+    PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),
+            set_config('mvscheduler.window_end', (mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack)::text, true);
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = work.data;
+    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(first, 'FMYYYYMMDD'));
+    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+    EXECUTE format('CREATE TABLE %I.%I AS SELECT * FROM %s WHERE %s', place.nspname, made, mvscheduler.shown_name(work.query), bounds);
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    IF rows = 0 THEN
+        EXECUTE format('DROP TABLE %I.%I', place.nspname, made);
+    ELSE
+        PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
+        EXECUTE format('ALTER TABLE %I.%I ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', place.nspname, made, work.time_column, bounds);   -- known when it is attached
+        PERFORM mvscheduler.equip_partition(work.data, format('%I.%I', place.nspname, made)::regclass);
+        EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
+                       mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+        EXECUTE format('ALTER TABLE %I.%I DROP CONSTRAINT bounds', place.nspname, made);
+    END IF;
+    PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', oldest, rows), mvscheduler.increment_done(view_id, 0, rows, 0, 0);
+    RETURN rows;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_build(bigint) IS 'Builds the newest partition that an incremental view does not have yet; where there is nothing left to build, says so.';
+
+-- Before it is attached, when nobody waits for the table yet.
+CREATE FUNCTION mvscheduler.equip_partition(data oid, part oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    idx record;
+BEGIN
+    FOR idx IN
+        SELECT i.indisunique, regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', 'USING ') AS body
+          FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = data AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') IN ('mvscheduler: unique_key', 'mvscheduler: buckets')
+         ORDER BY i.indexrelid
+    LOOP
+        EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
+    END LOOP;
+    FOR idx IN   -- by hand
+        SELECT format('ADD CONSTRAINT %I %s', n.conname, pg_get_constraintdef(n.oid)) AS body FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c'
+        UNION ALL
+        SELECT format('ALTER %I SET NOT NULL', a.attname) FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+    LOOP
+        EXECUTE format('ALTER TABLE %s %s', mvscheduler.shown_name(part), idx.body);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, and the constraints that ATTACH demands; indexes that are missing ATTACH makes.';

@@ -1,0 +1,198 @@
+package refresh
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+// Dirt is a range of times of which something changed since the last refresh.
+type Dirt struct {
+	Lo, Hi *time.Time // first and last instant; nil = there is no first, or no last
+	Why    string     // for people; empty = rows were written
+}
+
+// Everything is dirt without bounds.
+func Everything(why string) Dirt { return Dirt{Why: why} }
+
+// Range is a range of times that one statement recomputes.
+type Range struct{ Lo, Hi *time.Time }
+
+// String shows a range as people read it.
+func (r Range) String() string {
+	show := func(t *time.Time, unbounded string) string {
+		if t == nil {
+			return unbounded
+		}
+		return t.UTC().Format("2006-01-02 15:04:05")
+	}
+	switch {
+	case r.Lo == nil && r.Hi == nil:
+		return "everything"
+	case r.Lo != nil && r.Hi != nil && r.Lo.Equal(*r.Hi):
+		return show(r.Lo, "")
+	}
+	return show(r.Lo, "the beginning") + " to " + show(r.Hi, "the end")
+}
+
+// mostRanges is how many statements one refresh may take: each of them is planned anew.
+const mostRanges = 400
+
+// Coalesce turns dirt into the ranges that are recomputed, in order of time, and says why. The window of a range
+// reaches margin further than the range on either side, see mvscheduler.window_of: two ranges whose windows meet
+// cost less as one. Of more than mostRanges those become one that have the smallest gaps between them.
+func Coalesce(dirt []Dirt, margin time.Duration) (ranges []Range, reason string) {
+	if len(dirt) == 0 {
+		return nil, ""
+	}
+	whys := map[string]bool{}
+	for _, d := range dirt {
+		if d.Why != "" {
+			whys[d.Why] = true
+		}
+		ranges = append(ranges, Range{Lo: d.Lo, Hi: d.Hi})
+	}
+	slices.SortFunc(ranges, func(a, b Range) int {
+		switch {
+		case a.Lo == nil && b.Lo == nil:
+			return 0
+		case a.Lo == nil:
+			return -1
+		case b.Lo == nil:
+			return 1
+		}
+		return a.Lo.Compare(*b.Lo)
+	})
+	merged := ranges[:1:1]
+	for _, r := range ranges[1:] {
+		last := &merged[len(merged)-1]
+		if gap, apart := between(*last, r); apart && gap > 2*margin {
+			merged = append(merged, r)
+			continue
+		}
+		last.Hi = later(last.Hi, r.Hi)
+	}
+	asked := len(merged)
+	merged = fewest(merged)
+	reason = fmt.Sprintf("%s of times changed", count(len(merged), "range"))
+	if len(merged) == 1 {
+		reason = "changed: " + merged[0].String()
+	}
+	if asked > len(merged) {
+		reason += fmt.Sprintf(", joined from %d", asked)
+	}
+	if len(whys) > 0 {
+		sorted := make([]string, 0, len(whys))
+		for why := range whys {
+			sorted = append(sorted, why)
+		}
+		slices.Sort(sorted)
+		if more := len(sorted) - 3; more > 0 {
+			sorted = append(sorted[:3], fmt.Sprintf("and %d more reasons", more))
+		}
+		reason += " (" + strings.Join(sorted, "; ") + ")"
+	}
+	return merged, reason
+}
+
+// between is the time from the end of a to the begin of b; apart is false where they meet.
+func between(a, b Range) (gap time.Duration, apart bool) {
+	if a.Hi == nil || b.Lo == nil {
+		return 0, false
+	}
+	return b.Lo.Sub(*a.Hi), b.Lo.After(*a.Hi)
+}
+
+func later(a, b *time.Time) *time.Time {
+	if a == nil || b == nil {
+		return nil
+	}
+	if a.After(*b) {
+		return a
+	}
+	return b
+}
+
+// fewest joins neighbours, those with the smallest gaps first, until few enough are left.
+func fewest(ranges []Range) []Range {
+	if len(ranges) <= mostRanges {
+		return ranges
+	}
+	gaps := make([]time.Duration, 0, len(ranges)-1)
+	for i := range ranges[1:] {
+		gap, _ := between(ranges[i], ranges[i+1])
+		gaps = append(gaps, gap)
+	}
+	sorted := slices.Sorted(slices.Values(gaps))
+	limit := sorted[len(ranges)-mostRanges-1]
+	joined := ranges[:1:1]
+	for i, r := range ranges[1:] {
+		if last := &joined[len(joined)-1]; gaps[i] <= limit {
+			last.Hi = later(last.Hi, r.Hi)
+			continue
+		}
+		joined = append(joined, r)
+	}
+	return joined
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// Leaf is a table or partition below an incremental view.
+type Leaf = catalog.Leaf
+
+// LeafChanges compares what is below a view with what its last refresh has seen. Counters are looked at where no
+// triggers note the changes: with tracking counters, and always of what can have none.
+func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
+	for _, oid := range sortedKeys(before) {
+		if _, there := now[oid]; !there {
+			dirt = append(dirt, Dirt{Lo: before[oid].Lo, Hi: before[oid].Hi, Why: before[oid].Name + " is gone"})
+		}
+	}
+	for _, oid := range sortedKeys(now) {
+		leaf := now[oid]
+		whole := Dirt{Lo: leaf.Lo, Hi: leaf.Hi}
+		was, known := before[oid]
+		switch {
+		case !known:
+			whole.Why = leaf.Name + " is new"
+		case leaf.Kind == "f":
+			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
+		case was.Identity != leaf.Identity:
+			whole.Why = leaf.Name + " was rewritten, truncated or not watched meanwhile"
+		case !sameInstant(was.Lo, leaf.Lo) || !sameInstant(was.Hi, leaf.Hi):
+			whole.Why = leaf.Name + " has other bounds"
+			dirt = append(dirt, Dirt{Lo: was.Lo, Hi: was.Hi})
+		case was.Counters != leaf.Counters && (counters || leaf.Kind == "m"):
+			whole.Why = "rows of " + leaf.Name + " were written"
+		default:
+			continue
+		}
+		dirt = append(dirt, whole)
+	}
+	return dirt
+}
+
+func sameInstant(a, b *time.Time) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Equal(*b)
+}
+
+func sortedKeys(leaves map[uint32]Leaf) []uint32 {
+	keys := make([]uint32, 0, len(leaves))
+	for oid := range leaves {
+		keys = append(keys, oid)
+	}
+	slices.Sort(keys)
+	return keys
+}

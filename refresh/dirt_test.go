@@ -1,0 +1,93 @@
+package refresh
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+)
+
+func at(hour int) *time.Time {
+	return new(time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC).Add(time.Duration(hour) * time.Hour))
+}
+
+func TestDirtBecomesRangesWithReasons(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		dirt   []Dirt
+		want   []Range
+		reason string
+	}{
+		"nothing":                 {nil, nil, ""},
+		"an instant":              {[]Dirt{{Lo: at(5), Hi: at(5)}}, []Range{{at(5), at(5)}}, "changed: 2026-03-01 05:00:00"},
+		"near ones are one":       {[]Dirt{{Lo: at(9), Hi: at(10)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(10)}}, "changed: 2026-03-01 02:00:00 to 2026-03-01 10:00:00"},
+		"far ones are two":        {[]Dirt{{Lo: at(90), Hi: at(91)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(5)}, {at(90), at(91)}}, "2 ranges of times changed"},
+		"one within another":      {[]Dirt{{Lo: at(0), Hi: at(50)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(0), at(50)}}, "changed: 2026-03-01 00:00:00 to 2026-03-03 02:00:00"},
+		"everything":              {[]Dirt{{Lo: at(2), Hi: at(5)}, Everything("the query was changed")}, []Range{{nil, nil}}, "changed: everything (the query was changed)"},
+		"open ends":               {[]Dirt{{Hi: at(2)}, {Lo: at(90), Why: "p is new"}}, []Range{{nil, at(2)}, {at(90), nil}}, "2 ranges of times changed (p is new)"},
+		"many reasons, few words": {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d"), Everything("e")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 2 more reasons)"},
+	} {
+		got, reason := Coalesce(c.dirt, 3*time.Hour)
+		require.Equal(t, c.want, got, name)
+		require.Equal(t, c.reason, reason, name)
+	}
+}
+
+func TestRangesHoldAllOfTheDirtAndAreFew(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(r *rapid.T) {
+		margin := time.Duration(rapid.IntRange(0, 50).Draw(r, "margin")) * time.Hour
+		dirt := rapid.SliceOfN(rapid.Custom(func(r *rapid.T) Dirt {
+			lo := rapid.IntRange(0, 1_000_000).Draw(r, "lo")
+			d := Dirt{Lo: at(lo), Hi: at(lo + rapid.SampledFrom([]int{0, 1, 30, 5000}).Draw(r, "long"))}
+			if rapid.IntRange(0, 300).Draw(r, "open") == 0 {
+				d.Lo = nil
+			}
+			if rapid.IntRange(0, 300).Draw(r, "open") == 0 {
+				d.Hi = nil
+			}
+			return d
+		}), 1, 1500).Draw(r, "dirt")
+		ranges, reason := Coalesce(dirt, margin)
+		require.NotEmpty(r, reason)
+		require.LessOrEqual(r, len(ranges), mostRanges)
+		for _, d := range dirt {
+			held := false
+			for _, g := range ranges {
+				held = held || (g.Lo == nil || d.Lo != nil && !d.Lo.Before(*g.Lo)) && (g.Hi == nil || d.Hi != nil && !d.Hi.After(*g.Hi))
+			}
+			require.True(r, held)
+		}
+		for i := range ranges[1:] {
+			gap, apart := between(ranges[i], ranges[i+1])
+			require.True(r, apart && gap > 2*margin, "windows of two ranges do not meet")
+		}
+	})
+}
+
+func TestLeavesThatChangedAreDirt(t *testing.T) {
+	t.Parallel()
+	leaf := Leaf{Name: "p", Kind: "r", Lo: at(0), Hi: at(24), Identity: "1", Counters: "7"}
+	with := func(change func(*Leaf)) map[uint32]Leaf {
+		other := leaf
+		change(&other)
+		return map[uint32]Leaf{5: other}
+	}
+	before := map[uint32]Leaf{5: leaf}
+	for name, c := range map[string]struct {
+		now      map[uint32]Leaf
+		counters bool
+		want     []Dirt
+	}{
+		"the same":                 {with(func(*Leaf) {}), true, nil},
+		"counters do not matter":   {with(func(l *Leaf) { l.Counters = "8" }), false, nil},
+		"counters":                 {with(func(l *Leaf) { l.Counters = "8" }), true, []Dirt{{at(0), at(24), "rows of p were written"}}},
+		"another file":             {with(func(l *Leaf) { l.Identity = "2" }), false, []Dirt{{at(0), at(24), "p was rewritten, truncated or not watched meanwhile"}}},
+		"other bounds, both dirty": {with(func(l *Leaf) { l.Hi = at(48) }), false, []Dirt{{at(0), at(24), ""}, {at(0), at(48), "p has other bounds"}}},
+		"gone":                     {nil, false, []Dirt{{at(0), at(24), "p is gone"}}},
+	} {
+		require.Equal(t, c.want, LeafChanges(before, c.now, c.counters), name)
+	}
+	require.Equal(t, []Dirt{{at(0), at(24), "p is new"}}, LeafChanges(nil, before, false))
+}

@@ -1,0 +1,118 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+)
+
+// ErrEdited says that the row of a view was changed between when it was read and the snapshot of its refresh, which
+// would take the change for done.
+var ErrEdited = errors.New("the view was changed right before it was refreshed")
+
+// Incremental is the method by which the buckets of time that changed are computed.
+const Incremental = "incremental"
+
+// Increment is one refresh of an incremental view, and what it needs of its caller.
+type Increment struct {
+	View View
+	Gate uint32
+	Data uint32 // the table with the contents
+
+	// Prepare reads what is below the view. It runs before each try, outside of its transaction.
+	Prepare func(context.Context) error
+	// Plan finds in the snapshot of the transaction what is dirty.
+	Plan func(context.Context, pgx.Tx) ([]Range, error)
+	// Open lets the attempt through the gate, where there is dirt.
+	Open func(context.Context, pgx.Tx, []Range) error
+	// Close takes that back and fills in what the step did.
+	Close func(context.Context, pgx.Tx, *Result) error
+	// Complete ends the run in the transaction.
+	Complete func(context.Context, pgx.Tx, Result) error
+}
+
+// Do runs the increment in one REPEATABLE READ transaction: what is dirty is read from the same snapshot as the
+// rows, so what commits later is dirty for the next one. With nothing dirty the gate is not touched. Locks are
+// waited for as the policy says.
+func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs querier, policy Policy, onBusy func(Busyness)) (Result, error) {
+	var (
+		result Result
+		below  leaves
+	)
+	settings := pgexec.Settings{TimeZone: i.View.TimeZone, WorkMem: i.View.WorkMem, StatementTimeout: i.View.StatementTimeout, LockTimeout: i.View.LockTimeout}
+	gate := pgexec.Target{OID: i.Gate, Owner: i.View.Target.Owner, Query: i.View.Target.Query}
+	try := func() error {
+		result = Result{Method: Incremental}
+		if err := i.Prepare(ctx); err != nil {
+			return err
+		}
+		before, err := readLeaves(ctx, catalogs, i.View.Target.Query, nil)
+		if err != nil {
+			return err
+		}
+		below = before
+		return session.InSnapshot(ctx, settings, func(tx *pgexec.Tx) error {
+			var wal string
+			if err := tx.QueryRow(ctx, `SELECT now(), pg_current_wal_insert_lsn()::text`).Scan(&result.DataAsOf, &wal); err != nil { // now() is before the snapshot
+				return fmt.Errorf("read the clock: %w", err)
+			}
+			ranges, err := i.Plan(ctx, tx)
+			if err != nil {
+				return err
+			}
+			if len(ranges) > 0 {
+				if err := i.through(ctx, tx, gate, ranges, &result); err != nil {
+					return err
+				}
+				after, err := readLeaves(ctx, catalogs, i.View.Target.Query, nil)
+				if err != nil {
+					return err
+				}
+				if before.moved(after) {
+					return errMoved
+				}
+			}
+			var ended time.Time
+			err = tx.QueryRow(ctx, `
+SELECT clock_timestamp(),
+       pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
+       coalesce((SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree($1::oid::regclass) AS t WHERE t.isleaf), 0)::bigint`, i.Data, wal).
+				Scan(&ended, &result.WALBytes, &result.SizeBytes)
+			if err != nil {
+				return fmt.Errorf("measure the refresh: %w", err)
+			}
+			result.Took = ended.Sub(result.DataAsOf)
+			if i.View.MaxSizeBytes > 0 && result.SizeBytes > i.View.MaxSizeBytes {
+				return &SizeError{Size: result.SizeBytes, Limit: i.View.MaxSizeBytes}
+			}
+			return i.Complete(ctx, tx, result)
+		})
+	}
+	err := patiently(ctx, policy, onBusy,
+		func() error {
+			if err := try(); err != nil {
+				return fmt.Errorf("refresh view %q: %w", i.View.Name, err)
+			}
+			return nil
+		},
+		func() (*holder, error) { return lockHolder(ctx, catalogs, i.Data, below, false) })
+	return result, err
+}
+
+func (i Increment) through(ctx context.Context, tx *pgexec.Tx, gate pgexec.Target, ranges []Range, result *Result) error {
+	if err := i.Open(ctx, tx, ranges); err != nil {
+		return err
+	}
+	if err := tx.Refresh(ctx, gate, false); err != nil {
+		return OfPiece("its gate", err)
+	}
+	if err := tx.Empty(ctx, gate); err != nil {
+		return OfPiece("its gate", err)
+	}
+	return i.Close(ctx, tx, result)
+}

@@ -1,0 +1,49 @@
+package refresh
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Ways to find out what changed below an incremental view.
+const (
+	ByTrigger  = "trigger"
+	ByCounters = "counters"
+	ByLateness = "none"
+)
+
+// ChooseTracking picks the way and says why. The error is a [PreconditionError] when triggers were asked for and
+// cannot be made.
+func ChooseTracking(asked, owner string, leaves map[uint32]Leaf) (tracking, reason string, err error) {
+	if asked == ByCounters || asked == ByLateness {
+		return asked, "", nil
+	}
+	var refused []string
+	for _, oid := range sortedKeys(leaves) {
+		if leaf := leaves[oid]; (leaf.Kind == "r" || leaf.Kind == "p") && !leaf.Covered && !leaf.Trackable {
+			refused = append(refused, leaf.Name)
+		}
+	}
+	switch {
+	case len(refused) == 0 && asked == ByTrigger:
+		return ByTrigger, "", nil
+	case len(refused) == 0:
+		return ByTrigger, "changes are noted by triggers", nil
+	case asked == ByTrigger:
+		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger needs triggers, which role %s may not make on %s: GRANT TRIGGER ON %s TO %s", owner, some(refused), refused[0], owner)}
+	}
+	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
+}
+
+// Untracked says whether triggers are to be made.
+func Untracked(leaves map[uint32]Leaf) bool {
+	return slices.ContainsFunc(sortedKeys(leaves), func(oid uint32) bool { return leaves[oid].Trackable && !leaves[oid].Covered })
+}
+
+func some(names []string) string {
+	if more := len(names) - 3; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), more)
+	}
+	return strings.Join(names, ", ")
+}
