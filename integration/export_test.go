@@ -34,9 +34,11 @@ query: |-
   SELECT a
     FROM t`), strings.TrimSpace(r.stdout))
 	require.Equal(t, 2, strings.Count(mvscheduler(t, db, user, "", "export").stdout, "---\n"))
+	pgtest.Exec(t, alice, `COMMENT ON COLUMN v.a IS 'the column'`, `GRANT SELECT (a) ON v TO PUBLIC`, `CREATE VIEW upon AS SELECT a FROM v`, `CREATE VIEW high AS SELECT a FROM upon`,
+		`ALTER MATERIALIZED VIEW v ALTER COLUMN a SET STATISTICS 321`, `COMMENT ON MATERIALIZED VIEW v IS 'the view'`)
 	full := mvscheduler(t, db, user, "", "export", "--full", "v")
 	require.Zero(t, full.code, full.stderr)
-	for _, want := range []string{"about:", "freshness: fresh", "state: succeeded", "CREATE UNIQUE INDEX", "action: insert", "PostgreSQL "} {
+	for _, want := range []string{"about:", "freshness: fresh", "state: succeeded", "CREATE UNIQUE INDEX", "action: insert", "PostgreSQL ", "the column", "the view", "=r/" + user, "321", user + ".upon", user + ".high", "role: query"} {
 		require.Contains(t, full.stdout, want)
 	}
 	require.Equal(t, 3, mvscheduler(t, db, user, "", "export", "nix").code)

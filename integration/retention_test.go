@@ -48,6 +48,38 @@ func TestOldRowsLeaveAtTheNextRefreshAndTheDryRunSaysWhich(t *testing.T) {
 	until(t, alice, `SELECT count(*) BETWEEN 5 AND 7 FROM daily`)
 }
 
+// A time without zone is compared in the zone of the view, whoever asks; and rows without a time leave.
+func TestADryRunCountsInTheZoneOfTheView(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `CREATE TABLE sales (at timestamp)`, `INSERT INTO sales SELECT now() AT TIME ZONE 'Asia/Tokyo' - i * interval '1 hour' FROM generate_series(0, 480) AS i`, `INSERT INTO sales VALUES (NULL), (NULL)`)
+	manage := func(name, column string) {
+		pgtest.Exec(t, alice, `INSERT INTO mvscheduler.views (name, query, retention_period, time_column, timezone, refresh_on) VALUES ('`+name+`', 'SELECT `+column+` AS at FROM sales', '10 days', 'at', 'Asia/Tokyo', 'manual')`)
+	}
+	manage("stamps", "at")
+	manage("dates", "at::date")
+	startSidecar(t, db)
+	refreshed(t, alice, "stamps", "dates")
+	for _, view := range []string{"stamps", "dates"} {
+		for _, zone := range []string{"Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Tokyo"} {
+			pgtest.Exec(t, alice, `SET TimeZone = '`+zone+`'`)
+			require.Zero(t, ask[int64](t, alice, `SELECT rows FROM mvscheduler.prune_view('`+view+`')`), "%s, asked in %s", view, zone)
+			require.Equal(t, zone, ask[string](t, alice, `SELECT current_setting('TimeZone')`))
+		}
+	}
+	pgtest.Exec(t, alice, `SET TimeZone = 'Pacific/Pago_Pago'`, `UPDATE mvscheduler.views SET retention_period = NULL`)
+	refreshed(t, alice, "stamps")
+	pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET retention_period = '10 days'`)
+	leave := ask[int64](t, alice, `SELECT rows FROM mvscheduler.prune_view('stamps')`)
+	before := ask[int64](t, alice, `SELECT count(*) FROM stamps`)
+	refreshed(t, alice, "stamps")
+	require.Equal(t, before-leave, ask[int64](t, alice, `SELECT count(*) FROM stamps`), "as many leave as were announced")
+	require.Zero(t, ask[int64](t, alice, `SELECT count(*) FROM stamps WHERE at IS NULL`))
+	require.Greater(t, leave, int64(240))
+}
+
 func TestAWrongRetentionIsAnErrorOfTheRow(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

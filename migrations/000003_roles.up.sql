@@ -24,7 +24,7 @@ COMMENT ON FUNCTION mvscheduler.sees_all() IS 'True for administrators (members 
 -- Names and owners of the views that the caller may see; reads the private copy, so nobody's LOCK on views is felt.
 CREATE VIEW mvscheduler.visible_views WITH (security_barrier) AS
     SELECT s.view_id, s.name, s.owner, s.relation, s.query_relation, s.upstream, s.adopted, s.retention_period, s.time_column,
-           s.text_author, s.query_seal, s.method
+           s.text_author, s.query_seal, s.method, s.timezone
       FROM mvscheduler.view_state AS s
      WHERE (SELECT mvscheduler.sees_all())
         OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
@@ -40,6 +40,7 @@ COMMENT ON COLUMN mvscheduler.visible_views.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.visible_views.text_author IS 'Role that wrote the query, its search_path and the indexes last.';
 COMMENT ON COLUMN mvscheduler.visible_views.query_seal IS 'What seal_of said of the query when its text was parsed.';
 COMMENT ON COLUMN mvscheduler.visible_views.method IS 'views.method';
+COMMENT ON COLUMN mvscheduler.visible_views.timezone IS 'views.timezone';
 COMMENT ON COLUMN mvscheduler.visible_views.upstream IS 'views.id of the managed views that it reads.';
 
 CREATE FUNCTION mvscheduler.may_manage(view_id bigint) RETURNS boolean

@@ -3,6 +3,7 @@ DROP FUNCTION mvscheduler.relation_named(text);
 DROP FUNCTION mvscheduler.seal_of(oid);
 DROP FUNCTION mvscheduler.temporary_below(oid);
 DROP FUNCTION mvscheduler.query_relation_of(oid);
+DROP FUNCTION mvscheduler.reads_query(oid, oid);
 DROP FUNCTION mvscheduler.only_reads(oid);
 DROP FUNCTION mvscheduler.reads(oid, oid);
 DROP FUNCTION mvscheduler.upstream_of(oid);

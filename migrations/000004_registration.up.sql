@@ -465,22 +465,37 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of the columns of one relation, in their order, and nothing else: no second one, no function, condition, order or limit.';
 
+CREATE FUNCTION mvscheduler.reads_query(relation oid, query_relation oid) RETURNS boolean
+LANGUAGE sql STABLE
+BEGIN ATOMIC
+    SELECT mvscheduler.only_reads(relation)
+           AND EXISTS (SELECT
+                         FROM pg_catalog.pg_rewrite AS w
+                         JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
+                                                       AND d.objid = w.oid
+                                                       AND d.refclassid = 'pg_catalog.pg_class'::regclass
+                         JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+                         JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
+                        WHERE w.ev_class = relation AND c.oid = query_relation);
+END;
+COMMENT ON FUNCTION mvscheduler.reads_query(oid, oid) IS 'True when a materialized view and a plain view are a pair: the one reads the columns of the other and does nothing else, and both have one owner and one schema.';
+
+-- Where no row says which it is: after a restore, and when a view is adopted that was released. Only there does the
+-- comment count.
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
 LANGUAGE sql STABLE
 BEGIN ATOMIC
-    SELECT c.oid
+    SELECT d.refobjid
       FROM pg_catalog.pg_rewrite AS w
       JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
                                     AND d.objid = w.oid
                                     AND d.refclassid = 'pg_catalog.pg_class'::regclass
-      JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
-      JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
      WHERE w.ev_class = relation
-       AND pg_catalog.obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: query of %'
-       AND mvscheduler.only_reads(relation)
+       AND pg_catalog.obj_description(d.refobjid, 'pg_class') LIKE 'mvscheduler: query of %'
+       AND mvscheduler.reads_query(relation, d.refobjid)
      LIMIT 1;
 END;
-COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view that holds the query of a managed materialized view, found through its rule; NULL when it has none.';
+COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view with the mark of a query that a materialized view reads; NULL when it has none.';
 
 -- The rule goes by OIDs and holds casts that no text shows; the text shows what was renamed. What decides how
 -- constants are written is fixed.

@@ -427,7 +427,9 @@ DECLARE
     named text := mvscheduler.shown_name(target);
     col   record;
 BEGIN
-    EXECUTE format('COMMENT ON MATERIALIZED VIEW %s IS %L', named, obj_description(source, 'pg_class'));
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = target AND c.relkind = 'm') THEN   -- the comment on a plain view is ours
+        EXECUTE format('COMMENT ON MATERIALIZED VIEW %s IS %L', named, obj_description(source, 'pg_class'));
+    END IF;
     FOR col IN
         SELECT b.attname, col_description(source, a.attnum) AS words
           FROM pg_attribute AS a
@@ -437,7 +439,7 @@ BEGIN
         EXECUTE format('COMMENT ON COLUMN %s.%I IS %L', named, col.attname, col.words);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.copy_comments(oid, oid) IS 'Gives a materialized view the comments of another one.';
+COMMENT ON FUNCTION mvscheduler.copy_comments(oid, oid) IS 'Gives a materialized view the comments of another one, and a plain view those of the columns.';
 
 -- Steps ---------------------------------------------------------------------------------------------
 
@@ -480,7 +482,7 @@ BEGIN
                 USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
         END IF;
     END LOOP;
-    IF relation IS NULL OR mvscheduler.query_relation_of(relation) IS DISTINCT FROM query_relation THEN
+    IF relation IS NULL OR query_relation IS NOT NULL AND NOT mvscheduler.reads_query(relation, query_relation) THEN
         RAISE EXCEPTION '%', format('the pair of %s does not belong together any more', what)
             USING ERRCODE = 'wrong_object_type', DETAIL = 'A part of it was moved, renamed or re-created by hand.';
     END IF;
@@ -598,6 +600,7 @@ BEGIN
     PERFORM mvscheduler.copy_comments(work.relation, work.next);
     IF work.query_relation IS NOT NULL THEN
         PERFORM mvscheduler.copy_grants(work.query_relation, work.next_query);
+        PERFORM mvscheduler.copy_comments(work.query_relation, work.next_query);
         IF mvscheduler.view_options(work.query_relation) IS NOT NULL THEN
             EXECUTE format('ALTER VIEW %s SET %s', mvscheduler.shown_name(work.next_query), substr(mvscheduler.view_options(work.query_relation), length('WITH ') + 1));
         END IF;
@@ -611,7 +614,12 @@ BEGIN
     EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN
         left_over := true;
     END;
-    FOREACH statement IN ARRAY CASE WHEN left_over THEN '{}' ELSE extended END LOOP
+    IF left_over THEN   -- its statistics keep their names as well
+        FOR idx IN SELECT n.nspname, s.stxname FROM pg_statistic_ext AS s JOIN pg_namespace AS n ON n.oid = s.stxnamespace WHERE s.stxrelid = work.relation AND s.stxowner = work.owner LOOP
+            EXECUTE format('ALTER STATISTICS %I.%I RENAME TO %I', idx.nspname, idx.stxname, mvscheduler.helper_name(idx.stxname, '__old'));
+        END LOOP;
+    END IF;
+    FOREACH statement IN ARRAY extended LOOP
         BEGIN
             EXECUTE statement;
         EXCEPTION WHEN undefined_column OR undefined_object OR undefined_function OR feature_not_supported OR invalid_column_reference THEN

@@ -77,6 +77,7 @@ AS $$
 DECLARE
     known mvscheduler.visible_views;
     parts text[];
+    zone  text := current_setting('TimeZone');
 BEGIN
     SELECT v.* INTO known FROM mvscheduler.visible_views AS v WHERE v.view_id = prunable.view_id;
     relation := known.name;
@@ -100,8 +101,10 @@ BEGIN
         reason := format('%s; only %s, who owns them, can count them', reason, known.owner);
         RETURN;
     END IF;
+    PERFORM set_config('TimeZone', known.timezone, true);   -- that of the refresh: a time without zone is compared in it
     EXECUTE format('SELECT count(*), coalesce(sum(pg_column_size(t)), 0) FROM %I.%I AS t WHERE (t.%I >= $1) IS NOT TRUE', parts[1], parts[2], known.time_column)
        INTO rows, bytes USING border;
+    PERFORM pg_catalog.set_config('TimeZone', zone, true);
 END $$;
 COMMENT ON FUNCTION mvscheduler.prunable(bigint) IS 'What a view would lose for its retention_period now; counted for its owner only.';
 

@@ -33,6 +33,9 @@ const (
 	// Full is chosen when it is so many times cheaper; once it is in force it only must not be dearer.
 	cheaper = 2
 
+	// From this part of the rows on a concurrent refresh replaces the view rather than brings it up to date.
+	mostRows = 0.5
+
 	// A full run that somebody suffered from is remembered for so many runs. After so many full runs in a
 	// row the cost of a concurrent one is taken for unknown and measured again.
 	remembered = catalog.RememberedRuns
@@ -113,11 +116,11 @@ func weigh(f Facts) (method, why string) {
 		return Concurrent, "what it costs is not known yet"
 	case e.last == Full && e.streak >= remembered:
 		return Concurrent, fmt.Sprintf("what it costs is measured again after %d full refreshes", e.streak)
-	case e.last == Concurrent && e.streak < settle && !confirmed(f.Past, full):
+	case e.last == Concurrent && e.streak < settle && !confirmed(f.Past, full, e.replacesMost()):
 		return Concurrent, fmt.Sprintf("%d of %d runs in a row by which its cost is known", e.streak+1, settle)
-	case isCheaper(full, concurrent, e.last == Full && e.streak > 1):
-		return Full, fmt.Sprintf("it takes %s and %s of WAL where concurrent takes %s and %s, and no reader waited for it",
-			span(full.Took), size(full.WALBytes), span(concurrent.Took), size(concurrent.WALBytes))
+	case isCheaper(full, concurrent, e.last == Full && e.streak > 1 || e.replacesMost()):
+		return Full, fmt.Sprintf("it takes %s and %s of WAL where concurrent takes %s and %s%s, and no reader waited for it",
+			span(full.Took), size(full.WALBytes), span(concurrent.Took), size(concurrent.WALBytes), e.replaced())
 	case bloated:
 		return Full, fmt.Sprintf("%s, and it takes %s", sag, span(full.Took))
 	}
@@ -125,19 +128,30 @@ func weigh(f Facts) (method, why string) {
 		span(concurrent.Took), size(concurrent.WALBytes), span(full.Took), size(full.WALBytes), cheaper)
 }
 
+// replacesMost says whether a concurrent refresh replaces so many rows that it does the work of a full one and leaves
+// as many dead rows behind: then full need only be cheaper, and not so many times.
+func (e Evidence) replacesMost() bool { return e.ChangeRatio != nil && *e.ChangeRatio >= mostRows }
+
+func (e Evidence) replaced() string {
+	if !e.replacesMost() {
+		return ""
+	}
+	return fmt.Sprintf(" and replaces %.0f %% of the rows", 100**e.ChangeRatio)
+}
+
 // confirmed says whether one concurrent run after many full ones has shown that those are still cheaper.
-func confirmed(past []catalog.Measured, full Cost) bool {
+func confirmed(past []catalog.Measured, full Cost, replacesMost bool) bool {
 	newest := Cost{Runs: 1, Took: past[0].Took, WALBytes: past[0].WALBytes}
-	return len(past) >= remembered && isCheaper(full, newest, false) &&
+	return len(past) >= remembered && isCheaper(full, newest, replacesMost) &&
 		!slices.ContainsFunc(past[1:remembered], func(run catalog.Measured) bool { return run.Method != Full })
 }
 
-// isCheaper compares time and WAL: one has to be so many times less, and the other no more.
-func isCheaper(full, concurrent Cost, inForce bool) bool {
+// isCheaper compares time and WAL: one has to be so many times less, and the other no more; lenient, both no more.
+func isCheaper(full, concurrent Cost, lenient bool) bool {
 	if full.Took > concurrent.Took || full.WALBytes > concurrent.WALBytes {
 		return false
 	}
-	return inForce || cheaper*full.Took <= concurrent.Took || cheaper*full.WALBytes <= concurrent.WALBytes
+	return lenient || cheaper*full.Took <= concurrent.Took || cheaper*full.WALBytes <= concurrent.WALBytes
 }
 
 // hurt looks for a full refresh, among the last runs, that readers suffered from.

@@ -58,6 +58,12 @@ func TestAutoWeighsWhatEarlierRunsCost(t *testing.T) {
 		{"twice the time, the same WAL", func(f *Facts) { f.Past = join(past(5, Concurrent, 24*ms, 90<<10), full) }, "full: it takes 12 ms"},
 		{"not twice", func(f *Facts) { f.Past = join(past(5, Concurrent, 23*ms, 179<<10), full) }, "concurrent: it takes 23 ms and 179 kB of WAL where full takes 12 ms and 90 kB, which is not 2 times as cheap"},
 		{"a wide view where little changes", func(f *Facts) { f.Past = join(past(5, Concurrent, 60*ms, 8<<10), full) }, "concurrent: it takes 60 ms and 8 kB of WAL where full takes 12 ms and 90 kB"},
+		{"where most rows change, full need only be cheaper", func(f *Facts) {
+			f.Past = join(edited(past(5, Concurrent, 14*ms, 100<<10), func(r *catalog.Measured) { r.Rows, r.Changed = new(int64(1000)), new(int64(1200)) }), full)
+		}, "full: it takes 12 ms and 90 kB of WAL where concurrent takes 14 ms and 100 kB and replaces 60 % of the rows"},
+		{"where fewer change, it has to be twice as cheap", func(f *Facts) {
+			f.Past = join(edited(past(5, Concurrent, 14*ms, 100<<10), func(r *catalog.Measured) { r.Rows, r.Changed = new(int64(1000)), new(int64(800)) }), full)
+		}, "concurrent: it takes 14 ms"},
 		{"one outlier", func(f *Facts) {
 			f.Past = join(past(1, Concurrent, time.Second, 4<<20), past(4, Concurrent, 14*ms, 90<<10), full)
 		}, "concurrent: it takes 14 ms"},

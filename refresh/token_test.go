@@ -124,6 +124,16 @@ func TestATokenChangesWithWhatTheContentsDependOn(t *testing.T) {
 	}
 	b.db.Exec(t, `SELECT pg_stat_reset_single_table_counters($1::text::regclass)`, b.alice.Config().User+".sales")
 	require.NotEqual(t, before.Value, b.token(t, v).Value, "counters that were reset say nothing")
+	// As many rows as there were: the number alone is that of before.
+	b.do(t, `CREATE TABLE again (a int)`, `INSERT INTO again SELECT generate_series(1, 3)`)
+	counted := b.view(t, "counted", `SELECT a FROM again`)
+	seen := b.token(t, counted)
+	b.db.Exec(t, `SELECT pg_stat_reset_single_table_counters($1::text::regclass)`, b.alice.Config().User+".again")
+	b.do(t, `INSERT INTO again SELECT generate_series(1, 3)`)
+	var inserted int64
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT n_tup_ins FROM pg_stat_user_tables WHERE relid = 'again'::regclass`).Scan(&inserted))
+	require.Equal(t, int64(3), inserted)
+	require.NotEqual(t, seen.Value, b.token(t, counted).Value, "counters that were reset and came to the same number")
 	elsewhere := v
 	elsewhere.TimeZone = "Asia/Tokyo"
 	require.NotEqual(t, b.token(t, v).Value, b.token(t, elsewhere).Value)

@@ -74,12 +74,13 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 				if !c.FromPgCron {
 					return err
 				}
-				plans[i].Result, plans[i].Stop = err.Error(), ""
+				plans[i].Result = err.Error()
 				var pg *pgconn.PgError
 				if errors.As(err, &pg) {
 					plans[i].Result = pg.Message
 				}
-				if pg == nil || pg.Code != "42710" { // managed already: a repeated run changes nothing
+				if pg == nil || pg.Code != "42710" { // managed already: a repeated run changes nothing, but the job still runs
+					plans[i].Stop = ""
 					failed++
 				}
 			}
@@ -96,7 +97,7 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 		}
 		for _, p := range plans {
 			switch {
-			case a.Output != "table" || !strings.HasSuffix(p.Result, "adopted"):
+			case a.Output != "table" || !strings.HasSuffix(p.Result, "adopted") && !strings.HasSuffix(p.Result, "managed already"):
 			case p.Stop != "":
 				a.say("when the sidecar refreshes %s, stop the job: %s", p.View, p.Stop)
 			case p.Today != "":

@@ -136,16 +136,26 @@ func aboutView(ctx context.Context, conn *pgx.Conn, id int64) (yaml.MapSlice, er
 	parts := []struct{ name, sql string }{
 		{"server", `SELECT jsonb_build_object('version', version(), 'mvscheduler', (SELECT max(version) FROM mvscheduler.schema_migrations), 'now', clock_timestamp(), 'timezone', current_setting('TimeZone')) WHERE $1 > 0`},
 		{"status", `SELECT to_jsonb(s) FROM mvscheduler.status AS s WHERE s.id = $1`},
-		{"relations", `SELECT jsonb_agg(jsonb_build_object('name', c.oid::regclass::text, 'kind', c.relkind, 'owner', c.relowner::regrole, 'acl', c.relacl::text, 'options', c.reloptions,
-                              'populated', c.relispopulated, 'bytes', pg_total_relation_size(c.oid), 'definition', pg_get_viewdef(c.oid)))
-                         FROM mvscheduler.visible_views AS v JOIN pg_class AS c ON c.oid IN (v.relation::oid, v.query_relation::oid) WHERE v.view_id = $1`},
+		{"relations", `SELECT jsonb_agg(jsonb_build_object('name', c.oid::regclass::text, 'role', o.part, 'kind', c.relkind, 'owner', c.relowner::regrole, 'acl', c.relacl::text, 'options', c.reloptions,
+                              'populated', c.relispopulated, 'bytes', pg_total_relation_size(c.oid), 'comment', obj_description(c.oid, 'pg_class'), 'definition', pg_get_viewdef(c.oid),
+                              'columns', (SELECT jsonb_agg(jsonb_strip_nulls(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod), 'acl', a.attacl::text,
+                                                                                                'statistics', nullif(a.attstattarget::int, -1), 'comment', col_description(c.oid, a.attnum))) ORDER BY a.attnum)
+                                            FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped)) ORDER BY o.part, c.oid)
+                         FROM (SELECT 'view' AS part, relation::oid AS oid FROM mvscheduler.visible_views WHERE view_id = $1
+                               UNION ALL SELECT 'query', query_relation::oid FROM mvscheduler.visible_views WHERE view_id = $1
+                               UNION ALL SELECT kind, relation::oid FROM mvscheduler.visible_pieces WHERE view_id = $1) AS o
+                         JOIN pg_class AS c ON c.oid = o.oid`},
 		{"indexes", `SELECT jsonb_agg(jsonb_build_object('definition', pg_get_indexdef(i.indexrelid), 'valid', i.indisvalid, 'mark', obj_description(i.indexrelid, 'pg_class')))
                        FROM mvscheduler.visible_views AS v JOIN pg_index AS i ON i.indrelid = v.relation::oid WHERE v.view_id = $1`},
-		{"dependents", `SELECT jsonb_agg(DISTINCT w.ev_class::regclass::text)
-                          FROM mvscheduler.visible_views AS v
-                          JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = v.relation::oid AND d.classid = 'pg_rewrite'::regclass
-                          JOIN pg_rewrite AS w ON w.oid = d.objid AND w.ev_class <> v.relation::oid
-                         WHERE v.view_id = $1`},
+		{"statistics", `SELECT jsonb_agg(pg_get_statisticsobjdef(s.oid)) FROM mvscheduler.visible_views AS v JOIN pg_statistic_ext AS s ON s.stxrelid = v.relation::oid WHERE v.view_id = $1`},
+		{"dependents", `WITH RECURSIVE above AS (
+                            SELECT relation::oid AS oid FROM mvscheduler.visible_views WHERE view_id = $1
+                            UNION
+                            SELECT w.ev_class
+                              FROM above AS b
+                              JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = b.oid AND d.classid = 'pg_rewrite'::regclass
+                              JOIN pg_rewrite AS w ON w.oid = d.objid)
+                        SELECT jsonb_agg(a.oid::regclass::text ORDER BY a.oid) FROM above AS a WHERE a.oid <> (SELECT relation::oid FROM mvscheduler.visible_views WHERE view_id = $1)`},
 		{"runs", `SELECT jsonb_agg(to_jsonb(r)) FROM (SELECT * FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AS r`},
 		{"attempts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.attempts AS a WHERE a.run_id IN (SELECT id FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AND a.outcome <> 'succeeded'`},
 		{"alerts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.alerts AS a WHERE a.view_name = (SELECT name FROM mvscheduler.visible_views WHERE view_id = $1)`},

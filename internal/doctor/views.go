@@ -100,8 +100,8 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
 	return lonely, nil
 }
 
-// leftovers finds pieces that mvscheduler made and no row stands for. What a materialized view reads is not to
-// be dropped.
+// leftovers finds pieces that mvscheduler made and no row stands for, and versions that could not be dropped when
+// others took their place. What a materialized view reads is not to be dropped.
 func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
 SELECT 'note', format('%I.%I', n.nspname, c.relname),
@@ -124,10 +124,23 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
  WHERE c.relkind IN ('v', 'm', 'p')
    AND obj_description(c.oid, 'pg_class') LIKE 'mvscheduler: %'
    AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))
-   AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v
-                    WHERE c.oid IN (v.relation::oid, v.query_relation::oid)
-                       OR obj_description(c.oid, 'pg_class') LIKE '%' || v.name
-                       OR n.nspname = split_part(v.name, '.', 1) AND c.relname LIKE split_part(v.name, '.', 2) || '\_\_%')
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE c.oid IN (v.relation::oid, v.query_relation::oid))
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE c.oid = p.relation::oid)
+UNION ALL
+SELECT 'note', format('%I.%I', n.nspname, c.relname),
+       format('it is what was left when a new version of %s took its place, and goes with the next refresh in which nothing holds it', v.name)
+           || coalesce(': ' || (SELECT string_agg(DISTINCT format('%I.%I', u.relnamespace::regnamespace::name, u.relname), ', ')
+                                  FROM pg_depend AS d
+                                  JOIN pg_rewrite AS w ON w.oid = d.objid
+                                  JOIN pg_class AS u ON u.oid = w.ev_class AND u.oid <> c.oid
+                                 WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
+                                   AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS q WHERE q.relation::oid = u.oid)) || ' reads it', ''),
+       format('let what reads it read %s, or drop that; then: SELECT mvscheduler.refresh_view(%L)', v.name, v.name)
+  FROM mvscheduler.visible_pieces AS p
+  JOIN mvscheduler.visible_views AS v ON v.view_id = p.view_id
+  JOIN pg_class AS c ON c.oid = p.relation::oid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ WHERE p.kind IN ('old', 'old_query')
  ORDER BY 2`)
 }
 

@@ -1,0 +1,20 @@
+package main
+
+import (
+	"slices"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What a row says is exported whole: a column that is new has to be put in its place, or here.
+func TestExportKnowsEveryColumn(t *testing.T) {
+	t.Parallel()
+	notSettings := []string{"id", "created_at", "updated_at", "updated_by", "paused_at", "paused_until", "pause_reason"}
+	var columns []string
+	require.NoError(t, pgtest.New(t).Conn(t, "").QueryRow(t.Context(),
+		`SELECT array_agg(attname::text) FROM pg_attribute WHERE attrelid = 'mvscheduler.views'::regclass AND attnum > 0 AND NOT attisdropped`).Scan(&columns))
+	require.ElementsMatch(t, columns, slices.Concat(exportColumns, notSettings))
+}
