@@ -44,6 +44,8 @@ func TestEditSaysWhatItChangedAndWhatCameFromTheEnvironment(t *testing.T) {
 	require.Contains(t, typed.stderr, "another query, refresh_interval 1 minute -> 90 seconds, max_size_bytes none -> 10.0 MB")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "edit", "v", "--priority", "3").stderr, "nothing was changed: "+name+" has these values already")
 	require.Contains(t, with(t, db, []string{"MVSCHEDULER_CRON=0 6 * * *"}, "create", "w", "-q", "SELECT 1 AS a").stderr, "cron from MVSCHEDULER_CRON")
+	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW old AS SELECT 1 AS a`)
+	require.Contains(t, with(t, db, []string{"MVSCHEDULER_VIEW_TIMEZONE=UTC"}, "adopt", "old").stderr, "timezone from MVSCHEDULER_VIEW_TIMEZONE")
 }
 
 func TestWhatWasWrittenInTheEditorOutlivesAnError(t *testing.T) {
