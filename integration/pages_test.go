@@ -33,6 +33,9 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	}
 	require.Equal(t, 200, get("/api/v1/status", &status))
 	require.Equal(t, 1, status.Freshness["fresh"])
+	_, index := s.get("/")
+	require.Contains(t, index, "/api/v1/status</a>: how many views are fresh")
+	require.Contains(t, index, "/api/v1/views</a>: how fresh every view is")
 	var views []map[string]any
 	require.Equal(t, 200, get("/api/v1/views", &views))
 	require.Equal(t, name, views[0]["name"])

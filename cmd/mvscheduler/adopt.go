@@ -14,17 +14,17 @@ import (
 
 type adoptCmd struct {
 	Names      []string `arg:"" optional:"" name:"name" help:"Materialized views to take over."`
-	Interval   *string  `placeholder:"INTERVAL" help:"Target staleness. Default: 1 hour."`
-	Cron       *string  `placeholder:"CRON" help:"Five cron fields, instead of --interval."`
-	Timezone   *string  `env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" help:"Zone of --cron. Default: TimeZone of this connection."`
-	RefreshOn  *string  `placeholder:"WHEN" help:"schedule, upstream or manual."`
-	Method     *string  `placeholder:"METHOD" help:"auto, full or concurrent."`
+	Interval   *string  `column:"refresh_interval" placeholder:"INTERVAL" help:"Target staleness. Default: 1 hour."`
+	Cron       *string  `column:"cron" placeholder:"CRON" help:"Five cron fields, instead of --interval."`
+	Timezone   *string  `column:"timezone" env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" help:"Zone of --cron. Default: TimeZone of this connection. Its variable has another name, since MVSCHEDULER_TIMEZONE is the zone in which times are shown."`
+	RefreshOn  *string  `column:"refresh_on" placeholder:"WHEN" help:"schedule, upstream or manual."`
+	Method     *string  `column:"method" placeholder:"METHOD" help:"auto, full or concurrent."`
 	FromPgCron bool     `name:"from-pg-cron" help:"Read cron.job instead: take over every view that a job there refreshes, with its schedule."`
 	DryRun     bool     `help:"Only print what would be done."`
 }
 
 func (adoptCmd) Help() string {
-	return `Takes over materialized views that exist: their data, indexes, grants and comments stay as they are, and from now on the sidecar refreshes them. The view's own query is read from PostgreSQL. Give it back with: mvscheduler release.
+	return `Takes over materialized views that exist: their data, indexes, grants and comments stay as they are, and from now on the sidecar refreshes them. The view's own query is read from PostgreSQL. Give it back with: mvscheduler release. When its query is edited meanwhile, the new version is a pair as of any managed view: NAME, with the same indexes, grants and comments, and the plain view NAME__query that it reads.
 
 --from-pg-cron finds the jobs of pg_cron that refresh materialized views, shows who refreshes what today, and registers the views with the same schedule in the zone of pg_cron. The jobs go on until you stop them: the statement for it is printed with each.
 
@@ -57,6 +57,7 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 	if c.FromPgCron == (len(c.Names) > 0) {
 		return usagef("name the views to take over, or give --from-pg-cron")
 	}
+	a.sayVariables()
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		plans := make([]adoption, 0, len(c.Names))
 		for _, name := range c.Names {
@@ -186,7 +187,7 @@ type releaseCmd struct {
 }
 
 func (releaseCmd) Help() string {
-	return `Gives views back, all of them or none: the rows go and nothing refreshes the views any more; the materialized views stay with their contents, indexes, grants and dependents. Of a view that mvscheduler made, the plain view with its query stays too.
+	return `Gives views back, all of them or none: the rows go and nothing refreshes the views any more; the materialized views stay with their contents, indexes, grants and dependents. Of a view that mvscheduler made, or whose query was edited, the plain view with its query (NAME__query) stays too: the materialized view reads it.
 
 Examples:
 
@@ -205,10 +206,21 @@ func (c *releaseCmd) Run(ctx context.Context, a *app) error {
 			if err := tx.QueryRow(ctx, `SELECT retention_period IS NOT NULL FROM mvscheduler.views WHERE name = $1`, name).Scan(&kept); err != nil {
 				return "", err
 			}
+			var query *string
+			err := tx.QueryRow(ctx, `
+SELECT (SELECT format('%I.%I', c.relnamespace::regnamespace, c.relname) FROM pg_class AS c WHERE c.oid = v.query_relation AND c.relkind = 'v')
+  FROM mvscheduler.visible_views AS v
+ WHERE v.name = $1`, name).Scan(&query)
+			if err != nil {
+				return "", err
+			}
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.release_view($1)`, name); err != nil {
 				return "", err
 			}
 			words := "released " + name + ": it stays, and nothing refreshes it any more"
+			if query != nil {
+				words += "; " + *query + " stays too, the plain view with its query, which it reads"
+			}
 			if kept {
 				words += "; its retention_period went with the row, so the next REFRESH brings old rows back"
 			}

@@ -35,6 +35,7 @@ type app struct {
 	colour      bool
 	zone        *time.Location // in which instants are shown to people
 	path        string         // search_path of the user's session, see inPath
+	fromEnv     []envValue     // what this command takes from environment variables
 }
 
 func newApp(g *globals, parser *kong.Kong, stdin io.Reader, stdout, stderr io.Writer) *app {

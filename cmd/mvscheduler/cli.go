@@ -59,7 +59,7 @@ const description = `Keeps the materialized views of a PostgreSQL database fresh
 A view is one row of mvscheduler.views: INSERT it with SQL or with "mvscheduler create", and the sidecar ("mvscheduler serve") keeps it fresh.
 Try it without a database of your own: "mvscheduler demo".
 
-Every flag is also an environment variable: --no-color is MVSCHEDULER_NO_COLOR (and --timezone MVSCHEDULER_VIEW_TIMEZONE).
+Every flag is also an environment variable: --no-color is MVSCHEDULER_NO_COLOR (but --timezone of create, edit and adopt, the zone of a view, is MVSCHEDULER_VIEW_TIMEZONE: MVSCHEDULER_TIMEZONE is the zone in which times are shown).
 
 ` + exitCodesHelp
 
@@ -98,6 +98,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		fmt.Fprintf(stderr, "error: %s\n  do: %s\n", sanitize(err.Error()), helpFor(err))
 		return exitUsage
 	}
+	a.fromEnv = envValues(parsed)
 	parsed.BindTo(ctx, (*context.Context)(nil))
 	if err := parsed.Run(a); err != nil {
 		return a.report(ctx, err)
@@ -132,6 +133,11 @@ func newParser(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
 
 // helpFor names the command that explains what was typed wrongly.
 func helpFor(err error) string {
+	for _, format := range []string{"json", "yaml", "csv"} {
+		if strings.HasPrefix(err.Error(), "unknown flag --"+format) {
+			return "use -o " + format
+		}
+	}
 	var pe *kong.ParseError
 	if errors.As(err, &pe) && pe.Context != nil {
 		if node := pe.Context.Selected(); node != nil {

@@ -12,8 +12,8 @@ import (
 
 // querySource is where create and edit take a query from.
 type querySource struct {
-	Query *string `short:"q" placeholder:"SQL" xor:"query" group:"query" help:"The defining SELECT."`
-	File  *string `short:"f" placeholder:"PATH" xor:"query" group:"query" help:"Read the query from a file; - is stdin."`
+	Query *string `short:"q" column:"query" placeholder:"SQL" xor:"query" group:"query" help:"The defining SELECT."`
+	File  *string `short:"f" column:"query" placeholder:"PATH" xor:"query" group:"query" help:"Read the query from a file; - is stdin."`
 }
 
 // maxQuery is more than the catalog takes, so that its error is the one that is seen.
@@ -77,6 +77,7 @@ type created struct {
 
 // Run inserts the row.
 func (c *createCmd) Run(ctx context.Context, a *app) error {
+	a.sayVariables()
 	query, given, err := c.read(a)
 	if err != nil {
 		return err

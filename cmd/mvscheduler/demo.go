@@ -55,6 +55,9 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	if c.Once && c.Listen == "" {
 		listen = "127.0.0.1:0"
 	}
+	if err := tryListen(ctx, listen); err != nil {
+		return err
+	}
 	d, err := demo.Start(ctx, demo.Config{BinDir: c.BinDir, Dir: c.DataDir}, func(step string) { a.say("%s", step) })
 	if errors.Is(err, pgserver.ErrNoBinaries) {
 		return &exitError{code: exitFailure, err: fmt.Errorf("%w\n  (make demo does that by itself on Debian and Ubuntu, as root)", err)}

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 
@@ -65,6 +63,7 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 		}
 		c.Editor = true
 	}
+	a.sayVariables()
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		id, err := a.find(ctx, conn, c.Name)
 		if err != nil {
@@ -77,83 +76,85 @@ func (c *editCmd) Run(ctx context.Context, a *app) error {
 			}
 			columns = append(columns, assignment{column: "name", expr: "%s", value: name})
 		}
-		if c.Editor {
-			v, err := catalog.ViewByID(ctx, conn, id)
-			if err != nil {
-				return err
-			}
-			if v == nil {
-				return fmt.Errorf("edit view %q: only its owner may read its query", c.Name)
-			}
-			if query, err = editText(ctx, a, v.Query); err != nil {
-				return fmt.Errorf("edit view %q: %w", c.Name, err)
-			}
-			if query == v.Query && len(columns) == 0 {
-				a.say("nothing was changed")
-				return nil
-			}
-			given = true
-		}
 		if given {
-			columns = append(columns, assignment{column: "query", expr: "%s", value: query})
+			return c.update(ctx, a, conn, id, &query, columns)
 		}
-		var name string
-		sql, args := updateView(id, columns)
-		err = a.inPath(ctx, conn, func() error { return conn.QueryRow(ctx, sql, args...).Scan(&name) })
-		if errors.Is(err, pgx.ErrNoRows) {
-			return fmt.Errorf("edit view %q: only its owner may change it", c.Name)
+		if !c.Editor {
+			return c.update(ctx, a, conn, id, nil, columns)
 		}
+		v, err := catalog.ViewByID(ctx, conn, id)
 		if err != nil {
-			return fmt.Errorf("edit view %q: %w", c.Name, &queryError{query, err})
+			return err
 		}
-		if a.Output != "table" {
-			return a.emitData(created{ID: id, Name: name})
+		if v == nil {
+			return fmt.Errorf("edit view %q: only its owner may read its query", c.Name)
 		}
-		a.say("changed %s\n  see: mvscheduler show %s", name, shellQuote(name))
-		if slices.ContainsFunc(columns, func(c assignment) bool { return c.column == "refresh_interval" && c.value == nil }) {
-			if v, err := catalog.ViewByID(ctx, conn, id); err == nil && v != nil && v.Cron != nil {
-				a.say("  note: its clock is the cron %q, which goes on; to stop it: mvscheduler edit %s --cron none", *v.Cron, shellQuote(name))
-			}
+		d, err := newDraft(v.Query)
+		if err != nil {
+			return fmt.Errorf("edit view %q: %w", c.Name, err)
 		}
-		return nil
+		if err := d.edit(ctx, a); err != nil {
+			return d.end(c.Name, fmt.Errorf("edit view %q: %w", c.Name, err))
+		}
+		if d.text == v.Query && len(columns) == 0 {
+			a.say("nothing was changed")
+			return d.end(c.Name, nil)
+		}
+		return d.end(c.Name, c.update(ctx, a, conn, id, &d.text, columns))
 	})
 }
 
-// editText lets the user change a text in the editor of VISUAL or EDITOR; vi when neither is set. The
-// variables hold a shell command, as elsewhere.
-func editText(ctx context.Context, a *app, text string) (string, error) {
-	f, err := os.CreateTemp("", "mvscheduler-*.sql")
-	if err != nil {
-		return "", err
+// update writes the row and says what is different now.
+func (c *editCmd) update(ctx context.Context, a *app, conn *pgx.Conn, id int64, query *string, columns []assignment) error {
+	text := ""
+	if query != nil {
+		text = *query
+		columns = append(columns, assignment{column: "query", expr: "%s", value: text})
 	}
-	defer os.Remove(f.Name())
-	_, err = f.WriteString(strings.TrimRight(text, "\n") + "\n")
-	if closeErr := f.Close(); err == nil {
-		err = closeErr
-	}
-	if err != nil {
-		return "", err
-	}
-	editor := "vi"
-	for _, name := range []string{"EDITOR", "VISUAL"} {
-		if v := os.Getenv(name); v != "" {
-			editor = v
+	var before, after *catalog.View
+	err := pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) (err error) {
+		if before, err = catalog.ViewByID(ctx, tx, id); err != nil {
+			return err
 		}
+		if before == nil {
+			return errNotOwner
+		}
+		var name string
+		sql, args := updateView(id, columns)
+		if err = a.inPath(ctx, tx, func() error { return tx.QueryRow(ctx, sql, args...).Scan(&name) }); err != nil {
+			return err
+		}
+		after, err = catalog.ViewByID(ctx, tx, id)
+		return err
+	})
+	switch {
+	case errors.Is(err, pgx.ErrNoRows), errors.Is(err, errNotOwner):
+		return fmt.Errorf("edit view %q: %w", c.Name, errNotOwner)
+	case err != nil:
+		return fmt.Errorf("edit view %q: %w", c.Name, &queryError{text, err})
+	case after == nil: // given to another role
+		after = before
 	}
-	cmd := exec.CommandContext(ctx, "sh", "-c", editor+` "$1"`, "sh", f.Name())
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = a.stdin, a.stdout, a.stderr
-	if err := cmd.Run(); err != nil {
-		return "", fmt.Errorf("run %s: %w", editor, err)
+	if a.Output != "table" {
+		return a.emitData(created{ID: id, Name: after.Name})
 	}
-	changed, err := os.ReadFile(f.Name())
-	if err != nil {
-		return "", err
+	return c.sayChanges(a, before, after, columns)
+}
+
+var errNotOwner = errors.New("only its owner may change it")
+
+// sayChanges tells the old values and the new ones.
+func (c *editCmd) sayChanges(a *app, before, after *catalog.View, columns []assignment) error {
+	shown := shellQuote(after.Name)
+	changes := changesOf(before, after)
+	if len(changes) == 0 {
+		a.say("nothing was changed: %s has these values already", after.Name)
+	} else {
+		a.say("changed %s: %s\n  see: mvscheduler show %s", before.Name, strings.Join(changes, ", "), shown)
 	}
-	if strings.TrimRight(string(changed), "\n") == strings.TrimRight(text, "\n") {
-		return text, nil
+	noInterval := func(c assignment) bool { return c.column == "refresh_interval" && c.value == nil }
+	if after.Cron != nil && slices.ContainsFunc(columns, noInterval) {
+		a.say("  note: its clock is the cron %q, which goes on; to stop it: mvscheduler edit %s --cron none", *after.Cron, shown)
 	}
-	if strings.TrimSpace(string(changed)) == "" {
-		return "", errors.New("the query is empty, nothing was changed")
-	}
-	return string(changed), nil
+	return nil
 }

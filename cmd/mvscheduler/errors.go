@@ -23,6 +23,16 @@ type queryError struct {
 func (e *queryError) Error() string { return e.err.Error() }
 func (e *queryError) Unwrap() error { return e.err }
 
+// adviceError is an error of which the command that met it knows the next step better than the SQLSTATE does.
+type adviceError struct {
+	err     error
+	do      string
+	instead bool // of what explain would say, not beside it
+}
+
+func (e *adviceError) Error() string { return e.err.Error() }
+func (e *adviceError) Unwrap() error { return e.err }
+
 // problem is an error as a person reads it.
 type problem struct {
 	what     string
@@ -41,6 +51,10 @@ func (a *app) report(ctx context.Context, err error) int {
 	}
 	if ctx.Err() != nil && errors.Is(err, context.Canceled) {
 		fmt.Fprintln(a.stderr, "interrupted")
+		var known *adviceError
+		if errors.As(err, &known) {
+			problem{do: []string{known.do}}.writeSteps(a.stderr)
+		}
 		return exitFailure
 	}
 	p := explain(err)
@@ -50,6 +64,18 @@ func (a *app) report(ctx context.Context, err error) int {
 
 // explain finds out what happened, why, what to do and the exit code.
 func explain(err error) problem {
+	p := explainCause(err)
+	var known *adviceError
+	if errors.As(err, &known) {
+		if known.instead {
+			p.do = nil
+		}
+		p.do = append(p.do, known.do)
+	}
+	return p
+}
+
+func explainCause(err error) problem {
 	p := problem{what: err.Error(), code: exitFailure}
 	var exit *exitError
 	if errors.As(err, &exit) {
@@ -89,6 +115,10 @@ func explain(err error) problem {
 	isPG := errors.As(err, &pg)
 	if errors.As(err, &connect) && !isPG {
 		p.what = saidOnce(p.what)
+		if strings.Contains(p.what, "server refused TLS connection") {
+			p.do = append(p.do, "The server runs and has no TLS: turn it on there (ssl = on), or connect with sslmode=prefer, or with sslmode=disable on a network that you trust.")
+			return p
+		}
 		p.do = append(p.do, "Check that the server runs and that --database-url, DATABASE_URL or the PG* variables name it.",
 			"To look around without a database of your own: mvscheduler demo")
 		return p
@@ -98,7 +128,7 @@ func explain(err error) problem {
 	}
 
 	// pgx appends the severity and SQLSTATE to the message; they are shown apart.
-	p.what = strings.Replace(err.Error(), pg.Error(), pg.Message, 1)
+	p.what = strings.Replace(answerOf(err.Error(), pg.Error()), pg.Error(), pg.Message, 1)
 	p.why, p.sqlstate = pg.Detail, pg.Code
 	if pg.Hint != "" && pg.Code != "2BP01" { // CASCADE would drop managed views behind the catalog's back
 		p.do = append(p.do, pg.Hint)
@@ -137,6 +167,18 @@ func saidOnce(text string) string {
 		return kept[0] + " " + strings.TrimSpace(kept[1])
 	}
 	return strings.Join(kept, "\n")
+}
+
+// answerOf keeps, of all that pgx tried to connect, the try that the server answered: with TLS first and then
+// without, say, only the latter tells why.
+func answerOf(text, answer string) string {
+	lines := strings.Split(text, "\n\t")
+	for _, line := range lines[1:] {
+		if strings.HasSuffix(lines[0], ":") && strings.HasSuffix(line, answer) {
+			return lines[0] + " " + line
+		}
+	}
+	return text
 }
 
 // unreadableWhy leaves out the URL and a reason that quotes from it: pgx cannot always tell which part of a
@@ -181,12 +223,27 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		}
 	case "P0002": // no_data_found, of cancel_run
 		return "", exitNotFound
+	case "22007": // invalid_datetime_format
+		if strings.HasPrefix(pg.Message, "invalid input syntax for type interval") {
+			return "Write an interval as 30s, 5min, '1 hour 30 min' or '90 days'.", 0
+		}
+	case "22023": // invalid_parameter_value
+		if strings.HasPrefix(pg.Message, "invalid size: ") && pg.Hint == "" {
+			return "Write a size with its unit, for example 512MB or 10GB.", 0
+		}
+	case "42809": // wrong_object_type
+		if strings.HasSuffix(pg.Message, " is not a materialized view") && pg.Hint == "" {
+			return "Only materialized views can be adopted. To have what it shows kept in one: mvscheduler create NAME --query 'SELECT ...'", 0
+		}
 	case "42P01", "3F000", "42883", "42703": // undefined table, schema, function, column
 		if pg.Code == "42P01" && strings.HasPrefix(pg.Message, "materialized view ") && pg.InternalQuery == "" { // adopt
 			return "", exitNotFound
 		}
 		if strings.Contains(pg.Message, "mvscheduler") && pg.InternalQuery == "" {
 			return "This database has no mvscheduler schema, or an older one. See: mvscheduler migrate status", 0
+		}
+		if pg.Code == "42703" && pg.Position == 0 && pg.InternalPosition == 0 && pg.Hint == "" { // of CREATE INDEX
+			return "--unique-key and --index name columns that the query returns.", 0
 		}
 	case "42501": // insufficient_privilege
 		if strings.HasSuffix(pg.Message, `to set role "mvscheduler_owner"`) {
@@ -236,6 +293,10 @@ func (p problem) write(w io.Writer) {
 	if p.why != "" {
 		fmt.Fprintln(w, "  why: "+indentRest(sanitizeLines(p.why), "       "))
 	}
+	p.writeSteps(w)
+}
+
+func (p problem) writeSteps(w io.Writer) {
 	for _, step := range p.do {
 		fmt.Fprintln(w, "  do:  "+indentRest(sanitizeLines(step), "       "))
 	}

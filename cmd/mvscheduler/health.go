@@ -66,7 +66,10 @@ func (c *healthCmd) Run(ctx context.Context, a *app) error {
 	case h.Healthy:
 		return nil
 	case h.Status == 0:
-		return &exitError{code: exitUnhealthy, err: fmt.Errorf("no sidecar answers at %s: %s", h.URL, h.Answer)}
+		return &exitError{code: exitUnhealthy, err: &adviceError{
+			err: fmt.Errorf("no sidecar answers at %s: %s", h.URL, h.Answer),
+			do:  "Start it (mvscheduler serve), or give the address where it listens: mvscheduler health --listen HOST:PORT",
+		}}
 	default:
 		return &exitError{code: exitUnhealthy, err: fmt.Errorf("%s answers %d: %s", h.URL, h.Status, h.Answer)}
 	}

@@ -40,14 +40,7 @@ func (c *listCmd) Run(ctx context.Context, a *app) error {
 			}
 			return nil
 		}
-		return emit(a, all, []column[catalog.ViewStatus]{
-			{title: "view", cell: func(s catalog.ViewStatus) string { return s.Name }},
-			{title: "owner", cell: func(s catalog.ViewStatus) string { return s.Owner }},
-			{title: "refreshed", cell: enabledSchedule, wrap: true},
-			{title: "method", cell: func(s catalog.ViewStatus) string { return s.Method }},
-			{title: "rows", cell: func(s catalog.ViewStatus) string { return countOf(s.RowsEstimate) }, right: true},
-			{title: "size", cell: func(s catalog.ViewStatus) string { return bytesOf(s.SizeBytes) }, right: true},
-		}, "There is no managed view that you may see. Make one: mvscheduler create --help")
+		return emit(a, all, listColumns(), "There is no managed view that you may see. Make one: mvscheduler create --help")
 	})
 }
 
@@ -60,4 +53,15 @@ func enabledSchedule(s catalog.ViewStatus) string {
 		words += "; paused"
 	}
 	return words
+}
+
+func listColumns() []column[catalog.ViewStatus] {
+	return []column[catalog.ViewStatus]{
+		{title: "view", cell: func(s catalog.ViewStatus) string { return s.Name }},
+		{title: "owner", cell: func(s catalog.ViewStatus) string { return s.Owner }, spare: true},
+		{title: "method", cell: func(s catalog.ViewStatus) string { return s.Method }, spare: true},
+		{title: "rows", cell: func(s catalog.ViewStatus) string { return countOf(s.RowsEstimate) }, right: true, spare: true},
+		{title: "size", cell: func(s catalog.ViewStatus) string { return bytesOf(s.SizeBytes) }, right: true, spare: true},
+		{title: "refreshed", cell: enabledSchedule, wrap: true},
+	}
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5/pgconn"
+
 	"github.com/mvscheduler/mvscheduler/migrations"
 )
 
@@ -47,7 +49,7 @@ func (c *migrateUpCmd) Run(ctx context.Context, a *app) error {
 	}
 	report, err := migrations.Up(ctx, a.DatabaseURL, migrations.Options{})
 	if err != nil {
-		return fmt.Errorf("migrate up: %w", err)
+		return withoutRights(fmt.Errorf("migrate up: %w", err), "Repeat it with such a login: DATABASE_URL=postgres://ADMIN@HOST/DATABASE mvscheduler migrate up")
 	}
 	if a.Output != "table" {
 		return a.emitData(report)
@@ -87,7 +89,7 @@ func (c *migrateDownCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	if err := migrations.Down(ctx, a.DatabaseURL, migrations.Options{}); err != nil {
-		return fmt.Errorf("migrate down: %w", err)
+		return withoutRights(fmt.Errorf("migrate down: %w", err), "Connect as a superuser, or as a member of mvscheduler_owner.")
 	}
 	a.say("schema mvscheduler is removed; roles and materialized views stay")
 	return nil
@@ -116,7 +118,8 @@ type migrationStatus struct {
 func (c *migrateStatusCmd) Run(ctx context.Context, a *app) error {
 	have, want, err := migrations.Status(ctx, a.DatabaseURL)
 	if err != nil {
-		return fmt.Errorf("migrate status: %w", err)
+		return withoutRights(fmt.Errorf("migrate status: %w", err),
+			"The version is for administrators: connect as a superuser, as a member of mvscheduler_owner or as the sidecar's login. Your views: mvscheduler status")
 	}
 	status := migrationStatus{Have: have, Want: want, Current: have == want}
 	if a.Output != "table" {
@@ -130,6 +133,16 @@ func (c *migrateStatusCmd) Run(ctx context.Context, a *app) error {
 		return &exitError{code: exitUnhealthy, err: &migrations.VersionError{Have: have, Want: want}}
 	}
 	return nil
+}
+
+// withoutRights says what to do where a role lacks a right: to register views, of which explain would tell, is
+// another one.
+func withoutRights(err error, do string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code == "42501" {
+		return &adviceError{err: err, do: do, instead: true}
+	}
+	return err
 }
 
 // parseVersion reads "12.6", or "12" for River's first; empty = no schema.

@@ -20,7 +20,7 @@ type nextCmd struct {
 }
 
 func (nextCmd) Help() string {
-	return `The next slots of a view's clock, in the view's zone and in yours, with a note where daylight saving begins or ends. A slot of an interval clock starts up to 10 s later than shown, by an offset that is always the same for a view.
+	return `The next slots of a view's clock, in the view's zone and in yours, with a note where daylight saving begins or ends. A slot of an interval clock starts up to 10 s later than shown, by an offset that is always the same for a view. Slots within a pause that ends by itself are left out, with a note; what was due meanwhile follows the catchup of the view.
 
 Examples:
 
@@ -59,16 +59,15 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return fmt.Errorf("next runs of view %q: %w", s.Name, err)
 		}
-		times := fireTimes(spec, s.Timezone, s.AsOf, c.Count)
-		switch {
-		case !s.Enabled:
-			a.say("note: the view is disabled; nothing runs until: %s", nextStep(s))
-		case s.Activity == "paused":
-			a.say("note: the view is paused; nothing runs until: %s", nextStep(s))
+		window, err := catalog.ReadWindow(ctx, conn)
+		if err != nil {
+			return err
 		}
+		a.sayStandstill(s, window)
+		times := fireTimes(spec, s.Timezone, s.AsOf, c.Count, pausesOf(s, window))
 		return emit(a, times, []column[fireTime]{
-			{title: "in " + s.Timezone, cell: func(t fireTime) string { return t.InZone }},
-			{title: "here (" + a.zoneName(s.AsOf) + ")", cell: func(t fireTime) string { return a.full(&t.At, s.AsOf) }},
+			{title: "in", zone: s.Timezone, cell: func(t fireTime) string { return t.InZone }},
+			{title: "here", zone: "(" + a.zoneName(s.AsOf) + ")", cell: func(t fireTime) string { return a.full(&t.At, s.AsOf) }},
 			{title: "note", cell: func(t fireTime) string { return t.Note }, wrap: true},
 		}, s.Name+" is refreshed "+scheduleWords(s)+".")
 	})
@@ -93,22 +92,69 @@ func specOf(s catalog.ViewStatus) (schedule.Spec, error) {
 	return spec, nil
 }
 
-// fireTimes lists slots after now. A note says that the offset of the view's zone has changed since the slot
-// before, or since now for the first, and what daylight saving does to the slot itself.
-func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int) []fireTime {
+// sayStandstill tells why the clock stands still, and what makes it go on.
+func (a *app) sayStandstill(s catalog.ViewStatus, window *catalog.Window) {
+	a.sayWindow(window)
+	switch {
+	case !s.Enabled:
+		a.say("note: the view is disabled; nothing runs until: %s", nextStep(s))
+	case s.AutoPaused:
+		a.say("note: the view is paused by mvscheduler; nothing runs until: %s", nextStep(s))
+	case s.PausedUntil != nil && s.PausedUntil.After(s.AsOf):
+		a.say("note: the view is paused until %s; sooner: mvscheduler resume %s", a.full(s.PausedUntil, s.AsOf), shellQuote(s.Name))
+	case s.Activity == "paused" && !window.InForce():
+		a.say("note: the view is paused; nothing runs until: %s", nextStep(s))
+	}
+}
+
+// pause is a time in which a clock stands still, from included and until not.
+type pause struct {
+	from, until time.Time
+	what        string
+}
+
+// pausesOf are those that end by themselves.
+func pausesOf(s catalog.ViewStatus, window *catalog.Window) []pause {
+	var pauses []pause
+	if s.PausedUntil != nil {
+		pauses = append(pauses, pause{until: *s.PausedUntil, what: "the view is paused"})
+	}
+	if window != nil && window.Until != nil {
+		pauses = append(pauses, pause{window.From, *window.Until, "every view is paused"})
+	}
+	return pauses
+}
+
+// fireTimes lists slots after now, without those in a pause. A note says which pause was left out before the
+// slot, that the offset of the view's zone has changed since the slot before, or since now for the first, and what
+// daylight saving does to the slot itself.
+func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int, pauses []pause) []fireTime {
 	zone := spec.Location
 	if zone == nil {
 		zone = time.UTC
 	}
 	var out []fireTime
+	var left []string
 	before := now.In(zone)
-	for _, fire := range spec.Upcoming(now, count) {
+	for after := now; len(out) < count; {
+		next := spec.Upcoming(after, 1)
+		if len(next) == 0 {
+			break
+		}
+		fire := next[0]
+		after = fire.Slot
+		if i := slices.IndexFunc(pauses, func(p pause) bool { return !fire.Slot.Before(p.from) && fire.Slot.Before(p.until) }); i >= 0 {
+			after = pauses[i].until.Add(-time.Microsecond)
+			left = append(left, pauses[i].what+" until "+pauses[i].until.In(zone).Format("2006-01-02 15:04:05 MST"))
+			continue
+		}
 		local := fire.Slot.In(zone)
+		notes := append(left, offsetNote(before, local), fire.Note)
 		out = append(out, fireTime{
 			At: local.UTC(), InZone: local.Format("Mon 2006-01-02 15:04:05 MST"), Timezone: zoneName,
-			Note: strings.Join(slices.DeleteFunc([]string{offsetNote(before, local), fire.Note}, func(s string) bool { return s == "" }), "; "),
+			Note: strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; "),
 		})
-		before = local
+		before, left = local, nil
 	}
 	return out
 }

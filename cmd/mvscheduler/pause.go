@@ -25,6 +25,8 @@ type pauseCmd struct {
 func (pauseCmd) Help() string {
 	return `Stops the clock of views. A run under way goes on, "mvscheduler refresh" still works, readers see the old contents.
 
+Of --all there is one at a time, now or to come: another one replaces it, and says which.
+
 Examples:
 
   mvscheduler pause analytics.daily --reason 'loading history' --for 2h
@@ -84,7 +86,8 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 			return usagef("the pause would end in the past: %s", a.full(until, now))
 		}
 		if c.All {
-			if _, err := conn.Exec(ctx, `SELECT mvscheduler.pause_all($1, $2, $3)`, c.Reason, until, from); err != nil {
+			replaced, err := changeWindow(ctx, conn, `SELECT mvscheduler.pause_all($1, $2, $3)`, c.Reason, until, from)
+			if err != nil {
 				return fmt.Errorf("pause every view: %w", err)
 			}
 			words := "paused every view"
@@ -93,6 +96,9 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 			}
 			if until != nil {
 				words += " until " + a.full(until, now)
+			}
+			if replaced != nil {
+				words += "\n  instead of the pause " + a.windowTimes(replaced)
 			}
 			a.say("%s\n  undo: mvscheduler resume --all", words)
 			return nil
@@ -128,7 +134,7 @@ type resumeCmd struct {
 }
 
 func (resumeCmd) Help() string {
-	return `Ends a pause, whether a person began it or mvscheduler did after failures.
+	return `Ends a pause, whether a person began it or mvscheduler did after failures. --all ends the pause of every view, or cancels the one that is to come; views that were paused one by one stay so.
 
 Examples:
 
@@ -147,10 +153,17 @@ func (c *resumeCmd) Run(ctx context.Context, a *app) error {
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		if c.All {
-			if _, err := conn.Exec(ctx, `SELECT mvscheduler.resume_all()`); err != nil {
+			ended, err := changeWindow(ctx, conn, `SELECT mvscheduler.resume_all()`)
+			switch {
+			case err != nil:
 				return fmt.Errorf("resume every view: %w", err)
+			case ended == nil:
+				a.say("nothing was to be done: no pause of every view is in force or planned")
+			case ended.InForce():
+				a.say("resumed every view: ended the pause %s\n  views that were paused one by one stay so: mvscheduler status", a.windowTimes(ended))
+			default:
+				a.say("cancelled the pause of every view %s", a.windowTimes(ended))
 			}
-			a.say("resumed every view that was not paused by itself")
 			return nil
 		}
 		return eachView(ctx, a, conn, c.Names, "resume", func(tx pgx.Tx, name string) (string, error) {

@@ -41,6 +41,7 @@ type requested struct {
 	State string `json:"state"` // of the run; "requested" until a sidecar has taken it up
 	Error string `json:"error"` // or the reason; empty when there is none
 	run   *catalog.RunRecord
+	told  int // tries of the run of which the user was told
 }
 
 // Run asks for the refreshes and waits for them when told to.
@@ -121,8 +122,17 @@ func (a *app) waitFor(ctx context.Context, conn *pgx.Conn, asked []requested, ti
 	for {
 		open := 0
 		for i := range asked {
+			// The tries are read first: after a try that has ended the run says when the next one comes.
+			tries, err := asked[i].newTries(ctx, conn)
+			if err != nil {
+				return err
+			}
 			if err := asked[i].update(ctx, conn); err != nil {
 				return err
+			}
+			for _, words := range asked[i].tell(tries) {
+				draw.clear()
+				a.say("%s", words)
 			}
 			if !asked[i].ended() {
 				open++
@@ -182,7 +192,7 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	}
 	r.run = &run
 	if run.State == "skipped" && run.JoinedRun != nil {
-		r.RunID, r.State, r.run = *run.JoinedRun, "queued", nil
+		r.RunID, r.State, r.run, r.told = *run.JoinedRun, "queued", nil, 0
 		return r.update(ctx, conn)
 	}
 	r.State, r.Error = run.State, ""

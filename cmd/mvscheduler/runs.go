@@ -67,14 +67,14 @@ func (c *runsCmd) Run(ctx context.Context, a *app) error {
 func (a *app) runColumns(runs []catalog.RunRecord) []column[catalog.RunRecord] {
 	zone := ""
 	if len(runs) > 0 {
-		zone = " (" + a.zoneName(runs[0].AsOf) + ")"
+		zone = "(" + a.zoneName(runs[0].AsOf) + ")"
 	}
 	return []column[catalog.RunRecord]{
 		{title: "run", cell: func(r catalog.RunRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 		{title: "view", cell: func(r catalog.RunRecord) string { return r.ViewName }},
 		{title: "state", cell: func(r catalog.RunRecord) string { return mark(r.State) }, state: func(r catalog.RunRecord) text.Colors { return stateColours(r.State) }},
 		{title: "cause", cell: func(r catalog.RunRecord) string { return r.Cause }, spare: true},
-		{title: "due" + zone, cell: func(r catalog.RunRecord) string { return a.moment(&r.DueAt, r.AsOf) }},
+		{title: "due", zone: zone, cell: func(r catalog.RunRecord) string { return a.moment(&r.DueAt, r.AsOf) }},
 		{title: "took", cell: runTook, right: true},
 		{title: "tries", cell: func(r catalog.RunRecord) string { return strconv.Itoa(r.Attempts) }, right: true, spare: true},
 		{title: "method", cell: func(r catalog.RunRecord) string { return textOf(r.Method) }, spare: true},

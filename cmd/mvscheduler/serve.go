@@ -15,7 +15,7 @@ type serveCmd struct {
 	Listen            string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
 	TokenFile         string        `type:"path" placeholder:"PATH" help:"File whose first line is the token that HTTP asks for: Authorization: Bearer TOKEN, or as password. /healthz and /readyz stay open."`
 	Migrate           bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
-	Workers           int           `placeholder:"N" help:"Refreshes at the same time, a connection each. Default: 8."`
+	Workers           int           `default:"8" placeholder:"N" help:"Refreshes at the same time, a connection each: 1 to 200."`
 	Grace             time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
 	AllowSuperuser    bool          `help:"Run although the login is a superuser. Only for a database that nobody else writes queries to."`
 	WebhookURL        string        `name:"webhook-url" placeholder:"URL" help:"Post alerts (stale, paused, failing, missing, and when they are over) here as JSON."`
@@ -40,7 +40,7 @@ Examples:
 
 // Run runs the sidecar.
 func (c *serveCmd) Run(ctx context.Context, a *app) error {
-	if c.Workers < 0 || c.Workers > 200 {
+	if c.Workers < 1 || c.Workers > 200 {
 		return usagef("--workers must be 1 to 200")
 	}
 	if c.Grace <= 0 {

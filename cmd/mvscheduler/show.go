@@ -225,7 +225,7 @@ func (a *app) attemptColumns(now time.Time) []column[catalog.AttemptRecord] {
 		{title: "run", cell: func(t catalog.AttemptRecord) string { return strconv.FormatInt(t.RunID, 10) }, right: true},
 		{title: "try", cell: func(t catalog.AttemptRecord) string { return strconv.Itoa(t.Attempt) }, right: true},
 		{title: "outcome", cell: func(t catalog.AttemptRecord) string { return mark(t.Outcome) }, state: func(t catalog.AttemptRecord) text.Colors { return stateColours(t.Outcome) }},
-		{title: "started (" + a.zoneName(now) + ")", cell: func(t catalog.AttemptRecord) string { return a.moment(&t.StartedAt, now) }},
+		{title: "started", zone: "(" + a.zoneName(now) + ")", cell: func(t catalog.AttemptRecord) string { return a.moment(&t.StartedAt, now) }},
 		{title: "pid", cell: func(t catalog.AttemptRecord) string { return strconv.FormatInt(int64(t.BackendPID), 10) }, right: true},
 		{title: "worker", cell: func(t catalog.AttemptRecord) string { return t.Worker }},
 		{title: "error", cell: func(t catalog.AttemptRecord) string {
@@ -256,6 +256,8 @@ func nextStep(s catalog.ViewStatus) string {
 		return "mend the cause, then: mvscheduler resume " + shellQuote(s.Name)
 	case !s.Enabled:
 		return "mvscheduler edit " + shellQuote(s.Name) + " --enabled"
+	case strings.HasPrefix(s.Reason, "every view is paused"):
+		return "mvscheduler resume --all, as an administrator"
 	case s.Activity == "paused":
 		return "mvscheduler resume " + shellQuote(s.Name)
 	case s.ConsecutiveFailures > 0:

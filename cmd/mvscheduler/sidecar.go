@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"syscall"
 	"time"
@@ -95,10 +96,7 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 			Token:   cfg.Token,
 			Logger:  cfg.Logger,
 		}
-		listening, err := server.Listen(ctx, cfg.Listen) // before a refresh begins
-		if errors.Is(err, syscall.EADDRINUSE) {
-			return fmt.Errorf("%w: another sidecar or a demo listens there; choose another address with --listen, 127.0.0.1:0 for any that is free", err)
-		}
+		listening, err := listen(ctx, &server, cfg.Listen) // before a refresh begins
 		if err != nil {
 			return err
 		}
@@ -106,6 +104,23 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 	}
 	group.Go(func() error { return runner.Run(ctx) })
 	return group.Wait()
+}
+
+func listen(ctx context.Context, server *web.Server, address string) (net.Listener, error) {
+	listening, err := server.Listen(ctx, address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%w: another sidecar or a demo listens there; choose another address with --listen, 127.0.0.1:0 for any that is free", err)
+	}
+	return listening, err
+}
+
+// tryListen finds out whether a sidecar without a token could listen there.
+func tryListen(ctx context.Context, address string) error {
+	listening, err := listen(ctx, &web.Server{}, address)
+	if err != nil {
+		return err
+	}
+	return listening.Close()
 }
 
 // awaitServer waits a while for a server that is not up yet, as when both were started together. What

@@ -48,6 +48,13 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 		if err := emit(a, all, a.statusColumns(all), "There is no managed view that you may see. Make one: mvscheduler create --help"); err != nil {
 			return err
 		}
+		if a.Output == "table" {
+			window, err := catalog.ReadWindow(ctx, conn)
+			if err != nil {
+				return err
+			}
+			a.sayWindow(window)
+		}
 		var unhealthy []string
 		for _, s := range all {
 			if s.Unhealthy() {
@@ -66,15 +73,15 @@ func (c *statusCmd) Run(ctx context.Context, a *app) error {
 func (a *app) statusColumns(all []catalog.ViewStatus) []column[catalog.ViewStatus] {
 	zone := ""
 	if len(all) > 0 {
-		zone = " (" + a.zoneName(all[0].AsOf) + ")"
+		zone = "(" + a.zoneName(all[0].AsOf) + ")"
 	}
 	return []column[catalog.ViewStatus]{
 		{title: "view", cell: func(s catalog.ViewStatus) string { return s.Name }},
 		{title: "freshness", cell: func(s catalog.ViewStatus) string { return mark(s.Freshness) }, state: func(s catalog.ViewStatus) text.Colors { return stateColours(s.Freshness) }},
 		{title: "activity", cell: func(s catalog.ViewStatus) string { return mark(s.Activity) }, state: func(s catalog.ViewStatus) text.Colors { return stateColours(s.Activity) }},
 		{title: "lag / target", cell: func(s catalog.ViewStatus) string { return spanOf(s.Lag) + " / " + spanOf(s.Target) }},
-		{title: "last refresh" + zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.LastRefreshAt, s.AsOf) }, spare: true},
-		{title: "next" + zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.NextRefreshAt, s.AsOf) }, spare: true},
+		{title: "last refresh", zone: zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.LastRefreshAt, s.AsOf) }, spare: true},
+		{title: "next", zone: zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.NextRefreshAt, s.AsOf) }, spare: true},
 		{title: "reason", cell: func(s catalog.ViewStatus) string { return s.Reason }, wrap: true},
 	}
 }

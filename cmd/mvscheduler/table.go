@@ -11,12 +11,17 @@ import (
 
 // column is one column of a table for people. Cells are sanitized when they are printed.
 type column[T any] struct {
-	title string
+	title string // shown in capitals
+	zone  string // follows the title as it is spelled
 	cell  func(T) string
 	right bool                // align right, for numbers
 	wrap  bool                // takes what is left of the terminal's width and wraps; the last column only
 	spare bool                // is left out on a narrow terminal
 	state func(T) text.Colors // colours of the cell; nil = none
+}
+
+func (c column[T]) heading() string {
+	return strings.TrimSpace(strings.ToUpper(c.title) + " " + c.zone)
 }
 
 // narrowest is the width below which a wrapping column stands under its row instead.
@@ -30,7 +35,7 @@ func renderTable[T any](a *app, rows []T, columns []column[T]) string {
 	w := table.NewWriter()
 	style := table.StyleDefault
 	style.Options = table.OptionsNoBordersAndSeparators
-	style.Format.Header = text.FormatUpper
+	style.Format.Header = text.FormatDefault // heading does it
 	style.Box.PaddingLeft, style.Box.PaddingRight = "", "  "
 	w.SetStyle(style)
 
@@ -52,7 +57,7 @@ func renderTable[T any](a *app, rows []T, columns []column[T]) string {
 				cfg.WidthMax = max(24, a.width-used)
 			}
 		}
-		header = append(header, c.title)
+		header = append(header, c.heading())
 		used += widthOf(c, cells, i) + 2
 		configs = append(configs, cfg)
 	}
@@ -99,7 +104,7 @@ func cellsOf[T any](rows []T, columns []column[T]) [][]string {
 
 // widthOf is the width of the widest cell of a column, the title included.
 func widthOf[T any](c column[T], cells [][]string, i int) int {
-	widest := text.StringWidth(c.title)
+	widest := text.StringWidth(c.heading())
 	for _, row := range cells {
 		widest = max(widest, text.StringWidth(row[i]))
 	}

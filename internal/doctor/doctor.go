@@ -41,7 +41,7 @@ var (
 		{"version", knownHoles}, {"standby", standby}, {"pooler", pooler}, {"clock", clockSkew}, {"statistics", statistics},
 	}
 	schemaChecks = []check{
-		{"login", logins}, {"sidecar", sidecars}, {"grants", viewGrants}, {"owner", superuserOwners}, {"view", unwell}, {"index", indexes}, {"query", replacedQueries},
+		{"login", logins}, {"sidecar", sidecars}, {"grants", viewGrants}, {"owner", superuserOwners}, {"pause", pauses}, {"view", unwell}, {"index", indexes}, {"query", replacedQueries},
 		{"scheduler", otherSchedulers}, {"unmanaged", unmanaged}, {"leftover", leftovers}, {"vacuum", starvedTables},
 	}
 )

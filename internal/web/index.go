@@ -25,8 +25,8 @@ func (s *Server) index() http.HandlerFunc {
 		links.WriteString(`<li><a href="` + path + `">` + path + "</a>: " + what + "</li>\n")
 	}
 	if s.DB != nil {
-		link("/api/v1/status", "how fresh every view is and what is wrong with it, as JSON")
-		link("/api/v1/views", "the views and their settings; one of them by /api/v1/views/NAME")
+		link("/api/v1/status", "how many views are fresh, late and stale, and those that a person has to look at, as JSON")
+		link("/api/v1/views", "how fresh every view is and what is wrong with it; one of them, with its runs, by /api/v1/views/NAME")
 		link("/api/v1/runs", "the last runs; one of them by /api/v1/runs/ID")
 	}
 	if s.River != nil {

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+func TestChangesAreToldInTheWordsOfTheFlags(t *testing.T) {
+	t.Parallel()
+	before := catalog.View{ID: 1, Name: "a.v", Query: "SELECT 1", Cron: new("0 6 * * *"), StatementTimeout: "00:30:00", UniqueKey: []string{"a"}, Enabled: true}
+	after := before
+	require.Empty(t, changesOf(&before, &after))
+	after.Name, after.Query, after.Cron, after.StatementTimeout, after.Enabled = "a.w", "SELECT 2", nil, "1 day 02:00:00", false
+	after.RefreshInterval, after.UniqueKey, after.MaxSizeBytes = new("00:00:01.5"), []string{"a", "b"}, new(int64(1<<20))
+	require.Equal(t, []string{
+		"name a.v -> a.w", "another query", "refresh_interval none -> 1.5s", "cron '0 6 * * *' -> none", "unique_key (a) -> (a; b)",
+		"statement_timeout 30 minutes -> '1 day 02:00:00'", "max_size_bytes none -> 1.0 MB", "enabled true -> false",
+	}, changesOf(&before, &after))
+}
