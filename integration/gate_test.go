@@ -149,6 +149,52 @@ func TestPiecesThatAreNotWhatTheyWereEndInAClearState(t *testing.T) {
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM `+bob+`.bobs`))
 }
 
+// A domain calls a function of the owner's when the dependent view is parsed anew, in the middle of the swap.
+func TestAVersionThatCannotBeDroppedIsNamedAndHoldsNothingBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE FUNCTION hook(int) RETURNS boolean LANGUAGE plpgsql SET search_path = `+s.owner+` AS $$ BEGIN
+	          IF to_regclass('v__old') IS NOT NULL AND to_regclass('reader') IS NULL THEN EXECUTE 'CREATE VIEW reader AS SELECT id FROM v__old'; END IF;
+	          RETURN true; END $$`, `CREATE DOMAIN dom AS int CHECK (hook(VALUE))`)
+	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")
+	s.manage(t, "xv", `SELECT 1 AS a`, "refresh_interval", "1 day")
+	pgtest.Exec(t, s.alice, `CREATE VIEW dep AS SELECT v.id, '{1}'::dom[] AS x FROM v`, `CREATE STATISTICS both_of ON id, amount FROM v`)
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v", "xv")
+	s.redefine(t, "v", `SELECT id, amount, 1 AS one FROM sales`)
+	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.piece WHERE kind IN ('old', 'old_query')`)
+	require.Equal(t, "both_of", ask[string](t, s.alice, `SELECT string_agg(stxname, ' ') FROM pg_statistic_ext WHERE stxrelid = 'v'::regclass`), "the old version's have another name now")
+	found, _ := examine(t, s.db, "")
+	left := about(found, "leftover")
+	require.Len(t, left, 2)
+	require.Equal(t, s.owner+".v__old", left[0].Subject)
+	require.Contains(t, left[0].What, s.owner+".reader reads it")
+	pgtest.Exec(t, s.alice, `DROP VIEW reader`)
+	refreshed(t, s.alice, "v")
+	s.oneVersion(t, "v")
+	found, _ = examine(t, s.db, "")
+	require.Empty(t, about(found, "leftover"))
+
+	// A name that ends like that of another view, or has a wildcard in it, hides nothing.
+	pgtest.Exec(t, s.alice, `COMMENT ON VIEW dep IS 'mvscheduler: query of `+s.owner+`.zv'`)
+	found, _ = examine(t, s.db, "")
+	require.Len(t, about(found, "leftover"), 1)
+}
+
+// The comment on the plain view with the query is a mark for restores; what is managed is known by its OID.
+func TestCommentsOnThePlainViewAreTheOwners(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `COMMENT ON VIEW v__query IS 'mine'`, `COMMENT ON COLUMN v__query.amount IS 'in cents'`)
+	s.redefine(t, "v", `SELECT id, amount, 1 AS one FROM sales`)
+	s.oneVersion(t, "v")
+	require.Equal(t, "in cents", ask[string](t, s.alice, `SELECT col_description(attrelid, attnum) FROM pg_attribute WHERE attrelid = 'v__query'::regclass AND attname = 'amount'`))
+	refreshed(t, s.alice, "v")
+}
+
 func TestWhatASwapCouldNotDropIsDroppedByALaterRun(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

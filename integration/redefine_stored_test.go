@@ -40,6 +40,14 @@ SELECT format('%s | %s | %s | %s',
 	s.redefine(t, "v", `SELECT 1 AS id, 2 AS two, 3 AS three, 'x'::text AS word`)
 	s.oneVersion(t, "v")
 	require.Equal(t, before, ask[string](t, s.alice, details))
+
+	// What is set while the new version waits to be built counts as well.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v')`)
+	s.redefine(t, "v", `SELECT 1 AS id, 'x'::text AS word`)
+	pgtest.Exec(t, s.alice, `ALTER INDEX expressed ALTER COLUMN 1 SET STATISTICS 99`, `ALTER MATERIALIZED VIEW v CLUSTER ON expressed`, `ALTER STATISTICS kept SET STATISTICS 55`, `SELECT mvscheduler.resume_view('v')`)
+	before = ask[string](t, s.alice, details)
+	s.oneVersion(t, "v")
+	require.Equal(t, before, ask[string](t, s.alice, details))
 }
 
 // PostgreSQL tells how far it is with an index and with ANALYZE; a build shows it.
