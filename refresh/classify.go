@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -210,7 +211,7 @@ func Advice(class Class, sqlstate string, err error) string {
 const describeAtMost = 8 << 10 // bytes
 
 // Describe is the message of an error as it is stored and shown: PostgreSQL's message, detail and hint
-// where there are some, at most 8 kB, without control characters.
+// where there are some and what of its context is not ours, at most 8 kB, without control characters.
 func Describe(err error) string {
 	var (
 		pgErr   *pgconn.PgError
@@ -229,14 +230,22 @@ func Describe(err error) string {
 		if pgErr.Hint != "" {
 			text += " HINT: " + pgErr.Hint
 		}
-		if pgErr.Where != "" {
-			text += " CONTEXT: " + pgErr.Where
+		if where := whereOutside(pgErr.Where); where != "" {
+			text += " CONTEXT: " + where
 		}
 		return clean(text, describeAtMost)
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	}
 	return clean(err.Error(), describeAtMost)
+}
+
+// whereOutside is the context of an error without the frames of our own functions, which tell its reader nothing.
+func whereOutside(where string) string {
+	return strings.Join(slices.DeleteFunc(strings.Split(where, "\n"), func(frame string) bool {
+		return strings.HasPrefix(frame, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(frame, `SQL statement "SELECT mvscheduler.`) ||
+			strings.HasPrefix(frame, `SQL function "step`)
+	}), "\n")
 }
 
 // clean makes text of unknown origin fit for a terminal, a page and a table.

@@ -124,6 +124,9 @@ func TestNoErrorThatAFunctionCanRaiseSpeaksForTheServer(t *testing.T) {
 
 func TestDescriptionsAreFitToBeShown(t *testing.T) {
 	t.Parallel()
+	require.Equal(t, "boom CONTEXT: PL/pgSQL function app.f() line 2 at RAISE", Describe(&pgconn.PgError{Message: "boom",
+		Where: "PL/pgSQL function app.f() line 2 at RAISE\nPL/pgSQL function mvscheduler.step_swap(bigint) line 9 at EXECUTE\nPL/pgSQL function mvscheduler.step(bigint) line 7 at RETURN"}))
+	require.Equal(t, "boom", Describe(&pgconn.PgError{Message: "boom", Where: "PL/pgSQL function mvscheduler.step(bigint) line 7 at RETURN"}))
 	require.Equal(t, "boom DETAIL: d HINT: h CONTEXT: w", Describe(&pgconn.PgError{Message: "boom", Detail: "d", Hint: "h", Where: "w"}))
 	require.Equal(t, "cancelled", Describe(fmt.Errorf("refresh: %w", context.Canceled)))
 	rapid.Check(t, func(t *rapid.T) {
