@@ -76,7 +76,7 @@ func TestACancelUnderTheNameOfAnotherViewStopsNothing(t *testing.T) {
 	until(t, a.root, `SELECT max(attempts) > 3 FROM mvscheduler.run`)
 	require.Zero(t, ask[int](t, a.root, `SELECT count(*)::int FROM mvscheduler.run WHERE state = 'cancelled'`))
 	require.Zero(t, ask[int](t, a.root, `SELECT count(*)::int FROM mvscheduler.attempt WHERE stop IS NOT NULL`))
-	pgtest.Exec(t, alice, `SELECT mvscheduler.cancel_run(id) FROM mvscheduler.runs WHERE state = 'queued'`)
+	pgtest.Exec(t, alice, `SELECT mvscheduler.cancel_run(id) FROM mvscheduler.runs WHERE state IN ('queued', 'running')`)
 	until(t, a.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE state = 'cancelled'`)
 }
 

@@ -63,7 +63,7 @@ func TestAutoBecomesFullWhereThatIsQuickAndMuchCheaperAndShowSaysWhy(t *testing.
 	require.Equal(t, "concurrent", method)
 	require.Contains(t, reason, "what it costs is not known yet")
 	reason = refreshUntil(t, s, "full", 6, replaceAll)
-	require.Regexp(t, `^full: it takes \S+ m?s and \S+ [kM]B of WAL where concurrent takes \S+ m?s and \S+ [kM]B, and no reader waited for it`, reason)
+	require.Regexp(t, `^full: it takes \S+ m?s and \S+ [kM]B of WAL where concurrent takes \S+ m?s and \S+ [kM]B and replaces 100 % of the rows, and no reader waited for it`, reason)
 
 	out := mvscheduler(t, s.db, s.owner, "", "show", s.owner+".v")
 	require.Zero(t, out.code, out.stderr)

@@ -17,7 +17,7 @@ const ms = time.Millisecond
 func past(n int, method string, took time.Duration, wal int64) []catalog.Measured {
 	runs := make([]catalog.Measured, n)
 	for i := range runs {
-		runs[i] = catalog.Measured{Method: method, Took: took, WALBytes: wal, Rows: new(int64(1000)), Changed: new(int64(2000)), SizeBytes: 1 << 20}
+		runs[i] = catalog.Measured{Method: method, Took: took, WALBytes: wal, Rows: new(int64(1000)), Changed: new(int64(400)), SizeBytes: 1 << 20}
 	}
 	return runs
 }
