@@ -86,7 +86,7 @@ BEGIN
         statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column, bucket_width, lateness,
         paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
-        NEW.id, NEW.name, relid, reader, NEW.owner, author, mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)), NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.id, NEW.name, relid, reader, NEW.owner, author, CASE TG_OP WHEN 'INSERT' THEN mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)) END, NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
         NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
         NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
