@@ -89,7 +89,11 @@ WITH RECURSIVE plain AS (
     SELECT g.view_id
       FROM (SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
               FROM mvscheduler.view_state AS s
+              LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
              WHERE s.next_due <= $1
+               AND s.enabled
+               AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= $1)
+               AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false)
                AND cardinality(s.upstream) > 0) AS g
      WHERE g.place <= $4
     UNION
@@ -111,8 +115,17 @@ WITH RECURSIVE plain AS (
     SELECT s.view_id, s.refresh_on, s.upstream
       FROM candidate AS c
       JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
+      LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
      WHERE cardinality(s.upstream) > 0
-       AND (s.next_due > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')) IS NOT FALSE
+       AND (coalesce(s.next_due,   -- one that follows others is due from when the first of them moved
+                     (SELECT min(f.finished_at)
+                        FROM unnest(s.upstream) AS u(view_id)
+                       CROSS JOIN LATERAL (SELECT r.finished_at
+                                             FROM mvscheduler.run AS r
+                                            WHERE r.view_id = u.view_id AND r.id > coalesce(h.last_run_id, 0) AND r.state IN ('succeeded', 'skipped')
+                                            ORDER BY r.id
+                                            LIMIT 1) AS f))
+            > $1 - least(coalesce(s.target, s.refresh_interval, '1 hour') / 2, '5 minutes')) IS NOT FALSE
 ), above AS (
     SELECT u.view_id
       FROM patient AS p, unnest(p.upstream) AS u(view_id)

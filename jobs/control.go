@@ -26,6 +26,7 @@ var controlSettings = map[string]string{
 	"tcp_keepalives_interval":             "5",
 	"tcp_keepalives_count":                "3",
 	"tcp_user_timeout":                    "30000",
+	"statement_timeout":                   "60s",                // what hangs on the size of somebody's query must not hold a connection for good
 	"lock_timeout":                        "1s",                 // the size of a relation waits for whoever holds it
 	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
 	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it

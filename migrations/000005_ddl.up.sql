@@ -840,7 +840,9 @@ BEGIN
                     given := mvscheduler.change_owner(NEW);
                     given := mvscheduler.change_owner_of_pieces(NEW) OR given;
                     PERFORM mvscheduler.demand_owned(OLD.id, NEW.owner);   -- another relation may have taken the name
-                    PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid
+                    PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p
+                                                           CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t) AS m
+                                                             JOIN pg_class AS c ON c.oid = m.oid
                                                                  WHERE p.view_id = OLD.id AND p.kind NOT IN ('old', 'old_query') AND c.relowner <> NEW.owner::oid), OLD.name);
                     IF NOT trusted THEN
                         PERFORM mvscheduler.demand_no_hidden_data(NEW);

@@ -19,6 +19,7 @@ DROP TABLE mvscheduler.pass_range;
 DROP FUNCTION mvscheduler.step_track(bigint);
 DROP FUNCTION mvscheduler.track_at_hand(bigint);
 DROP FUNCTION mvscheduler.leaves_of(bigint);
+DROP FUNCTION mvscheduler.plain_views_below(oid);
 DROP FUNCTION mvscheduler.bound_instant(text, oid);
 DROP FUNCTION mvscheduler.changed_row();
 DROP FUNCTION mvscheduler.changed();

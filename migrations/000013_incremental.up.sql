@@ -562,7 +562,9 @@ DECLARE
     lo    timestamptz;
     hi    timestamptz;
     -- Under other names the transition tables are not there, and a table or a view of the writer's could be.
-    known boolean := EXISTS (SELECT FROM pg_trigger AS t
+    -- And a trigger can be renamed while it runs, so that its name tells of another one.
+    known boolean := to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL
+                     AND EXISTS (SELECT FROM pg_trigger AS t
                               WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
                                 AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
     -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
@@ -576,7 +578,7 @@ BEGIN
             CONTINUE;
         END IF;
         EXECUTE format('SELECT min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t)', w.expression) INTO lo, hi;
-        IF hi - lo < interval '1 hour' THEN
+        IF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' AND hi - lo < interval '1 hour' THEN
             INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
         ELSIF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' THEN
             EXECUTE format('INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT $1, $2, min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t) '
@@ -631,6 +633,25 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
+CREATE FUNCTION mvscheduler.plain_views_below(query_relation oid) RETURNS TABLE (relation oid, rule text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE below AS (
+        SELECT query_relation AS oid
+        UNION
+        SELECT c.oid
+          FROM below AS b
+          JOIN pg_rewrite AS w ON w.ev_class = b.oid
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+          JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+    )
+    SELECT b.oid, string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid)
+      FROM below AS b JOIN pg_rewrite AS w ON w.ev_class = b.oid
+     GROUP BY b.oid
+$$;
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced.';
+
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
@@ -639,14 +660,14 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 AS $$
-    WITH RECURSIVE node(root, leaf, kind, attname, atttypid, lo, hi) AS (
-        SELECT s.relation::oid, c.oid, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+    WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
+        SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
           FROM mvscheduler.view_source AS s
           JOIN pg_class AS c ON c.oid = s.relation::oid
           LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
          WHERE s.view_id = leaves_of.view_id
         UNION
-        SELECT n.root, c.oid, c.relkind, n.attname, n.atttypid,
+        SELECT n.root, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
                coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
           FROM node AS n
           JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
@@ -666,7 +687,7 @@ AS $$
          GROUP BY t.tgrelid
     )
     SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
-           concat_ws('/', c.relfilenode, h.identity),
+           concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
            concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                      extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
            coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
@@ -676,8 +697,13 @@ AS $$
       JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
       LEFT JOIN held AS h ON h.tgrelid = n.leaf
      GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+    UNION ALL
+    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false
+      FROM mvscheduler.visible_views AS o
+     CROSS JOIN LATERAL mvscheduler.plain_views_below(o.query_relation::oid) AS b
+     WHERE o.view_id = leaves_of.view_id
 $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what the server counted, and whether triggers watch them or may be made.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, and whether triggers watch them or may be made.';
 
 -- The step track ----------------------------------------------------------------------------------------
 

@@ -166,6 +166,8 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 			whole.Why = leaf.Name + " is new"
 		case leaf.Kind == "f":
 			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
+		case was.Identity != leaf.Identity && leaf.Kind == "v":
+			whole.Why = leaf.Name + " was replaced"
 		case was.Identity != leaf.Identity:
 			whole.Why = leaf.Name + " was rewritten, truncated or not watched meanwhile"
 		case !sameInstant(was.Lo, leaf.Lo) || !sameInstant(was.Hi, leaf.Hi):

@@ -1,0 +1,99 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+const sumByHour = `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on)
+	VALUES ('%s', 'SELECT date_trunc(''hour'', ts) AS hour, sum(k) AS n FROM %s WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', NULL, 'manual')`
+
+// While a child or a partition is away no trigger tells of it; and a plain view below can be replaced.
+func TestWhatLeavesChangesAndComesBackIsComputedAnew(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, `CREATE TABLE child () INHERITS (base)`, `INSERT INTO child VALUES ('2026-03-01 00:10+00', 1)`,
+		`CREATE TABLE pt (ts timestamptz, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE p1 PARTITION OF pt FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`, `INSERT INTO pt VALUES ('2026-03-01 00:10+00', 1)`,
+		`CREATE TABLE b2 (ts timestamptz, k int)`, `INSERT INTO b2 VALUES ('2026-03-01 00:10+00', 1)`, `CREATE VIEW between_ AS SELECT ts, k FROM b2 WHERE mvscheduler.in_window(b2.ts)`,
+		a.sql(`GRANT ALL ON pt, p1 TO mallory`), fmt.Sprintf(sumByHour, "inherits", "base"), fmt.Sprintf(sumByHour, "parted", "pt"),
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on)
+		 VALUES ('through', 'SELECT date_trunc(''hour'', ts) AS hour, sum(k) AS n FROM between_ GROUP BY 1', 'incremental', 'hour', '1 hour', NULL, 'manual')`)
+	a.as(fmt.Sprintf(sumByHour, "mallory.theirs", "alice.pt"))
+	startSidecar(t, a.db)
+	views := []string{a.sql("alice.inherits"), a.sql("alice.parted"), a.sql("alice.through"), a.sql("mallory.theirs")}
+	shows := func(want string) {
+		t.Helper()
+		refreshed(t, alice, views[:3]...)
+		refreshed(t, a.m, views[3])
+		for _, view := range views {
+			require.Equal(t, want, ask[string](t, a.root, `SELECT coalesce(string_agg(n::text, ' '), '') FROM `+view), view)
+		}
+	}
+	shows("1")
+	pgtest.Exec(t, alice, `ALTER TABLE child NO INHERIT base`, `UPDATE child SET k = 2`, `ALTER TABLE child INHERIT base`,
+		`ALTER TABLE pt DETACH PARTITION p1`, `UPDATE p1 SET k = 2`, `ALTER TABLE pt ATTACH PARTITION p1 FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`,
+		`CREATE OR REPLACE VIEW between_ AS SELECT ts, k + 1 AS k FROM b2 WHERE mvscheduler.in_window(b2.ts)`)
+	shows("2")
+	require.Contains(t, ask[string](t, a.root, `SELECT reason FROM mvscheduler.run WHERE view_name LIKE '%.through' ORDER BY id DESC LIMIT 1`), "between_ was replaced")
+	shows("2")
+}
+
+// Whoever writes times that calendars cannot be computed with may do so where a view watches, and take them away again.
+func TestAbsurdTimesAreNoErrorOfTheWriter(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, fmt.Sprintf(sumByHour, "own", "base"))
+	startSidecar(t, db)
+	refreshed(t, alice, "own")
+	pgtest.Exec(t, alice, `INSERT INTO base VALUES ('4713-01-01 00:00+00 BC', 1), ('294276-12-31 00:00+00', 1)`, `UPDATE base SET k = 2`, `INSERT INTO base VALUES ('infinity', 1), ('-infinity', 1)`,
+		`UPDATE base SET k = 3`, `DELETE FROM base`, `INSERT INTO base VALUES ('2026-01-01 00:00+00', 1), ('2026-05-01 00:00+00', 4)`)
+	refreshed(t, alice, "own")
+	require.Equal(t, "1 4", ask[string](t, alice, `SELECT string_agg(n::text, ' ' ORDER BY hour) FROM own`))
+}
+
+// A trigger that is renamed while its statement runs has the name of another one, which has transition tables.
+func TestATriggerOfAnotherNameReadsNothingOfTheWriters(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	a.as(`CREATE TABLE mallory.base (ts timestamptz, k int)`, fmt.Sprintf(sumByHour, "mallory.own", "mallory.base"))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.own"))
+	a.as(`CREATE FUNCTION mallory.payload() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('renamed'); RETURN now(); END $$`, `GRANT USAGE ON SCHEMA mallory TO PUBLIC`,
+		`CREATE TEMP VIEW new_rows AS SELECT mallory.payload() AS ts`, `GRANT SELECT ON new_rows TO PUBLIC`, `SELECT * FROM new_rows`,
+		`CREATE FUNCTION mallory.swap() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			ALTER TRIGGER b ON mallory.base RENAME TO x; ALTER TRIGGER c ON mallory.base RENAME TO b; RETURN NULL; END $$`,
+		`CREATE TRIGGER a BEFORE INSERT ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mallory.swap()`,
+		`CREATE TRIGGER b AFTER INSERT ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER c AFTER INSERT ON mallory.base REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`INSERT INTO mallory.base VALUES (now(), 1)`)
+	a.nothingStolen(a.mallory, "renamed")
+	refreshed(t, a.m, a.sql("mallory.own"))
+	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT sum(n)::int8 FROM mallory.own`)), "what cannot be told is everything")
+}
+
+// Partitions go to the new owner by name, and schemas can be exchanged while that waits for a lock.
+func TestAHandoverOfPartitionsTakesNoTableOfSomebodyElse(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	pgtest.Exec(t, a.root, a.sql(`CREATE ROLE mallory_team`), a.sql(`GRANT mallory_team TO mallory, mvscheduler_worker`), a.sql(`CREATE SCHEMA m1 AUTHORIZATION mallory`), a.sql(`CREATE SCHEMA m2 AUTHORIZATION mallory`),
+		a.sql(`GRANT ALL ON SCHEMA m1, m2 TO alice, mallory_team`), `GRANT CREATE ON DATABASE `+a.db.Name+` TO PUBLIC`)
+	t.Cleanup(func() {
+		a.db.Exec(t, a.sql(`DROP OWNED BY mallory_team CASCADE`))
+		a.db.Exec(t, a.sql(`DROP ROLE mallory_team`))
+	})
+	pgtest.Exec(t, a.db.Conn(t, a.alice), `CREATE TABLE m2.foo AS SELECT 'secret of alice'::text AS s`)
+	a.as(`CREATE TABLE m1.base (ts timestamptz, k int)`, `INSERT INTO m1.base VALUES ('2026-03-01 00:00+00', 1)`, fmt.Sprintf(sumByHour, "m1.v", "m1.base"))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, "m1.v")
+	part := ask[string](t, a.m, `SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'm1.v__data'::regclass LIMIT 1`)
+	a.as(`ALTER TABLE `+part+` RENAME TO foo`, `BEGIN`, `LOCK TABLE m1.foo IN ACCESS SHARE MODE`)
+	err := a.whileAdminWaits(`UPDATE mvscheduler.views SET owner = 'mallory_team' WHERE name = 'm1.v'`, `ALTER SCHEMA m1 RENAME TO m3`, `ALTER SCHEMA m2 RENAME TO m1`, `COMMIT`)
+	require.ErrorContains(t, err, "was renamed or replaced meanwhile")
+	require.Equal(t, a.alice, ask[string](t, a.root, `SELECT relowner::regrole::text FROM pg_class WHERE oid = 'm1.foo'::regclass`))
+}
