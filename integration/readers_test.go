@@ -16,7 +16,7 @@ func TestReadersNeverQueueLongBehindAPlainRefreshThatWaits(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", quick, "refresh_interval", "1 second", "method", "full", "lock_timeout", "300 milliseconds")
-	startSidecar(t, s.db)
+	sidecar := startSidecar(t, s.db)
 	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.view_health WHERE refreshes > 0`)
 	holder := s.db.Conn(t, s.owner)
 	pgtest.Exec(t, holder, `BEGIN`, `SELECT count(*) FROM v`)
@@ -43,6 +43,8 @@ func TestReadersNeverQueueLongBehindAPlainRefreshThatWaits(t *testing.T) {
 	pgtest.Exec(t, holder, `COMMIT`)
 	until(t, s.root, `SELECT data_as_of > $1 FROM mvscheduler.view_health`, ask[time.Time](t, s.root, `SELECT clock_timestamp()`))
 	until(t, s.alice, `SELECT waiting_for IS NULL FROM mvscheduler.status`)
+	_, metrics := sidecar.get("/metrics")
+	require.Greater(t, metric(t, metrics, "mvscheduler_lock_wait_seconds_sum"), 3.0, "of the six that the reader was there")
 
 	waits := s.statements(t, "set_config('lock_timeout'")
 	require.NotEmpty(t, waits)
