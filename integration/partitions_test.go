@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,11 +47,28 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
-	s.minutely(t, "v", "retention_period", "3 days")
+	s.minutely(t, "v")
+	s.minutely(t, "young", "retention_period", "3 days")
 	require.NotContains(t, ask[string](t, s.alice, `SELECT pg_get_viewdef('v__query'::regclass)`), "cutoff")
 	startSidecar(t, s.db)
-	s.incremented(t, "v")
+	s.incremented(t, "v", "young")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.v'`)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
+	require.Equal(t, "filled in 4 partitions; nothing changed below meanwhile; changes are noted by triggers", ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE view_name LIKE '%.young' AND cause = 'initial'`), "what would leave at once is not built")
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE view_name LIKE '%.young' AND kind = 'prune'`))
+	for _, command := range []string{"prune " + s.owner + ".young --dry-run", "prune " + s.owner + ".v --dry-run -o json", "show " + s.owner + ".v"} {
+		out := mvscheduler(t, s.db, s.owner, "", strings.Fields(command)...)
+		require.Zero(t, out.code, out.stderr)
+		if strings.HasPrefix(command, "show") {
+			require.Contains(t, out.stdout, "6 partitions, restorable by: mvscheduler restore")
+		}
+		if strings.Contains(command, "json") {
+			require.Equal(t, 6, strings.Count(out.stdout, `"action": "hold"`))
+			require.Contains(t, out.stdout, "stays aside: it can be restored until")
+		}
+	}
+	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT kept_partitions FROM mvscheduler.status WHERE name LIKE '%.v'`))
+	require.Zero(t, ask[int64](t, s.alice, `SELECT coalesce(sum(rows), 0) FROM mvscheduler.prune_view('v')`))
 	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
 	require.Equal(t, int64(2*72*3), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute >= date_trunc('day', now(), 'UTC') - interval '3 days' AND minute < date_trunc('day', now(), 'UTC')`))
 	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
@@ -59,10 +77,10 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.prunings LIMIT 1`), "is put aside: it is older than the horizon")
 	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune'`), "put aside 6 partitions, about 864 rows")
 	require.Equal(t, "864", ask[string](t, s.root, `SELECT rows::text FROM mvscheduler.run WHERE kind = 'prune'`))
-	require.Equal(t, "fresh", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))
+	require.Equal(t, "fresh", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status WHERE name LIKE '%.v'`))
 
 	// What has left does not come back by a refresh, whatever is written below.
-	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT min(ts), 7, 7 FROM readings`, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value)', 'max(value)')`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT min(ts), 7, 7 FROM readings`, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value)', 'max(value)') WHERE name LIKE '%.v'`)
 	s.incremented(t, "v")
 	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
 	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
@@ -90,9 +108,10 @@ func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 5)
-	s.minutely(t, "v", "retention_period", "2 days")
+	s.minutely(t, "v")
 	startSidecar(t, s.db)
 	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days'`)
 	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.kept`)
 	bob := s.db.User(t, "bob")
 	pgtest.Exec(t, s.root, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob, `GRANT `+bob+` TO `+s.owner)

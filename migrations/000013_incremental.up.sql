@@ -1119,6 +1119,10 @@ BEGIN
         first := date_trunc(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
     END IF;
     beyond := first + ('1 ' || unit)::interval;
+    IF beyond AT TIME ZONE 'UTC' <= mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type) THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
+        RETURN 0;
+    END IF;
 
     -- Labels of the partition, whole.
     PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),

@@ -65,9 +65,11 @@ COMMENT ON COLUMN mvscheduler.source_state.asked_at IS 'Last change of the row: 
 CREATE TABLE mvscheduler.frozen (
     target bigint PRIMARY KEY,
     labels timestamptz NOT NULL DEFAULT '-infinity',
-    times  timestamptz NOT NULL DEFAULT '-infinity'
+    times  timestamptz NOT NULL DEFAULT '-infinity',
+    fill   timestamptz NOT NULL DEFAULT '-infinity'
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. They never move back. Written in the transaction in which a partition leaves.';
+COMMENT ON COLUMN mvscheduler.frozen.fill IS 'Of a view: what was too old already when it was filled first, and so was not built; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
@@ -451,7 +453,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
 
--- Called by step_increment for where a range begins. In the snapshot of the refresh: what a partition that leaves
+-- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves
 -- meanwhile freezes is not seen, but that it has left is, by the leaves that are compared before and after.
 CREATE FUNCTION mvscheduler.unfrozen_label(view_id bigint, label text, label_type oid, source_type oid, zone text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
@@ -466,7 +468,7 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) IS NULL THEN
         RETURN label;
     END IF;
-    SELECT f.labels, f.times INTO border FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id;
+    SELECT greatest(f.labels, f.fill) AS labels, f.times INTO border FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id;
     own := CASE WHEN border.labels > '-infinity' THEN mvscheduler.bound_text(border.labels AT TIME ZONE 'UTC', label_type) END;
     below := CASE WHEN border.times > '-infinity' THEN mvscheduler.label_text(border.times, label_type, source_type, zone) END;
     RETURN (SELECT b.text FROM unnest(ARRAY[label, own, below]) AS b(text) WHERE b.text IS NOT NULL ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC LIMIT 1);
