@@ -119,6 +119,11 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	requireSQLState(t, s.alice, "22023", `UPDATE mvscheduler.source_retention SET retention_period = '-1 day'`)
 	requireSQLState(t, s.alice, "22023", `UPDATE mvscheduler.source_retention SET time_column = 'device'`)
 	requireSQLState(t, s.alice, "42501", `UPDATE mvscheduler.source_retention SET "table" = 'plain'`)
+	require.Equal(t, s.owner, ask[string](t, s.alice, `SELECT role FROM mvscheduler.audit_log WHERE view_name LIKE '%.readings'`))
+	pgtest.Exec(t, s.root, `ALTER TABLE `+s.owner+`.readings OWNER TO `+bob)
+	requireSQLState(t, s.root, "55000", `UPDATE mvscheduler.source_retention SET enabled = true`)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.prune_facts`), "nothing leaves a table that is somebody else's now")
+	pgtest.Exec(t, s.root, `ALTER TABLE `+s.owner+`.readings OWNER TO `+s.owner)
 	// Another role sees nothing of it and can write nothing for it.
 	other := s.db.Conn(t, bob)
 	require.Zero(t, ask[int64](t, other, `SELECT (SELECT count(*) FROM mvscheduler.source_retention) + (SELECT count(*) FROM mvscheduler.prune_facts) + (SELECT count(*) FROM mvscheduler.visible_targets)`))

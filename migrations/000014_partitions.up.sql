@@ -594,6 +594,9 @@ BEGIN
         RAISE EXCEPTION 'column "table" cannot be changed' USING ERRCODE = 'feature_not_supported', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
     NEW.owner := quote_ident(pg_get_userbyid(rel.relowner))::regrole;
+    IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN   -- its gate would run as the old one
+        RAISE EXCEPTION '% was given to %', rel.name, NEW.owner USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'DELETE the row and INSERT it anew as the new owner.';
+    END IF;
     IF NOT mvscheduler.can_become(quote_ident(CURRENT_USER)::regrole, rel.relowner) THEN
         RAISE EXCEPTION 'must be owner of table %', rel.name USING ERRCODE = 'insufficient_privilege';
     END IF;
@@ -617,6 +620,7 @@ BEGIN
         RAISE EXCEPTION 'time zone "%" is not known', NEW.timezone USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a name of the IANA database, for example Europe/Berlin.';
     END IF;
     NEW.updated_at := now();
+    PERFORM set_config('mvscheduler.actor', CURRENT_USER, true);   -- for the audit log
     RETURN NEW;
 END $$;
 COMMENT ON FUNCTION mvscheduler.source_normalize() IS 'Trigger a_normalize on source_retention: checks every column and completes the row.';
@@ -680,7 +684,7 @@ BEGIN
     IF TG_OP <> 'INSERT' THEN old_row := to_jsonb(OLD); END IF;
     IF TG_OP <> 'DELETE' THEN new_row := to_jsonb(NEW); END IF;
     INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
-    SELECT coalesce(nullif(CASE WHEN TG_OP <> 'UPDATE' THEN current_setting('mvscheduler.actor', true) END, ''), r.owner::text), lower(TG_OP), r.id, coalesce(mvscheduler.shown_name(r.relation), r.relation::text), r.owner,
+    SELECT coalesce(nullif(current_setting('mvscheduler.actor', true), ''), r.owner::text), lower(TG_OP), r.id, coalesce(mvscheduler.shown_name(r.relation), r.relation::text), r.owner,
            mvscheduler.changed_columns(old_row, new_row), mvscheduler.changed_columns(new_row, old_row)
       FROM (SELECT CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END AS id, CASE TG_OP WHEN 'DELETE' THEN OLD."table" ELSE NEW."table" END::oid AS relation,
                    CASE TG_OP WHEN 'DELETE' THEN OLD.owner ELSE NEW.owner END AS owner) AS r;
