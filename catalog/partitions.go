@@ -238,6 +238,33 @@ ON CONFLICT (target) DO UPDATE
 	return nil
 }
 
+// NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again: their owner
+// has done it, by restore_view or otherwise. They stay for another grace period from now on.
+func NoteRestored(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `
+WITH back AS (
+    UPDATE mvscheduler.kept AS k
+       SET detached_at = NULL,
+           restored_at = clock_timestamp()
+      FROM mvscheduler.visible_targets AS t,
+           pg_inherits AS i
+     WHERE k.target = $1
+       AND t.id = k.target
+       AND i.inhrelid = k.relation::oid
+       AND i.inhparent = t.relation::oid
+       AND k.detached_at IS NOT NULL
+    RETURNING k.target, t.name, t.owner, k.relation, k.bound, k.rows, k.bytes
+)
+INSERT INTO mvscheduler.pruning (target, name, owner, action, partition, bound, rows, bytes, reason)
+SELECT b.target, b.name, b.owner, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes,
+       'its owner has brought it back, and it stays for another grace period'
+  FROM back AS b`, id)
+	if err != nil {
+		return fmt.Errorf("look for what was restored of target %d: %w", id, err)
+	}
+	return nil
+}
+
 // FreezeView records that rows of what a view reads have left below an instant.
 func FreezeView(ctx context.Context, q Querier, viewID int64, below time.Time) error {
 	_, err := q.Exec(ctx, `

@@ -54,7 +54,6 @@ func TestForgedStepsAndGatesOfOthersMoveNothing(t *testing.T) {
 		require.Zero(t, ask[int64](t, a.m, `SELECT mvscheduler.`+call+`($1)`, id), call)
 	}
 	require.Zero(t, ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.partition_at_hand($1) AS p WHERE p.partition IS NOT NULL`, id))
-	a.as(`SELECT mvscheduler.note_restored('alice.old'::regclass)`)
 	for _, statement := range []string{
 		`INSERT INTO mvscheduler.kept (target, relation, name, bound, detached_at) VALUES (-1, 'alice.old', 'old', 'DEFAULT', now())`, `INSERT INTO mvscheduler.pass_partition VALUES (1, 1)`,
 		`INSERT INTO mvscheduler.frozen VALUES (1)`, `INSERT INTO mvscheduler.pruning DEFAULT VALUES`, `UPDATE mvscheduler.source_state SET relation = 'mallory.raw'`, `SELECT * FROM mvscheduler.kept`,

@@ -100,6 +100,9 @@ func (p *pruner) changed(ctx context.Context) ([]int64, error) {
 
 // look makes a run where there is something to do.
 func (p *pruner) look(ctx context.Context, id int64) error {
+	if err := catalog.NoteRestored(ctx, p.control, id); err != nil {
+		return err
+	}
 	plan, err := planPruning(ctx, p.control, id, nil)
 	if refresh.Classify(err) == refresh.Busy { // DDL on the table, perhaps a run that prunes it
 		return nil

@@ -5,7 +5,6 @@ DROP FUNCTION mvscheduler.source_normalize();
 DROP FUNCTION mvscheduler.restore_view(text);
 DROP FUNCTION mvscheduler.restore_partitions(bigint);
 DROP FUNCTION mvscheduler.target_id(text);
-DROP FUNCTION mvscheduler.note_restored(oid);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text);
 DROP FUNCTION mvscheduler.step_drop_kept(bigint);

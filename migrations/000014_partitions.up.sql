@@ -256,7 +256,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
                                      FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0 AND (x.confrelid = t.relation OR x.confrelid = ANY (below.oids))),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
-         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, greatest(k.restored_at, k.detached_at) AS restored_at
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
                 WHERE i.inhparent = t.relation
@@ -490,33 +490,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.drop_kept(bigint) IS 'Drops the partitions that are kept aside for a view, with it.';
 
--- Says nothing but what is so: whoever calls it has attached the partition, or nothing happens.
-CREATE FUNCTION mvscheduler.note_restored(partition oid) RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    k record;
-BEGIN
-    SELECT x.target, x.name AS was, x.bound, x.rows, x.bytes, t.name, t.owner INTO k
-      FROM mvscheduler.kept AS x
-      JOIN (SELECT s.view_id AS id, s.name, s.owner, d.relation FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
-            UNION ALL
-            SELECT r.id, r.name, r.owner, r.relation FROM mvscheduler.source_state AS r) AS t ON t.id = x.target
-      JOIN pg_inherits AS i ON i.inhrelid = x.relation::oid AND i.inhparent = t.relation::oid
-     WHERE x.relation::oid = note_restored.partition AND x.detached_at IS NOT NULL
-       FOR UPDATE OF x;
-    IF NOT FOUND THEN
-        RETURN;
-    END IF;
-    UPDATE mvscheduler.kept AS x SET detached_at = NULL, restored_at = clock_timestamp() WHERE x.relation::oid = note_restored.partition;
-    INSERT INTO mvscheduler.pruning (target, name, owner, action, partition, bound, rows, bytes, reason)
-    VALUES (k.target, k.name, k.owner, 'restore', mvscheduler.shown_name(note_restored.partition), k.bound, k.rows, k.bytes, 'it was brought back by hand and stays for another grace period');
-    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, new)
-    VALUES (k.owner::text, 'restore', k.target, k.name, k.owner, jsonb_build_object('partition', mvscheduler.shown_name(note_restored.partition), 'bound', k.bound));
-END $$;
-COMMENT ON FUNCTION mvscheduler.note_restored(oid) IS 'Records that a partition which was put aside is attached again; where it is not, does nothing.';
-
 CREATE FUNCTION mvscheduler.target_id(name text) RETURNS bigint
 LANGUAGE plpgsql STABLE
 AS $$
@@ -555,7 +528,6 @@ BEGIN
         IF CURRENT_USER <> actor THEN
             PERFORM set_config('role', saved_role, true);
         END IF;
-        PERFORM mvscheduler.note_restored(k.relation::oid);
         partition := mvscheduler.qualified_name(place.nspname, wanted);
         bound := k.bound;
         rows := k.rows;
