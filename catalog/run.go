@@ -159,6 +159,7 @@ type Work struct {
 	Gone             bool       // the catalog row was deleted
 	RearmedAt        *time.Time // last change of the catalog row
 	CancelRequested  bool
+	Kind             string
 	Relation         uint32
 	QueryRelation    uint32 // the plain view with its query; 0 = an adopted view has none
 	Owner            uint32
@@ -236,12 +237,12 @@ UPDATE mvscheduler.view_state AS s
 // LoadWork reads a run and the present state of its view.
 func LoadWork(ctx context.Context, q Querier, runID int64) (Work, error) {
 	rows, err := q.Query(ctx, `
-SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause,
+SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.due_at, r.cause, r.kind,
        r.cause IN ('manual', 'initial') OR EXISTS (SELECT FROM mvscheduler.run AS j WHERE j.joined_run = r.id) AS asked,
        (SELECT g.max_runs_per_owner FROM mvscheduler.settings AS g) AS runs_per_owner,
-       s.view_id IS NULL AS gone, s.rearmed_at,
+       s.view_id IS NULL AND k.id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
-       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, 0::oid) AS owner, coalesce(s.owner::text, '') AS owner_name,
+       coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, k.owner::oid, 0::oid) AS owner, coalesce(s.owner::text, k.owner::text, '') AS owner_name,
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
@@ -255,6 +256,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        below.as_of AS upstream_as_of, below.unknown AS upstream_unknown
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
+  LEFT JOIN mvscheduler.source_state AS k ON k.id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
  CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN s.query_relation::oid ELSE s.relation::oid END) AS stream) AS up
  CROSS JOIN LATERAL (SELECT min(u.data_as_of) AS as_of, coalesce(bool_or(u.data_as_of IS NULL), false) AS unknown

@@ -39,8 +39,9 @@ type ViewStatus struct {
 	PausedUntil         *time.Time `db:"paused_until" json:"paused_until"`
 	WaitingFor          *string    `db:"waiting_for" json:"waiting_for"`
 	RunID               *int64     `db:"run_id" json:"run_id"`
-	AutoPaused          bool       `db:"auto_paused" json:"auto_paused"` // paused by the sidecar after failures
-	AsOf                time.Time  `db:"as_of" json:"as_of"`             // the database's clock when this was read
+	KeptPartitions      int64      `db:"kept_partitions" json:"kept_partitions"` // put aside by retention, restorable
+	AutoPaused          bool       `db:"auto_paused" json:"auto_paused"`         // paused by the sidecar after failures
+	AsOf                time.Time  `db:"as_of" json:"as_of"`                     // the database's clock when this was read
 }
 
 // Unhealthy says whether a person has to look: the contents are much older than promised, the relation
@@ -68,7 +69,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
        s.cron, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
-       s.waiting_for, s.run_id,
+       s.waiting_for, s.run_id, s.kept_partitions,
        s.activity = 'paused' AND s.reason LIKE '%paused by mvscheduler: %' AS auto_paused,
        clock_timestamp() AS as_of
   FROM mvscheduler.status AS s

@@ -76,7 +76,6 @@ func TestAnIncrementalViewIsMadeOfRelationsOfItsOwner(t *testing.T) {
 		`UPDATE mvscheduler.views SET method = 'full'`:                                                                   "0A000",
 		`UPDATE mvscheduler.views SET unique_key = '{hour}'`:                                                             "0A000",
 		`UPDATE mvscheduler.views SET time_column = 'device'`:                                                            "0A000",
-		`UPDATE mvscheduler.views SET retention_period = '1 day'`:                                                        "0A000",
 		`UPDATE mvscheduler.views SET bucket_width = NULL`:                                                               "22023",
 		`UPDATE mvscheduler.views SET bucket_width = '-1 hour'`:                                                          "22023",
 		`UPDATE mvscheduler.views SET query = replace(query, 'FROM metrics', 'FROM v AS metrics(ts, device, n, value)')`: "42P17",
@@ -121,7 +120,6 @@ func TestWhatMakesNoIncrementalViewIsRefusedWithTheWay(t *testing.T) {
 		"a key without time":   {`time_column = 'hour', bucket_width = '1 hour', unique_key = '{device}'`, hourly, "22023"},
 		"a key of no column":   {`time_column = 'hour', bucket_width = '1 hour', unique_key = '{hour,nosuch}'`, hourly, "42703"},
 		"a wrong query":        {`time_column = 'hour', bucket_width = '1 hour'`, `SELECT nosuch AS hour`, "42703"},
-		"retention":            {`time_column = 'hour', bucket_width = '1 hour', retention_period = '1 day'`, hourly, "0A000"},
 		"a width that is none": {`time_column = 'hour', bucket_width = '0'`, hourly, "22023"},
 	} {
 		columns, values := "", ""

@@ -57,7 +57,7 @@ func TestNobodysLocksOrOpenTransactionsStopTheOthers(t *testing.T) {
 		}
 	}
 	for relation, mode := range got {
-		if relation != "views" {
+		if relation != "views" && relation != "source_retention" { // of which the sidecar reads private copies
 			require.Equal(t, "ACCESS SHARE", mode, relation)
 		}
 	}

@@ -254,6 +254,9 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 		if err := catalog.BeginFill(ctx, w.control, work.ViewID, leaves, below.tracking, below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
+		if err := catalog.LimitFill(ctx, w.control, work.ViewID); err != nil {
+			return catalog.Filling{}, err
+		}
 	}
 	if !below.Bound { // in one go, see dirt
 		return catalog.Filling{}, nil

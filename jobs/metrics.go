@@ -53,7 +53,7 @@ func NewMetrics(registerer prometheus.Registerer) *Metrics {
 		}),
 		pruned: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "mvscheduler_pruned_partitions_total",
-			Help: "Partitions removed by retention; none before a version that removes partitions.",
+			Help: "Partitions that retention put aside in this process; each can be restored until its grace period is over.",
 		}),
 	}
 	for _, result := range []string{outcomeSucceeded, outcomeFailed, outcomeBusy, outcomeCancelled, outcomeSkipped} {

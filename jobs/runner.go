@@ -69,6 +69,7 @@ type Runner struct {
 	listener   *listener
 	skipper    *skipper
 	keeper     *housekeeper
+	pruner     *pruner
 	client     *river.Client[pgx.Tx]
 }
 
@@ -81,9 +82,10 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 
 	skipper := &skipper{control: control, log: config.Logger}
 	ownerCap := max(1, config.Workers-1)
+	pruner := newPruner(control, config.Logger)
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &RefreshWorker{
-		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: ended,
+		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: ended, pruner: pruner,
 	})
 	client, err := river.NewClient(driver{riverpgxv5.New(control)}, &river.Config{
 		Schema:  Schema,
@@ -102,6 +104,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 	if err != nil {
 		return nil, fmt.Errorf("make River's client: %w", err)
 	}
+	pruner.river = client
 	return &Runner{
 		config: config,
 		dispatcher: &Dispatcher{
@@ -114,6 +117,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
 		skipper:  skipper,
 		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
+		pruner:   pruner,
 		client:   client,
 	}, nil
 }
@@ -149,6 +153,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	loops.Go(func() error { return r.listener.Run(loopsCtx) })
 	loops.Go(func() error { return r.skipper.Run(loopsCtx) })
 	loops.Go(func() error { return r.keeper.Run(loopsCtx) })
+	loops.Go(func() error { return r.pruner.Run(loopsCtx) })
 	err := loops.Wait()
 
 	r.config.Logger.InfoContext(ctx, "worker stopping", "worker", r.config.Name, "grace", r.config.Grace)

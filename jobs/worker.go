@@ -65,6 +65,7 @@ type RefreshWorker struct {
 	// ownerCap is how many workers one owner may hold, whatever the settings say.
 	ownerCap int
 	ended    func() // tells the dispatcher that a run has ended
+	pruner   *pruner
 }
 
 // Timeout is longer than any run may take: the deadline of the attempt ends it, not River.
@@ -92,6 +93,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		return river.JobSnooze(turnedAway())
 	}
 	defer leave()
+	if work.Kind == kindPrune {
+		return w.pruneRun(ctx, job, work)
+	}
 	if work.UpstreamMoved {
 		if err := catalog.SetUpstream(ctx, w.control, work); err != nil {
 			return w.later(ctx, err)
@@ -119,6 +123,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 			return w.later(ctx, err)
 		}
 		w.ended()
+		w.pruner.notice(work)
 		return nil
 	}
 	var deadline time.Duration
@@ -144,6 +149,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	w.metrics.started(work, attempt)
 	defer w.ended()
 	if work.Method == refresh.Incremental {
+		defer w.pruner.notice(work)
 		return w.increment(ctx, job, work, attempt, session)
 	}
 	if work.Redefined {

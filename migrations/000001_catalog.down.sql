@@ -1,3 +1,4 @@
+DROP TABLE mvscheduler.kept;
 DROP TABLE mvscheduler.audit_entry;
 DROP VIEW mvscheduler.requested_view;
 DROP TABLE mvscheduler.request;

@@ -405,7 +405,7 @@ CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover', 'track', 'increment', 'build')),
+    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
     taken   boolean NOT NULL DEFAULT false,
     done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
@@ -418,6 +418,30 @@ COMMENT ON COLUMN mvscheduler.pass.step IS 'What the gate is to do.';
 COMMENT ON COLUMN mvscheduler.pass.done IS 'What a step of an incremental view did: buckets, rows inserted, updated, deleted.';
 COMMENT ON COLUMN mvscheduler.pass.taken IS 'The step has begun: it cannot be begun again from within.';
 COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
+
+-- Partitions that retention has put aside; see 000014_partitions.
+CREATE TABLE mvscheduler.kept (
+    target      bigint NOT NULL,
+    relation    regclass NOT NULL PRIMARY KEY,
+    name        text NOT NULL,
+    bound       text NOT NULL,
+    detached_at timestamptz,
+    restored_at timestamptz,
+    rows        bigint,
+    bytes       bigint,
+    xid         xid8
+);
+CREATE INDEX kept_target ON mvscheduler.kept (target);
+COMMENT ON TABLE mvscheduler.kept IS 'Private: partitions that were put aside, and those that were brought back.';
+COMMENT ON COLUMN mvscheduler.kept.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.kept.relation IS 'The partition; used by OID, never by name.';
+COMMENT ON COLUMN mvscheduler.kept.name IS 'Its name while it was attached, without the schema.';
+COMMENT ON COLUMN mvscheduler.kept.bound IS 'Its bound, as PostgreSQL deparses it with UTC and ISO.';
+COMMENT ON COLUMN mvscheduler.kept.detached_at IS 'When it was put aside; NULL = it was brought back.';
+COMMENT ON COLUMN mvscheduler.kept.restored_at IS 'When it was brought back last.';
+COMMENT ON COLUMN mvscheduler.kept.rows IS 'Estimated rows when it was put aside.';
+COMMENT ON COLUMN mvscheduler.kept.bytes IS 'Total size when it was put aside.';
+COMMENT ON COLUMN mvscheduler.kept.xid IS 'Transaction that puts it aside, in which it still counts as attached.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.
 CREATE TABLE mvscheduler.request (

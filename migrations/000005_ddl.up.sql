@@ -119,7 +119,7 @@ BEGIN
     PERFORM set_config('search_path', mvscheduler.parsing_path(v), true);
     EXECUTE statement;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
-    IF v.retention_period IS NOT NULL THEN
+    IF v.retention_period IS NOT NULL AND v.method <> 'incremental' THEN   -- of these whole partitions leave
         PERFORM mvscheduler.check_time_column(v, format('%I.%I', view_schema, view_name)::regclass);
         statement := format(E'CREATE OR REPLACE VIEW %I.%I %s AS SELECT q.* FROM (\n', view_schema, view_name, options) || mvscheduler.query_body(v.query)
                      || format(E'\n) AS q WHERE q.%I OPERATOR(pg_catalog.>=) (SELECT mvscheduler.cutoff(%s))', v.time_column, v.id);
@@ -394,8 +394,9 @@ COMMENT ON FUNCTION mvscheduler.demand_same(boolean, text) IS 'Raises unless wha
 CREATE FUNCTION mvscheduler.parses_query(was mvscheduler.views, v mvscheduler.views) RETURNS boolean
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
-    SELECT (v.query, v.search_path, v.retention_period IS NULL) IS DISTINCT FROM (was.query, was.search_path, was.retention_period IS NULL)
-           OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column;
+    SELECT (v.query, v.search_path) IS DISTINCT FROM (was.query, was.search_path)
+           OR v.method <> 'incremental' AND ((v.retention_period IS NULL) <> (was.retention_period IS NULL)
+                                             OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column);
 END;
 COMMENT ON FUNCTION mvscheduler.parses_query(mvscheduler.views, mvscheduler.views) IS 'True when a changed row needs its plain view with the query made anew.';
 
@@ -488,6 +489,7 @@ BEGIN
         RAISE NOTICE 'materialized view % does not exist any more, only its catalog row is deleted', known.name;
     END IF;
     PERFORM mvscheduler.drop_pieces(view_id, 'data');   -- which the view reads
+    PERFORM mvscheduler.drop_kept(view_id);
     SELECT n.nspname, c.relname INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.query_relation AND c.relkind = 'v';
     IF FOUND THEN

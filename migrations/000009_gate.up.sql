@@ -684,6 +684,10 @@ BEGIN
             RETURN mvscheduler.step_increment(view_id);
         WHEN 'build' THEN
             RETURN mvscheduler.step_build(view_id);
+        WHEN 'detach' THEN
+            RETURN mvscheduler.step_detach(view_id);
+        WHEN 'drop_kept' THEN
+            RETURN mvscheduler.step_drop_kept(view_id);
         ELSE
             RETURN 0;
     END CASE;
@@ -941,7 +945,8 @@ BEGIN
     FOR rel IN
         SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
           FROM mvscheduler.visible_pieces AS p
-         CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind = 'data') AS m
+         CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind = 'data'
+                             UNION SELECT k.relation::oid FROM mvscheduler.visible_kept AS k WHERE k.target = v.id AND p.kind = 'data') AS m
           JOIN pg_class AS c ON c.oid = m.oid AND c.relkind IN ('m', 'v', 'p', 'r') AND c.relowner <> v.owner::oid
          WHERE p.view_id = v.id AND p.kind NOT IN ('old', 'old_query')   -- what is left of a swap stays with whom it served
          ORDER BY c.relkind, c.oid

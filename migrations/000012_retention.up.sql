@@ -56,7 +56,7 @@ DECLARE
     probe text;
     key   text[];
 BEGIN
-    IF v.retention_period IS NULL OR query_relation IS NULL THEN
+    IF v.retention_period IS NULL OR v.method = 'incremental' OR query_relation IS NULL THEN
         RETURN mvscheduler.derived_key(query_relation);
     END IF;
     SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = query_relation;
@@ -88,6 +88,16 @@ BEGIN
         RETURN;
     END IF;
     border := mvscheduler.cutoff_at(known.retention_period, now());
+    IF known.method = 'incremental' THEN   -- which partitions leave the sidecar plans; no query is planned here
+        border := now() - known.retention_period;
+        SELECT coalesce(sum(c.reltuples) FILTER (WHERE c.reltuples > 0), 0), coalesce(sum(pg_total_relation_size(c.oid)), 0) INTO rows, bytes
+          FROM mvscheduler.visible_pieces AS p
+         CROSS JOIN LATERAL mvscheduler.partitions_of(p.relation::oid) AS d
+          JOIN pg_class AS c ON c.oid = d.relation
+         WHERE p.view_id = prunable.view_id AND p.kind = 'data' AND d.hi <= border AT TIME ZONE 'UTC';
+        reason := format('partitions that end before %s leave after the next refresh (retention_period %s), unless a view needs them: mvscheduler prune %s --dry-run names each', border, known.retention_period, known.name);
+        RETURN;
+    END IF;
     SELECT ARRAY[n.nspname, c.relname] INTO parts FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.relation::oid AND c.relkind = 'm' AND c.relispopulated;
     IF parts IS NULL THEN

@@ -141,8 +141,6 @@ BEGIN
     END IF;
     IF v.adopted THEN
         RAISE EXCEPTION 'an adopted view cannot have method "incremental"' USING ERRCODE = 'feature_not_supported', HINT = 'INSERT a row with the query.';
-    ELSIF v.retention_period IS NOT NULL THEN
-        RAISE EXCEPTION 'retention_period of a view with method "incremental" is not supported in this version' USING ERRCODE = 'feature_not_supported', HINT = 'Leave it at NULL.';
     ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
         RAISE EXCEPTION 'method "incremental" needs %', CASE WHEN v.time_column IS NULL THEN 'time_column' ELSE 'bucket_width' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'time_column names the output column that holds the start of the bucket, bucket_width says how wide it is, for example 1 hour.';
@@ -1028,12 +1026,13 @@ BEGIN
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     source := coalesce(work.source_type, label_type);
     FOR span IN
-        SELECT w.*, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+        SELECT w.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
                mvscheduler.label_text(CASE WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
           FROM unnest(work.starts, work.ends) AS r(lo, hi)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, work.zone, NULL) AS w
     LOOP
+        CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);
         SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label);
@@ -1146,6 +1145,10 @@ BEGIN
         first := date_trunc(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
     END IF;
     beyond := first + ('1 ' || unit)::interval;
+    IF beyond AT TIME ZONE 'UTC' <= mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type) THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
+        RETURN 0;
+    END IF;
 
     -- Labels of the partition, whole.
     PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),

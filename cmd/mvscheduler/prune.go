@@ -7,21 +7,27 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/retention"
 )
 
 type pruneCmd struct {
 	zoned
-	Name   string `arg:"" complete:"view" help:"The view."`
-	DryRun bool   `help:"Only count what would leave."`
+	Name   string `arg:"" complete:"view" help:"The view, or the table of source_retention."`
+	DryRun bool   `help:"Only say what would leave, and why what stays does."`
 }
 
 func (pruneCmd) Help() string {
-	return `Counts the rows that leave a view for its retention_period, with your own rights, and unless --dry-run is given asks for the refresh that lets them go.
+	return `Says what leaves for a retention_period, and unless --dry-run is given asks the sidecar to let it go.
+
+Of incremental views, and of tables of source_retention, whole partitions leave: they are put aside, can be brought back by restore, and are dropped when their grace period is over. Each is listed with the reason. Of other views rows leave at a refresh; they are counted with your own rights.
 
 Examples:
 
   mvscheduler prune analytics.daily --dry-run
   mvscheduler prune analytics.daily
+  mvscheduler prune app.flights --dry-run
 
 The same in SQL: SELECT * FROM mvscheduler.prune_view('analytics.daily', dry_run => true)
 
@@ -44,11 +50,19 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		if _, err := a.find(ctx, conn, c.Name); err != nil {
+		id, err := a.findTarget(ctx, conn, c.Name)
+		if err != nil {
 			return err
 		}
+		target, err := c.target(ctx, conn, id)
+		if err != nil {
+			return err
+		}
+		if target != nil {
+			return c.partitions(ctx, a, conn, *target)
+		}
 		var found []pruning
-		err := a.inPath(ctx, conn, func() error {
+		err = a.inPath(ctx, conn, func() error {
 			rows, err := conn.Query(ctx, `SELECT relation, border, rows, bytes, reason, run FROM mvscheduler.prune_view($1, dry_run => $2)`, c.Name, c.DryRun)
 			if err != nil {
 				return err
@@ -72,4 +86,94 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 			{title: "why", cell: func(p pruning) string { return p.Reason }, wrap: true},
 		}, "")
 	})
+}
+
+// findTarget finds an incremental view or a table of source_retention, or any managed view.
+func (a *app) findTarget(ctx context.Context, conn *pgx.Conn, name string) (id int64, err error) {
+	err = a.inPath(ctx, conn, func() error {
+		return conn.QueryRow(ctx, `SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face::oid = to_regclass($1)::oid LIMIT 1), 0)`, name).Scan(&id)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("look for %q: %w", name, err)
+	}
+	if id != 0 {
+		return id, nil
+	}
+	return a.find(ctx, conn, name)
+}
+
+// target reads the facts about partitions; nil where there are none.
+func (c *pruneCmd) target(ctx context.Context, conn *pgx.Conn, id int64) (*catalog.PruneTarget, error) {
+	if _, err := conn.Exec(ctx, `SELECT set_config('jit', 'off', false)`); err != nil { // it would take longer than the query
+		return nil, fmt.Errorf("prune %q: %w", c.Name, err)
+	}
+	return catalog.LoadPruneTarget(ctx, conn, id)
+}
+
+// leaving is one partition and what becomes of it.
+type leaving struct {
+	Name      string           `json:"name"` // of the view or table
+	Partition string           `json:"partition"`
+	Action    retention.Action `json:"action"`
+	Rows      *int64           `json:"rows"` // estimated; nil = unknown
+	Bytes     int64            `json:"bytes"`
+	Reason    string           `json:"reason"`
+	Blocker   string           `json:"blocker,omitempty"` // the view, table or role that needs it
+	Run       *int64           `json:"run"`               // that was asked for; nil = none
+}
+
+// partitions shows the plan and, unless it is only to be shown, has it carried out.
+func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget) error {
+	facts, _, err := retention.Decode(target.Facts)
+	if err != nil {
+		return err
+	}
+	facts.Witness = new(retention.At(time.Now()))
+	plan := retention.Plan(facts)
+	var run *int64
+	if !c.DryRun && !plan.Empty() {
+		if run, err = c.ask(ctx, conn, target); err != nil {
+			return fmt.Errorf("prune %q: %w", target.Name, err)
+		}
+	}
+	all := make([]leaving, 0, len(plan.Decisions))
+	for _, d := range plan.Decisions {
+		l := leaving{Name: target.Name, Partition: d.Partition.Name, Action: d.Action, Bytes: d.Partition.Bytes, Reason: d.Reason, Blocker: d.Blocker, Run: run}
+		if d.Partition.Rows >= 0 {
+			l.Rows = &d.Partition.Rows
+		}
+		all = append(all, l)
+	}
+	err = emit(a, all, []column[leaving]{
+		{title: "partition", cell: func(l leaving) string { return l.Partition }},
+		{title: "action", cell: func(l leaving) string { return string(l.Action) }},
+		{title: "rows", cell: func(l leaving) string { return countOf(l.Rows) }, right: true},
+		{title: "bytes", cell: func(l leaving) string { return bytesOf(&l.Bytes) }, right: true},
+		{title: "why", cell: func(l leaving) string { return l.Reason }, wrap: true},
+	}, target.Name+" has no partitions.")
+	if err != nil {
+		return err
+	}
+	for _, action := range []retention.Action{retention.Detach, retention.Drop} {
+		if total := plan.Total(action); total.Partitions > 0 {
+			a.say("%s: %s", map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good"}[action], total)
+		}
+	}
+	for _, note := range plan.Notes {
+		a.say("%s", note)
+	}
+	if c.DryRun {
+		a.say("nothing was changed: --dry-run")
+	}
+	return nil
+}
+
+// ask has the sidecar plan again and do it: after a refresh of a view, and at once for a table.
+func (c *pruneCmd) ask(ctx context.Context, conn *pgx.Conn, target catalog.PruneTarget) (run *int64, err error) {
+	if target.ID > 0 {
+		err = conn.QueryRow(ctx, `SELECT mvscheduler.refresh_view($1)`, target.Name).Scan(&run)
+		return run, err
+	}
+	_, err = conn.Exec(ctx, `UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = $1`, target.ID)
+	return nil, err
 }

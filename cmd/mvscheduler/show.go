@@ -181,6 +181,9 @@ func (a *app) showText(r viewReport) string {
 	}
 	line("rows", countOf(s.RowsEstimate))
 	line("size", bytesOf(s.SizeBytes))
+	if s.KeptPartitions > 0 {
+		line("kept aside", fmt.Sprintf("%s, restorable by: mvscheduler restore %s", plural(s.KeptPartitions, "partition"), shellQuote(s.Name)))
+	}
 	line("reads", strings.Join(s.Upstream, ", "))
 	if s.ConsecutiveFailures > 0 {
 		line("failures", fmt.Sprintf("%s in a row", plural(int64(s.ConsecutiveFailures), "failed attempt")))

@@ -1,0 +1,363 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Steps of retention; the functions are in the migration 000014_partitions.
+const (
+	StepDetach   = "detach"
+	StepDropKept = "drop_kept"
+)
+
+// PruneTarget is an incremental view, or a table of source_retention, and the facts on which its plan depends.
+type PruneTarget struct {
+	ID       int64  // views.id, or source_retention.id, which is below zero
+	Name     string // of the view or table
+	Relation uint32 // the partitioned table
+	Facts    []byte // JSON, for retention.Decode
+}
+
+// LoadPruneTarget reads the facts of one snapshot, as far as the caller may see them; nil when there is no such target
+// any more, or it is not the owner's.
+func LoadPruneTarget(ctx context.Context, q Querier, id int64) (*PruneTarget, error) {
+	rows, err := q.Query(ctx, `SELECT f.id, f.name, f.relation, f.facts FROM mvscheduler.prune_facts AS f WHERE f.id = $1`, id)
+	if err != nil {
+		return nil, fmt.Errorf("read the partitions of target %d: %w", id, err)
+	}
+	t, err := pgx.CollectExactlyOneRow(rows, pgx.RowToAddrOfStructByName[PruneTarget])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the partitions of target %d: %w", id, err)
+	}
+	return t, nil
+}
+
+// PruneGate is the gate of a target; zero when it has none.
+func PruneGate(ctx context.Context, q Querier, id int64) (uint32, error) {
+	var gate uint32
+	err := q.QueryRow(ctx, `SELECT coalesce(max(t.gate::oid), 0::oid) FROM mvscheduler.visible_targets AS t WHERE t.id = $1`, id).Scan(&gate)
+	if err != nil {
+		return 0, fmt.Errorf("look for the gate of target %d: %w", id, err)
+	}
+	return gate, nil
+}
+
+// PruneCandidates are the targets of which something may have to leave or to be dropped.
+func PruneCandidates(ctx context.Context, q Querier) ([]int64, error) {
+	rows, err := q.Query(ctx, `
+SELECT s.view_id
+  FROM mvscheduler.view_state AS s
+ WHERE s.method = 'incremental'
+   AND s.enabled
+   AND s.retention_period IS NOT NULL
+ UNION ALL
+SELECT r.id
+  FROM mvscheduler.source_state AS r
+ WHERE r.enabled
+   AND NOT r.legal_hold`)
+	if err != nil {
+		return nil, fmt.Errorf("look for what retention concerns: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("look for what retention concerns: %w", err)
+	}
+	return ids, nil
+}
+
+// PruneConcerned are those of the candidates that a refresh of a view concerns: itself, and the tables that it reads.
+func PruneConcerned(ctx context.Context, q Querier, viewID int64) ([]int64, error) {
+	rows, err := q.Query(ctx, `
+SELECT s.view_id
+  FROM mvscheduler.view_state AS s
+ WHERE s.view_id = $1
+   AND s.enabled
+   AND s.retention_period IS NOT NULL
+ UNION
+SELECT coalesce(r.id, u.view_id)
+  FROM mvscheduler.view_source AS v
+  LEFT JOIN mvscheduler.source_state AS r ON r.relation = v.relation AND r.enabled
+  LEFT JOIN mvscheduler.piece AS p ON p.relation = v.relation AND p.kind = 'data'
+  LEFT JOIN mvscheduler.view_state AS u ON u.view_id = p.view_id AND u.enabled AND u.retention_period IS NOT NULL
+ WHERE v.view_id = $1
+   AND coalesce(r.id, u.view_id) IS NOT NULL`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("look for what retention concerns: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("look for what retention concerns: %w", err)
+	}
+	return ids, nil
+}
+
+// PruneAsked are the tables of source_retention and when their rows were changed last.
+func PruneAsked(ctx context.Context, q Querier) (map[int64]time.Time, error) {
+	rows, err := q.Query(ctx, `SELECT r.id, r.asked_at FROM mvscheduler.source_state AS r`)
+	if err != nil {
+		return nil, fmt.Errorf("look for tables with retention: %w", err)
+	}
+	asked := make(map[int64]time.Time)
+	var id int64
+	var at time.Time
+	_, err = pgx.ForEachRow(rows, []any{&id, &at}, func() error {
+		asked[id] = at
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look for tables with retention: %w", err)
+	}
+	return asked, nil
+}
+
+// QueuePrune makes a run that prunes. It makes none while another run of the target is under way, nor soon after one
+// that failed.
+func QueuePrune(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration) ([]Queued, error) {
+	rows, err := tx.Query(ctx, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state)
+SELECT t.id, t.name, t.owner, 'prune', 'schedule', clock_timestamp(), clock_timestamp(), 'queued'
+  FROM mvscheduler.visible_targets AS t
+ WHERE t.id = $1
+   AND NOT EXISTS (SELECT
+                     FROM mvscheduler.run AS r
+                    WHERE r.view_id = $1
+                      AND r.kind = 'prune'
+                      AND r.state = 'failed'
+                      AND r.finished_at > clock_timestamp() - make_interval(secs => $2))
+ON CONFLICT DO NOTHING
+RETURNING id`, id, pause.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("queue a run that prunes target %d: %w", id, err)
+	}
+	runs, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("queue a run that prunes target %d: %w", id, err)
+	}
+	var queued []Queued
+	for _, run := range runs {
+		queued = append(queued, Queued{RunID: run, Priority: 3})
+	}
+	return queued, nil
+}
+
+// GivePartition hands a partition to the step that the attempt was let through for.
+func GivePartition(ctx context.Context, tx pgx.Tx, a Attempt, partition uint32) error {
+	_, err := tx.Exec(ctx, `INSERT INTO mvscheduler.pass_partition (run_id, relation) VALUES ($1, $2)`, a.RunID, partition)
+	if err != nil {
+		return fmt.Errorf("hand a partition to run %d: %w", a.RunID, err)
+	}
+	return nil
+}
+
+// TakePartitionBack takes the pass and its partition back, in the transaction that gave them.
+func TakePartitionBack(ctx context.Context, tx pgx.Tx, a Attempt) error {
+	_, err := tx.Exec(ctx, `DELETE FROM mvscheduler.pass_partition WHERE run_id = $1`, a.RunID)
+	if err != nil {
+		return fmt.Errorf("close the gate behind run %d: %w", a.RunID, err)
+	}
+	return Closed(ctx, tx, a)
+}
+
+// Moved is what became of a partition.
+type Moved struct {
+	Target    int64
+	Partition uint32
+	Name      string // qualified, before
+	Bound     string // for people
+	Rows      int64  // estimated; -1 = unknown
+	Bytes     int64
+	Reason    string
+}
+
+// IsAside says whether this very transaction has put a partition aside. What follows is ours: compiling the plan that
+// reads the facts would take a second, under the locks of the DETACH.
+func IsAside(ctx context.Context, tx pgx.Tx, target int64, partition uint32) (bool, error) {
+	var aside bool
+	err := tx.QueryRow(ctx, `
+SELECT EXISTS (SELECT
+                 FROM mvscheduler.kept AS k
+                WHERE k.relation::oid = $2
+                  AND k.target = $1
+                  AND k.xid = pg_current_xact_id_if_assigned()
+                  AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = $2))
+   AND set_config('jit', 'off', true) IS NOT NULL`, target, partition).Scan(&aside)
+	if err != nil {
+		return false, fmt.Errorf("look at the partition that was put aside: %w", err)
+	}
+	return aside, nil
+}
+
+// Detached records a partition that was put aside in this transaction, and until where its table has left.
+func Detached(ctx context.Context, tx pgx.Tx, a Attempt, m Moved, until time.Time) error {
+	_, err := tx.Exec(ctx, `
+WITH noted AS (
+    UPDATE mvscheduler.kept
+       SET rows = nullif($5::bigint, -1),
+           bytes = $6
+     WHERE relation::oid = $2
+), frozen AS (
+    INSERT INTO mvscheduler.frozen AS f (target, labels)
+    VALUES ($1, $8)
+    ON CONFLICT (target) DO UPDATE
+       SET labels = greatest(f.labels, EXCLUDED.labels)
+)
+INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
+SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1), $6, $7
+  FROM mvscheduler.run AS r
+ WHERE r.id = $9`, m.Target, m.Partition, m.Name, m.Bound, m.Rows, m.Bytes, m.Reason, until, a.RunID)
+	if err != nil {
+		return fmt.Errorf("record that %s was put aside: %w", m.Name, err)
+	}
+	return nil
+}
+
+// LimitFill records from when on a view is built that is about to be filled: partitions that would leave at once are not
+// built. A day is left for labels without a zone, which can stand in any.
+func LimitFill(ctx context.Context, q Querier, viewID int64) error {
+	_, err := q.Exec(ctx, `
+INSERT INTO mvscheduler.frozen AS f (target, fill)
+SELECT s.view_id, date_trunc(mvscheduler.partition_unit(s.bucket_width), (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+  FROM mvscheduler.view_state AS s
+  JOIN mvscheduler.piece AS p ON p.view_id = s.view_id AND p.kind = 'data'
+  JOIN pg_attribute AS a ON a.attrelid = p.relation::oid AND a.attname = s.time_column
+ WHERE s.view_id = $1
+   AND s.retention_period IS NOT NULL
+ON CONFLICT (target) DO UPDATE
+   SET fill = greatest(f.fill, EXCLUDED.fill)`, viewID)
+	if err != nil {
+		return fmt.Errorf("limit the first fill of view %d: %w", viewID, err)
+	}
+	return nil
+}
+
+// NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again: their owner
+// has done it, by restore_view or otherwise. They stay for another grace period from now on.
+func NoteRestored(ctx context.Context, q Querier, id int64) error {
+	_, err := q.Exec(ctx, `
+WITH back AS (
+    UPDATE mvscheduler.kept AS k
+       SET detached_at = NULL,
+           restored_at = clock_timestamp()
+      FROM mvscheduler.visible_targets AS t,
+           pg_inherits AS i
+     WHERE k.target = $1
+       AND t.id = k.target
+       AND i.inhrelid = k.relation::oid
+       AND i.inhparent = t.relation::oid
+       AND k.detached_at IS NOT NULL
+    RETURNING k.target, t.name, t.owner, k.relation, k.bound, k.rows, k.bytes
+)
+INSERT INTO mvscheduler.pruning (target, name, owner, action, partition, bound, rows, bytes, reason)
+SELECT b.target, b.name, b.owner, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes,
+       'its owner has brought it back, and it stays for another grace period'
+  FROM back AS b`, id)
+	if err != nil {
+		return fmt.Errorf("look for what was restored of target %d: %w", id, err)
+	}
+	return nil
+}
+
+// FreezeView records that rows of what a view reads have left below an instant.
+func FreezeView(ctx context.Context, q Querier, viewID int64, below time.Time) error {
+	_, err := q.Exec(ctx, `
+INSERT INTO mvscheduler.frozen AS f (target, times)
+VALUES ($1, $2)
+ON CONFLICT (target) DO UPDATE
+   SET times = greatest(f.times, EXCLUDED.times)`, viewID, below)
+	if err != nil {
+		return fmt.Errorf("freeze view %d: %w", viewID, err)
+	}
+	return nil
+}
+
+// Dropped records a partition that was dropped in this transaction. It returns false when it is there still: somebody
+// attached it again, or gave it away.
+func Dropped(ctx context.Context, tx pgx.Tx, a Attempt, m Moved) (bool, error) {
+	var gone bool
+	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1)`, m.Partition).Scan(&gone)
+	if err != nil || !gone {
+		return false, err
+	}
+	_, err = tx.Exec(ctx, `
+WITH gone AS (
+    DELETE FROM mvscheduler.kept WHERE relation::oid = $2
+)
+INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
+SELECT $1, r.view_name, r.owner, r.id, 'drop', $3, $4, nullif($5::bigint, -1), $6, $7
+  FROM mvscheduler.run AS r
+ WHERE r.id = $8`, m.Target, m.Partition, m.Name, m.Bound, m.Rows, m.Bytes, m.Reason, a.RunID)
+	if err != nil {
+		return false, fmt.Errorf("record that %s was dropped: %w", m.Name, err)
+	}
+	return true, nil
+}
+
+// EndPrune ends a run that pruned and its attempt. The health of the view is that of its refreshes and stays. It
+// returns [ErrFenced] when the run is not the attempt's any more.
+func EndPrune(ctx context.Context, tx pgx.Tx, a Attempt, rows, bytes int64, reason string) error {
+	var fenced bool
+	err := tx.QueryRow(ctx, `
+WITH ended AS (
+    UPDATE mvscheduler.run
+       SET state = 'succeeded',
+           finished_at = clock_timestamp(),
+           rows = $4,
+           size_bytes = $5,
+           reason = $6,
+           sqlstate = NULL,
+           error = NULL,
+           progress = NULL
+     WHERE id = $1
+       AND token = $2
+       AND state = 'running'
+    RETURNING id, finished_at
+), attempted AS (
+    UPDATE mvscheduler.attempt AS t
+       SET outcome = 'succeeded',
+           finished_at = e.finished_at
+      FROM ended AS e
+     WHERE t.run_id = e.id
+       AND t.attempt = $3
+)
+SELECT count(*) = 0
+  FROM ended`, a.RunID, a.Token, a.Number, rows, bytes, reason).Scan(&fenced)
+	if err != nil {
+		return fmt.Errorf("complete run %d: %w", a.RunID, err)
+	}
+	if fenced {
+		return ErrFenced
+	}
+	return nil
+}
+
+// ForgetPrunings deletes what belongs to targets and partitions that are gone, and entries older than the history of
+// runs.
+func ForgetPrunings(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+WITH target AS (
+    SELECT s.view_id AS id, s.owner::oid AS owner FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
+     UNION ALL
+    SELECT r.id, r.owner::oid FROM mvscheduler.source_state AS r
+), kept AS (
+    DELETE FROM mvscheduler.kept AS k
+     WHERE NOT EXISTS (SELECT FROM target AS t JOIN pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner WHERE t.id = k.target)
+), frozen AS (
+    DELETE FROM mvscheduler.frozen AS f
+     WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
+)
+DELETE FROM mvscheduler.pruning AS p
+ USING mvscheduler.settings AS g
+ WHERE p.at < clock_timestamp() - g.keep_runs`)
+	if err != nil {
+		return fmt.Errorf("forget what retention did: %w", err)
+	}
+	return nil
+}

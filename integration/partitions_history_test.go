@@ -1,0 +1,155 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+	"pgregory.net/rapid"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// mirrored is a scene with readings in partitions of 6 hours, and a mirror of every row that was ever written to it,
+// which no retention touches; and the rollups by hour and day.
+func mirrored(t testing.TB) *scene {
+	t.Helper()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`,
+		`CREATE TABLE readings (id bigint GENERATED ALWAYS AS IDENTITY, ts timestamptz NOT NULL, device int, value numeric) PARTITION BY RANGE (ts)`,
+		`DO $$ DECLARE t timestamptz := date_trunc('day', now(), 'UTC') - interval '20 days'; BEGIN
+			WHILE t < now() + interval '1 day' LOOP
+				EXECUTE format('CREATE TABLE readings_%s PARTITION OF readings FOR VALUES FROM (%L) TO (%L)', to_char(t AT TIME ZONE 'UTC', 'MMDD_HH24'), t, t + interval '6 hours');
+				t := t + interval '6 hours';
+			END LOOP; END $$`,
+		`CREATE TABLE mirror (LIKE readings)`, `CREATE INDEX ON mirror (id)`, `CREATE INDEX ON readings (ts)`, `CREATE INDEX ON readings (id)`,
+		`CREATE FUNCTION reflect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+			IF TG_OP <> 'INSERT' THEN DELETE FROM mirror AS m WHERE m.id = OLD.id; END IF;
+			IF TG_OP <> 'DELETE' THEN INSERT INTO mirror VALUES (NEW.*); END IF;
+			RETURN NULL; END $$`,
+		`CREATE TRIGGER reflect AFTER INSERT OR UPDATE OR DELETE ON readings FOR EACH ROW EXECUTE FUNCTION reflect()`,
+		`INSERT INTO readings (ts, device, value) SELECT t, d, d FROM generate_series(date_trunc('day', now(), 'UTC') - interval '20 days', now(), '47 minutes') AS t, generate_series(1, 3) AS d`)
+	s.incremental(t, "hourly", hourlyReadings)
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day")
+	return s
+}
+
+// nothingLost compares the rollups with what they would be if no partition had ever left.
+func (s *scene) nothingLost(t require.TestingT, conn *pgx.Conn) {
+	const differ = `
+SELECT coalesce(string_agg(r, E'\n'), '') FROM (
+    (SELECT 'missing in %[1]s ' || w::text AS r FROM (%[2]s) AS w EXCEPT ALL SELECT 'missing in %[1]s ' || w::text FROM %[1]s AS w)
+    UNION ALL
+    (SELECT 'too much in %[1]s ' || w::text FROM %[1]s AS w EXCEPT ALL SELECT 'too much in %[1]s ' || w::text FROM (%[2]s) AS w)
+    LIMIT 10) AS d`
+	for view, query := range map[string]string{
+		"hourly": `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total FROM mirror GROUP BY 1, 2`,
+		"daily":  `SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total FROM mirror GROUP BY 1, 2`,
+	} {
+		var difference string
+		require.NoError(t, conn.QueryRow(context.Background(), fmt.Sprintf(differ, view, query)).Scan(&difference))
+		require.Empty(t, difference)
+	}
+}
+
+// insideTheHorizon counts partitions that have left although a row of them may be younger than so many hours.
+const insideTheHorizon = `SELECT count(*) FROM mvscheduler.kept AS k WHERE (regexp_match(k.bound, 'TO \(''(.*)''\)'))[1]::timestamptz > now() - make_interval(hours => $1)`
+
+// Whatever is written to what is younger than the horizon, while partitions leave, the rollups are as if none had left.
+func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.nothingLost(t, s.alice)
+	hours := 20 * 24
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%d hours')`, hours))
+	writers := []*pgx.Conn{s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)}
+	rapid.Check(t, func(r *rapid.T) {
+		hours = max(48, hours-rapid.IntRange(0, 30).Draw(r, "hours"))
+		young := func() string {
+			return fmt.Sprintf("now() - interval '%d hours' + interval '%d minutes'", hours, rapid.IntRange(1, hours*60).Draw(r, "at"))
+		}
+		some := func() string {
+			return fmt.Sprintf("ts >= now() - interval '%d hours' AND ts >= %s AND ts < %s", hours, young(), young())
+		}
+		histories := [2][]string{}
+		for n := range writers {
+			for range rapid.IntRange(1, 6).Draw(r, "statements") {
+				histories[n] = append(histories[n], rapid.SampledFrom([]func() string{
+					func() string {
+						return fmt.Sprintf(`INSERT INTO readings (ts, device, value) VALUES (%s, %d, 10)`, young(), rapid.IntRange(1, 5).Draw(r, "device"))
+					},
+					func() string {
+						return fmt.Sprintf(`INSERT INTO readings (ts, device, value) SELECT t, 4, 1 FROM generate_series(%s, now(), '97 minutes') AS t`, young())
+					},
+					func() string { return `UPDATE readings SET value = value + 1 WHERE ` + some() },
+					func() string {
+						return fmt.Sprintf(`UPDATE readings SET ts = %s WHERE device = 2 AND `, young()) + some()
+					},
+					func() string { return `DELETE FROM readings WHERE device = 3 AND ` + some() },
+				}).Draw(r, "statement")())
+			}
+		}
+		var group sync.WaitGroup
+		for n, w := range writers {
+			group.Go(func() {
+				for _, sql := range histories[n] {
+					if _, err := w.Exec(context.Background(), sql); err != nil && !strings.Contains(err.Error(), "40P01") {
+						r.Errorf("%s: %v", sql, err)
+					}
+				}
+			})
+		}
+		if _, err := s.alice.Exec(context.Background(), fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours)); err != nil {
+			r.Fatal(err)
+		}
+		if rapid.Bool().Draw(r, "meanwhile") {
+			s.incremented(t, "hourly")
+		}
+		group.Wait()
+		s.incremented(t, "hourly", "daily")
+		s.nothingLost(r, s.alice)
+		require.Zero(r, ask[int64](t, s.root, insideTheHorizon, hours))
+	})
+	left := ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`)
+	t.Logf("%d partitions left, retention at the end %d hours", left, hours)
+	require.NotZero(t, left)
+	// All of it can come back.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM (SELECT * FROM mirror EXCEPT ALL SELECT * FROM readings) AS gone`))
+	s.incremented(t, "hourly", "daily")
+	s.nothingLost(t, s.alice)
+}
+
+func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	s := mirrored(t)
+	first := startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('readings', '480 hours', '0')`)
+	first.kill()
+	for n := range 20 {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, 470-12*n))
+		sidecar := startSidecar(t, s.db)
+		until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state IN ('queued', 'running'))`)
+		time.Sleep(time.Duration(rand.IntN(150)) * time.Millisecond)
+		sidecar.kill()
+		// Every partition is attached, or aside and known, or dropped for good; nothing is in between.
+		require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM pg_class AS c WHERE c.relkind = 'r' AND c.relname LIKE 'readings\_%' AND NOT c.relispartition AND NOT EXISTS (SELECT FROM mvscheduler.kept AS k WHERE k.relation::oid = c.oid AND k.detached_at IS NOT NULL)`))
+		require.Zero(t, ask[int64](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.pass) + (SELECT count(*) FROM mvscheduler.pass_partition)`))
+	}
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = $1::text::regclass AND (regexp_match(mvscheduler.bound_of(i.inhrelid), 'TO \(''(.*)''\)'))[1]::timestamptz < now() - interval '242 hours' - interval '4 hours')`, s.owner+".readings")
+	s.incremented(t, "hourly", "daily")
+	s.nothingLost(t, s.alice)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
+	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(DISTINCT action || ' ' || partition, ', '), '') FROM (SELECT action, partition FROM mvscheduler.pruning GROUP BY 1, 2 HAVING count(*) > 1) AS twice`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT coalesce(max(consecutive_failures), 0) FROM mvscheduler.view_health`))
+}

@@ -1,0 +1,122 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+const everyMinute = `SELECT date_trunc('minute', ts) AS minute, device, count(*) AS n, sum(value) AS total FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
+
+// readings is a table partitioned by day, with rows every 20 minutes of the last days and of today.
+func (s *scene) readings(t testing.TB, days int) {
+	t.Helper()
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE readings (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`,
+		fmt.Sprintf(`DO $$ DECLARE d date; BEGIN
+			FOR n IN -%d..1 LOOP
+				d := (now() AT TIME ZONE 'UTC')::date + n;
+				EXECUTE format('CREATE TABLE readings_%%s PARTITION OF readings FOR VALUES FROM (%%L) TO (%%L)', CASE WHEN n < 0 THEN 'm' ELSE 'p' END || abs(n), d || ' 00:00+00', (d + 1) || ' 00:00+00');
+			END LOOP; END $$`, days),
+		`CREATE INDEX ON readings (ts)`,
+		fmt.Sprintf(`INSERT INTO readings SELECT t, d, d FROM generate_series(date_trunc('day', now(), 'UTC') - interval '%d days', now(), '20 minutes') AS t, generate_series(1, 2) AS d`, days))
+}
+
+// minutely registers a view by minute, whose partitions hold a day each.
+func (s *scene) minutely(t testing.TB, name string, columns ...any) {
+	t.Helper()
+	s.incremental(t, name, everyMinute, append([]any{"time_column", "minute", "bucket_width", "1 minute"}, columns...)...)
+}
+
+// snapshotOf keeps what a relation holds, to be compared later.
+func (s *scene) snapshotOf(t testing.TB, relation, name string) {
+	t.Helper()
+	pgtest.Exec(t, s.alice, `CREATE TABLE `+name+` AS SELECT * FROM `+relation)
+}
+
+func (s *scene) lost(t testing.TB, before, now, where string) int64 {
+	t.Helper()
+	return ask[int64](t, s.alice, `SELECT count(*) FROM (SELECT * FROM `+before+` AS b WHERE `+where+` EXCEPT ALL SELECT * FROM `+now+`) AS gone`)
+}
+
+func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "v")
+	s.minutely(t, "young", "retention_period", "3 days")
+	require.NotContains(t, ask[string](t, s.alice, `SELECT pg_get_viewdef('v__query'::regclass)`), "cutoff")
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "young")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.v'`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
+	require.Equal(t, "filled in 4 partitions; nothing changed below meanwhile; changes are noted by triggers", ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE view_name LIKE '%.young' AND cause = 'initial'`), "what would leave at once is not built")
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE view_name LIKE '%.young' AND kind = 'prune'`))
+	for _, command := range []string{"prune " + s.owner + ".young --dry-run", "prune " + s.owner + ".v --dry-run -o json", "show " + s.owner + ".v"} {
+		out := mvscheduler(t, s.db, s.owner, "", strings.Fields(command)...)
+		require.Zero(t, out.code, out.stderr)
+		if strings.HasPrefix(command, "show") {
+			require.Contains(t, out.stdout, "6 partitions, restorable by: mvscheduler restore")
+		}
+		if strings.Contains(command, "json") {
+			require.Equal(t, 6, strings.Count(out.stdout, `"action": "hold"`))
+			require.Contains(t, out.stdout, "stays aside: it can be restored until")
+		}
+	}
+	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT kept_partitions FROM mvscheduler.status WHERE name LIKE '%.v'`))
+	require.Zero(t, ask[int64](t, s.alice, `SELECT coalesce(sum(rows), 0) FROM mvscheduler.prune_view('v')`))
+	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
+	require.Equal(t, int64(2*72*3), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute >= date_trunc('day', now(), 'UTC') - interval '3 days' AND minute < date_trunc('day', now(), 'UTC')`))
+	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
+	require.Equal(t, int64(2*72*6), ask[int64](t, s.alice, `SELECT sum(rows)::bigint FROM mvscheduler.visible_kept`))
+	require.Equal(t, "6 detach", ask[string](t, s.alice, `SELECT count(*) || ' ' || min(action) FROM mvscheduler.prunings`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.prunings LIMIT 1`), "is put aside: it is older than the horizon")
+	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune'`), "put aside 6 partitions, about 864 rows")
+	require.Equal(t, "864", ask[string](t, s.root, `SELECT rows::text FROM mvscheduler.run WHERE kind = 'prune'`))
+	require.Equal(t, "fresh", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status WHERE name LIKE '%.v'`))
+
+	// What has left does not come back by a refresh, whatever is written below.
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT min(ts), 7, 7 FROM readings`, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value)', 'max(value)') WHERE name LIKE '%.v'`)
+	s.incremented(t, "v")
+	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
+	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
+
+	// Every row of it can be restored, and stays for another grace period.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('v')`)
+	require.Equal(t, int64(2*72*6), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 8, 8 FROM readings`)
+	s.incremented(t, "v")
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
+
+	// When the grace period is over they leave again, and are dropped.
+	s.db.Exec(t, `UPDATE mvscheduler.settings SET grace_period = '0'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 9, 9 FROM readings`)
+	s.incremented(t, "v")
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'drop'`)
+	require.Equal(t, "v v, v__data p", ask[string](t, s.alice, `SELECT string_agg(relname || ' ' || relkind::text, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND (relname IN ('v', 'v__data') OR relname LIKE '%kept%') AND relkind IN ('v', 'p', 'r')`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.pass) + (SELECT count(*) FROM mvscheduler.pass_partition)`))
+}
+
+func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	s.minutely(t, "v")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days'`)
+	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.kept`)
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.root, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob, `GRANT `+bob+` TO `+s.owner)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET owner = `+quote(bob)+`::regrole`)
+	require.Equal(t, int64(3), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept AS k JOIN pg_class AS c ON c.oid = k.relation::oid WHERE c.relowner = $1::text::regrole`, bob))
+	pgtest.Exec(t, s.db.Conn(t, bob), `DELETE FROM mvscheduler.views`)
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM pg_class WHERE relname LIKE '%kept%' AND relnamespace = $1::text::regnamespace`, s.owner))
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
+}

@@ -1,0 +1,164 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+const (
+	hourlyReadings = `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
+	dailyOfHourly  = `SELECT date_trunc('day', hour) AS day, device, sum(n) AS n, sum(total) AS total FROM hourly WHERE mvscheduler.in_window(hour) GROUP BY 1, 2`
+)
+
+// chain is hour from raw, and day from hour.
+func (s *scene) chain(t testing.TB) {
+	t.Helper()
+	s.incremental(t, "hourly", hourlyReadings)
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day", "refresh_on", "upstream")
+}
+
+func (s *scene) leaves(t testing.TB) int64 {
+	t.Helper()
+	return ask[int64](t, s.alice, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'readings'::regclass`)
+}
+
+func TestRawPartitionsLeaveWhenTheRollupsHaveThemAndTheRollupsLoseNothing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.chain(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.snapshotOf(t, "hourly", "hourly_before")
+	s.snapshotOf(t, "daily", "daily_before")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+	require.Equal(t, "ts 7 days f t", ask[string](t, s.alice, `SELECT concat_ws(' ', time_column, extract(day FROM grace_period) || ' days', legal_hold, enabled) FROM mvscheduler.source_retention`))
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
+	require.LessOrEqual(t, s.leaves(t), int64(6))
+	require.GreaterOrEqual(t, s.leaves(t), int64(5))
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM readings WHERE ts < date_trunc('day', now(), 'UTC') - interval '4 days'`))
+	require.NotZero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept WHERE name LIKE '%.readings'`))
+
+	// Timescale's trap: a refresh over what is gone, of everything, by an edit, by late rows, by the counters of a restore.
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT min(ts), 1, 1000 FROM readings`, `UPDATE mvscheduler.views SET query = query || ' ' WHERE name LIKE '%.hourly'`)
+	s.incremented(t, "hourly", "daily")
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.dirt (view_id, lo, hi) SELECT view_id, '-infinity', 'infinity' FROM mvscheduler.view_state`, `UPDATE mvscheduler.increment_state SET system_identifier = 1`)
+	s.incremented(t, "hourly", "daily")
+	old := `date_trunc('day', now(), 'UTC') - interval '4 days'`
+	require.Zero(t, s.lost(t, "hourly_before", "hourly", "hour < "+old))
+	require.Zero(t, s.lost(t, "daily_before", "daily", "day < "+old))
+	require.Zero(t, s.lost(t, "hourly", "hourly_before", "hour < "+old))
+	// What is not frozen is still followed.
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('hour', now()), 1, 1000)`)
+	s.incremented(t, "hourly", "daily")
+	require.Equal(t, int64(1), s.lost(t, "hourly", "hourly_before", "hour = date_trunc('hour', now())")-s.lost(t, "hourly", "hourly_before", "hour = date_trunc('hour', now()) AND device <> 1"))
+
+	out := mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".readings", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	require.Equal(t, int64(11), s.leaves(t))
+	require.Equal(t, int64(9*72*2), ask[int64](t, s.alice, `SELECT count(*) FROM readings WHERE ts < date_trunc('day', now(), 'UTC') AND value < 1000`))
+	s.incremented(t, "hourly", "daily")
+	require.Zero(t, s.lost(t, "hourly_before", "hourly", "hour < "+old))
+	require.Equal(t, int64(11), s.leaves(t), "what was restored stays for a grace period")
+}
+
+func TestARawPartitionThatAViewStillNeedsStaysAndTheViewIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	s.chain(t)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '2 days')`)
+	dry := func() result {
+		out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "-o", "json")
+		require.Zero(t, out.code, out.stderr)
+		return out
+	}
+	require.Contains(t, dry().stdout, "reads it and was never filled")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
+	left := s.leaves(t)
+	require.Less(t, left, int64(8))
+
+	// A materialized view that nobody manages would lose its rows; so would one that is computed anew.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`, `UPDATE mvscheduler.source_retention SET grace_period = '0', retention_period = '1 day'`,
+		`CREATE VIEW between AS SELECT * FROM readings`, `CREATE MATERIALIZED VIEW stored AS SELECT count(*) FROM between`)
+	require.Contains(t, dry().stdout, "materialized view "+s.owner+".stored reads it, is not managed and would lose its rows")
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW stored`)
+	s.manage(t, "whole", "SELECT count(*) AS n FROM between", "refresh_on", "manual")
+	require.Contains(t, dry().stdout, s.owner+".whole reads it and is not incremental")
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.whole'`, `SELECT mvscheduler.pause_view('daily')`, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
+	require.Contains(t, dry().stdout, "there is a legal hold on")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = false`)
+	require.Contains(t, dry().stdout, "view "+s.owner+".daily reads it and is paused")
+	require.Equal(t, "insert update", ask[string](t, s.alice, `SELECT string_agg(DISTINCT action, ' ') FROM mvscheduler.audit_log WHERE view_name LIKE '%.readings' AND action <> 'restore'`))
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`)
+	require.Zero(t, ask[int64](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.source_state) + (SELECT count(*) FROM pg_class WHERE relname = 'readings__gate')`))
+}
+
+func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE readings (ts timestamptz NOT NULL, device int NOT NULL, value numeric, PRIMARY KEY (ts, device)) PARTITION BY RANGE (ts)`,
+		`CREATE TABLE a PARTITION OF readings FOR VALUES FROM (MINVALUE) TO ('2020-01-01')`, `CREATE TABLE b PARTITION OF readings FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') PARTITION BY RANGE (device)`,
+		`CREATE TABLE b1 PARTITION OF b FOR VALUES FROM (0) TO (10)`, `CREATE TABLE b2 PARTITION OF b DEFAULT`, `CREATE TABLE rest PARTITION OF readings DEFAULT`,
+		`CREATE TABLE c PARTITION OF readings FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')`, `CREATE TABLE d PARTITION OF readings FOR VALUES FROM ('2022-01-01') TO (MAXVALUE)`,
+		`CREATE TABLE pointing (ts timestamptz, device int, FOREIGN KEY (ts, device) REFERENCES c)`,
+		`INSERT INTO readings VALUES ('2019-01-01', 1, 1), ('2020-05-01', 1, 1), ('2020-05-01', 11, 1), ('2021-05-01', 1, 1)`,
+		`CREATE TABLE plain (ts timestamptz)`, `CREATE TABLE listed (ts timestamptz) PARTITION BY LIST (ts)`, `CREATE TABLE both_ (ts timestamptz, n int) PARTITION BY RANGE (ts, n)`, `CREATE TABLE expressed (ts timestamp) PARTITION BY RANGE ((ts + interval '1 hour'))`,
+		`INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('readings', '1 year', '10 days')`)
+	for table, code := range map[string]string{"plain": "42809", "listed": "42809", "both_": "22023", "expressed": "22023"} {
+		requireSQLState(t, s.alice, code, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('`+table+`', '1 year')`)
+	}
+	requireSQLState(t, s.alice, "22023", `UPDATE mvscheduler.source_retention SET retention_period = '-1 day'`)
+	requireSQLState(t, s.alice, "22023", `UPDATE mvscheduler.source_retention SET time_column = 'device'`)
+	requireSQLState(t, s.alice, "42501", `UPDATE mvscheduler.source_retention SET "table" = 'plain'`)
+	require.Equal(t, s.owner, ask[string](t, s.alice, `SELECT role FROM mvscheduler.audit_log WHERE view_name LIKE '%.readings'`))
+	pgtest.Exec(t, s.root, `ALTER TABLE `+s.owner+`.readings OWNER TO `+bob)
+	requireSQLState(t, s.root, "55000", `UPDATE mvscheduler.source_retention SET enabled = true`)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.prune_facts`), "nothing leaves a table that is somebody else's now")
+	pgtest.Exec(t, s.root, `ALTER TABLE `+s.owner+`.readings OWNER TO `+s.owner)
+	// Another role sees nothing of it and can write nothing for it.
+	other := s.db.Conn(t, bob)
+	require.Zero(t, ask[int64](t, other, `SELECT (SELECT count(*) FROM mvscheduler.source_retention) + (SELECT count(*) FROM mvscheduler.prune_facts) + (SELECT count(*) FROM mvscheduler.visible_targets)`))
+	pgtest.Exec(t, s.alice, `GRANT ALL ON readings TO `+bob, `GRANT USAGE ON SCHEMA `+s.owner+` TO `+bob)
+	requireSQLState(t, other, "42501", `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('`+s.owner+`.readings', '1 day')`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run")
+	require.Zero(t, out.code, out.stderr)
+	for _, words := range []string{"DEFAULT partition holds rows", "it has no upper bound", "foreign keys of"} {
+		require.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(out.stdout, "│", " ")), " "), words)
+	}
+	require.Contains(t, out.stderr, "put aside: 2 partitions")
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.kept`)
+	require.Equal(t, "c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))
+	require.Equal(t, "a__kept r, b__kept p", ask[string](t, s.alice, `SELECT string_agg(relname || ' ' || relkind::text, ', ' ORDER BY relname) FROM pg_class WHERE relname LIKE '%kept' AND relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT string_agg(reason, ' ') FROM mvscheduler.prunings`), "with its 2 sub-partitions is put aside")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
+	require.Equal(t, int64(4), ask[int64](t, s.alice, `SELECT count(*) FROM readings`))
+	require.Equal(t, "a b c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))
+}
+
+func TestAReaderWhoHoldsTheTableIsNamedAndNobodyWaitsLongBehindUs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `SET application_name = 'report'`, `BEGIN`, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '2 days')`)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND progress ->> 'waiting_for' LIKE '%report%')`)
+	pgtest.Exec(t, s.alice, `SET lock_timeout = '300ms'`)
+	for i := range 20 { // each in a transaction of its own
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO readings VALUES (now(), %d, 1)`, i), `SELECT pg_sleep(0.05)`)
+	}
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'failed' AND reason LIKE '%report%holds AccessShareLock on readings%')`)
+	require.Equal(t, int64(7), s.leaves(t))
+	require.Equal(t, "busy", ask[string](t, s.root, `SELECT string_agg(DISTINCT outcome, ' ') FROM mvscheduler.attempt AS a JOIN mvscheduler.run AS r ON r.id = a.run_id WHERE r.kind = 'prune'`))
+}

@@ -1,0 +1,357 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/riverqueue/river"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgexec"
+	"github.com/mvscheduler/mvscheduler/refresh"
+	"github.com/mvscheduler/mvscheduler/retention"
+)
+
+const (
+	kindPrune = "prune"
+
+	// Everybody who reads or writes the table queues behind a DETACH that waits.
+	detachLockTimeout = 100 * time.Millisecond
+	// A view is not refreshed meanwhile, so readers that stay long are not waited for; the next run tries again.
+	prunePatience = 5 * time.Second
+	// No table holds so many rows that their files take longer to unlink.
+	pruneTimeout = 5 * time.Minute
+	// After a run that did not come through, for example since readers held the oldest partition.
+	prunePause = time.Minute
+)
+
+// pruning is a target, the plan for it, and what the plan does not say.
+type pruning struct {
+	catalog.PruneTarget
+
+	plan   retention.Outcome
+	ids    map[string]int64                  // views.id of the readers
+	leaves map[int64]map[uint32]catalog.Leaf // below each reader now
+}
+
+// planPruning reads the facts and plans. before is an earlier plan, of before a partition was put aside in this very
+// transaction; nil = there is none. Now is the database's clock, and ours is the witness.
+func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruning) (*pruning, error) {
+	target, err := catalog.LoadPruneTarget(ctx, q, id)
+	if err != nil || target == nil {
+		return nil, err
+	}
+	facts, ids, err := retention.Decode(target.Facts)
+	if err != nil {
+		return nil, err
+	}
+	facts.Witness = new(retention.At(time.Now()))
+	p := &pruning{PruneTarget: *target, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf)}
+	for name, view := range ids {
+		dirt, err := p.leafChanges(ctx, q, view, before)
+		if err != nil {
+			return nil, err
+		}
+		for i := range facts.Readers {
+			if facts.Readers[i].Name == name && facts.Readers[i].Method == retention.Incremental {
+				facts.Readers[i].Dirt = append(facts.Readers[i].Dirt, dirt...)
+			}
+		}
+	}
+	p.plan = retention.Plan(facts)
+	return p, nil
+}
+
+// leafChanges are what a reader has not seen yet of tables and partitions that came, went or were rewritten.
+func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64, before *pruning) ([]retention.Range, error) {
+	state, err := catalog.LoadIncremental(ctx, q, view)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil, nil // it was dropped meanwhile
+	}
+	if err != nil {
+		return nil, err
+	}
+	seen, err := state.Before()
+	if err != nil || seen == nil {
+		return nil, err
+	}
+	now, err := catalog.LoadLeaves(ctx, q, view)
+	if err != nil {
+		return nil, err
+	}
+	p.leaves[view] = now
+	if before != nil { // what left since then is what we put aside ourselves
+		maps.DeleteFunc(seen, func(oid uint32, _ catalog.Leaf) bool {
+			_, was := before.leaves[view][oid]
+			_, is := now[oid]
+			return was && !is
+		})
+	}
+	var ranges []retention.Range
+	for _, d := range refresh.LeafChanges(seen, now, false) {
+		r := retention.Range{From: retention.NegInfinity, To: retention.Infinity}
+		if d.Lo != nil {
+			r.From = retention.At(*d.Lo)
+		}
+		if d.Hi != nil { // which does not belong to the leaf
+			r.To = retention.At(*d.Hi).Add(-time.Microsecond)
+		}
+		ranges = append(ranges, r)
+	}
+	return ranges, nil
+}
+
+// decision about one partition; nil when it is not among them.
+func (p *pruning) decision(partition uint32) *retention.Decision {
+	i := slices.IndexFunc(p.plan.Decisions, func(d retention.Decision) bool { return d.Partition.OID == partition })
+	if i < 0 {
+		return nil
+	}
+	return &p.plan.Decisions[i]
+}
+
+// keptError says that a partition stays, by what the plan under its lock has found.
+type keptError struct{ reason string }
+
+func (e *keptError) Error() string { return e.reason }
+
+// pruneRun is an attempt of a run that prunes.
+func (w *RefreshWorker) pruneRun(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work) error {
+	session, err := w.runs.Acquire(ctx)
+	if err != nil {
+		return w.later(ctx, err)
+	}
+	defer session.Release()
+	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, fillDeadline)
+	if errors.Is(err, catalog.ErrFenced) {
+		return nil
+	}
+	if err != nil {
+		return w.later(ctx, err)
+	}
+	defer w.ended()
+	log := w.log.With("view", work.ViewName, "run_id", work.RunID, "attempt", attempt.Number)
+	s := &pruneShell{w: w, log: log, work: work, attempt: attempt, session: session}
+	if err := s.prune(ctx); err != nil {
+		return s.fail(ctx, err)
+	}
+	err = pgx.BeginFunc(ctx, w.control, func(tx pgx.Tx) error {
+		if err := catalog.EndPrune(ctx, tx, attempt, s.detached.Rows, s.detached.Bytes, s.words()); err != nil {
+			return err
+		}
+		return completeJob(ctx, tx, job)
+	})
+	if err != nil {
+		return s.fail(ctx, err)
+	}
+	log.InfoContext(ctx, "pruned", "detached", s.detached.Partitions, "dropped", s.dropped.Partitions, "rows", s.detached.Rows, "size_bytes", s.detached.Bytes)
+	return nil
+}
+
+// pruneShell carries out a plan, one partition in a transaction.
+type pruneShell struct {
+	w       *RefreshWorker
+	log     *slog.Logger
+	work    catalog.Work
+	attempt catalog.Attempt
+	session *pgexec.Session
+
+	detached, dropped retention.Total
+	notes             []string
+	holder            string // who held the lock last that was not had
+}
+
+func (s *pruneShell) words() string {
+	var words []string
+	if s.detached.Partitions > 0 {
+		words = append(words, "put aside "+s.detached.String())
+	}
+	if s.dropped.Partitions > 0 {
+		words = append(words, "dropped "+s.dropped.String())
+	}
+	words = append(words, s.notes...)
+	if len(words) == 0 {
+		return "nothing had to leave any more"
+	}
+	return strings.Join(words, "; ")
+}
+
+// prune puts aside what is old enough, the oldest first, and then drops what was kept for long enough. One that is left
+// behind would stay for good below the frozen horizon, so the first that cannot leave ends it.
+func (s *pruneShell) prune(ctx context.Context) error {
+	gate, err := catalog.PruneGate(ctx, s.w.control, s.work.ViewID)
+	if err != nil {
+		return err
+	}
+	first, err := planPruning(ctx, s.w.control, s.work.ViewID, nil)
+	if err != nil || first == nil {
+		return err
+	}
+	for _, f := range first.plan.Freezes {
+		if err := s.freeze(ctx, s.w.control, first, f); err != nil {
+			return err
+		}
+	}
+	for _, d := range first.plan.Decisions {
+		if d.Action != retention.Detach {
+			continue
+		}
+		var kept *keptError
+		switch err := s.move(ctx, first, gate, catalog.StepDetach, d); {
+		case errors.As(err, &kept):
+			s.notes = append(s.notes, kept.reason)
+		case err != nil:
+			return err
+		default:
+			continue
+		}
+		break
+	}
+	for _, d := range first.plan.Decisions {
+		if d.Action == retention.Drop {
+			if err := s.move(ctx, first, gate, catalog.StepDropKept, d); err != nil {
+				return err
+			}
+		}
+	}
+	s.notes = append(s.notes, first.plan.Notes...)
+	return nil
+}
+
+func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, f retention.Freeze) error {
+	id, known := p.ids[f.View]
+	if !known {
+		return fmt.Errorf("freeze view %q: it is not known any more", f.View)
+	}
+	return catalog.FreezeView(ctx, q, id, f.Below.Time())
+}
+
+// move has the gate move one partition, in a transaction of its own.
+func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step string, d retention.Decision) error {
+	target := refresh.View{
+		ID: s.work.ViewID, Name: s.work.ViewName, Target: pgexec.Target{OID: p.Relation, Owner: s.work.Owner}, TimeZone: "UTC",
+		StatementTimeout: pruneTimeout, LockTimeout: detachLockTimeout,
+	}
+	moved := catalog.Moved{
+		Target: p.ID, Partition: d.Partition.OID, Name: d.Partition.Name, Bound: d.Bound.String(), Rows: d.Partition.Rows, Bytes: d.Partition.Bytes, Reason: d.Reason,
+	}
+	done := false
+	onBusy := func(busy refresh.Busyness) {
+		s.holder = busy.String()
+		if err := catalog.ReportProgress(ctx, s.w.control, s.attempt, s.holder); err != nil {
+			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
+		}
+	}
+	err := refresh.Step(ctx, s.session, target, gate, refresh.Policy{BusyDeadline: prunePatience}, onBusy,
+		func(ctx context.Context, tx pgx.Tx) error {
+			if err := catalog.LetThrough(ctx, tx, s.attempt, step); err != nil {
+				return err
+			}
+			return catalog.GivePartition(ctx, tx, s.attempt, d.Partition.OID)
+		},
+		func(ctx context.Context, tx pgx.Tx) (err error) {
+			if err := catalog.TakePartitionBack(ctx, tx, s.attempt); err != nil {
+				return err
+			}
+			if step == catalog.StepDropKept {
+				done, err = catalog.Dropped(ctx, tx, s.attempt, moved)
+				return err
+			}
+			done = true
+			return s.recordDetach(ctx, tx, p, moved)
+		})
+	if err != nil || !done {
+		return err
+	}
+	total := &s.detached
+	if step == catalog.StepDropKept {
+		total = &s.dropped
+	} else {
+		s.w.metrics.pruned.Inc()
+	}
+	total.Partitions++
+	total.Rows += max(0, moved.Rows)
+	total.Bytes += moved.Bytes
+	return nil
+}
+
+// recordDetach plans again, under the locks that the DETACH holds until the transaction ends: who wrote to the
+// partition has committed, or comes too late.
+func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *pruning, m catalog.Moved) error {
+	aside, err := catalog.IsAside(ctx, tx, m.Target, m.Partition)
+	if err != nil {
+		return err
+	}
+	if !aside {
+		return &keptError{reason: m.Name + " is not what it was any more"}
+	}
+	again, err := planPruning(ctx, tx, m.Target, before)
+	if err != nil {
+		return err
+	}
+	if again == nil {
+		return &keptError{reason: m.Name + " stays: its table is not what it was any more"}
+	}
+	d := again.decision(m.Partition)
+	switch {
+	case d == nil:
+		return &keptError{reason: m.Name + " is not what it was any more"}
+	case d.Action != retention.Detach:
+		return &keptError{reason: d.Reason}
+	}
+	for _, f := range d.Freezes {
+		if err := s.freeze(ctx, tx, again, f); err != nil {
+			return err
+		}
+	}
+	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
+	return catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time())
+}
+
+// fail ends the run: what has left has left, and what is to be done yet the next run finds out. The view is not ill:
+// its refreshes go on.
+func (s *pruneShell) fail(ctx context.Context, cause error) error {
+	if errors.Is(cause, catalog.ErrFenced) {
+		return s.w.fenced(ctx, s.log, 0, 0)
+	}
+	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+	v := judge(ended{View: s.work.ViewName, Err: cause, ShuttingDown: ctx.Err() != nil, MaxAttempts: 1})
+	v.Counts, v.Pause = false, ""
+	switch {
+	case refresh.Classify(cause) == refresh.Busy:
+		v.Outcome, v.RunState = outcomeBusy, stateFailed
+		v.Reason = "a partition that is old enough was not had within " + detachLockTimeout.String()
+		if s.holder != "" {
+			v.Reason += ": " + s.holder
+		}
+		v.Reason = fmt.Sprintf("%s; tried again in %s", v.Reason, prunePause)
+	case v.Outcome == outcomeFailed && refresh.Classify(cause) != refresh.Away:
+		v.RunState = stateFailed
+	}
+	if s.detached.Partitions+s.dropped.Partitions > 0 {
+		v.Reason = s.words() + "; " + v.Reason
+	}
+	if err := catalog.Fail(recording, s.w.control, s.attempt, v.Failure); err != nil {
+		s.session.Destroy()
+		if errors.Is(err, catalog.ErrFenced) {
+			return s.w.fenced(ctx, s.log, 0, 0)
+		}
+		return s.w.later(ctx, err)
+	}
+	s.log.WarnContext(ctx, "pruning did not come through, will retry", "err", refresh.Describe(cause), "outcome", v.Outcome, "reason", v.Reason)
+	switch {
+	case v.RunState != stateQueued:
+		return river.JobCancel(cause)
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	}
+	return river.JobSnooze(v.Retry)
+}

@@ -1,0 +1,122 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/riverqueue/river"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/refresh"
+	"github.com/mvscheduler/mvscheduler/retention"
+)
+
+const (
+	pruneLooks    = time.Second      // how often it is looked which rows of source_retention were changed
+	pruneAllEvery = 30 * time.Second // how often everything is planned, whether it was refreshed or not
+	pruneRound    = 30 * time.Second // one look may take no longer
+)
+
+// pruner finds out of what partitions have to leave, and makes runs that prune. Any number may run at once.
+type pruner struct {
+	control   *pgxpool.Pool
+	river     *river.Client[pgx.Tx]
+	log       *slog.Logger
+	refreshed chan int64 // views
+	asked     map[int64]time.Time
+}
+
+func newPruner(control *pgxpool.Pool, log *slog.Logger) *pruner {
+	return &pruner{control: control, log: log, refreshed: make(chan int64, 256), asked: make(map[int64]time.Time)}
+}
+
+// notice has it looked whether something can leave after a refresh. It never waits: what is not noticed is found a
+// little later.
+func (p *pruner) notice(work catalog.Work) {
+	if work.Method != refresh.Incremental {
+		return
+	}
+	select {
+	case p.refreshed <- work.ViewID:
+	default:
+	}
+}
+
+// Run looks until ctx ends, which is not an error.
+func (p *pruner) Run(ctx context.Context) error {
+	ticker := time.NewTicker(pruneLooks)
+	defer ticker.Stop()
+	var last time.Time
+	for {
+		var ids []int64
+		var err error
+		looking, cancel := context.WithTimeout(ctx, pruneRound)
+		select {
+		case <-ctx.Done():
+			cancel()
+			return nil
+		case view := <-p.refreshed:
+			ids, err = catalog.PruneConcerned(looking, p.control, view)
+		case <-ticker.C:
+			if time.Since(last) >= pruneAllEvery {
+				last = time.Now()
+				ids, err = catalog.PruneCandidates(looking, p.control)
+				err = errors.Join(err, catalog.ForgetPrunings(looking, p.control))
+			}
+			changed, changedErr := p.changed(looking)
+			ids, err = append(ids, changed...), errors.Join(err, changedErr)
+		}
+		for _, id := range ids {
+			if lookErr := p.look(looking, id); lookErr != nil {
+				err = errors.Join(err, lookErr)
+			}
+		}
+		cancel()
+		if err != nil && ctx.Err() == nil {
+			p.log.WarnContext(ctx, "what retention concerns could not be looked at, will retry", "err", err)
+		}
+	}
+}
+
+// changed are the tables whose rows in source_retention were written since it was looked last.
+func (p *pruner) changed(ctx context.Context) ([]int64, error) {
+	asked, err := catalog.PruneAsked(ctx, p.control)
+	if err != nil {
+		return nil, err
+	}
+	var ids []int64
+	for id, at := range asked {
+		if !at.Equal(p.asked[id]) {
+			ids = append(ids, id)
+		}
+	}
+	p.asked = asked
+	return ids, nil
+}
+
+// look makes a run where there is something to do.
+func (p *pruner) look(ctx context.Context, id int64) error {
+	if err := catalog.NoteRestored(ctx, p.control, id); err != nil {
+		return err
+	}
+	plan, err := planPruning(ctx, p.control, id, nil)
+	if refresh.Classify(err) == refresh.Busy { // DDL on the table, perhaps a run that prunes it
+		return nil
+	}
+	if err != nil || plan == nil || plan.plan.Empty() {
+		return err
+	}
+	return pgx.BeginFunc(ctx, p.control, func(tx pgx.Tx) error {
+		queued, err := catalog.QueuePrune(ctx, tx, id, prunePause)
+		if err != nil || len(queued) == 0 {
+			return err
+		}
+		detach, drop := plan.plan.Total(retention.Detach), plan.plan.Total(retention.Drop)
+		p.log.InfoContext(ctx, "partitions are old enough", "view", plan.Name, "detach", detach.Partitions, "drop", drop.Partitions)
+		return insertJobs(ctx, p.river, tx, queued)
+	})
+}

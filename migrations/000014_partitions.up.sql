@@ -1,0 +1,694 @@
+-- Retention by partitions: of incremental views, and of tables whose owner wrote a row into source_retention. What
+-- leaves, and why, package retention decides from the view prune_facts; a step of the owner's gate puts one partition
+-- aside, and another one drops it when its grace period is over.
+
+ALTER TABLE mvscheduler.settings ADD COLUMN grace_period interval NOT NULL DEFAULT '1 day' CHECK (grace_period >= interval '0' AND grace_period <= interval '100 years');
+COMMENT ON COLUMN mvscheduler.settings.grace_period IS 'How long a partition of an incremental view is kept aside, restorable, before it is dropped. Of other tables see source_retention.';
+
+-- What there is ---------------------------------------------------------------------------------------
+
+-- Numbers below zero, so that one number names a view or a table in runs and steps.
+CREATE TABLE mvscheduler.source_retention (
+    id               bigint GENERATED ALWAYS AS IDENTITY (START WITH -1 INCREMENT BY -1) PRIMARY KEY,
+    "table"          regclass NOT NULL UNIQUE,
+    owner            regrole,
+    time_column      text,
+    retention_period interval NOT NULL,
+    grace_period     interval NOT NULL DEFAULT '7 days',
+    legal_hold       boolean NOT NULL DEFAULT false,
+    enabled          boolean NOT NULL DEFAULT true,
+    timezone         text,
+    created_at       timestamptz NOT NULL DEFAULT now(),
+    updated_at       timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE mvscheduler.source_retention IS 'Tables of which old partitions leave, one row each, written by the owner of the table. A partition that a view still needs stays.';
+COMMENT ON COLUMN mvscheduler.source_retention.id IS 'Below zero; view_id in runs.';
+COMMENT ON COLUMN mvscheduler.source_retention."table" IS 'The table, partitioned by range of its time column.';
+COMMENT ON COLUMN mvscheduler.source_retention.owner IS 'Owner of the table, filled in: the row belongs to that role.';
+COMMENT ON COLUMN mvscheduler.source_retention.time_column IS 'Column that holds the time of a row; NULL = the one by which it is partitioned.';
+COMMENT ON COLUMN mvscheduler.source_retention.retention_period IS 'A partition leaves when its last row is older than this, and no view needs it.';
+COMMENT ON COLUMN mvscheduler.source_retention.grace_period IS 'How long it is kept aside, restorable, before it is dropped.';
+COMMENT ON COLUMN mvscheduler.source_retention.legal_hold IS 'Nothing leaves and nothing is dropped, whatever else is said.';
+COMMENT ON COLUMN mvscheduler.source_retention.enabled IS 'False: nothing leaves and nothing is dropped for now.';
+COMMENT ON COLUMN mvscheduler.source_retention.timezone IS 'Zone in which months and days are counted; NULL = the inserter''s.';
+COMMENT ON COLUMN mvscheduler.source_retention.created_at IS 'When the row was made.';
+COMMENT ON COLUMN mvscheduler.source_retention.updated_at IS 'When it was changed last.';
+
+CREATE TABLE mvscheduler.source_state (
+    id               bigint PRIMARY KEY,
+    name             text NOT NULL,
+    relation         regclass NOT NULL,
+    owner            regrole NOT NULL,
+    gate             regclass NOT NULL,
+    time_column      text NOT NULL,
+    retention_period interval NOT NULL,
+    grace_period     interval NOT NULL,
+    legal_hold       boolean NOT NULL,
+    enabled          boolean NOT NULL,
+    timezone         text NOT NULL,
+    asked_at         timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE mvscheduler.source_state IS 'Private: what the sidecar needs of each row of source_retention, copied by a trigger.';
+COMMENT ON COLUMN mvscheduler.source_state.id IS 'source_retention.id';
+COMMENT ON COLUMN mvscheduler.source_state.name IS 'Qualified name of the table when the row was written.';
+COMMENT ON COLUMN mvscheduler.source_state.relation IS 'source_retention.table';
+COMMENT ON COLUMN mvscheduler.source_state.owner IS 'source_retention.owner';
+COMMENT ON COLUMN mvscheduler.source_state.gate IS 'The one-row materialized view through which the owner''s own steps run.';
+COMMENT ON COLUMN mvscheduler.source_state.time_column IS 'source_retention.time_column';
+COMMENT ON COLUMN mvscheduler.source_state.retention_period IS 'source_retention.retention_period';
+COMMENT ON COLUMN mvscheduler.source_state.grace_period IS 'source_retention.grace_period';
+COMMENT ON COLUMN mvscheduler.source_state.legal_hold IS 'source_retention.legal_hold';
+COMMENT ON COLUMN mvscheduler.source_state.enabled IS 'source_retention.enabled';
+COMMENT ON COLUMN mvscheduler.source_state.timezone IS 'source_retention.timezone';
+COMMENT ON COLUMN mvscheduler.source_state.asked_at IS 'Last change of the row: the sidecar looks at once.';
+
+CREATE TABLE mvscheduler.frozen (
+    target bigint PRIMARY KEY,
+    labels timestamptz NOT NULL DEFAULT '-infinity',
+    times  timestamptz NOT NULL DEFAULT '-infinity',
+    fill   timestamptz NOT NULL DEFAULT '-infinity'
+);
+COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. They never move back. Written in the transaction in which a partition leaves.';
+COMMENT ON COLUMN mvscheduler.frozen.fill IS 'Of a view: what was too old already when it was filled first, and so was not built; labels without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+
+CREATE TABLE mvscheduler.pruning (
+    id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    target    bigint NOT NULL,
+    name      text NOT NULL,
+    owner     regrole NOT NULL,
+    run_id    bigint,
+    at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    action    text NOT NULL CHECK (action IN ('detach', 'drop', 'restore')),
+    partition text NOT NULL,
+    bound     text NOT NULL,
+    rows      bigint,
+    bytes     bigint,
+    reason    text NOT NULL
+);
+CREATE INDEX pruning_target ON mvscheduler.pruning (target, id DESC);
+COMMENT ON TABLE mvscheduler.pruning IS 'Private: what became of partitions, shown by the view prunings.';
+COMMENT ON COLUMN mvscheduler.pruning.id IS 'Order of the entries.';
+COMMENT ON COLUMN mvscheduler.pruning.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.pruning.name IS 'Name of the view or table.';
+COMMENT ON COLUMN mvscheduler.pruning.owner IS 'Its owner then: who may read the entry.';
+COMMENT ON COLUMN mvscheduler.pruning.run_id IS 'The run that did it; NULL = a person.';
+COMMENT ON COLUMN mvscheduler.pruning.at IS 'When.';
+COMMENT ON COLUMN mvscheduler.pruning.action IS 'detach (put aside), drop (for good) or restore.';
+COMMENT ON COLUMN mvscheduler.pruning.partition IS 'Qualified name that it had before.';
+COMMENT ON COLUMN mvscheduler.pruning.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.pruning.rows IS 'Estimated rows; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.pruning.bytes IS 'Total size.';
+COMMENT ON COLUMN mvscheduler.pruning.reason IS 'Why, in a sentence.';
+
+CREATE TABLE mvscheduler.pass_partition (
+    run_id   bigint PRIMARY KEY,
+    relation oid NOT NULL
+);
+COMMENT ON TABLE mvscheduler.pass_partition IS 'Private: the partition that a step is to move; written and taken back with the row of pass.';
+COMMENT ON COLUMN mvscheduler.pass_partition.run_id IS 'pass.run_id';
+COMMENT ON COLUMN mvscheduler.pass_partition.relation IS 'OID of the partition.';
+
+REVOKE ALL ON mvscheduler.source_retention, mvscheduler.source_state, mvscheduler.frozen, mvscheduler.kept, mvscheduler.pruning, mvscheduler.pass_partition FROM PUBLIC;
+GRANT SELECT ON mvscheduler.source_state TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.frozen, mvscheduler.kept TO mvscheduler_worker;
+GRANT SELECT, INSERT, DELETE ON mvscheduler.pruning, mvscheduler.pass_partition TO mvscheduler_worker;
+
+ALTER TABLE mvscheduler.source_retention ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_owner ON mvscheduler.source_retention
+    USING (owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())))
+    WITH CHECK (owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())));
+GRANT SELECT, DELETE ON mvscheduler.source_retention TO mvscheduler_user;
+GRANT INSERT ("table", time_column, retention_period, grace_period, legal_hold, enabled, timezone),
+      UPDATE (time_column, retention_period, grace_period, legal_hold, enabled, timezone) ON mvscheduler.source_retention TO mvscheduler_user;
+
+-- What the caller may see -----------------------------------------------------------------------------
+
+CREATE VIEW mvscheduler.visible_targets WITH (security_barrier) AS
+    SELECT t.id, t.name, t.owner, t.relation, t.face, t.gate, t.kind
+      FROM (SELECT s.view_id AS id, s.name, s.owner, d.relation, s.relation AS face, g.relation AS gate, 'view' AS kind
+              FROM mvscheduler.view_state AS s
+              JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+              LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
+            UNION ALL
+            SELECT r.id, r.name, r.owner, r.relation, r.relation, r.gate, 'source' FROM mvscheduler.source_state AS r) AS t
+     WHERE (SELECT mvscheduler.sees_all())
+        OR t.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+COMMENT ON VIEW mvscheduler.visible_targets IS 'Partitioned tables that retention concerns and that the caller may see: the data of incremental views, and tables of source_retention.';
+COMMENT ON COLUMN mvscheduler.visible_targets.id IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.visible_targets.name IS 'Name of the view or table.';
+COMMENT ON COLUMN mvscheduler.visible_targets.owner IS 'Its owner.';
+COMMENT ON COLUMN mvscheduler.visible_targets.relation IS 'The partitioned table.';
+COMMENT ON COLUMN mvscheduler.visible_targets.face IS 'What people read: the view, or the table itself.';
+COMMENT ON COLUMN mvscheduler.visible_targets.gate IS 'The materialized view through which the owner''s steps run.';
+COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
+
+CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
+    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner
+      FROM mvscheduler.kept AS k
+      JOIN mvscheduler.visible_targets AS t ON t.id = k.target
+      JOIN pg_catalog.pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner::oid AND NOT c.relispartition
+     WHERE k.detached_at IS NOT NULL;
+COMMENT ON VIEW mvscheduler.visible_kept IS 'Partitions that are kept aside and can be restored.';
+COMMENT ON COLUMN mvscheduler.visible_kept.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.visible_kept.name IS 'The view or table that it was a part of.';
+COMMENT ON COLUMN mvscheduler.visible_kept.relation IS 'The partition, under the name that it has aside.';
+COMMENT ON COLUMN mvscheduler.visible_kept.was IS 'Its name while it was attached.';
+COMMENT ON COLUMN mvscheduler.visible_kept.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.visible_kept.detached_at IS 'When it was put aside.';
+COMMENT ON COLUMN mvscheduler.visible_kept.rows IS 'Estimated rows.';
+COMMENT ON COLUMN mvscheduler.visible_kept.bytes IS 'Total size.';
+COMMENT ON COLUMN mvscheduler.visible_kept.parent IS 'The partitioned table.';
+COMMENT ON COLUMN mvscheduler.visible_kept.owner IS 'Its owner.';
+
+CREATE VIEW mvscheduler.prunings WITH (security_barrier) AS
+    SELECT p.id, p.name, p.run_id, p.at, p.action, p.partition, p.bound, p.rows, p.bytes, p.reason
+      FROM mvscheduler.pruning AS p
+     WHERE (SELECT mvscheduler.sees_all())
+        OR p.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+COMMENT ON VIEW mvscheduler.prunings IS 'What became of partitions that were old enough: put aside, dropped, restored.';
+COMMENT ON COLUMN mvscheduler.prunings.id IS 'Order of the entries.';
+COMMENT ON COLUMN mvscheduler.prunings.name IS 'The view or table.';
+COMMENT ON COLUMN mvscheduler.prunings.run_id IS 'The run that did it; NULL = a person.';
+COMMENT ON COLUMN mvscheduler.prunings.at IS 'When.';
+COMMENT ON COLUMN mvscheduler.prunings.action IS 'detach (put aside), drop (for good) or restore.';
+COMMENT ON COLUMN mvscheduler.prunings.partition IS 'Name that the partition had before.';
+COMMENT ON COLUMN mvscheduler.prunings.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.prunings.rows IS 'Estimated rows; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.prunings.bytes IS 'Total size.';
+COMMENT ON COLUMN mvscheduler.prunings.reason IS 'Why, in a sentence.';
+GRANT SELECT ON mvscheduler.visible_targets, mvscheduler.visible_kept, mvscheduler.prunings TO PUBLIC;
+
+-- Facts -----------------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.micros(instant timestamptz) RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN instant = 'infinity' THEN 9223372036854775807
+            WHEN instant = '-infinity' THEN -9223372036854775808
+            ELSE ((extract(epoch FROM instant) - 946684800) * 1000000)::bigint END;
+COMMENT ON FUNCTION mvscheduler.micros(timestamptz) IS 'An instant as PostgreSQL stores it: microseconds since 2000; the infinities are the ends of bigint.';
+
+CREATE FUNCTION mvscheduler.parts(span interval) RETURNS jsonb
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN span IS NOT NULL THEN
+       pg_catalog.jsonb_build_object('Months', (extract(year FROM span) * 12 + extract(month FROM span))::int, 'Days', extract(day FROM span)::int,
+                                     'Microseconds', ((extract(hour FROM span) * 60 + extract(minute FROM span)) * 60000000 + extract(microseconds FROM span))::bigint) END;
+COMMENT ON FUNCTION mvscheduler.parts(interval) IS 'An interval as the three numbers that PostgreSQL stores.';
+
+-- The value of a bound is printed for a partition by one column whose type is PostgreSQL's own, and for no other: the
+-- output function of another type would be somebody's code.
+CREATE FUNCTION mvscheduler.bound_of(partition oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT pg_get_expr(c.relpartbound, c.oid)
+      FROM pg_class AS c
+      JOIN pg_inherits AS i ON i.inhrelid = c.oid
+      JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent AND p.partstrat = 'r' AND p.partnatts = 1
+      JOIN pg_attribute AS a ON a.attrelid = i.inhparent AND a.attnum = p.partattrs[0]
+                            AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+     WHERE c.oid = partition AND c.relispartition
+$$;
+COMMENT ON FUNCTION mvscheduler.bound_of(oid) IS 'Bound of a partition by a range of time, as PostgreSQL deparses it with UTC and ISO; NULL for others.';
+
+-- As the owner of this schema reads the private tables, and whoever asks is checked by row: see visible_targets. No
+-- function is called here that touches private tables or takes a lock but for pg_total_relation_size.
+CREATE VIEW mvscheduler.prune_facts WITH (security_barrier) AS
+WITH target AS (
+    SELECT s.view_id AS id, s.name, s.owner, 'view' AS kind, d.relation::oid AS relation, s.time_column, s.enabled, false AS legal_hold,
+           s.retention_period, g.grace_period, s.timezone
+      FROM mvscheduler.view_state AS s
+      JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+     CROSS JOIN mvscheduler.settings AS g
+     WHERE (SELECT mvscheduler.sees_all()) OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
+    UNION ALL
+    SELECT r.id, r.name, r.owner, 'source', r.relation::oid, r.time_column, r.enabled, r.legal_hold, r.retention_period, r.grace_period, r.timezone
+      FROM mvscheduler.source_state AS r
+     WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
+)
+SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
+       'Now', mvscheduler.micros(clock_timestamp()),
+       'Zone', t.timezone,
+       'Relation', pg_catalog.jsonb_build_object(
+           'Name', t.name, 'Kind', t.kind, 'TimeColumn', t.time_column, 'Strategy', coalesce(pt.partstrat::text, ''),
+           'Key', (SELECT coalesce(pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('Name', coalesce(a.attname, ''), 'Type', CASE WHEN y.typnamespace = 'pg_catalog'::regnamespace THEN y.typname ELSE pg_catalog.format_type(y.oid, NULL) END) ORDER BY k.n), '[]')
+                     FROM pg_catalog.unnest(pt.partattrs::int2[]) WITH ORDINALITY AS k(attnum, n)
+                     LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = k.attnum AND k.attnum > 0
+                     LEFT JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid),
+           'Frozen', CASE WHEN f.labels > '-infinity' THEN mvscheduler.micros(f.labels) END,
+           'Partitions', coalesce(b.partitions, '[]')),
+       'Policy', pg_catalog.jsonb_build_object('Enabled', t.enabled, 'LegalHold', t.legal_hold, 'RetentionPeriod', mvscheduler.parts(t.retention_period), 'GracePeriod', mvscheduler.parts(t.grace_period)),
+       'Readers', coalesce(r.readers, '[]')) AS facts
+  FROM target AS t
+  JOIN pg_catalog.pg_class AS rel ON rel.oid = t.relation AND rel.relowner = t.owner::oid
+  LEFT JOIN pg_catalog.pg_partitioned_table AS pt ON pt.partrelid = t.relation
+  LEFT JOIN mvscheduler.frozen AS f ON f.target = t.id
+ CROSS JOIN LATERAL (
+       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                  'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
+                  'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
+                  'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
+                  'OtherOwner', coalesce(below.stranger, ''),
+                  'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
+                                     FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0 AND (x.confrelid = t.relation OR x.confrelid = ANY (below.oids))),
+                  'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at   -- which the sidecar has not noticed yet
+                 FROM pg_catalog.pg_inherits AS i
+                 LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
+                WHERE i.inhparent = t.relation
+               UNION ALL
+               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at
+                 FROM mvscheduler.kept AS k
+                WHERE k.target = t.id AND k.detached_at IS NOT NULL
+                  AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = k.relation::oid)) AS p
+         JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND (p.detached_at IS NULL OR c.relowner = t.owner::oid)
+         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
+        CROSS JOIN LATERAL (
+              WITH RECURSIVE tree(oid) AS (SELECT p.oid UNION SELECT i.inhrelid FROM tree AS u JOIN pg_catalog.pg_inherits AS i ON i.inhparent = u.oid)
+              SELECT pg_catalog.array_agg(l.oid) AS oids, (count(*) FILTER (WHERE l.relkind <> 'p'))::int AS leaves, bool_or(l.relkind = 'f') AS far,
+                     min(l.relowner::regrole::text) FILTER (WHERE l.relowner <> t.owner::oid) AS stranger,
+                     CASE WHEN bool_or(l.relkind <> 'p' AND l.reltuples < 0) THEN -1 ELSE coalesce(sum(l.reltuples) FILTER (WHERE l.relkind <> 'p'), 0)::bigint END AS rows,
+                     coalesce(sum(pg_catalog.pg_total_relation_size(l.oid)) FILTER (WHERE l.relkind NOT IN ('p', 'f')), 0)::bigint AS bytes
+                FROM tree AS u JOIN pg_catalog.pg_class AS l ON l.oid = u.oid) AS below) AS b
+ CROSS JOIN LATERAL (
+       WITH RECURSIVE own(oid) AS (
+           SELECT t.relation UNION SELECT i.inhrelid FROM own AS o JOIN pg_catalog.pg_inherits AS i ON i.inhparent = o.oid
+       ), reach(oid, kind, direct) AS (
+           SELECT o.oid, 'r'::"char", true FROM own AS o
+           UNION
+           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd')
+             FROM reach
+            CROSS JOIN LATERAL (
+                  SELECT c.oid, c.relkind AS kind
+                    FROM pg_catalog.pg_depend AS d
+                    JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
+                    JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
+                   WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reach.oid AND d.deptype = 'n'
+                  UNION ALL   -- from the query of an incremental view on to its data
+                  SELECT q.relation::oid, 'd'::"char"
+                    FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
+                   WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
+       )
+       SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
+                  'ID', coalesce(s.view_id, 0),
+                  'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
+                  'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN s.method = 'incremental' THEN s.method ELSE coalesce(e.method, s.method) END,
+                  'Direct', h.direct,
+                  'Windowed', EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
+                                       WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
+                              AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
+                  'Label', coalesce((SELECT y.typname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid
+                                      WHERE a.attrelid = coalesce(z.relation, s.relation)::oid AND a.attname = s.time_column AND NOT a.attisdropped), ''),
+                  'BucketWidth', coalesce(mvscheduler.parts(s.bucket_width), '{}'), 'RetentionPeriod', mvscheduler.parts(s.retention_period), 'Zone', coalesce(s.timezone, ''),
+                  'Paused', CASE WHEN NOT s.enabled THEN 'it is disabled'
+                                 WHEN s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() THEN coalesce(s.pause_reason, 'by hand')
+                                 WHEN e.auto_paused_version = s.rearmed_at THEN e.auto_pause_reason ELSE '' END,
+                  'Failures', coalesce(e.consecutive_failures, 0),
+                  -- Counters come late, without bound: what they have not said yet nobody can exclude.
+                  'Tracking', CASE coalesce(i.tracking, s.change_tracking) WHEN 'counters' THEN 'none' WHEN 'none' THEN 'none' ELSE 'trigger' END,
+                  'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
+                  'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
+                  'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
+                  'Dirt', coalesce(CASE WHEN i.view_id IS NULL OR i.fill IS NOT NULL
+                                          OR i.system_identifier IS DISTINCT FROM (SELECT y.system_identifier FROM pg_catalog.pg_control_system() AS y)
+                                        THEN pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('From', mvscheduler.micros('-infinity'), 'To', mvscheduler.micros('infinity')))
+                                        ELSE (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('From', mvscheduler.micros(g.lo), 'To', mvscheduler.micros(g.hi)))
+                                                FROM (SELECT min(u.lo) AS lo, max(u.hi) AS hi
+                                                        FROM (SELECT CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi
+                                                                FROM mvscheduler.view_source AS v
+                                                                JOIN mvscheduler.dirt AS d ON d.source = v.relation AND (v.col = 0 OR d.col = v.col)
+                                                               WHERE v.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+                                                              UNION ALL
+                                                              SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
+                                                               WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
+                                                       GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
+                  ORDER BY s.name, h.direct) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct FROM reach WHERE reach.kind IN ('v', 'm')) AS h
+         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental' AND s.query_relation::oid = h.oid
+         LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
+         LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+         LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
+                                   (SELECT w.times FROM mvscheduler.frozen AS w WHERE w.target = s.view_id) AS times) AS z ON true
+        WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
+COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
+COMMENT ON COLUMN mvscheduler.prune_facts.id IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.prune_facts.name IS 'The view or table.';
+COMMENT ON COLUMN mvscheduler.prune_facts.relation IS 'OID of the partitioned table.';
+COMMENT ON COLUMN mvscheduler.prune_facts.partitions IS 'Its partitions; also in facts.';
+COMMENT ON COLUMN mvscheduler.prune_facts.facts IS 'Everything, as of one snapshot.';
+GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
+
+-- Steps -----------------------------------------------------------------------------------------------
+
+-- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at_hand text := mvscheduler.step_at_hand(view_id);
+    work record;
+BEGIN
+    IF at_hand IS NULL OR at_hand NOT IN ('detach', 'drop_kept') THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = partition_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT t.owner::oid AS owner, t.relation::oid AS parent, x.relation AS part, c.relname, mvscheduler.bound_of(x.relation) AS bound INTO work
+      FROM mvscheduler.pass AS p
+      JOIN mvscheduler.pass_partition AS x ON x.run_id = p.run_id
+      JOIN (SELECT s.view_id AS id, s.owner, d.relation FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+            UNION ALL
+            SELECT r.id, r.owner, r.relation FROM mvscheduler.source_state AS r) AS t ON t.id = p.view_id
+      JOIN pg_class AS c ON c.oid = x.relation
+     WHERE p.view_id = partition_at_hand.view_id
+       AND CASE at_hand WHEN 'detach' THEN EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = x.relation AND i.inhparent = t.relation::oid)
+                     ELSE EXISTS (SELECT FROM mvscheduler.kept AS k WHERE k.target = p.view_id AND k.relation::oid = x.relation AND k.detached_at IS NOT NULL) END;
+    IF work.part IS NULL OR at_hand = 'detach' AND work.bound IS NULL THEN
+        RETURN;
+    END IF;
+    IF at_hand = 'detach' THEN
+        INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
+        VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
+        ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
+           SET target = EXCLUDED.target, name = EXCLUDED.name, bound = EXCLUDED.bound, detached_at = EXCLUDED.detached_at, xid = EXCLUDED.xid;
+    END IF;
+    owner := work.owner;
+    parent := work.parent;
+    partition := work.part;
+END $$;
+COMMENT ON FUNCTION mvscheduler.partition_at_hand(bigint) IS 'The partition that the attempt which was let through has to move, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.demand_partition(owner oid, parent oid, partition oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN SELECT c.oid, c.relowner, c.relkind FROM pg_class AS c WHERE c.oid IN (parent, partition) LOOP
+        IF rel.relowner <> owner OR rel.relkind NOT IN ('r', 'p') THEN
+            RAISE EXCEPTION '%', format('%s is not what it was any more', mvscheduler.shown_name(rel.oid))
+                USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner, or replaced, by hand.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_partition(oid, oid, oid) IS 'Raises unless a table and its partition are the owner''s.';
+
+-- DDL goes by names, and what was meant by OID: afterwards it is looked at, under its locks.
+CREATE FUNCTION mvscheduler.step_detach(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    work  record;
+    place record;
+    aside text;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.partition_at_hand(view_id);
+    IF work.partition IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
+    EXECUTE format('ALTER TABLE %s DETACH PARTITION %s', mvscheduler.shown_name(work.parent), mvscheduler.shown_name(work.partition));
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = work.partition AND NOT c.relispartition;
+    IF place.relname IS NOT NULL THEN
+        aside := mvscheduler.free_name(place.nspname, place.relname, '__kept');
+        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', place.nspname, place.relname, aside);
+    END IF;
+    IF aside IS NULL OR (SELECT c.relname FROM pg_class AS c WHERE c.oid = work.partition) IS DISTINCT FROM aside THEN
+        RAISE EXCEPTION 'another table took the name of the partition meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
+    RETURN 1;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_detach(bigint) IS 'Puts one partition aside: detached and renamed.';
+
+CREATE FUNCTION mvscheduler.step_drop_kept(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    work record;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.partition_at_hand(view_id);
+    IF work.partition IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition AND c.relispartition) THEN
+        RETURN 0;   -- somebody has attached it again
+    END IF;
+    EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(work.partition));
+    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition) THEN
+        RAISE EXCEPTION 'another table took the name of the partition meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN 1;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
+
+-- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves
+-- meanwhile freezes is not seen, but that it has left is, by the leaves that are compared before and after.
+CREATE FUNCTION mvscheduler.unfrozen_label(view_id bigint, label text, label_type oid, source_type oid, zone text) RETURNS text
+LANGUAGE plpgsql STABLE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    border record;
+    own    text;
+    below  text;
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS NULL THEN
+        RETURN label;
+    END IF;
+    SELECT greatest(f.labels, f.fill) AS labels, f.times INTO border FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id;
+    own := CASE WHEN border.labels > '-infinity' THEN mvscheduler.bound_text(border.labels AT TIME ZONE 'UTC', label_type) END;
+    below := CASE WHEN border.times > '-infinity' THEN mvscheduler.label_text(border.times, label_type, source_type, zone) END;
+    RETURN (SELECT b.text FROM unnest(ARRAY[label, own, below]) AS b(text) WHERE b.text IS NOT NULL ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC LIMIT 1);
+END $$;
+COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
+
+-- In the session of the owner ---------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.drop_kept(target bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    part record;
+BEGIN
+    FOR part IN SELECT k.relation::oid AS oid FROM mvscheduler.visible_kept AS k WHERE k.target = drop_kept.target AND k.owner = quote_ident(CURRENT_USER)::regrole LOOP
+        EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part.oid));
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.drop_kept(bigint) IS 'Drops the partitions that are kept aside for a view, with it.';
+
+CREATE FUNCTION mvscheduler.target_id(name text) RETURNS bigint
+LANGUAGE plpgsql STABLE
+AS $$
+DECLARE
+    target pg_catalog.int8 := (SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face::pg_catalog.oid OPERATOR(pg_catalog.=) pg_catalog.to_regclass(target_id.name)::pg_catalog.oid LIMIT 1);
+BEGIN
+    RETURN coalesce(target, mvscheduler.view_id(target_id.name));
+END $$;
+COMMENT ON FUNCTION mvscheduler.target_id(text) IS 'Of an incremental view views.id, of a table source_retention.id.';
+
+CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    actor      text := CURRENT_USER;
+    saved_role text := current_setting('role');
+    k          record;
+    place      record;
+    wanted     text;
+BEGIN
+    FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
+        PERFORM mvscheduler.act_as(k.owner::oid);
+        SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = k.relation::oid;
+        PERFORM set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true);
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
+        wanted := k.was;
+        IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = place.nspname AND c.relname = wanted) THEN
+            wanted := mvscheduler.free_name(place.nspname, wanted, '__restored');
+        END IF;
+        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', place.nspname, place.relname, wanted);
+        IF NOT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhrelid = k.relation::oid AND i.inhparent = k.parent::oid AND c.relname = wanted) THEN
+            RAISE EXCEPTION 'another table took the name of the partition meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        IF CURRENT_USER <> actor THEN
+            PERFORM set_config('role', saved_role, true);
+        END IF;
+        partition := mvscheduler.qualified_name(place.nspname, wanted);
+        bound := k.bound;
+        rows := k.rows;
+        bytes := k.bytes;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.restore_partitions(bigint) IS 'Attaches again what is kept aside for a view or table, in the session of its owner.';
+
+CREATE FUNCTION mvscheduler.restore_view(name text) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT r.partition, r.bound, r.rows, r.bytes FROM mvscheduler.restore_partitions(mvscheduler.target_id(restore_view.name)) AS r;
+END;
+COMMENT ON FUNCTION mvscheduler.restore_view(text) IS 'Brings back the partitions that are kept aside for an incremental view, or for a table of source_retention: every row of them. They stay for another grace period.';
+
+-- A row of source_retention -----------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.source_normalize() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    SELECT c.relkind, c.relowner, mvscheduler.shown_name(c.oid) AS name, p.partstrat,
+           CASE WHEN p.partnatts = 1 THEN (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND a.attnum > 0) END AS key INTO rel
+      FROM pg_class AS c LEFT JOIN pg_partitioned_table AS p ON p.partrelid = c.oid WHERE c.oid = NEW."table"::oid;
+    IF rel.name IS NULL THEN
+        RAISE EXCEPTION 'the table does not exist any more' USING ERRCODE = 'undefined_table', HINT = 'DELETE the row.';
+    ELSIF rel.relkind <> 'p' THEN
+        RAISE EXCEPTION '% is not partitioned', rel.name USING ERRCODE = 'wrong_object_type', HINT = 'Only whole partitions leave: partition it by a range of its time column.';
+    ELSIF EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.kind = 'data' AND p.relation::oid = NEW."table"::oid) THEN
+        RAISE EXCEPTION '% is the data of a managed view', rel.name USING ERRCODE = 'wrong_object_type', HINT = 'Set the retention_period of the view.';
+    ELSIF TG_OP = 'UPDATE' AND NEW."table" <> OLD."table" THEN
+        RAISE EXCEPTION 'column "table" cannot be changed' USING ERRCODE = 'feature_not_supported', HINT = 'DELETE the row and INSERT it anew.';
+    END IF;
+    NEW.owner := quote_ident(pg_get_userbyid(rel.relowner))::regrole;
+    IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN   -- its gate would run as the old one
+        RAISE EXCEPTION '% was given to %', rel.name, NEW.owner USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'DELETE the row and INSERT it anew as the new owner.';
+    END IF;
+    IF NOT mvscheduler.can_become(quote_ident(CURRENT_USER)::regrole, rel.relowner) THEN
+        RAISE EXCEPTION 'must be owner of table %', rel.name USING ERRCODE = 'insufficient_privilege';
+    END IF;
+    NEW.time_column := coalesce(NEW.time_column, rel.key);
+    IF NEW.time_column IS NULL OR NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = NEW."table"::oid AND a.attname = NEW.time_column AND a.attnum > 0 AND NOT a.attisdropped
+                                                                             AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)) THEN
+        RAISE EXCEPTION 'time_column % of % is no column with a time', coalesce(quote_ident(NEW.time_column), 'NULL'), rel.name USING ERRCODE = 'invalid_parameter_value',
+            HINT = 'Name the column of type timestamptz, timestamp or date by which it is partitioned.';
+    ELSIF rel.partstrat <> 'r' OR rel.key IS DISTINCT FROM NEW.time_column THEN
+        RAISE EXCEPTION '% is not partitioned by a range of %', rel.name, quote_ident(NEW.time_column) USING ERRCODE = 'wrong_object_type',
+            HINT = 'Only then the bounds of a partition tell how old its rows are.';
+    ELSIF NOT isfinite(NEW.retention_period) OR NEW.retention_period <= interval '0' OR NEW.retention_period > interval '5000 years'
+          OR least(extract(year FROM NEW.retention_period), extract(month FROM NEW.retention_period), extract(day FROM NEW.retention_period), extract(epoch FROM NEW.retention_period)) < 0 THEN
+        RAISE EXCEPTION 'invalid retention_period: %', NEW.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years.';
+    ELSIF NOT isfinite(NEW.grace_period) OR NEW.grace_period > interval '5000 years'
+          OR least(extract(year FROM NEW.grace_period), extract(month FROM NEW.grace_period), extract(day FROM NEW.grace_period), extract(epoch FROM NEW.grace_period)) < 0 THEN
+        RAISE EXCEPTION 'invalid grace_period: %', NEW.grace_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval of at most 5000 years that is not negative.';
+    END IF;
+    NEW.timezone := coalesce(NEW.timezone, current_setting('TimeZone'));
+    IF NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE z.name = NEW.timezone) THEN
+        RAISE EXCEPTION 'time zone "%" is not known', NEW.timezone USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a name of the IANA database, for example Europe/Berlin.';
+    END IF;
+    NEW.updated_at := now();
+    PERFORM set_config('mvscheduler.actor', CURRENT_USER, true);   -- for the audit log
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION mvscheduler.source_normalize() IS 'Trigger a_normalize on source_retention: checks every column and completes the row.';
+
+CREATE FUNCTION mvscheduler.source_ddl() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '500ms'
+AS $$
+DECLARE
+    actor      text := CURRENT_USER;
+    saved_role text := current_setting('role');
+    place      record;
+    name       text;
+    gate       oid;
+    who        mvscheduler.views;
+BEGIN
+    IF TG_OP = 'INSERT' THEN
+        PERFORM mvscheduler.act_as(NEW.owner::oid);
+        SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = NEW."table"::oid;
+        name := mvscheduler.free_name(place.nspname, place.relname, '__gate');
+        EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', place.nspname, name, NEW.id);
+        gate := format('%I.%I', place.nspname, name)::regclass;
+        EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', place.nspname, name, 'mvscheduler: gate of ' || mvscheduler.shown_name(NEW."table"::oid));
+        PERFORM mvscheduler.keep_to_owner(gate);
+        who.name := mvscheduler.shown_name(NEW."table"::oid);
+        who.owner := NEW.owner;
+        PERFORM mvscheduler.grant_to_worker(who, gate);
+    ELSE
+        SELECT c.oid INTO gate
+          FROM mvscheduler.visible_targets AS t
+          JOIN pg_class AS c ON c.oid = t.gate::oid AND c.relkind = 'm' AND c.relowner = OLD.owner::oid
+         WHERE t.id = OLD.id;
+        IF gate IS NOT NULL THEN
+            PERFORM mvscheduler.act_as(OLD.owner::oid);
+            EXECUTE format('DROP MATERIALIZED VIEW %s', mvscheduler.shown_name(gate));
+        END IF;
+        FOR place IN SELECT mvscheduler.shown_name(k.relation::oid) AS name FROM mvscheduler.visible_kept AS k WHERE k.target = OLD.id LOOP
+            RAISE NOTICE 'table %, which was put aside, stays', place.name;
+        END LOOP;
+    END IF;
+    IF CURRENT_USER <> actor THEN
+        PERFORM set_config('role', saved_role, true);
+    END IF;
+    PERFORM set_config('mvscheduler.gate', coalesce(gate, 0)::text, true), set_config('mvscheduler.actor', actor, true);
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.source_ddl() IS 'Trigger b_ddl on source_retention: makes and drops the gate of the table, as its owner.';
+
+CREATE FUNCTION mvscheduler.source_bookkeeping() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+AS $$
+DECLARE
+    made    oid;
+    old_row jsonb;
+    new_row jsonb;
+BEGIN
+    IF TG_OP <> 'INSERT' THEN old_row := to_jsonb(OLD); END IF;
+    IF TG_OP <> 'DELETE' THEN new_row := to_jsonb(NEW); END IF;
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
+    SELECT coalesce(nullif(current_setting('mvscheduler.actor', true), ''), r.owner::text), lower(TG_OP), r.id, coalesce(mvscheduler.shown_name(r.relation), r.relation::text), r.owner,
+           mvscheduler.changed_columns(old_row, new_row), mvscheduler.changed_columns(new_row, old_row)
+      FROM (SELECT CASE TG_OP WHEN 'DELETE' THEN OLD.id ELSE NEW.id END AS id, CASE TG_OP WHEN 'DELETE' THEN OLD."table" ELSE NEW."table" END::oid AS relation,
+                   CASE TG_OP WHEN 'DELETE' THEN OLD.owner ELSE NEW.owner END AS owner) AS r;
+    IF TG_OP = 'DELETE' THEN
+        DELETE FROM mvscheduler.source_state AS s WHERE s.id = OLD.id;
+        DELETE FROM mvscheduler.kept AS k WHERE k.target = OLD.id;   -- the tables stay
+        RETURN NULL;
+    END IF;
+    IF TG_OP = 'INSERT' THEN
+        SELECT c.oid INTO made FROM pg_class AS c WHERE c.oid = current_setting('mvscheduler.gate')::oid AND c.relkind = 'm' AND c.relowner = NEW.owner::oid;
+        IF made IS NULL THEN
+            RAISE EXCEPTION 'the gate of the table is not what it should be' USING ERRCODE = 'wrong_object_type';
+        END IF;
+        INSERT INTO mvscheduler.source_state (id, name, relation, owner, gate, time_column, retention_period, grace_period, legal_hold, enabled, timezone)
+        VALUES (NEW.id, mvscheduler.shown_name(NEW."table"::oid), NEW."table", NEW.owner, made::regclass, NEW.time_column, NEW.retention_period, NEW.grace_period, NEW.legal_hold, NEW.enabled, NEW.timezone);
+    ELSE
+        UPDATE mvscheduler.source_state AS s
+           SET name = mvscheduler.shown_name(NEW."table"::oid), owner = NEW.owner, time_column = NEW.time_column, retention_period = NEW.retention_period,
+               grace_period = NEW.grace_period, legal_hold = NEW.legal_hold, enabled = NEW.enabled, timezone = NEW.timezone, asked_at = clock_timestamp()
+         WHERE s.id = NEW.id;
+    END IF;
+    PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.source_bookkeeping() IS 'Trigger c_bookkeeping on source_retention: copies the row to source_state and writes the audit log.';
+REVOKE ALL ON FUNCTION mvscheduler.source_bookkeeping() FROM PUBLIC;
+
+CREATE TRIGGER a_normalize BEFORE INSERT OR UPDATE ON mvscheduler.source_retention
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_normalize();
+CREATE TRIGGER b_ddl AFTER INSERT OR DELETE ON mvscheduler.source_retention
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_ddl();
+CREATE TRIGGER c_bookkeeping AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.source_retention
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_bookkeeping();
+CREATE TRIGGER no_truncate BEFORE TRUNCATE ON mvscheduler.source_retention
+    FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.views_no_truncate();
