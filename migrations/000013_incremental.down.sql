@@ -33,10 +33,12 @@ DROP FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views
 DROP FUNCTION mvscheduler.query_relation_told(regrole);
 DROP FUNCTION mvscheduler.create_incremental(mvscheduler.views);
 DROP FUNCTION mvscheduler.increment_key(mvscheduler.views, oid);
+DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid);
 DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
 DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
+DROP FUNCTION mvscheduler.unit_width(text);
 DROP FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text);
 DROP FUNCTION mvscheduler.longest(interval);
 DROP FUNCTION mvscheduler.clamp(timestamptz);

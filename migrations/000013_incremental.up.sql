@@ -63,25 +63,36 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text) IS 'How far the clocks of a zone move between two instants; 0 where they do not.';
 
+-- How wide date_trunc cuts; an interval is equal to others that are something else (30 days and 1 month).
+CREATE FUNCTION mvscheduler.unit_width(unit text) RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN unit = 'quarter' THEN interval '3 months' WHEN unit IN ('minute', 'hour', 'day', 'week', 'month', 'year') THEN ('1 ' || unit)::interval END;
+COMMENT ON FUNCTION mvscheduler.unit_width(text) IS 'Width of the buckets that date_trunc makes by a unit; NULL for units of which edges are not computed.';
+
+-- Only where the clocks of an edge stand still for a day around it is it known that what comes before it has labels
+-- before it.
 CREATE FUNCTION mvscheduler.window_of(lo timestamptz, hi timestamptz, width interval, zone text, unit text,
-                                      OUT window_start timestamptz, OUT window_end timestamptz, OUT label_start timestamptz, OUT label_end timestamptz, OUT slack interval)
+                                      OUT window_start timestamptz, OUT window_end timestamptz, OUT label_start timestamptz, OUT label_end timestamptz, OUT slack interval, OUT exact boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     w interval := mvscheduler.longest(width);
 BEGIN
-    slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
-    IF unit IS NOT NULL AND isfinite(lo) AND isfinite(hi) THEN   -- the query cuts by date_trunc in this zone
+    IF mvscheduler.unit_width(unit) IS NOT NULL AND lo = mvscheduler.clamp(lo) AND hi = mvscheduler.clamp(hi) THEN   -- the query cuts by date_trunc in this zone
         window_start := date_trunc(unit, lo, zone);
-        window_end := date_trunc(unit, hi, zone) + w;
-        IF mvscheduler.clock_moves(window_start - interval '1 day', window_end + interval '1 day', zone) = interval '0' THEN
-            window_end := (date_trunc(unit, hi AT TIME ZONE zone) + width) AT TIME ZONE zone;
+        window_end := (date_trunc(unit, hi AT TIME ZONE zone) + mvscheduler.unit_width(unit)) AT TIME ZONE zone;
+        exact := mvscheduler.clock_moves(window_start - interval '1 day', window_start + interval '1 day', zone) = interval '0'
+                 AND mvscheduler.clock_moves(window_end - interval '1 day', window_end + interval '1 day', zone) = interval '0';
+        IF exact THEN
+            slack := interval '0';
             label_start := window_start;
             label_end := window_end;
             RETURN;
         END IF;
     END IF;
+    exact := false;
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
     label_start := CASE WHEN isfinite(lo) THEN mvscheduler.clamp(lo) - w - slack ELSE lo END;
     label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack ELSE hi END;
     window_start := CASE WHEN isfinite(lo) THEN label_start - slack ELSE '4000-01-01 00:00:00+00 BC' END;
@@ -259,6 +270,36 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
+
+-- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
+-- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
+-- PostgreSQL's own; a cast would stand there too. A column without a zone is cut as if in UTC.
+CREATE FUNCTION mvscheduler.cut_of(query oid, time_column text, width interval, source_type oid, view_zone text, OUT unit text, OUT zone text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+DECLARE
+    definition text := pg_get_viewdef(query);
+    part       text;
+    pattern    text := 'date_trunc\(''([a-z]+)''::text, ((?:(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)\.)?(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*))(?:, ''([A-Za-z0-9_/+-]+)''::text)?\)';
+    found_     text[];
+BEGIN
+    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, ' AS ' || quote_ident(time_column)) = 0 THEN
+        RETURN;
+    END IF;
+    FOREACH part IN ARRAY string_to_array(split_part(regexp_replace(definition, '^ *SELECT (DISTINCT )?', ''), E'\n   FROM ', 1), E',\n    ') LOOP
+        IF right(part, length(' AS ' || quote_ident(time_column))) = ' AS ' || quote_ident(time_column) THEN
+            found_ := regexp_match(left(part, -length(' AS ' || quote_ident(time_column))), '^' || pattern || '$');
+        END IF;
+    END LOOP;
+    IF mvscheduler.unit_width(found_[1]) = width AND strpos(definition, 'mvscheduler.in_window(' || found_[2] || ')') > 0
+       AND source_type IN ('timestamptz'::regtype, 'timestamp'::regtype) THEN
+        unit := found_[1];
+        zone := CASE WHEN source_type = 'timestamptz'::regtype THEN coalesce(found_[3], view_zone) ELSE 'UTC' END;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text) IS 'The unit and the zone by which the query of an incremental view cuts its time with date_trunc; NULL where that is not known.';
 
 -- Columns that identify a row, with the time first: rows of one bucket stand together.
 CREATE FUNCTION mvscheduler.increment_key(v mvscheduler.views, query_relation oid) RETURNS text[]
@@ -992,6 +1033,7 @@ DECLARE
     did    record;
     label_type oid;
     source oid;
+    cut    record;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1001,12 +1043,13 @@ BEGIN
     PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     source := coalesce(work.source_type, label_type);
+    cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
     FOR span IN
         SELECT w.*, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
-               mvscheduler.label_text(CASE WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
-               mvscheduler.label_text(CASE WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
           FROM unnest(work.starts, work.ends) AS r(lo, hi)
-         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, work.zone, NULL) AS w
+         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);

@@ -1,0 +1,55 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestEdgesAreExactWhereTheQueryIsKnownToCutByDateTrunc(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE local (ts timestamp, at date, "Of" timestamptz)`, `CREATE TABLE other (device int)`, `CREATE FUNCTION date_trunc(text, int) RETURNS timestamptz LANGUAGE sql IMMUTABLE RETURN '2026-01-01'::timestamptz`)
+	for _, c := range []struct{ query, width, want string }{
+		{`SELECT date_trunc('hour', ts) AS hour, device, count(*) FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", "hour Europe/Berlin"},
+		{`SELECT m.device, date_trunc('hour', m.ts) AS hour FROM metrics AS m JOIN other AS l USING (device) WHERE mvscheduler.in_window(m.ts)`, "60 minutes", "hour Europe/Berlin"},
+		{`SELECT DISTINCT date_trunc('day', ts, 'Asia/Tokyo') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 day", "day Asia/Tokyo"},
+		{`SELECT date_trunc('month', ts) AS hour FROM local WHERE mvscheduler.in_window(ts)`, "1 month", "month UTC"},
+		{`SELECT date_trunc('week', "Of") AS hour FROM local WHERE mvscheduler.in_window("Of")`, "7 days", "week Europe/Berlin"},
+		{`SELECT date_trunc('hour', ts) AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "2 hours", ""},
+		{`SELECT date_trunc('hour', ts) + '1 hour' AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts + '1 hour') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts), date_bin('1 hour', ts, '2026-01-01') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour FROM metrics WHERE mvscheduler.in_window(ts) UNION ALL SELECT date_trunc('day', ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour FROM (SELECT ts + '1 hour' AS ts FROM metrics WHERE mvscheduler.in_window(ts)) AS metrics`, "1 hour", ""},
+		{`WITH metrics AS (SELECT ts + '1 hour' AS ts FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', ts) AS hour FROM metrics`, "1 hour", ""},
+		{`SELECT date_trunc('hour', m.ts) AS hour FROM metrics AS m, metrics AS n WHERE mvscheduler.in_window(n.ts)`, "1 hour", ""},
+		{`SELECT date_trunc('month', at) AS hour FROM local WHERE mvscheduler.in_window(at)`, "1 month", ""},
+		{`SELECT ` + s.owner + `.date_trunc('hour', device) AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour, lag(value) OVER (ORDER BY ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+	} {
+		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
+		require.Equal(t, c.want, ask[string](t, s.alice, `SELECT concat_ws(' ', cut.unit, cut.zone)
+			FROM mvscheduler.cut_of('q'::regclass, 'hour', $1::text::interval, (SELECT a.atttypid FROM mvscheduler.sources_of('q'::regclass) AS s JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col WHERE s.col > 0 LIMIT 1), 'Europe/Berlin') AS cut`, c.width), c.query)
+	}
+}
+
+func TestWithExactEdgesOneBucketIsComputedForOneRow(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "days", `SELECT date_trunc('day', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "bucket_width", "1 day", "timezone", "Australia/Lord_Howe")
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "days")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:00+00', 1, 100)`)
+	s.incremented(t, "v", "days")
+	require.Equal(t, "1", s.last(t, "v", "buckets"))
+	require.Equal(t, "1", s.last(t, "days", "buckets"))
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-04-05 10:00+00', 1, 100)`) // clocks change
+	s.incremented(t, "v", "days")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Australia/Lord_Howe'`)
+	same(t, s.alice, "days")
+}
