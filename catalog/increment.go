@@ -173,14 +173,34 @@ SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
 	return changes, nil
 }
 
-// GiveRanges hands the ranges to the step that the attempt was let through for. A nil instant is unbounded.
-func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, lo, hi []*time.Time) error {
-	_, err := tx.Exec(ctx, `
-INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi)
-SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity')
-  FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS r(lo, hi, n)`, a.RunID, lo, hi)
+// LoadSpan reads for how much time a view has partitions.
+func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
+	var seconds float64
+	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo)), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
 	if err != nil {
-		return fmt.Errorf("hand %d ranges to run %d: %w", len(lo), a.RunID, err)
+		return 0, fmt.Errorf("read the partitions of relation %d: %w", data, err)
+	}
+	return time.Duration(min(seconds, 9e9) * float64(time.Second)), nil
+}
+
+// PassRange is a range of times that a step recomputes.
+type PassRange struct {
+	Lo, Hi *time.Time // nil = unbounded
+	Staged bool       // into a table of its own first
+}
+
+// GiveRanges hands the ranges to the step that the attempt was let through for.
+func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, ranges []PassRange) error {
+	lo, hi, staged := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges)), make([]bool, len(ranges))
+	for n, r := range ranges {
+		lo[n], hi[n], staged[n] = r.Lo, r.Hi, r.Staged
+	}
+	_, err := tx.Exec(ctx, `
+INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi, staged)
+SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity'), r.staged
+  FROM unnest($2::timestamptz[], $3::timestamptz[], $4::boolean[]) WITH ORDINALITY AS r(lo, hi, staged, n)`, a.RunID, lo, hi, staged)
+	if err != nil {
+		return fmt.Errorf("hand %d ranges to run %d: %w", len(ranges), a.RunID, err)
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -52,4 +53,39 @@ func TestWithExactEdgesOneBucketIsComputedForOneRow(t *testing.T) {
 	same(t, s.alice, "v")
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'Australia/Lord_Howe'`)
 	same(t, s.alice, "days")
+}
+
+func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "keyed", hourly)
+	s.incremental(t, "keyless", `SELECT date_trunc('hour', ts) AS hour, to_json(device) AS j, value FROM metrics WHERE mvscheduler.in_window(ts)`)
+	startSidecar(t, s.db)
+	s.incremented(t, "keyed", "keyless")
+	for _, size := range []int{1000, 1000000000} {
+		pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.view_health SET rows_estimate = %d`, size))
+		for _, c := range []struct {
+			statement      string
+			keyed, keyless string
+		}{
+			{`UPDATE metrics SET value = value`, "0", "0"},
+			{`INSERT INTO metrics SELECT * FROM metrics WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "1", "1"},
+			{`DELETE FROM metrics WHERE ctid = (SELECT min(ctid) FROM metrics WHERE ts = '2026-03-02 10:00+00' AND device = 1)`, "1", "1"},
+			{`UPDATE metrics SET value = 1.00 WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "", "2"}, // the same number, shown otherwise
+			{`UPDATE metrics SET value = 1 WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "", "2"},
+		} {
+			pgtest.Exec(t, s.alice, c.statement)
+			s.incremented(t, "keyed", "keyless")
+			same(t, s.alice, "keyed")
+			same(t, s.alice, "keyless")
+			if c.keyed != "" {
+				require.Equal(t, c.keyed, s.last(t, "keyed", "changed"), "%s with %d rows", c.statement, size)
+			}
+			require.Equal(t, c.keyless, s.last(t, "keyless", "changed"), "%s with %d rows", c.statement, size)
+			if size > 1000 {
+				require.Contains(t, s.last(t, "keyless", "reason"), "in one pass")
+			}
+		}
+	}
+	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relname LIKE '%\_\_differ%' OR relname LIKE '%\_\_fresh%'`))
 }

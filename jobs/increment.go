@@ -173,7 +173,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			below, err = w.lookBelow(ctx, work)
 			return err
 		},
-		Plan: func(ctx context.Context, tx pgx.Tx) ([]refresh.Range, error) {
+		Plan: func(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, error) {
 			var now time.Time
 			if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 				return nil, fmt.Errorf("read the clock: %w", err)
@@ -191,23 +191,29 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			ranges, reason = refresh.Coalesce(dirt, below.Width+2*time.Hour)
 			dirty = len(ranges) > 0
 			did = catalog.StepResult{}
+			var passes []refresh.Pass
+			if dirty {
+				if passes, err = w.passes(ctx, tx, work, below, ranges, &reason); err != nil {
+					return nil, err
+				}
+			}
 			if !dirty {
 				reason = "nothing changed below"
 			}
 			if filled.Done {
 				reason = fmt.Sprintf("filled in %d partitions; %s meanwhile", filled.Partitions, reason)
 			}
-			return ranges, nil
+			return passes, nil
 		},
-		Open: func(ctx context.Context, tx pgx.Tx, ranges []refresh.Range) error {
+		Open: func(ctx context.Context, tx pgx.Tx, passes []refresh.Pass) error {
 			if err := catalog.LetThrough(ctx, tx, attempt, catalog.StepIncrement); err != nil {
 				return err
 			}
-			lo, hi := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges))
-			for n, r := range ranges {
-				lo[n], hi[n] = r.Lo, r.Hi
+			ranges := make([]catalog.PassRange, len(passes))
+			for n, p := range passes {
+				ranges[n] = catalog.PassRange{Lo: p.Lo, Hi: p.Hi, Staged: p.Staged}
 			}
-			return catalog.GiveRanges(ctx, tx, attempt, lo, hi)
+			return catalog.GiveRanges(ctx, tx, attempt, ranges)
 		},
 		Close: func(ctx context.Context, tx pgx.Tx, result *refresh.Result) (err error) {
 			did, err = catalog.TakeBack(ctx, tx, attempt)
@@ -238,6 +244,23 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
 	return result, err
+}
+
+// passes decides how the ranges are computed, and adds to the reason why.
+func (w *RefreshWorker) passes(ctx context.Context, tx pgx.Tx, work catalog.Work, below incremental, ranges []refresh.Range, reason *string) ([]refresh.Pass, error) {
+	span, err := catalog.LoadSpan(ctx, tx, below.Data)
+	if err != nil {
+		return nil, err
+	}
+	extent := refresh.Extent{Span: span}
+	if work.RowsEstimate != nil {
+		extent.Rows = *work.RowsEstimate
+	}
+	passes, how := refresh.Passes(ranges, below.Width, extent)
+	if how != "" {
+		*reason += ", " + how
+	}
+	return passes, nil
 }
 
 // fill builds the first contents partition by partition, unless they are there. It goes on where an earlier attempt

@@ -779,6 +779,7 @@ CREATE TABLE mvscheduler.pass_range (
     n       integer NOT NULL,
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
+    staged  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, n)
 );
 COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
@@ -786,10 +787,11 @@ COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
 COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
 COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass into a table of its own first.';
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[])
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -810,7 +812,7 @@ BEGIN
     SELECT a.atttypid INTO source_type
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
-    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n) INTO starts, ends
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
       FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
@@ -926,8 +928,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
 
--- A few partitions are made ahead; which of many are needed the query itself says.
-CREATE FUNCTION mvscheduler.cover_range(query oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+-- A few partitions are made ahead; which of many are needed the query itself says, or the table that has its rows (fresh).
+CREATE FUNCTION mvscheduler.cover_range(fresh text, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -953,7 +955,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(query),
+    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, fresh,
                                 time_column, label_start, time_column, label_end, time_column) LOOP
         IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
             PERFORM mvscheduler.cover(data, width, label);
@@ -965,10 +967,28 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+COMMENT ON FUNCTION mvscheduler.cover_range(text, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
 
--- The window is set. Rows are compared as they are stored, so that what did not change is not written.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+-- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
+-- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
+CREATE FUNCTION mvscheduler.stage(data oid, suffix text, statement text) RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place record;
+    made  text;
+BEGIN
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
+    made := format('%I.%I', place.nspname, mvscheduler.free_name(place.nspname, place.relname, suffix));
+    EXECUTE format('CREATE UNLOGGED TABLE %s AS %s', made, statement);
+    RETURN made;
+END $$;
+COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into a new table beside the data of an incremental view; returns its name. Who calls it drops it.';
+
+-- The window is set. Rows are compared as they are stored, so that what did not change is not written. Without a key
+-- the row itself is one, as text, and beside it how many of the same came before: then rows only come and go.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -978,12 +998,16 @@ DECLARE
     q         text := mvscheduler.shown_name(query);
     d         text := mvscheduler.shown_name(data);
     t         text := quote_ident(time_column);
+    source    text := coalesce(staged, 'fresh');
     columns   text;      -- a, b
     fresh     text;      -- x.a, x.b
     differ    text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
     assign    text;
     same      text;
+    extra     text := '';   -- more to be told apart by, of x
     inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    differing text;
+    memory    text := current_setting('work_mem');
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -991,36 +1015,44 @@ BEGIN
            format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
       INTO columns, fresh, assign, differ
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
-    statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q)', columns, q);
     IF key IS NULL THEN
-        statement := statement || format(', gone AS (DELETE FROM %s AS o WHERE o.%s ' || format(inside, 'o') || ' RETURNING 1)'
-            ', come AS (INSERT INTO %s (%s) SELECT %s FROM fresh AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s) RETURNING 1)'
-            ' SELECT (SELECT count(*) FROM come), 0, (SELECT count(*) FROM gone)', d, t, d, columns, fresh, t, t);
+        extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY x.%2$s, ROW(%1$s)::text) AS "mvscheduler copy"', fresh, t);
+        same := format('n.%1$s = o.%1$s AND n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"', t);
     ELSE
         -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
-        same := (SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
-                                        WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
-                                        ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n)
-                   FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid);
-        statement := statement || format(', differ AS MATERIALIZED (SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
-            ' FROM (SELECT f.*%s FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' AND isfinite(f.%s)) AS n'
-            ' FULL JOIN (SELECT d.tableoid AS part, d.ctid AS place, d.*%s FROM %s AS d WHERE d.%s ' || format(inside, 'd') || ') AS o ON %s'
-            ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s)',
-            replace(fresh, 'x.', 'n.'), t,
-            (SELECT string_agg(format(', ROW(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
-            t, t,
-            (SELECT string_agg(format(', ROW(d.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
-            d, t, same, t, t, differ);
-        statement := statement || format(', gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-            ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-            ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
-            ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+        SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
+                               WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
+                               ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n),
+               coalesce(string_agg(format(', ROW(x.%I) AS "mvscheduler %s"', k.name, k.n), '') FILTER (WHERE y.typcategory = 'A'), '')
+          INTO same, extra
+          FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
     END IF;
-    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
-                                     t, t, t, t, t, least_label, t, most_label);
+    differing := format('SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
+        ' FROM (SELECT x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s)) AS n'
+        ' FULL JOIN (SELECT x.tableoid AS part, x.ctid AS place, x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ') AS o ON %s'
+        ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s',
+        replace(fresh, 'x.', 'n.'), t, extra, source, t, t, extra, d, t, same, t, t, differ);
+    IF staged IS NULL THEN
+        statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
+    ELSE   -- as indexes of a full refresh are built
+        PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
+        differing := mvscheduler.stage(data, '__differ', differing);
+        EXECUTE format('ANALYZE %s', differing);
+        statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', differing);
+    END IF;
+    statement := statement || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+        ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+        ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
+        ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM %s AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM %s AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
+                                     source, t, t, t, source, t, t, least_label, t, most_label);
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+    IF staged IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %s', differing);
+        PERFORM set_config('work_mem', memory, true);
+    END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. strange is a label of the window that lies outside of all that it could have.';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
 
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -1034,6 +1066,7 @@ DECLARE
     label_type oid;
     source oid;
     cut    record;
+    staged text;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1045,15 +1078,19 @@ BEGIN
     source := coalesce(work.source_type, label_type);
     cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
     FOR span IN
-        SELECT w.*, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+        SELECT w.*, r.staged, mvscheduler.label_text(w.label_start, label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
-          FROM unnest(work.starts, work.ends) AS r(lo, hi)
+          FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);
-        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+        staged := CASE WHEN span.staged THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
+        PERFORM mvscheduler.cover_range(coalesce(staged, mvscheduler.shown_name(work.query)), work.data, work.time_column, work.width, span.first, span.last);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
+        IF staged IS NOT NULL THEN
+            EXECUTE format('DROP TABLE %s', staged);
+        END IF;
         IF did.strange IS NOT NULL THEN
             RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';
