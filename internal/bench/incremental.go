@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -146,7 +147,7 @@ func (b *bench) increment(ctx context.Context) (time.Duration, string, error) {
 			reason string
 		)
 		err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM finished_at - started_at)::float8, coalesce(reason, '') FROM mvscheduler.run WHERE id = $1`, run).Scan(&took, &reason)
-		if err != nil {
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) { // asked for, and not taken up yet
 			return 0, "", err
 		}
 		if took != nil {
