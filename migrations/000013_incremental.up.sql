@@ -567,10 +567,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call: a cast, an operator or a function of a user's would run with our rights.
 
+-- In plpgsql, which keeps its plan for the session: in SQL it would be planned for each statement of a writer.
 CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE above(oid) AS (
         SELECT $1
         UNION
@@ -586,8 +590,8 @@ AS $$
       JOIN mvscheduler.view_source AS s ON s.relation = b.oid
       LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col AND s.col > 0 AND NOT a.attisdropped
       LEFT JOIN pg_attribute AS t ON t.attrelid = $1 AND t.attname = a.attname AND NOT t.attisdropped AND t.attgenerated <> 'v'
-                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-$$;
+                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype);
+END $$;
 COMMENT ON FUNCTION mvscheduler.watched(oid, OUT oid, OUT smallint, OUT text) IS 'Registered tables that a table is or is a part of; expression is the time of a row of it, NULL where there is none to be had.';
 REVOKE ALL ON FUNCTION mvscheduler.watched(oid) FROM PUBLIC;
 
