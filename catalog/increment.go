@@ -156,7 +156,7 @@ WITH state AS MATERIALIZED (
       JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id
       JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken) AND (v.col = 0 OR d.col = v.col)
      UNION ALL
-    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, 'the view was changed, or reads other tables'
+    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, coalesce(d.why, 'the view was changed, or reads other tables')
       FROM state AS s
       JOIN mvscheduler.dirt AS d ON d.view_id = s.view_id AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken)
 )
@@ -316,24 +316,69 @@ func SetBuckets(ctx context.Context, tx pgx.Tx, a Attempt, buckets int64) error 
 	return nil
 }
 
-// ForgetChanges deletes entries of the change log that every view has seen, and what belongs to views that are
-// gone.
+// MostChanges is how many entries of the change log a view may leave unseen, one that is paused for long, say.
+const MostChanges = 100_000
+
+// GiveUpChanges makes everything dirty for views that have left more than so many entries of the change log unseen,
+// which then can be deleted. The estimate that the server has of the log's size spares us the counting.
+func GiveUpChanges(ctx context.Context, q Querier, most int) error {
+	_, err := q.Exec(ctx, `
+WITH behind AS MATERIALIZED (
+    SELECT i.view_id
+      FROM mvscheduler.increment_state AS i
+     WHERE pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > $1
+       AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = i.view_id AND r.state = 'running')
+       AND (SELECT count(*)
+              FROM (SELECT
+                      FROM mvscheduler.view_source AS v
+                      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
+                     WHERE v.view_id = i.view_id
+                     LIMIT $1 + 1) AS unseen) > $1
+), seen AS (
+    UPDATE mvscheduler.increment_state AS i
+       SET taken = pg_current_snapshot()
+      FROM behind AS b
+     WHERE i.view_id = b.view_id
+       AND i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c)
+    RETURNING i.view_id
+)
+INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
+SELECT s.view_id, '-infinity', 'infinity', 'more than ' || $1 || ' changes were waiting, which were forgotten'
+  FROM seen AS s`, most)
+	if err != nil {
+		return fmt.Errorf("give up changes that nobody looks at: %w", err)
+	}
+	return nil
+}
+
+// ForgetChanges deletes entries of the change log that every view has seen which reads the table, and what belongs
+// to views that are gone. The tables come from the index, one look for each: the log itself is never read as a whole.
 func ForgetChanges(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
-WITH alive AS (
+WITH RECURSIVE alive AS (
     SELECT s.view_id FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
 ), sources AS (
     DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
 ), states AS (
     DELETE FROM mvscheduler.increment_state AS i WHERE i.view_id NOT IN (SELECT a.view_id FROM alive AS a)
-), oldest AS MATERIALIZED (
-    SELECT min(CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END) AS seen
+), seen AS MATERIALIZED (
+    SELECT i.view_id, CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END AS xid
       FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+), logged(source) AS (
+    (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source > l.source ORDER BY d.source LIMIT 1) FROM logged AS l WHERE l.source IS NOT NULL
+), of_tables AS (
+    DELETE FROM mvscheduler.dirt AS d
+     USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id WHERE v.relation::oid = l.source))::text::xid8 AS xid
+              FROM logged AS l WHERE l.source IS NOT NULL) AS o
+     WHERE d.source = o.source
+       AND d.xid < o.xid
 )
 DELETE FROM mvscheduler.dirt AS d
- USING oldest AS o
- WHERE d.xid < coalesce(o.seen::text::xid8, pg_snapshot_xmin(pg_current_snapshot()))
-   AND d.xid < pg_snapshot_xmin(pg_current_snapshot())`)
+ USING (SELECT DISTINCT e.view_id FROM mvscheduler.dirt AS e WHERE e.view_id IS NOT NULL) AS o
+ WHERE d.view_id = o.view_id
+   AND d.xid < least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = o.view_id))::text::xid8`)
 	if err != nil {
 		return fmt.Errorf("delete what is not needed of the change log: %w", err)
 	}

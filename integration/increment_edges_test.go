@@ -3,9 +3,11 @@ package integration
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -88,4 +90,52 @@ func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
 		}
 	}
 	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relname LIKE '%\_\_differ%' OR relname LIKE '%\_\_fresh%'`))
+}
+
+func TestTheContentsAreAnalyzedAfterMuchChanged(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "not", hourly, "analyze", false)
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "not")
+	until(t, s.root, `SELECT reltuples = 288 FROM pg_class WHERE relname = 'v__data'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 7, 100)`)
+	s.incremented(t, "v", "not")
+	require.Equal(t, "288", ask[string](t, s.root, `SELECT analyzed_rows::text FROM mvscheduler.view_health AS h JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.v'`))
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '2026-03-02 10:05+00', g, 100 FROM generate_series(100, 300) AS g`)
+	s.incremented(t, "v", "not")
+	until(t, s.root, `SELECT reltuples = 490 FROM pg_class WHERE relname = 'v__data'`)
+	require.Equal(t, float32(-1), ask[float32](t, s.root, `SELECT reltuples FROM pg_class WHERE relname = 'not__data'`))
+}
+
+func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not parallel: an open transaction of any database of the server delays forgetting
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz)`)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "quick", hourly)
+	s.incremental(t, "apart", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM other WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "quick", "apart")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v')`)
+	for range 30 {
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `INSERT INTO other VALUES ('2026-03-02 10:05+00')`)
+	}
+	pgtest.Exec(t, s.alice, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	s.incremented(t, "quick", "apart")
+	entries := func() string {
+		return ask[string](t, s.root, `SELECT count(*) FILTER (WHERE source = $1::text::regclass) || ' ' || count(*) FILTER (WHERE source = $2::text::regclass) FROM mvscheduler.dirt`, s.owner+".metrics", s.owner+".other")
+	}
+	until(t, s.root, `SELECT pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > 20`)
+	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 1000))
+	forgotten := func(want string) { // once no other transaction of the server is older
+		require.Eventually(t, func() bool { return catalog.ForgetChanges(t.Context(), s.root) == nil && entries() == want }, patience, 50*time.Millisecond, want)
+	}
+	forgotten("30 0") // what the paused view has not seen, of its table alone
+	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 20))
+	forgotten("0 0")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "more than 20 changes were waiting, which were forgotten")
 }

@@ -143,7 +143,23 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 	}
 	w.metrics.ended(outcomeSucceeded, took, waited)
 	log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took, "size_bytes", result.SizeBytes, "changed", result.Changed, "reason", result.Reason)
+	w.analyzeData(ctx, log, session, work, result)
 	return nil
+}
+
+// analyzeData brings the statistics of the contents up to date when much of them changed: autovacuum looks after
+// partitions, but never after the table that they are of.
+func (w *RefreshWorker) analyzeData(ctx context.Context, log *slog.Logger, session *pgexec.Session, work catalog.Work, result refresh.Result) {
+	if !work.Analyze || result.Rows == nil || !refresh.ChangedMuch(work.AnalyzedRows, *result.Rows, result.Changed) {
+		return
+	}
+	below, err := catalog.LoadIncremental(ctx, w.control, work.ViewID)
+	if err != nil {
+		log.WarnContext(ctx, "ANALYZE after the refresh failed", "err", err)
+		return
+	}
+	work.Relation = below.Data
+	w.analyze(ctx, log, session, work, result)
 }
 
 func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (refresh.Result, error) {
@@ -166,6 +182,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		reason string
 		did    catalog.StepResult
 		dirty  bool
+		rows   int64
 	)
 	i := refresh.Increment{
 		View: view(work), Gate: below.Gate, Data: below.Data,
@@ -221,7 +238,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			return err
 		},
 		Complete: func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
-			rows := did.Inserted - did.Deleted + filled.Rows
+			rows = did.Inserted - did.Deleted + filled.Rows
 			if work.RowsEstimate != nil {
 				rows += *work.RowsEstimate
 			}
@@ -243,6 +260,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	}
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
+	result.Rows = &rows
 	return result, err
 }
 

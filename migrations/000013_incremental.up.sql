@@ -385,6 +385,9 @@ BEGIN
     PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[query, data, gate]) AS r;
     relid := mvscheduler.relation_named(v.name);
     PERFORM mvscheduler.grant_to_worker(v, gate);
+    IF current_setting('server_version_num')::int >= 170000 THEN   -- for ANALYZE
+        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I TO mvscheduler_worker', parts[1], names[2]);
+    END IF;
     PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, query, data, gate)), v.name);
     PERFORM set_config('mvscheduler.increment', concat_ws(' ', query, gate, data), true);
     RETURN relid;
@@ -527,7 +530,8 @@ CREATE TABLE mvscheduler.dirt (
     view_id bigint,
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
-    xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    why     text
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
@@ -538,6 +542,7 @@ COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; N
 COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
 COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+COMMENT ON COLUMN mvscheduler.dirt.why IS 'Of an entry for one view, what happened; NULL = its row was changed, or it reads other tables.';
 
 CREATE TABLE mvscheduler.increment_state (
     view_id           bigint PRIMARY KEY,
