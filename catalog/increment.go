@@ -156,7 +156,7 @@ WITH state AS MATERIALIZED (
       JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id
       JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken) AND (v.col = 0 OR d.col = v.col)
      UNION ALL
-    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, 'the view was changed, or reads other tables'
+    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, coalesce(d.why, 'the view was changed, or reads other tables')
       FROM state AS s
       JOIN mvscheduler.dirt AS d ON d.view_id = s.view_id AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken)
 )
@@ -173,14 +173,34 @@ SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
 	return changes, nil
 }
 
-// GiveRanges hands the ranges to the step that the attempt was let through for. A nil instant is unbounded.
-func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, lo, hi []*time.Time) error {
-	_, err := tx.Exec(ctx, `
-INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi)
-SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity')
-  FROM unnest($2::timestamptz[], $3::timestamptz[]) WITH ORDINALITY AS r(lo, hi, n)`, a.RunID, lo, hi)
+// LoadSpan reads for how much time a view has partitions.
+func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
+	var seconds float64
+	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo)), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
 	if err != nil {
-		return fmt.Errorf("hand %d ranges to run %d: %w", len(lo), a.RunID, err)
+		return 0, fmt.Errorf("read the partitions of relation %d: %w", data, err)
+	}
+	return time.Duration(min(seconds, 9e9) * float64(time.Second)), nil
+}
+
+// PassRange is a range of times that a step recomputes.
+type PassRange struct {
+	Lo, Hi *time.Time // nil = unbounded
+	Staged bool       // into a table of its own first
+}
+
+// GiveRanges hands the ranges to the step that the attempt was let through for.
+func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, ranges []PassRange) error {
+	lo, hi, staged := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges)), make([]bool, len(ranges))
+	for n, r := range ranges {
+		lo[n], hi[n], staged[n] = r.Lo, r.Hi, r.Staged
+	}
+	_, err := tx.Exec(ctx, `
+INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi, staged)
+SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity'), r.staged
+  FROM unnest($2::timestamptz[], $3::timestamptz[], $4::boolean[]) WITH ORDINALITY AS r(lo, hi, staged, n)`, a.RunID, lo, hi, staged)
+	if err != nil {
+		return fmt.Errorf("hand %d ranges to run %d: %w", len(ranges), a.RunID, err)
 	}
 	return nil
 }
@@ -296,24 +316,69 @@ func SetBuckets(ctx context.Context, tx pgx.Tx, a Attempt, buckets int64) error 
 	return nil
 }
 
-// ForgetChanges deletes entries of the change log that every view has seen, and what belongs to views that are
-// gone.
+// MostChanges is how many entries of the change log a view may leave unseen, one that is paused for long, say.
+const MostChanges = 100_000
+
+// GiveUpChanges makes everything dirty for views that have left more than so many entries of the change log unseen,
+// which then can be deleted. The estimate that the server has of the log's size spares us the counting.
+func GiveUpChanges(ctx context.Context, q Querier, most int) error {
+	_, err := q.Exec(ctx, `
+WITH behind AS MATERIALIZED (
+    SELECT i.view_id
+      FROM mvscheduler.increment_state AS i
+     WHERE pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > $1
+       AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = i.view_id AND r.state = 'running')
+       AND (SELECT count(*)
+              FROM (SELECT
+                      FROM mvscheduler.view_source AS v
+                      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
+                     WHERE v.view_id = i.view_id
+                     LIMIT $1 + 1) AS unseen) > $1
+), seen AS (
+    UPDATE mvscheduler.increment_state AS i
+       SET taken = pg_current_snapshot()
+      FROM behind AS b
+     WHERE i.view_id = b.view_id
+       AND i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c)
+    RETURNING i.view_id
+)
+INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
+SELECT s.view_id, '-infinity', 'infinity', 'more than ' || $1 || ' changes were waiting, which were forgotten'
+  FROM seen AS s`, most)
+	if err != nil {
+		return fmt.Errorf("give up changes that nobody looks at: %w", err)
+	}
+	return nil
+}
+
+// ForgetChanges deletes entries of the change log that every view has seen which reads the table, and what belongs
+// to views that are gone. The tables come from the index, one look for each: the log itself is never read as a whole.
 func ForgetChanges(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
-WITH alive AS (
+WITH RECURSIVE alive AS (
     SELECT s.view_id FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
 ), sources AS (
     DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
 ), states AS (
     DELETE FROM mvscheduler.increment_state AS i WHERE i.view_id NOT IN (SELECT a.view_id FROM alive AS a)
-), oldest AS MATERIALIZED (
-    SELECT min(CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END) AS seen
+), seen AS MATERIALIZED (
+    SELECT i.view_id, CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END AS xid
       FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+), logged(source) AS (
+    (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
+    UNION ALL
+    SELECT (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source > l.source ORDER BY d.source LIMIT 1) FROM logged AS l WHERE l.source IS NOT NULL
+), of_tables AS (
+    DELETE FROM mvscheduler.dirt AS d
+     USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id WHERE v.relation::oid = l.source))::text::xid8 AS xid
+              FROM logged AS l WHERE l.source IS NOT NULL) AS o
+     WHERE d.source = o.source
+       AND d.xid < o.xid
 )
 DELETE FROM mvscheduler.dirt AS d
- USING oldest AS o
- WHERE d.xid < coalesce(o.seen::text::xid8, pg_snapshot_xmin(pg_current_snapshot()))
-   AND d.xid < pg_snapshot_xmin(pg_current_snapshot())`)
+ USING (SELECT DISTINCT e.view_id FROM mvscheduler.dirt AS e WHERE e.view_id IS NOT NULL) AS o
+ WHERE d.view_id = o.view_id
+   AND d.xid < least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = o.view_id))::text::xid8`)
 	if err != nil {
 		return fmt.Errorf("delete what is not needed of the change log: %w", err)
 	}

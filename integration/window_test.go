@@ -47,8 +47,10 @@ type cutting struct {
 var cuttings = []cutting{
 	{"date_trunc('hour', at)", "timestamptz", "1 hour", "hour"},
 	{"date_trunc('day', at)", "timestamptz", "1 day", "day"},
-	{"date_trunc('week', at)", "timestamptz", "7 days", ""},
+	{"date_trunc('week', at)", "timestamptz", "7 days", "week"},
 	{"date_trunc('month', at)", "timestamptz", "1 month", "month"},
+	{"date_trunc('month', at)", "timestamptz", "30 days", "month"},
+	{"date_trunc('quarter', at)", "timestamptz", "3 months", "quarter"},
 	{"date_trunc('year', at)", "timestamptz", "1 year", "year"},
 	{"date_trunc('day', at, 'Asia/Tokyo')", "timestamptz", "1 day", ""},
 	{"date_bin('15 minutes', at, '2000-01-01 00:07+00')", "timestamptz", "15 minutes", ""},

@@ -56,7 +56,7 @@ func (h *housekeeper) every(ctx context.Context, do func(context.Context) error)
 func (h *housekeeper) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
 	defer cancel()
-	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.pool), catalog.ForgetChanges(ctx, h.pool))
+	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.pool), catalog.GiveUpChanges(ctx, h.pool, catalog.MostChanges), catalog.ForgetChanges(ctx, h.pool))
 }
 
 func (h *housekeeper) alert(ctx context.Context) error {

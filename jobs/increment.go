@@ -143,7 +143,23 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 	}
 	w.metrics.ended(outcomeSucceeded, took, waited)
 	log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took, "size_bytes", result.SizeBytes, "changed", result.Changed, "reason", result.Reason)
+	w.analyzeData(ctx, log, session, work, result)
 	return nil
+}
+
+// analyzeData brings the statistics of the contents up to date when much of them changed: autovacuum looks after
+// partitions, but never after the table that they are of.
+func (w *RefreshWorker) analyzeData(ctx context.Context, log *slog.Logger, session *pgexec.Session, work catalog.Work, result refresh.Result) {
+	if !work.Analyze || result.Rows == nil || !refresh.ChangedMuch(work.AnalyzedRows, *result.Rows, result.Changed) {
+		return
+	}
+	below, err := catalog.LoadIncremental(ctx, w.control, work.ViewID)
+	if err != nil {
+		log.WarnContext(ctx, "ANALYZE after the refresh failed", "err", err)
+		return
+	}
+	work.Relation = below.Data
+	w.analyze(ctx, log, session, work, result)
 }
 
 func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (refresh.Result, error) {
@@ -166,6 +182,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		reason string
 		did    catalog.StepResult
 		dirty  bool
+		rows   int64
 	)
 	i := refresh.Increment{
 		View: view(work), Gate: below.Gate, Data: below.Data,
@@ -173,7 +190,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			below, err = w.lookBelow(ctx, work)
 			return err
 		},
-		Plan: func(ctx context.Context, tx pgx.Tx) ([]refresh.Range, error) {
+		Plan: func(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, error) {
 			var now time.Time
 			if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 				return nil, fmt.Errorf("read the clock: %w", err)
@@ -191,23 +208,29 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			ranges, reason = refresh.Coalesce(dirt, below.Width+2*time.Hour)
 			dirty = len(ranges) > 0
 			did = catalog.StepResult{}
+			var passes []refresh.Pass
+			if dirty {
+				if passes, err = w.passes(ctx, tx, work, below, ranges, &reason); err != nil {
+					return nil, err
+				}
+			}
 			if !dirty {
 				reason = "nothing changed below"
 			}
 			if filled.Done {
 				reason = fmt.Sprintf("filled in %d partitions; %s meanwhile", filled.Partitions, reason)
 			}
-			return ranges, nil
+			return passes, nil
 		},
-		Open: func(ctx context.Context, tx pgx.Tx, ranges []refresh.Range) error {
+		Open: func(ctx context.Context, tx pgx.Tx, passes []refresh.Pass) error {
 			if err := catalog.LetThrough(ctx, tx, attempt, catalog.StepIncrement); err != nil {
 				return err
 			}
-			lo, hi := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges))
-			for n, r := range ranges {
-				lo[n], hi[n] = r.Lo, r.Hi
+			ranges := make([]catalog.PassRange, len(passes))
+			for n, p := range passes {
+				ranges[n] = catalog.PassRange{Lo: p.Lo, Hi: p.Hi, Staged: p.Staged}
 			}
-			return catalog.GiveRanges(ctx, tx, attempt, lo, hi)
+			return catalog.GiveRanges(ctx, tx, attempt, ranges)
 		},
 		Close: func(ctx context.Context, tx pgx.Tx, result *refresh.Result) (err error) {
 			did, err = catalog.TakeBack(ctx, tx, attempt)
@@ -215,7 +238,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			return err
 		},
 		Complete: func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
-			rows := did.Inserted - did.Deleted + filled.Rows
+			rows = did.Inserted - did.Deleted + filled.Rows
 			if work.RowsEstimate != nil {
 				rows += *work.RowsEstimate
 			}
@@ -237,7 +260,25 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	}
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
+	result.Rows = &rows
 	return result, err
+}
+
+// passes decides how the ranges are computed, and adds to the reason why.
+func (w *RefreshWorker) passes(ctx context.Context, tx pgx.Tx, work catalog.Work, below incremental, ranges []refresh.Range, reason *string) ([]refresh.Pass, error) {
+	span, err := catalog.LoadSpan(ctx, tx, below.Data)
+	if err != nil {
+		return nil, err
+	}
+	extent := refresh.Extent{Span: span}
+	if work.RowsEstimate != nil {
+		extent.Rows = *work.RowsEstimate
+	}
+	passes, how := refresh.Passes(ranges, below.Width, extent)
+	if how != "" {
+		*reason += ", " + how
+	}
+	return passes, nil
 }
 
 // fill builds the first contents partition by partition, unless they are there. It goes on where an earlier attempt

@@ -63,25 +63,36 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text) IS 'How far the clocks of a zone move between two instants; 0 where they do not.';
 
+-- How wide date_trunc cuts; an interval is equal to others that are something else (30 days and 1 month).
+CREATE FUNCTION mvscheduler.unit_width(unit text) RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN unit = 'quarter' THEN interval '3 months' WHEN unit IN ('minute', 'hour', 'day', 'week', 'month', 'year') THEN ('1 ' || unit)::interval END;
+COMMENT ON FUNCTION mvscheduler.unit_width(text) IS 'Width of the buckets that date_trunc makes by a unit; NULL for units of which edges are not computed.';
+
+-- Only where the clocks of an edge stand still for a day around it is it known that what comes before it has labels
+-- before it.
 CREATE FUNCTION mvscheduler.window_of(lo timestamptz, hi timestamptz, width interval, zone text, unit text,
-                                      OUT window_start timestamptz, OUT window_end timestamptz, OUT label_start timestamptz, OUT label_end timestamptz, OUT slack interval)
+                                      OUT window_start timestamptz, OUT window_end timestamptz, OUT label_start timestamptz, OUT label_end timestamptz, OUT slack interval, OUT exact boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     w interval := mvscheduler.longest(width);
 BEGIN
-    slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
-    IF unit IS NOT NULL AND isfinite(lo) AND isfinite(hi) THEN   -- the query cuts by date_trunc in this zone
+    IF mvscheduler.unit_width(unit) IS NOT NULL AND lo = mvscheduler.clamp(lo) AND hi = mvscheduler.clamp(hi) THEN   -- the query cuts by date_trunc in this zone
         window_start := date_trunc(unit, lo, zone);
-        window_end := date_trunc(unit, hi, zone) + w;
-        IF mvscheduler.clock_moves(window_start - interval '1 day', window_end + interval '1 day', zone) = interval '0' THEN
-            window_end := (date_trunc(unit, hi AT TIME ZONE zone) + width) AT TIME ZONE zone;
+        window_end := (date_trunc(unit, hi AT TIME ZONE zone) + mvscheduler.unit_width(unit)) AT TIME ZONE zone;
+        exact := mvscheduler.clock_moves(window_start - interval '1 day', window_start + interval '1 day', zone) = interval '0'
+                 AND mvscheduler.clock_moves(window_end - interval '1 day', window_end + interval '1 day', zone) = interval '0';
+        IF exact THEN
+            slack := interval '0';
             label_start := window_start;
             label_end := window_end;
             RETURN;
         END IF;
     END IF;
+    exact := false;
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
     label_start := CASE WHEN isfinite(lo) THEN mvscheduler.clamp(lo) - w - slack ELSE lo END;
     label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack ELSE hi END;
     window_start := CASE WHEN isfinite(lo) THEN label_start - slack ELSE '4000-01-01 00:00:00+00 BC' END;
@@ -258,6 +269,36 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
 
+-- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
+-- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
+-- PostgreSQL's own; a cast would stand there too. A column without a zone is cut as if in UTC.
+CREATE FUNCTION mvscheduler.cut_of(query oid, time_column text, width interval, source_type oid, view_zone text, OUT unit text, OUT zone text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+DECLARE
+    definition text := pg_get_viewdef(query);
+    part       text;
+    pattern    text := 'date_trunc\(''([a-z]+)''::text, ((?:(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)\.)?(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*))(?:, ''([A-Za-z0-9_/+-]+)''::text)?\)';
+    found_     text[];
+BEGIN
+    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, ' AS ' || quote_ident(time_column)) = 0 THEN
+        RETURN;
+    END IF;
+    FOREACH part IN ARRAY string_to_array(split_part(regexp_replace(definition, '^ *SELECT (DISTINCT )?', ''), E'\n   FROM ', 1), E',\n    ') LOOP
+        IF right(part, length(' AS ' || quote_ident(time_column))) = ' AS ' || quote_ident(time_column) THEN
+            found_ := regexp_match(left(part, -length(' AS ' || quote_ident(time_column))), '^' || pattern || '$');
+        END IF;
+    END LOOP;
+    IF mvscheduler.unit_width(found_[1]) = width AND strpos(definition, 'mvscheduler.in_window(' || found_[2] || ')') > 0
+       AND source_type IN ('timestamptz'::regtype, 'timestamp'::regtype) THEN
+        unit := found_[1];
+        zone := CASE WHEN source_type = 'timestamptz'::regtype THEN coalesce(found_[3], view_zone) ELSE 'UTC' END;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text) IS 'The unit and the zone by which the query of an incremental view cuts its time with date_trunc; NULL where that is not known.';
+
 -- Columns that identify a row, with the time first: rows of one bucket stand together.
 CREATE FUNCTION mvscheduler.increment_key(v mvscheduler.views, query_relation oid) RETURNS text[]
 LANGUAGE plpgsql
@@ -342,6 +383,9 @@ BEGIN
     PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[query, data, gate]) AS r;
     relid := mvscheduler.relation_named(v.name);
     PERFORM mvscheduler.grant_to_worker(v, gate);
+    IF current_setting('server_version_num')::int >= 170000 THEN   -- for ANALYZE
+        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I TO mvscheduler_worker', parts[1], names[2]);
+    END IF;
     PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, query, data, gate)), v.name);
     PERFORM set_config('mvscheduler.increment', concat_ws(' ', query, gate, data), true);
     RETURN relid;
@@ -484,7 +528,8 @@ CREATE TABLE mvscheduler.dirt (
     view_id bigint,
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
-    xid     xid8 NOT NULL DEFAULT pg_current_xact_id()
+    xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    why     text
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
@@ -495,6 +540,7 @@ COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; N
 COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
 COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+COMMENT ON COLUMN mvscheduler.dirt.why IS 'Of an entry for one view, what happened; NULL = its row was changed, or it reads other tables.';
 
 CREATE TABLE mvscheduler.increment_state (
     view_id           bigint PRIMARY KEY,
@@ -524,10 +570,14 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call: a cast, an operator or a function of a user's would run with our rights.
 
+-- In plpgsql, which keeps its plan for the session: in SQL it would be planned for each statement of a writer.
 CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE above(oid) AS (
         SELECT $1
         UNION
@@ -543,8 +593,8 @@ AS $$
       JOIN mvscheduler.view_source AS s ON s.relation = b.oid
       LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col AND s.col > 0 AND NOT a.attisdropped
       LEFT JOIN pg_attribute AS t ON t.attrelid = $1 AND t.attname = a.attname AND NOT t.attisdropped AND t.attgenerated <> 'v'
-                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-$$;
+                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype);
+END $$;
 COMMENT ON FUNCTION mvscheduler.watched(oid, OUT oid, OUT smallint, OUT text) IS 'Registered tables that a table is or is a part of; expression is the time of a row of it, NULL where there is none to be had.';
 REVOKE ALL ON FUNCTION mvscheduler.watched(oid) FROM PUBLIC;
 
@@ -762,6 +812,7 @@ CREATE TABLE mvscheduler.pass_range (
     n       integer NOT NULL,
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
+    staged  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, n)
 );
 COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
@@ -769,10 +820,11 @@ COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
 COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
 COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass into a table of its own first.';
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[])
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[])
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -793,7 +845,7 @@ BEGIN
     SELECT a.atttypid INTO source_type
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
-    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n) INTO starts, ends
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
       FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
@@ -909,8 +961,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
 
--- A few partitions are made ahead; which of many are needed the query itself says.
-CREATE FUNCTION mvscheduler.cover_range(query oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+-- A few partitions are made ahead; which of many are needed the query itself says, or the table that has its rows (fresh).
+CREATE FUNCTION mvscheduler.cover_range(fresh text, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -936,7 +988,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(query),
+    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, fresh,
                                 time_column, label_start, time_column, label_end, time_column) LOOP
         IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
             PERFORM mvscheduler.cover(data, width, label);
@@ -948,10 +1000,28 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+COMMENT ON FUNCTION mvscheduler.cover_range(text, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
 
--- The window is set. Rows are compared as they are stored, so that what did not change is not written.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+-- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
+-- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
+CREATE FUNCTION mvscheduler.stage(data oid, suffix text, statement text) RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    place record;
+    made  text;
+BEGIN
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
+    made := format('%I.%I', place.nspname, mvscheduler.free_name(place.nspname, place.relname, suffix));
+    EXECUTE format('CREATE UNLOGGED TABLE %s AS %s', made, statement);
+    RETURN made;
+END $$;
+COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into a new table beside the data of an incremental view; returns its name. Who calls it drops it.';
+
+-- The window is set. Rows are compared as they are stored, so that what did not change is not written. Without a key
+-- the row itself is one, as text, and beside it how many of the same came before: then rows only come and go.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -961,12 +1031,16 @@ DECLARE
     q         text := mvscheduler.shown_name(query);
     d         text := mvscheduler.shown_name(data);
     t         text := quote_ident(time_column);
+    source    text := coalesce(staged, 'fresh');
     columns   text;      -- a, b
     fresh     text;      -- x.a, x.b
     differ    text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
     assign    text;
     same      text;
+    extra     text := '';   -- more to be told apart by, of x
     inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    differing text;
+    memory    text := current_setting('work_mem');
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -974,36 +1048,44 @@ BEGIN
            format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
       INTO columns, fresh, assign, differ
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
-    statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q)', columns, q);
     IF key IS NULL THEN
-        statement := statement || format(', gone AS (DELETE FROM %s AS o WHERE o.%s ' || format(inside, 'o') || ' RETURNING 1)'
-            ', come AS (INSERT INTO %s (%s) SELECT %s FROM fresh AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s) RETURNING 1)'
-            ' SELECT (SELECT count(*) FROM come), 0, (SELECT count(*) FROM gone)', d, t, d, columns, fresh, t, t);
+        extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY x.%2$s, ROW(%1$s)::text) AS "mvscheduler copy"', fresh, t);
+        same := format('n.%1$s = o.%1$s AND n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"', t);
     ELSE
         -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
-        same := (SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
-                                        WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
-                                        ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n)
-                   FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid);
-        statement := statement || format(', differ AS MATERIALIZED (SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
-            ' FROM (SELECT f.*%s FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' AND isfinite(f.%s)) AS n'
-            ' FULL JOIN (SELECT d.tableoid AS part, d.ctid AS place, d.*%s FROM %s AS d WHERE d.%s ' || format(inside, 'd') || ') AS o ON %s'
-            ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s)',
-            replace(fresh, 'x.', 'n.'), t,
-            (SELECT string_agg(format(', ROW(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
-            t, t,
-            (SELECT string_agg(format(', ROW(d.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid AND y.typcategory = 'A'),
-            d, t, same, t, t, differ);
-        statement := statement || format(', gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-            ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-            ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
-            ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+        SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
+                               WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
+                               ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n),
+               coalesce(string_agg(format(', ROW(x.%I) AS "mvscheduler %s"', k.name, k.n), '') FILTER (WHERE y.typcategory = 'A'), '')
+          INTO same, extra
+          FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
     END IF;
-    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM fresh AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM fresh AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
-                                     t, t, t, t, t, least_label, t, most_label);
+    differing := format('SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
+        ' FROM (SELECT x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s)) AS n'
+        ' FULL JOIN (SELECT x.tableoid AS part, x.ctid AS place, x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ') AS o ON %s'
+        ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s',
+        replace(fresh, 'x.', 'n.'), t, extra, source, t, t, extra, d, t, same, t, t, differ);
+    IF staged IS NULL THEN
+        statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
+    ELSE   -- as indexes of a full refresh are built
+        PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
+        differing := mvscheduler.stage(data, '__differ', differing);
+        EXECUTE format('ANALYZE %s', differing);
+        statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', differing);
+    END IF;
+    statement := statement || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+        ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
+        ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
+        ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
+    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM %s AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM %s AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
+                                     source, t, t, t, source, t, t, least_label, t, most_label);
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+    IF staged IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %s', differing);
+        PERFORM set_config('work_mem', memory, true);
+    END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. strange is a label of the window that lies outside of all that it could have.';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
 
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -1016,6 +1098,8 @@ DECLARE
     did    record;
     label_type oid;
     source oid;
+    cut    record;
+    staged text;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1025,17 +1109,22 @@ BEGIN
     PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     source := coalesce(work.source_type, label_type);
+    cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
     FOR span IN
-        SELECT w.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
-               mvscheduler.label_text(CASE WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
-               mvscheduler.label_text(CASE WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
-          FROM unnest(work.starts, work.ends) AS r(lo, hi)
-         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, work.zone, NULL) AS w
+        SELECT w.*, r.staged, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+          FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
+         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        PERFORM mvscheduler.cover_range(work.query, work.data, work.time_column, work.width, span.first, span.last);
-        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+        staged := CASE WHEN span.staged THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
+        PERFORM mvscheduler.cover_range(coalesce(staged, mvscheduler.shown_name(work.query)), work.data, work.time_column, work.width, span.first, span.last);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
+        IF staged IS NOT NULL THEN
+            EXECUTE format('DROP TABLE %s', staged);
+        END IF;
         IF did.strange IS NOT NULL THEN
             RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
                 USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';

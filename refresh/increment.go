@@ -27,9 +27,9 @@ type Increment struct {
 	// Prepare reads what is below the view. It runs before each try, outside of its transaction.
 	Prepare func(context.Context) error
 	// Plan finds in the snapshot of the transaction what is dirty.
-	Plan func(context.Context, pgx.Tx) ([]Range, error)
+	Plan func(context.Context, pgx.Tx) ([]Pass, error)
 	// Open lets the attempt through the gate, where there is dirt.
-	Open func(context.Context, pgx.Tx, []Range) error
+	Open func(context.Context, pgx.Tx, []Pass) error
 	// Close takes that back and fills in what the step did.
 	Close func(context.Context, pgx.Tx, *Result) error
 	// Complete ends the run in the transaction.
@@ -61,12 +61,12 @@ func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs que
 			if err := tx.QueryRow(ctx, `SELECT now(), pg_current_wal_insert_lsn()::text`).Scan(&result.DataAsOf, &wal); err != nil { // now() is before the snapshot
 				return fmt.Errorf("read the clock: %w", err)
 			}
-			ranges, err := i.Plan(ctx, tx)
+			passes, err := i.Plan(ctx, tx)
 			if err != nil {
 				return err
 			}
-			if len(ranges) > 0 {
-				if err := i.through(ctx, tx, gate, ranges, &result); err != nil {
+			if len(passes) > 0 {
+				if err := i.through(ctx, tx, gate, passes, &result); err != nil {
 					return err
 				}
 				after, err := readLeaves(ctx, catalogs, i.View.Target.Query, nil)
@@ -104,8 +104,8 @@ SELECT clock_timestamp(),
 	return result, err
 }
 
-func (i Increment) through(ctx context.Context, tx *pgexec.Tx, gate pgexec.Target, ranges []Range, result *Result) error {
-	if err := i.Open(ctx, tx, ranges); err != nil {
+func (i Increment) through(ctx context.Context, tx *pgexec.Tx, gate pgexec.Target, passes []Pass, result *Result) error {
+	if err := i.Open(ctx, tx, passes); err != nil {
 		return err
 	}
 	if err := tx.Refresh(ctx, gate, false); err != nil {

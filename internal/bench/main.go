@@ -22,7 +22,9 @@ func main() {
 	flag.StringVar(&c.out, "out", "docs", "directory for benchmark.md and benchmark.svg; empty = print only")
 	flag.IntVar(&c.idleViews, "idle-views", 10_000, "views of the idle measurement")
 	flag.IntVar(&c.runs, "runs", 100_000, "runs of the bloat measurement")
-	flag.StringVar(&c.only, "only", "", "phases to run, separated by commas: overhead, start, rate, skip, idle, bloat")
+	flag.IntVar(&c.rows, "rows", 1_000_000, "rows of the table below the incremental view")
+	flag.IntVar(&c.rounds, "rounds", 5, "times that each refresh of the incremental view is measured")
+	flag.StringVar(&c.only, "only", "", "phases to run, separated by commas: overhead, start, rate, skip, idle, bloat, incremental")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -37,6 +39,8 @@ type config struct {
 	out       string
 	idleViews int
 	runs      int
+	rows      int
+	rounds    int
 	only      string
 }
 
@@ -53,7 +57,7 @@ type phase struct {
 }
 
 func run(ctx context.Context, c config) error {
-	phases := []phase{{"overhead", overhead}, {"start", dueToStart}, {"rate", rate}, {"skip", skipCost}, {"idle", idle}, {"bloat", bloat}}
+	phases := []phase{{"overhead", overhead}, {"start", dueToStart}, {"rate", rate}, {"skip", skipCost}, {"idle", idle}, {"bloat", bloat}, {"incremental", incremental}}
 	var report report
 	for _, p := range phases {
 		if c.only != "" && !strings.Contains(","+c.only+",", ","+p.name+",") {

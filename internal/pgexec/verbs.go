@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -57,10 +58,10 @@ func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurr
 	return err
 }
 
-// Analyze runs ANALYZE on the target, unless somebody holds a lock against it.
+// Analyze runs ANALYZE on the target, which may also be a partitioned table, unless somebody holds a lock against it.
 func (s *Session) Analyze(ctx context.Context, target Target, settings Settings) error {
 	return s.InTx(ctx, settings, func(tx *Tx) error {
-		name, err := tx.identify(ctx, target, "")
+		name, err := tx.identify(ctx, target, "", "m", "p")
 		if err != nil {
 			return err
 		}
@@ -74,7 +75,8 @@ var errNotLocked = errors.New("the statement took no lock on this relation")
 // identify returns the quoted name of the target after looking at what it is and, unless mode is empty, that we
 // hold a lock of this mode (as in pg_locks) on it. No lock is taken. With a mode REFRESH is over, and only our own
 // statements follow, whose plans need not be made anew for each of them.
-func (tx *Tx) identify(ctx context.Context, target Target, mode string) (string, error) {
+// It has to be of one of the kinds (of pg_class); none = a materialized view.
+func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ...string) (string, error) {
 	var (
 		schema, name, kind string
 		owner              uint32
@@ -105,7 +107,7 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
 		return "", ErrMissing
 	case err != nil:
 		return "", fmt.Errorf("identify relation %d: %w", target.OID, err)
-	case kind != "m":
+	case kind != "m" && !slices.Contains(kinds, kind):
 		return "", &NotItError{Reason: quoted + " is not a materialized view any more"}
 	case owner != target.Owner:
 		return "", &NotItError{Reason: quoted + " was given to another owner by hand"}

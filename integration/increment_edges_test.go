@@ -1,0 +1,141 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestEdgesAreExactWhereTheQueryIsKnownToCutByDateTrunc(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE local (ts timestamp, at date, "Of" timestamptz)`, `CREATE TABLE other (device int)`, `CREATE FUNCTION date_trunc(text, int) RETURNS timestamptz LANGUAGE sql IMMUTABLE RETURN '2026-01-01'::timestamptz`)
+	for _, c := range []struct{ query, width, want string }{
+		{`SELECT date_trunc('hour', ts) AS hour, device, count(*) FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", "hour Europe/Berlin"},
+		{`SELECT m.device, date_trunc('hour', m.ts) AS hour FROM metrics AS m JOIN other AS l USING (device) WHERE mvscheduler.in_window(m.ts)`, "60 minutes", "hour Europe/Berlin"},
+		{`SELECT DISTINCT date_trunc('day', ts, 'Asia/Tokyo') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 day", "day Asia/Tokyo"},
+		{`SELECT date_trunc('month', ts) AS hour FROM local WHERE mvscheduler.in_window(ts)`, "1 month", "month UTC"},
+		{`SELECT date_trunc('week', "Of") AS hour FROM local WHERE mvscheduler.in_window("Of")`, "7 days", "week Europe/Berlin"},
+		{`SELECT date_trunc('hour', ts) AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "2 hours", ""},
+		{`SELECT date_trunc('hour', ts) + '1 hour' AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts + '1 hour') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts), date_bin('1 hour', ts, '2026-01-01') AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour FROM metrics WHERE mvscheduler.in_window(ts) UNION ALL SELECT date_trunc('day', ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour FROM (SELECT ts + '1 hour' AS ts FROM metrics WHERE mvscheduler.in_window(ts)) AS metrics`, "1 hour", ""},
+		{`WITH metrics AS (SELECT ts + '1 hour' AS ts FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', ts) AS hour FROM metrics`, "1 hour", ""},
+		{`SELECT date_trunc('hour', m.ts) AS hour FROM metrics AS m, metrics AS n WHERE mvscheduler.in_window(n.ts)`, "1 hour", ""},
+		{`SELECT date_trunc('month', at) AS hour FROM local WHERE mvscheduler.in_window(at)`, "1 month", ""},
+		{`SELECT ` + s.owner + `.date_trunc('hour', device) AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour, lag(value) OVER (ORDER BY ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+	} {
+		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
+		require.Equal(t, c.want, ask[string](t, s.alice, `SELECT concat_ws(' ', cut.unit, cut.zone)
+			FROM mvscheduler.cut_of('q'::regclass, 'hour', $1::text::interval, (SELECT a.atttypid FROM mvscheduler.sources_of('q'::regclass) AS s JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col WHERE s.col > 0 LIMIT 1), 'Europe/Berlin') AS cut`, c.width), c.query)
+	}
+}
+
+func TestWithExactEdgesOneBucketIsComputedForOneRow(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "days", `SELECT date_trunc('day', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "bucket_width", "1 day", "timezone", "Australia/Lord_Howe")
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "days")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:00+00', 1, 100)`)
+	s.incremented(t, "v", "days")
+	require.Equal(t, "1", s.last(t, "v", "buckets"))
+	require.Equal(t, "1", s.last(t, "days", "buckets"))
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-04-05 10:00+00', 1, 100)`) // clocks change
+	s.incremented(t, "v", "days")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Australia/Lord_Howe'`)
+	same(t, s.alice, "days")
+}
+
+func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "keyed", hourly)
+	s.incremental(t, "keyless", `SELECT date_trunc('hour', ts) AS hour, to_json(device) AS j, value FROM metrics WHERE mvscheduler.in_window(ts)`)
+	startSidecar(t, s.db)
+	s.incremented(t, "keyed", "keyless")
+	for _, size := range []int{1000, 1000000000} {
+		pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.view_health SET rows_estimate = %d`, size))
+		for _, c := range []struct {
+			statement      string
+			keyed, keyless string
+		}{
+			{`UPDATE metrics SET value = value`, "0", "0"},
+			{`INSERT INTO metrics SELECT * FROM metrics WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "1", "1"},
+			{`DELETE FROM metrics WHERE ctid = (SELECT min(ctid) FROM metrics WHERE ts = '2026-03-02 10:00+00' AND device = 1)`, "1", "1"},
+			{`UPDATE metrics SET value = 1.00 WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "", "2"}, // the same number, shown otherwise
+			{`UPDATE metrics SET value = 1 WHERE ts = '2026-03-02 10:00+00' AND device = 1`, "", "2"},
+		} {
+			pgtest.Exec(t, s.alice, c.statement)
+			s.incremented(t, "keyed", "keyless")
+			same(t, s.alice, "keyed")
+			same(t, s.alice, "keyless")
+			if c.keyed != "" {
+				require.Equal(t, c.keyed, s.last(t, "keyed", "changed"), "%s with %d rows", c.statement, size)
+			}
+			require.Equal(t, c.keyless, s.last(t, "keyless", "changed"), "%s with %d rows", c.statement, size)
+			if size > 1000 {
+				require.Contains(t, s.last(t, "keyless", "reason"), "in one pass")
+			}
+		}
+	}
+	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relname LIKE '%\_\_differ%' OR relname LIKE '%\_\_fresh%'`))
+}
+
+func TestTheContentsAreAnalyzedAfterMuchChanged(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "not", hourly, "analyze", false)
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "not")
+	until(t, s.root, `SELECT reltuples = 288 FROM pg_class WHERE relname = 'v__data'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 7, 100)`)
+	s.incremented(t, "v", "not")
+	require.Equal(t, "288", ask[string](t, s.root, `SELECT analyzed_rows::text FROM mvscheduler.view_health AS h JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.v'`))
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '2026-03-02 10:05+00', g, 100 FROM generate_series(100, 300) AS g`)
+	s.incremented(t, "v", "not")
+	until(t, s.root, `SELECT reltuples = 490 FROM pg_class WHERE relname = 'v__data'`)
+	require.Equal(t, float32(-1), ask[float32](t, s.root, `SELECT reltuples FROM pg_class WHERE relname = 'not__data'`))
+}
+
+func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not parallel: an open transaction of any database of the server delays forgetting
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz)`)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "quick", hourly)
+	s.incremental(t, "apart", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM other WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "quick", "apart")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v')`)
+	for range 30 {
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `INSERT INTO other VALUES ('2026-03-02 10:05+00')`)
+	}
+	pgtest.Exec(t, s.alice, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	s.incremented(t, "quick", "apart")
+	entries := func() string {
+		return ask[string](t, s.root, `SELECT count(*) FILTER (WHERE source = $1::text::regclass) || ' ' || count(*) FILTER (WHERE source = $2::text::regclass) FROM mvscheduler.dirt`, s.owner+".metrics", s.owner+".other")
+	}
+	until(t, s.root, `SELECT pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > 20`)
+	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 1000))
+	forgotten := func(want string) { // once no other transaction of the server is older
+		require.Eventually(t, func() bool { return catalog.ForgetChanges(t.Context(), s.root) == nil && entries() == want }, patience, 50*time.Millisecond, want)
+	}
+	forgotten("30 0") // what the paused view has not seen, of its table alone
+	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 20))
+	forgotten("0 0")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "more than 20 changes were waiting, which were forgotten")
+}

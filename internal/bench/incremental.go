@@ -1,0 +1,205 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+const rollup = `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total, min(value) AS least, max(value) AS most, avg(value) AS mean FROM app.metrics%s GROUP BY 1, 2`
+
+// batches are statements that write 10,000 rows each into metrics, which ends at 2026-04-11.
+var batches = []struct{ name, sql string }{
+	{"10,000 rows in the latest hour", `INSERT INTO app.metrics SELECT '2026-04-10 23:00+00'::timestamptz + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, 10000) AS i`},
+	{"10,000 rows in ten old hours", `INSERT INTO app.metrics SELECT '2026-01-10 05:00+00'::timestamptz + (i % 10) * interval '5 days' + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, 10000) AS i`},
+	{"10,000 rows spread over 100 days", `INSERT INTO app.metrics SELECT '2026-01-01'::timestamptz + random() * interval '100 days', i % 1000, random() FROM generate_series(1, 10000) AS i`},
+}
+
+// incremental compares refreshes of an incremental view with those of a materialized view that has the same contents,
+// in turns, and what writers pay.
+func incremental(ctx context.Context, b *bench) error {
+	for _, sql := range []string{
+		`SET client_min_messages = error`, `SET TimeZone = 'UTC'`,
+		`CREATE TABLE app.metrics (ts timestamptz NOT NULL, device int NOT NULL, value float8 NOT NULL)`,
+		fmt.Sprintf(`INSERT INTO app.metrics SELECT '2026-01-01'::timestamptz + interval '100 days' * (i / %[1]d::float8), i %% 1000, random() FROM generate_series(0, %[1]d - 1) AS i`, b.rows),
+		`CREATE INDEX ON app.metrics (ts)`, `CREATE TABLE app.untracked (LIKE app.metrics)`, `CREATE INDEX ON app.untracked (ts)`,
+		`CREATE MATERIALIZED VIEW app.plain AS ` + fmt.Sprintf(rollup, ""), `CREATE UNIQUE INDEX ON app.plain (hour, device)`,
+	} {
+		if _, err := b.owner.Exec(ctx, sql); err != nil {
+			return fmt.Errorf("%s: %w", sql, err)
+		}
+	}
+	if _, err := b.admin.Exec(ctx, `VACUUM ANALYZE app.metrics, app.plain`); err != nil {
+		return err
+	}
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	rounds := b.rounds
+	if err := b.firstFill(ctx, rounds); err != nil {
+		return err
+	}
+	size := fmt.Sprintf("%.4g M rows: ", float64(b.rows)/1e6)
+	var unchanged []time.Duration
+	for range 3 * rounds {
+		took, _, err := b.increment(ctx)
+		if err != nil {
+			return err
+		}
+		unchanged = append(unchanged, took)
+	}
+	b.report.add(figure{"incremental", size + "nothing changed", "-", ms(median(unchanged)), "-", "at most 3 ms", median(unchanged) <= 3*time.Millisecond})
+	for _, batch := range batches {
+		var plain, ours, concurrently []time.Duration
+		for n := range rounds + 1 {
+			if _, err := b.owner.Exec(ctx, batch.sql); err != nil {
+				return err
+			}
+			took, reason, err := b.increment(ctx)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "  %s: %s: %s\n", batch.name, took.Round(time.Millisecond), reason)
+			each := []time.Duration{}
+			for _, word := range []string{"", "CONCURRENTLY "} {
+				if word != "" {
+					if _, err := b.owner.Exec(ctx, batch.sql); err != nil {
+						return err
+					}
+				}
+				began := time.Now()
+				if _, err := b.owner.Exec(ctx, `REFRESH MATERIALIZED VIEW `+word+`app.plain`); err != nil {
+					return err
+				}
+				each = append(each, time.Since(began))
+			}
+			if _, _, err := b.increment(ctx); err != nil { // of the second batch, untimed
+				return err
+			}
+			if _, err := b.admin.Exec(ctx, `VACUUM app.metrics, app.plain, app.rollup__data`); err != nil {
+				return err
+			}
+			if n > 0 { // warm
+				plain, concurrently, ours = append(plain, each[0]), append(concurrently, each[1]), append(ours, took)
+			}
+		}
+		aim, met := "-", true
+		if batch.name == batches[2].name {
+			aim, met = "at most 1.2 times", median(ours).Seconds() <= 1.2*median(plain).Seconds()
+		}
+		b.report.add(figure{"incremental", size + batch.name + ", over REFRESH", ms(median(plain)), ms(median(ours)), times(median(ours), median(plain)), aim, met})
+		b.report.add(figure{"incremental", size + batch.name + ", over CONCURRENTLY", ms(median(concurrently)), ms(median(ours)), times(median(ours), median(concurrently)), "-", true})
+	}
+	var differ int64
+	err := b.owner.QueryRow(ctx, `SELECT count(*) FROM (SELECT hour, device, n, least, most FROM app.rollup EXCEPT ALL SELECT hour, device, n, least, most FROM app.rollup__query) AS d`).Scan(&differ)
+	if err != nil {
+		return err
+	}
+	if differ > 0 {
+		return fmt.Errorf("the incremental view differs from its query in %d rows", differ)
+	}
+	return b.writers(ctx, size)
+}
+
+// firstFill registers the view and fills it, some times over.
+func (b *bench) firstFill(ctx context.Context, rounds int) error {
+	var plain, ours []time.Duration
+	for range rounds {
+		began := time.Now()
+		if _, err := b.owner.Exec(ctx, `REFRESH MATERIALIZED VIEW app.plain`); err != nil {
+			return err
+		}
+		plain = append(plain, time.Since(began))
+		if _, err := b.owner.Exec(ctx, `DELETE FROM mvscheduler.views`); err != nil {
+			return err
+		}
+		_, err := b.owner.Exec(ctx, `
+INSERT INTO mvscheduler.views (name, query, refresh_on, method, time_column, bucket_width, timezone)
+VALUES ('app.rollup', $1, 'manual', 'incremental', 'hour', '1 hour', 'UTC')`, fmt.Sprintf(rollup, " WHERE mvscheduler.in_window(ts)"))
+		if err != nil {
+			return err
+		}
+		took, _, err := b.increment(ctx)
+		if err != nil {
+			return err
+		}
+		ours = append(ours, took)
+	}
+	ratio := median(ours).Seconds() / median(plain).Seconds()
+	b.report.add(figure{"incremental", fmt.Sprintf("%.4g M rows: first fill, over REFRESH", float64(b.rows)/1e6), ms(median(plain)), ms(median(ours)), times(median(ours), median(plain)), "at most 1.5 times", ratio <= 1.5})
+	return nil
+}
+
+// increment asks for a refresh and returns how long its attempt took, and why it did what it did.
+func (b *bench) increment(ctx context.Context) (time.Duration, string, error) {
+	var run int64
+	if err := b.owner.QueryRow(ctx, `SELECT mvscheduler.refresh_view('app.rollup')`).Scan(&run); err != nil {
+		return 0, "", err
+	}
+	for { // with pauses: what runs in parallel needs the processors
+		var (
+			took   *float64
+			reason string
+		)
+		err := b.admin.QueryRow(ctx, `SELECT extract(epoch FROM finished_at - started_at)::float8, coalesce(reason, '') FROM mvscheduler.run WHERE id = $1`, run).Scan(&took, &reason)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) { // asked for, and not taken up yet
+			return 0, "", err
+		}
+		if took != nil {
+			return time.Duration(*took * float64(time.Second)), reason, nil
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+}
+
+// writers compares inserts into the table below the view with those into one that nothing watches, in turns.
+func (b *bench) writers(ctx context.Context, size string) error {
+	const clients, span = 4, 2 * time.Second
+	for _, rows := range []int{1, 100} {
+		rate := map[string][]float64{}
+		for range b.rounds {
+			for _, table := range []string{"app.untracked", "app.metrics"} {
+				var (
+					group sync.WaitGroup
+					total [clients]int
+					fails [clients]error
+				)
+				for c := range clients {
+					group.Go(func() {
+						conn, err := pgx.Connect(ctx, b.server.URLAs("owner", database))
+						if err != nil {
+							fails[c] = err
+							return
+						}
+						defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+						for deadline := time.Now().Add(span); time.Now().Before(deadline); total[c]++ {
+							if _, err := conn.Exec(ctx, `INSERT INTO `+table+` SELECT '2026-04-10 23:00+00'::timestamptz + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, $1::int) AS i`, rows); err != nil {
+								fails[c] = err
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				sum := 0
+				for c := range clients {
+					if fails[c] != nil {
+						return fails[c]
+					}
+					sum += total[c]
+				}
+				rate[table] = append(rate[table], float64(sum)/span.Seconds())
+			}
+		}
+		bare, ours, most := medianOf(rate["app.untracked"]), medianOf(rate["app.metrics"]), map[int]float64{1: 0.20, 100: 0.11}[rows]
+		lost := 1 - ours/bare
+		b.report.add(figure{"incremental", fmt.Sprintf("%sinserts a second of %d rows each, 4 clients", size, rows), fmt.Sprintf("%.0f/s", bare), fmt.Sprintf("%.0f/s", ours),
+			fmt.Sprintf("%.0f %%", 100*ours/bare), fmt.Sprintf("at least %.0f %%", 100*(1-most)), lost <= most})
+	}
+	return nil
+}
