@@ -121,7 +121,9 @@ func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	left := ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`)
 	t.Logf("%d partitions left, retention at the end %d hours", left, hours)
 	require.NotZero(t, left)
-	// All of it can come back.
+	// All of it can come back, once nothing else leaves.
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
 	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM (SELECT * FROM mirror EXCEPT ALL SELECT * FROM readings) AS gone`))
 	s.incremented(t, "hourly", "daily")
