@@ -570,30 +570,36 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call: a cast, an operator or a function of a user's would run with our rights.
 
--- In plpgsql, which keeps its plan for the session: in SQL it would be planned for each statement of a writer.
+-- Each statement of a writer pays for it: plans that the session keeps, and look-ups by index one after the other. As
+-- one query the planner takes the few rows of a recursion for many and reads all of pg_attribute.
 CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
 LANGUAGE plpgsql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-#variable_conflict use_column
+DECLARE
+    level   oid[] := ARRAY[relation];
+    above   oid[] := level;
+    at      record;
+    written oid;
 BEGIN
-    RETURN QUERY
-    WITH RECURSIVE above(oid) AS (
-        SELECT $1
-        UNION
-        SELECT i.inhparent FROM above AS b JOIN pg_inherits AS i ON i.inhrelid = b.oid
-    )
-    SELECT DISTINCT s.relation::oid, s.col,
-           CASE t.atttypid   -- of both the table that is registered and the one that is written to
-               WHEN 'timestamptz'::regtype THEN format('%I', a.attname)
-               WHEN 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', a.attname)
-               WHEN 'date'::regtype THEN format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', a.attname)
-           END
-      FROM above AS b
-      JOIN mvscheduler.view_source AS s ON s.relation = b.oid
-      LEFT JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col AND s.col > 0 AND NOT a.attisdropped
-      LEFT JOIN pg_attribute AS t ON t.attrelid = $1 AND t.attname = a.attname AND NOT t.attisdropped AND t.attgenerated <> 'v'
-                                 AND t.atttypid = a.atttypid AND t.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype);
+    LOOP
+        level := ARRAY(SELECT i.inhparent FROM pg_inherits AS i WHERE i.inhrelid = ANY (level) AND i.inhparent <> ALL (above));
+        EXIT WHEN level = '{}';
+        above := above || level;
+    END LOOP;
+    FOR source, col IN SELECT DISTINCT s.relation::oid, s.col FROM mvscheduler.view_source AS s WHERE s.relation = ANY (above::regclass[]) LOOP
+        expression := NULL;
+        SELECT a.attname, a.atttypid INTO at FROM pg_attribute AS a WHERE a.attrelid = source AND a.attnum = watched.col AND a.attnum > 0 AND NOT a.attisdropped;
+        SELECT t.atttypid INTO written FROM pg_attribute AS t WHERE t.attrelid = watched.relation AND t.attname = at.attname AND NOT t.attisdropped AND t.attgenerated <> 'v';
+        IF written = at.atttypid THEN   -- of both the table that is registered and the one that is written to
+            expression := CASE written
+                WHEN 'timestamptz'::regtype THEN format('%I', at.attname)
+                WHEN 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', at.attname)
+                WHEN 'date'::regtype THEN format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', at.attname)
+            END;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.watched(oid, OUT oid, OUT smallint, OUT text) IS 'Registered tables that a table is or is a part of; expression is the time of a row of it, NULL where there is none to be had.';
 REVOKE ALL ON FUNCTION mvscheduler.watched(oid) FROM PUBLIC;
