@@ -48,7 +48,7 @@ func TestATransactionThatADescribeOpensHidesNothing(t *testing.T) {
 	w := db.Conn(t, user)
 	_, err := w.Prepare(t.Context(), "ps", "SELECT 1")
 	require.NoError(t, err)
-	time.Sleep(2 * time.Second)
+	time.Sleep(2 * time.Second) // as in hiddenArena, for this session
 	pgtest.Exec(t, w, `INSERT INTO other VALUES (1)`, `INSERT INTO t VALUES (clock_timestamp())`)
 	f := w.PgConn().Frontend()
 	f.SendDescribe(&pgproto3.Describe{ObjectType: 'S', Name: "ps"})

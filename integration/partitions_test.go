@@ -85,6 +85,7 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
 
 	// Every row of it can be restored, and stays for another grace period.
+	requireSQLState(t, s.root, "42501", `SELECT mvscheduler.restore_view('`+s.owner+`.v')`) // an administrator, in whose session ATTACH could call functions of the owner's
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('v')`)
 	require.Equal(t, int64(2*72*6), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))
 	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))

@@ -10,6 +10,7 @@ DROP FUNCTION mvscheduler.upstream_of(oid);
 DROP FUNCTION mvscheduler.views_no_truncate();
 DROP FUNCTION mvscheduler.views_normalize();
 DROP FUNCTION mvscheduler.normalize(text, mvscheduler.views, mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.is_period(interval);
 DROP FUNCTION mvscheduler.memory_bytes(text);
 DROP FUNCTION mvscheduler.check_timeout(text, interval, interval, interval);
 DROP FUNCTION mvscheduler.check_choice(text, text, text[]);

@@ -160,6 +160,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_timeout(text, interval, interval, interval) IS 'Raises unless value lies within the bounds.';
 
+-- Months and days of opposite sign can be any time at all, whatever they compare as.
+CREATE FUNCTION mvscheduler.is_period(value interval) RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+RETURN isfinite(value) AND value <= interval '5000 years'
+       AND least(extract(year FROM value), extract(month FROM value), extract(day FROM value), extract(epoch FROM value)) >= 0;
+COMMENT ON FUNCTION mvscheduler.is_period(interval) IS 'True for a time of at most 5000 years that is not negative in any part.';
+
 CREATE FUNCTION mvscheduler.memory_bytes(setting text) RETURNS bigint
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -223,8 +231,7 @@ BEGIN
         SELECT a.query, a.owner INTO v.query, v.owner FROM mvscheduler.adoptable(v.name) AS a;
     END IF;
     IF v.retention_period IS NOT NULL THEN
-        IF v.retention_period <= interval '0' OR NOT isfinite(v.retention_period) OR v.retention_period > interval '5000 years'
-           OR least(extract(year FROM v.retention_period), extract(month FROM v.retention_period), extract(day FROM v.retention_period), extract(epoch FROM v.retention_period)) < 0 THEN
+        IF NOT mvscheduler.is_period(v.retention_period) OR v.retention_period = interval '0' THEN
             RAISE EXCEPTION 'invalid retention_period: %', v.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years, or NULL to keep all rows.';
         ELSIF v.time_column IS NULL THEN
             RAISE EXCEPTION 'retention_period needs time_column' USING ERRCODE = 'invalid_parameter_value',

@@ -513,6 +513,11 @@ DECLARE
     wanted     text;
 BEGIN
     FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
+        IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
+            RAISE EXCEPTION 'only % can restore partitions of %', k.owner, mvscheduler.shown_name(k.parent) USING ERRCODE = 'insufficient_privilege',
+                DETAIL = format('ATTACH checks foreign keys, which can call functions of %s in your session.', k.owner),
+                HINT = format('Let %1$s do it. Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', k.owner);
+        END IF;
         PERFORM mvscheduler.act_as(k.owner::oid);
         SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = k.relation::oid;
         PERFORM set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true);
@@ -580,16 +585,15 @@ BEGIN
     ELSIF rel.partstrat <> 'r' OR rel.key IS DISTINCT FROM NEW.time_column THEN
         RAISE EXCEPTION '% is not partitioned by a range of %', rel.name, quote_ident(NEW.time_column) USING ERRCODE = 'wrong_object_type',
             HINT = 'Only then the bounds of a partition tell how old its rows are.';
-    ELSIF NOT isfinite(NEW.retention_period) OR NEW.retention_period <= interval '0' OR NEW.retention_period > interval '5000 years'
-          OR least(extract(year FROM NEW.retention_period), extract(month FROM NEW.retention_period), extract(day FROM NEW.retention_period), extract(epoch FROM NEW.retention_period)) < 0 THEN
+    ELSIF NOT mvscheduler.is_period(NEW.retention_period) OR NEW.retention_period = interval '0' THEN
         RAISE EXCEPTION 'invalid retention_period: %', NEW.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years.';
-    ELSIF NOT isfinite(NEW.grace_period) OR NEW.grace_period > interval '5000 years'
-          OR least(extract(year FROM NEW.grace_period), extract(month FROM NEW.grace_period), extract(day FROM NEW.grace_period), extract(epoch FROM NEW.grace_period)) < 0 THEN
+    ELSIF NOT mvscheduler.is_period(NEW.grace_period) THEN
         RAISE EXCEPTION 'invalid grace_period: %', NEW.grace_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval of at most 5000 years that is not negative.';
     END IF;
     NEW.timezone := coalesce(NEW.timezone, current_setting('TimeZone'));
-    IF NOT EXISTS (SELECT FROM pg_timezone_names AS z WHERE z.name = NEW.timezone) THEN
-        RAISE EXCEPTION 'time zone "%" is not known', NEW.timezone USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a name of the IANA database, for example Europe/Berlin.';
+    IF mvscheduler.timezone_error(NEW.timezone) IS NOT NULL THEN
+        RAISE EXCEPTION 'invalid timezone: %', quote_literal(left(NEW.timezone, 200)) USING ERRCODE = 'invalid_parameter_value',
+            DETAIL = format('%s.', upper(left(mvscheduler.timezone_error(NEW.timezone), 1)) || substr(mvscheduler.timezone_error(NEW.timezone), 2)), HINT = 'Give a name of the IANA database, for example Europe/Berlin.';
     END IF;
     NEW.updated_at := now();
     PERFORM set_config('mvscheduler.actor', CURRENT_USER, true);   -- for the audit log
