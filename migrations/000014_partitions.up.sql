@@ -593,7 +593,7 @@ BEGIN
     NEW.timezone := coalesce(NEW.timezone, current_setting('TimeZone'));
     IF mvscheduler.timezone_error(NEW.timezone) IS NOT NULL THEN
         RAISE EXCEPTION 'invalid timezone: %', quote_literal(left(NEW.timezone, 200)) USING ERRCODE = 'invalid_parameter_value',
-            DETAIL = format('%s.', upper(left(mvscheduler.timezone_error(NEW.timezone), 1)) || substr(mvscheduler.timezone_error(NEW.timezone), 2)), HINT = 'Give a name of the IANA database, for example Europe/Berlin.';
+            DETAIL = mvscheduler.timezone_error(NEW.timezone), HINT = 'Write an IANA name such as Europe/Berlin.';
     END IF;
     NEW.updated_at := now();
     PERFORM set_config('mvscheduler.actor', CURRENT_USER, true);   -- for the audit log
