@@ -73,28 +73,27 @@ const graphAtMost = 1000
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
 const lockDue = `
-WITH RECURSIVE plain AS (
-    SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
+WITH RECURSIVE failing AS MATERIALIZED (
+    SELECT h.view_id, h.auto_paused_version AS version FROM mvscheduler.view_health AS h WHERE h.auto_paused_version IS NOT NULL
+), waiting AS MATERIALIZED (
+    SELECT s.view_id, s.owner, s.priority, s.next_due, cardinality(s.upstream) > 0 AS reads_views
       FROM mvscheduler.view_state AS s
-      LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
      WHERE s.next_due <= $1
        AND s.enabled
        AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= $1)
-       AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false)
-       AND cardinality(s.upstream) = 0
-       AND NOT EXISTS (SELECT FROM mvscheduler.run AS a WHERE a.view_id = s.view_id AND a.state IN ('queued', 'running'))
+       AND (s.view_id, s.rearmed_at) NOT IN (SELECT f.view_id, f.version FROM failing AS f)
 ), candidate AS (
-    SELECT view_id FROM plain WHERE place <= $2
+    SELECT p.view_id
+      FROM (SELECT w.view_id, row_number() OVER (PARTITION BY w.owner ORDER BY w.priority, w.next_due, w.view_id) AS place
+              FROM waiting AS w
+             WHERE NOT w.reads_views
+               AND w.view_id NOT IN (SELECT a.view_id FROM mvscheduler.run AS a WHERE a.state IN ('queued', 'running'))) AS p
+     WHERE p.place <= $2
     UNION
     SELECT g.view_id
-      FROM (SELECT s.view_id, row_number() OVER (PARTITION BY s.owner ORDER BY s.priority, s.next_due, s.view_id) AS place
-              FROM mvscheduler.view_state AS s
-              LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
-             WHERE s.next_due <= $1
-               AND s.enabled
-               AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= $1)
-               AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false)
-               AND cardinality(s.upstream) > 0) AS g
+      FROM (SELECT w.view_id, row_number() OVER (PARTITION BY w.owner ORDER BY w.priority, w.next_due, w.view_id) AS place
+              FROM waiting AS w
+             WHERE w.reads_views) AS g
      WHERE g.place <= $4
     UNION
     SELECT a.view_id

@@ -231,6 +231,7 @@ CREATE TABLE mvscheduler.view_health (
     auto_paused_version  timestamptz,
     auto_pause_reason    text
 ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 500);
+CREATE INDEX view_health_failing ON mvscheduler.view_health (view_id, auto_paused_version) WHERE auto_paused_version IS NOT NULL;
 COMMENT ON TABLE mvscheduler.view_health IS 'Private: what became of the runs of each view; written by the sidecar alone.';
 COMMENT ON COLUMN mvscheduler.view_health.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_health.last_run_id IS 'Last run that ended.';

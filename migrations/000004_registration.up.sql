@@ -411,28 +411,32 @@ COMMENT ON FUNCTION mvscheduler.views_no_truncate() IS 'Trigger no_truncate on v
 
 -- What the query reads ---------------------------------------------------------------------------
 
--- The relation's own rule, the relations it names, and so on through ordinary views.
+-- The relation's own rule, the relations it names, and so on through ordinary views. Every run asks: the session keeps
+-- the plan, which takes several times as long as what it finds.
 CREATE FUNCTION mvscheduler.upstream_of(relation oid) RETURNS bigint[]
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    WITH RECURSIVE reads(rel) AS (
-        SELECT relation
-        UNION
-        SELECT d.refobjid
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        WITH RECURSIVE reads(rel) AS (
+            SELECT upstream_of.relation
+            UNION
+            SELECT d.refobjid
+              FROM reads AS r
+              JOIN pg_rewrite AS w ON w.ev_class = r.rel
+              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
+                                 AND d.objid = w.oid
+                                 AND d.refclassid = 'pg_class'::regclass
+                                 AND d.deptype = 'n'
+              JOIN pg_class AS c ON c.oid = r.rel
+             WHERE r.rel = upstream_of.relation OR c.relkind = 'v'
+        )
+        SELECT coalesce(array_agg(s.view_id ORDER BY s.view_id), '{}')
           FROM reads AS r
-          JOIN pg_catalog.pg_rewrite AS w ON w.ev_class = r.rel
-          JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
-                                        AND d.objid = w.oid
-                                        AND d.refclassid = 'pg_catalog.pg_class'::regclass
-                                        AND d.deptype = 'n'
-          JOIN pg_catalog.pg_class AS c ON c.oid = r.rel
-         WHERE r.rel = upstream_of.relation OR c.relkind = 'v'
-    )
-    SELECT coalesce(pg_catalog.array_agg(s.view_id ORDER BY s.view_id), '{}')
-      FROM reads AS r
-      JOIN mvscheduler.view_state AS s ON s.relation::oid = r.rel
-     WHERE r.rel <> upstream_of.relation;
-END;
+          JOIN mvscheduler.view_state AS s ON s.relation::oid = r.rel
+         WHERE r.rel <> upstream_of.relation);
+END $$;
 COMMENT ON FUNCTION mvscheduler.upstream_of(oid) IS 'views.id of the managed views that a relation reads, directly or through ordinary views.';
 
 CREATE FUNCTION mvscheduler.reads(reader oid, relation oid) RETURNS boolean

@@ -308,19 +308,20 @@ func measure(ctx context.Context, tx pgx.Tx, view View, s start, below leaves, r
 		ended             time.Time
 	)
 	err = tx.QueryRow(ctx, `
+WITH locks AS MATERIALIZED (  -- the server collects those of all sessions, each time that it is asked
+    SELECT l.pid, l.relation, l.mode, l.granted
+      FROM pg_locks AS l
+     WHERE l.locktype = 'relation'
+       AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+       AND (l.relation = $1 OR l.pid = pg_backend_pid())
+)
 SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
        coalesce(pg_stat_get_xact_tuples_deleted($1), 0),
        current_setting('track_counts')::boolean,
        pg_total_relation_size($1),
        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
        clock_timestamp(),
-       (SELECT count(*)
-          FROM pg_locks AS l
-         WHERE l.locktype = 'relation'
-           AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-           AND l.relation = $1
-           AND l.mode = 'AccessShareLock'
-           AND NOT l.granted),
+       (SELECT count(*) FROM locks AS l WHERE l.relation = $1 AND l.mode = 'AccessShareLock' AND NOT l.granted),
        (SELECT concat_ws(' ', c.relfilenode,
                          pg_stat_get_tuples_inserted(c.oid) + coalesce(pg_stat_get_xact_tuples_inserted(c.oid), 0),
                          pg_stat_get_tuples_updated(c.oid) + coalesce(pg_stat_get_xact_tuples_updated(c.oid), 0),
@@ -328,10 +329,9 @@ SELECT coalesce(pg_stat_get_xact_tuples_inserted($1), 0),
           FROM pg_class AS c
          WHERE c.oid = $1),
        ARRAY(SELECT c.oid
-               FROM pg_locks AS l
+               FROM locks AS l
                JOIN pg_class AS c ON c.oid = l.relation
               WHERE l.pid = pg_backend_pid()
-                AND l.locktype = 'relation'
                 AND c.relkind IN ('r', 'm')
                 AND c.oid >= 16384
                 AND c.oid <> $1
