@@ -18,12 +18,11 @@ type Querier interface {
 }
 
 // Tick begins a tick: it reads the database's clock, the only one that decides when something is due, and
-// settings.max_runs_per_owner. What follows in the transaction goes by indexes.
+// settings.max_runs_per_owner.
 func Tick(ctx context.Context, q Querier) (now time.Time, runsPerOwner int, err error) {
 	err = q.QueryRow(ctx, `
 SELECT clock_timestamp(), max_runs_per_owner
-  FROM mvscheduler.settings
- WHERE set_config('enable_seqscan', 'off', true) IS NOT NULL  -- without knowing the instant, a third of all views looks due`).Scan(&now, &runsPerOwner)
+  FROM mvscheduler.settings`).Scan(&now, &runsPerOwner)
 	if err != nil {
 		return now, 0, fmt.Errorf("read the database's clock: %w", err)
 	}

@@ -30,6 +30,7 @@ var controlSettings = map[string]string{
 	"lock_timeout":                        "1s",                 // the size of a relation waits for whoever holds it
 	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
 	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it
+	"enable_seqscan":                      "off",                // a plan is kept that was made while a table was empty, and without knowing the instant
 }
 
 // NewControlPool makes the pool on which a [Runner] keeps its books: the catalog of mvscheduler and
