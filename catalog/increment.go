@@ -29,6 +29,7 @@ type Leaf struct {
 	Counters  string     `json:"counters"` // of rows written; what the server has counted
 	Covered   bool       `json:"-"`        // triggers note what changes
 	Trackable bool       `json:"-"`        // the owner of the view may make them
+	Hidden    bool       `json:"-"`        // it is written through a table above as well, whose statements no trigger of its own sees
 }
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
@@ -126,7 +127,7 @@ SELECT $1, '-infinity', 'infinity'
 func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
 	rows, err := q.Query(ctx, `
 SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CASE WHEN isfinite(l.hi) THEN l.hi END AS hi,
-       l.identity, l.counters, l.covered, l.trackable
+       l.identity, l.counters, l.covered, l.trackable, l.hidden
   FROM mvscheduler.leaves_of($1) AS l`, viewID)
 	if err != nil {
 		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)

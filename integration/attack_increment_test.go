@@ -29,27 +29,32 @@ func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T)
 	// Transition tables under other names, and a view of the expected name that runs code.
 	a.as(`CREATE FUNCTION mallory.payload() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('trigger'); RETURN now(); END $$`,
 		`GRANT USAGE ON SCHEMA mallory TO PUBLIC`,
-		`CREATE TEMP VIEW new_rows AS SELECT mallory.payload() AS ts`, `CREATE TEMP VIEW old_rows AS SELECT mallory.payload() AS ts`,
-		`CREATE TRIGGER a AFTER INSERT ON mallory.base REFERENCING NEW TABLE AS others FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
-		`CREATE TRIGGER b AFTER UPDATE ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
-		`CREATE TRIGGER c AFTER DELETE ON mallory.base REFERENCING OLD TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
-		`CREATE TRIGGER d BEFORE INSERT ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
-		`CREATE TRIGGER e AFTER INSERT ON mallory.base FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed()`,
-		`INSERT INTO mallory.base VALUES (now(), 1)`, `UPDATE mallory.base SET k = 2`, `DELETE FROM mallory.base`)
+		`CREATE TEMP VIEW new_rows AS SELECT mallory.payload() AS ts`, `CREATE TEMP VIEW old_rows AS SELECT mallory.payload() AS ts`)
+	for _, function := range []string{"changed", "changed_timestamptz_ts"} {
+		a.as(`CREATE TRIGGER a AFTER INSERT ON mallory.base REFERENCING NEW TABLE AS others FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
+			`CREATE TRIGGER b AFTER UPDATE ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
+			`CREATE TRIGGER c AFTER DELETE ON mallory.base REFERENCING OLD TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
+			`CREATE TRIGGER d BEFORE INSERT ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
+			`CREATE TRIGGER e AFTER INSERT ON mallory.base FOR EACH ROW EXECUTE FUNCTION mvscheduler.`+function+`()`,
+			`INSERT INTO mallory.base VALUES (now(), 1)`, `UPDATE mallory.base SET k = 2`, `DELETE FROM mallory.base`,
+			`DROP TRIGGER a ON mallory.base`, `DROP TRIGGER b ON mallory.base`, `DROP TRIGGER c ON mallory.base`, `DROP TRIGGER d ON mallory.base`, `DROP TRIGGER e ON mallory.base`)
+	}
 	a.nothingStolen("")
 	// A column that became something else.
 	a.as(`CREATE TYPE mallory.evil AS (t timestamptz)`, `CREATE FUNCTION mallory.cast_evil(mallory.evil) RETURNS timestamptz LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('cast'); RETURN ($1).t; END $$`,
 		`CREATE CAST (mallory.evil AS timestamptz) WITH FUNCTION mallory.cast_evil(mallory.evil) AS IMPLICIT`,
-		`DROP TRIGGER a ON mallory.base`, `DROP TRIGGER e ON mallory.base`, `DELETE FROM mvscheduler.views WHERE name = 'mallory.own'`, `ALTER TABLE mallory.base ALTER ts TYPE mallory.evil USING ROW(ts)::mallory.evil`,
-		`INSERT INTO mallory.base VALUES (ROW(now())::mallory.evil, 1)`)
+		`INSERT INTO mallory.base VALUES (now(), 1)`, `DROP VIEW new_rows, old_rows`, `INSERT INTO mallory.base VALUES (now(), 1)`, // with plans of the right type
+		`DELETE FROM mvscheduler.views WHERE name = 'mallory.own'`, `ALTER TABLE mallory.base ALTER ts TYPE mallory.evil USING ROW(ts)::mallory.evil`,
+		`INSERT INTO mallory.base VALUES (ROW(now())::mallory.evil, 1)`, `UPDATE mallory.base SET k = 3`, `DELETE FROM mallory.base`)
 	a.nothingStolen("")
 	// A table that nobody has registered, also under alice's names.
 	a.as(`CREATE TABLE mallory.other (ts timestamptz)`, `CREATE TRIGGER a AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
+		`CREATE TRIGGER b AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed_timestamptz_ts()`,
 		`INSERT INTO mallory.other VALUES (now())`)
 	require.NotContains(t, dirt(), a.alice)
 	require.NotContains(t, dirt(), "other")
 	for _, statement := range []string{`INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES ('pg_class', 1, now(), now())`, `INSERT INTO mvscheduler.view_source VALUES (1, 'pg_class', 1)`,
-		`SELECT * FROM mvscheduler.dirt`, `SELECT * FROM mvscheduler.increment_state`, `SELECT * FROM mvscheduler.watched(1)`, `SELECT mvscheduler.leaves_of(1)`} {
+		`SELECT * FROM mvscheduler.dirt`, `SELECT * FROM mvscheduler.increment_state`, `SELECT * FROM mvscheduler.watched(1)`, `SELECT mvscheduler.leaves_of(1)`, `SELECT mvscheduler.make_change_function(1)`} {
 		a.refused(a.m, "42501", statement)
 	}
 }

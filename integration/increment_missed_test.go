@@ -97,3 +97,66 @@ func TestAHandoverOfPartitionsTakesNoTableOfSomebodyElse(t *testing.T) {
 	require.ErrorContains(t, err, "was renamed or replaced meanwhile")
 	require.Equal(t, a.alice, ask[string](t, a.root, `SELECT relowner::regrole::text FROM pg_class WHERE oid = 'm1.foo'::regclass`))
 }
+
+// A table that one column watches has a trigger function that names it; what the table becomes later has to fit.
+func TestTheChangeLogFollowsWhatBecomesOfAWatchedTable(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.Conn(t, db.User(t, "alice"))
+	odd := `"a $$ of 'odd' %I"`
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, sold date, k int)`, `CREATE TABLE strange (`+odd+` timestamp, k int)`, `CREATE TABLE days (d date, k int)`,
+		`CREATE TABLE parts (ts timestamptz, sold date, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE later (ts timestamptz, sold date, k int)`)
+	register := func(name, from, column string, tracking ...string) {
+		pgtest.Exec(t, alice, fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on, change_tracking)
+			VALUES ('%s', $q$SELECT date_trunc('day', %s::timestamp) AS day, sum(k) AS n FROM %s WHERE mvscheduler.in_window(%[2]s) GROUP BY 1$q$, 'incremental', 'day', '1 day', NULL, 'manual', '%[4]s')`, name, column, from, append(tracking, "trigger")[0]))
+	}
+	equal := func(names ...string) {
+		t.Helper()
+		for _, name := range names {
+			refreshed(t, alice, name)
+			require.Zero(t, ask[int64](t, alice, fmt.Sprintf(`SELECT count(*) FROM ((TABLE %[1]s EXCEPT ALL TABLE %[1]s__query) UNION ALL (TABLE %[1]s__query EXCEPT ALL TABLE %[1]s)) AS d`, name)), name)
+		}
+	}
+	functions := func(table string) string {
+		return ask[string](t, alice, `SELECT string_agg(DISTINCT f.proname, ' ' ORDER BY f.proname) FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid WHERE t.tgrelid = $1::text::regclass AND f.proname <> 'changed_row'`, table)
+	}
+	startSidecar(t, db)
+	register("by_ts", "base", "ts")
+	register("by_odd", "strange", odd)
+	register("by_day", "days", "d")
+	register("by_part", "parts", "ts")
+	register("by_later", "later", "ts", "auto")
+	everything := []string{"by_ts", "by_odd", "by_day", "by_part", "by_later"}
+	equal(everything...)
+	require.Equal(t, "changed_timestamptz_ts", functions("base"))
+	require.Equal(t, "changed_timestamptz_ts", functions("parts"))
+	require.Equal(t, "changed_date_d", functions("days"))
+	require.Contains(t, functions("strange"), "changed_timestamp_")
+	for _, table := range []string{"base", "later"} {
+		pgtest.Exec(t, alice, `INSERT INTO `+table+` VALUES ('2026-03-01 10:00+00', '2026-01-01', 1), ('2026-03-05 10:00+00', '2026-01-07', 2)`, `INSERT INTO `+table+` VALUES ('2026-03-01 10:10+00', '2026-01-01', 4)`,
+			`UPDATE `+table+` SET k = 7 WHERE k = 1`, `UPDATE `+table+` SET ts = '2026-03-09 00:00+00' WHERE k = 2`, `DELETE FROM `+table+` WHERE k = 4`, `UPDATE `+table+` SET k = 0 WHERE false`, `INSERT INTO `+table+` VALUES ('infinity', NULL, 1), (NULL, NULL, 1)`)
+	}
+	pgtest.Exec(t, alice, `DELETE FROM base WHERE NOT isfinite(ts) OR ts IS NULL`, `DELETE FROM later WHERE NOT isfinite(ts) OR ts IS NULL`,
+		`INSERT INTO strange VALUES ('2026-03-01 23:59', 1)`, `UPDATE strange SET k = 2`, `INSERT INTO days VALUES ('2026-03-01', 1)`, `UPDATE days SET d = '2026-03-02'`)
+	equal(everything...)
+
+	pgtest.Exec(t, alice, `ALTER TABLE parts ATTACH PARTITION later FOR VALUES FROM ('2026-03-01 00:00+00') TO ('2026-04-01 00:00+00')`, `INSERT INTO later VALUES ('2026-03-07 10:10+00', '2026-01-01', 4)`)
+	register("by_sold", "base", "sold")
+	everything = []string{"by_ts", "by_odd", "by_day", "by_part", "by_sold"} // counters are reported when the session likes to
+	equal(everything...)
+	refreshed(t, alice, "by_later")
+	require.Equal(t, "changed", functions("base"), "watched by two columns")
+	require.Equal(t, "changed", functions("later"), "a partition now")
+	pgtest.Exec(t, alice, `INSERT INTO base VALUES ('2026-03-01 10:10+00', '2026-01-03', 4)`, `UPDATE base SET sold = '2026-01-11'`, `INSERT INTO later VALUES ('2026-03-08 10:10+00', '2026-01-01', 4)`, `INSERT INTO parts VALUES ('2026-03-09 10:10+00', '2026-01-01', 4)`)
+	equal(everything...)
+
+	tracking := func(name string) string {
+		return ask[string](t, db.Conn(t, ""), `SELECT i.tracking || ' ' || coalesce(i.reason, '') FROM mvscheduler.increment_state AS i JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.' || $1`, name)
+	}
+	require.Contains(t, tracking("by_later"), "counters changes are found by the server's counters, since triggers do not see what is written through the table of which ")
+	require.Contains(t, tracking("by_part"), "trigger")
+
+	// In one session, whose plans are of the column as it was.
+	pgtest.Exec(t, alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.by_day'`, `ALTER TABLE days RENAME d TO e`, `INSERT INTO days VALUES ('2026-03-01', 1)`, `ALTER TABLE days RENAME e TO d`, `ALTER TABLE days ALTER d TYPE timestamptz`,
+		`INSERT INTO days VALUES ('2026-03-01', 1)`, `ALTER TABLE days ADD e int, DROP d`, `INSERT INTO days VALUES (1, 1)`)
+}

@@ -570,6 +570,15 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call: a cast, an operator or a function of a user's would run with our rights.
 
+CREATE FUNCTION mvscheduler.instant_of(column_name name, type oid) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE type
+    WHEN 'timestamptz'::pg_catalog.regtype THEN pg_catalog.format('%I', column_name)
+    WHEN 'timestamp'::pg_catalog.regtype THEN pg_catalog.format('%I AT TIME ZONE ''UTC''', column_name)
+    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', column_name)
+END;
+COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
+
 -- Each statement of a writer pays for it: plans that the session keeps, and look-ups by index one after the other. As
 -- one query the planner takes the few rows of a recursion for many and reads all of pg_attribute.
 CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
@@ -592,11 +601,7 @@ BEGIN
         SELECT a.attname, a.atttypid INTO at FROM pg_attribute AS a WHERE a.attrelid = source AND a.attnum = watched.col AND a.attnum > 0 AND NOT a.attisdropped;
         SELECT t.atttypid INTO written FROM pg_attribute AS t WHERE t.attrelid = watched.relation AND t.attname = at.attname AND NOT t.attisdropped AND t.attgenerated <> 'v';
         IF written = at.atttypid THEN   -- of both the table that is registered and the one that is written to
-            expression := CASE written
-                WHEN 'timestamptz'::regtype THEN format('%I', at.attname)
-                WHEN 'timestamp'::regtype THEN format('%I AT TIME ZONE ''UTC''', at.attname)
-                WHEN 'date'::regtype THEN format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', at.attname)
-            END;
+            expression := mvscheduler.instant_of(at.attname, written);
         END IF;
         RETURN NEXT;
     END LOOP;
@@ -610,41 +615,126 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    w     record;
-    rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'SELECT %1$s AS t FROM new_rows' WHEN 'DELETE' THEN 'SELECT %1$s AS t FROM old_rows'
-                             ELSE 'SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows' END;
-    lo    timestamptz;
-    hi    timestamptz;
-    -- Under other names the transition tables are not there, and a table or a view of the writer's could be.
-    -- And a trigger can be renamed while it runs, so that its name tells of another one.
-    known boolean := to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL
-                     AND EXISTS (SELECT FROM pg_trigger AS t
-                              WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
-                                AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
-    -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
-    moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
-                     AND (NOT current_setting('track_counts')::boolean
-                          OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+    at smallint;
+    lo timestamptz;
+    hi timestamptz;
 BEGIN
-    FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
-        IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
-            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
-            CONTINUE;
-        END IF;
-        EXECUTE format('SELECT min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t)', w.expression) INTO lo, hi;
-        IF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' AND hi - lo < interval '1 hour' THEN
-            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
-        ELSIF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' THEN
-            EXECUTE format('INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT $1, $2, min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t) '
-                           'GROUP BY date_bin($3, t, $4)', w.expression)
-              USING w.source, w.col, greatest(interval '1 hour', make_interval(secs => extract(epoch FROM hi - lo) / 200)), lo;
-        ELSIF lo IS NOT NULL THEN
-            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
-        END IF;
-    END LOOP;
+    -- by a known column: see change_function
+    DECLARE
+        w     record;
+        rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'SELECT %1$s AS t FROM new_rows' WHEN 'DELETE' THEN 'SELECT %1$s AS t FROM old_rows'
+                                 ELSE 'SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows' END;
+        -- Under other names the transition tables are not there, and a table or a view of the writer's could be.
+        -- And a trigger can be renamed while it runs, so that its name tells of another one.
+        known boolean := to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL
+                         AND EXISTS (SELECT FROM pg_trigger AS t
+                                  WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+                                    AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
+        -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
+        moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
+                         AND (NOT current_setting('track_counts')::boolean
+                              OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+    BEGIN
+        FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
+            IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
+                INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
+                CONTINUE;
+            END IF;
+            EXECUTE format('SELECT min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t)', w.expression) INTO lo, hi;
+            IF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' AND hi - lo < interval '1 hour' THEN
+                INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+            ELSIF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' THEN
+                EXECUTE format('INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT $1, $2, min(t), max(t) FROM (' || rows_ || ') AS r WHERE isfinite(t) '
+                               'GROUP BY date_bin($3, t, $4)', w.expression)
+                  USING w.source, w.col, greatest(interval '1 hour', make_interval(secs => extract(epoch FROM hi - lo) / 200)), lo;
+            ELSIF lo IS NOT NULL THEN
+                INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, lo, hi);
+            END IF;
+        END LOOP;
+    END;
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mvscheduler.changed() IS 'Statement trigger on tables that incremental views read: notes which times changed. Everybody may call it, on other tables it does nothing.';
+
+-- With SQL that is made for each call a writer of single rows pays several times what the rest costs. So a table that is
+-- watched by one column alone, and is part of no other, gets a function for the name and type of that column: changed()
+-- with a way through that names it, whose plans the session keeps. The type is looked at on every call all the same. A
+-- table that is watched by more since then has the wrong function, which leaves_of tells, and gets the right one.
+CREATE FUNCTION mvscheduler.change_function(relation oid) RETURNS name
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    column_name name;
+    column_type oid;
+    function    text;
+BEGIN
+    SELECT a.attname, a.atttypid, concat_ws('_', 'changed', t.typname, a.attname) INTO column_name, column_type, function
+      FROM (SELECT min(s.col) AS col FROM mvscheduler.view_source AS s WHERE s.relation = change_function.relation HAVING min(s.col) = max(s.col)) AS s
+      JOIN pg_attribute AS a ON a.attrelid = change_function.relation AND a.attnum = s.col AND NOT a.attisdropped AND a.attgenerated <> 'v'
+      JOIN pg_type AS t ON t.oid = a.atttypid
+     WHERE NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = change_function.relation);
+    RETURN CASE WHEN mvscheduler.instant_of(column_name, column_type) IS NOT NULL AND octet_length(function) < 64 THEN function ELSE 'changed' END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.change_function(oid) IS 'Name of the trigger function that is right for a table below incremental views, besides changed(), which is right for all.';
+
+CREATE FUNCTION mvscheduler.make_change_function(relation oid) RETURNS name
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    function    name := mvscheduler.change_function(relation);
+    column_name name;
+    column_type oid;
+BEGIN
+    IF to_regprocedure(format('mvscheduler.%I()', function)) IS NULL THEN
+        SELECT a.attname, a.atttypid INTO column_name, column_type
+          FROM mvscheduler.view_source AS s
+          JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
+         WHERE s.relation = make_change_function.relation;
+        EXECUTE format('CREATE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function,
+                       replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
+                               mvscheduler.known_column(column_name, column_type)));
+        EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone.', column_name));
+    END IF;
+    RETURN function;
+EXCEPTION WHEN duplicate_function OR unique_violation THEN   -- another step was first
+    RETURN function;
+END $$;
+COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet.';
+REVOKE ALL ON FUNCTION mvscheduler.make_change_function(oid) FROM PUBLIC;
+
+CREATE FUNCTION mvscheduler.known_column(column_name name, type oid) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+SELECT format($way$
+    IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER' AND to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL THEN
+        SELECT s.col INTO at
+          FROM pg_attribute AS a, mvscheduler.view_source AS s
+         WHERE a.attrelid = TG_RELID AND a.attname = %1$L AND a.atttypid = %2$s AND s.relation = TG_RELID AND s.col = a.attnum
+         LIMIT 1;
+        IF TG_OP = 'UPDATE' AND at IS NOT NULL THEN   -- of a partitioned table: see moved
+            at := (SELECT at FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind <> 'p');
+        END IF;
+        IF at IS NULL THEN
+            lo := NULL;
+        ELSIF TG_OP = 'INSERT' THEN
+            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM new_rows) AS r WHERE isfinite(t);
+        ELSIF TG_OP = 'DELETE' THEN
+            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM old_rows) AS r WHERE isfinite(t);
+        ELSE
+            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM old_rows UNION ALL SELECT %3$s FROM new_rows) AS r WHERE isfinite(t);
+        END IF;
+        IF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' AND hi - lo < interval '1 hour' THEN
+            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (TG_RELID, at, lo, hi);
+            RETURN NULL;
+        ELSIF at IS NOT NULL AND lo IS NULL THEN
+            RETURN NULL;
+        END IF;
+    END IF;$way$, column_name, type, mvscheduler.instant_of(column_name, type))
+$sql$;
+COMMENT ON FUNCTION mvscheduler.known_column(name, oid) IS 'The way through changed() for tables that are watched by a column of this name and type alone.';
 
 -- A subscription applies changes row by row, without statement triggers.
 CREATE FUNCTION mvscheduler.changed_row() RETURNS trigger
@@ -709,7 +799,7 @@ COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a qu
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean, hidden boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -732,11 +822,12 @@ AS $$
          CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
     ), held AS (
         SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
-               bit_or(CASE WHEN t.tgfoid = 'mvscheduler.changed()'::regprocedure AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
+               bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
                            THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
-               bool_or(t.tgfoid = 'mvscheduler.changed_row()'::regprocedure AND t.tgenabled IN ('R', 'A')) AS applied
+               bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
           FROM pg_trigger AS t
-         WHERE t.tgfoid IN ('mvscheduler.changed()'::regprocedure, 'mvscheduler.changed_row()'::regprocedure) AND t.tgqual IS NULL AND t.tgattr::text = ''
+          JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
+         WHERE f.proname IN ('changed', 'changed_row', mvscheduler.change_function(t.tgrelid)) AND t.tgqual IS NULL AND t.tgattr::text = ''
            AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
          GROUP BY t.tgrelid
     )
@@ -745,30 +836,31 @@ AS $$
            concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                      extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
            coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
-           n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER')
+           n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
+           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.root))   -- a statement on the table above runs triggers of that one alone
       FROM node AS n
       JOIN pg_class AS c ON c.oid = n.leaf
       JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
       LEFT JOIN held AS h ON h.tgrelid = n.leaf
      GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
     UNION ALL
-    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false
+    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false, false
       FROM mvscheduler.visible_views AS o
      CROSS JOIN LATERAL mvscheduler.plain_views_below(o.query_relation::oid) AS b
      WHERE o.view_id = leaves_of.view_id
 $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, and whether triggers watch them or may be made.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean)
+CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean, function name)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'track' THEN
         RETURN QUERY
-        SELECT l.leaf, c.relispartition FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
+        SELECT l.leaf, c.relispartition, mvscheduler.make_change_function(l.leaf) FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
          WHERE l.trackable AND NOT l.covered ORDER BY c.relispartition, l.leaf;
     END IF;
 END $$;
@@ -788,20 +880,22 @@ BEGIN
         FOR kind IN
             SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
-             WHERE NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event)
+             WHERE NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid
+                                WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event
+                                  AND (f.pronamespace <> 'mvscheduler'::regnamespace OR f.proname IN ('changed', rel.function)))
         LOOP
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
-                EXECUTE format('CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables);
+                EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.%I()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables, rel.function);
                 made := made + 1;
             EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
             END;
         END LOOP;
-        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_row') THEN
+        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN   -- of a partitioned table its partitions have one each
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
-                EXECUTE format('CREATE TRIGGER mvscheduler_changed_row AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', rel.name);
-                EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER mvscheduler_changed_row', rel.name);
+                EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', 'mvscheduler_changed_row_' || rel.relation, rel.name);   -- a table can become a partition of another that has one
+                EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', rel.name, 'mvscheduler_changed_row_' || rel.relation);
                 made := made + 1;
             EXCEPTION WHEN duplicate_object THEN NULL;
             END;

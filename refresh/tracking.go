@@ -19,13 +19,21 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf) (tracking, reas
 	if asked == ByCounters || asked == ByLateness {
 		return asked, "", nil
 	}
-	var refused []string
+	var refused, hidden []string
 	for _, oid := range sortedKeys(leaves) {
-		if leaf := leaves[oid]; (leaf.Kind == "r" || leaf.Kind == "p") && !leaf.Covered && !leaf.Trackable {
+		switch leaf := leaves[oid]; {
+		case leaf.Kind != "r" && leaf.Kind != "p":
+		case leaf.Hidden:
+			hidden = append(hidden, leaf.Name)
+		case !leaf.Covered && !leaf.Trackable:
 			refused = append(refused, leaf.Name)
 		}
 	}
 	switch {
+	case len(hidden) > 0 && asked == ByTrigger:
+		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger does not see what is written through the table of which %s is a part: take counters, or let the view read that table", hidden[0])}
+	case len(hidden) > 0:
+		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers do not see what is written through the table of which %s is a part", hidden[0]), nil
 	case len(refused) == 0 && asked == ByTrigger:
 		return ByTrigger, "", nil
 	case len(refused) == 0:

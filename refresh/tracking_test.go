@@ -1,0 +1,39 @@
+package refresh
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+func TestTrackingIsChosenByWhatTriggersSee(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		asked                 string
+		leaf                  catalog.Leaf
+		tracking, reason, err string
+	}{
+		"triggers there":   {"auto", catalog.Leaf{Kind: "r", Covered: true}, ByTrigger, "changes are noted by triggers", ""},
+		"triggers allowed": {ByTrigger, catalog.Leaf{Kind: "p", Trackable: true}, ByTrigger, "", ""},
+		"not allowed":      {"auto", catalog.Leaf{Kind: "r"}, ByCounters, "role alice may not make triggers on sales", ""},
+		"asked for":        {ByTrigger, catalog.Leaf{Kind: "r"}, "", "", "GRANT TRIGGER ON sales TO alice"},
+		"a part":           {"auto", catalog.Leaf{Kind: "r", Covered: true, Trackable: true, Hidden: true}, ByCounters, "through the table of which sales is a part", ""},
+		"a part, asked":    {ByTrigger, catalog.Leaf{Kind: "r", Trackable: true, Hidden: true}, "", "", "take counters"},
+		"counters":         {ByCounters, catalog.Leaf{Kind: "r"}, ByCounters, "", ""},
+		"a view between":   {"auto", catalog.Leaf{Kind: "v"}, ByTrigger, "changes are noted by triggers", ""},
+	} {
+		c.leaf.Name = "sales"
+		tracking, reason, err := ChooseTracking(c.asked, "alice", map[uint32]catalog.Leaf{1: c.leaf})
+		require.Equal(t, c.tracking, tracking, name)
+		if c.reason != "" {
+			require.Contains(t, reason, c.reason, name)
+		}
+		if c.err != "" {
+			require.ErrorContains(t, err, c.err, name)
+		} else {
+			require.NoError(t, err, name)
+		}
+	}
+}
