@@ -26,7 +26,7 @@ func TestTheSampleIsLoadedOnceIntoADatabaseThatIsThere(t *testing.T) {
 		require.Contains(t, r.stderr, "registered analytics.hourly_delays")
 	}
 	conn := db.Conn(t, alice)
-	require.Equal(t, int64(4), ask[int64](t, conn, `SELECT count(*) FROM mvscheduler.status`))
+	require.Equal(t, int64(5), ask[int64](t, conn, `SELECT count(*) FROM mvscheduler.status`))
 	before := ask[int64](t, conn, `SELECT count(*) FROM public.flights`)
 	require.Greater(t, before, int64(50_000))
 }

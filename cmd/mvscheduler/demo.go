@@ -20,7 +20,7 @@ import (
 )
 
 type demoCmd struct {
-	Once    bool          `help:"One full cycle: fill every view, let flights arrive, refresh, print the status table and exit. With --load: load and exit."`
+	Once    bool          `help:"One full cycle: fill every view, let flights arrive, refresh, let an old partition go, print the status table and exit. With --load: load and exit."`
 	Load    bool          `help:"Load the sample and register its views in the database of --database-url, and let flights arrive there. No private server, no sidecar."`
 	Every   time.Duration `default:"200ms" placeholder:"DURATION" help:"How often 50 flights arrive."`
 	DataDir string        `type:"path" placeholder:"DIR" help:"Keep the data here, and go on with what is there. Default: a temporary directory that is removed at the end."`
@@ -29,9 +29,9 @@ type demoCmd struct {
 }
 
 func (demoCmd) Help() string {
-	return `Starts a private PostgreSQL from the binaries of this machine (as root too), loads real flights, registers four materialized views, runs the sidecar and lets more flights arrive, so that you can watch the views stay fresh. Nothing outside its directory is touched; Ctrl-C ends it.
+	return `Starts a private PostgreSQL from the binaries of this machine (as root too), loads real flights, registers five views, one of them incremental, runs the sidecar and lets more flights arrive, so that you can watch the views stay fresh. Nothing outside its directory is touched; Ctrl-C ends it.
 
-With --load it does the part of the application in a database of yours, for a sidecar that runs beside it: tables public.airports and public.flights, four views in schema analytics, and flights that keep arriving until all are there. The login needs membership in mvscheduler_user and CREATE on schema public.
+With --load it does the part of the application in a database of yours, for a sidecar that runs beside it: tables public.airports and public.flights, five views in schema analytics, and flights that keep arriving until all are there. The login needs membership in mvscheduler_user and CREATE on schema public.
 
 Examples:
 
@@ -168,7 +168,7 @@ Ctrl-C ends it.
 	return group.Wait()
 }
 
-// demoOnce fills the views, lets a day of flights arrive, refreshes and prints the table.
+// demoOnce fills the views, lets a day of flights arrive, refreshes, lets an old partition go and prints the table.
 func (a *app) demoOnce(ctx context.Context, conn *pgx.Conn, feed *demo.Feed) error {
 	const batch = 3000
 	for round := range 2 {
@@ -182,6 +182,9 @@ func (a *app) demoOnce(ctx context.Context, conn *pgx.Conn, feed *demo.Feed) err
 		if err := a.refreshDemo(ctx, conn); err != nil {
 			return err
 		}
+	}
+	if err := a.forgetDemo(ctx, conn); err != nil {
+		return err
 	}
 	arrived, err := demo.Count(ctx, conn)
 	if err != nil {
@@ -217,6 +220,31 @@ func (a *app) refreshDemo(ctx context.Context, conn *pgx.Conn) error {
 		}
 	}
 	return nil
+}
+
+// forgetDemo lets January leave the incremental view, and waits until it is put aside.
+func (a *app) forgetDemo(ctx context.Context, conn *pgx.Conn) error {
+	if err := demo.Forget(ctx, conn); err != nil {
+		return err
+	}
+	for deadline := time.Now().Add(time.Minute); ; {
+		partitions, rows, err := demo.Forgotten(ctx, conn)
+		if err != nil {
+			return err
+		}
+		if partitions > 0 {
+			a.say("January left %s: %s rows are kept aside for its grace period, mvscheduler restore brings them back", demo.Incremental, countOf(&rows))
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("January has not left %s after a minute: mvscheduler runs --view %[1]s tells why", demo.Incremental)
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
 }
 
 // watchStatus draws the status table: again and again on a terminal, every ten seconds elsewhere.

@@ -96,6 +96,48 @@ SELECT rank() OVER (ORDER BY avg(f.delay_minutes) DESC) AS place,
         'America/New_York')
 ON CONFLICT (name) DO NOTHING`,
 	},
+	{
+		Name: Incremental,
+		Says: "by hour and route, every 5 seconds, incremental: only the hours in which flights arrived are computed anew",
+		SQL: `
+INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval)
+VALUES ('analytics.route_hours', $$
+SELECT date_trunc('hour', scheduled_departure) AS hour,
+       origin,
+       destination,
+       count(*) AS flights,
+       avg(delay_minutes) AS avg_delay
+  FROM public.flights
+ WHERE mvscheduler.in_window(scheduled_departure)
+ GROUP BY 1, 2, 3$$,
+        'incremental',
+        'hour',
+        '1 hour',
+        '5 seconds')
+ON CONFLICT (name) DO NOTHING`,
+	},
+}
+
+// Incremental is the view of which [Forget] lets the older partitions go.
+const Incremental = "analytics.route_hours"
+
+// Forget gives the incremental view a retention_period, so that its partition with January leaves. The period is
+// counted from now, as always, and the sample is of 2001.
+func Forget(ctx context.Context, analyst *pgx.Conn) error {
+	_, err := analyst.Exec(ctx, `UPDATE mvscheduler.views SET retention_period = make_interval(days => current_date - '2001-02-02'::date) WHERE name = $1`, Incremental)
+	if err != nil {
+		return fmt.Errorf("set retention_period of %q: %w", Incremental, err)
+	}
+	return nil
+}
+
+// Forgotten is what has left the incremental view: how many partitions and rows are kept aside for it.
+func Forgotten(ctx context.Context, analyst *pgx.Conn) (partitions, rows int64, err error) {
+	err = analyst.QueryRow(ctx, `SELECT count(*), coalesce(sum(rows), 0)::bigint FROM mvscheduler.visible_kept WHERE name = $1`, Incremental).Scan(&partitions, &rows)
+	if err != nil {
+		return 0, 0, fmt.Errorf("read what %q keeps aside: %w", Incremental, err)
+	}
+	return partitions, rows, nil
 }
 
 // Register inserts the views, as the analyst. Views that are there already stay as they are.
