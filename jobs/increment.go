@@ -29,32 +29,39 @@ type incremental struct {
 }
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
-// the counters.
-func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (incremental, error) {
-	if err := catalog.SyncSources(ctx, w.control, work.ViewID, work.QueryRelation); err != nil {
-		return incremental{}, err
-	}
-	known, err := catalog.LoadIncremental(ctx, w.control, work.ViewID)
-	if err != nil {
-		return incremental{}, err
-	}
-	i := incremental{Incremental: known}
+// the counters. Which tables the query reads, which takes longest, is asked when a view that it is made of is another
+// one than at the last refresh.
+func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
-		return incremental{}, err
+		return i, err
+	}
+	if i.Incremental, err = catalog.LoadIncremental(ctx, w.control, work.ViewID); err != nil {
+		return i, err
+	}
+	before, err := i.Before()
+	if err != nil {
+		return i, err
 	}
 	if i.leaves, err = catalog.LoadLeaves(ctx, w.control, work.ViewID); err != nil {
-		return incremental{}, err
+		return i, err
+	}
+	if !i.Seen || refresh.Replaced(before, i.leaves) {
+		if err := catalog.SyncSources(ctx, w.control, work.ViewID, work.QueryRelation); err != nil {
+			return i, err
+		}
+		if i.Incremental, err = catalog.LoadIncremental(ctx, w.control, work.ViewID); err != nil {
+			return i, err
+		}
+		if i.leaves, err = catalog.LoadLeaves(ctx, w.control, work.ViewID); err != nil {
+			return i, err
+		}
 	}
 	i.tracking, i.reason, err = refresh.ChooseTracking(work.ChangeTracking, work.OwnerName, i.leaves)
 	return i, err
 }
 
-// dirt is what has to be computed, by what q sees of the change log.
-func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.Work, now time.Time) ([]refresh.Dirt, error) {
-	state, err := catalog.LoadIncremental(ctx, q, work.ViewID)
-	if err != nil {
-		return nil, err
-	}
+// dirt is what has to be computed, by what q sees of the change log and the state that it sees.
+func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.Work, state catalog.Incremental, now time.Time) ([]refresh.Dirt, error) {
 	switch {
 	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
 		return []refresh.Dirt{refresh.Everything("it is filled for the first time")}, nil
@@ -109,7 +116,7 @@ func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work)
 	if err != nil || i.tracking == refresh.ByTrigger && refresh.Untracked(i.leaves) || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
 		return judgement{} // the attempt will find the same, and say it
 	}
-	dirt, err := i.dirt(ctx, w.control, work, now)
+	dirt, err := i.dirt(ctx, w.control, work, i.Incremental, now)
 	if err != nil || len(dirt) > 0 {
 		return judgement{}
 	}
@@ -168,7 +175,9 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		return refresh.Result{}, err
 	}
 	policy := refresh.Policy{BusyDeadline: busyPatience}
+	looked := true // and nothing has happened since
 	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) {
+		looked = false
 		if err := w.track(ctx, work, below, attempt, session, policy, onBusy); err != nil {
 			return refresh.Result{}, err
 		}
@@ -184,10 +193,14 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		dirty  bool
 		rows   int64
 	)
+	looked = looked && below.Seen && below.Fill == nil
 	i := refresh.Increment{
 		View: view(work), Gate: below.Gate, Data: below.Data,
 		Prepare: func(ctx context.Context) (err error) {
-			below, err = w.lookBelow(ctx, work)
+			if !looked {
+				below, err = w.lookBelow(ctx, work)
+			}
+			looked = false
 			return err
 		},
 		Plan: func(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, error) {
@@ -195,12 +208,14 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 				return nil, fmt.Errorf("read the clock: %w", err)
 			}
-			if state, err := catalog.LoadIncremental(ctx, tx, work.ViewID); err != nil {
+			state, err := catalog.LoadIncremental(ctx, tx, work.ViewID)
+			if err != nil {
 				return nil, err
-			} else if work.RearmedAt == nil || !state.Rearmed.Equal(*work.RearmedAt) {
+			}
+			if work.RearmedAt == nil || !state.Rearmed.Equal(*work.RearmedAt) {
 				return nil, refresh.ErrEdited
 			}
-			dirt, err := below.dirt(ctx, tx, work, now)
+			dirt, err := below.dirt(ctx, tx, work, state, now)
 			if err != nil {
 				return nil, err
 			}

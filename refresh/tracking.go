@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -54,4 +55,19 @@ func some(names []string) string {
 		return fmt.Sprintf("%s and %d more", strings.Join(names[:3], ", "), more)
 	}
 	return strings.Join(names, ", ")
+}
+
+// Replaced says whether a view that a query is made of is another one than before, or none of them is known.
+func Replaced(before, after map[uint32]Leaf) bool {
+	views := func(leaves map[uint32]Leaf) map[uint32]string {
+		found := make(map[uint32]string)
+		for oid, leaf := range leaves {
+			if leaf.Kind == "v" {
+				found[oid] = leaf.Identity
+			}
+		}
+		return found
+	}
+	now := views(after)
+	return len(now) == 0 || !maps.Equal(views(before), now)
 }

@@ -237,7 +237,7 @@ func (a *app) forgetDemo(ctx context.Context, conn *pgx.Conn) error {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return fmt.Errorf("January has not left %s after a minute: mvscheduler runs --view %[1]s tells why", demo.Incremental)
+			return fmt.Errorf("%s still has January after a minute: mvscheduler runs --view %[1]s tells why", demo.Incremental)
 		}
 		select {
 		case <-ctx.Done():
