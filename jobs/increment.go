@@ -31,7 +31,7 @@ type incremental struct {
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (incremental, error) {
-	if err := catalog.SyncSources(ctx, w.control, work.ViewID, work.QueryRelation); err != nil {
+	if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
 		return incremental{}, err
 	}
 	known, err := catalog.LoadIncremental(ctx, w.control, work.ViewID)
@@ -131,6 +131,9 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 		began  = time.Now()
 		waited time.Duration
 	)
+	if work.Leftovers {
+		w.dropLeftovers(ctx, log, work, attempt, session)
+	}
 	result, err := w.incrementOnce(ctx, log, job, work, attempt, session, w.waiting(ctx, log, attempt, &waited))
 	for tries := 0; tries < editTries && errors.Is(err, refresh.ErrEdited); tries++ {
 		if work, err = catalog.LoadWork(ctx, w.control, work.RunID); err == nil {
@@ -143,7 +146,9 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 	}
 	w.metrics.ended(outcomeSucceeded, took, waited)
 	log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took, "size_bytes", result.SizeBytes, "changed", result.Changed, "reason", result.Reason)
-	w.analyzeData(ctx, log, session, work, result)
+	if !work.Redefined { // a new version was analyzed before it was swapped in
+		w.analyzeData(ctx, log, session, work, result)
+	}
 	return nil
 }
 
@@ -162,11 +167,33 @@ func (w *RefreshWorker) analyzeData(ctx context.Context, log *slog.Logger, sessi
 	w.analyze(ctx, log, session, work, result)
 }
 
-func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (refresh.Result, error) {
+// incrementOnce brings the contents up to date: of the version that is served, and then the run is complete, or of one
+// that is being built, which then is swapped in.
+func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (_ refresh.Result, err error) {
 	below, err := w.lookBelow(ctx, work)
 	if err != nil {
 		return refresh.Result{}, err
 	}
+	at := below.Data
+	version, err := catalog.LoadRedefinition(ctx, w.control, work.ViewID)
+	if err != nil {
+		return refresh.Result{}, err
+	}
+	if (version != nil) != work.Redefined || version != nil && version.Next != at {
+		return refresh.Result{}, refresh.ErrEdited
+	}
+	if version != nil {
+		if err := catalog.BeginBuild(ctx, w.control, attempt); err != nil {
+			return refresh.Result{}, err
+		}
+	}
+	defer func() { // what has no sense any more since its owner has changed it again is no fault of anything
+		if err != nil && ctx.Err() == nil {
+			if now, loadErr := catalog.LoadIncremental(ctx, w.control, work.ViewID); loadErr == nil && now.Data != at {
+				err = refresh.ErrEdited
+			}
+		}
+	}()
 	policy := refresh.Policy{BusyDeadline: busyPatience}
 	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) {
 		if err := w.track(ctx, work, below, attempt, session, policy, onBusy); err != nil {
@@ -185,7 +212,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		rows   int64
 	)
 	i := refresh.Increment{
-		View: view(work), Gate: below.Gate, Data: below.Data,
+		View: versionView(work, below), Gate: below.Gate, Data: below.Data,
 		Prepare: func(ctx context.Context) (err error) {
 			below, err = w.lookBelow(ctx, work)
 			return err
@@ -239,8 +266,18 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		},
 		Complete: func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
 			rows = did.Inserted - did.Deleted + filled.Rows
-			if work.RowsEstimate != nil {
-				rows += *work.RowsEstimate
+			if before := rowsBefore(work, version); before != nil {
+				rows += *before
+			}
+			if version != nil {
+				filled, err := catalog.FilledData(ctx, tx, attempt, at, work.AsOf(below.provedAsOf(result.DataAsOf)), rows, result.SizeBytes)
+				if err == nil && !filled {
+					err = refresh.ErrEdited
+				}
+				if err != nil {
+					return err
+				}
+				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason)
 			}
 			err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 				Method: refresh.Incremental, Reason: reasons(reason, below.reason), DataAsOf: work.AsOf(below.provedAsOf(result.DataAsOf)), Rows: &rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
@@ -252,7 +289,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err := catalog.SetBuckets(ctx, tx, attempt, did.Buckets); err != nil {
 				return err
 			}
-			if err := catalog.Incremented(ctx, tx, work.ViewID, below.leaves, below.tracking, below.reason); err != nil {
+			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason); err != nil {
 				return err
 			}
 			return completeJob(ctx, tx, job)
@@ -261,7 +298,72 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
 	result.Rows = &rows
+	if err == nil && version != nil {
+		err = w.swapData(ctx, log, job, work, below, attempt, session, onBusy, reasons(reason, below.reason))
+	}
 	return result, err
+}
+
+// swapData puts a new version in the place of the one that is served, and completes the run in that transaction.
+func (w *RefreshWorker) swapData(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, below incremental, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness), reason string) error {
+	version, err := catalog.LoadRedefinition(ctx, w.control, work.ViewID)
+	if err != nil {
+		return err
+	}
+	if version == nil || version.Next != below.Data || version.FilledRun == nil || *version.FilledRun != work.RunID {
+		return refresh.ErrEdited
+	}
+	if work.Analyze {
+		next := versionView(work, below)
+		next.Target.OID = version.Next
+		if err := refresh.Analyze(ctx, session, next); err != nil {
+			log.WarnContext(ctx, "ANALYZE of the new version failed", "err", err)
+		} else if err := catalog.Analyzed(ctx, w.control, work.ViewID, *version.FilledRows); err != nil {
+			log.WarnContext(ctx, "ANALYZE could not be recorded", "err", err)
+		}
+	}
+	if err := catalog.ReportPhase(ctx, w.control, attempt, "putting the new version in place", nil); err != nil {
+		log.WarnContext(ctx, "progress could not be reported", "err", err)
+	}
+	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
+		func(ctx context.Context, tx pgx.Tx) error {
+			return catalog.LetThrough(ctx, tx, attempt, catalog.StepSwapData)
+		},
+		func(ctx context.Context, tx pgx.Tx) error {
+			if err := catalog.Closed(ctx, tx, attempt); err != nil {
+				return err
+			}
+			served, err := catalog.IsServed(ctx, tx, work.ViewID, version.Next)
+			if err != nil {
+				return err
+			}
+			if !served {
+				return refresh.ErrEdited
+			}
+			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
+				Method: refresh.Incremental, Reason: "a new version took the place of the old one; " + reason, DataAsOf: version.FilledAsOf,
+				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
+			})
+			if err != nil {
+				return err
+			}
+			return completeJob(ctx, tx, job)
+		})
+}
+
+// rowsBefore are the rows of the version that runs work on, as far as they are known.
+func rowsBefore(work catalog.Work, version *catalog.Redefinition) *int64 {
+	if version == nil {
+		return work.RowsEstimate
+	}
+	return version.FilledRows
+}
+
+// versionView is the view, with the query of the version that runs work on.
+func versionView(work catalog.Work, below incremental) refresh.View {
+	v := view(work)
+	v.Target.Query = below.Query
+	return v
 }
 
 // passes decides how the ranges are computed, and adds to the reason why.
@@ -292,7 +394,7 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 		if err != nil {
 			return catalog.Filling{}, err
 		}
-		if err := catalog.BeginFill(ctx, w.control, work.ViewID, leaves, below.tracking, below.reason); err != nil {
+		if err := catalog.BeginFill(ctx, w.control, work.ViewID, below.Data, leaves, below.tracking, below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
 		if err := catalog.LimitFill(ctx, w.control, work.ViewID); err != nil {
@@ -304,7 +406,7 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 	}
 	began, first := time.Now(), -1
 	for {
-		far, err := catalog.LoadFilling(ctx, w.control, work.ViewID)
+		far, err := catalog.LoadFilling(ctx, w.control, work.ViewID, below.Data)
 		if err != nil || far.Done {
 			return far, err
 		}
