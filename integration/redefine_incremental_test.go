@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"regexp"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -86,4 +89,160 @@ func (s *scene) refusal(t testing.TB, statement string) string {
 	_, err := s.alice.Exec(t.Context(), statement)
 	require.Error(t, err, statement)
 	return errorText(err)
+}
+
+func TestTheWayToAnotherMethodThatTheErrorNamesIsOne(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	startSidecar(t, s.db)
+	name := s.owner + ".v"
+	s.manage(t, "v", hourly, "refresh_interval", "1 day")
+	s.incremented(t, "v")
+	hint := func(statement string) (anew, aside string) {
+		t.Helper()
+		_, err := s.alice.Exec(t.Context(), statement)
+		var pg *pgconn.PgError
+		require.ErrorAs(t, err, &pg)
+		require.Equal(t, "0A000", pg.Code)
+		statements := regexp.MustCompile(`BEGIN;.*?COMMIT;`).FindAllString(pg.Hint, -1)
+		require.Len(t, statements, 2)
+		anew = strings.Replace(statements[0], "'SELECT ...'", quote(hourly), 1)
+		return anew, strings.Replace(statements[1], "the other", s.owner+".w", 1)
+	}
+	anew, _ := hint(`UPDATE mvscheduler.views SET method = 'incremental', time_column = 'hour', bucket_width = '1 hour'`)
+	pgtest.Exec(t, s.alice, anew)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, "v v, v__data p, v__gate m, v__query v", s.relations(t))
+
+	_, aside := hint(`UPDATE mvscheduler.views SET method = 'auto' WHERE name = ` + quote(name))
+	s.manage(t, "w", hourly, "refresh_interval", "1 day")
+	s.incremented(t, "w")
+	pgtest.Exec(t, s.alice, aside)
+	require.Equal(t, "v m, v__query v", s.relations(t))
+	require.Equal(t, int64(3*96), ask[int64](t, s.alice, `SELECT count(*) FROM v`))
+	anew, _ = hint(`UPDATE mvscheduler.views SET method = 'incremental'`)
+	require.Contains(t, anew, "(name, query, method, time_column, bucket_width) VALUES ('"+name+"', ")
+}
+
+const another = `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, max(value) AS most') WHERE name LIKE '%.v'`
+
+func TestUntilANewVersionOfAnIncrementalViewIsThereTheOldOneIsServed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "refresh_on", "manual")
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Zero(t, sidecar.stop())
+	before := ask[string](t, s.alice, `SELECT md5(string_agg(v::text, '' ORDER BY v)) FROM v`)
+	untouched := func() {
+		t.Helper()
+		require.Equal(t, before, ask[string](t, s.alice, `SELECT md5(string_agg(v::text, '' ORDER BY v)) FROM v`))
+	}
+	const versions = `SELECT count(*)::int FROM pg_class WHERE relname ~ '^(v|w)__next' AND relkind NOT IN ('i', 'I')`
+	oid := ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`)
+	pgtest.Exec(t, s.alice, another)
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "a new version waits for a refresh to be asked for, the old one is served until then")
+	next := ask[uint32](t, s.alice, `SELECT 'v__next'::regclass::oid`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	untouched()
+
+	// What is changed meanwhile goes to the new version; another one replaces it; the way back cancels it.
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET name = `+quote(s.owner+".w")+`, indexes = '{(n)}'`)
+	require.Equal(t, "w v, w__data p, w__gate m, w__next p, w__next__query v, w__query v", s.relations(t))
+	require.Equal(t, "1 2", ask[string](t, s.root, `SELECT string_agg(n::text, ' ' ORDER BY n) FROM (SELECT count(*) AS n FROM pg_index WHERE indrelid IN ($1, $2) GROUP BY indrelid) AS i`, oid, next))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET name = `+quote(s.owner+".v"), `UPDATE mvscheduler.views SET unique_key = '{}'`)
+	require.NotEqual(t, next, ask[uint32](t, s.alice, `SELECT 'v__next'::regclass::oid`))
+	require.Equal(t, 2, ask[int](t, s.root, versions))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET unique_key = NULL, query = replace(query, ', max(value) AS most', '')`)
+	require.Zero(t, ask[int](t, s.root, versions))
+	require.Equal(t, oid, ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`))
+	require.Equal(t, 2, ask[int](t, s.root, `SELECT count(*)::int FROM pg_index WHERE indrelid = $1::oid`, oid), "indexes that were changed meanwhile")
+	require.Equal(t, "data "+s.owner+".v__data, gate "+s.owner+".v__gate", s.pieces(t))
+	untouched()
+	sidecar = startSidecar(t, s.db)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, "1", s.last(t, "v", "changed"))
+	require.Zero(t, sidecar.stop())
+
+	// Dropped or given away by hand: the view is paused, and resuming makes the version anew.
+	bob := s.db.User(t, "bob")
+	s.db.Exec(t, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob)
+	pgtest.Exec(t, s.alice, another)
+	startSidecar(t, s.db)
+	for n, broken := range []string{`DROP TABLE v__next`, `DROP VIEW v__next__query`, `DROP MATERIALIZED VIEW v__gate`, `ALTER TABLE ` + s.owner + `.v__next OWNER TO ` + bob} {
+		conn := s.alice
+		if n == 3 {
+			conn = s.root
+		}
+		pgtest.Exec(t, conn, broken)
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+		until(t, s.alice, `SELECT activity = 'paused' AND reason LIKE '%paused by mvscheduler%' FROM mvscheduler.status`)
+		t.Log(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+		require.Equal(t, int64(3*96), ask[int64](t, s.alice, `SELECT count(*) FROM v`))
+		require.NotContains(t, s.columns(t, "v"), "most")
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
+		require.True(t, ask[bool](t, s.alice, `SELECT count(*) = 4 FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relowner = $1::text::regrole`, s.owner))
+	}
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Contains(t, s.columns(t, "v"), "most")
+	require.Equal(t, "data "+s.owner+".v__data, gate "+s.owner+".v__gate", s.pieces(t))
+
+	// All of it goes with the row.
+	pgtest.Exec(t, s.root, `DROP TABLE IF EXISTS `+s.owner+`.v__next`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET unique_key = '{}'`, `DELETE FROM mvscheduler.views`)
+	require.Equal(t, "", s.relations(t))
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.piece`)+ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.redefinition`))
+}
+
+func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Zero(t, sidecar.stop())
+	for made, c := range map[string]struct{ undo, says string }{
+		`CREATE VIEW direct AS SELECT * FROM v__data`: {`DROP VIEW direct`, "direct reads it directly"},
+		`CREATE TABLE follows (hour timestamptz, device int, FOREIGN KEY (hour, device) REFERENCES v__data (hour, device))`:     {`DROP TABLE follows`, ""},
+		`CREATE TRIGGER noted AFTER INSERT ON v__data FOR EACH STATEMENT EXECUTE FUNCTION suppress_redundant_updates_trigger()`: {`DROP TRIGGER noted ON v__data`, "trigger noted on table"},
+		`ALTER TABLE v__data ADD CONSTRAINT few CHECK (n > 0)`:                                                                 {`ALTER TABLE v__data DROP CONSTRAINT few`, "constraint few on table"},
+		`ALTER TABLE v__data ADD COLUMN remark text`:                                                                            {`ALTER TABLE v__data DROP COLUMN remark`, "is not what it was made as"},
+		`CREATE STATISTICS both_ (ndistinct) ON device, n FROM v__data`:                                                         {`DROP STATISTICS both_`, "statistics object"},
+		`CREATE FUNCTION takes(v__data) RETURNS int LANGUAGE sql AS 'SELECT 1'`:                                                 {`DROP FUNCTION takes(v__data)`, "v__data) hangs on it"},
+		`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data WHERE device <> 2`:                              {`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data`, "is not what it was made as"},
+		`ALTER VIEW v RENAME COLUMN n TO m`:                                                                                     {`ALTER VIEW v RENAME COLUMN m TO n`, "is not what it was made as"},
+	} {
+		if _, err := s.alice.Exec(t.Context(), made); err != nil {
+			require.Empty(t, c.says, "%s: %s", made, err)
+			continue
+		}
+		require.Contains(t, s.refusal(t, another), c.says, made)
+		pgtest.Exec(t, s.alice, c.undo)
+	}
+	const goes = `UPDATE mvscheduler.views SET query = replace(query, ', sum(value) AS total', '')`
+	for made, c := range map[string]struct{ undo, says string }{
+		`CREATE RULE aside AS ON INSERT TO v DO INSTEAD NOTHING`:                   {`DROP RULE aside ON v`, "rule aside on"},
+		`CREATE FUNCTION many() RETURNS SETOF v LANGUAGE sql AS 'SELECT * FROM v'`: {`DROP FUNCTION many()`, "many() uses it"},
+		`CREATE VIEW used AS SELECT total FROM v`:                                  {`DROP VIEW used`, "used uses column total, which goes"},
+	} {
+		pgtest.Exec(t, s.alice, made)
+		require.Contains(t, s.refusal(t, goes), c.says, made)
+		pgtest.Exec(t, s.alice, another) // columns are appended: nothing of that minds
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, ', max(value) AS most', '')`, c.undo)
+	}
+	require.Equal(t, "v v, v__data p, v__gate m, v__query v", s.relations(t))
+
+	// What was made meanwhile keeps the new version back, and the old one is served.
+	pgtest.Exec(t, s.alice, goes, `CREATE MATERIALIZED VIEW stored AS SELECT total FROM v`)
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT activity = 'paused' AND reason LIKE '%stored reads it directly%' FROM mvscheduler.status`)
+	require.Contains(t, s.columns(t, "v"), "total")
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW stored`, `SELECT mvscheduler.resume_view('v')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.NotContains(t, s.columns(t, "v"), "total")
 }

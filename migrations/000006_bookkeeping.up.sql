@@ -76,7 +76,7 @@ BEGIN
         END IF;
         parsed := CASE current_setting('mvscheduler.pieces', true)
                        WHEN '' THEN mvscheduler.parses_query(OLD, NEW)
-                       ELSE current_setting('mvscheduler.pieces', true) = 'none'
+                       ELSE current_setting('mvscheduler.pieces', true) NOT LIKE '% %'
                   END;
     END IF;
     reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone

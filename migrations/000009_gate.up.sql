@@ -813,18 +813,20 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT count(*) > 0 AND count(c.oid) < 3
+           OR v.method = 'incremental' AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS g JOIN pg_class AS m ON m.oid = g.relation::oid AND m.relkind = 'm' AND m.relowner = v.owner::oid
+                                                        WHERE g.view_id = v.id AND g.kind = 'gate')
       FROM mvscheduler.visible_pieces AS p
       LEFT JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relowner = v.owner::oid AND mvscheduler.is_piece(p.kind, c.relkind)
      WHERE p.view_id = v.id AND p.kind IN ('gate', 'next', 'next_query')
        AND EXISTS (SELECT FROM mvscheduler.visible_pieces AS n WHERE n.view_id = v.id AND n.kind = 'next')
 $$;
-COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'True when a new version is to be built whose relations are not all there.';
+COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'True when a new version is to be built whose relations are not all there, or an incremental view has no gate.';
 
 -- For the trigger d_pieces, which fires next.
 CREATE FUNCTION mvscheduler.tell_pieces(pieces text) RETURNS text
 LANGUAGE sql
 RETURN pg_catalog.set_config('mvscheduler.pieces', pieces, true);
-COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query; none when these were dropped; empty when they stay what they were.';
+COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query, or of a gate alone; none when these were dropped; empty when they stay what they were.';
 
 CREATE FUNCTION mvscheduler.cancel_redefinition(view_id bigint) RETURNS text
 LANGUAGE plpgsql
@@ -1010,12 +1012,14 @@ BEGIN
           FROM unnest(ARRAY['gate', 'next', 'next_query'], told) AS k(kind, oid)
           JOIN pg_class AS c ON c.oid = k.oid::oid AND c.relowner = NEW.owner::oid AND c.relkind = CASE WHEN k.kind = 'next_query' THEN 'v' WHEN k.kind = 'next' AND NEW.method = 'incremental' THEN 'p' ELSE 'm' END;
         GET DIAGNOSTICS made = ROW_COUNT;
-        IF made <> 3 THEN
+        IF made <> cardinality(told) THEN
             RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
         END IF;
-        INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id));
-        IF NEW.method = 'incremental' THEN
-            PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
+        IF made = 3 THEN
+            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id));
+            IF NEW.method = 'incremental' THEN
+                PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
+            END IF;
         END IF;
     END IF;
     RETURN NULL;
@@ -1053,7 +1057,7 @@ BEGIN
         PERFORM mvscheduler.act_as(NEW.owner::oid);
         IF NEW.method = 'incremental' THEN   -- its key was made with its data
             data := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = NEW.id AND p.kind = 'data');
-            IF pieces NOT IN ('', 'none') THEN
+            IF pieces LIKE '% %' THEN
                 PERFORM mvscheduler.create_indexes(NEW, pending.relation);
                 PERFORM mvscheduler.copy_indexes(data, pending.relation, NEW.owner <> OLD.owner OR quote_ident(actor)::regrole <> NEW.owner);
             ELSIF TG_OP = 'INSERT' OR pieces = 'none' OR NEW.indexes IS DISTINCT FROM OLD.indexes THEN

@@ -41,6 +41,7 @@ DROP FUNCTION mvscheduler.increment_key(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid);
 DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);
+DROP FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
 DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
 DROP FUNCTION mvscheduler.unit_width(text);

@@ -133,21 +133,32 @@ COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An i
 --                         v__gate   the gate through which the steps run
 -- All of them belong to the user and are made in the user's session.
 
+-- What a row of the other method is made of are other relations: it has to be made anew.
+CREATE FUNCTION mvscheduler.check_method_change(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+SET IntervalStyle = 'postgres'
+AS $$
+DECLARE
+    also text[] := CASE v.method WHEN 'incremental' THEN ARRAY[', time_column, bucket_width', format(', %s, %s', coalesce(quote_literal(v.time_column), '...'), coalesce(quote_literal(v.bucket_width), '...'))] ELSE '{"",""}' END;
+BEGIN
+    IF op = 'UPDATE' AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
+        RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
+            USING ERRCODE = 'feature_not_supported',
+                  DETAIL = 'An incremental view is made of other relations. Views that read it have to be dropped before, and GRANTs are to be given again.',
+                  HINT = format('Make it anew: BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; INSERT INTO mvscheduler.views (name, query, method%2$s) VALUES (%1$L, ''SELECT ...'', %3$L%4$s); COMMIT; '
+                                'mvscheduler export shows all of the row. Or, so that nobody finds it empty, INSERT it under another name, and when that is fresh: '
+                                'BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; UPDATE mvscheduler.views SET name = %1$L WHERE name = ''the other''; COMMIT;', was.name, also[1], v.method, also[2]);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views) IS 'Raises where a view would become incremental or cease to be, and says how to do that.';
+
 CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 SET IntervalStyle = 'postgres'
 AS $$
 BEGIN
-    IF op = 'UPDATE' AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
-        RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
-            USING ERRCODE = 'feature_not_supported',
-                  DETAIL = 'An incremental view is made of other relations.',
-                  HINT = format('Make it anew, in one transaction (with retention_period and what else it has: mvscheduler export; GRANTs on it go with it, views that read it have to be dropped before): BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; INSERT INTO mvscheduler.views (name, query, method%2$s) VALUES (%1$L, ''SELECT ...'', %3$L%4$s); COMMIT; '
-                                'Or, so that nobody reads an empty view, INSERT it under another name first, and when that is fresh: BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; UPDATE mvscheduler.views SET name = %1$L WHERE name = ''the other name''; COMMIT;',
-                                v.name, CASE v.method WHEN 'incremental' THEN ', time_column, bucket_width' END, v.method,
-                                CASE v.method WHEN 'incremental' THEN format(', %L, %L', coalesce(v.time_column, '...'), coalesce(v.bucket_width::text, '...')) END);
-    END IF;
     IF v.method <> 'incremental' THEN
         RETURN;
     END IF;
@@ -468,9 +479,11 @@ BEGIN
     PERFORM mvscheduler.sources_of(query_relation);   -- or raises
     IF pending IS NOT NULL THEN
         PERFORM mvscheduler.drop_version(v.id);
-        RETURN 'none';
     END IF;
-    RETURN '';
+    IF NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = 'm' AND c.relowner = v.owner::oid WHERE p.view_id = v.id AND p.kind = 'gate') THEN
+        RETURN mvscheduler.create_gate(v, helper.nspname, mvscheduler.free_name(helper.nspname, (SELECT c.relname FROM pg_class AS c WHERE c.oid = relation), '__gate'));
+    END IF;
+    RETURN CASE WHEN pending IS NULL THEN '' ELSE 'none' END;
 END $$;
 COMMENT ON FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid, boolean) IS 'Brings an incremental view in line with its changed row: in place where nothing but values changes, else as a new version. Returns what to tell d_pieces.';
 
