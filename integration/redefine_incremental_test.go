@@ -208,7 +208,7 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 		`CREATE VIEW direct AS SELECT * FROM v__data`: {`DROP VIEW direct`, "direct reads it directly"},
 		`CREATE TABLE follows (hour timestamptz, device int, FOREIGN KEY (hour, device) REFERENCES v__data (hour, device))`:     {`DROP TABLE follows`, ""},
 		`CREATE TRIGGER noted AFTER INSERT ON v__data FOR EACH STATEMENT EXECUTE FUNCTION suppress_redundant_updates_trigger()`: {`DROP TRIGGER noted ON v__data`, "trigger noted on table"},
-		`ALTER TABLE v__data ADD CONSTRAINT few CHECK (n > 0)`:                                                                 {`ALTER TABLE v__data DROP CONSTRAINT few`, "constraint few on table"},
+		`ALTER TABLE v__data ADD CONSTRAINT few CHECK (n > 0)`:                                                                  {`ALTER TABLE v__data DROP CONSTRAINT few`, "constraint few on table"},
 		`ALTER TABLE v__data ADD COLUMN remark text`:                                                                            {`ALTER TABLE v__data DROP COLUMN remark`, "is not what it was made as"},
 		`CREATE STATISTICS both_ (ndistinct) ON device, n FROM v__data`:                                                         {`DROP STATISTICS both_`, "statistics object"},
 		`CREATE FUNCTION takes(v__data) RETURNS int LANGUAGE sql AS 'SELECT 1'`:                                                 {`DROP FUNCTION takes(v__data)`, "v__data) hangs on it"},
