@@ -175,6 +175,37 @@ SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
 	return changes, nil
 }
 
+// LoadTouched reads for which times the contents of a view are not in the partitions any more that its last refresh left:
+// these were dropped, emptied or rewritten by hand. What left by retention is not among them. A day is added on both sides,
+// for any zone.
+func LoadTouched(ctx context.Context, q Querier, viewID int64, data uint32) ([]Change, error) {
+	rows, err := q.Query(ctx, `
+WITH was AS (
+    SELECT p.relation, p.file, p.lo, p.hi
+      FROM mvscheduler.increment_state AS i
+     CROSS JOIN LATERAL jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
+     WHERE i.view_id = $1
+       AND i.data::oid = $2
+), now AS (
+    SELECT * FROM mvscheduler.parts_of($2)
+)
+SELECT CASE WHEN isfinite(t.lo) THEN t.lo AT TIME ZONE 'UTC' - interval '1 day' END AS lo,
+       CASE WHEN isfinite(t.hi) THEN t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width) END AS hi,
+       'its own contents were dropped, emptied or rewritten by hand' AS why
+  FROM (SELECT * FROM was EXCEPT SELECT * FROM now) AS t
+  JOIN mvscheduler.view_state AS s ON s.view_id = $1
+  LEFT JOIN mvscheduler.frozen AS f ON f.target = $1
+ WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')`, viewID, data)
+	if err != nil {
+		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
+	}
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
+	if err != nil {
+		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
+	}
+	return changes, nil
+}
+
 // LoadSpan reads for how much time a view has partitions.
 func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
 	var seconds float64
@@ -235,8 +266,9 @@ func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leav
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason)
-SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, '')
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
+       (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.parts_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
    SET taken = EXCLUDED.taken,
@@ -245,6 +277,7 @@ ON CONFLICT (view_id, data) DO UPDATE
        leaves = EXCLUDED.leaves,
        tracking = EXCLUDED.tracking,
        reason = EXCLUDED.reason,
+       parts = EXCLUDED.parts,
        fill = NULL`, viewID, text, tracking, reason, data)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)

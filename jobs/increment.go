@@ -67,8 +67,12 @@ func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.W
 	if err != nil {
 		return nil, err
 	}
+	touched, err := catalog.LoadTouched(ctx, q, work.ViewID, state.Data)
+	if err != nil {
+		return nil, err
+	}
 	var dirt []refresh.Dirt
-	for _, c := range changes {
+	for _, c := range append(changes, touched...) {
 		dirt = append(dirt, refresh.Dirt{Lo: c.Lo, Hi: c.Hi, Why: c.Why})
 	}
 	if i.tracking == refresh.ByLateness {

@@ -391,6 +391,20 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_gate(mvscheduler.views, text, text) IS 'Makes the gate of an incremental view.';
 
+-- What a dump brings without its row is not taken over: nobody knows what it has seen.
+CREATE FUNCTION mvscheduler.orphan_hint(view_name text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'It seems to be what is left of a managed view without its row. What it holds is computed again, so drop it first: '
+           || string_agg(format('DROP %s %s;', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'p' THEN 'TABLE' ELSE 'MATERIALIZED VIEW' END, mvscheduler.shown_name(c.oid)), ' ' ORDER BY c.oid = to_regclass(view_name)::oid DESC, c.relkind)
+      FROM pg_class AS c
+     WHERE c.relkind IN ('v', 'p', 'm')
+       AND (c.oid = to_regclass(view_name)::oid OR obj_description(c.oid, 'pg_class') IN ('mvscheduler: query of ' || view_name, 'mvscheduler: data of ' || view_name, 'mvscheduler: gate of ' || view_name))
+    HAVING count(*) FILTER (WHERE c.relkind = 'p') > 0 AND count(*) FILTER (WHERE c.oid = to_regclass(view_name)::oid AND c.relkind = 'v') > 0
+$$;
+COMMENT ON FUNCTION mvscheduler.orphan_hint(text) IS 'How to drop the relations of an incremental view that has no row; NULL when that is not what bears the name.';
+
 CREATE FUNCTION mvscheduler.create_incremental(v mvscheduler.views) RETURNS oid
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -406,7 +420,7 @@ BEGIN
     BEGIN
         PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
     EXCEPTION WHEN duplicate_table THEN
-        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table', HINT = 'Choose another name.';
+        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table', HINT = coalesce(mvscheduler.orphan_hint(v.name), 'Choose another name.');
     END;
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], parts[2]);
     names := ARRAY(SELECT mvscheduler.free_name(parts[1], parts[2], s) FROM unnest('{__query,__data,__gate}'::text[]) WITH ORDINALITY AS u(s, n) ORDER BY n);
@@ -584,6 +598,7 @@ CREATE TABLE mvscheduler.increment_state (
     tracking          text NOT NULL,
     reason            text,
     fill              jsonb,
+    parts             jsonb,
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -596,6 +611,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
+COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 
 CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
 LANGUAGE sql STABLE
@@ -966,6 +982,14 @@ AS $$
      WHERE i.inhparent = data
 $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
+
+CREATE FUNCTION mvscheduler.parts_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL
+$$;
+COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
 
 CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
 LANGUAGE plpgsql
