@@ -246,3 +246,64 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 	same(t, s.alice, "v")
 	require.NotContains(t, s.columns(t, "v"), "total")
 }
+
+func TestViewsOnAnIncrementalViewFollowItsNewVersion(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.chain(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	for _, change := range []string{
+		`replace(query, 'AS total', 'AS total, max(value) AS most')`,                       // appended
+		`replace(query, 'device, count(*)', 'device, min(value) AS least, count(*)')`,      // in between
+		`replace(replace(query, ', min(value) AS least', ''), ', max(value) AS most', '')`, // gone
+	} {
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+change+` WHERE name LIKE '%.hourly'`)
+		s.incremented(t, "hourly", "daily")
+		s.whole(t, "hourly")
+		s.whole(t, "daily")
+		pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now(), 1, 5)`)
+		s.incremented(t, "hourly", "daily")
+		same(t, s.alice, "daily")
+		require.Equal(t, 5, ask[int](t, s.alice, `SELECT count(*)::int FROM pg_trigger WHERE tgrelid = 'hourly__data'::regclass AND tgname LIKE 'mvscheduler_changed_%'`), "changes are noted on the new contents")
+	}
+	require.Contains(t, s.refusal(t, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value) AS total', 'sum(value)::float8 AS total') WHERE name LIKE '%.hourly'`), "managed view "+s.owner+".daily uses column total, whose type changes")
+	require.Equal(t, s.owner+".hourly", ask[string](t, s.alice, `SELECT array_to_string(upstream, ' ') FROM mvscheduler.status WHERE name LIKE '%.daily'`))
+}
+
+func TestANewVersionLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings, "refresh_on", "manual")
+	s.minutely(t, "young", "retention_period", "3 days")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "young")
+	appended := func(view string) string {
+		return `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, max(value) AS most') WHERE name LIKE '%.` + view + `'`
+	}
+
+	// While a new version is being built, nothing leaves that it is built from.
+	pgtest.Exec(t, s.alice, appended("hourly"), `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`)
+	s.snapshotOf(t, "hourly__next__query", "hourly_wanted")
+	dry := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "-o", "json")
+	require.Zero(t, dry.code, dry.stderr)
+	require.NotContains(t, dry.stdout, `"action": "detach"`)
+	require.Contains(t, dry.stdout, s.owner+".hourly")
+	t.Log(dry.stdout[:600])
+	s.incremented(t, "hourly")
+	require.Zero(t, s.lost(t, "hourly_wanted", "hourly", "true"))
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.readings')`)
+	require.Less(t, s.leaves(t), int64(11))
+
+	// Afterwards the old buckets cannot be computed again.
+	require.Contains(t, s.refusal(t, `UPDATE mvscheduler.views SET unique_key = '{}' WHERE name LIKE '%.hourly'`), "would be lost")
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.redefinition`))
+	// A view whose own buckets have left before can be built anew.
+	pgtest.Exec(t, s.alice, appended("young"))
+	s.incremented(t, "young")
+	require.Contains(t, s.columns(t, "young"), "most")
+	require.Equal(t, int64(2*72*3), ask[int64](t, s.alice, `SELECT count(*) FROM young WHERE minute >= date_trunc('day', now(), 'UTC') - interval '3 days' AND minute < date_trunc('day', now(), 'UTC')`))
+	require.Zero(t, s.lost(t, "hourly_wanted", "hourly", "true"))
+}

@@ -127,7 +127,7 @@ BEGIN
         RAISE EXCEPTION 'managed view % cannot be built anew: what it showed before % would be lost', view_name, border
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'Partitions that these rows were computed from, or which were brought back, have left by retention.',
-                  HINT = 'Make a second view with the new query and read both with UNION ALL, or bring back what has left: SELECT mvscheduler.restore_view(table).';
+                  HINT = 'Make a second view with the new query, and read both with UNION ALL.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_nothing_frozen(bigint, text) IS 'Raises where an incremental view holds what cannot be computed again.';
