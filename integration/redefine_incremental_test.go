@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"regexp"
 	"strings"
 	"testing"
@@ -306,4 +307,51 @@ func TestANewVersionLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.T) {
 	require.Contains(t, s.columns(t, "young"), "most")
 	require.Equal(t, int64(2*72*3), ask[int64](t, s.alice, `SELECT count(*) FROM young WHERE minute >= date_trunc('day', now(), 'UTC') - interval '3 days' AND minute < date_trunc('day', now(), 'UTC')`))
 	require.Zero(t, s.lost(t, "hourly_wanted", "hourly", "true"))
+}
+
+func TestReadersOfAnIncrementalViewSeeOneVersionOrTheOtherAndWaitForNeither(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	version := func(n int) string { // by turns columns are appended and go
+		return fmt.Sprintf(`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, %d AS version%s FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, n, []string{"", ", 0 AS extra"}[n%2])
+	}
+	s.incremental(t, "v", version(0))
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `CREATE VIEW through AS SELECT hour, device, n, version FROM v`)
+	const said = ` SELECT concat_ws('-', min(version), max(version), max(version), count(*) / 288 * 100) FROM `
+	direct, through := startWatch(t, s, said+`v`), startWatch(t, s, said+`through`)
+	for n := 1; n <= 6; n++ {
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(version(n)))
+		s.incremented(t, "v")
+		s.whole(t, "v")
+		require.Equal(t, n, ask[int](t, s.alice, `SELECT max(version) FROM through`))
+	}
+	consistent(t, direct.end(t))
+	consistent(t, through.end(t))
+
+	// Somebody who stays in the view keeps the new version back, and no other reader.
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `SET application_name = 'report'`, `BEGIN`, `SELECT count(*) FROM v`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(version(7)))
+	until(t, s.alice, `SELECT activity = 'waiting' AND waiting_for LIKE '%report%' AND reason LIKE '%the old one is served until then%' FROM mvscheduler.status`)
+	pgtest.Exec(t, s.alice, `SET lock_timeout = '2s'`)
+	for range 20 {
+		require.Equal(t, 6, ask[int](t, s.alice, `SELECT max(version) FROM v`))
+		pgtest.Exec(t, s.alice, `SELECT pg_sleep(0.05)`)
+	}
+	pgtest.Exec(t, reader, `COMMIT`)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition)`)
+	s.whole(t, "v")
+	require.Equal(t, 7, ask[int](t, s.alice, `SELECT max(version) FROM v`))
+
+	// Who holds its contents alone keeps these from being dropped, and nothing else: a later refresh drops them.
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM v__data_20260301`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(version(8)))
+	s.incremented(t, "v")
+	require.Equal(t, 8, ask[int](t, s.alice, `SELECT max(version) FROM v`))
+	require.Contains(t, s.pieces(t), "old "+s.owner+".v__old, old_query "+s.owner+".v__old__query")
+	pgtest.Exec(t, reader, `COMMIT`)
+	s.incremented(t, "v")
+	s.whole(t, "v")
 }
