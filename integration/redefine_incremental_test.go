@@ -355,3 +355,22 @@ func TestReadersOfAnIncrementalViewSeeOneVersionOrTheOtherAndWaitForNeither(t *t
 	s.incremented(t, "v")
 	s.whole(t, "v")
 }
+
+func TestANewVersionOfAnIncrementalViewComesToItsNewOwnerAndToAViewThatWasNeverFilled(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.root, `GRANT USAGE, CREATE ON SCHEMA `+s.owner+` TO `+bob, `GRANT `+bob+` TO `+s.owner)
+	pgtest.Exec(t, s.alice, `GRANT SELECT, TRIGGER ON metrics TO `+bob)
+	s.incremental(t, "v", hourly)
+	for _, column := range []string{"one", "two"} {
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, 1 AS `+column+`')`)
+	}
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET owner = `+quote(bob)+`::regrole`)
+	require.Equal(t, []string{bob}, ask[[]string](t, s.root, `SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname ~ '^v(__|$)' AND relkind <> 'S'`))
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition) AND EXISTS (SELECT FROM mvscheduler.run WHERE state = 'succeeded')`)
+	s.whole(t, "v")
+	require.Equal(t, "hour timestamp with time zone, device integer, n bigint, total numeric, two integer, one integer", s.columns(t, "v"))
+	require.Equal(t, []string{bob}, ask[[]string](t, s.root, `SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname ~ '^v(__|$)' AND relkind <> 'S'`))
+}
