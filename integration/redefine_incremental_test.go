@@ -214,6 +214,7 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 		`CREATE STATISTICS both_ (ndistinct) ON device, n FROM v__data`:                                                         {`DROP STATISTICS both_`, "statistics object"},
 		`CREATE FUNCTION takes(v__data) RETURNS int LANGUAGE sql AS 'SELECT 1'`:                                                 {`DROP FUNCTION takes(v__data)`, "v__data) hangs on it"},
 		`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data WHERE device <> 2`:                              {`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data`, "is not what it was made as"},
+		`CREATE INDEX alone ON v__data_20260301 (total)`:                                                                        {`DROP INDEX alone`, "alone hangs on one of its partitions"},
 		`ALTER VIEW v RENAME COLUMN n TO m`:                                                                                     {`ALTER VIEW v RENAME COLUMN m TO n`, "is not what it was made as"},
 	} {
 		if _, err := s.alice.Exec(t.Context(), made); err != nil {
@@ -340,13 +341,16 @@ func TestReadersOfAnIncrementalViewSeeOneVersionOrTheOtherAndWaitForNeither(t *t
 		require.Equal(t, 6, ask[int](t, s.alice, `SELECT max(version) FROM v`))
 		pgtest.Exec(t, s.alice, `SELECT pg_sleep(0.05)`)
 	}
+	vacuum := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, vacuum, `BEGIN`, `LOCK TABLE v__next_20260301 IN SHARE UPDATE EXCLUSIVE MODE`)
 	pgtest.Exec(t, reader, `COMMIT`)
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition)`)
+	pgtest.Exec(t, vacuum, `COMMIT`)
 	s.whole(t, "v")
 	require.Equal(t, 7, ask[int](t, s.alice, `SELECT max(version) FROM v`))
 
 	// Who holds its contents alone keeps these from being dropped, and nothing else: a later refresh drops them.
-	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM v__data_20260301`)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM v__next_20260301`) // which was being vacuumed, so it has the name yet
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(version(8)))
 	s.incremented(t, "v")
 	require.Equal(t, 8, ask[int](t, s.alice, `SELECT max(version) FROM v`))

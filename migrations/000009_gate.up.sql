@@ -931,7 +931,7 @@ BEGIN
         END IF;
         EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, target[1], rel.relname, wanted);
         IF rel.kind = 'TABLE' THEN
-            PERFORM mvscheduler.rename_partitions(rel.oid, target[1], wanted);
+            PERFORM mvscheduler.rename_partitions(rel.oid, target[1], wanted, true);
         END IF;
         IF rel.piece IN ('gate', 'data', 'next_query') THEN
             EXECUTE format('COMMENT ON %s %I.%I IS %L', rel.kind, target[1], wanted,

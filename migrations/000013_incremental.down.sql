@@ -30,7 +30,7 @@ DROP FUNCTION mvscheduler.version_at_work(bigint);
 DROP TABLE mvscheduler.increment_state;
 DROP TABLE mvscheduler.dirt;
 DROP TABLE mvscheduler.view_source;
-DROP FUNCTION mvscheduler.rename_partitions(oid, text, text);
+DROP FUNCTION mvscheduler.rename_partitions(oid, text, text, boolean);
 DROP FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views);
 DROP FUNCTION mvscheduler.key_of(oid);
 DROP FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid, boolean);

@@ -142,7 +142,7 @@ AS $$
 DECLARE
     also text[] := CASE v.method WHEN 'incremental' THEN ARRAY[', time_column, bucket_width', format(', %s, %s', coalesce(quote_literal(v.time_column), '...'), coalesce(quote_literal(v.bucket_width), '...'))] ELSE '{"",""}' END;
 BEGIN
-    IF op = 'UPDATE' AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
+    IF op = 'UPDATE' AND NOT v.adopted AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
         RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
             USING ERRCODE = 'feature_not_supported',
                   DETAIL = 'An incremental view is made of other relations. Views that read it have to be dropped before, and GRANTs are to be given again.',
@@ -527,7 +527,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views) IS 'Raises where an incremental view would go to a role that its old owner cannot become.';
 
-CREATE FUNCTION mvscheduler.rename_partitions(data oid, schema_name text, data_name text) RETURNS void
+-- A name is no more than a name: who is told to go on without waits for nobody, autovacuum for example.
+CREATE FUNCTION mvscheduler.rename_partitions(data oid, schema_name text, data_name text, waits boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -541,14 +542,23 @@ BEGIN
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          ORDER BY c.oid
     LOOP
-        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', rel.nspname, rel.relname, rel.passing);
-        IF rel.nspname <> schema_name THEN
-            EXECUTE format('ALTER TABLE %I.%I SET SCHEMA %I', rel.nspname, rel.passing, schema_name);
+        IF NOT waits THEN
+            PERFORM mvscheduler.lock_until(clock_timestamp() + interval '10 milliseconds');
         END IF;
-        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', schema_name, rel.passing, mvscheduler.free_name(schema_name, data_name, rel.suffix));
+        BEGIN
+            EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', rel.nspname, rel.relname, rel.passing);
+            IF rel.nspname <> schema_name THEN
+                EXECUTE format('ALTER TABLE %I.%I SET SCHEMA %I', rel.nspname, rel.passing, schema_name);
+            END IF;
+            EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', schema_name, rel.passing, mvscheduler.free_name(schema_name, data_name, rel.suffix));
+        EXCEPTION WHEN lock_not_available THEN
+            IF waits THEN
+                RAISE;
+            END IF;
+        END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text) IS 'Renames or moves the partitions of the data of an incremental view after it.';
+COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text, boolean) IS 'Renames or moves the partitions of the data of an incremental view after it.';
 
 -- The change log ---------------------------------------------------------------------------------------
 --

@@ -86,6 +86,9 @@ AS $$
            AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger AS g WHERE g.oid = d.objid AND g.tgfoid IN ('mvscheduler.changed()'::regprocedure, 'mvscheduler.changed_row()'::regprocedure)))
            AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint AS n WHERE n.oid = d.objid AND n.conrelid <> data AND n.contype IN ('c', 'n') AND n.conparentid = 0 AND NOT n.conislocal))
         UNION ALL
+        SELECT 'index ' || mvscheduler.shown_name(i.indexrelid) || ' hangs on one of its partitions'
+          FROM tree AS t JOIN pg_index AS i ON i.indrelid = t.oid AND t.oid <> data JOIN pg_class AS c ON c.oid = i.indexrelid AND NOT c.relispartition
+        UNION ALL
         SELECT format('column %I was added to it by hand', a.attname)
           FROM pg_attribute AS a
          WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped AND NOT EXISTS (SELECT FROM pg_attribute AS b WHERE b.attrelid = query_relation AND b.attname = a.attname AND b.attnum > 0)
@@ -356,7 +359,7 @@ BEGIN
         EXECUTE format('DROP VIEW %s', mvscheduler.shown_name(work.query_relation));
     EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN NULL;   -- swap_data_done sees what is left
     END;
-    PERFORM mvscheduler.rename_partitions(work.next, old.data_schema, old.data_name);
+    PERFORM mvscheduler.rename_partitions(work.next, old.data_schema, old.data_name, false);
     FOR idx IN
         SELECT n.nspname, c.relname, x.value AS wanted
           FROM jsonb_each_text(named) AS x JOIN pg_class AS c ON c.oid = x.key::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
