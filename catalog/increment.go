@@ -34,6 +34,7 @@ type Leaf struct {
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
 type Incremental struct {
+	Query    uint32 // of the version that runs work on: the one that is being built, or that is served
 	Data     uint32
 	Gate     uint32
 	Width    time.Duration // of the longest bucket
@@ -75,16 +76,16 @@ func marshal(leaves map[uint32]Leaf) (string, error) {
 // to the snapshot.
 func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
 	rows, err := q.Query(ctx, `
-SELECT coalesce(d.relation::oid, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
+SELECT coalesce(w.query, 0::oid) AS query, coalesce(w.data, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
        mvscheduler.longest(s.bucket_width) AS width, mvscheduler.longest(s.lateness) AS lateness,
        coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c), false) AS seen,
        i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id AND v.col > 0) AS bound,
        i.fill::text AS fill
   FROM mvscheduler.view_state AS s
-  LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+  CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
   LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
-  LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+  LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
  WHERE s.view_id = $1`, viewID)
 	if err != nil {
 		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
@@ -96,11 +97,12 @@ SELECT coalesce(d.relation::oid, 0::oid) AS data, coalesce(g.relation::oid, 0::o
 	return i, nil
 }
 
-// SyncSources records which tables a view reads. Where they are others than were recorded, everything is dirty.
-func SyncSources(ctx context.Context, q Querier, viewID int64, queryRelation uint32) error {
+// SyncSources records which tables a view reads, the version of it that runs work on. Where they are others than were
+// recorded, everything is dirty.
+func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
-    SELECT s.relation, s.col FROM mvscheduler.sources_of($2::oid) AS s
+    SELECT s.relation, s.col FROM mvscheduler.sources_of((mvscheduler.version_at_work($1)).query) AS s
 ), gone AS (
     DELETE FROM mvscheduler.view_source AS v
      WHERE v.view_id = $1
@@ -116,7 +118,7 @@ WITH now AS MATERIALIZED (
 INSERT INTO mvscheduler.dirt (view_id, lo, hi)
 SELECT $1, '-infinity', 'infinity'
  WHERE EXISTS (SELECT FROM gone)
-    OR EXISTS (SELECT FROM come)`, viewID, queryRelation)
+    OR EXISTS (SELECT FROM come)`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
 	}
@@ -149,7 +151,7 @@ type Change struct {
 func LoadChanges(ctx context.Context, q Querier, viewID int64) ([]Change, error) {
 	rows, err := q.Query(ctx, `
 WITH state AS MATERIALIZED (
-    SELECT i.view_id, i.taken, pg_snapshot_xmin(i.taken) AS oldest FROM mvscheduler.increment_state AS i WHERE i.view_id = $1
+    SELECT i.view_id, i.taken, pg_snapshot_xmin(i.taken) AS oldest FROM mvscheduler.increment_state AS i WHERE i.view_id = $1 AND i.data::oid = (mvscheduler.version_at_work($1)).data
 ), entry AS (
     SELECT CASE WHEN v.col > 0 AND isfinite(d.lo) THEN d.lo END AS lo, CASE WHEN v.col > 0 AND isfinite(d.hi) THEN d.hi END AS hi,
            CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
@@ -170,6 +172,37 @@ SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
 	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
 	if err != nil {
 		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
+	}
+	return changes, nil
+}
+
+// LoadTouched reads for which times the contents of a view are not in the partitions any more that its last refresh left:
+// these were dropped, emptied or rewritten by hand. What left by retention is not among them. A day is added on both sides,
+// for any zone.
+func LoadTouched(ctx context.Context, q Querier, viewID int64, data uint32) ([]Change, error) {
+	rows, err := q.Query(ctx, `
+WITH was AS (
+    SELECT p.relation, p.file, p.lo, p.hi
+      FROM mvscheduler.increment_state AS i
+     CROSS JOIN LATERAL jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
+     WHERE i.view_id = $1
+       AND i.data::oid = $2
+), now AS (
+    SELECT * FROM mvscheduler.parts_of($2)
+)
+SELECT CASE WHEN isfinite(t.lo) THEN t.lo AT TIME ZONE 'UTC' - interval '1 day' END AS lo,
+       CASE WHEN isfinite(t.hi) THEN t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width) END AS hi,
+       'its own contents were dropped, emptied or rewritten by hand' AS why
+  FROM (SELECT * FROM was EXCEPT SELECT * FROM now) AS t
+  JOIN mvscheduler.view_state AS s ON s.view_id = $1
+  LEFT JOIN mvscheduler.frozen AS f ON f.target = $1
+ WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')`, viewID, data)
+	if err != nil {
+		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
+	}
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
+	if err != nil {
+		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
 	}
 	return changes, nil
 }
@@ -228,23 +261,25 @@ DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, 
 
 // Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction
 // of the refresh, which is REPEATABLE READ, and writes a row that no other writes.
-func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
+func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason)
-SELECT $1, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, '')
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
+       (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.parts_of($5) AS p)
   FROM pg_control_system() AS c
-ON CONFLICT (view_id) DO UPDATE
+ON CONFLICT (view_id, data) DO UPDATE
    SET taken = EXCLUDED.taken,
        system_identifier = EXCLUDED.system_identifier,
        filled_from = EXCLUDED.filled_from,
        leaves = EXCLUDED.leaves,
        tracking = EXCLUDED.tracking,
        reason = EXCLUDED.reason,
-       fill = NULL`, viewID, text, tracking, reason)
+       parts = EXCLUDED.parts,
+       fill = NULL`, viewID, text, tracking, reason, data)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
@@ -254,16 +289,16 @@ ON CONFLICT (view_id) DO UPDATE
 // BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
 // ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
 // deletes entries of the change log which the real one has not seen (see ForgetChanges).
-func BeginFill(ctx context.Context, q Querier, viewID int64, leaves map[uint32]Leaf, tracking, reason string) error {
+func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
-SELECT $1, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
+SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
   FROM pg_control_system() AS c
-ON CONFLICT (view_id) DO NOTHING`, viewID, text, tracking, reason)
+ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
@@ -271,7 +306,8 @@ ON CONFLICT (view_id) DO NOTHING`, viewID, text, tracking, reason)
 UPDATE mvscheduler.increment_state
    SET taken = pg_current_snapshot()
  WHERE view_id = $1
-   AND fill = '{}'`, viewID)
+   AND data::oid = $2
+   AND fill = '{}'`, viewID, data)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
@@ -288,7 +324,7 @@ type Filling struct {
 }
 
 // LoadFilling reads how far the first fill of a view is.
-func LoadFilling(ctx context.Context, q Querier, viewID int64) (Filling, error) {
+func LoadFilling(ctx context.Context, q Querier, viewID int64, data uint32) (Filling, error) {
 	rows, err := q.Query(ctx, `
 SELECT i.filled_from = '-infinity' AS done,
        coalesce((i.fill ->> 'partitions')::bigint, 0) AS partitions,
@@ -297,7 +333,8 @@ SELECT i.filled_from = '-infinity' AS done,
        coalesce(CASE WHEN isfinite(i.filled_from) THEN least(100, greatest(0, 100 * extract(epoch FROM (i.fill ->> 'newest')::timestamptz - i.filled_from)
                                        / nullif(extract(epoch FROM (i.fill ->> 'newest')::timestamptz - (i.fill ->> 'oldest')::timestamptz), 0))) END, 0)::int AS percent
   FROM mvscheduler.increment_state AS i
- WHERE i.view_id = $1`, viewID)
+ WHERE i.view_id = $1
+   AND i.data::oid = $2`, viewID, data)
 	if err != nil {
 		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
 	}
@@ -325,7 +362,7 @@ const MostChanges = 100_000
 func GiveUpChanges(ctx context.Context, q Querier, most int) error {
 	_, err := q.Exec(ctx, `
 WITH behind AS MATERIALIZED (
-    SELECT i.view_id
+    SELECT i.view_id, i.data
       FROM mvscheduler.increment_state AS i
      WHERE pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > $1
        AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = i.view_id AND r.state = 'running')
@@ -340,6 +377,7 @@ WITH behind AS MATERIALIZED (
        SET taken = pg_current_snapshot()
       FROM behind AS b
      WHERE i.view_id = b.view_id
+       AND i.data = b.data
        AND i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c)
     RETURNING i.view_id
 )
@@ -361,10 +399,12 @@ WITH RECURSIVE alive AS (
 ), sources AS (
     DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
 ), states AS (
-    DELETE FROM mvscheduler.increment_state AS i WHERE i.view_id NOT IN (SELECT a.view_id FROM alive AS a)
+    DELETE FROM mvscheduler.increment_state AS i
+     WHERE NOT EXISTS (SELECT FROM alive AS a JOIN mvscheduler.piece AS p ON p.view_id = a.view_id AND p.kind IN ('data', 'next') WHERE a.view_id = i.view_id AND p.relation = i.data)
 ), seen AS MATERIALIZED (
     SELECT i.view_id, CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END AS xid
-      FROM mvscheduler.increment_state AS i WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+      FROM mvscheduler.increment_state AS i JOIN mvscheduler.piece AS p ON p.view_id = i.view_id AND p.relation = i.data AND p.kind IN ('data', 'next')
+     WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
 ), logged(source) AS (
     (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
     UNION ALL

@@ -226,8 +226,8 @@ func LimitFill(ctx context.Context, q Querier, viewID int64) error {
 INSERT INTO mvscheduler.frozen AS f (target, fill)
 SELECT s.view_id, date_trunc(mvscheduler.partition_unit(s.bucket_width), (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
   FROM mvscheduler.view_state AS s
-  JOIN mvscheduler.piece AS p ON p.view_id = s.view_id AND p.kind = 'data'
-  JOIN pg_attribute AS a ON a.attrelid = p.relation::oid AND a.attname = s.time_column
+ CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+  JOIN pg_attribute AS a ON a.attrelid = w.data AND a.attname = s.time_column
  WHERE s.view_id = $1
    AND s.retention_period IS NOT NULL
 ON CONFLICT (target) DO UPDATE

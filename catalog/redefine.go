@@ -13,6 +13,7 @@ import (
 // 000009_gate.
 const (
 	StepSwap         = "swap"
+	StepSwapData     = "swap_data" // of an incremental view, see 000015_redefine_incremental
 	StepDropLeftover = "drop_leftover"
 )
 
@@ -137,10 +138,37 @@ func Closed(ctx context.Context, tx pgx.Tx, a Attempt) error {
 	return nil
 }
 
-// IsServed says whether the relation is the one that the view serves.
+// FilledData records that the attempt filled the new version of an incremental view, with everything up to an instant (nil =
+// unknown). It returns false when that is not the version that is wanted any more, or the run is not the attempt's.
+func FilledData(ctx context.Context, tx pgx.Tx, a Attempt, next uint32, asOf *time.Time, rows, sizeBytes int64) (bool, error) {
+	tag, err := tx.Exec(ctx, `
+UPDATE mvscheduler.redefinition AS r
+   SET filled_run = u.id,
+       filled_as_of = $4,
+       filled_rows = $5,
+       filled_bytes = $6,
+       filled_method = 'incremental'
+  FROM mvscheduler.run AS u,
+       mvscheduler.piece AS n
+ WHERE u.id = $1
+   AND u.token = $2
+   AND u.state = 'running'
+   AND r.view_id = u.view_id
+   AND n.view_id = u.view_id
+   AND n.kind = 'next'
+   AND n.relation::oid = $3`, a.RunID, a.Token, next, asOf, rows, sizeBytes)
+	if err != nil {
+		return false, fmt.Errorf("record that run %d filled the new version: %w", a.RunID, err)
+	}
+	return tag.RowsAffected() == 1, nil
+}
+
+// IsServed says whether the relation is the one that the view serves, or holds its contents.
 func IsServed(ctx context.Context, q Querier, viewID int64, relation uint32) (bool, error) {
 	var served bool
-	err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM mvscheduler.view_state WHERE view_id = $1 AND relation::oid = $2)`, viewID, relation).Scan(&served)
+	err := q.QueryRow(ctx, `
+SELECT EXISTS (SELECT FROM mvscheduler.view_state WHERE view_id = $1 AND relation::oid = $2)
+    OR EXISTS (SELECT FROM mvscheduler.piece WHERE view_id = $1 AND kind = 'data' AND relation::oid = $2)`, viewID, relation).Scan(&served)
 	if err != nil {
 		return false, fmt.Errorf("look at what view %d serves: %w", viewID, err)
 	}

@@ -257,7 +257,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.source_state AS k ON k.id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
- CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN s.query_relation::oid ELSE s.relation::oid END) AS stream OFFSET 0) AS up  -- asked once
+ CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN (mvscheduler.version_at_work(s.view_id)).query ELSE s.relation::oid END) AS stream OFFSET 0) AS up  -- asked once
  CROSS JOIN LATERAL (SELECT min(u.data_as_of) AS as_of, coalesce(bool_or(u.data_as_of IS NULL), false) AS unknown
                        FROM unnest(up.stream) AS n(view_id)
                        LEFT JOIN mvscheduler.view_health AS u ON u.view_id = n.view_id) AS below

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"regexp"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -124,4 +125,96 @@ func TestPiecesOfAnIncrementalViewThatAreNotWhatTheyWereEndInAClearState(t *test
 		require.Contains(t, ask[string](t, s.root, `SELECT error FROM mvscheduler.run WHERE view_name LIKE '%.' || $1 AND state = 'failed' ORDER BY id LIMIT 1`, name), c.reason, name)
 		require.NotEqual(t, "", ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.' || $1`, name))
 	}
+}
+
+func TestContentsThatWereTouchedByHandAreComputedAgain(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT t, 1, 1 FROM generate_series('2025-10-01 00:00+00'::timestamptz, '2026-02-28', '7 hours') AS t`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	for _, c := range []struct{ statement, says string }{
+		{`DROP TABLE v__data_20251201`, "by hand"},
+		{`TRUNCATE v__data_20260101`, "by hand"},
+		{`ALTER TABLE v__data DETACH PARTITION v__data_20260201`, "by hand"},
+		{`TRUNCATE v__data`, "by hand"},
+		{`DROP INDEX v__data_key`, "nothing changed"},
+		{`ALTER TABLE v__data_20251001 RENAME TO elsewhere`, "nothing changed"},
+		{`ALTER TABLE v__data RENAME TO other`, "nothing changed"},
+		{`ALTER MATERIALIZED VIEW v__gate RENAME TO door`, "nothing changed"},
+		// Look-alikes are not taken for what was meant.
+		{`CREATE TABLE v__data (LIKE v__query)`, "nothing changed"},
+		{`CREATE TABLE v__data_20270101 (LIKE v__query)`, "nothing changed"},
+		{`CREATE MATERIALIZED VIEW v__gate AS SELECT 1 AS step`, "nothing changed"},
+		{`CREATE MATERIALIZED VIEW v__next AS SELECT 1 AS hour`, "nothing changed"},
+	} {
+		pgtest.Exec(t, s.alice, c.statement)
+		s.incremented(t, "v")
+		same(t, s.alice, "v")
+		require.Contains(t, s.last(t, "v", "reason"), c.says, c.statement)
+	}
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2027-01-02 10:05+00', 1, 100), ('2026-03-02 10:05+00', 1, 100)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'sum(value)', 'max(value)')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, 1 AS one')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM v__data`), "the look-alike is what it was")
+}
+
+func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	paused := func(says string) {
+		t.Helper()
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `SELECT mvscheduler.refresh_view('v')`)
+		until(t, s.alice, `SELECT activity = 'paused' AND strpos(reason, $1) > 0 FROM mvscheduler.status`, says)
+		t.Log(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+	}
+	// The gate is made again by any UPDATE.
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW v__gate`)
+	paused("Resuming the view makes it anew")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
+	s.incremented(t, "v")
+	s.whole(t, "v")
+
+	// The query too.
+	pgtest.Exec(t, s.alice, `DROP VIEW v__query`)
+	paused("the plain view with the query of the view does not exist any more")
+	require.Contains(t, s.refusal(t, another), "DELETE the row and INSERT it anew")
+
+	// Another view under the name of the one that people read is not ours: nothing is read from it, nor done to it.
+	pgtest.Exec(t, s.alice, `DROP VIEW v`, `CREATE VIEW v AS SELECT 1 AS hour`)
+	require.Equal(t, "missing", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "DELETE the row")
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
+	require.Equal(t, "v v", s.relations(t))
+
+	// Relations without a row, as a dump without it brings them.
+	pgtest.Exec(t, s.alice, `DROP VIEW v`)
+	s.incremental(t, "v", hourly)
+	pgtest.Exec(t, s.root, `SET session_replication_role = replica`, `DELETE FROM mvscheduler.views`, `DELETE FROM mvscheduler.view_state`, `DELETE FROM mvscheduler.piece`, `RESET session_replication_role`)
+	says := s.refusal(t, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('v', `+quote(hourly)+`, 'incremental', 'hour', '1 hour')`)
+	require.Contains(t, says, "already exists")
+	way := regexp.MustCompile(`DROP VIEW .*;`).FindString(says)
+	require.NotEmpty(t, way, says)
+	pgtest.Exec(t, s.alice, way)
+	require.Equal(t, "", s.relations(t))
+	s.incremental(t, "v", hourly)
+	s.incremented(t, "v")
+
+	// DROP OWNED leaves rows that are missing, which an administrator DELETEs.
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, 1 AS one')`)
+	pgtest.Exec(t, s.root, `DROP OWNED BY `+s.owner+` CASCADE`)
+	require.Equal(t, "missing", ask[string](t, s.root, `SELECT freshness FROM mvscheduler.status`))
+	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.views`)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.piece`)+ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.redefinition`))
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
 }

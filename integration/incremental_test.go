@@ -71,17 +71,19 @@ func TestAnIncrementalViewIsMadeOfRelationsOfItsOwner(t *testing.T) {
 	require.Contains(t, ask[string](t, s.alice, `SELECT pg_get_viewdef('v__query'::regclass)`), "max(")
 	require.Equal(t, "02:00:00 1 day", ask[string](t, s.root, `SELECT bucket_width || ' ' || lateness FROM mvscheduler.view_state`))
 	for statement, code := range map[string]string{
-		`UPDATE mvscheduler.views SET query = replace(query, 'count(*) AS n', 'count(*)::int AS n')`:                     "0A000",
-		`UPDATE mvscheduler.views SET query = replace(query, 'GROUP BY 1, 2', 'GROUP BY 1, 2, value')`:                   "0A000",
+		`UPDATE mvscheduler.views SET query = replace(query, 'count(*) AS n', 'count(*)::int AS n')`:                     "2BP01",
 		`UPDATE mvscheduler.views SET method = 'full'`:                                                                   "0A000",
-		`UPDATE mvscheduler.views SET unique_key = '{hour}'`:                                                             "0A000",
-		`UPDATE mvscheduler.views SET time_column = 'device'`:                                                            "0A000",
+		`UPDATE mvscheduler.views SET unique_key = '{device}'`:                                                           "22023",
+		`UPDATE mvscheduler.views SET time_column = 'device'`:                                                            "42804",
+		`UPDATE mvscheduler.views SET time_column = 'nosuch'`:                                                            "42703",
+		`UPDATE mvscheduler.views SET time_column = NULL`:                                                                "22023",
 		`UPDATE mvscheduler.views SET bucket_width = NULL`:                                                               "22023",
 		`UPDATE mvscheduler.views SET bucket_width = '-1 hour'`:                                                          "22023",
 		`UPDATE mvscheduler.views SET query = replace(query, 'FROM metrics', 'FROM v AS metrics(ts, device, n, value)')`: "42P17",
 	} {
 		requireSQLState(t, s.alice, code, statement)
 	}
+	require.Contains(t, s.refusal(t, `UPDATE mvscheduler.views SET method = 'full'`), "INSERT INTO mvscheduler.views (name, query, method) VALUES ('"+s.owner+".v', 'SELECT ...', 'full')")
 	out := mvscheduler(t, s.db, s.owner, "", "export")
 	require.Zero(t, out.code, out.stderr)
 	require.Contains(t, out.stdout, "bucket_width")

@@ -29,8 +29,8 @@ type incremental struct {
 }
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
-// the counters. Which tables the query reads, which takes longest, is asked when a view that it is made of is another
-// one than at the last refresh.
+// the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
+// refresh, or a view that the query is made of is another one.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
 		return i, err
@@ -45,8 +45,9 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i inc
 	if i.leaves, err = catalog.LoadLeaves(ctx, w.control, work.ViewID); err != nil {
 		return i, err
 	}
-	if !i.Seen || refresh.Replaced(before, i.leaves) {
-		if err := catalog.SyncSources(ctx, w.control, work.ViewID, work.QueryRelation); err != nil {
+	edited := work.RearmedAt == nil || work.RefreshBegan == nil || !work.RearmedAt.Before(*work.RefreshBegan)
+	if !i.Seen || edited || refresh.Replaced(before, i.leaves) {
+		if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
 			return i, err
 		}
 		if i.Incremental, err = catalog.LoadIncremental(ctx, w.control, work.ViewID); err != nil {
@@ -74,8 +75,12 @@ func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.W
 	if err != nil {
 		return nil, err
 	}
+	touched, err := catalog.LoadTouched(ctx, q, work.ViewID, state.Data)
+	if err != nil {
+		return nil, err
+	}
 	var dirt []refresh.Dirt
-	for _, c := range changes {
+	for _, c := range append(changes, touched...) {
 		dirt = append(dirt, refresh.Dirt{Lo: c.Lo, Hi: c.Hi, Why: c.Why})
 	}
 	if i.tracking == refresh.ByLateness {
@@ -138,6 +143,9 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 		began  = time.Now()
 		waited time.Duration
 	)
+	if work.Leftovers {
+		w.dropLeftovers(ctx, log, work, attempt, session)
+	}
 	result, err := w.incrementOnce(ctx, log, job, work, attempt, session, w.waiting(ctx, log, attempt, &waited))
 	for tries := 0; tries < editTries && errors.Is(err, refresh.ErrEdited); tries++ {
 		if work, err = catalog.LoadWork(ctx, w.control, work.RunID); err == nil {
@@ -150,7 +158,9 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 	}
 	w.metrics.ended(outcomeSucceeded, took, waited)
 	log.InfoContext(ctx, "refreshed", "method", result.Method, "cause", work.Cause, "duration", took, "size_bytes", result.SizeBytes, "changed", result.Changed, "reason", result.Reason)
-	w.analyzeData(ctx, log, session, work, result)
+	if !work.Redefined { // a new version was analyzed before it was swapped in
+		w.analyzeData(ctx, log, session, work, result)
+	}
 	return nil
 }
 
@@ -169,11 +179,33 @@ func (w *RefreshWorker) analyzeData(ctx context.Context, log *slog.Logger, sessi
 	w.analyze(ctx, log, session, work, result)
 }
 
-func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (refresh.Result, error) {
+// incrementOnce brings the contents up to date: of the version that is served, and then the run is complete, or of one
+// that is being built, which then is swapped in.
+func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (_ refresh.Result, err error) {
 	below, err := w.lookBelow(ctx, work)
 	if err != nil {
 		return refresh.Result{}, err
 	}
+	at := below.Data
+	version, err := catalog.LoadRedefinition(ctx, w.control, work.ViewID)
+	if err != nil {
+		return refresh.Result{}, err
+	}
+	if (version != nil) != work.Redefined || version != nil && version.Next != at {
+		return refresh.Result{}, refresh.ErrEdited
+	}
+	if version != nil {
+		if err := catalog.BeginBuild(ctx, w.control, attempt); err != nil {
+			return refresh.Result{}, err
+		}
+	}
+	defer func() { // what has no sense any more since its owner has changed it again is no fault of anything
+		if err != nil && ctx.Err() == nil {
+			if now, loadErr := catalog.LoadIncremental(ctx, w.control, work.ViewID); loadErr == nil && now.Data != at {
+				err = refresh.ErrEdited
+			}
+		}
+	}()
 	policy := refresh.Policy{BusyDeadline: busyPatience}
 	looked := true // and nothing has happened since
 	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) {
@@ -195,7 +227,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	)
 	looked = looked && below.Seen && below.Fill == nil
 	i := refresh.Increment{
-		View: view(work), Gate: below.Gate, Data: below.Data,
+		View: versionView(work, below), Gate: below.Gate, Data: below.Data,
 		Prepare: func(ctx context.Context) (err error) {
 			if !looked {
 				below, err = w.lookBelow(ctx, work)
@@ -254,8 +286,18 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		},
 		Complete: func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
 			rows = did.Inserted - did.Deleted + filled.Rows
-			if work.RowsEstimate != nil {
-				rows += *work.RowsEstimate
+			if before := rowsBefore(work, version); before != nil {
+				rows += *before
+			}
+			if version != nil {
+				filled, err := catalog.FilledData(ctx, tx, attempt, at, work.AsOf(below.provedAsOf(result.DataAsOf)), rows, result.SizeBytes)
+				if err == nil && !filled {
+					err = refresh.ErrEdited
+				}
+				if err != nil {
+					return err
+				}
+				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason)
 			}
 			err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 				Method: refresh.Incremental, Reason: reasons(reason, below.reason), DataAsOf: work.AsOf(below.provedAsOf(result.DataAsOf)), Rows: &rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
@@ -267,7 +309,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err := catalog.SetBuckets(ctx, tx, attempt, did.Buckets); err != nil {
 				return err
 			}
-			if err := catalog.Incremented(ctx, tx, work.ViewID, below.leaves, below.tracking, below.reason); err != nil {
+			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason); err != nil {
 				return err
 			}
 			return completeJob(ctx, tx, job)
@@ -276,7 +318,72 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	result, err := i.Do(ctx, session, w.control, policy, onBusy)
 	result.Reason = reason
 	result.Rows = &rows
+	if err == nil && version != nil {
+		err = w.swapData(ctx, log, job, work, below, attempt, session, onBusy, reasons(reason, below.reason))
+	}
 	return result, err
+}
+
+// swapData puts a new version in the place of the one that is served, and completes the run in that transaction.
+func (w *RefreshWorker) swapData(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, below incremental, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness), reason string) error {
+	version, err := catalog.LoadRedefinition(ctx, w.control, work.ViewID)
+	if err != nil {
+		return err
+	}
+	if version == nil || version.Next != below.Data || version.FilledRun == nil || *version.FilledRun != work.RunID {
+		return refresh.ErrEdited
+	}
+	if work.Analyze {
+		next := versionView(work, below)
+		next.Target.OID = version.Next
+		if err := refresh.Analyze(ctx, session, next); err != nil {
+			log.WarnContext(ctx, "ANALYZE of the new version failed", "err", err)
+		} else if err := catalog.Analyzed(ctx, w.control, work.ViewID, *version.FilledRows); err != nil {
+			log.WarnContext(ctx, "ANALYZE could not be recorded", "err", err)
+		}
+	}
+	if err := catalog.ReportPhase(ctx, w.control, attempt, "putting the new version in place", nil); err != nil {
+		log.WarnContext(ctx, "progress could not be reported", "err", err)
+	}
+	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
+		func(ctx context.Context, tx pgx.Tx) error {
+			return catalog.LetThrough(ctx, tx, attempt, catalog.StepSwapData)
+		},
+		func(ctx context.Context, tx pgx.Tx) error {
+			if err := catalog.Closed(ctx, tx, attempt); err != nil {
+				return err
+			}
+			served, err := catalog.IsServed(ctx, tx, work.ViewID, version.Next)
+			if err != nil {
+				return err
+			}
+			if !served {
+				return refresh.ErrEdited
+			}
+			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
+				Method: refresh.Incremental, Reason: "a new version took the place of the old one; " + reason, DataAsOf: version.FilledAsOf,
+				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
+			})
+			if err != nil {
+				return err
+			}
+			return completeJob(ctx, tx, job)
+		})
+}
+
+// rowsBefore are the rows of the version that runs work on, as far as they are known.
+func rowsBefore(work catalog.Work, version *catalog.Redefinition) *int64 {
+	if version == nil {
+		return work.RowsEstimate
+	}
+	return version.FilledRows
+}
+
+// versionView is the view, with the query of the version that runs work on.
+func versionView(work catalog.Work, below incremental) refresh.View {
+	v := view(work)
+	v.Target.Query = below.Query
+	return v
 }
 
 // passes decides how the ranges are computed, and adds to the reason why.
@@ -307,7 +414,7 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 		if err != nil {
 			return catalog.Filling{}, err
 		}
-		if err := catalog.BeginFill(ctx, w.control, work.ViewID, leaves, below.tracking, below.reason); err != nil {
+		if err := catalog.BeginFill(ctx, w.control, work.ViewID, below.Data, leaves, below.tracking, below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
 		if err := catalog.LimitFill(ctx, w.control, work.ViewID); err != nil {
@@ -319,7 +426,7 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 	}
 	began, first := time.Now(), -1
 	for {
-		far, err := catalog.LoadFilling(ctx, w.control, work.ViewID)
+		far, err := catalog.LoadFilling(ctx, w.control, work.ViewID, below.Data)
 		if err != nil || far.Done {
 			return far, err
 		}

@@ -110,9 +110,9 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 
 	var verdict judgement
 	switch {
-	case work.Method == refresh.Incremental:
+	case work.Method == refresh.Incremental && !work.Redefined:
 		verdict = w.judgeIncremental(ctx, work)
-	case !work.Redefined:
+	case work.Method != refresh.Incremental && !work.Redefined:
 		verdict = w.skipper.judge(ctx, session, work)
 	}
 	if verdict.Skip.Skip {
@@ -136,7 +136,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 			deadline += work.LockTimeout
 		}
 	}
-	if work.Method == refresh.Incremental && work.DataAsOf == nil {
+	if work.Method == refresh.Incremental && (work.DataAsOf == nil || work.Redefined) {
 		deadline = fillDeadline
 	}
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)

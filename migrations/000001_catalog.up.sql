@@ -78,7 +78,7 @@ COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler
 COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
-COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: drop and create.';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: DELETE the row and INSERT it anew.';
 COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron and the default interval means cron alone.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
@@ -379,7 +379,7 @@ CREATE TABLE mvscheduler.piece (
 CREATE UNIQUE INDEX piece_only ON mvscheduler.piece (view_id, kind) WHERE kind NOT IN ('old', 'old_query');
 COMMENT ON TABLE mvscheduler.piece IS 'Private: relations of the view''s owner that belong to a view besides its pair.';
 COMMENT ON COLUMN mvscheduler.piece.view_id IS 'views.id';
-COMMENT ON COLUMN mvscheduler.piece.kind IS 'gate (the one-row materialized view through which the owner''s own steps run), data (the table of an incremental view), next and next_query (the pair of the version that is being built), old and old_query (a pair that was replaced and could not be dropped yet).';
+COMMENT ON COLUMN mvscheduler.piece.kind IS 'gate (the one-row materialized view through which the owner''s own steps run), data (the table of an incremental view), next and next_query (the pair of the version that is being built, of an incremental view its table and its query), old and old_query (what was replaced and could not be dropped yet).';
 COMMENT ON COLUMN mvscheduler.piece.relation IS 'The relation; used by OID, never by name.';
 
 CREATE TABLE mvscheduler.redefinition (
@@ -390,7 +390,8 @@ CREATE TABLE mvscheduler.redefinition (
     filled_as_of  timestamptz,
     filled_rows   bigint,
     filled_bytes  bigint,
-    filled_method text
+    filled_method text,
+    frozen_times  timestamptz
 );
 COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns, that waits to take the place of the one that is served.';
 COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
@@ -400,13 +401,14 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_run IS 'Run that filled the ne
 COMMENT ON COLUMN mvscheduler.redefinition.filled_as_of IS 'The new version shows at least everything committed before this instant.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
-COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet.';
+COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
+COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'frozen.times when it was asked for; NULL = nothing had left.';
 
 CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
+    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
     taken   boolean NOT NULL DEFAULT false,
     done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()

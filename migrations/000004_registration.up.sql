@@ -272,6 +272,7 @@ BEGIN
         END IF;
     END IF;
 
+    PERFORM mvscheduler.check_method_change(op, was, v);
     PERFORM mvscheduler.check_reserved(v);
     PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent', 'incremental');
     PERFORM mvscheduler.check_incremental(op, was, v);

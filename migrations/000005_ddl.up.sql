@@ -576,7 +576,7 @@ BEGIN
         PERFORM mvscheduler.rename_pieces(v);
     END IF;
     IF v.method = 'incremental' THEN
-        RETURN mvscheduler.alter_incremental(was, v, relation, query_relation);
+        RETURN mvscheduler.alter_incremental(was, v, relation, query_relation, broken);
     END IF;
     IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
                       IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
@@ -654,7 +654,8 @@ DECLARE
     author     regrole := (SELECT o.text_author FROM mvscheduler.visible_views AS o WHERE o.view_id = was.id);
     anew       boolean := broken OR v.search_path <> was.search_path
                           OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
-                          OR v.time_column IS DISTINCT FROM was.time_column;
+                          OR v.time_column IS DISTINCT FROM was.time_column
+                          OR v.method = 'incremental' AND (v.unique_key, v.bucket_width) IS DISTINCT FROM (was.unique_key, was.bucket_width);
     wrapped    boolean := coalesce(v.retention_period, was.retention_period) IS NOT NULL
                           AND (v.unique_key, v.method) IS DISTINCT FROM (was.unique_key, was.method);
     column_pattern text := '("[^"]+"|[A-Za-z_][A-Za-z0-9_]*)(\s+(asc|desc))?';
@@ -815,8 +816,8 @@ BEGIN
                 PERFORM mvscheduler.act_as(OLD.owner::oid);
                 PERFORM mvscheduler.drop_relations(OLD.id, together);
             ELSE
-                IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column)
-                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column)
+                IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column, NEW.bucket_width)
+                   IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column, OLD.bucket_width)
                    OR OLD.owner = quote_ident(actor)::regrole AND mvscheduler.pending_version_broken(OLD) THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.settle(OLD.id);

@@ -76,7 +76,7 @@ BEGIN
         END IF;
         parsed := CASE current_setting('mvscheduler.pieces', true)
                        WHEN '' THEN mvscheduler.parses_query(OLD, NEW)
-                       ELSE current_setting('mvscheduler.pieces', true) = 'none'
+                       ELSE current_setting('mvscheduler.pieces', true) NOT LIKE '% %'
                   END;
     END IF;
     reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
@@ -156,7 +156,7 @@ BEGIN
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.
     IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'
-       AND (mended OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
+       AND (mended OR current_setting('mvscheduler.pieces', true) <> '' OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
                      IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner, OLD.retention_period, OLD.time_column)) THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false

@@ -54,7 +54,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
                CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
-               CASE WHEN j.redefined THEN pg_catalog.format('a new version with other columns %s, the old one is served until then',
+               CASE WHEN j.redefined THEN pg_catalog.format('a new version%s %s, the old one is served until then', CASE WHEN j.method <> 'incremental' THEN ' with other columns' END,
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built' || coalesce(' (' || (j.progress ->> 'phase') || coalesce(': ' || (j.progress ->> 'what') || ', ' || (j.progress ->> 'percent') || ' %', '') || ')', '')
                                                                  WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'
                                                                  ELSE 'waits to be built' END) END,

@@ -38,3 +38,4 @@ DROP FUNCTION mvscheduler.swap_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_at_hand(bigint);
 REVOKE ALL ON mvscheduler.piece, mvscheduler.redefinition, mvscheduler.pass FROM mvscheduler_worker;
 DROP VIEW mvscheduler.visible_pieces;
+DROP FUNCTION mvscheduler.is_piece(text, "char");

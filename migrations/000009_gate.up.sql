@@ -10,6 +10,12 @@
 -- own REFRESH of the gate, a plain call, a function of the query during the refresh itself) a step does
 -- nothing and returns 0.
 
+CREATE FUNCTION mvscheduler.is_piece(kind text, relkind "char") RETURNS boolean
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN kind = 'gate' THEN relkind = 'm' WHEN kind = 'data' THEN relkind = 'p' WHEN kind IN ('next', 'old') THEN relkind IN ('m', 'p') ELSE relkind = 'v' END;
+COMMENT ON FUNCTION mvscheduler.is_piece(text, "char") IS 'Whether a relation of this pg_class.relkind can be a piece of this kind.';
+
 CREATE VIEW mvscheduler.visible_pieces WITH (security_barrier) AS
     SELECT p.view_id, p.kind, p.relation,
            CASE p.kind WHEN 'next_query' THEN (SELECT r.query_seal FROM mvscheduler.redefinition AS r WHERE r.view_id = p.view_id) END AS query_seal
@@ -127,8 +133,7 @@ BEGIN
         DELETE FROM mvscheduler.piece AS p
          USING mvscheduler.view_state AS s
          WHERE p.view_id = leftovers_done.view_id AND s.view_id = p.view_id AND p.kind IN ('old', 'old_query')
-           AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation::oid AND c.relowner = s.owner::oid
-                                                       AND c.relkind = CASE p.kind WHEN 'old' THEN 'm' ELSE 'v' END);
+           AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.relation::oid AND c.relowner = s.owner::oid AND mvscheduler.is_piece(p.kind, c.relkind));
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.leftovers_done(bigint) IS 'Forgets the leftovers that are gone, in the transaction of their drop.';
@@ -229,10 +234,10 @@ AS $$
           JOIN pg_extension AS e ON e.oid = d.refobjid
         UNION
         SELECT format('rule %I on %s would be lost', w.rulename, mvscheduler.shown_name(w.ev_class))
-          FROM pg_rewrite AS w WHERE w.ev_class = query_relation AND w.ev_type <> '1'
+          FROM pg_rewrite AS w WHERE w.ev_class IN (relation, query_relation) AND w.ev_type <> '1'
         UNION
         SELECT format('trigger %I on %s would be lost', g.tgname, mvscheduler.shown_name(g.tgrelid))
-          FROM pg_trigger AS g WHERE g.tgrelid = query_relation AND NOT g.tgisinternal
+          FROM pg_trigger AS g WHERE g.tgrelid IN (relation, query_relation) AND NOT g.tgisinternal
     )
     SELECT coalesce(array_agg(s.text ORDER BY s.text), '{}') FROM said AS s WHERE s.text IS NOT NULL
 $$;
@@ -263,7 +268,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT CASE WHEN starts_with(x.def, x.head) THEN substr(x.def, length(x.head) + 1) END
       FROM (SELECT pg_get_indexdef(i.indexrelid) AS def,
-                   format('CREATE %sINDEX %I ON %I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname, n.nspname, t.relname) AS head
+                   format('CREATE %sINDEX %I ON %s%I.%I ', CASE WHEN i.indisunique THEN 'UNIQUE ' END, c.relname, CASE c.relkind WHEN 'I' THEN 'ONLY ' END, n.nspname, t.relname) AS head
               FROM pg_index AS i
               JOIN pg_class AS c ON c.oid = i.indexrelid
               JOIN pg_class AS t ON t.oid = i.indrelid
@@ -354,14 +359,14 @@ BEGIN
     FOR option IN
         SELECT format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)) FROM pg_class AS c, unnest(c.reloptions) AS o WHERE c.oid = source
     LOOP
-        EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
+        EXECUTE format('ALTER TABLE %s SET (%s)', named, option);
     END LOOP;
     FOR option IN
         SELECT format('toast.%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1))
           FROM pg_class AS c JOIN pg_class AS t ON t.oid = c.reltoastrelid, unnest(t.reloptions) AS o
          WHERE c.oid = source
     LOOP
-        EXECUTE format('ALTER MATERIALIZED VIEW %s SET (%s)', named, option);
+        EXECUTE format('ALTER TABLE %s SET (%s)', named, option);
     END LOOP;
     FOR col IN
         SELECT b.attname, a.attstattarget::int AS goal, a.atttypid = b.atttypid AND a.attstorage <> b.attstorage AS stored_otherwise, a.attstorage, a.attoptions,
@@ -371,22 +376,22 @@ BEGIN
          WHERE a.attrelid = source AND a.attnum > 0 AND NOT a.attisdropped
            AND (a.attstattarget::int IS DISTINCT FROM b.attstattarget::int OR a.attoptions IS DISTINCT FROM b.attoptions OR a.attstorage <> b.attstorage OR a.attcompression <> b.attcompression)
     LOOP
-        EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STATISTICS %s', named, col.attname, coalesce(col.goal, -1));
+        EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STATISTICS %s', named, col.attname, coalesce(col.goal, -1));
         IF col.stored_otherwise THEN
-            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET STORAGE %s', named, col.attname,
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET STORAGE %s', named, col.attname,
                            CASE col.attstorage WHEN 'p' THEN 'PLAIN' WHEN 'e' THEN 'EXTERNAL' WHEN 'm' THEN 'MAIN' ELSE 'EXTENDED' END);
         END IF;
         IF col.compressed_otherwise THEN
-            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET COMPRESSION %s', named, col.attname,
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET COMPRESSION %s', named, col.attname,
                            CASE col.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END);
         END IF;
         FOREACH option IN ARRAY coalesce(col.attoptions, '{}') LOOP
-            EXECUTE format('ALTER MATERIALIZED VIEW %s ALTER COLUMN %I SET (%s)', named, col.attname,
+            EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', named, col.attname,
                            format('%I = %L', split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)));
         END LOOP;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a materialized view the storage parameters of another one and, column by column, its statistics targets and options.';
+COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a relation the storage parameters of another one and, column by column, its statistics targets and options.';
 
 -- Exactly the rights on the source, given by the owner; what default privileges gave to the target goes.
 CREATE FUNCTION mvscheduler.copy_grants(source oid, target oid) RETURNS void
@@ -656,10 +661,10 @@ BEGIN
     FOR rel IN
         SELECT c.oid, c.relkind
           FROM mvscheduler.leftovers_at_hand(view_id) AS l
-          JOIN pg_class AS c ON c.oid = l.relation AND c.relowner = l.owner AND c.relkind IN ('m', 'v')
+          JOIN pg_class AS c ON c.oid = l.relation AND c.relowner = l.owner AND c.relkind IN ('m', 'v', 'p')
     LOOP
         PERFORM mvscheduler.lock_until(deadline);
-        EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
+        EXECUTE format('DROP %s %s', CASE rel.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END, mvscheduler.shown_name(rel.oid));
         dropped := dropped + 1;
     END LOOP;
     PERFORM mvscheduler.leftovers_done(view_id);
@@ -676,6 +681,8 @@ BEGIN
     CASE mvscheduler.step_at_hand(view_id)
         WHEN 'swap' THEN
             RETURN mvscheduler.step_swap(view_id);
+        WHEN 'swap_data' THEN
+            RETURN mvscheduler.step_swap_data(view_id);
         WHEN 'drop_leftover' THEN
             RETURN mvscheduler.step_drop_leftover(view_id);
         WHEN 'track' THEN
@@ -707,9 +714,9 @@ DECLARE
     rel record;
 BEGIN
     FOR rel IN
-        SELECT c.oid, mvscheduler.shown_name(c.oid) AS name, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
+        SELECT c.oid, mvscheduler.shown_name(c.oid) AS name, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END AS kind
           FROM unnest(relations) WITH ORDINALITY AS r(oid, place)
-          JOIN pg_class AS c ON c.oid = r.oid AND c.relkind IN ('m', 'v')
+          JOIN pg_class AS c ON c.oid = r.oid AND c.relkind IN ('m', 'v', 'p')
          ORDER BY r.place
     LOOP
         BEGIN
@@ -762,7 +769,7 @@ BEGIN
                          JOIN pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner <> c.relowner
                         WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) AS given_away
           FROM mvscheduler.visible_pieces AS p
-          JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = CASE WHEN p.kind IN ('next_query', 'old_query') THEN 'v' WHEN p.kind = 'data' THEN 'p' ELSE 'm' END
+          JOIN pg_class AS c ON c.oid = p.relation::oid AND mvscheduler.is_piece(p.kind, c.relkind)
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE p.view_id = drop_pieces.view_id AND p.kind = ANY (kinds)
          ORDER BY array_position(kinds, p.kind)
@@ -806,18 +813,20 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT count(*) > 0 AND count(c.oid) < 3
+           OR v.method = 'incremental' AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS g JOIN pg_class AS m ON m.oid = g.relation::oid AND m.relkind = 'm' AND m.relowner = v.owner::oid
+                                                        WHERE g.view_id = v.id AND g.kind = 'gate')
       FROM mvscheduler.visible_pieces AS p
-      LEFT JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relowner = v.owner::oid AND c.relkind = CASE p.kind WHEN 'next_query' THEN 'v' ELSE 'm' END
+      LEFT JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relowner = v.owner::oid AND mvscheduler.is_piece(p.kind, c.relkind)
      WHERE p.view_id = v.id AND p.kind IN ('gate', 'next', 'next_query')
        AND EXISTS (SELECT FROM mvscheduler.visible_pieces AS n WHERE n.view_id = v.id AND n.kind = 'next')
 $$;
-COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'True when a new version is to be built whose relations are not all there.';
+COMMENT ON FUNCTION mvscheduler.pending_version_broken(mvscheduler.views) IS 'True when a new version is to be built whose relations are not all there, or an incremental view has no gate.';
 
 -- For the trigger d_pieces, which fires next.
 CREATE FUNCTION mvscheduler.tell_pieces(pieces text) RETURNS text
 LANGUAGE sql
 RETURN pg_catalog.set_config('mvscheduler.pieces', pieces, true);
-COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query; none when these were dropped; empty when they stay what they were.';
+COMMENT ON FUNCTION mvscheduler.tell_pieces(text) IS 'Says what the DDL of this row made: OIDs of gate, next and next_query, or of a gate alone; none when these were dropped; empty when they stay what they were.';
 
 CREATE FUNCTION mvscheduler.cancel_redefinition(view_id bigint) RETURNS text
 LANGUAGE plpgsql
@@ -921,8 +930,8 @@ BEGIN
             EXECUTE format('ALTER %s %I.%I SET SCHEMA %I', rel.kind, rel.nspname, rel.relname, target[1]);
         END IF;
         EXECUTE format('ALTER %s %I.%I RENAME TO %I', rel.kind, target[1], rel.relname, wanted);
-        IF rel.piece = 'data' THEN
-            PERFORM mvscheduler.rename_partitions(rel.oid, target[1], wanted);
+        IF rel.kind = 'TABLE' THEN
+            PERFORM mvscheduler.rename_partitions(rel.oid, target[1], wanted, true);
         END IF;
         IF rel.piece IN ('gate', 'data', 'next_query') THEN
             EXECUTE format('COMMENT ON %s %I.%I IS %L', rel.kind, target[1], wanted,
@@ -945,7 +954,7 @@ BEGIN
     FOR rel IN
         SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
           FROM mvscheduler.visible_pieces AS p
-         CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind = 'data'
+         CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind IN ('data', 'next')
                              UNION SELECT k.relation::oid FROM mvscheduler.visible_kept AS k WHERE k.target = v.id AND p.kind = 'data') AS m
           JOIN pg_class AS c ON c.oid = m.oid AND c.relkind IN ('m', 'v', 'p', 'r') AND c.relowner <> v.owner::oid
          WHERE p.view_id = v.id AND p.kind NOT IN ('old', 'old_query')   -- what is left of a swap stays with whom it served
@@ -955,8 +964,8 @@ BEGIN
         given := true;
     END LOOP;
     SELECT * INTO pending FROM mvscheduler.pending_version(v.id);
-    IF pending.relation IS NOT NULL THEN
-        SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
+    SELECT o.relation::oid AS relation, o.query_relation::oid AS query_relation INTO served FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
+    IF pending.relation IS NOT NULL AND NOT (v.method = 'incremental' AND mvscheduler.extends(served.relation, pending.relation)) THEN
         PERFORM mvscheduler.demand_no_obstacles(v.name, served.relation, served.query_relation, pending.relation);
     END IF;
     RETURN given;
@@ -995,18 +1004,23 @@ BEGIN
     IF told IS NULL THEN
         RETURN NULL;
     END IF;
-    DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('gate', 'next', 'next_query');
+    DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('gate', 'next', 'next_query') AND NOT (NEW.method = 'incremental' AND p.kind = 'gate' AND told[1] = 'none');
     DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = NEW.id;
     IF told[1] <> 'none' THEN
         INSERT INTO mvscheduler.piece (view_id, kind, relation)
         SELECT NEW.id, k.kind, c.oid::regclass
           FROM unnest(ARRAY['gate', 'next', 'next_query'], told) AS k(kind, oid)
-          JOIN pg_class AS c ON c.oid = k.oid::oid AND c.relowner = NEW.owner::oid AND c.relkind = CASE k.kind WHEN 'next_query' THEN 'v' ELSE 'm' END;
+          JOIN pg_class AS c ON c.oid = k.oid::oid AND c.relowner = NEW.owner::oid AND c.relkind = CASE WHEN k.kind = 'next_query' THEN 'v' WHEN k.kind = 'next' AND NEW.method = 'incremental' THEN 'p' ELSE 'm' END;
         GET DIAGNOSTICS made = ROW_COUNT;
-        IF made <> 3 THEN
+        IF made <> cardinality(told) THEN
             RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
         END IF;
-        INSERT INTO mvscheduler.redefinition (view_id, query_seal) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid));
+        IF made = 3 THEN
+            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id));
+            IF NEW.method = 'incremental' THEN
+                PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
+            END IF;
+        END IF;
     END IF;
     RETURN NULL;
 END $$;
@@ -1030,6 +1044,7 @@ DECLARE
     pieces     text := current_setting('mvscheduler.pieces');
     served     record;
     pending    record;
+    data       oid;
 BEGIN
     IF TG_OP = 'UPDATE' AND pieces = ''
        AND NOT mvscheduler.parses_query(OLD, NEW) AND (NEW.method, NEW.unique_key, NEW.indexes) IS NOT DISTINCT FROM (OLD.method, OLD.unique_key, OLD.indexes) THEN
@@ -1041,8 +1056,12 @@ BEGIN
     BEGIN
         PERFORM mvscheduler.act_as(NEW.owner::oid);
         IF NEW.method = 'incremental' THEN   -- its key was made with its data
-            IF TG_OP = 'INSERT' OR NEW.indexes IS DISTINCT FROM OLD.indexes THEN
-                PERFORM mvscheduler.create_indexes(NEW, (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = NEW.id AND p.kind = 'data'));
+            data := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = NEW.id AND p.kind = 'data');
+            IF pieces LIKE '% %' THEN
+                PERFORM mvscheduler.create_indexes(NEW, pending.relation);
+                PERFORM mvscheduler.copy_indexes(data, pending.relation, NEW.owner <> OLD.owner OR quote_ident(actor)::regrole <> NEW.owner);
+            ELSIF TG_OP = 'INSERT' OR pieces = 'none' OR NEW.indexes IS DISTINCT FROM OLD.indexes THEN
+                PERFORM mvscheduler.create_indexes(NEW, coalesce(pending.relation, data));
             END IF;
         ELSIF TG_OP = 'INSERT' THEN
             PERFORM mvscheduler.create_unique_index(NEW, served.relation, served.query_relation);

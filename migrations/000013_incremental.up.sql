@@ -133,20 +133,32 @@ COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An i
 --                         v__gate   the gate through which the steps run
 -- All of them belong to the user and are made in the user's session.
 
-CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
+-- What a row of the other method is made of are other relations: it has to be made anew.
+CREATE FUNCTION mvscheduler.check_method_change(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 SET IntervalStyle = 'postgres'
 AS $$
 DECLARE
-    col text;
+    also text[] := CASE v.method WHEN 'incremental' THEN ARRAY[', time_column, bucket_width', format(', %s, %s', coalesce(quote_literal(v.time_column), '...'), coalesce(quote_literal(v.bucket_width), '...'))] ELSE '{"",""}' END;
 BEGIN
-    IF op = 'UPDATE' AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
+    IF op = 'UPDATE' AND NOT v.adopted AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
         RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
             USING ERRCODE = 'feature_not_supported',
-                  DETAIL = 'An incremental view is made of other relations.',
-                  HINT = 'DELETE the row and INSERT it anew with the other method.';
+                  DETAIL = 'An incremental view is made of other relations. Views that read it have to be dropped before, and GRANTs are to be given again.',
+                  HINT = format('Make it anew: BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; INSERT INTO mvscheduler.views (name, query, method%2$s) VALUES (%1$L, ''SELECT ...'', %3$L%4$s); COMMIT; '
+                                'mvscheduler export shows all of the row. Or, so that nobody finds it empty, INSERT it under another name, and when that is fresh: '
+                                'BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; UPDATE mvscheduler.views SET name = %1$L WHERE name = ''the other''; COMMIT;', was.name, also[1], v.method, also[2]);
     END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views) IS 'Raises where a view would become incremental or cease to be, and says how to do that.';
+
+CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+SET IntervalStyle = 'postgres'
+AS $$
+BEGIN
     IF v.method <> 'incremental' THEN
         RETURN;
     END IF;
@@ -159,13 +171,6 @@ BEGIN
         RAISE EXCEPTION 'invalid bucket_width: %', v.bucket_width USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval from 1 second to 100 years.';
     ELSIF v.lateness IS NULL OR NOT isfinite(v.lateness) OR v.lateness < interval '0' OR v.lateness > interval '100 years' THEN
         RAISE EXCEPTION 'invalid lateness: %', coalesce(v.lateness::text, 'NULL') USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval of at most 100 years.';
-    END IF;
-    col := CASE WHEN op <> 'UPDATE' THEN NULL
-                WHEN v.time_column <> was.time_column THEN 'time_column'
-                WHEN v.unique_key IS DISTINCT FROM was.unique_key THEN 'unique_key' END;
-    IF col IS NOT NULL THEN
-        RAISE EXCEPTION 'column "%" of a view with method "incremental" cannot be changed in this version', col
-            USING ERRCODE = 'feature_not_supported', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';
@@ -320,31 +325,18 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.increment_key(mvscheduler.views, oid) IS 'Columns that identify a row of an incremental view, given or derived, the time first; NULL when nothing is proved.';
 
-CREATE FUNCTION mvscheduler.create_incremental(v mvscheduler.views) RETURNS oid
+-- Makes the plain view with a query and the empty table for its contents.
+CREATE FUNCTION mvscheduler.create_version(v mvscheduler.views, place text, query_name text, data_name text, OUT query oid, OUT data oid)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    parts text[] := mvscheduler.split_name(v.name);
-    place oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = parts[1]);
-    names text[];
-    query oid;
-    data  oid;
-    gate  oid;
-    relid oid;
-    key   text[];
-    made  text;
+    key  text[];
+    made text;
 BEGIN
-    BEGIN
-        PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
-    EXCEPTION WHEN duplicate_table THEN
-        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table', HINT = 'Choose another name.';
-    END;
-    EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], parts[2]);
-    names := ARRAY(SELECT mvscheduler.free_name(parts[1], parts[2], s) FROM unnest('{__query,__data,__gate}'::text[]) WITH ORDINALITY AS u(s, n) ORDER BY n);
-    PERFORM mvscheduler.create_query_view(v, parts[1], names[1]);
-    query := format('%I.%I', parts[1], names[1])::regclass;
-    EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], names[1], 'mvscheduler: query of ' || v.name);
+    PERFORM mvscheduler.create_query_view(v, place, query_name);
+    query := format('%I.%I', place, query_name)::regclass;
+    EXECUTE format('COMMENT ON VIEW %I.%I IS %L', place, query_name, 'mvscheduler: query of ' || v.name);
     PERFORM mvscheduler.check_time_column(v, query);
     IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query) AS s WHERE s.col > 0) THEN
         RAISE NOTICE 'the query of managed view % does not ask in_window', v.name
@@ -352,15 +344,15 @@ BEGIN
                   HINT = 'Add WHERE mvscheduler.in_window(column) with the column of the table from which the time of a bucket comes.';
     END IF;
 
-    EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I) PARTITION BY RANGE (%4$I)', parts[1], names[2], names[1], v.time_column);
-    data := format('%I.%I', parts[1], names[2])::regclass;
-    EXECUTE format('COMMENT ON TABLE %I.%I IS %L', parts[1], names[2], 'mvscheduler: data of ' || v.name);
+    EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I) PARTITION BY RANGE (%4$I)', place, data_name, query_name, v.time_column);
+    data := format('%I.%I', place, data_name)::regclass;
+    EXECUTE format('COMMENT ON TABLE %I.%I IS %L', place, data_name, 'mvscheduler: data of ' || v.name);
     key := mvscheduler.increment_key(v, query);
     IF key IS NOT NULL THEN
         BEGIN
-            made := mvscheduler.free_name(parts[1], names[2], '_key');
-            EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s) NULLS NOT DISTINCT', made, parts[1], names[2], (SELECT string_agg(quote_ident(k), ', ' ORDER BY n) FROM unnest(key) WITH ORDINALITY AS u(k, n)));
-            EXECUTE format('COMMENT ON INDEX %I.%I IS %L', parts[1], made, 'mvscheduler: unique_key');
+            made := mvscheduler.free_name(place, data_name, '_key');
+            EXECUTE format('CREATE UNIQUE INDEX %I ON %I.%I (%s) NULLS NOT DISTINCT', made, place, data_name, (SELECT string_agg(quote_ident(k), ', ' ORDER BY n) FROM unnest(key) WITH ORDINALITY AS u(k, n)));
+            EXECUTE format('COMMENT ON INDEX %I.%I IS %L', place, made, 'mvscheduler: unique_key');
         EXCEPTION WHEN undefined_object THEN   -- json, say
             IF v.unique_key IS NOT NULL THEN
                 RAISE;
@@ -371,23 +363,73 @@ BEGIN
     IF key IS NULL THEN
         RAISE NOTICE 'managed view % has no key', v.name USING DETAIL = 'A bucket that changed is replaced as a whole.',
             HINT = 'Name the columns that identify a row in unique_key, the time_column among them; then only rows that differ are written.';
-        made := mvscheduler.free_name(parts[1], names[2], '_buckets');
-        EXECUTE format('CREATE INDEX %I ON %I.%I (%I)', made, parts[1], names[2], v.time_column);
-        EXECUTE format('COMMENT ON INDEX %I.%I IS %L', parts[1], made, 'mvscheduler: buckets');
+        made := mvscheduler.free_name(place, data_name, '_buckets');
+        EXECUTE format('CREATE INDEX %I ON %I.%I (%I)', made, place, data_name, v.time_column);
+        EXECUTE format('COMMENT ON INDEX %I.%I IS %L', place, made, 'mvscheduler: buckets');
     END IF;
-    EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', parts[1], names[3], v.id);
-    gate := format('%I.%I', parts[1], names[3])::regclass;
-    EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', parts[1], names[3], 'mvscheduler: gate of ' || v.name);
-    EXECUTE format('CREATE VIEW %1$I.%2$I AS SELECT %3$s FROM %1$I.%4$I', parts[1], parts[2],
-                   (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0), names[2]);
-    PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[query, data, gate]) AS r;
-    relid := mvscheduler.relation_named(v.name);
-    PERFORM mvscheduler.grant_to_worker(v, gate);
+    PERFORM mvscheduler.keep_to_owner(r) FROM unnest(ARRAY[query, data]) AS r;
     IF current_setting('server_version_num')::int >= 170000 THEN   -- for ANALYZE
-        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I TO mvscheduler_worker', parts[1], names[2]);
+        EXECUTE format('GRANT MAINTAIN ON TABLE %I.%I TO mvscheduler_worker', place, data_name);
     END IF;
-    PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, query, data, gate)), v.name);
-    PERFORM set_config('mvscheduler.increment', concat_ws(' ', query, gate, data), true);
+    PERFORM mvscheduler.demand_same((SELECT bool_and(n.nspname = place) AND count(*) = 2 FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid IN (query, data)), v.name);
+END $$;
+COMMENT ON FUNCTION mvscheduler.create_version(mvscheduler.views, text, text, text) IS 'Makes the plain view with the query of an incremental view and the empty table for its contents, with its key.';
+
+CREATE FUNCTION mvscheduler.create_gate(v mvscheduler.views, place text, gate_name text) RETURNS oid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    gate oid;
+BEGIN
+    EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', place, gate_name, v.id);
+    gate := format('%I.%I', place, gate_name)::regclass;
+    EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', place, gate_name, 'mvscheduler: gate of ' || v.name);
+    PERFORM mvscheduler.keep_to_owner(gate);
+    PERFORM mvscheduler.grant_to_worker(v, gate);
+    RETURN gate;
+END $$;
+COMMENT ON FUNCTION mvscheduler.create_gate(mvscheduler.views, text, text) IS 'Makes the gate of an incremental view.';
+
+-- What a dump brings without its row is not taken over: nobody knows what it has seen.
+CREATE FUNCTION mvscheduler.orphan_hint(view_name text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'It seems to be what is left of a managed view without its row. What it holds is computed again, so drop it first: '
+           || string_agg(format('DROP %s %s;', CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'p' THEN 'TABLE' ELSE 'MATERIALIZED VIEW' END, mvscheduler.shown_name(c.oid)), ' ' ORDER BY c.oid = to_regclass(view_name)::oid DESC, c.relkind)
+      FROM pg_class AS c
+     WHERE c.relkind IN ('v', 'p', 'm')
+       AND (c.oid = to_regclass(view_name)::oid OR obj_description(c.oid, 'pg_class') IN ('mvscheduler: query of ' || view_name, 'mvscheduler: data of ' || view_name, 'mvscheduler: gate of ' || view_name))
+    HAVING count(*) FILTER (WHERE c.relkind = 'p') > 0 AND count(*) FILTER (WHERE c.oid = to_regclass(view_name)::oid AND c.relkind = 'v') > 0
+$$;
+COMMENT ON FUNCTION mvscheduler.orphan_hint(text) IS 'How to drop the relations of an incremental view that has no row; NULL when that is not what bears the name.';
+
+CREATE FUNCTION mvscheduler.create_incremental(v mvscheduler.views) RETURNS oid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[] := mvscheduler.split_name(v.name);
+    place oid := (SELECT n.oid FROM pg_namespace AS n WHERE n.nspname = parts[1]);
+    names text[];
+    made  record;
+    gate  oid;
+    relid oid;
+BEGIN
+    BEGIN
+        PERFORM mvscheduler.probe_query(v, parts[1], parts[2]);
+    EXCEPTION WHEN duplicate_table THEN
+        RAISE EXCEPTION '%', SQLERRM USING ERRCODE = 'duplicate_table', HINT = coalesce(mvscheduler.orphan_hint(v.name), 'Choose another name.');
+    END;
+    EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], parts[2]);
+    names := ARRAY(SELECT mvscheduler.free_name(parts[1], parts[2], s) FROM unnest('{__query,__data,__gate}'::text[]) WITH ORDINALITY AS u(s, n) ORDER BY n);
+    SELECT * INTO made FROM mvscheduler.create_version(v, parts[1], names[1], names[2]);
+    gate := mvscheduler.create_gate(v, parts[1], names[3]);
+    EXECUTE format('CREATE VIEW %1$I.%2$I AS SELECT %3$s FROM %1$I.%4$I', parts[1], parts[2], mvscheduler.column_list(made.data), names[2]);
+    relid := mvscheduler.relation_named(v.name);
+    PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, made.query, made.data, gate)), v.name);
+    PERFORM set_config('mvscheduler.increment', concat_ws(' ', made.query, gate, made.data), true);
     RETURN relid;
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_incremental(mvscheduler.views) IS 'Makes what an incremental view is made of, empty; returns the view that people read, and tells c_bookkeeping and d_pieces of the others.';
@@ -407,53 +449,57 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.query_relation_told(regrole) IS 'The plain view with the query that b_ddl has just made for an incremental view.';
 
-CREATE FUNCTION mvscheduler.alter_incremental(was mvscheduler.views, v mvscheduler.views, relation oid, query_relation oid) RETURNS text
+-- What people see, the rows of a version and where they lie stay only where columns, time column, key and partitions do.
+CREATE FUNCTION mvscheduler.alter_incremental(was mvscheduler.views, v mvscheduler.views, relation oid, query_relation oid, broken boolean) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    data   oid := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'data');
-    helper record;
-    probe  text;
-    before text[];
-    after  text[];
-    key    text[];
-    new    oid;
+    data    oid := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'data');
+    pending oid := (mvscheduler.pending_version(v.id)).relation;
+    helper  record;
+    probe   text;
+    before  text[];
+    after   text[];
+    key     text[];
+    new     oid;
 BEGIN
     IF v.indexes IS DISTINCT FROM was.indexes THEN
-        PERFORM mvscheduler.drop_indexes(data, 'mvscheduler: indexes');
+        PERFORM mvscheduler.drop_indexes(r, 'mvscheduler: indexes') FROM unnest(ARRAY[data, pending]) AS r;
     END IF;
-    IF NOT mvscheduler.parses_query(was, v) THEN
+    IF NOT broken AND NOT mvscheduler.parses_query(was, v) AND (v.time_column, v.unique_key, v.bucket_width) IS NOT DISTINCT FROM (was.time_column, was.unique_key, was.bucket_width) THEN
         RETURN '';
     END IF;
     SELECT n.nspname, c.relname INTO helper FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = query_relation AND c.relkind = 'v';
-    IF NOT FOUND OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = data AND c.relkind = 'p') THEN
+    IF NOT FOUND OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = data AND c.relkind = 'p') OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'v') THEN
         RAISE EXCEPTION 'a part of managed view % does not exist any more', v.name USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
     END IF;
     probe := mvscheduler.free_name(helper.nspname, helper.relname, '__probe');
     PERFORM mvscheduler.probe_query(v, helper.nspname, probe);
     new := format('%I.%I', helper.nspname, probe)::regclass;
-    IF mvscheduler.reads(new, query_relation) OR mvscheduler.reads(new, data) THEN
+    IF mvscheduler.reads(new, query_relation) OR mvscheduler.reads(new, data) OR pending IS NOT NULL AND mvscheduler.reads(new, pending) THEN
         RAISE EXCEPTION 'the new query of managed view % reads the view itself', v.name USING ERRCODE = 'invalid_object_definition';
     END IF;
     before := mvscheduler.columns_of(helper.nspname, helper.relname);
     after := mvscheduler.columns_of(helper.nspname, probe);
     key := mvscheduler.increment_key(v, new);
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
-    IF before IS DISTINCT FROM after THEN
-        RAISE EXCEPTION 'the new query of managed view % has other columns', v.name USING ERRCODE = 'feature_not_supported',
-            DETAIL = format('Its columns: %s. Columns of the query: %s.', array_to_string(before, ', '), array_to_string(after, ', ')),
-            HINT = 'With method "incremental" that is not supported in this version: DELETE the row and INSERT it anew.';
-    ELSIF mvscheduler.key_of(data) IS NOT NULL AND key IS DISTINCT FROM mvscheduler.key_of(data) THEN   -- without a key anything goes
-        RAISE EXCEPTION 'rows of the new query of managed view % are told apart by other columns', v.name USING ERRCODE = 'feature_not_supported',
-            HINT = 'With method "incremental" that is not supported in this version: name the columns in unique_key, or DELETE the row and INSERT it anew.';
+    IF before IS DISTINCT FROM after OR v.time_column <> mvscheduler.partition_column(data) OR mvscheduler.other_key(v, data, key)
+       OR mvscheduler.partition_unit(v.bucket_width) <> mvscheduler.unit_in_force(data) THEN
+        RETURN mvscheduler.redefine_incremental(v, relation, query_relation, data);
     END IF;
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
     PERFORM mvscheduler.sources_of(query_relation);   -- or raises
-    RETURN '';
+    IF pending IS NOT NULL THEN
+        PERFORM mvscheduler.drop_version(v.id);
+    END IF;
+    IF NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind = 'm' AND c.relowner = v.owner::oid WHERE p.view_id = v.id AND p.kind = 'gate') THEN
+        RETURN mvscheduler.create_gate(v, helper.nspname, mvscheduler.free_name(helper.nspname, (SELECT c.relname FROM pg_class AS c WHERE c.oid = relation), '__gate'));
+    END IF;
+    RETURN CASE WHEN pending IS NULL THEN '' ELSE 'none' END;
 END $$;
-COMMENT ON FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid) IS 'Brings an incremental view in line with its changed row: another query of the same columns in place, anything else is refused.';
+COMMENT ON FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid, boolean) IS 'Brings an incremental view in line with its changed row: in place where nothing but values changes, else as a new version. Returns what to tell d_pieces.';
 
 CREATE FUNCTION mvscheduler.key_of(data oid) RETURNS text[]
 LANGUAGE sql STABLE
@@ -481,7 +527,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views) IS 'Raises where an incremental view would go to a role that its old owner cannot become.';
 
-CREATE FUNCTION mvscheduler.rename_partitions(data oid, schema_name text, data_name text) RETURNS void
+-- A name is no more than a name: who is told to go on without waits for nobody, autovacuum for example.
+CREATE FUNCTION mvscheduler.rename_partitions(data oid, schema_name text, data_name text, waits boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -495,14 +542,23 @@ BEGIN
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          ORDER BY c.oid
     LOOP
-        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', rel.nspname, rel.relname, rel.passing);
-        IF rel.nspname <> schema_name THEN
-            EXECUTE format('ALTER TABLE %I.%I SET SCHEMA %I', rel.nspname, rel.passing, schema_name);
+        IF NOT waits THEN
+            PERFORM mvscheduler.lock_until(clock_timestamp() + interval '10 milliseconds');
         END IF;
-        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', schema_name, rel.passing, mvscheduler.free_name(schema_name, data_name, rel.suffix));
+        BEGIN
+            EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', rel.nspname, rel.relname, rel.passing);
+            IF rel.nspname <> schema_name THEN
+                EXECUTE format('ALTER TABLE %I.%I SET SCHEMA %I', rel.nspname, rel.passing, schema_name);
+            END IF;
+            EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', schema_name, rel.passing, mvscheduler.free_name(schema_name, data_name, rel.suffix));
+        EXCEPTION WHEN lock_not_available THEN
+            IF waits THEN
+                RAISE;
+            END IF;
+        END;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text) IS 'Renames or moves the partitions of the data of an incremental view after it.';
+COMMENT ON FUNCTION mvscheduler.rename_partitions(oid, text, text, boolean) IS 'Renames or moves the partitions of the data of an incremental view after it.';
 
 -- The change log ---------------------------------------------------------------------------------------
 --
@@ -543,17 +599,21 @@ COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
 COMMENT ON COLUMN mvscheduler.dirt.why IS 'Of an entry for one view, what happened; NULL = its row was changed, or it reads other tables.';
 
 CREATE TABLE mvscheduler.increment_state (
-    view_id           bigint PRIMARY KEY,
+    view_id           bigint NOT NULL,
+    data              regclass NOT NULL,
     taken             pg_snapshot NOT NULL,
     system_identifier bigint NOT NULL,
     filled_from       timestamptz NOT NULL,
     leaves            jsonb NOT NULL,
     tracking          text NOT NULL,
     reason            text,
-    fill              jsonb
+    fill              jsonb,
+    parts             jsonb,
+    PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
 COMMENT ON COLUMN mvscheduler.increment_state.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.increment_state.data IS 'The table with the contents: of the version that is served, or of the one that is being built.';
 COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
 COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
 COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labels are before this instant (labels without a zone as if they were UTC) have not been built yet; -infinity = all are.';
@@ -561,7 +621,22 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
+COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 
+CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(nq.relation, s.query_relation)::oid, coalesce(n.relation, d.relation)::oid
+      FROM mvscheduler.view_state AS s
+      LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      LEFT JOIN mvscheduler.piece AS n ON n.view_id = s.view_id AND n.kind = 'next'
+      LEFT JOIN mvscheduler.piece AS nq ON nq.view_id = s.view_id AND nq.kind = 'next_query'
+     WHERE s.view_id = version_at_work.view_id
+$$;
+COMMENT ON FUNCTION mvscheduler.version_at_work(bigint) IS 'Query and contents of an incremental view that runs work on: of the version that is being built, else of the one that is served.';
+REVOKE ALL ON FUNCTION mvscheduler.version_at_work(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.version_at_work(bigint) TO mvscheduler_worker;
 GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
 
@@ -846,7 +921,7 @@ AS $$
     UNION ALL
     SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false, false
       FROM mvscheduler.visible_views AS o
-     CROSS JOIN LATERAL mvscheduler.plain_views_below(o.query_relation::oid) AS b
+     CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
      WHERE o.view_id = leaves_of.view_id
 $$;
 COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
@@ -936,11 +1011,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity')
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity')
       INTO owner, query, data, time_column, width, zone, filled_from
       FROM mvscheduler.view_state AS s
-      LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
-      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+     CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
      WHERE s.view_id = increment_at_hand.view_id;
     SELECT a.atttypid INTO source_type
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
@@ -974,7 +1049,7 @@ BEGIN
     FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
         IF rel.oid IS NULL THEN
             RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
-                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew.';
+                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.';
         ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
             RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
         END IF;
@@ -1011,6 +1086,14 @@ AS $$
      WHERE i.inhparent = data
 $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
+
+CREATE FUNCTION mvscheduler.parts_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL
+$$;
+COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
 
 CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
 LANGUAGE plpgsql
@@ -1255,11 +1338,11 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, s.query_relation::oid, d.relation::oid, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from
       INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from
       FROM mvscheduler.view_state AS s
-      JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
-      JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
+     CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+      JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
       JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id AND v.col > 0
       JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE s.view_id = build_at_hand.view_id;
@@ -1276,7 +1359,7 @@ BEGIN
            SET filled_from = least(i.filled_from, build_done.filled_from),
                fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.filled_from::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
                                          'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
-         WHERE i.view_id = build_done.view_id;
+         WHERE i.view_id = build_done.view_id AND i.data::oid = (mvscheduler.version_at_work(build_done.view_id)).data;
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint) IS 'Records from where on the view is filled, in the transaction that built a partition.';

@@ -314,6 +314,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
                   'Dirt', coalesce(CASE WHEN i.view_id IS NULL OR i.fill IS NOT NULL
+                                          OR EXISTS (SELECT FROM mvscheduler.redefinition AS n WHERE n.view_id = s.view_id)   -- a new version needs everything
                                           OR i.system_identifier IS DISTINCT FROM (SELECT y.system_identifier FROM pg_catalog.pg_control_system() AS y)
                                         THEN pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('From', mvscheduler.micros('-infinity'), 'To', mvscheduler.micros('infinity')))
                                         ELSE (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('From', mvscheduler.micros(g.lo), 'To', mvscheduler.micros(g.hi)))
@@ -328,11 +329,12 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct) AS readers
          FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct FROM reach WHERE reach.kind IN ('v', 'm')) AS h
-         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental' AND s.query_relation::oid = h.oid
+         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental'
+                                                          AND (s.query_relation::oid = h.oid OR EXISTS (SELECT FROM mvscheduler.piece AS n WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
-         LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
                                    (SELECT w.times FROM mvscheduler.frozen AS w WHERE w.target = s.view_id) AS times) AS z ON true
+         LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
         WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
 COMMENT ON COLUMN mvscheduler.prune_facts.id IS 'views.id, or source_retention.id.';

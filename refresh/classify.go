@@ -189,7 +189,7 @@ func Advice(class Class, sqlstate string, err error) string {
 	)
 	switch {
 	case errors.As(err, &piece):
-		return "Resuming the view makes the new version anew; an UPDATE of its query back to the old columns cancels it."
+		return "Resuming the view makes it anew; an UPDATE back to what the view was cancels a new version."
 	case errors.Is(err, pgexec.ErrMissing):
 		return "DELETE the row, or DELETE and INSERT it to create the view again."
 	case errors.As(err, &notIt):

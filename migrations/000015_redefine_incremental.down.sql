@@ -1,0 +1,14 @@
+DROP FUNCTION mvscheduler.step_swap_data(bigint);
+DROP FUNCTION mvscheduler.swap_data_done(bigint, oid);
+DROP FUNCTION mvscheduler.swap_data_at_hand(bigint);
+DROP FUNCTION mvscheduler.redefine_incremental(mvscheduler.views, oid, oid, oid);
+DROP FUNCTION mvscheduler.drop_version(bigint);
+DROP FUNCTION mvscheduler.demand_nothing_frozen(bigint, text);
+DROP FUNCTION mvscheduler.demand_replaceable(text, oid, oid, oid, oid);
+DROP FUNCTION mvscheduler.data_obstacles(oid, oid, oid);
+DROP FUNCTION mvscheduler.demand_face(oid, oid);
+DROP FUNCTION mvscheduler.extends(oid, oid);
+DROP FUNCTION mvscheduler.other_key(mvscheduler.views, oid, text[]);
+DROP FUNCTION mvscheduler.unit_in_force(oid);
+DROP FUNCTION mvscheduler.partition_column(oid);
+DROP FUNCTION mvscheduler.column_list(oid);
