@@ -689,6 +689,7 @@ CREATE FUNCTION mvscheduler.changed() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column   -- whatever the columns of tables are called
 DECLARE
     at smallint;
     lo timestamptz;
