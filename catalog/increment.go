@@ -74,17 +74,13 @@ func marshal(leaves map[uint32]Leaf) (string, error) {
 // to the snapshot.
 func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
 	rows, err := q.Query(ctx, `
-SELECT coalesce(d.relation::oid, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
-       mvscheduler.longest(s.bucket_width) AS width, mvscheduler.longest(s.lateness) AS lateness,
-       coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c), false) AS seen,
-       i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed,
-       EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id AND v.col > 0) AS bound,
+SELECT coalesce(i.data::oid, 0::oid) AS data, coalesce(i.gate::oid, 0::oid) AS gate,
+       mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
+       i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
+       EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        i.fill::text AS fill
-  FROM mvscheduler.view_state AS s
-  LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
-  LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
-  LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id
- WHERE s.view_id = $1`, viewID)
+  FROM mvscheduler.visible_increments AS i
+ WHERE i.view_id = $1`, viewID)
 	if err != nil {
 		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
 	}
@@ -147,22 +143,10 @@ type Change struct {
 // LoadChanges reads the entries of the change log that the last refresh of a view has not seen.
 func LoadChanges(ctx context.Context, q Querier, viewID int64) ([]Change, error) {
 	rows, err := q.Query(ctx, `
-WITH state AS MATERIALIZED (
-    SELECT i.view_id, i.taken, pg_snapshot_xmin(i.taken) AS oldest FROM mvscheduler.increment_state AS i WHERE i.view_id = $1
-), entry AS (
-    SELECT CASE WHEN v.col > 0 AND isfinite(d.lo) THEN d.lo END AS lo, CASE WHEN v.col > 0 AND isfinite(d.hi) THEN d.hi END AS hi,
-           CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
-      FROM state AS s
-      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id
-      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken) AND (v.col = 0 OR d.col = v.col)
-     UNION ALL
-    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, coalesce(d.why, 'the view was changed, or reads other tables')
-      FROM state AS s
-      JOIN mvscheduler.dirt AS d ON d.view_id = s.view_id AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken)
-)
-SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
-  FROM entry AS e
- GROUP BY e.why, floor(extract(epoch FROM e.lo) / 3600), floor(extract(epoch FROM e.hi) / 3600)`, viewID)
+SELECT min(c.lo) FILTER (WHERE isfinite(c.lo)) AS lo, max(c.hi) FILTER (WHERE isfinite(c.hi)) AS hi, c.why
+  FROM mvscheduler.visible_changes AS c
+ WHERE c.view_id = $1
+ GROUP BY c.why, isfinite(c.lo), isfinite(c.hi), CASE WHEN isfinite(c.lo) THEN floor(extract(epoch FROM c.lo) / 3600) END, CASE WHEN isfinite(c.hi) THEN floor(extract(epoch FROM c.hi) / 3600) END`, viewID)
 	if err != nil {
 		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
 	}

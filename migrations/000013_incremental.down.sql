@@ -5,7 +5,7 @@ DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint);
 DROP FUNCTION mvscheduler.build_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_increment(bigint);
 DROP FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text, text);
-DROP FUNCTION mvscheduler.difference(oid, text, text, text, text, text);
+DROP FUNCTION mvscheduler.difference(oid, text[], text, text, text, text, text);
 DROP FUNCTION mvscheduler.stage(oid, text, text);
 DROP FUNCTION mvscheduler.cover_range(text, oid, text, interval, text, text);
 DROP FUNCTION mvscheduler.cover(oid, interval, timestamp);

@@ -1039,12 +1039,11 @@ COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into
 
 -- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
 -- beside it how many of the same came before: then rows only come and go.
-CREATE FUNCTION mvscheduler.difference(data oid, fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+CREATE FUNCTION mvscheduler.difference(data oid, key text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    key    text[] := mvscheduler.key_of(data);
     t      text := quote_ident(time_column);
     inside text := CASE WHEN time_column IS NULL THEN '' ELSE format(' WHERE x.%1$s >= %2$L AND x.%1$s < %3$L', t, label_start, label_end) END;
     finite text := CASE WHEN time_column IS NULL THEN '' ELSE format(' AND isfinite(x.%s)', t) END;
@@ -1074,7 +1073,7 @@ BEGIN
         || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, mvscheduler.shown_name(data), inside, same)
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
-COMMENT ON FUNCTION mvscheduler.difference(oid, text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
+COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
 
 -- The window is set. What did not change is not written.
 CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
@@ -1097,7 +1096,7 @@ DECLARE
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
            string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
-           mvscheduler.difference(data, source, time_column, label_start, label_end,
+           mvscheduler.difference(data, mvscheduler.key_of(data), source, time_column, label_start, label_end,
                string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
       INTO columns, fresh, assign, differing
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
