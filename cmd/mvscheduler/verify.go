@@ -257,7 +257,7 @@ type verifySpan struct {
 // Everything is compared in spans of so many rows, or fewer, so that there is something to tell meanwhile.
 const (
 	spanRows      int64 = 200_000
-	defaultSample       = 30
+	defaultSample int   = 30
 )
 
 // spansOf picks what is compared of the buckets, which are in order: the oldest, the newest and others at random, so many
