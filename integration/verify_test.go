@@ -218,3 +218,33 @@ func TestVerifyRunsNobodyElsesQueryAndMarksNobodyElsesView(t *testing.T) {
 		ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.visible_sources WHERE view_id = $1`, id))
 	a.nothingStolen(a.mallory)
 }
+
+// A snapshot shows the names of its time. Who owns the schema of a view can rename it, and put another in its place.
+func TestVerifyReadsNoLookAlike(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	pgtest.Exec(t, a.root, `GRANT CREATE ON DATABASE `+a.db.Name+` TO `+a.mallory)
+	a.as(`CREATE SCHEMA lent`, `GRANT ALL ON SCHEMA lent TO alice`)
+	pgtest.Exec(t, a.root, `GRANT USAGE ON SCHEMA lent TO mvscheduler_worker`)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE metrics (ts timestamptz, value int)`, `INSERT INTO metrics VALUES ('2026-01-01', 1)`,
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('lent.v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('lent.w', 'SELECT count(*) AS n FROM metrics', 'manual')`)
+	a.as(`GRANT USAGE ON SCHEMA mallory TO PUBLIC`)
+	pgtest.Exec(t, alice, `REFRESH MATERIALIZED VIEW lent.w`, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`, `SELECT count(*) FROM pg_class`)
+	a.as(`ALTER SCHEMA lent RENAME TO taken`, `CREATE SCHEMA lent`, `GRANT ALL ON SCHEMA lent TO PUBLIC`)
+	for _, name := range []string{"v", "v__query", "v__data"} {
+		a.as(`CREATE VIEW lent.`+name+` AS SELECT '2026-01-01'::timestamptz AS hour, mallory.steal('`+name+`')::bigint AS n`, `GRANT ALL ON lent.`+name+` TO PUBLIC`)
+	}
+	for _, name := range []string{"w", "w__query"} {
+		a.as(`CREATE VIEW lent.`+name+` AS SELECT mallory.steal('`+name+`')::bigint AS n`, `GRANT ALL ON lent.`+name+` TO PUBLIC`)
+	}
+	id := func(name string) int64 {
+		return ask[int64](t, a.root, `SELECT view_id FROM mvscheduler.view_state WHERE name = $1`, name)
+	}
+	require.Zero(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.buckets_of($1)`, id("lent.v")))
+	require.Equal(t, int64(1), ask[int64](t, alice, `SELECT missing FROM mvscheduler.compare_buckets($1, '-infinity', 'infinity')`, id("lent.v")))
+	require.Zero(t, ask[int64](t, alice, `SELECT missing + extra FROM mvscheduler.compare_contents($1)`, id("lent.w")))
+	pgtest.Exec(t, alice, `ROLLBACK`)
+	a.nothingStolen(a.mallory)
+}
