@@ -1070,7 +1070,7 @@ BEGIN
     END IF;
     RETURN format('SELECT %s', shown)
         || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite)
-        || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, data::regclass, inside, same)   -- as it is called now, whatever the snapshot says
+        || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, mvscheduler.shown_name(data), inside, same)
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
 COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';

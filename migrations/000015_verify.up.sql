@@ -88,7 +88,7 @@ BEGIN
     PERFORM mvscheduler.demand_own_query(view_id);
     SELECT * INTO work FROM mvscheduler.compared(view_id);
     first := mvscheduler.latest_label('-infinity', work.frozen_labels, work.frozen_times, work.label_type, work.source_type, work.timezone);
-    RETURN QUERY EXECUTE format('SELECT x.%1$I::text, mvscheduler.bound_instant(x.%1$I::text, %3$s), count(*), x.%1$I < %4$L FROM %2$s AS x GROUP BY x.%1$I ORDER BY x.%1$I', work.time_column, work.data::regclass, work.label_type, first);
+    RETURN QUERY EXECUTE format('SELECT x.%1$I::text, mvscheduler.bound_instant(x.%1$I::text, %3$s), count(*), x.%1$I < %4$L FROM %2$s AS x GROUP BY x.%1$I ORDER BY x.%1$I', work.time_column, mvscheduler.shown_name(work.data), work.label_type, first);
 END $$;
 COMMENT ON FUNCTION mvscheduler.buckets_of(bigint) IS 'The buckets that an incremental view holds, oldest first; instant takes a time without a zone as UTC. What a frozen one was made of has left.';
 
@@ -146,7 +146,7 @@ BEGIN
     columns := (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped);
     differ := mvscheduler.difference(work.data, mvscheduler.key_of(work.data), 'fresh', work.time_column, first, last,
         format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' ELSE ''different'' END AS what', work.time_column));
-    RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, work.query::regclass, differ)   -- as it is called now: in an old snapshot it has the name that somebody else's may have by now
+    RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(work.query), differ)
         || format('SELECT d.bucket::text, i.instant, mvscheduler.source_instant(i.instant AT TIME ZONE ''UTC'', %1$s, %2$s, %3$L), count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra''), count(*) FILTER (WHERE d.what = ''different'')'
                   ' FROM differ AS d CROSS JOIN LATERAL mvscheduler.bound_instant(d.bucket::text, %1$s) AS i(instant) GROUP BY d.bucket, i.instant ORDER BY d.bucket', work.label_type, work.source_type, work.timezone);
     PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', '', true);
