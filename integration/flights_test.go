@@ -26,7 +26,7 @@ const (
 func TestRollupsOfFlightsFollowLateRowsWhileRawDataLeave(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	flights, days := 20_000, 45
+	flights, days := 20_000, 35
 	if long {
 		flights, days = 300_000, 181
 	}
