@@ -9,7 +9,7 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: postgres build ## A private PostgreSQL, real flights, four managed views, the worker (ONCE=1: one cycle, then exit)
+demo: postgres build ## A private PostgreSQL, real flights, five managed views, the worker (ONCE=1: one cycle, then exit)
 	./bin/mvscheduler demo $(if $(ONCE),--once)
 
 .PHONY: test

@@ -76,17 +76,13 @@ func marshal(leaves map[uint32]Leaf) (string, error) {
 // to the snapshot.
 func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
 	rows, err := q.Query(ctx, `
-SELECT coalesce(w.query, 0::oid) AS query, coalesce(w.data, 0::oid) AS data, coalesce(g.relation::oid, 0::oid) AS gate,
-       mvscheduler.longest(s.bucket_width) AS width, mvscheduler.longest(s.lateness) AS lateness,
-       coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c), false) AS seen,
-       i.tracking, i.leaves::text AS leaves, s.rearmed_at AS rearmed,
-       EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id AND v.col > 0) AS bound,
+SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, coalesce(i.gate::oid, 0::oid) AS gate,
+       mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
+       i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
+       EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        i.fill::text AS fill
-  FROM mvscheduler.view_state AS s
-  CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
-  LEFT JOIN mvscheduler.piece AS g ON g.view_id = s.view_id AND g.kind = 'gate'
-  LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
- WHERE s.view_id = $1`, viewID)
+  FROM mvscheduler.visible_increments AS i
+ WHERE i.view_id = $1`, viewID)
 	if err != nil {
 		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
 	}
@@ -150,59 +146,16 @@ type Change struct {
 // LoadChanges reads the entries of the change log that the last refresh of a view has not seen.
 func LoadChanges(ctx context.Context, q Querier, viewID int64) ([]Change, error) {
 	rows, err := q.Query(ctx, `
-WITH state AS MATERIALIZED (
-    SELECT i.view_id, i.taken, pg_snapshot_xmin(i.taken) AS oldest FROM mvscheduler.increment_state AS i WHERE i.view_id = $1 AND i.data::oid = (mvscheduler.version_at_work($1)).data
-), entry AS (
-    SELECT CASE WHEN v.col > 0 AND isfinite(d.lo) THEN d.lo END AS lo, CASE WHEN v.col > 0 AND isfinite(d.hi) THEN d.hi END AS hi,
-           CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
-      FROM state AS s
-      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id
-      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken) AND (v.col = 0 OR d.col = v.col)
-     UNION ALL
-    SELECT CASE WHEN isfinite(d.lo) THEN d.lo END, CASE WHEN isfinite(d.hi) THEN d.hi END, coalesce(d.why, 'the view was changed, or reads other tables')
-      FROM state AS s
-      JOIN mvscheduler.dirt AS d ON d.view_id = s.view_id AND d.xid >= s.oldest AND NOT pg_visible_in_snapshot(d.xid, s.taken)
-)
-SELECT min(e.lo) AS lo, max(e.hi) AS hi, e.why
-  FROM entry AS e
- GROUP BY e.why, floor(extract(epoch FROM e.lo) / 3600), floor(extract(epoch FROM e.hi) / 3600)`, viewID)
+SELECT min(c.lo) FILTER (WHERE isfinite(c.lo)) AS lo, max(c.hi) FILTER (WHERE isfinite(c.hi)) AS hi, c.why
+  FROM mvscheduler.visible_changes AS c
+ WHERE c.view_id = $1
+ GROUP BY c.why, isfinite(c.lo), isfinite(c.hi), CASE WHEN isfinite(c.lo) THEN floor(extract(epoch FROM c.lo) / 3600) END, CASE WHEN isfinite(c.hi) THEN floor(extract(epoch FROM c.hi) / 3600) END`, viewID)
 	if err != nil {
 		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
 	}
 	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
 	if err != nil {
 		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
-	}
-	return changes, nil
-}
-
-// LoadTouched reads for which times the contents of a view are not in the partitions any more that its last refresh left:
-// these were dropped, emptied or rewritten by hand. What left by retention is not among them. A day is added on both sides,
-// for any zone.
-func LoadTouched(ctx context.Context, q Querier, viewID int64, data uint32) ([]Change, error) {
-	rows, err := q.Query(ctx, `
-WITH was AS (
-    SELECT p.relation, p.file, p.lo, p.hi
-      FROM mvscheduler.increment_state AS i
-     CROSS JOIN LATERAL jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
-     WHERE i.view_id = $1
-       AND i.data::oid = $2
-), now AS (
-    SELECT * FROM mvscheduler.parts_of($2)
-)
-SELECT CASE WHEN isfinite(t.lo) THEN t.lo AT TIME ZONE 'UTC' - interval '1 day' END AS lo,
-       CASE WHEN isfinite(t.hi) THEN t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width) END AS hi,
-       'its own contents were dropped, emptied or rewritten by hand' AS why
-  FROM (SELECT * FROM was EXCEPT SELECT * FROM now) AS t
-  JOIN mvscheduler.view_state AS s ON s.view_id = $1
-  LEFT JOIN mvscheduler.frozen AS f ON f.target = $1
- WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')`, viewID, data)
-	if err != nil {
-		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
-	}
-	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
-	if err != nil {
-		return nil, fmt.Errorf("look for what became of the contents of view %d: %w", viewID, err)
 	}
 	return changes, nil
 }

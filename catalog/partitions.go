@@ -361,3 +361,16 @@ DELETE FROM mvscheduler.pruning AS p
 	}
 	return nil
 }
+
+// SourceRetentions are the numbers of the rows of source_retention that the caller may see, which are below zero.
+func SourceRetentions(ctx context.Context, q Querier) ([]int64, error) {
+	rows, err := q.Query(ctx, `SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.kind = 'source' ORDER BY t.name`)
+	if err != nil {
+		return nil, fmt.Errorf("list the rows of source_retention: %w", err)
+	}
+	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+	if err != nil {
+		return nil, fmt.Errorf("list the rows of source_retention: %w", err)
+	}
+	return ids, nil
+}

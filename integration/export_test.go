@@ -43,3 +43,35 @@ query: |-
 	}
 	require.Equal(t, 3, mvscheduler(t, db, user, "", "export", "nix").code)
 }
+
+func TestRowsOfSourceRetentionAreExportedAfterTheViews(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.chain(t)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold, timezone) VALUES ('readings', '7 days', true, 'Europe/Berlin')`)
+	want := strings.TrimSpace(`
+---
+table: ` + s.owner + `.readings
+owner: ` + s.owner + `
+time_column: ts
+retention_period: 7 days
+legal_hold: true
+timezone: Europe/Berlin`)
+	all := mvscheduler(t, s.db, s.owner, "", "export")
+	require.Zero(t, all.code, all.stderr)
+	require.Equal(t, 3, strings.Count(all.stdout, "---\n"), all.stdout)
+
+	require.Equal(t, want, strings.TrimSpace(all.stdout[strings.LastIndex(all.stdout, "---"):]))
+	one := mvscheduler(t, s.db, s.owner, "", "export", "readings")
+	require.Equal(t, want, strings.TrimSpace(one.stdout), one.stderr)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "export", "readings", "-o", "json").stdout, `"retention_period":`)
+	full := mvscheduler(t, s.db, s.owner, "", "export", "readings", "--full")
+	require.Zero(t, full.code, full.stderr)
+	for _, part := range []string{"about:", "PostgreSQL ", "facts:", "Partitions:", "action: insert"} {
+		require.Contains(t, full.stdout, part)
+	}
+	bob := s.db.User(t, "bob")
+	require.Equal(t, 3, mvscheduler(t, s.db, bob, "", "export", s.owner+".readings").code)
+	require.Empty(t, mvscheduler(t, s.db, bob, "", "export").stdout)
+}

@@ -63,34 +63,7 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i inc
 
 // dirt is what has to be computed, by what q sees of the change log and the state that it sees.
 func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.Work, state catalog.Incremental, now time.Time) ([]refresh.Dirt, error) {
-	switch {
-	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
-		return []refresh.Dirt{refresh.Everything("it is filled for the first time")}, nil
-	case !state.Seen:
-		return []refresh.Dirt{refresh.Everything("it was restored, or upgraded, into another cluster")}, nil
-	case *state.Tracking == refresh.ByLateness && i.tracking != refresh.ByLateness:
-		return []refresh.Dirt{refresh.Everything("what changed before was not looked for")}, nil
-	}
-	changes, err := catalog.LoadChanges(ctx, q, work.ViewID)
-	if err != nil {
-		return nil, err
-	}
-	touched, err := catalog.LoadTouched(ctx, q, work.ViewID, state.Data)
-	if err != nil {
-		return nil, err
-	}
-	var dirt []refresh.Dirt
-	for _, c := range append(changes, touched...) {
-		dirt = append(dirt, refresh.Dirt{Lo: c.Lo, Hi: c.Hi, Why: c.Why})
-	}
-	if i.tracking == refresh.ByLateness {
-		return append(dirt, refresh.Dirt{Lo: new(now.Add(-i.Lateness - i.Width)), Why: "what is no older than lateness"}), nil
-	}
-	before, err := state.Before()
-	if err != nil {
-		return nil, err
-	}
-	return append(dirt, refresh.LeafChanges(before, i.leaves, i.tracking == refresh.ByCounters)...), nil
+	return refresh.Unseen(ctx, q, work.ViewID, state, i.leaves, i.tracking, now)
 }
 
 // provedAsOf is up to which instant the contents are whole when everything is computed that is known to have

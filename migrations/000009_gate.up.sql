@@ -140,11 +140,15 @@ COMMENT ON FUNCTION mvscheduler.leftovers_done(bigint) IS 'Forgets the leftovers
 
 -- What can follow a new version ---------------------------------------------------------------------
 
+-- What reads by name reads what is called so now. In an old snapshot the relation may have a name that somebody else's has
+-- by now, since whoever owns its schema can rename that; a regclass is written as of now.
 CREATE FUNCTION mvscheduler.shown_name(relation oid) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN (SELECT mvscheduler.qualified_name(n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
-COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed.';
+RETURN (SELECT CASE WHEN n.nspname = 'pg_catalog' OR c.relpersistence = 't' THEN mvscheduler.qualified_name(n.nspname, c.relname)   -- which need no schema on this path
+                    ELSE c.oid::regclass::text END
+          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
+COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed, as it is called now.';
 
 -- The row shows the indexes that it names, but the mark of one can be forged.
 CREATE FUNCTION mvscheduler.hidden_text(relation oid) RETURNS TABLE (what text)

@@ -578,6 +578,18 @@ COMMENT ON COLUMN mvscheduler.view_source.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_source.relation IS 'The table.';
 COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
 
+CREATE VIEW mvscheduler.visible_sources WITH (security_barrier) AS
+    SELECT v.view_id, v.relation, v.col
+      FROM mvscheduler.view_source AS v
+      JOIN mvscheduler.view_state AS s ON s.view_id = v.view_id
+     WHERE (SELECT mvscheduler.sees_all())
+        OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
+COMMENT ON VIEW mvscheduler.visible_sources IS 'Which tables each incremental view reads that the caller may see.';
+COMMENT ON COLUMN mvscheduler.visible_sources.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.visible_sources.relation IS 'The table.';
+COMMENT ON COLUMN mvscheduler.visible_sources.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
+GRANT SELECT ON mvscheduler.visible_sources TO PUBLIC;
+
 CREATE TABLE mvscheduler.dirt (
     source  regclass,
     col     smallint,
@@ -882,7 +894,7 @@ SET DateStyle = 'ISO, YMD'
 AS $$
     WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
         SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
-          FROM mvscheduler.view_source AS s
+          FROM mvscheduler.visible_sources AS s
           JOIN pg_class AS c ON c.oid = s.relation::oid
           LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
          WHERE s.view_id = leaves_of.view_id
@@ -1203,38 +1215,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into a new table beside the data of an incremental view; returns its name. Who calls it drops it.';
 
--- The window is set. Rows are compared as they are stored, so that what did not change is not written. Without a key
--- the row itself is one, as text, and beside it how many of the same came before: then rows only come and go.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
-                                            OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
-LANGUAGE plpgsql
+-- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
+-- beside it how many of the same came before: then rows only come and go.
+CREATE FUNCTION mvscheduler.difference(data oid, key text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    key       text[] := mvscheduler.key_of(data);
-    q         text := mvscheduler.shown_name(query);
-    d         text := mvscheduler.shown_name(data);
-    t         text := quote_ident(time_column);
-    source    text := coalesce(staged, 'fresh');
-    columns   text;      -- a, b
-    fresh     text;      -- x.a, x.b
-    differ    text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
-    assign    text;
-    same      text;
-    extra     text := '';   -- more to be told apart by, of x
-    inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
-    differing text;
-    memory    text := current_setting('work_mem');
-    statement text;
+    t      text := quote_ident(time_column);
+    inside text := CASE WHEN time_column IS NULL THEN '' ELSE format(' WHERE x.%1$s >= %2$L AND x.%1$s < %3$L', t, label_start, label_end) END;
+    finite text := CASE WHEN time_column IS NULL THEN '' ELSE format(' AND isfinite(x.%s)', t) END;
+    whole  text;      -- x.a, x.b
+    differ text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
+    same   text;
+    extra  text := '';   -- more to be told apart by, of x
 BEGIN
-    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
-           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
+    SELECT string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
            format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
-      INTO columns, fresh, assign, differ
+      INTO whole, differ
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
     IF key IS NULL THEN
-        extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY x.%2$s, ROW(%1$s)::text) AS "mvscheduler copy"', fresh, t);
-        same := format('n.%1$s = o.%1$s AND n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"', t);
+        extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY %2$s ROW(%1$s)::text) AS "mvscheduler copy"', whole, 'x.' || t || ',');
+        same := concat_ws(' AND ', 'n.' || t || ' = o.' || t, 'n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"');
     ELSE
         -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
         SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
@@ -1244,11 +1246,38 @@ BEGIN
           INTO same, extra
           FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
     END IF;
-    differing := format('SELECT %s, o.part AS "mvscheduler part", o.place AS "mvscheduler place", n.%s IS NULL AS "mvscheduler gone"'
-        ' FROM (SELECT x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ' AND isfinite(x.%s)) AS n'
-        ' FULL JOIN (SELECT x.tableoid AS part, x.ctid AS place, x.*%s FROM %s AS x WHERE x.%s ' || format(inside, 'x') || ') AS o ON %s'
-        ' WHERE n.%s IS NULL OR o.%s IS NULL OR %s',
-        replace(fresh, 'x.', 'n.'), t, extra, source, t, t, extra, d, t, same, t, t, differ);
+    RETURN format('SELECT %s', shown)
+        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite)
+        || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, mvscheduler.shown_name(data), inside, same)
+        || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
+END $$;
+COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
+
+-- The window is set. What did not change is not written.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
+                                            OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    q         text := mvscheduler.shown_name(query);
+    d         text := mvscheduler.shown_name(data);
+    t         text := quote_ident(time_column);
+    source    text := coalesce(staged, 'fresh');
+    columns   text;      -- a, b
+    fresh     text;      -- x.a, x.b
+    assign    text;
+    inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    differing text;
+    memory    text := current_setting('work_mem');
+    statement text;
+BEGIN
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
+           mvscheduler.difference(data, mvscheduler.key_of(data), source, time_column, label_start, label_end,
+               string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
+      INTO columns, fresh, assign, differing
+      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
     IF staged IS NULL THEN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
     ELSE   -- as indexes of a full refresh are built

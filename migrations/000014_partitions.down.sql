@@ -7,6 +7,7 @@ DROP FUNCTION mvscheduler.restore_partitions(bigint);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text);
+DROP FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text);
 DROP FUNCTION mvscheduler.step_drop_kept(bigint);
 DROP FUNCTION mvscheduler.step_detach(bigint);
 DROP FUNCTION mvscheduler.demand_partition(oid, oid, oid);

@@ -455,25 +455,31 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
 
+CREATE FUNCTION mvscheduler.latest_label(label text, own timestamptz, below timestamptz, label_type oid, source_type oid, zone text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT b.text
+      FROM unnest(ARRAY[label, CASE WHEN own > '-infinity' THEN mvscheduler.bound_text(own AT TIME ZONE 'UTC', label_type) END,
+                        CASE WHEN below > '-infinity' THEN mvscheduler.label_text(below, label_type, source_type, zone) END]) AS b(text)
+     WHERE b.text IS NOT NULL
+     ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC
+     LIMIT 1
+$$;
+COMMENT ON FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: own is a horizon among the labels, below one among the times of the source.';
+
 -- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves
 -- meanwhile freezes is not seen, but that it has left is, by the leaves that are compared before and after.
 CREATE FUNCTION mvscheduler.unfrozen_label(view_id bigint, label text, label_type oid, source_type oid, zone text) RETURNS text
 LANGUAGE plpgsql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
-SET DateStyle = 'ISO, YMD'
 AS $$
-DECLARE
-    border record;
-    own    text;
-    below  text;
 BEGIN
     IF mvscheduler.step_at_hand(view_id) IS NULL THEN
         RETURN label;
     END IF;
-    SELECT greatest(f.labels, f.fill) AS labels, f.times INTO border FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id;
-    own := CASE WHEN border.labels > '-infinity' THEN mvscheduler.bound_text(border.labels AT TIME ZONE 'UTC', label_type) END;
-    below := CASE WHEN border.times > '-infinity' THEN mvscheduler.label_text(border.times, label_type, source_type, zone) END;
-    RETURN (SELECT b.text FROM unnest(ARRAY[label, own, below]) AS b(text) WHERE b.text IS NOT NULL ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC LIMIT 1);
+    RETURN coalesce((SELECT mvscheduler.latest_label(label, greatest(f.labels, f.fill), f.times, label_type, source_type, zone) FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id), label);
 END $$;
 COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
 

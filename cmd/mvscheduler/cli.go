@@ -45,6 +45,7 @@ type grammar struct {
 	Release releaseCmd `cmd:"" group:"act" help:"Give views back: they stay, nothing refreshes them any more."`
 	Prune   pruneCmd   `cmd:"" group:"act" help:"Let go of rows that are older than retention_period."`
 	Restore restoreCmd `cmd:"" group:"act" help:"Bring back partitions that retention has put aside."`
+	Verify  verifyCmd  `cmd:"" group:"act" help:"Compute a view anew and compare, without touching it."`
 	Drop    dropCmd    `cmd:"" group:"act" help:"Drop a view and what mvscheduler made for it."`
 	Pause   pauseCmd   `cmd:"" group:"act" help:"Stop the clock of a view."`
 	Resume  resumeCmd  `cmd:"" group:"act" help:"Start the clock of a view again."`

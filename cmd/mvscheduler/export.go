@@ -12,17 +12,18 @@ import (
 )
 
 type exportCmd struct {
-	Names []string `arg:"" optional:"" name:"name" complete:"view" help:"The views. Default: every view that you may see."`
-	Full  bool     `help:"Everything about the views: relations, indexes, grants, status, last runs and attempts, alerts, audit log. For a report of a problem; read it before you send it, it holds your queries."`
+	Names []string `arg:"" optional:"" name:"name" complete:"view" help:"The views, and tables of source_retention. Default: all that you may see."`
+	Full  bool     `help:"Everything about them: relations, indexes, grants, status, last runs and attempts, alerts, audit log. For a report of a problem; read it before you send it, it holds your queries."`
 }
 
 func (exportCmd) Help() string {
-	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. With --full everything that mvscheduler and PostgreSQL know about them.
+	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. Rows of mvscheduler.source_retention follow; they have "table" in place of "name". With --full everything that mvscheduler and PostgreSQL know about them.
 
 Examples:
 
   mvscheduler export > views.yaml
   mvscheduler export --full analytics.daily > report.yaml
+  mvscheduler export app.flights
 
 ` + exitCodesHelp
 }
@@ -35,7 +36,7 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		var ids []int64
 		for _, name := range c.Names {
-			id, err := a.find(ctx, conn, name)
+			id, err := a.findTarget(ctx, conn, name)
 			if err != nil {
 				return err
 			}
@@ -49,10 +50,15 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 			for _, s := range all {
 				ids = append(ids, s.ID)
 			}
+			tables, err := catalog.SourceRetentions(ctx, conn)
+			if err != nil {
+				return err
+			}
+			ids = append(ids, tables...)
 		}
 		all := []json.RawMessage{}
 		for _, id := range ids {
-			doc, err := exportView(ctx, conn, id, c.Full)
+			doc, err := exportRow(ctx, conn, id, c.Full)
 			if err != nil {
 				return err
 			}
@@ -82,11 +88,15 @@ var exportColumns = []string{
 	"min_interval", "max_interval", "min_retention", "max_retention", "adopted", "search_path", "query",
 }
 
-// always are written whatever their value is.
-var always = map[string]bool{"name": true, "owner": true, "timezone": true, "query": true}
+// sourceColumns are those of source_retention.
+var sourceColumns = []string{"table", "owner", "time_column", "retention_period", "grace_period", "legal_hold", "enabled", "timezone"}
 
-// exportRow reads the columns of a row as text, with their defaults.
-const exportRow = `
+// always are written whatever their value is.
+var always = map[string]bool{"name": true, "table": true, "owner": true, "timezone": true, "query": true}
+
+// Both read the columns of a row as text, with their defaults.
+const (
+	readView = `
 SELECT to_jsonb(v) - 'id',
        (SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
           FROM pg_attribute AS a
@@ -94,21 +104,35 @@ SELECT to_jsonb(v) - 'id',
          WHERE a.attrelid = 'mvscheduler.views'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
   FROM mvscheduler.views AS v
  WHERE v.id = $1`
+	readSource = `
+SELECT to_jsonb(s) - 'id' || jsonb_build_object('table', coalesce(mvscheduler.shown_name(s."table"::oid), s."table"::text)),
+       (SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
+          FROM pg_attribute AS a
+          LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+         WHERE a.attrelid = 'mvscheduler.source_retention'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
+  FROM mvscheduler.source_retention AS s
+ WHERE s.id = $1`
+)
 
-func exportView(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte, error) {
+// exportRow writes the row of a view, or with an id below zero one of source_retention.
+func exportRow(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte, error) {
 	var (
 		columns  json.RawMessage
 		row      map[string]any
 		defaults map[string]any
 	)
-	if err := conn.QueryRow(ctx, exportRow, id).Scan(&columns, &defaults); err != nil {
-		return nil, fmt.Errorf("read view %d: %w", id, err)
+	query, names, parts := readView, exportColumns, aboutView
+	if id < 0 {
+		query, names, parts = readSource, sourceColumns, aboutSource
+	}
+	if err := conn.QueryRow(ctx, query, id).Scan(&columns, &defaults); err != nil {
+		return nil, fmt.Errorf("read row %d: %w", id, err)
 	}
 	if err := yaml.Unmarshal(columns, &row); err != nil { // JSON is YAML, and its numbers stay whole
-		return nil, fmt.Errorf("read view %d: %w", id, err)
+		return nil, fmt.Errorf("read row %d: %w", id, err)
 	}
 	var doc yaml.MapSlice
-	for _, column := range exportColumns {
+	for _, column := range names {
 		value := row[column]
 		if !always[column] && (value == nil || fmt.Sprint(value) == fmt.Sprint(defaults[column])) {
 			if column != "refresh_interval" || row["cron"] != nil || value != nil {
@@ -118,7 +142,7 @@ func exportView(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byt
 		doc = append(doc, yaml.MapItem{Key: column, Value: value})
 	}
 	if full {
-		about, err := aboutView(ctx, conn, id)
+		about, err := aboutRow(ctx, conn, id, parts)
 		if err != nil {
 			return nil, err
 		}
@@ -131,10 +155,17 @@ func exportView(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byt
 	return out, nil
 }
 
-// aboutView gathers what a person who looks for the cause of a problem asks for.
-func aboutView(ctx context.Context, conn *pgx.Conn, id int64) (yaml.MapSlice, error) {
-	parts := []struct{ name, sql string }{
-		{"server", `SELECT jsonb_build_object('version', version(), 'mvscheduler', (SELECT max(version) FROM mvscheduler.schema_migrations), 'now', clock_timestamp(), 'timezone', current_setting('TimeZone')) WHERE $1 > 0`},
+// aboutPart is one of the things that a person asks for who looks for the cause of a problem.
+type aboutPart struct{ name, sql string }
+
+const (
+	aboutRuns     = `SELECT jsonb_agg(to_jsonb(r)) FROM (SELECT * FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AS r`
+	aboutAttempts = `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.attempts AS a WHERE a.run_id IN (SELECT id FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AND a.outcome <> 'succeeded'`
+)
+
+var (
+	aboutView = []aboutPart{
+		{"server", `SELECT jsonb_build_object('version', version(), 'mvscheduler', (SELECT max(version) FROM mvscheduler.schema_migrations), 'now', clock_timestamp(), 'timezone', current_setting('TimeZone')) WHERE $1 <> 0`},
 		{"status", `SELECT to_jsonb(s) FROM mvscheduler.status AS s WHERE s.id = $1`},
 		{"relations", `SELECT jsonb_agg(jsonb_build_object('name', c.oid::regclass::text, 'role', o.part, 'kind', c.relkind, 'owner', c.relowner::regrole, 'acl', c.relacl::text, 'options', c.reloptions,
                               'populated', c.relispopulated, 'bytes', pg_total_relation_size(c.oid), 'comment', obj_description(c.oid, 'pg_class'), 'definition', pg_get_viewdef(c.oid),
@@ -156,21 +187,33 @@ func aboutView(ctx context.Context, conn *pgx.Conn, id int64) (yaml.MapSlice, er
                               JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = b.oid AND d.classid = 'pg_rewrite'::regclass
                               JOIN pg_rewrite AS w ON w.oid = d.objid)
                         SELECT jsonb_agg(a.oid::regclass::text ORDER BY a.oid) FROM above AS a WHERE a.oid <> (SELECT relation::oid FROM mvscheduler.visible_views WHERE view_id = $1)`},
-		{"runs", `SELECT jsonb_agg(to_jsonb(r)) FROM (SELECT * FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AS r`},
-		{"attempts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.attempts AS a WHERE a.run_id IN (SELECT id FROM mvscheduler.runs WHERE view_id = $1 ORDER BY id DESC LIMIT 50) AND a.outcome <> 'succeeded'`},
+		{"runs", aboutRuns},
+		{"attempts", aboutAttempts},
 		{"alerts", `SELECT jsonb_agg(to_jsonb(a)) FROM mvscheduler.alerts AS a WHERE a.view_name = (SELECT name FROM mvscheduler.visible_views WHERE view_id = $1)`},
 		{"audit_log", `SELECT jsonb_agg(to_jsonb(e)) FROM (SELECT * FROM mvscheduler.audit_log WHERE view_name = (SELECT name FROM mvscheduler.visible_views WHERE view_id = $1) ORDER BY id DESC LIMIT 50) AS e`},
 	}
+	aboutSource = []aboutPart{
+		aboutView[0],
+		{"facts", `SELECT f.facts FROM mvscheduler.prune_facts AS f WHERE f.id = $1`},
+		{"kept", `SELECT jsonb_agg(to_jsonb(k) - 'target' ORDER BY k.detached_at) FROM mvscheduler.visible_kept AS k WHERE k.target = $1`},
+		{"prunings", `SELECT jsonb_agg(to_jsonb(p)) FROM (SELECT * FROM mvscheduler.prunings WHERE name = (SELECT t.name FROM mvscheduler.visible_targets AS t WHERE t.id = $1) ORDER BY id DESC LIMIT 50) AS p`},
+		{"runs", aboutRuns},
+		{"attempts", aboutAttempts},
+		{"audit_log", `SELECT jsonb_agg(to_jsonb(e)) FROM (SELECT * FROM mvscheduler.audit_log WHERE view_name = (SELECT t.name FROM mvscheduler.visible_targets AS t WHERE t.id = $1) ORDER BY id DESC LIMIT 50) AS e`},
+	}
+)
+
+func aboutRow(ctx context.Context, conn *pgx.Conn, id int64, parts []aboutPart) (yaml.MapSlice, error) {
 	var about yaml.MapSlice
 	for _, p := range parts {
 		var value json.RawMessage
 		if err := conn.QueryRow(ctx, p.sql, id).Scan(&value); err != nil {
-			return nil, fmt.Errorf("read %s of view %d: %w", p.name, id, err)
+			return nil, fmt.Errorf("read %s of row %d: %w", p.name, id, err)
 		}
 		var ordered any
 		if len(value) > 0 {
 			if err := yaml.UnmarshalWithOptions(value, &ordered, yaml.UseOrderedMap()); err != nil {
-				return nil, fmt.Errorf("read %s of view %d: %w", p.name, id, err)
+				return nil, fmt.Errorf("read %s of row %d: %w", p.name, id, err)
 			}
 		}
 		about = append(about, yaml.MapItem{Key: p.name, Value: ordered})

@@ -2,11 +2,13 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/retention"
@@ -93,6 +95,10 @@ func (a *app) findTarget(ctx context.Context, conn *pgx.Conn, name string) (id i
 	err = a.inPath(ctx, conn, func() error {
 		return conn.QueryRow(ctx, `SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face::oid = to_regclass($1)::oid LIMIT 1), 0)`, name).Scan(&id)
 	})
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "42501" { // the schema is not for the caller, so nothing in it is
+		err = nil
+	}
 	if err != nil {
 		return 0, fmt.Errorf("look for %q: %w", name, err)
 	}

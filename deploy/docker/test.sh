@@ -231,7 +231,7 @@ say "up"
 for service in prepare migrate roles; do
     check "$service ran once and ended well" is $service '{{.State.Status}} {{.State.ExitCode}}' 'exited 0'
 done
-check "the four views of the sample are filled" until_true 90 answers "SELECT count(*) FILTER (WHERE last_refresh_at IS NOT NULL) FROM mvscheduler.status" 4
+check "the five views of the sample are filled" until_true 90 answers "SELECT count(*) FILTER (WHERE last_refresh_at IS NOT NULL) FROM mvscheduler.status" 5
 
 # --------------------------------------------------------------------------------------- nothing too much
 proc() { # proc SERVICE FIELD: of the process as the kernel sees it

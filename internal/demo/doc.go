@@ -1,4 +1,4 @@
-// Package demo is what mvscheduler shows of itself: real flights that keep arriving, and four managed
+// Package demo is what mvscheduler shows of itself: real flights that keep arriving, and five managed
 // views over them.
 //
 // The embedded flights are split by time. The older part is loaded at once; the rest arrives in small

@@ -1,0 +1,452 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jedib0t/go-pretty/v6/text"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/refresh"
+)
+
+type verifyCmd struct {
+	Name   string `arg:"" complete:"view" help:"The view."`
+	All    bool   `xor:"which" help:"Every bucket, not only a sample."`
+	Sample int    `xor:"which" placeholder:"N" help:"How many buckets: the oldest, the newest and others at random, each with the gap that follows it. Default: 30."`
+	Repair bool   `help:"Have the next refresh compute the buckets that are wrong anew."`
+}
+
+func (verifyCmd) Help() string {
+	return `Computes a view's query and compares the result with what the view holds, value by value as PostgreSQL stores them.
+
+It runs in your session, with your rights, in one snapshot and read-only: the sidecar has no part in it. So only the owner of the view can, since the query may call functions of that role.
+
+An incremental view is compared bucket by bucket, a sample of them unless --all is given. A bucket that differs is
+
+  dirty   something changed below that the last refresh had not seen: the next one computes it
+  wrong   nothing that is known changed: for example changes came later than lateness, a function of the query gives other results than it did, or somebody wrote into the view's table
+
+Rows are missing (the query gives them and the view does not hold them), extra (the other way round), or different (the key is there, with other values; without a key such a row is missing and extra). With change_tracking = 'counters' a change of the last minute may not be known yet, and shows as wrong. Buckets of which the rows below have left (source_retention) cannot be computed any more and are left out.
+
+Any other view is compared as a whole with what a REFRESH would give. It differs also when the tables changed since data_as_of, or when the query has functions such as now() or random().
+
+--repair marks the buckets that are wrong as dirty, for the next refresh; of any other view it asks for a refresh. What is wrong with the query, or not noted by change tracking, it does not mend.
+
+Exits with 5 when something is wrong, repaired or not, and with 0 when buckets are dirty at most.
+
+Examples:
+
+  mvscheduler verify analytics.delays_by_hour
+  mvscheduler verify analytics.delays_by_hour --all --repair && mvscheduler refresh --wait analytics.delays_by_hour
+  mvscheduler verify analytics.delays_by_hour --sample 500 -o json
+
+In SQL: mvscheduler.buckets_of and compare_buckets compare, SELECT mvscheduler.mark_dirty('analytics.delays_by_hour', '2001-02-01', '2001-02-02') marks.
+
+` + exitCodesHelp
+}
+
+// verified is what a verification found.
+type verified struct {
+	Name        string           `json:"name"`
+	Method      string           `json:"method"`
+	DataAsOf    *time.Time       `json:"data_as_of"` // nil = it was never filled
+	Buckets     int              `json:"buckets"`    // that it holds and that can be computed; 0 where it has none
+	Compared    int              `json:"compared"`   // of them
+	Frozen      int              `json:"frozen"`     // that cannot be computed any more
+	Rows        int64            `json:"rows"`       // stored rows that were compared
+	Wrong       int              `json:"wrong"`      // buckets, or 1 for a whole view
+	Dirty       int              `json:"dirty"`      // buckets
+	Repair      string           `json:"repair"`     // what --repair did; empty = nothing
+	Differences []bucketVerified `json:"differences"`
+}
+
+// bucketVerified is one bucket that differs, or a whole view.
+type bucketVerified struct {
+	Bucket    string `json:"bucket"` // empty = the whole view
+	State     string `json:"state"`  // wrong or dirty
+	Missing   int64  `json:"missing"`
+	Extra     int64  `json:"extra"`
+	Different int64  `json:"different"`
+}
+
+const (
+	bucketWrong = "wrong"
+	bucketDirty = "dirty"
+)
+
+// Run verifies.
+func (c *verifyCmd) Run(ctx context.Context, a *app) error {
+	if c.Sample < 0 {
+		return usagef("--sample is at least 1")
+	}
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		id, err := a.find(ctx, conn, c.Name)
+		if err != nil {
+			return err
+		}
+		var (
+			found verified
+			marks []time.Time // times within buckets that are wrong
+			width time.Duration
+		)
+		err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+			view, err := catalog.LoadVerifiable(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			status, err := catalog.StatusByID(ctx, tx, id)
+			if err != nil {
+				return err
+			}
+			found = verified{Name: view.Name, Method: status.Method, DataAsOf: status.DataAsOf, Differences: []bucketVerified{}}
+			// As in the session that refreshes the view.
+			_, err = tx.Exec(ctx, `SELECT set_config('TimeZone', $1, true), set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true)`, view.Timezone)
+			if err != nil {
+				return fmt.Errorf("verify view %q: %w", view.Name, err)
+			}
+			if view.ChangeTracking == "" {
+				err = found.whole(ctx, a, tx, id)
+			} else {
+				marks, width, err = c.buckets(ctx, a, tx, id, view, &found)
+			}
+			if err != nil {
+				return fmt.Errorf("verify view %q: %w", view.Name, err)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		if c.Repair && found.Wrong > 0 {
+			if err := found.repair(ctx, conn, id, marks, width); err != nil {
+				return err
+			}
+		}
+		return found.report(a, c.Repair)
+	})
+}
+
+// whole compares a view that has no buckets.
+func (v *verified) whole(ctx context.Context, a *app, tx pgx.Tx, id int64) error {
+	if a.errTerminal {
+		a.say("computing the whole view")
+	}
+	missing, extra, err := catalog.CompareContents(ctx, tx, id)
+	var refused *pgconn.PgError
+	if errors.As(err, &refused) && refused.Code == "55000" { // as PostgreSQL says of a view without contents
+		return &exitError{code: exitFailure, err: fmt.Errorf("it has no contents yet: mvscheduler refresh --wait %s", shellQuote(v.Name))}
+	}
+	if err != nil {
+		return err
+	}
+	if missing+extra > 0 {
+		v.Wrong = 1
+		v.Differences = append(v.Differences, bucketVerified{State: bucketWrong, Missing: missing, Extra: extra})
+	}
+	return nil
+}
+
+// buckets compares an incremental view. It returns times within the buckets that are wrong, and how wide one is.
+func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, view catalog.Verifiable, found *verified) (marks []time.Time, width time.Duration, err error) {
+	below, err := catalog.LoadIncremental(ctx, tx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	all, err := catalog.LoadBuckets(ctx, tx, id)
+	if err != nil {
+		return nil, 0, err
+	}
+	var open []catalog.Bucket
+	for _, b := range all {
+		if b.Frozen {
+			found.Frozen++
+		} else {
+			open = append(open, b)
+		}
+	}
+	found.Buckets = len(open)
+	dirty, err := dirtyBuckets(ctx, tx, id, view, below)
+	if err != nil {
+		return nil, 0, err
+	}
+	sample, most := cmp.Or(c.Sample, defaultSample), spanRows
+	if c.All || !below.Bound {
+		sample = 0
+	}
+	if !below.Bound { // without in_window a part costs as much as the whole
+		most = math.MaxInt64
+	}
+	spans := spansOf(open, sample, most)
+	bar := verifyProgress{a: a, spans: spans, began: time.Now()}
+	defer bar.clear()
+	for n, s := range spans {
+		bar.show(n, found)
+		differing, err := catalog.CompareBuckets(ctx, tx, id, s.First, s.Last)
+		if err != nil {
+			return nil, 0, err
+		}
+		found.Compared += s.Buckets
+		found.Rows += s.Rows
+		for _, d := range differing {
+			b := bucketVerified{Bucket: d.Label, State: bucketWrong, Missing: d.Missing, Extra: d.Extra, Different: d.Different}
+			for _, labels := range dirty {
+				if labels.Contain(d.Instant) {
+					b.State = bucketDirty
+				}
+			}
+			if b.State == bucketDirty {
+				found.Dirty++
+			} else {
+				found.Wrong++
+				marks = append(marks, d.At)
+			}
+			found.Differences = append(found.Differences, b)
+		}
+	}
+	return marks, below.Width, nil
+}
+
+// dirtyBuckets are what the next refresh would compute, by the same decision.
+func dirtyBuckets(ctx context.Context, tx pgx.Tx, id int64, view catalog.Verifiable, below catalog.Incremental) ([]catalog.Labels, error) {
+	leaves, err := catalog.LoadLeaves(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	tracking, _, err := refresh.ChooseTracking(view.ChangeTracking, view.Owner, leaves)
+	if err != nil && below.Tracking != nil {
+		tracking = *below.Tracking // the next refresh will say what is wrong
+	}
+	var now time.Time
+	if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
+		return nil, fmt.Errorf("read the clock: %w", err)
+	}
+	dirt, err := refresh.Unseen(ctx, tx, id, below, leaves, tracking, now)
+	if err != nil {
+		return nil, err
+	}
+	starts, ends := coalesced(dirt, below.Width)
+	return catalog.DirtyBuckets(ctx, tx, id, starts, ends)
+}
+
+// coalesced are the ranges that a refresh would make of dirt.
+func coalesced(dirt []refresh.Dirt, width time.Duration) (starts, ends []*time.Time) {
+	ranges, _ := refresh.Coalesce(dirt, width+2*time.Hour)
+	for _, r := range ranges {
+		starts, ends = append(starts, r.Lo), append(ends, r.Hi)
+	}
+	return starts, ends
+}
+
+// verifySpan is a range of labels that is compared at once: it holds buckets, and what would be in the gap after them.
+type verifySpan struct {
+	First, Last string // labels
+	Buckets     int
+	Rows        int64
+}
+
+// Everything is compared in spans of so many rows, or fewer, so that there is something to tell meanwhile.
+const (
+	spanRows      int64 = 200_000
+	defaultSample int   = 30
+)
+
+// spansOf picks what is compared of the buckets, which are in order: the oldest, the newest and others at random, so many
+// in all. With sample 0, or fewer buckets, it is everything from the beginning of time to its end, most rows at once.
+func spansOf(buckets []catalog.Bucket, sample int, most int64) []verifySpan {
+	edge := func(n int) string { // where bucket n begins, which is where what follows the one before ends
+		switch {
+		case n <= 0:
+			return "-infinity"
+		case n >= len(buckets):
+			return "infinity"
+		}
+		return buckets[n].Label
+	}
+	if len(buckets) == 0 {
+		return []verifySpan{{First: "-infinity", Last: "infinity"}}
+	}
+	one := func(n int) verifySpan {
+		return verifySpan{First: edge(n), Last: edge(n + 1), Buckets: 1, Rows: buckets[n].Rows}
+	}
+	var spans []verifySpan
+	if sample > 0 && sample < len(buckets) {
+		for _, n := range sampled(len(buckets), sample) {
+			spans = append(spans, one(n))
+		}
+		return spans
+	}
+	for n := range buckets {
+		next := one(n)
+		if last := len(spans) - 1; last >= 0 && next.Rows <= most-spans[last].Rows {
+			next = verifySpan{First: spans[last].First, Last: next.Last, Buckets: spans[last].Buckets + 1, Rows: spans[last].Rows + next.Rows}
+			spans = spans[:last]
+		}
+		spans = append(spans, next)
+	}
+	return spans
+}
+
+// sampled are k of the numbers below n, in order: the last, the first, and others at random. k is less than n.
+func sampled(n, k int) []int {
+	chosen := make([]bool, n)
+	chosen[n-1] = true
+	left := k - 1
+	if left > 0 {
+		chosen[0] = true
+		left--
+	}
+	for _, m := range rand.Perm(n) {
+		if left == 0 {
+			break
+		}
+		if !chosen[m] {
+			chosen[m] = true
+			left--
+		}
+	}
+	var numbers []int
+	for m, yes := range chosen {
+		if yes {
+			numbers = append(numbers, m)
+		}
+	}
+	return numbers
+}
+
+// repair has the next refresh compute what is wrong.
+func (v *verified) repair(ctx context.Context, conn *pgx.Conn, id int64, marks []time.Time, width time.Duration) error {
+	if marks == nil {
+		var run int64
+		if err := conn.QueryRow(ctx, `SELECT mvscheduler.refresh_view($1)`, v.Name).Scan(&run); err != nil {
+			return fmt.Errorf("refresh view %q: %w", v.Name, err)
+		}
+		v.Repair = fmt.Sprintf("asked for a refresh: run %d", run)
+		return nil
+	}
+	dirt := make([]refresh.Dirt, len(marks))
+	for n := range marks {
+		dirt[n] = refresh.Dirt{Lo: &marks[n], Hi: &marks[n]}
+	}
+	starts, ends := coalesced(dirt, width)
+	if err := catalog.MarkDirty(ctx, conn, id, starts, ends); err != nil {
+		return err
+	}
+	v.Repair = fmt.Sprintf("%s marked as dirty, for the next refresh to compute", plural(int64(v.Wrong), "bucket"))
+	return nil
+}
+
+// report says what was found; the error carries the exit code.
+func (v *verified) report(a *app, repair bool) error {
+	var err error
+	if a.Output == "json" || a.Output == "yaml" {
+		err = a.emitData(v)
+	} else if len(v.Differences) > 0 || a.Output == "csv" {
+		err = emit(a, v.Differences, verifyColumns(), "")
+	}
+	if err != nil {
+		return err
+	}
+	a.say("%s", v.summary())
+	switch {
+	case v.Repair != "":
+		a.say("%s", v.Repair)
+		if v.Method == refresh.Incremental {
+			a.say("  do:  mvscheduler refresh --wait %s", shellQuote(v.Name))
+		}
+	case v.Wrong > 0 && !repair:
+		a.say("  do:  mvscheduler verify %s --repair", shellQuote(v.Name))
+	}
+	if v.Wrong > 0 {
+		return &exitError{code: exitUnhealthy}
+	}
+	return nil
+}
+
+func (v *verified) summary() string {
+	asOf := "never filled"
+	if v.DataAsOf != nil {
+		asOf = "data as of " + v.DataAsOf.UTC().Format("2006-01-02 15:04:05 UTC")
+	}
+	if v.Method != refresh.Incremental {
+		if v.Wrong == 0 {
+			return fmt.Sprintf("%s holds what its query gives (%s)", v.Name, asOf)
+		}
+		return fmt.Sprintf("%s is not what its query gives now (%s): what changed since then counts too, and so do functions such as now() and random()", v.Name, asOf)
+	}
+	words := []string{fmt.Sprintf("%s: compared %d of %s, %s (%s)", v.Name, v.Compared, plural(int64(v.Buckets), "bucket"), plural(v.Rows, "row"), asOf)}
+	switch {
+	case v.Wrong > 0:
+		words = append(words, fmt.Sprintf("%d wrong", v.Wrong))
+	case v.Dirty == 0:
+		words = append(words, "all are what the query gives")
+	}
+	if v.Dirty > 0 {
+		words = append(words, fmt.Sprintf("%d dirty: something changed below, and the next refresh computes them", v.Dirty))
+	}
+	if v.Frozen > 0 {
+		words = append(words, fmt.Sprintf("%d left out: what they were made of has left", v.Frozen))
+	}
+	return strings.Join(words, "; ")
+}
+
+func verifyColumns() []column[bucketVerified] {
+	return []column[bucketVerified]{
+		{title: "bucket", cell: func(b bucketVerified) string {
+			if b.Bucket == "" {
+				return "(all)"
+			}
+			return b.Bucket
+		}},
+		{title: "state", cell: func(b bucketVerified) string { return b.State }, state: func(b bucketVerified) text.Colors {
+			if b.State == bucketWrong {
+				return stateColours("failed")
+			}
+			return stateColours("queued")
+		}},
+		{title: "missing", cell: func(b bucketVerified) string { return strconv.FormatInt(b.Missing, 10) }, right: true},
+		{title: "extra", cell: func(b bucketVerified) string { return strconv.FormatInt(b.Extra, 10) }, right: true},
+		{title: "different", cell: func(b bucketVerified) string { return strconv.FormatInt(b.Different, 10) }, right: true},
+	}
+}
+
+// verifyProgress draws one line on a terminal; elsewhere it says a line every ten seconds.
+type verifyProgress struct {
+	a     *app
+	spans []verifySpan
+	began time.Time
+	said  time.Time
+	drawn bool
+}
+
+func (p *verifyProgress) show(n int, v *verified) {
+	line := fmt.Sprintf("%3d %%  %d of %d parts, %s differ, %s", 100*n/len(p.spans), n, len(p.spans), plural(int64(v.Wrong+v.Dirty), "bucket"), span(time.Since(p.began).Round(time.Second)))
+	if n > 0 {
+		left := time.Duration(float64(time.Since(p.began)) / float64(n) * float64(len(p.spans)-n))
+		line += fmt.Sprintf(", about %s left", span(left.Round(time.Second)))
+	}
+	switch {
+	case p.a.errTerminal:
+		fmt.Fprint(p.a.stderr, "\r\x1b[K"+sanitize(line))
+		p.drawn = true
+	case n > 0 && time.Since(p.said) > 10*time.Second && time.Since(p.began) > 10*time.Second:
+		p.a.say("%s", line)
+		p.said = time.Now()
+	}
+}
+
+func (p *verifyProgress) clear() {
+	if p.drawn {
+		fmt.Fprint(p.a.stderr, "\r\x1b[K")
+		p.drawn = false
+	}
+}

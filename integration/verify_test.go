@@ -1,0 +1,250 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+type verification struct {
+	Buckets, Compared, Frozen, Wrong, Dirty int
+	Repair                                  string
+	Differences                             []struct {
+		Bucket, State             string
+		Missing, Extra, Different int64
+	}
+}
+
+// verify runs the command and wants its exit code.
+func (s *scene) verify(t testing.TB, code int, args ...string) (v verification, talk string) {
+	t.Helper()
+	out := mvscheduler(t, s.db, s.owner, "", append([]string{"verify", "-o", "json"}, args...)...)
+	require.Equal(t, code, out.code, "%s%s", out.stdout, out.stderr)
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &v), out.stdout)
+	return v, out.stderr
+}
+
+// unwatched runs statements of which the change log then knows nothing. No sidecar runs meanwhile.
+func (s *scene) unwatched(t testing.TB, statements ...string) {
+	t.Helper()
+	pgtest.Exec(t, s.alice, statements...)
+	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.dirt`)
+}
+
+func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	worker := startSidecar(t, s.db)
+	v, _ := s.verify(t, 0, "v", "--all")
+	require.Zero(t, v.Wrong, "nothing is wrong with what was never filled")
+	s.incremented(t, "v")
+	v, talk := s.verify(t, 0, "v")
+	require.Equal(t, verification{Buckets: 96, Compared: 30, Differences: v.Differences}, v)
+	require.Empty(t, v.Differences)
+	require.Contains(t, talk, "compared 30 of 96 buckets")
+	require.Contains(t, talk, "all are what the query gives")
+	v, _ = s.verify(t, 0, "v", "--all")
+	require.Equal(t, 96, v.Compared)
+	v, _ = s.verify(t, 0, "v", "--sample", "2")
+	require.Equal(t, 2, v.Compared)
+	require.Zero(t, worker.stop())
+
+	// One dirty, three wrong: rows of the view changed by hand, and of the table behind the back of the triggers.
+	s.unwatched(t, `INSERT INTO metrics VALUES ('2026-03-09 23:10+00', 3, NULL)`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 7, 1)`,
+		`UPDATE v__data SET total = total + 1 WHERE hour = '2026-03-01 00:00+00' AND device = 1`, `DELETE FROM v__data WHERE hour = '2026-03-03 05:00+00'`,
+		`INSERT INTO v__data VALUES ('2026-03-03 07:00+00', 99, 1, NULL)`)
+	v, talk = s.verify(t, 5, "v", "--all")
+	require.Equal(t, 4, v.Wrong)
+	require.Equal(t, 1, v.Dirty)
+	require.Contains(t, talk, "4 wrong; 1 dirty: something changed below, and the next refresh computes them")
+	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --repair")
+	var lines []string
+	for _, d := range v.Differences {
+		line, err := json.Marshal([]any{d.Bucket, d.State, d.Missing, d.Extra, d.Different})
+		require.NoError(t, err)
+		lines = append(lines, string(line))
+	}
+	require.Equal(t, []string{
+		`["2026-03-01 00:00:00+00","wrong",0,0,1]`, `["2026-03-02 10:00:00+00","dirty",1,0,0]`, `["2026-03-03 05:00:00+00","wrong",3,0,0]`,
+		`["2026-03-03 07:00:00+00","wrong",0,1,0]`, `["2026-03-09 23:00:00+00","wrong",1,0,0]`}, lines)
+	v, _ = s.verify(t, 5, "v", "--sample", "2")
+	require.Equal(t, 2, v.Wrong, "the oldest and the newest are in every sample, with what follows")
+	out := mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all")
+	require.Equal(t, 5, out.code)
+	require.Contains(t, out.stdout, "2026-03-03 05:00:00+00")
+	out = mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all", "-o", "csv")
+	require.Contains(t, out.stdout, "2026-03-03 05:00:00+00,wrong,3,0,0")
+
+	v, talk = s.verify(t, 5, "v", "--all", "--repair")
+	require.Equal(t, "4 buckets marked as dirty, for the next refresh to compute", v.Repair)
+	require.Contains(t, talk, "mvscheduler refresh --wait")
+	v, _ = s.verify(t, 0, "v", "--all")
+	require.Equal(t, 5, v.Dirty)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "marked as dirty by hand")
+	same(t, s.alice, "v")
+	v, _ = s.verify(t, 0, "v", "--all")
+	require.Zero(t, v.Dirty)
+}
+
+func TestVerifyComparesWhatIsStoredAndNotWhatIsEqual(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE odd (ts timestamp, k text, n numeric, f float8, j json, a int[])`,
+		`INSERT INTO odd VALUES ('2026-03-01 10:10', NULL, 1.0, 'NaN', '{"a": 1}', '{1,NULL}'), ('2026-03-01 10:20', 'x', NULL, '-0', NULL, NULL), ('2026-03-01 10:20', 'x', NULL, '-0', NULL, NULL),
+		 (NULL, 'nowhere', 1, 1, NULL, NULL), ('infinity', 'never', 1, 1, NULL, NULL)`)
+	columns := []any{"time_column", "day", "bucket_width", "1 day", "timezone", "America/Havana"}
+	s.incremental(t, "keyless", `SELECT ts::date AS day, k, n, f, j, a FROM odd WHERE mvscheduler.in_window(ts)`, columns...)
+	s.incremental(t, "keyed", `SELECT date_trunc('day', ts) AS day, k, array_agg(n) AS n, sum(f) AS f, min(j::text)::json AS j, a FROM odd WHERE mvscheduler.in_window(ts) GROUP BY 1, 2, 6`, append(columns, "unique_key", "{day,k,a}")...)
+	s.incremental(t, "unbound", `SELECT ts::date AS day, count(*) AS n FROM odd WHERE isfinite(ts) GROUP BY 1`, columns...)
+	s.manage(t, "plain", `SELECT k, n, f, j, a FROM odd`, "refresh_interval", "1 day")
+	s.manage(t, "grouped", `SELECT k, sum(n) AS n, count(*) AS c FROM odd GROUP BY k`, "refresh_interval", "1 day")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "keyless", "keyed", "unbound", "plain", "grouped")
+	require.Zero(t, worker.stop())
+	for _, view := range []string{"keyless", "keyed", "unbound", "plain", "grouped"} {
+		s.verify(t, 0, view, "--all")
+	}
+	s.unwatched(t, `UPDATE odd SET n = 1.00 WHERE k IS NULL`, `UPDATE odd SET f = 0 WHERE k = 'x'`)
+	for view, want := range map[string][3]int64{"keyless": {3, 3, 0}, "keyed": {0, 0, 2}, "plain": {3, 3, 0}, "grouped": {1, 1, 0}} {
+		v, talk := s.verify(t, 5, view)
+		require.Equal(t, want, [3]int64{v.Differences[0].Missing, v.Differences[0].Extra, v.Differences[0].Different}, view)
+		if view == "plain" || view == "grouped" {
+			require.Contains(t, talk, "what changed since then counts too")
+		}
+	}
+	s.verify(t, 0, "unbound")
+	v, _ := s.verify(t, 5, "grouped", "--repair")
+	require.Contains(t, v.Repair, "asked for a refresh: run ")
+	startSidecar(t, s.db)
+	until(t, s.alice, `SELECT (SELECT n::text FROM grouped WHERE k IS NULL) = '1.00'`)
+	s.manage(t, "young", `SELECT 1 AS a`, "enabled", false)
+	out := mvscheduler(t, s.db, s.owner, "", "verify", "young")
+	require.Equal(t, 1, out.code)
+	require.Contains(t, out.stderr, "no contents yet")
+	require.Equal(t, 3, mvscheduler(t, s.db, s.owner, "", "verify", "nix").code)
+	require.Equal(t, 2, mvscheduler(t, s.db, s.owner, "", "verify", "plain", "--all", "--sample", "3").code)
+}
+
+// Partitions that came, counters, lateness and dimensions are dirt that no entry of the change log tells of, or all of it.
+func TestVerifyKnowsWhatTheNextRefreshWouldCompute(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	pgtest.Exec(t, s.alice, `CREATE TABLE names (device int PRIMARY KEY, name text)`, `INSERT INTO names VALUES (1, 'one'), (2, 'two')`)
+	s.incremental(t, "triggered", hourlyReadings)
+	s.incremental(t, "counted", hourlyReadings, "change_tracking", "counters")
+	s.incremental(t, "late", hourlyReadings, "change_tracking", "none", "lateness", "1 day")
+	s.incremental(t, "named", `SELECT date_trunc('hour', r.ts) AS hour, n.name, count(*) AS n FROM readings AS r JOIN names AS n ON n.device = r.device WHERE mvscheduler.in_window(r.ts) GROUP BY 1, 2`)
+	s.incremental(t, "daily", `SELECT date_trunc('day', hour) AS day, sum(n) AS n FROM triggered WHERE mvscheduler.in_window(hour) GROUP BY 1`, "time_column", "day", "bucket_width", "1 day")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "triggered", "counted", "late", "named", "daily")
+	require.Zero(t, worker.stop())
+	for _, view := range []string{"triggered", "counted", "late", "named", "daily"} {
+		s.verify(t, 0, view, "--all")
+	}
+	old := `date_trunc('day', now(), 'UTC') - interval '60 days'`
+	pgtest.Exec(t, s.alice, `DO $$ DECLARE d date := (now() AT TIME ZONE 'UTC')::date - 60; BEGIN
+			CREATE TABLE older (LIKE readings); INSERT INTO older VALUES (`+old+` + interval '1 hour', 1, 1);
+			EXECUTE format('ALTER TABLE readings ATTACH PARTITION older FOR VALUES FROM (%L) TO (%L)', d || ' 00:00+00', (d + 1) || ' 00:00+00'); END $$`,
+		`UPDATE names SET name = 'eins' WHERE device = 1`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	for view, want := range map[string][2]int{"triggered": {0, 1}, "counted": {0, 1}, "late": {1, 0}, "daily": {0, 0}} {
+		v, _ := s.verify(t, 5*want[0], view, "--all")
+		require.Equal(t, want, [2]int{v.Wrong, v.Dirty}, view)
+	}
+	v, _ := s.verify(t, 0, "named", "--all")
+	require.Greater(t, v.Dirty, 70)
+}
+
+func TestVerifyLeavesOutWhatNobodyCanComputeAnyMore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.chain(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
+	s.incremented(t, "hourly", "daily")
+	v, talk := s.verify(t, 0, "hourly", "--all")
+	require.GreaterOrEqual(t, v.Frozen, 5*24)
+	require.Contains(t, talk, "left out: what they were made of has left")
+	v, _ = s.verify(t, 0, "daily", "--all")
+	require.Zero(t, v.Frozen, "the hours that it is made of are there")
+}
+
+// The query is somebody's code; and a mark is for views that the caller manages.
+func TestVerifyRunsNobodyElsesQueryAndMarksNobodyElsesView(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE metrics (ts timestamptz, value int)`, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`)
+	a.as(`CREATE TABLE mine (ts timestamptz, value int)`,
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('trap', 'SELECT date_trunc(''hour'', ts) AS hour, max(steal(''query'')) AS n FROM mine WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('plain', 'SELECT steal(''plain'') AS n', 'manual')`)
+	a.db.LogParsing(t)
+	for _, view := range []string{".trap", ".plain"} {
+		out := mvscheduler(t, a.db, "", "", "verify", a.mallory+view)
+		require.Equal(t, 1, out.code)
+		require.Contains(t, out.stderr, "only "+a.mallory+" can verify "+a.mallory+view)
+		require.Equal(t, 3, mvscheduler(t, a.db, a.alice, "", "verify", a.mallory+view).code)
+	}
+	id := ask[int64](t, a.root, `SELECT view_id FROM mvscheduler.view_state WHERE name = $1`, a.alice+".v")
+	trap := ask[int64](t, a.root, `SELECT view_id FROM mvscheduler.view_state WHERE name = $1`, a.mallory+".trap")
+	for _, f := range []string{`buckets_of(%d)`, `compare_buckets(%d, '-infinity', 'infinity')`, `compare_contents(%d)`} {
+		_, err := a.m.Exec(t.Context(), `SELECT * FROM mvscheduler.`+fmt.Sprintf(f, id))
+		require.ErrorContains(t, err, "does not exist", f)
+	}
+	a.refused(a.m, "42809", fmt.Sprintf(`SELECT * FROM mvscheduler.dirty_buckets(%d, '{-infinity}', '{infinity}')`, id))
+	a.refused(a.root, "42501", fmt.Sprintf(`SELECT * FROM mvscheduler.compare_buckets(%d, '-infinity', 'infinity')`, trap))
+	a.refused(a.m, "42P01", `SELECT mvscheduler.mark_dirty('alice.v')`)
+	a.refused(a.m, "44000", fmt.Sprintf(`INSERT INTO mvscheduler.marked_dirty (view_id, lo, hi) VALUES (%d, now(), now())`, id))
+	a.refused(a.m, "44000", fmt.Sprintf(`INSERT INTO mvscheduler.marked_dirty (view_id, lo, hi) VALUES (%d, now(), now() - interval '1 day')`, trap))
+	a.refused(a.m, "42501", fmt.Sprintf(`INSERT INTO mvscheduler.marked_dirty (view_id, lo, hi, why) VALUES (%d, now(), now(), 'x')`, trap))
+	a.refused(a.m, "42501", `SELECT * FROM mvscheduler.marked_dirty`)
+	a.refused(a.m, "42501", `DELETE FROM mvscheduler.marked_dirty`)
+	a.refused(a.m, "42501", `INSERT INTO mvscheduler.dirt (view_id, lo, hi) VALUES (1, now(), now())`)
+	a.as(`SELECT mvscheduler.mark_dirty('trap', '2026-01-01')`)
+	pgtest.Exec(t, a.root, `SELECT mvscheduler.mark_dirty('`+a.alice+`.v')`)
+	require.Equal(t, []int64{id, trap}, ask[[]int64](t, a.root, `SELECT array_agg(DISTINCT view_id ORDER BY view_id) FROM mvscheduler.dirt WHERE why = 'marked as dirty by hand'`))
+	require.Zero(t, ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.visible_increments WHERE view_id = $1`, id)+ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.visible_changes WHERE view_id = $1`, id)+
+		ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.visible_sources WHERE view_id = $1`, id))
+	a.nothingStolen(a.mallory)
+}
+
+// A snapshot shows the names of its time. Who owns the schema of a view can rename it, and put another in its place.
+func TestVerifyReadsNoLookAlike(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	pgtest.Exec(t, a.root, `GRANT CREATE ON DATABASE `+a.db.Name+` TO `+a.mallory)
+	a.as(`CREATE SCHEMA lent`, `GRANT ALL ON SCHEMA lent TO alice`)
+	pgtest.Exec(t, a.root, `GRANT USAGE ON SCHEMA lent TO mvscheduler_worker`)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE metrics (ts timestamptz, value int)`, `INSERT INTO metrics VALUES ('2026-01-01', 1)`,
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('lent.v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('lent.w', 'SELECT count(*) AS n FROM metrics', 'manual')`)
+	a.as(`GRANT USAGE ON SCHEMA mallory TO PUBLIC`)
+	pgtest.Exec(t, alice, `REFRESH MATERIALIZED VIEW lent.w`, `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY`, `SELECT count(*) FROM pg_class`)
+	a.as(`ALTER SCHEMA lent RENAME TO taken`, `CREATE SCHEMA lent`, `GRANT ALL ON SCHEMA lent TO PUBLIC`)
+	for _, name := range []string{"v", "v__query", "v__data"} {
+		a.as(`CREATE VIEW lent.`+name+` AS SELECT '2026-01-01'::timestamptz AS hour, mallory.steal('`+name+`')::bigint AS n`, `GRANT ALL ON lent.`+name+` TO PUBLIC`)
+	}
+	for _, name := range []string{"w", "w__query"} {
+		a.as(`CREATE VIEW lent.`+name+` AS SELECT mallory.steal('`+name+`')::bigint AS n`, `GRANT ALL ON lent.`+name+` TO PUBLIC`)
+	}
+	id := func(name string) int64 {
+		return ask[int64](t, a.root, `SELECT view_id FROM mvscheduler.view_state WHERE name = $1`, name)
+	}
+	require.Zero(t, ask[int64](t, alice, `SELECT count(*) FROM mvscheduler.buckets_of($1)`, id("lent.v")))
+	require.Equal(t, int64(1), ask[int64](t, alice, `SELECT missing FROM mvscheduler.compare_buckets($1, '-infinity', 'infinity')`, id("lent.v")))
+	require.Zero(t, ask[int64](t, alice, `SELECT missing + extra FROM mvscheduler.compare_contents($1)`, id("lent.w")))
+	pgtest.Exec(t, alice, `ROLLBACK`)
+	a.nothingStolen(a.mallory)
+}

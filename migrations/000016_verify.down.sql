@@ -1,0 +1,10 @@
+DROP FUNCTION mvscheduler.mark_dirty(text, timestamptz, timestamptz);
+DROP VIEW mvscheduler.marked_dirty;
+DROP FUNCTION mvscheduler.dirty_buckets(bigint, timestamptz[], timestamptz[]);
+DROP FUNCTION mvscheduler.compare_contents(bigint);
+DROP FUNCTION mvscheduler.compare_buckets(bigint, text, text);
+DROP FUNCTION mvscheduler.compared(bigint);
+DROP FUNCTION mvscheduler.buckets_of(bigint);
+DROP FUNCTION mvscheduler.demand_own_query(bigint);
+DROP VIEW mvscheduler.visible_changes;
+DROP VIEW mvscheduler.visible_increments;

@@ -1,0 +1,241 @@
+-- verify: are the contents what the query gives? Whoever asks computes the query, in the own session and with the own
+-- rights; the sidecar has no part in it and reads nothing. What the last refresh had not seen yet is told apart.
+
+CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
+    SELECT s.view_id, s.name, s.owner, coalesce(nq.relation, s.query_relation) AS query_relation, coalesce(n.relation, d.relation) AS data, n.relation IS NOT NULL AS building,
+           (SELECT p.relation FROM mvscheduler.piece AS p WHERE p.view_id = s.view_id AND p.kind = 'gate') AS gate,
+           s.time_column, s.bucket_width, s.timezone, s.change_tracking, s.lateness, s.rearmed_at,
+           coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), false) AS seen,
+           i.tracking, i.leaves, i.fill,
+           greatest(f.labels, f.fill) AS frozen_labels, f.times AS frozen_times
+      FROM mvscheduler.view_state AS s   -- see version_at_work
+      LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
+      LEFT JOIN mvscheduler.piece AS n ON n.view_id = s.view_id AND n.kind = 'next'
+      LEFT JOIN mvscheduler.piece AS nq ON nq.view_id = s.view_id AND nq.kind = 'next_query'
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = coalesce(n.relation, d.relation)::oid
+      LEFT JOIN mvscheduler.frozen AS f ON f.target = s.view_id
+     WHERE s.method = 'incremental'
+       AND ((SELECT mvscheduler.sees_all()) OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())));
+COMMENT ON VIEW mvscheduler.visible_increments IS 'What the last refresh of each incremental view that the caller may see has seen; while a new version is built, of that one.';
+COMMENT ON COLUMN mvscheduler.visible_increments.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.visible_increments.name IS 'views.name';
+COMMENT ON COLUMN mvscheduler.visible_increments.owner IS 'views.owner';
+COMMENT ON COLUMN mvscheduler.visible_increments.query_relation IS 'The plain view that holds its query.';
+COMMENT ON COLUMN mvscheduler.visible_increments.data IS 'The table with its contents.';
+COMMENT ON COLUMN mvscheduler.visible_increments.building IS 'A new version is being built.';
+COMMENT ON COLUMN mvscheduler.visible_increments.gate IS 'The materialized view through which its steps run.';
+COMMENT ON COLUMN mvscheduler.visible_increments.time_column IS 'views.time_column';
+COMMENT ON COLUMN mvscheduler.visible_increments.bucket_width IS 'views.bucket_width';
+COMMENT ON COLUMN mvscheduler.visible_increments.timezone IS 'views.timezone';
+COMMENT ON COLUMN mvscheduler.visible_increments.change_tracking IS 'views.change_tracking';
+COMMENT ON COLUMN mvscheduler.visible_increments.lateness IS 'views.lateness';
+COMMENT ON COLUMN mvscheduler.visible_increments.rearmed_at IS 'Last change of its row.';
+COMMENT ON COLUMN mvscheduler.visible_increments.seen IS 'A refresh has begun in this cluster; false = everything is to be computed.';
+COMMENT ON COLUMN mvscheduler.visible_increments.tracking IS 'change_tracking in force at the last refresh.';
+COMMENT ON COLUMN mvscheduler.visible_increments.leaves IS 'Tables and partitions below as the last refresh has seen them.';
+COMMENT ON COLUMN mvscheduler.visible_increments.fill IS 'How far the first fill is; NULL when it is done or has not begun.';
+COMMENT ON COLUMN mvscheduler.visible_increments.frozen_labels IS 'Buckets before this instant have left, or were never built.';
+COMMENT ON COLUMN mvscheduler.visible_increments.frozen_times IS 'Rows that the view reads before this instant may have left.';
+
+CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
+    WITH state AS NOT MATERIALIZED (   -- of the version that runs work on
+        SELECT i.view_id, i.data, i.taken, i.parts
+          FROM mvscheduler.increment_state AS i
+         WHERE i.data::oid = (SELECT p.relation::oid FROM mvscheduler.piece AS p WHERE p.view_id = i.view_id AND p.kind IN ('data', 'next') ORDER BY p.kind = 'next' DESC LIMIT 1)
+    )
+    SELECT c.view_id, c.lo, c.hi, c.why
+      FROM (SELECT i.view_id, CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi,
+                   CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
+              FROM state AS i
+              JOIN mvscheduler.view_source AS v ON v.view_id = i.view_id
+             CROSS JOIN LATERAL (SELECT e.lo, e.hi, e.col   -- OFFSET: by the index, whatever the planner expects of snapshots
+                                   FROM mvscheduler.dirt AS e
+                                  WHERE e.source = v.relation AND e.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, i.taken)
+                                 OFFSET 0) AS d
+             WHERE v.col = 0 OR d.col = v.col
+            UNION ALL
+            SELECT i.view_id, d.lo, d.hi, coalesce(d.why, 'the view was changed, or reads other tables')
+              FROM state AS i
+              JOIN mvscheduler.dirt AS d ON d.view_id = i.view_id
+             WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+            UNION ALL
+            SELECT i.view_id, t.lo AT TIME ZONE 'UTC' - interval '1 day', t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width),
+                   'its own contents were dropped, emptied or rewritten by hand'
+              FROM state AS i
+              JOIN mvscheduler.view_state AS s ON s.view_id = i.view_id
+              LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
+             CROSS JOIN LATERAL (SELECT p.relation, p.file, p.lo, p.hi FROM pg_catalog.jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
+                                 EXCEPT
+                                 SELECT p.relation, p.file, p.lo, p.hi FROM mvscheduler.parts_of(i.data::oid) AS p) AS t
+             WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')) AS c
+     WHERE c.view_id IN (SELECT v.view_id FROM mvscheduler.visible_views AS v);
+COMMENT ON VIEW mvscheduler.visible_changes IS 'Entries of the change log that the last refresh of an incremental view had not seen, of the views that the caller may see.';
+COMMENT ON COLUMN mvscheduler.visible_changes.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.visible_changes.lo IS 'First instant that changed, among the times of the source; -infinity = unknown.';
+COMMENT ON COLUMN mvscheduler.visible_changes.hi IS 'Last instant that changed; infinity = unknown.';
+COMMENT ON COLUMN mvscheduler.visible_changes.why IS 'Why, where it was not that rows were written.';
+
+-- To compute a query runs the functions that its owner named, in the session of whoever asks: SET ROLE is no wall.
+CREATE FUNCTION mvscheduler.demand_own_query(view_id bigint) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known mvscheduler.visible_views;
+BEGIN
+    SELECT v.* INTO known FROM mvscheduler.visible_views AS v WHERE v.view_id = demand_own_query.view_id;
+    IF known.view_id IS NULL THEN
+        RAISE EXCEPTION 'managed view % does not exist', view_id USING ERRCODE = 'undefined_table', HINT = 'List the views that you may see: SELECT name FROM mvscheduler.status.';
+    ELSIF NOT mvscheduler.can_become(known.owner::oid, quote_ident(CURRENT_USER)::regrole::oid) THEN
+        RAISE EXCEPTION 'only % can verify %', known.owner, known.name USING ERRCODE = 'insufficient_privilege',
+            DETAIL = format('The query is computed in your session, and may call functions of %s with your rights.', known.owner),
+            HINT = format('Let %1$s do it. Or SET ROLE %1$s first (PGOPTIONS=''-c role=%1$s''), if you trust that role with everything that your session may do.', known.owner);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_own_query(bigint) IS 'Raises unless the owner of a view could act as the caller anyway.';
+
+CREATE FUNCTION mvscheduler.buckets_of(view_id bigint) RETURNS TABLE (bucket text, instant timestamptz, rows bigint, frozen boolean)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work  record;
+    first text;
+BEGIN
+    PERFORM mvscheduler.demand_own_query(view_id);
+    SELECT * INTO work FROM mvscheduler.compared(view_id);
+    first := mvscheduler.latest_label('-infinity', work.frozen_labels, work.frozen_times, work.label_type, work.source_type, work.timezone);
+    RETURN QUERY EXECUTE format('SELECT x.%1$I::text, mvscheduler.bound_instant(x.%1$I::text, %3$s), count(*), x.%1$I < %4$L FROM %2$s AS x GROUP BY x.%1$I ORDER BY x.%1$I', work.time_column, mvscheduler.shown_name(work.data), work.label_type, first);
+END $$;
+COMMENT ON FUNCTION mvscheduler.buckets_of(bigint) IS 'The buckets that an incremental view holds, oldest first; instant takes a time without a zone as UTC. What a frozen one was made of has left.';
+
+CREATE FUNCTION mvscheduler.compared(view_id bigint, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT timezone text, OUT label_type oid, OUT source_type oid,
+                                     OUT bound boolean, OUT frozen_labels timestamptz, OUT frozen_times timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    known mvscheduler.visible_increments;
+BEGIN
+    SELECT i.* INTO known FROM mvscheduler.visible_increments AS i WHERE i.view_id = compared.view_id;
+    IF known.view_id IS NULL THEN
+        RAISE EXCEPTION 'managed view % has no buckets', view_id USING ERRCODE = 'wrong_object_type', DETAIL = 'Its method is not "incremental".';
+    END IF;
+    IF known.building THEN
+        RAISE EXCEPTION 'a new version of view % is being built', known.name USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'What is served meanwhile is the old one, which is not refreshed.', HINT = 'Verify it when the new one has taken its place; mvscheduler status says how far it is.';
+    END IF;
+    query := known.query_relation;
+    data := known.data;
+    time_column := known.time_column;
+    width := known.bucket_width;
+    timezone := known.timezone;
+    frozen_labels := known.frozen_labels;
+    frozen_times := known.frozen_times;
+    PERFORM mvscheduler.demand_increment(known.owner, query, data);
+    SELECT a.atttypid INTO label_type FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column;
+    SELECT a.atttypid INTO source_type
+      FROM mvscheduler.visible_sources AS s JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
+     WHERE s.view_id = compared.view_id AND s.col > 0;
+    bound := source_type IS NOT NULL;
+    source_type := coalesce(source_type, label_type);
+END $$;
+COMMENT ON FUNCTION mvscheduler.compared(bigint) IS 'What there is to compare of an incremental view.';
+
+-- The window is that of step_build: labels of the range, whole.
+CREATE FUNCTION mvscheduler.compare_buckets(view_id bigint, first text, last text) RETURNS TABLE (bucket text, instant timestamptz, at timestamptz, missing bigint, extra bigint, different bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work    record;
+    slack   interval;
+    begins  timestamptz;
+    ends    timestamptz;
+    columns text;
+    differ  text;
+BEGIN
+    PERFORM mvscheduler.demand_own_query(view_id);
+    SELECT * INTO work FROM mvscheduler.compared(view_id);
+    first := mvscheduler.latest_label(first, work.frozen_labels, work.frozen_times, work.label_type, work.source_type, work.timezone);
+    begins := mvscheduler.bound_instant(first, work.label_type);
+    ends := mvscheduler.bound_instant(last, work.label_type);
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.timezone));
+    PERFORM set_config('mvscheduler.window_start', CASE WHEN work.bound AND begins = mvscheduler.clamp(begins) THEN mvscheduler.clamp(mvscheduler.source_instant(begins AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) - slack)::text ELSE '' END, true),
+            set_config('mvscheduler.window_end', CASE WHEN work.bound AND ends = mvscheduler.clamp(ends) THEN mvscheduler.clamp(mvscheduler.source_instant(ends AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) + mvscheduler.longest(work.width) + slack)::text ELSE '' END, true);
+    columns := (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped);
+    differ := mvscheduler.difference(work.data, mvscheduler.key_of(work.data), 'fresh', work.time_column, first, last,
+        format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' ELSE ''different'' END AS what', work.time_column));
+    RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(work.query), differ)
+        || format('SELECT d.bucket::text, i.instant, mvscheduler.source_instant(i.instant AT TIME ZONE ''UTC'', %1$s, %2$s, %3$L), count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra''), count(*) FILTER (WHERE d.what = ''different'')'
+                  ' FROM differ AS d CROSS JOIN LATERAL mvscheduler.bound_instant(d.bucket::text, %1$s) AS i(instant) GROUP BY d.bucket, i.instant ORDER BY d.bucket', work.label_type, work.source_type, work.timezone);
+    PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', '', true);
+END $$;
+COMMENT ON FUNCTION mvscheduler.compare_buckets(bigint, text, text) IS 'Computes the buckets of an incremental view from first up to last, without frozen ones, and counts for each that is not what is stored the rows that are missing, that should not be there, and that say something else. at is a time of the source within it.';
+
+-- Without a key, since the unique index of a materialized view lets NULLs in more than once.
+CREATE FUNCTION mvscheduler.compare_contents(view_id bigint, OUT missing bigint, OUT extra bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    stored oid;
+BEGIN
+    PERFORM mvscheduler.demand_own_query(view_id);
+    stored := (SELECT c.oid FROM mvscheduler.visible_views AS v JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm' AND c.relowner = v.owner::oid WHERE v.view_id = compare_contents.view_id);
+    IF stored IS NULL THEN
+        RAISE EXCEPTION 'the materialized view does not exist any more' USING ERRCODE = 'undefined_table';
+    END IF;
+    EXECUTE 'SELECT count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra'') FROM ('
+        || mvscheduler.difference(stored, NULL, format('(%s)', rtrim(pg_get_viewdef(stored), ';')), NULL, NULL, NULL,
+               'CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' ELSE ''extra'' END AS what') || ') AS d'
+       INTO missing, extra;
+END $$;
+COMMENT ON FUNCTION mvscheduler.compare_contents(bigint) IS 'Computes what a REFRESH of a materialized view would give, and counts the rows that are missing and those that should not be there; a row that says something else is both.';
+
+CREATE FUNCTION mvscheduler.dirty_buckets(view_id bigint, starts timestamptz[], ends timestamptz[]) RETURNS TABLE (first timestamptz, beyond timestamptz)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work record;
+    cut  record;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.compared(view_id);
+    cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.timezone);
+    RETURN QUERY
+    SELECT mvscheduler.bound_instant(mvscheduler.label_text(w.label_start, work.label_type, work.source_type, work.timezone), work.label_type),
+           mvscheduler.bound_instant(mvscheduler.label_text(w.label_end, work.label_type, work.source_type, work.timezone), work.label_type)
+      FROM unnest(starts, ends) AS r(lo, hi)
+     CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.timezone), cut.unit) AS w;
+END $$;
+COMMENT ON FUNCTION mvscheduler.dirty_buckets(bigint, timestamptz[], timestamptz[]) IS 'Which buckets a refresh computes for changes of these ranges: labels from first up to beyond, those without a zone as UTC.';
+
+-- An entry of the change log for one view. Nobody may write to the log itself; through this view its own condition says
+-- for which views, and the rest of an entry is not for the caller to say.
+CREATE VIEW mvscheduler.marked_dirty WITH (security_barrier) AS
+    SELECT d.view_id, d.lo, d.hi, d.why
+      FROM mvscheduler.dirt AS d
+     WHERE d.source IS NULL
+       AND d.lo <= d.hi
+       AND d.view_id IN (SELECT i.view_id FROM mvscheduler.visible_increments AS i)
+  WITH CASCADED CHECK OPTION;
+ALTER VIEW mvscheduler.marked_dirty ALTER COLUMN why SET DEFAULT 'marked as dirty by hand';
+COMMENT ON VIEW mvscheduler.marked_dirty IS 'Changes that were noted for one incremental view alone; INSERT marks some of its buckets as dirty.';
+COMMENT ON COLUMN mvscheduler.marked_dirty.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.marked_dirty.lo IS 'First instant, among the times of what the view reads.';
+COMMENT ON COLUMN mvscheduler.marked_dirty.hi IS 'Last instant.';
+COMMENT ON COLUMN mvscheduler.marked_dirty.why IS 'Why.';
+
+CREATE FUNCTION mvscheduler.mark_dirty(name text, lo timestamptz DEFAULT '-infinity', hi timestamptz DEFAULT 'infinity') RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    INSERT INTO mvscheduler.marked_dirty (view_id, lo, hi) VALUES (mvscheduler.view_id(mark_dirty.name), mark_dirty.lo, mark_dirty.hi);
+END;
+COMMENT ON FUNCTION mvscheduler.mark_dirty(text, timestamptz, timestamptz) IS 'Has the next refresh of an incremental view compute the buckets of rows from lo to hi anew, the whole view by default.';
+
+GRANT SELECT ON mvscheduler.visible_increments, mvscheduler.visible_changes TO PUBLIC;
+GRANT INSERT (view_id, lo, hi) ON mvscheduler.marked_dirty TO mvscheduler_user;

@@ -1,0 +1,37 @@
+package refresh
+
+import (
+	"context"
+	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+// Unseen is what has to be computed of an incremental view, by what q sees of the change log: what changed since the
+// last refresh. Leaves and tracking are as of now; now is the time from which lateness counts.
+func Unseen(ctx context.Context, q catalog.Querier, viewID int64, state catalog.Incremental, leaves map[uint32]Leaf, tracking string, now time.Time) ([]Dirt, error) {
+	switch {
+	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
+		return []Dirt{Everything("it is filled for the first time")}, nil
+	case !state.Seen:
+		return []Dirt{Everything("it was restored, or upgraded, into another cluster")}, nil
+	case *state.Tracking == ByLateness && tracking != ByLateness:
+		return []Dirt{Everything("what changed before was not looked for")}, nil
+	}
+	changes, err := catalog.LoadChanges(ctx, q, viewID)
+	if err != nil {
+		return nil, err
+	}
+	var dirt []Dirt
+	for _, c := range changes {
+		dirt = append(dirt, Dirt{Lo: c.Lo, Hi: c.Hi, Why: c.Why})
+	}
+	if tracking == ByLateness {
+		return append(dirt, Dirt{Lo: new(now.Add(-state.Lateness - state.Width)), Why: "what is no older than lateness"}), nil
+	}
+	before, err := state.Before()
+	if err != nil {
+		return nil, err
+	}
+	return append(dirt, LeafChanges(before, leaves, tracking == ByCounters)...), nil
+}
