@@ -44,12 +44,12 @@ type ViewStatus struct {
 	AsOf                time.Time  `db:"as_of" json:"as_of"`                     // the database's clock when this was read
 }
 
-// Unhealthy says whether a person has to look: the contents are much older than promised, the relation
-// is gone, failures ended the clock, the first refresh fails or nobody begins it, or so many fail in a
+// Unhealthy says whether a person has to look: the contents are much older than promised and nobody has paused the
+// view or all of them, the relation is gone, failures ended the clock, the first refresh fails or nobody begins it, or so many fail in a
 // row that it is an alert.
 func (s ViewStatus) Unhealthy() bool {
 	notBegun := s.Activity != "paused" && s.Activity != "running" && s.NextRefreshAt != nil && s.AsOf.Sub(*s.NextRefreshAt) > time.Minute
-	return s.Freshness == "stale" || s.Freshness == "missing" || s.AutoPaused ||
+	return s.Freshness == "stale" && s.Activity != "paused" || s.Freshness == "missing" || s.AutoPaused ||
 		s.Freshness == "never" && (s.ConsecutiveFailures > 0 || notBegun) || s.ConsecutiveFailures >= failingAfter
 }
 

@@ -148,11 +148,7 @@ func exportRow(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte
 		}
 		doc = append(doc, yaml.MapItem{Key: "about", Value: about})
 	}
-	out, err := yaml.MarshalWithOptions(doc, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
-	if err != nil {
-		return nil, fmt.Errorf("write YAML: %w", err)
-	}
-	return out, nil
+	return marshalYAML(doc)
 }
 
 // aboutPart is one of the things that a person asks for who looks for the cause of a problem.

@@ -71,11 +71,50 @@ func yamlOf(v any) ([]byte, error) {
 	if err := yaml.UnmarshalWithOptions(doc, &ordered, yaml.UseOrderedMap()); err != nil {
 		return nil, fmt.Errorf("write YAML: %w", err)
 	}
-	out, err := yaml.MarshalWithOptions(ordered, yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
+	return marshalYAML(ordered)
+}
+
+func marshalYAML(v any) ([]byte, error) {
+	out, err := yaml.MarshalWithOptions(escaped(v), yaml.UseLiteralStyleIfMultiline(true), yaml.IndentSequence(true))
 	if err != nil {
 		return nil, fmt.Errorf("write YAML: %w", err)
 	}
 	return out, nil
+}
+
+// escaped is v with its strings that hold control characters written with escapes, which the library does not do by
+// itself: YAML refuses them as they are.
+func escaped(v any) any {
+	switch v := v.(type) {
+	case string:
+		if strings.IndexFunc(v, func(r rune) bool { return !plain(r) && r != '\n' }) >= 0 {
+			return quotedYAML(v)
+		}
+	case yaml.MapSlice:
+		for i := range v {
+			v[i].Key, v[i].Value = escaped(v[i].Key), escaped(v[i].Value)
+		}
+	case []any:
+		for i := range v {
+			v[i] = escaped(v[i])
+		}
+	case map[string]any:
+		for key := range v {
+			v[key] = escaped(v[key])
+		}
+	}
+	return v
+}
+
+// quotedYAML is a string in double quotes. JSON's escapes are YAML's.
+type quotedYAML string
+
+func (q quotedYAML) MarshalYAML() ([]byte, error) {
+	doc, err := json.Marshal(string(q))
+	if err != nil {
+		return nil, err
+	}
+	return []byte(jsonSafe(doc)), nil
 }
 
 func (a *app) emitCSV(v any) error {
@@ -84,7 +123,7 @@ func (a *app) emitCSV(v any) error {
 		one := reflect.MakeSlice(reflect.SliceOf(rows.Type()), 0, 1)
 		rows = reflect.Append(one, rows)
 	}
-	w := csv.NewWriter(a.rawOut())
+	w := csv.NewWriter(terminalWriter{a.stdout}) // CSV has no escapes, and is looked at as it is
 	of := rows.Type().Elem()
 	var (
 		header []string

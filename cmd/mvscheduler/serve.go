@@ -55,7 +55,7 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.LogFormat == "json" {
 		handler = slog.NewJSONHandler(a.stderr, options)
 	}
-	token, err := web.ReadToken(c.TokenFile)
+	token, err := web.ReadToken("token", c.TokenFile)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (c *serveCmd) webhook() (*jobs.Webhook, error) {
 		}
 		return nil, nil
 	}
-	secret, err := web.ReadToken(c.WebhookSecretFile)
+	secret, err := web.ReadToken("webhook secret", c.WebhookSecretFile)
 	if err != nil {
 		return nil, err
 	}

@@ -22,14 +22,20 @@ func TestOldMinorReleasesAreKnown(t *testing.T) {
 func TestRefreshesAreFoundInCommands(t *testing.T) {
 	t.Parallel()
 	views := func(text string) (names []string) {
-		for _, m := range refreshes.FindAllStringSubmatch(text, -1) {
-			names = append(names, m[2])
+		for _, c := range eachRefresh([]Command{{Text: text, Stop: "stop"}}) {
+			names = append(names, c.View)
 		}
 		return names
 	}
 	require.Equal(t, []string{"app.v"}, views(`refresh   materialized view concurrently app.v`))
 	require.Equal(t, []string{`"App"."V w"`, "x"}, views(`REFRESH MATERIALIZED VIEW "App"."V w"; REFRESH MATERIALIZED VIEW x WITH DATA`))
+	require.Equal(t, []string{`"an ""odd"" . name".x`}, views(`REFRESH MATERIALIZED VIEW "an ""odd"" . name" . x`))
+	require.Equal(t, []string{"x"}, views("REFRESH /* as\n every night */ MATERIALIZED VIEW x -- and not y"))
 	require.Empty(t, views(`SELECT 1 -- refreshed`))
+	require.Empty(t, views("-- REFRESH MATERIALIZED VIEW x\n/* REFRESH MATERIALIZED VIEW y */ SELECT 1"))
+	require.Equal(t, []string{"x"}, views(`SELECT '--'; REFRESH MATERIALIZED VIEW x`))
+	require.Equal(t, "stop", eachRefresh([]Command{{Text: "REFRESH MATERIALIZED VIEW x; -- nightly", Stop: "stop"}})[0].Stop)
+	require.Empty(t, eachRefresh([]Command{{Text: "REFRESH MATERIALIZED VIEW x; SELECT 1", Stop: "stop"}})[0].Stop)
 }
 
 func TestNamesAreComparedAsPostgreSQLReadsThem(t *testing.T) {

@@ -28,6 +28,13 @@ type Command struct {
 
 var refreshes = regexp.MustCompile(`(?is)\brefresh\s+materialized\s+view\s+(concurrently\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)`)
 
+var (
+	// comments finds what a command only says: $1 is a string or a quoted name, which stays.
+	comments = regexp.MustCompile(`(?s)('(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|/\*.*?\*/`)
+	// dots finds the white space around the dot of a qualified name: $1 is a quoted name, $2 the dot.
+	dots = regexp.MustCompile(`("(?:[^"]|"")*")|\s*(\.)\s*`)
+)
+
 // schedulerTables are the tables of other schedulers. One is trusted when it is a plain table of a superuser's or
 // our own: who may create schemas can make one of these names, and reading it would run the code of its owner.
 const schedulerTables = `
@@ -45,6 +52,7 @@ func RefreshCommands(ctx context.Context, conn *pgx.Conn) ([]Command, error) {
 	err := conn.QueryRow(ctx, `
 SELECT coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'cron'), false),
        coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'timetable') AND count(*) FILTER (WHERE t.scheduler = 'timetable') = 2, false)
+         AND 4 = (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = to_regclass('timetable.task') AND a.attname IN ('kind', 'database_connection', 'run_as', 'task_order'))
   FROM (`+schedulerTables+`) AS t
  WHERE t.trusted`).Scan(&cron, &timetable)
 	if err != nil {
@@ -64,7 +72,8 @@ SELECT 'pg_cron', coalesce(nullif(j.jobname, ''), j.jobid::text), j.schedule, j.
 	}
 	if timetable {
 		jobs, err := commandsOf(ctx, conn, `
-SELECT 'pg_timetable', c.chain_name, coalesce(c.run_at::text, ''), coalesce(t.run_as, ''), t.command, c.live, format('UPDATE timetable.chain SET live = false WHERE chain_id = %s', c.chain_id)
+SELECT 'pg_timetable', c.chain_name, coalesce(c.run_at::text, ''), coalesce(t.run_as, ''), t.command, c.live,
+       CASE WHEN (SELECT count(*) FROM timetable.task AS o WHERE o.chain_id = c.chain_id) = 1 THEN format('UPDATE timetable.chain SET live = false WHERE chain_id = %s', c.chain_id) ELSE '' END
   FROM timetable.task AS t
   JOIN timetable.chain AS c ON c.chain_id = t.chain_id
  WHERE t.kind = 'SQL'
@@ -90,19 +99,24 @@ func commandsOf(ctx context.Context, conn *pgx.Conn, sql string) ([]Command, err
 	if err != nil {
 		return nil, err
 	}
-	var found []Command
+	return eachRefresh(jobs), nil
+}
+
+// eachRefresh finds what jobs refresh: one command for each view.
+func eachRefresh(jobs []Command) (found []Command) {
 	for _, job := range jobs {
-		if strings.Trim(refreshes.ReplaceAllString(job.Text, ""), "; \t\r\n") != "" {
+		text := comments.ReplaceAllString(job.Text, "$1 ")
+		if strings.Trim(refreshes.ReplaceAllString(text, ""), "; \t\r\n") != "" {
 			job.Stop = ""
 		}
-		for _, m := range refreshes.FindAllStringSubmatch(job.Text, -1) {
+		for _, m := range refreshes.FindAllStringSubmatch(text, -1) {
 			one := job
 			one.Concurrently = m[1] != ""
-			one.View = strings.Join(strings.Fields(m[2]), "")
+			one.View = dots.ReplaceAllString(m[2], "$1$2")
 			found = append(found, one)
 		}
 	}
-	return found, nil
+	return found
 }
 
 // refreshedBy says whether an active command refreshes a view; an unqualified name may be any schema's.
@@ -140,7 +154,7 @@ func sameView(written, qualified string) bool {
 // seen from here.
 func hiddenSchedulers(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', n.nspname::text, format('there is a second catalog of mvscheduler in schema %I: a sidecar of it would refresh the same views', n.nspname),
+SELECT 'warning', n.nspname::text, format('there is a second catalog of mvscheduler in schema %1$I: a sidecar of it would refresh the same views. SELECT name FROM %1$I.view_state; an administrator drops it when nobody needs it', n.nspname),
        format('DROP SCHEMA %I CASCADE', n.nspname)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace

@@ -13,19 +13,20 @@ import (
 // shortestToken is 128 bits in base64, rounded up.
 const shortestToken = 22
 
-// ReadToken reads a token from a file: its first line, at least 22 characters. An empty path means none.
-func ReadToken(path string) (string, error) {
+// ReadToken reads a token from a file: its first line, at least 22 characters. An empty path means none; what says in
+// errors what it is for.
+func ReadToken(what, path string) (string, error) {
 	if path == "" {
 		return "", nil
 	}
 	content, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("read the token: %w", err)
+		return "", fmt.Errorf("read the %s: %w", what, err)
 	}
 	token, _, _ := strings.Cut(string(content), "\n")
 	token = strings.TrimSpace(token)
 	if len(token) < shortestToken {
-		return "", fmt.Errorf("the token in %s has %d characters, at least %d are needed: make one with `openssl rand -base64 32`", path, len(token), shortestToken)
+		return "", fmt.Errorf("the %s in %s has %d characters, at least %d are needed: make one with `openssl rand -base64 32`", what, path, len(token), shortestToken)
 	}
 	return token, nil
 }
@@ -38,17 +39,22 @@ func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		open := r.URL.Path == "/healthz" || r.URL.Path == "/readyz"
 		switch {
-		case open, s.Token != "" && s.knowsToken(r):
+		case open, s.admits(r):
 			next.ServeHTTP(w, r)
 		case s.Token != "":
 			w.Header().Set("WWW-Authenticate", `Basic realm="mvscheduler", charset="UTF-8"`)
 			plain(w, http.StatusUnauthorized, "a token is needed: Authorization: Bearer TOKEN, or the token as password")
-		case !ownName(r.Host):
-			plain(w, http.StatusMisdirectedRequest, "these pages ask for no login, and answer only to localhost, 127.0.0.1 and [::1]; with --token-file they answer to any name")
 		default:
-			next.ServeHTTP(w, r)
+			plain(w, http.StatusMisdirectedRequest, "these pages ask for no login, and answer only to localhost, 127.0.0.1 and [::1]; with --token-file they answer to any name")
 		}
 	})
+}
+
+func (s *Server) admits(r *http.Request) bool {
+	if s.Token != "" {
+		return s.knowsToken(r)
+	}
+	return ownName(r.Host)
 }
 
 func (s *Server) knowsToken(r *http.Request) bool {

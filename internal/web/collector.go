@@ -26,7 +26,7 @@ var (
 	viewLag = prometheus.NewDesc("mvscheduler_view_lag_seconds",
 		"Age of what the view shows. The views that lag most against their target come first, at most 1000.", []string{"view"}, nil)
 	viewTarget = prometheus.NewDesc("mvscheduler_view_target_seconds",
-		"Staleness that the view's schedule promises.", []string{"view"}, nil)
+		"Staleness that the view's schedule promises; none while it is paused.", []string{"view"}, nil)
 	viewCount = prometheus.NewDesc("mvscheduler_views",
 		"Managed views by freshness: fresh, late, stale, never, missing.", []string{"freshness"}, nil)
 	alertCount = prometheus.NewDesc("mvscheduler_alerts",
@@ -56,7 +56,7 @@ func (c Collector) collect(ctx context.Context, out chan<- prometheus.Metric) er
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, labels...)
 	}
 	rows, err := c.DB.Query(ctx, `
-SELECT name, extract(epoch FROM lag)::float8, extract(epoch FROM target)::float8
+SELECT name, extract(epoch FROM lag)::float8, CASE WHEN activity <> 'paused' THEN extract(epoch FROM target)::float8 END
   FROM mvscheduler.status
  ORDER BY extract(epoch FROM lag) / nullif(extract(epoch FROM target), 0) DESC NULLS LAST
  LIMIT $1`, viewsAtMost)

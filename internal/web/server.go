@@ -42,7 +42,11 @@ func (s *Server) Handler() http.Handler {
 		ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
 		defer cancel()
 		if err := s.Ready(ctx); err != nil {
-			plain(w, http.StatusServiceUnavailable, "not ready: "+err.Error())
+			why := "not ready"
+			if s.admits(r) {
+				why += ": " + err.Error()
+			}
+			plain(w, http.StatusServiceUnavailable, why)
 			return
 		}
 		plain(w, http.StatusOK, "ready")
