@@ -40,6 +40,7 @@ type serveConfig struct {
 	Migrate        bool
 	Workers        int           // 0 = 8
 	Grace          time.Duration // 0 = 20 s
+	SampleEvery    time.Duration // 0 = never
 	AllowSuperuser bool
 	Logger         *slog.Logger
 }
@@ -78,6 +79,7 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 		web.Collector{DB: control, Logger: cfg.Logger})
 	runner, err := jobs.New(control, runs, jobs.Config{
 		Workers: cfg.Workers, Grace: cfg.Grace, Logger: cfg.Logger, Metrics: jobs.NewMetrics(registry), Webhook: cfg.Webhook,
+		SampleEvery: cfg.SampleEvery,
 	})
 	if err != nil {
 		return err

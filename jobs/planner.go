@@ -1,0 +1,5 @@
+package jobs
+
+import "time"
+
+const planEvery = time.Hour

@@ -1,0 +1,17 @@
+DROP FUNCTION mvscheduler.undo_recommendation(bigint, text);
+DROP FUNCTION mvscheduler.snooze_recommendation(bigint, timestamptz, text);
+DROP FUNCTION mvscheduler.reject_recommendation(bigint, text);
+DROP FUNCTION mvscheduler.accept_recommendation(bigint);
+DROP FUNCTION mvscheduler.decide_recommendation(bigint, text, text, timestamptz);
+DROP FUNCTION mvscheduler.same_columns(jsonb, jsonb);
+DROP FUNCTION mvscheduler.columns_of(mvscheduler.views, jsonb);
+DROP VIEW mvscheduler.recommendations;
+DROP TABLE mvscheduler.recommendation_decision;
+DROP TABLE mvscheduler.recommendation;
+DROP FUNCTION mvscheduler.automatic_bookkeeping();
+DROP FUNCTION mvscheduler.decision_bookkeeping();
+DROP VIEW mvscheduler.counted;
+DROP TABLE mvscheduler.own_scan;
+DROP TABLE mvscheduler.view_usage;
+DROP TABLE mvscheduler.sampled;
+DROP TABLE mvscheduler.collector;
