@@ -199,7 +199,7 @@ type SampleBin struct {
 const BinWidth = 5 * time.Minute
 
 // WriteSamples records a bin of each view, as the sampler whose lease has not passed on; else it does nothing.
-func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, bins []SampleBin, level, sources string) error {
+func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, bins []SampleBin, level, sources string, standbys int) error {
 	hour := at.Truncate(time.Hour)
 	n := len(bins)
 	views, seen, reads, changes, unknown, why := make([]int64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]string, n)
@@ -209,7 +209,7 @@ func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, 
 	_, err := q.Exec(ctx, `
 WITH ours AS (
     UPDATE mvscheduler.collector
-       SET sampled_at = clock_timestamp(), level = $9, sources = $10
+       SET sampled_at = clock_timestamp(), level = $9, sources = $10, standbys = $12
      WHERE sampler = $1
     RETURNING true
 ), bin AS (
@@ -238,7 +238,7 @@ ON CONFLICT (view_id) DO UPDATE
        reads = u.reads + EXCLUDED.reads,
        unknown = u.unknown + EXCLUDED.unknown,
        note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END`,
-		sampler, hour, int(at.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, level, sources, seen)
+		sampler, hour, int(at.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, level, sources, seen, standbys)
 	if err != nil {
 		return fmt.Errorf("record what was read: %w", err)
 	}

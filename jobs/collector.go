@@ -30,10 +30,17 @@ type collector struct {
 	log   *slog.Logger
 	name  string
 	every time.Duration // zero = never
-	plan  func(context.Context, time.Time) error
+	plan  func(context.Context, evidence) error
 
 	sampling // what it knows while it has the lease
 	rolled   time.Time
+}
+
+// evidence is what reads rest on.
+type evidence struct {
+	level    string // L0 (counters of scans) or L1 (pg_stat_statements as well)
+	words    string
+	standbys int // whose reads are not counted
 }
 
 type sampling struct {
@@ -42,8 +49,7 @@ type sampling struct {
 	bin    time.Time // that is being filled
 	bins   map[int64]*optimizer.Bin
 	ratios map[int64]*optimizer.Ratio
-	level  string
-	words  string
+	evidence
 
 	samples  int
 	below    map[int64][]uint32
@@ -108,7 +114,7 @@ func (c *collector) tick(ctx context.Context) error {
 		c.rolled = lease.Now
 	}
 	if c.plan != nil && (lease.Planned == nil || lease.Now.Sub(*lease.Planned) >= planEvery) {
-		return c.plan(ctx, lease.Now)
+		return c.plan(ctx, c.evidence)
 	}
 	return nil
 }
@@ -182,7 +188,7 @@ func (c *collector) flush(ctx context.Context) error {
 		bins = append(bins, s)
 	}
 	if len(bins) > 0 {
-		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words); err != nil {
+		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.standbys); err != nil {
 			return err
 		}
 	}
@@ -299,6 +305,7 @@ func (c *collector) describe(counters catalog.Counters) {
 	if c.calls.Missing != "" {
 		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
 	}
+	c.standbys = counters.Standbys
 	if counters.Standbys > 0 {
 		c.words += "; reads on standbys are not counted, and there are some"
 	}

@@ -117,12 +117,13 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		reaper: &Reaper{
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics, yieldPatience: config.YieldAfter,
 		},
-		listener:  &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
-		skipper:   skipper,
-		keeper:    &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
-		pruner:    pruner,
-		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery},
-		client:    client,
+		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
+		skipper:  skipper,
+		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
+		pruner:   pruner,
+		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery,
+			plan: (&planner{pool: control, log: config.Logger, name: config.Name}).plan},
+		client: client,
 	}, nil
 }
 

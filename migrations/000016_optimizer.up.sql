@@ -9,9 +9,11 @@ CREATE TABLE mvscheduler.collector (
     sampled_at  timestamptz,
     planned_at  timestamptz,
     level       text NOT NULL DEFAULT 'L0' CHECK (level IN ('L0', 'L1', 'L2')),
-    sources     text NOT NULL DEFAULT ''
+    sources     text NOT NULL DEFAULT '',
+    standbys    integer NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 INSERT INTO mvscheduler.collector DEFAULT VALUES;
+COMMENT ON COLUMN mvscheduler.collector.standbys IS 'Servers that could be read and whose counters are not known.';
 COMMENT ON TABLE mvscheduler.collector IS 'Private: which sidecar samples reads; one at a time, since it keeps in memory what the counters were before.';
 COMMENT ON COLUMN mvscheduler.collector.only_row IS 'Always true: keeps the table at one row.';
 COMMENT ON COLUMN mvscheduler.collector.sampler IS 'The sidecar that samples.';
@@ -45,7 +47,8 @@ CREATE TABLE mvscheduler.view_usage (
     longest_pause interval NOT NULL DEFAULT '0',
     reads         double precision NOT NULL DEFAULT 0,
     unknown       interval NOT NULL DEFAULT '0',
-    note          text NOT NULL DEFAULT ''
+    note          text NOT NULL DEFAULT '',
+    planned_at    timestamptz
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE mvscheduler.view_usage IS 'Private: what is remembered of the reads of each view when the samples are gone.';
 COMMENT ON COLUMN mvscheduler.view_usage.view_id IS 'views.id';
@@ -54,6 +57,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.last_read_at IS 'End of the last bin wi
 COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between two reads.';
 COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
 COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
+COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
 
 -- Scans of our own refreshes, each written in the transaction of the refresh; the collector takes them away.
@@ -338,7 +342,7 @@ REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.view_usage
               mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations FROM PUBLIC;
 GRANT SELECT ON mvscheduler.recommendations TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
-GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources) ON mvscheduler.collector TO mvscheduler_worker;
+GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
