@@ -45,7 +45,7 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
 	case !allowed:
 		s.Missing = "pg_stat_statements hides what others run; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker"
 	case !loaded:
-		s.Missing = "pg_stat_statements may not be called"
+		s.Missing = "pg_stat_statements may not be called; a DBA runs: GRANT USAGE ON SCHEMA " + pgx.Identifier{s.Schema}.Sanitize() + " TO mvscheduler_worker"
 	}
 	return s, nil
 }

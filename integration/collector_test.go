@@ -71,3 +71,107 @@ func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) {
 	require.Contains(t, ask[string](t, s.root, `SELECT sources FROM mvscheduler.collector`), "pg_stat_statements is not installed")
 	require.Equal(t, "0 parts", ask[string](t, s.root, `SELECT count(*) || ' parts' FROM mvscheduler.view_usage WHERE note <> ''`))
 }
+
+func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.minutely(t, "v")
+	side := startSidecar(t, s.db, often...)
+	s.incremented(t, "v")
+	collecting(t, s.root)
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	before := ask[int64](t, s.root, `SELECT coalesce(sum(u.reads), 0)::bigint FROM mvscheduler.view_usage AS u`)
+	for range 3 {
+		pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 7, 7 FROM readings`)
+		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `SELECT count(*) FROM v`, `SELECT count(*) FROM v WHERE minute >= date_trunc('day', now(), 'UTC')`)
+		reported(t, s.alice)
+	}
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 6, ask[int64](t, s.root, usage, "v")-before, 1) // the first fill is not measured
+}
+
+func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "min_parallel_table_scan_size": "0", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}))
+	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
+	side := startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.root, `GRANT USAGE ON SCHEMA ext TO mvscheduler_worker`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query, enabled, unique_key) VALUES ('v', 'SELECT id, amount FROM sales', false, '{id}'), ('w', 'SELECT id, amount FROM sales', false, '{id}')`,
+		`CREATE VIEW shown AS SELECT * FROM v WHERE amount > 0`, `CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql AS 'SELECT max(amount) FROM w'`)
+	collecting(t, s.root)
+	refreshed(t, s.alice, "v", "w")
+	until(t, s.root, `SELECT s.calls > 0 FROM (SELECT sum(calls) AS calls FROM ext.pg_stat_statements) AS s`)
+	// What is above the views is looked for now and then.
+	for range 6 {
+		sampledTwice(t, s.root)
+	}
+	for round := range 4 {
+		pgtest.Exec(t, s.alice, `SELECT count(*) FROM v`, fmt.Sprintf(`SELECT * FROM shown WHERE id = %d`, round), `WITH w AS (SELECT 1) SELECT * FROM w`, `SELECT hidden()`)
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		if round%2 == 1 { // as some tools do all the time
+			pgtest.Exec(t, s.root, `SELECT ext.pg_stat_statements_reset()`)
+			sampledTwice(t, s.root)
+		}
+	}
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 8, ask[int64](t, s.root, usage, "v"), 1)
+	require.InDelta(t, 4, ask[int64](t, s.root, usage, "w"), 1)
+	require.Equal(t, "L1 counters of scans and pg_stat_statements", ask[string](t, s.root, `SELECT level || ' ' || sources FROM mvscheduler.collector`))
+}
+
+func TestWhenTheServersCountersAreResetReadsAreUnknownAndNothingIsRecommended(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	side := startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	collecting(t, s.root)
+	for range 3 {
+		pgtest.Exec(t, s.root, `SELECT pg_stat_reset()`)
+		sampledTwice(t, s.root)
+	}
+	require.Zero(t, side.stop())
+	require.Equal(t, "the server's counters were reset", ask[string](t, s.root, `SELECT DISTINCT note FROM mvscheduler.view_usage`))
+	// A view that was unread for as long as was looked, but was not looked at for a tenth of the time.
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_usage SET unknown = '5 days' WHERE reads = 0`)
+	startSidecar(t, s.db, often...)
+	s.planned(t)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE kind = 'unused'`))
+	require.Contains(t, ask[string](t, s.root, `SELECT evidence ->> 'sources' FROM mvscheduler.recommendation WHERE kind = 'interval'`), "once the server's counters were reset")
+}
+
+func TestOneSidecarSamplesAtATimeAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	a := startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	startSidecar(t, s.db, often...)
+	first := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`)
+	for range 3 {
+		sampledTwice(t, s.root)
+		require.Equal(t, first, ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`))
+	}
+	require.Zero(t, a.stop())
+	until(t, s.root, `SELECT sampler <> $1 FROM mvscheduler.collector`, first)
+}
+
+func TestOldSamplesAreRolledUpAndForgotten(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 THEN array_fill(NULL::real, ARRAY[12]) ELSE array_fill(2::real, ARRAY[12]) END, array_fill(1::real, ARRAY[12])
+  FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '80 days', date_trunc('hour', now()), '1 hour') AS h`,
+		`INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes) SELECT 0, now(), 300, array_fill(2::real, ARRAY[12]), array_fill(2::real, ARRAY[12])`)
+	startSidecar(t, s.db, often...)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE width = 300 AND at < now() - interval '23 days') AND NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE view_id = 0)`)
+	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
+	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
+	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.sampled`), 1)
+}

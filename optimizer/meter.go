@@ -84,6 +84,7 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		return metered
 	}
 	m.owe(s)
+	m.forgive(s.At)
 	for _, r := range s.Relations {
 		v, seen := metered[r.View]
 		if !seen {
@@ -106,7 +107,6 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 			metered[view] = v
 		}
 	}
-	m.forgive(s.At)
 	return metered
 }
 
@@ -203,6 +203,7 @@ func (s SourceCounters) changedSince(was SourceCounters) float64 {
 type Bin struct {
 	scans, calls, changes    float64
 	scanned, called, changed time.Duration // for which they are known
+	beside                   float64       // scans while calls were known
 	Unknown                  time.Duration // for which neither scans nor calls are
 	Why                      string        // that is so; empty when it is not
 }
@@ -217,6 +218,9 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 		}
 	}
 	add(&b.scans, &b.scanned, m.Reads)
+	if !math.IsNaN(m.Reads) && !math.IsNaN(calls) {
+		b.beside += m.Reads
+	}
 	add(&b.calls, &b.called, calls)
 	add(&b.changes, &b.changed, m.Changes)
 	if math.IsNaN(m.Reads) && math.IsNaN(calls) {
@@ -229,14 +233,12 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 // names the view, as in functions, and where the calls are not known: then they are divided by what a read is known to
 // scan. Both are compared over a whole bin, since the server reports scans later than calls.
 func (b *Bin) Reads(ratio *Ratio) float64 {
-	if b.called > 0 && b.called >= b.scanned {
-		if b.calls > 0 {
-			ratio.learn(b.scans, b.calls)
-			return b.calls
-		}
-		return b.scans
+	reads := b.beside
+	if b.calls > 0 {
+		ratio.learn(b.beside, b.calls)
+		reads = b.calls
 	}
-	return b.scans / ratio.scansPerCall()
+	return reads + (b.scans-b.beside)/ratio.scansPerCall()
 }
 
 // Counts are the reads and changes of the whole bin, when at least half of it was observed; else NaN.
