@@ -40,7 +40,7 @@ type OptimizerFacts struct {
 	Now            time.Time
 	Target, Budget float64 // settings, seconds and share of a backend
 	Least          float64 // settings.min_refresh_interval, seconds
-	Level, Sources string // of the reads
+	Level, Sources string  // of the reads
 	Standbys       int
 }
 
@@ -103,14 +103,23 @@ type Samples struct {
 	Reads, Changes []*float32 // nil = unknown
 }
 
-// LoadSamples reads what was recorded of views since an instant, in order of time.
+// LoadSamples reads what was recorded of views since an instant, in order of time, from the private table.
 func LoadSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
-	rows, err := q.Query(ctx, `
+	return loadSamples(ctx, q, "mvscheduler.sampled", views, since)
+}
+
+// VisibleSamples is LoadSamples for any caller who may see the views.
+func VisibleSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
+	return loadSamples(ctx, q, "mvscheduler.samples", views, since)
+}
+
+func loadSamples(ctx context.Context, q Querier, from string, views []int64, since time.Time) ([]Samples, error) {
+	rows, err := q.Query(ctx, fmt.Sprintf(`
 SELECT at, width, view_id, reads, changes
-  FROM mvscheduler.sampled
+  FROM %s
  WHERE view_id = ANY ($1)
    AND at >= $2
- ORDER BY at`, views, since)
+ ORDER BY at`, from), views, since)
 	if err != nil {
 		return nil, fmt.Errorf("read samples: %w", err)
 	}

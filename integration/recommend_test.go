@@ -152,3 +152,71 @@ func TestAViewThatIsTunedByItselfStaysWithinTheBoundsOfItsRow(t *testing.T) {
 	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.flat'`))
 	requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET tuned_interval = '30 minutes' WHERE name LIKE '%.flat'`)
 }
+
+func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	s.planned(t)
+	program := func(args ...string) result {
+		return mvscheduler(t, s.db, s.owner, "", append([]string{"recommend"}, args...)...)
+	}
+	var listed []struct {
+		ID                   int64
+		Kind, State, Command string
+		Evidence, Predicted  map[string]any
+		ViewName             string `json:"view_name"`
+	}
+	out := program("list", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &listed))
+	require.Len(t, listed, 3)
+	ids := map[string]string{}
+	for _, r := range listed {
+		ids[r.Kind] = fmt.Sprint(r.ID)
+		require.Equal(t, "proposed", r.State)
+		require.Equal(t, "L0", r.Evidence["level"])
+		require.NotEmpty(t, r.Predicted)
+	}
+	require.Contains(t, program("list").stdout, "every 1 hour")
+	out = program("show", ids["interval"])
+	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
+	require.Contains(t, out.stdout, "refresh-s/day")
+
+	out = program("accept", ids["interval"])
+	require.Zero(t, out.code, out.stderr)
+	require.Contains(t, out.stderr, "undo: mvscheduler recommend undo "+ids["interval"])
+	require.Equal(t, "01:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
+	require.Equal(t, 6, program("accept", ids["interval"]).code)
+	require.Zero(t, program("undo", ids["interval"], "--reason", "no").code)
+	require.Equal(t, "02:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
+	require.Zero(t, program("snooze", ids["calendar"], "--for", "1 day").code)
+	require.Zero(t, program("reject", ids["unused"], "--reason", "for emergencies").code)
+	require.Contains(t, program("list").stderr, "Nothing is recommended.")
+	out = program("list", s.owner+".unread", "--all")
+	require.Contains(t, out.stdout, "rejected")
+	require.NotContains(t, out.stdout, "snoozed")
+	require.Contains(t, program("show", ids["unused"]).stdout, "for emergencies")
+	require.Equal(t, 3, program("show", "999999").code)
+	require.Equal(t, 3, program("reject", "999999").code)
+	require.Equal(t, 2, program("reject", "x").code)
+
+	out = program("report", "--since", "10 days", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	var report []struct {
+		ViewName string `json:"view_name"`
+		Period   string
+		Reads    float64  `json:"reads_a_day"`
+		MeanAge  *float64 `json:"mean_age_seconds"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &report))
+	reads := map[string]float64{}
+	for _, r := range report {
+		reads[strings.TrimPrefix(r.ViewName, s.owner+".")+" "+r.Period] = r.Reads
+		require.Equal(t, r.Reads > 0, r.MeanAge != nil, r.ViewName)
+	}
+	require.InDelta(t, 10*288, reads["flat all"], 288)
+	require.Zero(t, reads["unread all"])
+	require.Contains(t, program("report").stdout, "P95 AGE")
+}

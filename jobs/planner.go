@@ -129,7 +129,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		return optimizer.View{}, err
 	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: historyOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
+		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
 		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual",
 		UsageKnown: v.Unknown < 0.05*facts.Now.Sub(*v.Since).Seconds(),
 		Usage: optimizer.Usage{
@@ -171,9 +171,9 @@ func withAbove(view int64, views []catalog.TunedView) []int64 {
 	return ids
 }
 
-// historyOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
+// HistoryOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
 // view that are not known stay so; those of what is above it are added where they are known.
-func historyOf(view int64, samples []catalog.Samples, zone *time.Location, now time.Time) optimizer.History {
+func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now time.Time) optimizer.History {
 	h := optimizer.History{Grid: optimizer.Grid{Width: catalog.BinWidth, Zone: zone}}
 	first := slices.IndexFunc(samples, func(s catalog.Samples) bool { return s.ViewID == view })
 	if first < 0 {

@@ -10,6 +10,8 @@ DROP TABLE mvscheduler.recommendation_decision;
 DROP TABLE mvscheduler.recommendation;
 DROP FUNCTION mvscheduler.automatic_bookkeeping();
 DROP FUNCTION mvscheduler.decision_bookkeeping();
+DROP VIEW mvscheduler.samples;
+DROP VIEW mvscheduler.usage;
 DROP VIEW mvscheduler.counted;
 DROP TABLE mvscheduler.own_scan;
 DROP TABLE mvscheduler.view_usage;

@@ -86,6 +86,29 @@ COMMENT ON VIEW mvscheduler.counted IS 'Private: the relations whose counters te
 COMMENT ON COLUMN mvscheduler.counted.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.counted.relation IS 'By OID.';
 
+-- What a view's owner may see of that.
+CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at
+      FROM mvscheduler.view_usage AS u
+      JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
+COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
+CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, d.at, d.width, d.reads, d.changes
+      FROM mvscheduler.sampled AS d
+      JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
+COMMENT ON VIEW mvscheduler.samples IS 'Reads and changes below views by bins of time: five minutes for three weeks, then hours for ten.';
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT p.v, a.attname, col_description(('mvscheduler.' || p.t)::regclass, b.attnum) AS words
+               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled')) AS p(v, t)
+               JOIN pg_attribute AS a ON a.attrelid = ('mvscheduler.' || p.v)::regclass AND a.attnum > 0
+               LEFT JOIN pg_attribute AS b ON b.attrelid = ('mvscheduler.' || p.t)::regclass AND b.attname = a.attname LOOP
+        EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.v, c.attname, coalesce(c.words, 'views.name'));
+    END LOOP;
+END $$;
+
 -- Recommendations -------------------------------------------------------------------------------------
 
 CREATE TABLE mvscheduler.recommendation (
@@ -339,8 +362,8 @@ COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back
 -- Rights ----------------------------------------------------------------------------------------------
 
 REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.counted,
-              mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations FROM PUBLIC;
-GRANT SELECT ON mvscheduler.recommendations TO mvscheduler_user, mvscheduler_worker;
+              mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
+GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
 GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
