@@ -285,3 +285,84 @@ RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds()).Sc
 	}
 	return id, true, nil
 }
+
+// TrialRecord is a recommendation that the sidecar applied by itself and that is under observation.
+type TrialRecord struct {
+	ID             int64
+	ViewID         int64
+	AppliedAt      time.Time
+	RowSeconds     float64     // the interval of the row
+	Was            *string     // the interval before, as the proposal has it
+	PredictedCost  float64     // of a refresh, in seconds; zero = unknown
+	Began          []time.Time // successful refreshes since, in order
+	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
+}
+
+// LoadTrials reads what is under observation: applied by the sidecar, still in force, and not judged for good.
+func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
+	rows, err := q.Query(ctx, `
+SELECT r.id, r.view_id, r.decided_at AS applied_at, extract(epoch FROM s.refresh_interval)::float8 AS row_seconds,
+       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
+       coalesce(x.began, '{}') AS began, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
+  FROM mvscheduler.recommendation AS r
+  JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id AND s.tuned_by = r.id AND s.tuned_interval IS NOT NULL
+ CROSS JOIN LATERAL (SELECT array_agg(n.started_at ORDER BY n.started_at) FILTER (WHERE n.state = 'succeeded' AND n.took IS NOT NULL) AS began,
+                            avg((n.state = 'failed')::int)::float8 AS failed
+                       FROM mvscheduler.run AS n
+                      WHERE n.view_id = r.view_id AND n.started_at >= r.decided_at AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS x
+ CROSS JOIN LATERAL (SELECT avg((n.state = 'failed')::int)::float8 AS failed
+                       FROM mvscheduler.run AS n
+                      WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
+                        AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
+ WHERE r.automatic
+   AND r.state = 'applied'
+   AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
+	if err != nil {
+		return nil, fmt.Errorf("read what is under observation: %w", err)
+	}
+	trials, err := pgx.CollectRows(rows, pgx.RowToStructByName[TrialRecord])
+	if err != nil {
+		return nil, fmt.Errorf("read what is under observation: %w", err)
+	}
+	return trials, nil
+}
+
+// Judged records what a change that the sidecar applied came to, and takes it back where that is asked: then the row's
+// own interval is in force again. A row that a user's transaction holds is left for the next time.
+func Judged(ctx context.Context, tx pgx.Tx, id, viewID int64, measured map[string]any, takeBack bool, why string) (bool, error) {
+	document, err := json.Marshal(measured)
+	if err != nil {
+		return false, fmt.Errorf("judge recommendation %d: %w", id, err)
+	}
+	var done bool
+	err = tx.QueryRow(ctx, `
+WITH free AS (
+    SELECT s.view_id
+      FROM mvscheduler.view_state AS s
+      JOIN mvscheduler.recommendation AS r ON r.id = $1 AND r.view_id = s.view_id AND r.state = 'applied'
+     WHERE s.view_id = $2
+       AND s.tuned_by = $1
+       FOR UPDATE SKIP LOCKED
+), back AS (
+    UPDATE mvscheduler.view_state AS s
+       SET tuned_interval = NULL, tuned_by = NULL, reschedule = true
+      FROM free AS f
+     WHERE $4
+       AND s.view_id = f.view_id
+)
+UPDATE mvscheduler.recommendation AS r
+   SET measured = $3::jsonb,
+       state = CASE WHEN $4 THEN 'undone' ELSE r.state END,
+       decided_at = CASE WHEN $4 THEN clock_timestamp() ELSE r.decided_at END,
+       decision = CASE WHEN $4 THEN $5 ELSE r.decision END
+  FROM free AS f
+ WHERE r.id = $1
+RETURNING true`, id, viewID, string(document), takeBack, why).Scan(&done)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("judge recommendation %d: %w", id, err)
+	}
+	return done, nil
+}

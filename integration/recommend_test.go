@@ -220,3 +220,40 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Zero(t, reads["unread all"])
 	require.Contains(t, program("report").stdout, "P95 AGE")
 }
+
+// tunedFor makes as if the sidecar had put an interval in the place of the row's, some days ago.
+func (s *scene) tunedFor(t testing.TB, view, interval, was string, days int) {
+	t.Helper()
+	pgtest.Exec(t, s.root,
+		fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s'`, view),
+		fmt.Sprintf(`
+WITH made AS (
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, automatic, state, decided_at, decided_by)
+    SELECT view_id, name, 'interval', 'every %[3]s', 'every %[2]s', 'because', 'UPDATE', '{"refresh_interval": "%[3]s"}', '{"refresh_interval": "%[2]s"}',
+           '{"interval_before": "%[3]s", "refresh_seconds": 10}', true, 'applied', now() - interval '%[4]d days', 'mvscheduler'
+      FROM mvscheduler.view_state WHERE name LIKE '%%.%[1]s'
+    RETURNING id, view_id)
+UPDATE mvscheduler.view_state AS s SET tuned_interval = '%[2]s', tuned_by = m.id FROM made AS m WHERE m.view_id = s.view_id`, view, interval, was, days),
+		fmt.Sprintf(`
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '%[3]d days', now(), '%[2]s') AS h WHERE s.name LIKE '%%.%[1]s'`, view, interval, days))
+}
+
+func TestAChangeThatDidNotHelpIsTakenBackAndAGoodOneIsKept(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	s.tunedFor(t, "flat", "4 hours", "15 minutes", 8)   // four times as slow would do
+	s.tunedFor(t, "hot", "15 minutes", "2 hours", 8)    // right
+	s.tunedFor(t, "office", "4 hours", "15 minutes", 0) // too early to say
+	s.planned(t)
+	require.Equal(t, "flat undone true, hot applied true, office applied false", ask[string](t, s.alice, `
+SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state || ' ' || (measured ->> 'final'), ', ' ORDER BY view_name) FROM mvscheduler.recommendations WHERE measured IS NOT NULL`))
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.flat'`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT decision FROM mvscheduler.recommendations WHERE state = 'undone'`), "the old one would have cost")
+	require.Equal(t, "mvscheduler undo", ask[string](t, s.alice, `SELECT role || ' ' || action FROM mvscheduler.audit_log WHERE view_name LIKE '%.flat' AND action = 'undo'`))
+	s.planned(t)
+	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,6 +42,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	}
 	facts.Level, facts.Sources, facts.Standbys = seen.level, seen.words, seen.standbys
 	kappa := fleetKappa(facts, views)
+	err = p.judge(ctx, facts, views, kappa)
 	done := 0
 	for _, v := range views {
 		if done == thinkAtOnce {
@@ -278,4 +280,63 @@ func columns(from map[string]string) map[string]*string {
 		}
 	}
 	return to
+}
+
+// judge looks what became of the changes that were applied by themselves, and takes back those that did not help.
+func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, views []catalog.TunedView, kappa float64) error {
+	trials, err := catalog.LoadTrials(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	for _, t := range trials {
+		i := slices.IndexFunc(views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
+		if i < 0 || views[i].Since == nil || kappa == 0 {
+			continue
+		}
+		if judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t); judgeErr != nil {
+			err = errors.Join(err, judgeErr)
+		}
+	}
+	return err
+}
+
+func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) error {
+	view, err := p.view(ctx, facts, v, views, kappa)
+	if err != nil {
+		return err
+	}
+	model, ok := optimizer.FitCost(view.Runs)
+	if !ok || len(view.History.Reads) == 0 {
+		return nil
+	}
+	view.History.Kappa, view.History.Cost = kappa, model.Median(v.Rows[len(v.Rows)-1])
+	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
+	if t.Was != nil {
+		var words optimizer.IntervalWords
+		if words.UnmarshalText([]byte(*t.Was)) == nil {
+			old.Interval = time.Duration(words)
+		}
+	}
+	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
+	trial := optimizer.Trial{
+		History: view.History, Changed: min(max(0, bin(t.AppliedAt)), len(view.History.Reads)), Old: old, Bounds: view.Bounds,
+		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Failures: t.Failed, FailuresWere: t.Before,
+	}
+	for _, at := range t.Began {
+		if b := bin(at); b < len(view.History.Reads) && (len(trial.Refreshes) == 0 || b > trial.Refreshes[len(trial.Refreshes)-1]) {
+			trial.Refreshes = append(trial.Refreshes, b)
+		}
+	}
+	trial.ForecastReads = view.History.Expected(trial.Changed)
+	verdict := trial.Judge()
+	why := strings.Join(verdict.Reasons(), "; ")
+	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
+		"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
+	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
+		if done && verdict.RollBack {
+			p.log.WarnContext(ctx, "took a change back", "view", v.Name, "recommendation", t.ID, "why", why)
+		}
+		return err
+	})
 }

@@ -137,7 +137,7 @@ func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]a
 		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: p.Sentence(),
 		Basis:  map[string]string{"refresh_interval": words(v.Interval)},
 		Change: map[string]string{"refresh_interval": words(choice.Schedule.Interval)},
-		Evidence: evidence(map[string]any{"rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
+		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
 			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
