@@ -219,6 +219,10 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.InDelta(t, 10*288, reads["flat all"], 288)
 	require.Zero(t, reads["unread all"])
 	require.Contains(t, program("report").stdout, "P95 AGE")
+
+	simulated := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "28d", "--interval", "10m", "--policy", "fixed,mvscheduler,clairvoyant", "-o", "json")
+	require.Zero(t, simulated.code, simulated.stderr)
+	require.Equal(t, 3, strings.Count(simulated.stdout, `"policy"`))
 }
 
 // tunedFor makes as if the sidecar had put an interval in the place of the row's, some days ago.
