@@ -239,27 +239,24 @@ func (c Calendar) Cron() (string, bool) {
 	return "", false
 }
 
-// BestRule is the rule of the calendar that alone costs least on the recorded reads, where it can be written as cron.
-func (h History) BestRule(c Calendar, bounds Bounds) (best Calendar) {
-	if len(c) == 1 {
-		if _, ok := c.Cron(); ok {
-			return c
-		}
-	}
-	if bounds.longestPause() > 0 { // the rules were found together
-		return nil
+// BestRule is the rule of the calendar that alone costs least on the last two weeks of the record, and what it costs a
+// day, of those that can be written as cron; nil where there is none.
+func (h History) BestRule(c Calendar, bounds Bounds) (best Calendar, cost float64) {
+	cost = math.Inf(1)
+	if bounds.longestPause() > 0 && len(c) > 1 { // the rules were found together
+		return nil, cost
 	}
 	n := len(h.Reads)
 	lo := max(n-h.Grid.Bins(modeWindow), n/2)
-	world, least := h.World(), math.Inf(1)
+	world := h.World()
 	for _, r := range c {
 		alone := Calendar{r}
 		if _, ok := alone.Cron(); !ok {
 			continue
 		}
-		if p := h.predict(world, Schedule{Mode: CalendarMode, Calendar: alone}, bounds, lo, n); p.Cost < least {
-			best, least = alone, p.Cost
+		if p := h.predict(world, Schedule{Mode: CalendarMode, Calendar: alone}, bounds, lo, n); p.Cost < cost {
+			best, cost = alone, p.Cost
 		}
 	}
-	return best
+	return best, cost
 }

@@ -114,10 +114,12 @@ func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]a
 		return nil, []string{"less than a week of reads, or none"}
 	}
 	if choice.Schedule.Mode == CalendarMode {
-		if rule := v.History.BestRule(choice.Schedule.Calendar, v.Bounds); rule != nil {
-			choice.Schedule.Calendar = rule
-		} else {
+		// The clock of a view is an interval or one line of cron; a calendar of several rules is neither.
+		rule, cost := v.History.BestRule(choice.Schedule.Calendar, v.Bounds)
+		choice.Schedule.Calendar = rule
+		if rule == nil || cost > (1-minGain)*choice.Candidates[0].Predicted.Cost {
 			choice.Schedule = choice.Candidates[0].Schedule
+			choice.Why = append(choice.Why, "the calendar has several rules, which one line of cron cannot say: an interval instead")
 		}
 	}
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
