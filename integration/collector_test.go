@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -174,4 +175,33 @@ SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 
 	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
 	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
 	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.sampled`), 1)
+}
+
+func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) {
+	t.Parallel()
+	for mode, note := range map[pgserver.Mode]string{pgserver.Fast: "", pgserver.Immediate: "the server's counters were reset"} {
+		s := sceneOn(t, pgtest.Dedicated(t, nil))
+		s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+		side := startSidecar(t, s.db, often...)
+		refreshed(t, s.alice, "v")
+		collecting(t, s.root)
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		for range 20 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		require.NoError(t, s.db.Server().Restart(t.Context(), mode))
+		s.alice, s.root = s.db.Conn(t, s.owner), s.db.Conn(t, "")
+		sampledTwice(t, s.root)
+		for range 20 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		require.Zero(t, side.stop())
+		require.InDelta(t, 40, ask[int64](t, s.root, usage, "v"), 4, mode)
+		require.Equal(t, note, ask[string](t, s.root, `SELECT string_agg(DISTINCT note, ',') FROM mvscheduler.view_usage`), mode)
+	}
 }
