@@ -134,6 +134,22 @@ SELECT c.oid AS relation, c.relfilenode AS file,
 	return c, nil
 }
 
+// ReadStandby looks at the counters of a standby, which has its own of the same relations.
+func ReadStandby(ctx context.Context, pool *pgxpool.Pool) (c Counters, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys)
+	})
+	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
+		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
+		return err
+	})
+	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
+		return c, fmt.Errorf("read the counters of a standby: %w", err)
+	}
+	return c, nil
+}
+
 // ReadTables is which tables each view reads, through views and partitions. A view that reads what has no counters, or
 // whose contents depend on more than tables, is not in it.
 func ReadTables(ctx context.Context, q Querier) (map[int64][]uint32, error) {

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"math"
 	"time"
@@ -26,11 +27,12 @@ const (
 // collector samples how often views are read and what changes below them. One sidecar does at a time: what it compares
 // the counters with it keeps in memory, so another one that takes over begins with a gap.
 type collector struct {
-	pool  *pgxpool.Pool
-	log   *slog.Logger
-	name  string
-	every time.Duration // zero = never
-	plan  func(context.Context, evidence) error
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	name     string
+	every    time.Duration // zero = never
+	plan     func(context.Context, evidence) error
+	standbys []*pgxpool.Pool // that are read as well
 
 	sampling // what it knows while it has the lease
 	rolled   time.Time
@@ -45,8 +47,9 @@ type evidence struct {
 
 type sampling struct {
 	meter  optimizer.Meter
-	last   time.Time // of the database's clock; zero = there is nothing to compare with
-	bin    time.Time // that is being filled
+	others []optimizer.Meter // of the standbys
+	last   time.Time         // of the database's clock; zero = there is nothing to compare with
+	bin    time.Time         // that is being filled
 	bins   map[int64]*optimizer.Bin
 	ratios map[int64]*optimizer.Ratio
 	evidence
@@ -149,17 +152,43 @@ func (c *collector) sample(ctx context.Context) error {
 		}
 		c.bin = bin
 	}
+	c.elsewhere(ctx, metered)
 	for view, m := range metered {
 		if c.bins[view] == nil {
 			c.bins[view] = &optimizer.Bin{}
 		}
 		n := math.NaN()
-		if calls != nil {
+		if calls != nil && !math.IsNaN(m.Reads+m.Elsewhere) {
 			n = calls[view]
 		}
 		c.bins[view].Add(m, n, span)
 	}
 	return nil
+}
+
+// elsewhere adds the reads on standbys. Where one of them cannot be read, the reads are not known at all.
+func (c *collector) elsewhere(ctx context.Context, metered map[int64]optimizer.Metered) {
+	if c.others == nil {
+		c.others = make([]optimizer.Meter, len(c.standbys))
+	}
+	for i, pool := range c.standbys {
+		var reads map[int64]optimizer.Metered
+		counters, err := catalog.ReadStandby(ctx, pool)
+		if err != nil {
+			c.log.WarnContext(ctx, "a standby could not be read", "standby", i+1, "err", err)
+			c.others[i] = optimizer.Meter{}
+		} else {
+			reads = c.others[i].Take(sampleOf(counters), nil)
+		}
+		for view, m := range metered {
+			if there, ok := reads[view]; ok && !math.IsNaN(there.Reads) {
+				m.Elsewhere += there.Reads
+			} else {
+				m.Reads, m.Why = math.NaN(), "a standby could not be read"
+			}
+			metered[view] = m
+		}
+	}
 }
 
 func sampleOf(c catalog.Counters) optimizer.Sample {
@@ -188,7 +217,7 @@ func (c *collector) flush(ctx context.Context) error {
 		bins = append(bins, s)
 	}
 	if len(bins) > 0 {
-		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.standbys); err != nil {
+		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.evidence.standbys); err != nil {
 			return err
 		}
 	}
@@ -305,8 +334,11 @@ func (c *collector) describe(counters catalog.Counters) {
 	if c.calls.Missing != "" {
 		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
 	}
-	c.standbys = counters.Standbys
-	if counters.Standbys > 0 {
+	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
+	if len(c.standbys) > 0 {
+		c.words += fmt.Sprintf(", and of %d standbys", len(c.standbys))
+	}
+	if c.evidence.standbys > 0 {
 		c.words += "; reads on standbys are not counted, and there are some"
 	}
 }

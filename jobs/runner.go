@@ -35,6 +35,8 @@ type Config struct {
 	Name string
 	// SampleEvery is how often it is sampled how views are read; zero = never.
 	SampleEvery time.Duration
+	// Standbys are read for how views are read there, see [NewControlPool]. They are not closed by the runner.
+	Standbys []*pgxpool.Pool
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
 	// Webhook is told of alerts; nil means that only those who listen on the channel mvscheduler_alert are.
@@ -121,7 +123,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		skipper:  skipper,
 		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
 		pruner:   pruner,
-		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery,
+		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery, standbys: config.Standbys,
 			plan: (&planner{pool: control, log: config.Logger, name: config.Name}).plan},
 		client: client,
 	}, nil

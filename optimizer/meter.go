@@ -45,7 +45,8 @@ type OwnScans struct {
 // Metered is what happened to a view between two samples. NaN = unknown.
 type Metered struct {
 	Reads, Changes float64
-	Why            string // the reads are not known; empty when they are
+	Elsewhere      float64 // reads on standbys
+	Why            string  // the reads are not known; empty when they are
 }
 
 // ownPatience is how long scans of our own are waited for in the counters: a session reports them when it has been
@@ -79,7 +80,7 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 	if before.Epoch != s.Epoch || s.Transactions < before.Transactions || !s.At.After(before.At) {
 		m.debts = nil
 		for _, r := range s.Relations {
-			metered[r.View] = Metered{math.NaN(), math.NaN(), "the server's counters were reset"}
+			metered[r.View] = Metered{Reads: math.NaN(), Changes: math.NaN(), Why: "the server's counters were reset"}
 		}
 		return metered
 	}
@@ -204,6 +205,7 @@ type Bin struct {
 	scans, calls, changes    float64
 	scanned, called, changed time.Duration // for which they are known
 	beside                   float64       // scans while calls were known
+	elsewhere                float64       // reads on standbys
 	Unknown                  time.Duration // for which neither scans nor calls are
 	Why                      string        // that is so; empty when it is not
 }
@@ -217,6 +219,7 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 			*known += span
 		}
 	}
+	b.elsewhere += m.Elsewhere
 	add(&b.scans, &b.scanned, m.Reads)
 	if !math.IsNaN(m.Reads) && !math.IsNaN(calls) {
 		b.beside += m.Reads
@@ -238,7 +241,7 @@ func (b *Bin) Reads(ratio *Ratio) float64 {
 		ratio.learn(b.beside, b.calls)
 		reads = b.calls
 	}
-	return reads + (b.scans-b.beside)/ratio.scansPerCall()
+	return reads + (b.scans-b.beside)/ratio.scansPerCall() + b.elsewhere
 }
 
 // Counts are the reads and changes of the whole bin, when at least half of it was observed; else NaN.
