@@ -245,7 +245,7 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
-       coalesce(s.target, s.refresh_interval, '0') AS target,
+       coalesce(s.target, s.tuned_interval, s.refresh_interval, '0') AS target,
        h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.contents, h.data_as_of,
        h.last_refresh_at - h.last_duration AS refresh_began,
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,

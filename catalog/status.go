@@ -33,6 +33,7 @@ type ViewStatus struct {
 	Owner               string     `db:"owner" json:"owner"`
 	RefreshOn           string     `db:"refresh_on" json:"refresh_on"`
 	RefreshInterval     *Seconds   `db:"refresh_interval_seconds" json:"refresh_interval_seconds"`
+	TunedInterval       *Seconds   `db:"tuned_interval_seconds" json:"tuned_interval_seconds"` // by the optimizer, in the place of refresh_interval; nil = none
 	Cron                *string    `db:"cron" json:"cron"`
 	Timezone            string     `db:"timezone" json:"timezone"`
 	Enabled             bool       `db:"enabled" json:"enabled"`
@@ -67,6 +68,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.consecutive_failures, s.last_sqlstate, s.last_error, s.size_bytes, s.rows_estimate, s.method, s.adopted,
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
+       extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds,
        s.cron, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,

@@ -49,8 +49,8 @@ var columnEffects = map[string]struct {
 	"max_size_bytes":    {set: `max_size_bytes = 100000`, effect: `SELECT max_size_bytes = 100000 FROM $state`},
 	"analyze":           {set: `"analyze" = false`, effect: `SELECT NOT "analyze" FROM $state`},
 	"optimize":          {set: `optimize = 'off'`, effect: `SELECT optimize = 'off' FROM mvscheduler.views`},
-	"min_interval":      {set: `min_interval = '1 minute'`, code: "0A000"},
-	"max_interval":      {set: `max_interval = '1 minute'`, code: "0A000"},
+	"min_interval":      {set: `min_interval = '1 minute'`, effect: `SELECT min_interval = '1 minute' FROM mvscheduler.view_state`},
+	"max_interval":      {set: `max_interval = '1 minute'`, effect: `SELECT max_interval = '1 minute' FROM mvscheduler.view_state`},
 	"min_retention":     {set: `min_retention = '1 day'`, code: "0A000"},
 	"max_retention":     {set: `max_retention = '1 day'`, code: "0A000"},
 	"enabled":           {set: `enabled = false`, effect: `SELECT activity = 'paused' AND next_refresh_at IS NULL AND reason = 'disabled' FROM mvscheduler.status`},
@@ -104,8 +104,8 @@ func TestReservedColumnsSayThatTheyAreReserved(t *testing.T) {
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	for _, assignment := range []string{
 		`calendar = '[]'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
-		`real_time = true`, `refresh_group = 'g'`, `min_interval = '1 hour'`, `max_interval = '1 hour'`, `min_retention = '1 day'`, `max_retention = '1 day'`,
-		`method = 'continuous_aggregate'`, `optimize = 'auto'`,
+		`real_time = true`, `refresh_group = 'g'`, `min_retention = '1 day'`, `max_retention = '1 day'`,
+		`method = 'continuous_aggregate'`,
 	} {
 		column, value, _ := strings.Cut(assignment, " = ")
 		for _, statement := range []string{`INSERT INTO mvscheduler.views (name, query, ` + column + `) VALUES ('w', 'SELECT 1 AS a', ` + value + `)`, `UPDATE mvscheduler.views SET ` + assignment} {

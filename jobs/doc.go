@@ -13,6 +13,8 @@
 //     deadline, cancelled runs, and DDL that waits behind a refresh.
 //   - The skipper watches which sessions are idle, so that runs can be skipped when nothing changed.
 //   - The housekeeper raises alerts, tells the webhook and deletes old runs.
+//   - The pruner finds partitions that are old enough to leave.
+//   - The collector samples how views are read, on one replica at a time, and has the planner make recommendations.
 //   - River's client fetches jobs and runs [RefreshWorker].
 //
 // A worker that is killed at any point costs its slot at most 15 s: the reaper looks every two seconds,

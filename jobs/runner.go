@@ -33,6 +33,10 @@ type Config struct {
 	YieldAfter time.Duration
 	// Name of this sidecar in runs.worker. Defaults to host and process id.
 	Name string
+	// SampleEvery is how often it is sampled how views are read; zero = never.
+	SampleEvery time.Duration
+	// Standbys are read for how views are read there, see [NewControlPool]. They are not closed by the runner.
+	Standbys []*pgxpool.Pool
 	// Logger defaults to one that discards.
 	Logger *slog.Logger
 	// Webhook is told of alerts; nil means that only those who listen on the channel mvscheduler_alert are.
@@ -70,6 +74,7 @@ type Runner struct {
 	skipper    *skipper
 	keeper     *housekeeper
 	pruner     *pruner
+	collector  *collector
 	client     *river.Client[pgx.Tx]
 }
 
@@ -118,7 +123,9 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		skipper:  skipper,
 		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
 		pruner:   pruner,
-		client:   client,
+		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery, standbys: config.Standbys,
+			plan: (&planner{pool: control, log: config.Logger, name: config.Name}).plan},
+		client: client,
 	}, nil
 }
 
@@ -154,6 +161,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	loops.Go(func() error { return r.skipper.Run(loopsCtx) })
 	loops.Go(func() error { return r.keeper.Run(loopsCtx) })
 	loops.Go(func() error { return r.pruner.Run(loopsCtx) })
+	loops.Go(func() error { return r.collector.Run(loopsCtx) })
 	err := loops.Wait()
 
 	r.config.Logger.InfoContext(ctx, "worker stopping", "worker", r.config.Name, "grace", r.config.Grace)

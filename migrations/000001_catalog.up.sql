@@ -9,6 +9,8 @@ CREATE TABLE mvscheduler.settings (
     max_skips           integer  NOT NULL DEFAULT 100 CHECK (max_skips >= 0),
     keep_runs           interval NOT NULL DEFAULT '30 days' CHECK (keep_runs >= interval '1 hour'),
     keep_skipped_runs   interval NOT NULL DEFAULT '2 days' CHECK (keep_skipped_runs >= interval '1 hour'),
+    optimizer_target    interval NOT NULL DEFAULT '15 minutes' CHECK (optimizer_target > '0'),
+    optimizer_budget    double precision NOT NULL DEFAULT 0.1 CHECK (optimizer_budget > 0),
     paused_from         timestamptz,
     paused_until        timestamptz,
     pause_reason        text,
@@ -23,6 +25,8 @@ COMMENT ON COLUMN mvscheduler.settings.min_refresh_interval IS 'Smallest refresh
 COMMENT ON COLUMN mvscheduler.settings.max_skips IS 'So many runs in a row may be skipped since nothing changed below a view; the next one refreshes all the same. 0 = none is ever skipped.';
 COMMENT ON COLUMN mvscheduler.settings.keep_runs IS 'How long runs and their attempts are kept after they ended; the last one of each view stays.';
 COMMENT ON COLUMN mvscheduler.settings.keep_skipped_runs IS 'How long runs are kept that were skipped.';
+COMMENT ON COLUMN mvscheduler.settings.optimizer_target IS 'What the optimizer takes for the right interval of the median view at its mean load: it says how much a fresher answer is worth.';
+COMMENT ON COLUMN mvscheduler.settings.optimizer_budget IS 'Share of one backend that all refreshes together should take, as the optimizer plans them.';
 COMMENT ON COLUMN mvscheduler.settings.paused_from IS 'From when on every clock stands still; NULL = none does. See pause_all and resume_all.';
 COMMENT ON COLUMN mvscheduler.settings.paused_until IS 'When that ends by itself; NULL = when it is resumed.';
 COMMENT ON COLUMN mvscheduler.settings.pause_reason IS 'Why, in the words of who paused.';
@@ -101,9 +105,9 @@ COMMENT ON COLUMN mvscheduler.views.work_mem IS 'work_mem of the refresh, with u
 COMMENT ON COLUMN mvscheduler.views.max_attempts IS 'Tries for one slot, 1 to 100.';
 COMMENT ON COLUMN mvscheduler.views.max_size_bytes IS 'A run that grows the view past this size fails and the old contents stay; NULL = no limit.';
 COMMENT ON COLUMN mvscheduler.views."analyze" IS 'ANALYZE after a refresh that changed much.';
-COMMENT ON COLUMN mvscheduler.views.optimize IS 'off or advise.';
-COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) or auto (the sidecar also refreshes at the interval that it recommends, within min_interval and max_interval; refresh_interval stays what you wrote, and any change of it ends that). See recommendations.';
+COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply; NULL = 1 minute.';
+COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply; NULL = 1 day.';
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Reserved: must be NULL in this version.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
@@ -146,6 +150,12 @@ CREATE TABLE mvscheduler.view_state (
     time_column       text,
     bucket_width      interval,
     lateness          interval NOT NULL DEFAULT '0',
+    optimize          text NOT NULL DEFAULT 'advise',
+    min_interval      interval,
+    max_interval      interval,
+    tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
+                                      AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
+    tuned_by          bigint,
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
@@ -196,6 +206,11 @@ COMMENT ON COLUMN mvscheduler.view_state.lateness IS 'views.lateness';
 COMMENT ON COLUMN mvscheduler.view_state.paused_at IS 'views.paused_at';
 COMMENT ON COLUMN mvscheduler.view_state.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';
+COMMENT ON COLUMN mvscheduler.view_state.optimize IS 'views.optimize';
+COMMENT ON COLUMN mvscheduler.view_state.min_interval IS 'views.min_interval';
+COMMENT ON COLUMN mvscheduler.view_state.max_interval IS 'views.max_interval';
+COMMENT ON COLUMN mvscheduler.view_state.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, within the bounds of the row; NULL = none. The trigger takes it away when the owner changes the clock or the bounds.';
+COMMENT ON COLUMN mvscheduler.view_state.tuned_by IS 'recommendation.id of tuned_interval.';
 COMMENT ON COLUMN mvscheduler.view_state.resumed_at IS 'When its clock was last set going again by hand, after a pause or after it was disabled; slots until then were not missed.';
 COMMENT ON COLUMN mvscheduler.view_state.rearmed_at IS 'Last change of the row; an automatic pause that is older has ended.';
 COMMENT ON COLUMN mvscheduler.view_state.upstream IS 'views.id of the managed views that the query reads, directly or through ordinary views.';

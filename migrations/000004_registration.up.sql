@@ -101,8 +101,6 @@ DECLARE
         WHEN v.calendar IS NOT NULL THEN 'calendar'
         WHEN v.real_time THEN 'real_time'
         WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
-        WHEN v.min_interval IS NOT NULL THEN 'min_interval'
-        WHEN v.max_interval IS NOT NULL THEN 'max_interval'
         WHEN v.min_retention IS NOT NULL THEN 'min_retention'
         WHEN v.max_retention IS NOT NULL THEN 'max_retention'
     END;
@@ -126,10 +124,6 @@ BEGIN
     IF v.method = 'continuous_aggregate' THEN
         RAISE EXCEPTION 'method "%" is not supported in this version', v.method
             USING ERRCODE = 'feature_not_supported', HINT = 'Use auto, full, concurrent or incremental.';
-    END IF;
-    IF v.optimize = 'auto' THEN
-        RAISE EXCEPTION 'optimize "auto" is not supported in this version'
-            USING ERRCODE = 'feature_not_supported', HINT = 'Use advise or off.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_reserved(mvscheduler.views) IS 'Raises where a column asks for what this version cannot do.';
@@ -279,7 +273,7 @@ BEGIN
     PERFORM mvscheduler.check_choice('refresh_on', v.refresh_on, 'schedule', 'upstream', 'manual');
     PERFORM mvscheduler.check_choice('catchup', v.catchup, 'latest', 'skip', 'all');
     PERFORM mvscheduler.check_choice('change_tracking', v.change_tracking, VARIADIC CASE WHEN v.method = 'incremental' THEN '{auto,trigger,counters,none}' ELSE '{auto,counters,none}' END::text[]);
-    PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise');
+    PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise', 'auto');
 
     IF v.cron IS NOT NULL AND v.refresh_interval IS NOT NULL THEN
         IF op = 'INSERT' AND v.refresh_interval = interval '1 hour'
@@ -300,6 +294,14 @@ BEGIN
             RAISE EXCEPTION 'invalid refresh_interval: %', v.refresh_interval
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = reason;
         END IF;
+    END IF;
+    reason := coalesce(mvscheduler.interval_error(v.min_interval), mvscheduler.interval_error(v.max_interval));
+    IF reason IS NULL AND v.min_interval > v.max_interval THEN
+        reason := 'the shortest interval is longer than the longest';
+    END IF;
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'invalid min_interval or max_interval: %, %', coalesce(v.min_interval::text, 'NULL'), coalesce(v.max_interval::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = reason;
     END IF;
     IF v.cron IS NOT NULL THEN
         reason := mvscheduler.cron_error(v.cron);

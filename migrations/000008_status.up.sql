@@ -114,7 +114,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.paused_until,
            j.progress ->> 'waiting_for' AS waiting_for,
            j.run_id,
-           (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = j.view_id AND k.detached_at IS NOT NULL) AS kept_partitions
+           (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = j.view_id AND k.detached_at IS NOT NULL) AS kept_partitions,
+           j.tuned_interval
       FROM judged AS j;
 
 -- Two views, each a barrier of its own: in a view that is a UNION ALL the planner mixes the user's conditions
@@ -202,6 +203,7 @@ COMMENT ON COLUMN mvscheduler.status.enabled IS 'views.enabled';
 COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits for and who holds it.';
 COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
+COMMENT ON COLUMN mvscheduler.status.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, since optimize is auto; NULL = none.';
 COMMENT ON COLUMN mvscheduler.status.kept_partitions IS 'Partitions that retention has put aside and that can be restored; see restore_view and prunings.';
 COMMENT ON VIEW mvscheduler.runs IS 'One row a slot: when it was due, what became of it.';
 COMMENT ON VIEW mvscheduler.begun_runs IS 'Private: the runs that a sidecar has taken up.';

@@ -2,6 +2,8 @@ package optimizer
 
 import (
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -194,4 +196,67 @@ func (c Calendar) refreshes(grid Grid, lo, hi int) []int {
 		}
 	}
 	return due
+}
+
+// Cron is the calendar as five fields of cron, in the zone of the view. The second result is false where one line
+// cannot say it: several rules, or an interval that does not divide the hour or the day.
+func (c Calendar) Cron() (string, bool) {
+	if len(c) != 1 {
+		return "", false
+	}
+	r := c[0]
+	days := "*"
+	if r.Days != EveryDay {
+		var numbers []string
+		for day := range 7 {
+			if r.Days.Has(day) {
+				numbers = append(numbers, strconv.Itoa((day+1)%7))
+			}
+		}
+		days = strings.Join(numbers, ",")
+		if r.Days == Weekdays {
+			days = "1-5"
+		}
+	}
+	if r.At != nil {
+		return fmt.Sprintf("%d %d * * %s", *r.At%60, *r.At/60, days), *r.At < 24*60
+	}
+	hours := fmt.Sprintf("%d-%d", r.From/60, r.To/60-1)
+	if r.From == 0 && r.To == 24*60 {
+		hours = "*"
+	}
+	every := time.Duration(r.Every)
+	switch {
+	case r.From%60 != 0 || r.To%60 != 0 || r.To <= r.From:
+		return "", false
+	case every < time.Hour && every%time.Minute == 0 && time.Hour%every == 0:
+		return fmt.Sprintf("*/%d %s * * %s", every/time.Minute, hours, days), true
+	case every == time.Hour:
+		return fmt.Sprintf("0 %s * * %s", hours, days), true
+	case every%time.Hour == 0 && hours != "*":
+		return fmt.Sprintf("0 %s/%d * * %s", hours, every/time.Hour, days), true
+	}
+	return "", false
+}
+
+// BestRule is the rule of the calendar that alone costs least on the last two weeks of the record, and what it costs a
+// day, of those that can be written as cron; nil where there is none.
+func (h History) BestRule(c Calendar, bounds Bounds) (best Calendar, cost float64) {
+	cost = math.Inf(1)
+	if bounds.longestPause() > 0 && len(c) > 1 { // the rules were found together
+		return nil, cost
+	}
+	n := len(h.Reads)
+	lo := max(n-h.Grid.Bins(modeWindow), n/2)
+	world := h.World()
+	for _, r := range c {
+		alone := Calendar{r}
+		if _, ok := alone.Cron(); !ok {
+			continue
+		}
+		if p := h.predict(world, Schedule{Mode: CalendarMode, Calendar: alone}, bounds, lo, n); p.Cost < cost {
+			best, cost = alone, p.Cost
+		}
+	}
+	return best, cost
 }

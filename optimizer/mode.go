@@ -3,6 +3,7 @@ package optimizer
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -55,6 +56,11 @@ func (c Choice) Reasons() []string { return c.Why }
 // is considered only if the weekly rhythm pays out of sample. Without reads, or with less than a week, there
 // is no choice to make and the second result is false.
 func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
+	return ChooseAmong(h, bounds, Fixed, CalendarMode, Adaptive)
+}
+
+// ChooseAmong is ChooseSchedule where not every mode can be had. The mode Fixed always is among them.
+func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
 	n := len(h.Reads)
 	week := h.Grid.Bins(7 * 24 * time.Hour)
 	if n < week {
@@ -73,13 +79,15 @@ func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
 		choice.Candidates = append(choice.Candidates, Candidate{s, h.predict(world, s, bounds, lo, n)})
 	}
 	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, before.MeanRate(), bounds)})
-	if evidence.Resolution > FlatRate {
+	if evidence.Resolution > FlatRate && slices.Contains(modes, CalendarMode) {
 		rates, _ := before.Week(0) // the gate has judged the whole history
 		if calendar := FitCalendar(rates, h.Cost, h.Kappa, bounds); len(calendar) > 0 {
 			add(Schedule{Mode: CalendarMode, Calendar: calendar})
 		}
 	}
-	add(Schedule{Mode: Adaptive})
+	if slices.Contains(modes, Adaptive) {
+		add(Schedule{Mode: Adaptive})
+	}
 
 	best := math.Inf(1)
 	for _, c := range choice.Candidates {
@@ -140,4 +148,16 @@ func shortly(seconds float64) string {
 		return fmt.Sprintf("%.1f h", seconds/3600)
 	}
 	return fmt.Sprintf("%.1f days", seconds/86400)
+}
+
+// Expected is the number of reads that the history up to a bin let expect from there on; zero where it is too short to
+// say.
+func (h History) Expected(from int) (reads float64) {
+	if from < h.Grid.Bins(evidenceWindow) || from >= len(h.Reads) {
+		return 0
+	}
+	for _, r := range h.learn(from).Forecast(h.Grid.At(from), len(h.Reads)-from, h.Grid.Width) {
+		reads += r
+	}
+	return reads
 }

@@ -64,6 +64,26 @@ func ReadTrace(r io.Reader) (Trace, error) {
 	return newTrace(points, header == "t,count")
 }
 
+// Trace is what was recorded, as a trace: bins that are not known hold nothing. The error says that there is nothing.
+func (h History) Trace() (reads Trace, changes *Trace, err error) {
+	of := func(counts []float64) (Trace, error) {
+		var points []point
+		for i, n := range counts {
+			if !math.IsNaN(n) {
+				points = append(points, point{h.Grid.At(i).Unix(), int64(math.Round(n))})
+			}
+		}
+		t, err := newTrace(points, true)
+		t.step = h.Grid.Width
+		return t, err
+	}
+	if reads, err = of(h.Reads); err != nil || h.Changes == nil {
+		return reads, nil, err
+	}
+	c, err := of(h.Changes)
+	return reads, &c, err
+}
+
 func parsePoint(text string, bins bool) (point, error) {
 	fields := []string{text, "1"}
 	if bins {

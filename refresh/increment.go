@@ -66,6 +66,10 @@ func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs que
 				return err
 			}
 			if len(passes) > 0 {
+				scanned, err := readScans(ctx, tx, i.View.ID)
+				if err != nil {
+					return err
+				}
 				if err := i.through(ctx, tx, gate, passes, &result); err != nil {
 					return err
 				}
@@ -75,6 +79,9 @@ func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs que
 				}
 				if before.moved(after) {
 					return errMoved
+				}
+				if err := recordScans(ctx, tx, i.View.ID, scanned); err != nil {
+					return err
 				}
 			}
 			var ended time.Time

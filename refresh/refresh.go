@@ -206,6 +206,10 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		if err != nil {
 			return err
 		}
+		scanned, err := readScans(ctx, tx, view.ID)
+		if err != nil {
+			return err
+		}
 		if err := refreshIn(ctx, tx, session, catalogs, view, result.Method); err != nil {
 			return err
 		}
@@ -226,6 +230,9 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		}
 		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
 			return &SizeError{Size: result.SizeBytes, Limit: view.MaxSizeBytes}
+		}
+		if err := recordScans(ctx, tx, view.ID, scanned); err != nil {
+			return err
 		}
 		return complete(ctx, tx, result)
 	})

@@ -39,6 +39,8 @@ type grammar struct {
 	Export   exportCmd   `cmd:"" group:"look" help:"Views as YAML, or everything about them."`
 	Simulate simulateCmd `cmd:"" group:"look" help:"What each way to schedule refreshes would have cost on a recorded trace of reads."`
 
+	Recommend recommendCmd `cmd:"" group:"look" help:"What the optimizer recommends, and decide about it."`
+
 	Create  createCmd  `cmd:"" group:"act" help:"Register a query as a managed materialized view."`
 	Edit    editCmd    `cmd:"" group:"act" help:"Change a view's query or settings."`
 	Adopt   adoptCmd   `cmd:"" group:"act" help:"Take over materialized views that exist."`

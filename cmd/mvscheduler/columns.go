@@ -42,9 +42,9 @@ type viewColumns struct {
 	Lateness       *string `column:"lateness" cast:"interval" placeholder:"INTERVAL" group:"retention" help:"How far back an incremental view without tracking looks for late rows."`
 	RealTime       *bool   `hidden:"" column:"real_time" negatable:"" group:"retention" help:"Not in this version: the server says so when it is set."`
 
-	Optimize     *string `hidden:"" column:"optimize" placeholder:"MODE" choices:"off,advise" group:"optimizer" help:"Not in this version: the server says so when it is set."`
-	MinInterval  *string `hidden:"" column:"min_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
-	MaxInterval  *string `hidden:"" column:"max_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	Optimize     *string `column:"optimize" placeholder:"MODE" choices:"off,advise,auto" group:"optimizer" help:"off, advise (see recommend) or auto: the sidecar refreshes at the interval that it recommends, within --min-interval and --max-interval."`
+	MinInterval  *string `column:"min_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Shortest interval that the optimizer may choose; none = 1 minute."`
+	MaxInterval  *string `column:"max_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Longest interval that the optimizer may choose; none = 1 day."`
 	MinRetention *string `hidden:"" column:"min_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
 	MaxRetention *string `hidden:"" column:"max_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
 }

@@ -218,10 +218,10 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		}
 		return "", exitConflict
 	case "55000": // object_not_in_prerequisite_state
-		if strings.Contains(pg.Message, "has already ended") {
+		if strings.Contains(pg.Message, "has already ended") || strings.Contains(pg.Message, "recommendation ") {
 			return "", exitConflict
 		}
-	case "P0002": // no_data_found, of cancel_run
+	case "P0002": // no_data_found, of cancel_run and of decisions
 		return "", exitNotFound
 	case "22007": // invalid_datetime_format
 		if strings.HasPrefix(pg.Message, "invalid input syntax for type interval") {

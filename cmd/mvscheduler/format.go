@@ -151,6 +151,8 @@ func scheduleWords(s catalog.ViewStatus) string {
 		return "after the managed views it reads (none)"
 	case s.Cron != nil:
 		return fmt.Sprintf("cron %s (%s)", *s.Cron, s.Timezone)
+	case s.TunedInterval != nil:
+		return "every " + exactSpan(s.TunedInterval.Duration()) + " (tuned from " + exactSpan(s.RefreshInterval.Duration()) + ")"
 	case s.RefreshInterval != nil:
 		return "every " + exactSpan(s.RefreshInterval.Duration())
 	}

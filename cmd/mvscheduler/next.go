@@ -86,6 +86,8 @@ func specOf(s catalog.ViewStatus) (schedule.Spec, error) {
 	switch {
 	case s.Cron != nil:
 		spec.Cron = *s.Cron
+	case s.TunedInterval != nil:
+		spec.Interval = s.TunedInterval.Duration().Round(time.Microsecond)
 	case s.RefreshInterval != nil:
 		spec.Interval = s.RefreshInterval.Duration().Round(time.Microsecond)
 	}

@@ -17,6 +17,8 @@ type serveCmd struct {
 	Migrate           bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
 	Workers           int           `default:"8" placeholder:"N" help:"Refreshes at the same time, a connection each: 1 to 200."`
 	Grace             time.Duration `default:"20s" placeholder:"DURATION" help:"How long a shutdown waits for refreshes under way before it cancels them; their slots are due again at once."`
+	SampleEvery       time.Duration `default:"1m" placeholder:"DURATION" help:"How often it is sampled how views are read, for the optimizer; 0 = never."`
+	StandbyURL        []string      `name:"standby-url" sep:"none" placeholder:"URL" help:"Standby on which views are read too; its counters are added. May be given several times."`
 	AllowSuperuser    bool          `help:"Run although the login is a superuser. Only for a database that nobody else writes queries to."`
 	WebhookURL        string        `name:"webhook-url" placeholder:"URL" help:"Post alerts (stale, paused, failing, missing, and when they are over) here as JSON."`
 	WebhookSecretFile string        `type:"path" placeholder:"PATH" help:"File whose first line is the key with which deliveries are signed (HMAC-SHA256)."`
@@ -46,6 +48,9 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 	if c.Grace <= 0 {
 		return usagef("--grace must be positive")
 	}
+	if c.SampleEvery < 0 {
+		return usagef("--sample-every must not be negative")
+	}
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(c.LogLevel)); err != nil {
 		return usagef("unknown log level %q", c.LogLevel)
@@ -71,6 +76,8 @@ func (c *serveCmd) Run(ctx context.Context, a *app) error {
 		Migrate:        c.Migrate,
 		Workers:        c.Workers,
 		Grace:          c.Grace,
+		SampleEvery:    c.SampleEvery,
+		StandbyURLs:    c.StandbyURL,
 		AllowSuperuser: c.AllowSuperuser,
 		Logger:         slog.New(handler),
 	})

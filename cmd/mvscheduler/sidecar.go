@@ -40,6 +40,8 @@ type serveConfig struct {
 	Migrate        bool
 	Workers        int           // 0 = 8
 	Grace          time.Duration // 0 = 20 s
+	SampleEvery    time.Duration // 0 = never
+	StandbyURLs    []string      // whose reads count too
 	AllowSuperuser bool
 	Logger         *slog.Logger
 }
@@ -73,11 +75,20 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 	}
 	defer runs.Close()
 
+	standbys := make([]*pgxpool.Pool, len(cfg.StandbyURLs))
+	for i, url := range cfg.StandbyURLs {
+		if standbys[i], err = jobs.NewControlPool(ctx, url); err != nil {
+			return fmt.Errorf("standby %d: %w", i+1, err)
+		}
+		defer standbys[i].Close()
+	}
+
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), buildInfo(),
 		web.Collector{DB: control, Logger: cfg.Logger})
 	runner, err := jobs.New(control, runs, jobs.Config{
 		Workers: cfg.Workers, Grace: cfg.Grace, Logger: cfg.Logger, Metrics: jobs.NewMetrics(registry), Webhook: cfg.Webhook,
+		SampleEvery: cfg.SampleEvery, Standbys: standbys,
 	})
 	if err != nil {
 		return err

@@ -5,17 +5,24 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/jobs"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 )
 
 type simulateCmd struct {
-	Reads       string    `required:"" placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
+	View        string    `placeholder:"NAME" complete:"view" help:"Replay what was recorded of a managed view, instead of a trace."`
+	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d."`
+	Reads       string    `placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
 	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
-	RefreshCost traceSpan `required:"" placeholder:"TIME" help:"How long one refresh takes, for example 30s."`
+	RefreshCost traceSpan `placeholder:"TIME" help:"How long one refresh takes, for example 30s. With --view the median of its refreshes is the default."`
 	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data."`
 	Policy      []string  `default:"all" placeholder:"NAME|all" help:"Policy to try; several with commas."`
 	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: that of --target."`
@@ -29,7 +36,7 @@ func (simulateCmd) Help() string {
 	for _, name := range optimizer.PolicyNames() {
 		fmt.Fprintf(&names, "  %-14s %s\n", name, optimizer.PolicyAbout(name))
 	}
-	return `Replays a trace of reads under several ways to schedule refreshes, with the code that runs in production, and says what each would have cost. Nothing is refreshed and no database is needed.
+	return `Replays a trace of reads under several ways to schedule refreshes, with the code that runs in production, and says what each would have cost. Nothing is refreshed, and without --view no database is needed.
 
 The cost J counts the seconds spent on refreshes and, at the price that --target sets, the age of the data that every read saw. Regret is J relative to that of clairvoyant, minus 1: how much foresight would have saved.
 
@@ -38,6 +45,7 @@ Examples:
 
   mvscheduler simulate --reads reads.csv.gz --refresh-cost 30s --target 1h
   mvscheduler simulate --reads reads.csv.gz --refresh-cost 30s --policy mvscheduler,fixed --interval 5m
+  mvscheduler simulate --view analytics.hourly_delays --since 14d --interval 10m
   mvscheduler simulate --reads reads.csv.gz --changes changes.csv.gz --refresh-cost 2m --target 4h -o json
 
 ` + exitCodesHelp
@@ -45,6 +53,15 @@ Examples:
 
 // Run prints one line for each policy.
 func (c *simulateCmd) Run(ctx context.Context, a *app) error {
+	if (c.View == "") == (c.Reads == "") {
+		return usagef("give either --reads or --view")
+	}
+	if c.View != "" {
+		return c.recorded(ctx, a)
+	}
+	if c.RefreshCost == 0 {
+		return usagef("--reads needs --refresh-cost")
+	}
 	zone, err := time.LoadLocation(c.Timezone)
 	if err != nil {
 		return usagef("unknown time zone %q: write an IANA name such as Europe/Berlin", c.Timezone)
@@ -66,6 +83,62 @@ func (c *simulateCmd) Run(ctx context.Context, a *app) error {
 		}
 		sim.Changes = &changes
 	}
+	return simulate(ctx, a, sim)
+}
+
+// recorded replays what was sampled of a view.
+func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
+	return a.withConn(ctx, func(conn *pgx.Conn) error {
+		id, err := a.find(ctx, conn, c.View)
+		if err != nil {
+			return err
+		}
+		status, err := catalog.StatusByID(ctx, conn, id)
+		if err != nil {
+			return err
+		}
+		zone, err := time.LoadLocation(status.Timezone)
+		if err != nil {
+			return fmt.Errorf("zone of view %q: %w", status.Name, err)
+		}
+		samples, err := catalog.VisibleSamples(ctx, conn, []int64{id}, status.AsOf.Add(-time.Duration(c.Since)))
+		if err != nil {
+			return err
+		}
+		sim := optimizer.Simulation{
+			RefreshCost: time.Duration(c.RefreshCost), Target: time.Duration(c.Target), Interval: time.Duration(c.Interval),
+			WarmUp: time.Duration(c.WarmUp), Span: time.Duration(c.Span), Zone: zone,
+		}
+		if len(c.Policy) != 1 || c.Policy[0] != "all" {
+			sim.Policies = c.Policy
+		}
+		history := jobs.HistoryOf(id, samples, zone, status.AsOf)
+		if sim.Reads, sim.Changes, err = history.Trace(); err != nil {
+			return &exitError{code: exitFailure, err: fmt.Errorf("nothing was sampled of view %q yet: is mvscheduler serve running?", status.Name)}
+		}
+		if sim.RefreshCost == 0 {
+			past, err := catalog.MeasuredRuns(ctx, conn, id)
+			if err != nil {
+				return err
+			}
+			if len(past) == 0 {
+				return usagef("no refresh of view %s is known: give --refresh-cost", status.Name)
+			}
+			took := make([]time.Duration, len(past))
+			for i, r := range past {
+				took[i] = r.Took
+			}
+			slices.Sort(took)
+			sim.RefreshCost = took[len(took)/2]
+			a.say("a refresh of %s takes %s", status.Name, span(sim.RefreshCost))
+		}
+		return simulate(ctx, a, sim)
+	})
+}
+
+// simulate prints what each policy would have cost.
+func simulate(ctx context.Context, a *app, sim optimizer.Simulation) error {
+	zone := sim.Zone
 	report, err := optimizer.Simulate(ctx, sim)
 	switch {
 	case ctx.Err() != nil:

@@ -20,13 +20,14 @@ const module = "github.com/mvscheduler/mvscheduler/"
 var allowed = map[string][]string{
 	"catalog/schedule":          {},
 	"optimizer":                 {},
+	"optimizer/attribution":     {},
 	"retention":                 {},
 	"internal/pgexec":           {},
 	"internal/pgserver":         {},
 	"catalog":                   {"catalog/schedule"},
 	"migrations":                {},
 	"refresh":                   {"catalog", "internal/pgexec"},
-	"jobs":                      {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "internal/pgexec"},
+	"jobs":                      {"catalog", "catalog/schedule", "refresh", "retention", "optimizer", "optimizer/attribution", "internal/pgexec"},
 	"internal/web":              {"catalog", "catalog/schedule"},
 	"internal/doctor":           {"catalog"},
 	"internal/demo":             {"internal/pgserver", "catalog", "migrations"},
@@ -48,7 +49,7 @@ var only = map[string][]string{
 	"github.com/golang-migrate/migrate":   {"migrations"},
 	"github.com/netresearch/go-cron":      {"catalog/schedule"},
 	"github.com/testcontainers":           {"integration"},
-	"github.com/sqlc-dev/oliphant":        {"internal/pgtest/allowlist"},
+	"github.com/sqlc-dev/oliphant":        {"internal/pgtest/allowlist", "optimizer/attribution"},
 	"github.com/jackc/pgx/v5":             {"catalog", "refresh", "jobs", "migrations", "internal/pgexec", "internal/pgserver", "internal/pgtest", "internal/web", "internal/demo", "internal/doctor", "internal/bench", "cmd/mvscheduler", "integration"},
 }
 

@@ -1,0 +1,300 @@
+package catalog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// Lease says whether a sidecar is the one that samples.
+type Lease struct {
+	Now     time.Time  // the database's clock
+	Planned *time.Time // when recommendations were made last; nil = never
+}
+
+// TakeLease makes a sidecar the one that samples, for so long; nil when another one is. It locks a row that users'
+// transactions never touch.
+func TakeLease(ctx context.Context, q Querier, sampler string, lease time.Duration) (*Lease, error) {
+	rows, err := q.Query(ctx, `
+UPDATE mvscheduler.collector
+   SET sampler = $1,
+       lease_until = clock_timestamp() + make_interval(secs => $2)
+ WHERE sampler = $1
+    OR coalesce(lease_until, '-infinity') < clock_timestamp()
+RETURNING clock_timestamp() AS now, planned_at AS planned`, sampler, lease.Seconds())
+	if err != nil {
+		return nil, fmt.Errorf("take the lease of the collector: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToAddrOfStructByName[Lease])
+	if err != nil {
+		return nil, fmt.Errorf("take the lease of the collector: %w", err)
+	}
+	if len(found) == 0 {
+		return nil, nil
+	}
+	return found[0], nil
+}
+
+// LeaveLease lets another sidecar sample at once.
+func LeaveLease(ctx context.Context, q Querier, sampler string) error {
+	if _, err := q.Exec(ctx, `UPDATE mvscheduler.collector SET lease_until = NULL WHERE sampler = $1`, sampler); err != nil {
+		return fmt.Errorf("leave the lease of the collector: %w", err)
+	}
+	return nil
+}
+
+// Counters are what one look at a server's counters told.
+type Counters struct {
+	At           time.Time
+	Epoch        string
+	Transactions int64
+	Workers      int
+	Standbys     int // physical ones that stream from it; zero where that may not be seen
+	Relations    []RelationCounters
+	Sources      []SourceCounters
+	Own          []OwnScans
+	Failed       []int64
+}
+
+// RelationCounters are those of a relation in which reads of a view show.
+type RelationCounters struct {
+	ViewID           int64
+	Relation         uint32
+	Seq, Idx, Tuples int64
+	Rows             float64
+	Large            bool // may be scanned in parallel
+}
+
+// SourceCounters are those of a table below views.
+type SourceCounters struct {
+	Relation, File             uint32
+	Writes, Modified, Analyses int64
+}
+
+// OwnScans are scans by our own refreshes.
+type OwnScans struct {
+	Relation         uint32
+	Seq, Idx, Tuples int64
+}
+
+const readRelations = `
+SELECT k.view_id, k.relation, pg_stat_get_numscans(k.relation) AS seq,
+       coalesce((SELECT sum(pg_stat_get_numscans(i.indexrelid)) FROM pg_index AS i WHERE i.indrelid = k.relation), 0)::bigint AS idx,
+       pg_stat_get_tuples_returned(k.relation) AS tuples, c.reltuples::float8 AS rows,
+       c.relpages::bigint * current_setting('block_size')::bigint >= pg_size_bytes(current_setting('min_parallel_table_scan_size')) AS large
+  FROM %s AS k
+  JOIN pg_class AS c ON c.oid = k.relation`
+
+const readHeader = `
+SELECT clock_timestamp(),
+       concat_ws(' ', pg_stat_get_db_stat_reset_time(d.oid), pg_stat_get_bgwriter_stat_reset_time()),
+       pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid),
+       current_setting('max_parallel_workers_per_gather')::int,
+       (SELECT count(*)::int
+          FROM pg_stat_get_wal_senders() AS w
+         WHERE w.state IS NOT NULL
+           AND w.pid NOT IN (SELECT s.active_pid FROM pg_replication_slots AS s WHERE s.slot_type = 'logical' AND s.active_pid IS NOT NULL))
+  FROM pg_database AS d
+ WHERE d.datname = current_database()`
+
+// ReadCounters looks at the counters of every view and of the given tables in one round trip, and takes the scans that
+// refreshes recorded. Since is when that was done last.
+func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, since time.Time) (c Counters, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(`DELETE FROM mvscheduler.own_scan RETURNING relation, seq, idx, tuples`).Query(func(rows pgx.Rows) (err error) {
+		c.Own, err = pgx.CollectRows(rows, pgx.RowToStructByName[OwnScans])
+		return err
+	})
+	batch.Queue(`SELECT view_id FROM mvscheduler.view_health WHERE last_failure_at >= $1`, since).Query(func(rows pgx.Rows) (err error) {
+		c.Failed, err = pgx.CollectRows(rows, pgx.RowTo[int64])
+		return err
+	})
+	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys)
+	})
+	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
+		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
+		return err
+	})
+	batch.Queue(`
+SELECT c.oid AS relation, c.relfilenode AS file,
+       pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS writes,
+       pg_stat_get_mod_since_analyze(c.oid) AS modified, pg_stat_get_analyze_count(c.oid) + pg_stat_get_autoanalyze_count(c.oid) AS analyses
+  FROM unnest($1::oid[]) AS t(oid)
+  JOIN pg_class AS c ON c.oid = t.oid`, tables).Query(func(rows pgx.Rows) (err error) {
+		c.Sources, err = pgx.CollectRows(rows, pgx.RowToStructByName[SourceCounters])
+		return err
+	})
+	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
+		return c, fmt.Errorf("read the server's counters: %w", err)
+	}
+	return c, nil
+}
+
+// ReadStandby looks at the counters of a standby, which has its own of the same relations.
+func ReadStandby(ctx context.Context, pool *pgxpool.Pool) (c Counters, err error) {
+	batch := &pgx.Batch{}
+	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys)
+	})
+	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
+		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
+		return err
+	})
+	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
+		return c, fmt.Errorf("read the counters of a standby: %w", err)
+	}
+	return c, nil
+}
+
+// ReadTables is which tables each view reads, through views and partitions. A view that reads what has no counters, or
+// whose contents depend on more than tables, is not in it.
+func ReadTables(ctx context.Context, q Querier) (map[int64][]uint32, error) {
+	rows, err := q.Query(ctx, `
+WITH RECURSIVE reads(view_id, rel, kind, root) AS (
+    SELECT s.view_id, c.oid, c.relkind, true
+      FROM mvscheduler.view_state AS s
+      JOIN pg_class AS c ON c.oid = CASE s.method WHEN 'incremental' THEN s.query_relation::oid ELSE s.relation::oid END
+    UNION
+    SELECT r.view_id, c.oid, c.relkind, false
+      FROM reads AS r
+     CROSS JOIN LATERAL (
+            SELECT d.refobjid AS oid
+              FROM pg_rewrite AS w
+              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
+                                 AND d.objid = w.oid
+                                 AND d.refclassid = 'pg_class'::regclass
+                                 AND d.deptype = 'n'
+             WHERE w.ev_class = r.rel
+               AND (r.kind = 'v' OR r.root)
+               AND d.refobjid <> r.rel
+             UNION ALL
+            SELECT i.inhrelid
+              FROM pg_inherits AS i
+             WHERE i.inhparent = r.rel
+               AND r.kind IN ('r', 'p', 'f')) AS below
+      JOIN pg_class AS c ON c.oid = below.oid
+)
+SELECT r.view_id, array_agg(r.rel) FILTER (WHERE r.kind IN ('r', 'm'))
+  FROM reads AS r
+  LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
+ WHERE NOT r.root
+ GROUP BY r.view_id, h.change_token, h.method
+HAVING bool_and(r.kind IN ('r', 'm', 'p', 'v'))
+   AND (h.change_token IS NOT NULL OR h.method = 'incremental')
+   AND count(*) FILTER (WHERE r.kind IN ('r', 'm')) > 0`)
+	if err != nil {
+		return nil, fmt.Errorf("read which tables are below views: %w", err)
+	}
+	below := make(map[int64][]uint32)
+	var view int64
+	var tables []uint32
+	_, err = pgx.ForEachRow(rows, []any{&view, &tables}, func() error {
+		below[view] = append([]uint32(nil), tables...)
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("read which tables are below views: %w", err)
+	}
+	return below, nil
+}
+
+// SampleBin is what happened to a view in a bin of five minutes. NaN = unknown.
+type SampleBin struct {
+	ViewID         int64
+	Seen           float64       // reads that were counted
+	Reads, Changes float64       // of the whole bin
+	Unknown        time.Duration // of which the reads are not known
+	Why            string        // empty = they are
+}
+
+// BinWidth is the width of the bins that are recorded.
+const BinWidth = 5 * time.Minute
+
+// WriteSamples records a bin of each view, as the sampler whose lease has not passed on; else it does nothing.
+func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, bins []SampleBin, level, sources string, standbys int) error {
+	hour := at.Truncate(time.Hour)
+	n := len(bins)
+	views, seen, reads, changes, unknown, why := make([]int64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]string, n)
+	for i, b := range bins {
+		views[i], seen[i], reads[i], changes[i], unknown[i], why[i] = b.ViewID, b.Seen, b.Reads, b.Changes, b.Unknown.Seconds(), b.Why
+	}
+	_, err := q.Exec(ctx, `
+WITH ours AS (
+    UPDATE mvscheduler.collector
+       SET sampled_at = clock_timestamp(), level = $9, sources = $10, standbys = $12
+     WHERE sampler = $1
+    RETURNING true
+), bin AS (
+    SELECT b.*
+      FROM unnest($4::bigint[], $5::float8[], $6::float8[], $7::float8[], $8::text[], $11::float8[]) AS b(view_id, reads, changes, unknown, why, seen)
+     WHERE EXISTS (SELECT FROM ours)
+       AND EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = b.view_id)
+), written AS (
+    INSERT INTO mvscheduler.sampled AS d (view_id, at, width, reads, changes)
+    SELECT b.view_id, $2, 300,
+           ARRAY(SELECT CASE WHEN i = $3 THEN nullif(b.reads, 'NaN')::real END FROM generate_series(1, 12) AS i ORDER BY i),
+           ARRAY(SELECT CASE WHEN i = $3 THEN nullif(b.changes, 'NaN')::real END FROM generate_series(1, 12) AS i ORDER BY i)
+      FROM bin AS b
+    ON CONFLICT (view_id, at) DO UPDATE
+       SET reads[$3] = coalesce(d.reads[$3], EXCLUDED.reads[$3]), changes[$3] = coalesce(d.changes[$3], EXCLUDED.changes[$3])
+     WHERE d.width = 300
+)
+INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, note)
+SELECT b.view_id, $2::timestamptz + make_interval(secs => ($3 - 1) * 300),
+       CASE WHEN b.seen > 0 THEN $2::timestamptz + make_interval(secs => $3 * 300) END,
+       b.seen, make_interval(secs => b.unknown), b.why
+  FROM bin AS b
+ON CONFLICT (view_id) DO UPDATE
+   SET last_read_at = coalesce(EXCLUDED.last_read_at, u.last_read_at),
+       longest_pause = greatest(u.longest_pause, CASE WHEN EXCLUDED.last_read_at IS NOT NULL THEN EXCLUDED.since - u.last_read_at END),
+       reads = u.reads + EXCLUDED.reads,
+       unknown = u.unknown + EXCLUDED.unknown,
+       note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END`,
+		sampler, hour, int(at.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, level, sources, seen, standbys)
+	if err != nil {
+		return fmt.Errorf("record what was read: %w", err)
+	}
+	return nil
+}
+
+// RollUp makes hours of the bins of days that are older than fine, forgets what is older than keep, and what belongs to
+// views that are gone.
+func RollUp(ctx context.Context, q Querier, fine, keep time.Duration) error {
+	statements := []struct {
+		sql  string
+		args []any
+	}{
+		{`
+WITH old AS (
+    DELETE FROM mvscheduler.sampled
+     WHERE width = 300
+       AND at < date_trunc('day', clock_timestamp() - make_interval(secs => $1), 'UTC')
+    RETURNING view_id, at, reads, changes
+), hour AS (
+    SELECT o.view_id, date_trunc('day', o.at, 'UTC') AS day, extract(hour FROM o.at AT TIME ZONE 'UTC')::int AS n,
+           (SELECT CASE WHEN count(x) >= 6 THEN sum(x) * 12 / count(x) END FROM unnest(o.reads) AS x) AS reads,
+           (SELECT CASE WHEN count(x) >= 6 THEN sum(x) * 12 / count(x) END FROM unnest(o.changes) AS x) AS changes
+      FROM old AS o
+)
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT d.view_id, d.day, 3600,
+       ARRAY(SELECT h.reads FROM generate_series(0, 23) AS i LEFT JOIN hour AS h ON h.view_id = d.view_id AND h.day = d.day AND h.n = i ORDER BY i)::real[],
+       ARRAY(SELECT h.changes FROM generate_series(0, 23) AS i LEFT JOIN hour AS h ON h.view_id = d.view_id AND h.day = d.day AND h.n = i ORDER BY i)::real[]
+  FROM (SELECT DISTINCT view_id, day FROM hour) AS d
+ON CONFLICT DO NOTHING`, []any{fine.Seconds()}},
+		{`DELETE FROM mvscheduler.sampled WHERE at < clock_timestamp() - make_interval(secs => $1)`, []any{keep.Seconds()}},
+		{`DELETE FROM mvscheduler.sampled AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
+		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
+		{`DELETE FROM mvscheduler.recommendation AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
+	}
+	for _, s := range statements {
+		if _, err := q.Exec(ctx, s.sql, s.args...); err != nil {
+			return fmt.Errorf("roll samples up: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,368 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// TunedView is what the optimizer is told about a view, but for its samples.
+type TunedView struct {
+	ViewID                   int64
+	Name, NameSQL            string // NameSQL is quoted as a literal
+	Timezone                 string
+	Optimize                 string
+	RefreshOn                string
+	Interval, Least, Most    *float64 // seconds; Interval is the one in force
+	RowInterval              *float64 // seconds; of the row
+	Upstream                 []int64
+	Active                   bool // its clock runs
+	Method                   string
+	Unique                   bool
+	Dependants               int
+	Published                bool
+	SizeBytes                int64
+	Since, LastRead, Planned *time.Time
+	LongestPause, Unknown    float64 // seconds
+	Rate                     float64 // reads a second, of all that was sampled
+	Note                     string
+	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the oldest first; seconds, bytes
+	LastChange               *time.Time
+	Undone                   []time.Time // changes of its schedule that were taken back
+}
+
+// OptimizerFacts hold for all views.
+type OptimizerFacts struct {
+	Now            time.Time
+	Target, Budget float64 // settings, seconds and share of a backend
+	Least          float64 // settings.min_refresh_interval, seconds
+	Level, Sources string  // of the reads
+	Standbys       int
+}
+
+// LoadOptimizer reads what the optimizer has to know of all views. It reads private tables alone.
+func LoadOptimizer(ctx context.Context, q Querier) (f OptimizerFacts, views []TunedView, err error) {
+	err = q.QueryRow(ctx, `
+SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.optimizer_budget, extract(epoch FROM g.min_refresh_interval)::float8
+  FROM mvscheduler.settings AS g`).Scan(&f.Now, &f.Target, &f.Budget, &f.Least)
+	if err != nil {
+		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
+	}
+	rows, err := q.Query(ctx, `
+SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on,
+       extract(epoch FROM CASE WHEN s.cron IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
+       extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
+       extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream,
+       s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
+       coalesce(h.method, '') AS method,
+       EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
+       (SELECT count(DISTINCT w.ev_class)::int
+          FROM pg_depend AS d
+          JOIN pg_rewrite AS w ON w.oid = d.objid
+         WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation::oid AND w.ev_class <> s.relation::oid) AS dependants,
+       EXISTS (SELECT FROM pg_publication_rel AS p WHERE p.prrelid = s.relation::oid) AS published,
+       coalesce(h.size_bytes, 0) AS size_bytes,
+       u.since, u.last_read_at AS last_read, u.planned_at AS planned,
+       coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown), 0)::float8 AS unknown,
+       coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown)::float8), 0) AS rate, coalesce(u.note, '') AS note,
+       coalesce(r.durations, '{}') AS durations, coalesce(r.wal, '{}') AS wal, coalesce(r.rows, '{}') AS rows,
+       (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar') AND x.state IN ('applied', 'undone')) AS last_change,
+       ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar') AND x.state = 'undone') AS undone
+  FROM mvscheduler.view_state AS s
+  LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
+  LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
+  LEFT JOIN LATERAL (
+        SELECT array_agg(extract(epoch FROM l.took)::float8 ORDER BY l.id) AS durations,
+               array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8 ORDER BY l.id) AS wal,   -- WAL is that of the whole server
+               array_agg(coalesce(l.rows, 0)::float8 ORDER BY l.id) AS rows
+          FROM (SELECT x.id, x.took, x.wal_bytes, x.size_bytes, x.rows
+                  FROM mvscheduler.run AS x
+                 WHERE x.view_id = s.view_id AND x.method = h.method AND x.took IS NOT NULL
+                 ORDER BY x.id DESC
+                 LIMIT 50) AS l) AS r ON true
+ ORDER BY u.planned_at NULLS FIRST, s.view_id`)
+	if err != nil {
+		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
+	}
+	views, err = pgx.CollectRows(rows, pgx.RowToStructByName[TunedView])
+	if err != nil {
+		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
+	}
+	return f, views, nil
+}
+
+// Samples are what was recorded of some views together, in bins of a width, of which several may stand for an instant.
+type Samples struct {
+	At             time.Time
+	Width          int // seconds
+	ViewID         int64
+	Reads, Changes []*float32 // nil = unknown
+}
+
+// LoadSamples reads what was recorded of views since an instant, in order of time, from the private table.
+func LoadSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
+	return loadSamples(ctx, q, "mvscheduler.sampled", views, since)
+}
+
+// VisibleSamples is LoadSamples for any caller who may see the views.
+func VisibleSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
+	return loadSamples(ctx, q, "mvscheduler.samples", views, since)
+}
+
+func loadSamples(ctx context.Context, q Querier, from string, views []int64, since time.Time) ([]Samples, error) {
+	rows, err := q.Query(ctx, fmt.Sprintf(`
+SELECT at, width, view_id, reads, changes
+  FROM %s
+ WHERE view_id = ANY ($1)
+   AND at >= $2
+ ORDER BY at`, from), views, since)
+	if err != nil {
+		return nil, fmt.Errorf("read samples: %w", err)
+	}
+	samples, err := pgx.CollectRows(rows, pgx.RowToStructByName[Samples])
+	if err != nil {
+		return nil, fmt.Errorf("read samples: %w", err)
+	}
+	return samples, nil
+}
+
+// Planned notes that recommendations were made.
+func Planned(ctx context.Context, q Querier, sampler string) error {
+	if _, err := q.Exec(ctx, `UPDATE mvscheduler.collector SET planned_at = clock_timestamp() WHERE sampler = $1`, sampler); err != nil {
+		return fmt.Errorf("note that recommendations were made: %w", err)
+	}
+	return nil
+}
+
+// Recommendation is one that the planner makes.
+type Recommendation struct {
+	Kind, Current, Proposed, Reason, Command string
+	Basis, Change                            map[string]*string // nil = a person runs the command
+	Evidence, Predicted                      map[string]any
+	Apply                                    *time.Duration // not nil: optimize = 'auto' lets the sidecar refresh at this interval
+}
+
+// keepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
+const keepRejected, keepUndone = 90 * 24 * time.Hour, 30 * 24 * time.Hour
+
+// Recommend writes what is recommended for a view now. What was proposed before and is not any more expires; what a
+// person is deciding about at this moment is left alone. It returns the recommendations that it applied.
+func Recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, recommendations []Recommendation) (applied []int64, err error) {
+	rows, err := tx.Query(ctx, `
+SELECT o.id, o.kind, l.id IS NOT NULL AS locked
+  FROM mvscheduler.recommendation AS o
+  LEFT JOIN LATERAL (SELECT x.id FROM mvscheduler.recommendation AS x WHERE x.id = o.id FOR UPDATE SKIP LOCKED) AS l ON true
+ WHERE o.view_id = $1
+   AND o.state IN ('proposed', 'snoozed')`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("read the recommendations for view %q: %w", name, err)
+	}
+	type open struct {
+		ID     int64
+		Kind   string
+		Locked bool
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[open])
+	if err != nil {
+		return nil, fmt.Errorf("read the recommendations for view %q: %w", name, err)
+	}
+	there := make(map[string]open)
+	for _, o := range found {
+		there[o.Kind] = o
+	}
+	for _, r := range recommendations {
+		o, exists := there[r.Kind]
+		delete(there, r.Kind)
+		if exists && !o.Locked {
+			continue
+		}
+		id, did, err := recommend(ctx, tx, viewID, name, o.ID, r)
+		if err != nil {
+			return nil, err
+		}
+		if did {
+			applied = append(applied, id)
+		}
+	}
+	for _, o := range there {
+		if !o.Locked {
+			continue
+		}
+		_, err := tx.Exec(ctx, `
+UPDATE mvscheduler.recommendation
+   SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler', decision = 'it is not true any more'
+ WHERE id = $1`, o.ID)
+		if err != nil {
+			return nil, fmt.Errorf("let recommendation %d expire: %w", o.ID, err)
+		}
+	}
+	if _, err := tx.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = clock_timestamp() WHERE view_id = $1`, viewID); err != nil {
+		return nil, fmt.Errorf("note that view %q was thought about: %w", name, err)
+	}
+	return applied, nil
+}
+
+// recommend writes one, over the open one if its id is not zero, and applies it where that is asked.
+func recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, id int64, r Recommendation) (_ int64, applied bool, err error) {
+	documents := make([]*string, 4)
+	for i, v := range []any{r.Basis, r.Change, r.Evidence, r.Predicted} {
+		text, err := json.Marshal(v)
+		if err != nil {
+			return 0, false, fmt.Errorf("write a recommendation for view %q: %w", name, err)
+		}
+		if string(text) != "null" {
+			documents[i] = new(string(text))
+		}
+	}
+	err = tx.QueryRow(ctx, `
+WITH changed AS (
+    UPDATE mvscheduler.recommendation
+       SET view_name = $3, current = $5, proposed = $6, reason = $7, command = $8, basis = $9::jsonb, change = $10::jsonb,
+           evidence = $11::jsonb, predicted = $12::jsonb, seen_at = clock_timestamp()
+     WHERE id = $1
+    RETURNING id
+), made AS (
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
+    SELECT $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11::jsonb, $12::jsonb
+     WHERE $1 = 0
+       AND NOT EXISTS (SELECT
+                         FROM mvscheduler.recommendation AS x
+                        WHERE x.view_id = $2 AND x.kind = $4
+                          AND (x.state IN ('rejected', 'accepted') AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $13)
+                               OR x.state = 'undone' AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $14)))
+    RETURNING id
+)
+SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind, r.Current, r.Proposed, r.Reason, r.Command,
+		documents[0], documents[1], documents[2], documents[3], keepRejected.Seconds(), keepUndone.Seconds()).Scan(&id)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, false, nil
+	}
+	if err != nil {
+		return 0, false, fmt.Errorf("write a recommendation for view %q: %w", name, err)
+	}
+	if r.Apply == nil {
+		return id, false, nil
+	}
+	// Users' transactions lock a row of view_state for as long as they like: then it is for the next time. The bounds
+	// are a constraint of the table.
+	err = tx.QueryRow(ctx, `
+WITH free AS (
+    SELECT s.view_id
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = $1
+       AND s.optimize = 'auto'
+       AND s.refresh_on = 'schedule'
+       AND s.cron IS NULL
+       AND s.refresh_interval IS NOT NULL
+       AND NOT EXISTS (SELECT
+                         FROM mvscheduler.recommendation AS x
+                        WHERE x.view_id = $1 AND x.kind = $4 AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $5))
+       FOR UPDATE SKIP LOCKED
+), tuned AS (
+    UPDATE mvscheduler.view_state AS s
+       SET tuned_interval = make_interval(secs => $3),
+           tuned_by = $2,
+           reschedule = true
+      FROM free AS f
+     WHERE s.view_id = f.view_id
+    RETURNING s.view_id
+)
+UPDATE mvscheduler.recommendation AS r
+   SET state = 'applied', automatic = true, decided_at = clock_timestamp(), decided_by = 'mvscheduler'
+  FROM tuned AS t
+ WHERE r.id = $2
+   AND r.view_id = t.view_id
+RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds()).Scan(&applied)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return id, false, nil
+	}
+	if err != nil {
+		return id, false, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
+	}
+	return id, true, nil
+}
+
+// TrialRecord is a recommendation that the sidecar applied by itself and that is under observation.
+type TrialRecord struct {
+	ID             int64
+	ViewID         int64
+	AppliedAt      time.Time
+	RowSeconds     float64     // the interval of the row
+	Was            *string     // the interval before, as the proposal has it
+	PredictedCost  float64     // of a refresh, in seconds; zero = unknown
+	Began          []time.Time // successful refreshes since, in order
+	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
+}
+
+// LoadTrials reads what is under observation: applied by the sidecar, still in force, and not judged for good.
+func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
+	rows, err := q.Query(ctx, `
+SELECT r.id, r.view_id, r.decided_at AS applied_at, extract(epoch FROM s.refresh_interval)::float8 AS row_seconds,
+       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
+       coalesce(x.began, '{}') AS began, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
+  FROM mvscheduler.recommendation AS r
+  JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id AND s.tuned_by = r.id AND s.tuned_interval IS NOT NULL
+ CROSS JOIN LATERAL (SELECT array_agg(n.started_at ORDER BY n.started_at) FILTER (WHERE n.state = 'succeeded' AND n.took IS NOT NULL) AS began,
+                            avg((n.state = 'failed')::int)::float8 AS failed
+                       FROM mvscheduler.run AS n
+                      WHERE n.view_id = r.view_id AND n.started_at >= r.decided_at AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS x
+ CROSS JOIN LATERAL (SELECT avg((n.state = 'failed')::int)::float8 AS failed
+                       FROM mvscheduler.run AS n
+                      WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
+                        AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
+ WHERE r.automatic
+   AND r.state = 'applied'
+   AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
+	if err != nil {
+		return nil, fmt.Errorf("read what is under observation: %w", err)
+	}
+	trials, err := pgx.CollectRows(rows, pgx.RowToStructByName[TrialRecord])
+	if err != nil {
+		return nil, fmt.Errorf("read what is under observation: %w", err)
+	}
+	return trials, nil
+}
+
+// Judged records what a change that the sidecar applied came to, and takes it back where that is asked: then the row's
+// own interval is in force again. A row that a user's transaction holds is left for the next time.
+func Judged(ctx context.Context, tx pgx.Tx, id, viewID int64, measured map[string]any, takeBack bool, why string) (bool, error) {
+	document, err := json.Marshal(measured)
+	if err != nil {
+		return false, fmt.Errorf("judge recommendation %d: %w", id, err)
+	}
+	var done bool
+	err = tx.QueryRow(ctx, `
+WITH free AS (
+    SELECT s.view_id
+      FROM mvscheduler.view_state AS s
+      JOIN mvscheduler.recommendation AS r ON r.id = $1 AND r.view_id = s.view_id AND r.state = 'applied'
+     WHERE s.view_id = $2
+       AND s.tuned_by = $1
+       FOR UPDATE SKIP LOCKED
+), back AS (
+    UPDATE mvscheduler.view_state AS s
+       SET tuned_interval = NULL, tuned_by = NULL, reschedule = true
+      FROM free AS f
+     WHERE $4
+       AND s.view_id = f.view_id
+)
+UPDATE mvscheduler.recommendation AS r
+   SET measured = $3::jsonb,
+       state = CASE WHEN $4 THEN 'undone' ELSE r.state END,
+       decided_at = CASE WHEN $4 THEN clock_timestamp() ELSE r.decided_at END,
+       decision = CASE WHEN $4 THEN $5 ELSE r.decision END
+  FROM free AS f
+ WHERE r.id = $1
+RETURNING true`, id, viewID, string(document), takeBack, why).Scan(&done)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("judge recommendation %d: %w", id, err)
+	}
+	return done, nil
+}

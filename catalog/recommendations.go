@@ -1,0 +1,89 @@
+package catalog
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// RecommendationRecord is one row of mvscheduler.recommendations. Nil means NULL.
+type RecommendationRecord struct {
+	ID           int64           `db:"id" json:"id"`
+	ViewName     string          `db:"view_name" json:"view_name"`
+	Kind         string          `db:"kind" json:"kind"`
+	Current      string          `db:"current" json:"current"`
+	Proposed     string          `db:"proposed" json:"proposed"`
+	Reason       string          `db:"reason" json:"reason"`
+	State        string          `db:"state" json:"state"`
+	Command      string          `db:"command" json:"command"`
+	Automatic    bool            `db:"automatic" json:"automatic"` // applied by the sidecar
+	Evidence     json.RawMessage `db:"evidence" json:"evidence"`
+	Predicted    json.RawMessage `db:"predicted" json:"predicted"`
+	Measured     json.RawMessage `db:"measured" json:"measured"`
+	CreatedAt    time.Time       `db:"created_at" json:"created_at"`
+	DecidedAt    *time.Time      `db:"decided_at" json:"decided_at"`
+	DecidedBy    *string         `db:"decided_by" json:"decided_by"`
+	Decision     *string         `db:"decision" json:"decision"`
+	SnoozedUntil *time.Time      `db:"snoozed_until" json:"snoozed_until"`
+	AsOf         time.Time       `db:"as_of" json:"as_of"` // the database's clock when this was read
+}
+
+// Recommendations reads those that the caller may see: of one view or, for zero, of all; one by its id, or, for zero,
+// all that are open, and with past the others too. The newest comes first.
+func Recommendations(ctx context.Context, q Querier, view, id int64, past bool) ([]RecommendationRecord, error) {
+	rows, err := q.Query(ctx, `
+SELECT id, view_name, kind, current, proposed, reason, state, command, automatic, evidence, predicted, measured, created_at,
+       decided_at, decided_by, decision, CASE WHEN isfinite(snoozed_until) THEN snoozed_until END AS snoozed_until, clock_timestamp() AS as_of
+  FROM mvscheduler.recommendations
+ WHERE ($1 = 0 OR view_id = $1)
+   AND ($2 = 0 OR id = $2)
+   AND ($2 > 0 OR $3 OR state IN ('proposed', 'accepted'))
+ ORDER BY id DESC`, view, id, past)
+	if err != nil {
+		return nil, fmt.Errorf("read recommendations: %w", err)
+	}
+	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[RecommendationRecord])
+	if err != nil {
+		return nil, fmt.Errorf("read recommendations: %w", err)
+	}
+	return found, nil
+}
+
+// Spent is what the refreshes of a view took since an instant, and when they began.
+type Spent struct {
+	ViewID         int64
+	ViewName       string
+	Timezone       string
+	Refreshes      int64
+	RefreshSeconds float64
+	WALBytes       int64 // of the whole server meanwhile, an upper bound
+	SizeBytes      *int64
+	Began          []time.Time // successful refreshes, in order
+	ChangedAt      *time.Time  // when a recommendation for its schedule was last applied or taken back
+	AsOf           time.Time
+}
+
+// SpentSince reads what refreshes of the views that the caller may see took within an interval, in PostgreSQL's words.
+func SpentSince(ctx context.Context, q Querier, view int64, since string) ([]Spent, error) {
+	rows, err := q.Query(ctx, `
+SELECT s.id AS view_id, s.name AS view_name, s.timezone, count(r.id) AS refreshes, coalesce(sum(extract(epoch FROM r.took)), 0)::float8 AS refresh_seconds,
+       coalesce(sum(r.wal_bytes), 0)::bigint AS wal_bytes, s.size_bytes, coalesce(array_agg(r.started_at ORDER BY r.started_at) FILTER (WHERE r.id IS NOT NULL), '{}') AS began,
+       (SELECT max(x.decided_at) FROM mvscheduler.recommendations AS x WHERE x.view_id = s.id AND x.kind IN ('interval', 'calendar') AND x.state IN ('applied', 'undone')) AS changed_at,
+       clock_timestamp() AS as_of
+  FROM mvscheduler.status AS s
+  LEFT JOIN mvscheduler.runs AS r ON r.view_id = s.id AND r.state = 'succeeded' AND r.took IS NOT NULL AND r.started_at >= now() - $2::text::interval
+ WHERE $1 = 0 OR s.id = $1
+ GROUP BY s.id, s.name, s.timezone, s.size_bytes
+ ORDER BY s.name`, view, since)
+	if err != nil {
+		return nil, fmt.Errorf("read what refreshes took: %w", err)
+	}
+	spent, err := pgx.CollectRows(rows, pgx.RowToStructByName[Spent])
+	if err != nil {
+		return nil, fmt.Errorf("read what refreshes took: %w", err)
+	}
+	return spent, nil
+}

@@ -1,0 +1,206 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// often has a sidecar sample so often that a test need not wait.
+var often = []string{"--sample-every", "200ms"}
+
+// reported has a session report what it counted.
+func reported(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	pgtest.Exec(t, conn, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+}
+
+// sampledTwice waits until what happened before is in a sample.
+func sampledTwice(t testing.TB, root *pgx.Conn) {
+	t.Helper()
+	for range 2 {
+		lease := ask[string](t, root, `SELECT lease_until::text FROM mvscheduler.collector`)
+		until(t, root, `SELECT lease_until::text > $1 FROM mvscheduler.collector`, lease)
+	}
+}
+
+// collecting waits until a sidecar has something to compare its next sample with.
+func collecting(t testing.TB, root *pgx.Conn) {
+	t.Helper()
+	until(t, root, `SELECT lease_until IS NOT NULL FROM mvscheduler.collector`)
+	sampledTwice(t, root)
+}
+
+const usage = `SELECT coalesce((SELECT round(u.reads)::bigint FROM mvscheduler.view_usage AS u JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id WHERE s.name LIKE '%.' || $1), -1)`
+
+func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE t (id int PRIMARY KEY, g int)`, `INSERT INTO t SELECT i, i % 10 FROM generate_series(1, 1000) AS i`,
+		`INSERT INTO mvscheduler.views (name, query, method, indexes, enabled) VALUES
+			('full_', 'SELECT g, count(*) AS n FROM t GROUP BY g', 'full', '{(n)}', false),
+			('conc', 'SELECT g, count(*) AS n FROM t GROUP BY g', 'concurrent', NULL, false),
+			('unread', 'SELECT count(*) AS n FROM t', 'full', NULL, false)`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on, enabled) VALUES ('above', 'SELECT sum(n) AS n FROM full_', 'upstream', false)`,
+		`CREATE VIEW shown AS SELECT * FROM conc WHERE n > 0`,
+		`CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql AS 'SELECT max(n) FROM conc'`)
+	reported(t, s.alice) // an index that is made scans too
+	side := startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	refreshed(t, s.alice, "full_", "conc", "unread", "above")
+	for round := range 5 {
+		for range 4 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM full_`)
+		}
+		pgtest.Exec(t, s.alice, `SELECT * FROM shown WHERE g = 3`, `SELECT hidden()`, `EXPLAIN SELECT * FROM full_`, fmt.Sprintf(`UPDATE t SET g = g + 1 WHERE id = %d`, round+1))
+		reported(t, s.alice)
+		refreshed(t, s.alice, "full_", "conc", "unread", "above")
+	}
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.Equal(t, int64(20), ask[int64](t, s.root, usage, "full_"))
+	require.Equal(t, int64(10), ask[int64](t, s.root, usage, "conc"))
+	require.Equal(t, int64(0), ask[int64](t, s.root, usage, "unread"))
+	require.Equal(t, int64(0), ask[int64](t, s.root, usage, "above"))
+	require.Equal(t, "L0", ask[string](t, s.root, `SELECT level FROM mvscheduler.collector`))
+	require.Contains(t, ask[string](t, s.root, `SELECT sources FROM mvscheduler.collector`), "pg_stat_statements is not installed")
+	require.Equal(t, "0 parts", ask[string](t, s.root, `SELECT count(*) || ' parts' FROM mvscheduler.view_usage WHERE note <> ''`))
+}
+
+func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.minutely(t, "v")
+	side := startSidecar(t, s.db, often...)
+	s.incremented(t, "v")
+	collecting(t, s.root)
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	before := ask[int64](t, s.root, `SELECT coalesce(sum(u.reads), 0)::bigint FROM mvscheduler.view_usage AS u`)
+	for range 3 {
+		pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 7, 7 FROM readings`)
+		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `SELECT count(*) FROM v`, `SELECT count(*) FROM v WHERE minute >= date_trunc('day', now(), 'UTC')`)
+		reported(t, s.alice)
+	}
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 6, ask[int64](t, s.root, usage, "v")-before, 1) // the first fill is not measured
+}
+
+func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "min_parallel_table_scan_size": "0", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}))
+	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
+	side := startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.root, `GRANT USAGE ON SCHEMA ext TO mvscheduler_worker`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query, enabled, unique_key) VALUES ('v', 'SELECT id, amount FROM sales', false, '{id}'), ('w', 'SELECT id, amount FROM sales', false, '{id}')`,
+		`CREATE VIEW shown AS SELECT * FROM v WHERE amount > 0`, `CREATE FUNCTION hidden() RETURNS bigint LANGUAGE sql AS 'SELECT max(amount) FROM w'`)
+	collecting(t, s.root)
+	refreshed(t, s.alice, "v", "w")
+	until(t, s.root, `SELECT s.calls > 0 FROM (SELECT sum(calls) AS calls FROM ext.pg_stat_statements) AS s`)
+	// What is above the views is looked for now and then.
+	for range 6 {
+		sampledTwice(t, s.root)
+	}
+	for round := range 4 {
+		pgtest.Exec(t, s.alice, `SELECT count(*) FROM v`, fmt.Sprintf(`SELECT * FROM shown WHERE id = %d`, round), `WITH w AS (SELECT 1) SELECT * FROM w`, `SELECT hidden()`)
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		if round%2 == 1 { // as some tools do all the time
+			pgtest.Exec(t, s.root, `SELECT ext.pg_stat_statements_reset()`)
+			sampledTwice(t, s.root)
+		}
+	}
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 8, ask[int64](t, s.root, usage, "v"), 1)
+	require.InDelta(t, 4, ask[int64](t, s.root, usage, "w"), 1)
+	require.Equal(t, "L1 counters of scans and pg_stat_statements", ask[string](t, s.root, `SELECT level || ' ' || sources FROM mvscheduler.collector`))
+}
+
+func TestWhenTheServersCountersAreResetReadsAreUnknownAndNothingIsRecommended(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	side := startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	collecting(t, s.root)
+	for range 3 {
+		pgtest.Exec(t, s.root, `SELECT pg_stat_reset()`)
+		sampledTwice(t, s.root)
+	}
+	require.Zero(t, side.stop())
+	require.Equal(t, "the server's counters were reset", ask[string](t, s.root, `SELECT DISTINCT note FROM mvscheduler.view_usage`))
+	// A view that was unread for as long as was looked, but was not looked at for a tenth of the time.
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_usage SET unknown = '5 days' WHERE reads = 0`)
+	startSidecar(t, s.db, often...)
+	s.planned(t)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE kind = 'unused'`))
+	require.Contains(t, ask[string](t, s.root, `SELECT evidence ->> 'sources' FROM mvscheduler.recommendation WHERE kind = 'interval'`), "once the server's counters were reset")
+}
+
+func TestOneSidecarSamplesAtATimeAndAnotherTakesOver(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	a := startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	startSidecar(t, s.db, often...)
+	first := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`)
+	for range 3 {
+		sampledTwice(t, s.root)
+		require.Equal(t, first, ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`))
+	}
+	require.Zero(t, a.stop())
+	until(t, s.root, `SELECT sampler <> $1 FROM mvscheduler.collector`, first)
+}
+
+func TestOldSamplesAreRolledUpAndForgotten(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 THEN array_fill(NULL::real, ARRAY[12]) ELSE array_fill(2::real, ARRAY[12]) END, array_fill(1::real, ARRAY[12])
+  FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '80 days', date_trunc('hour', now()), '1 hour') AS h`,
+		`INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes) SELECT 0, now(), 300, array_fill(2::real, ARRAY[12]), array_fill(2::real, ARRAY[12])`)
+	startSidecar(t, s.db, often...)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE width = 300 AND at < now() - interval '23 days') AND NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE view_id = 0)`)
+	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
+	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
+	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.sampled`), 1)
+}
+
+func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) {
+	t.Parallel()
+	for mode, note := range map[pgserver.Mode]string{pgserver.Fast: "", pgserver.Immediate: "the server's counters were reset"} {
+		s := sceneOn(t, pgtest.Dedicated(t, nil))
+		s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+		side := startSidecar(t, s.db, often...)
+		refreshed(t, s.alice, "v")
+		collecting(t, s.root)
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		for range 20 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		require.NoError(t, s.db.Server().Restart(t.Context(), mode))
+		s.alice, s.root = s.db.Conn(t, s.owner), s.db.Conn(t, "")
+		sampledTwice(t, s.root)
+		for range 20 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		require.Zero(t, side.stop())
+		require.InDelta(t, 40, ask[int64](t, s.root, usage, "v"), 4, mode)
+		require.Equal(t, note, ask[string](t, s.root, `SELECT string_agg(DISTINCT note, ',') FROM mvscheduler.view_usage`), mode)
+	}
+}

@@ -1,0 +1,263 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// history gives a view six weeks of samples, reads every five minutes where the condition on the hour h (timestamptz)
+// holds, and 20 refreshes that took 10 s each.
+func (s *scene) history(t testing.TB, view string, readsPerBin float64, condition string) {
+	t.Helper()
+	pgtest.Exec(t, s.root, fmt.Sprintf(`
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT s.view_id, h, 300, array_fill(CASE WHEN %[3]s THEN %[2]g ELSE 0 END::real, ARRAY[12]), array_fill(1::real, ARRAY[12])
+  FROM mvscheduler.view_state AS s, generate_series(date_trunc('hour', now()) - interval '42 days', date_trunc('hour', now()) - interval '1 hour', '1 hour') AS h
+ WHERE s.name LIKE '%%.%[1]s'`, view, readsPerBin, condition),
+		fmt.Sprintf(`
+INSERT INTO mvscheduler.view_usage (view_id, since, last_read_at, reads)
+SELECT d.view_id, min(d.at), max(d.at) FILTER (WHERE d.reads[1] > 0), sum(d.reads[1]) * 12
+  FROM mvscheduler.sampled AS d JOIN mvscheduler.view_state AS s ON s.view_id = d.view_id AND s.name LIKE '%%.%s'
+ GROUP BY d.view_id
+ON CONFLICT (view_id) DO UPDATE SET since = EXCLUDED.since, last_read_at = EXCLUDED.last_read_at, reads = EXCLUDED.reads`, view),
+		fmt.Sprintf(`
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', now() - i * interval '1 hour', now(), 'succeeded', now(), now(), 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(1, 20) AS i WHERE s.name LIKE '%%.%s'`, view),
+		fmt.Sprintf(`UPDATE mvscheduler.view_health SET method = 'concurrent' WHERE view_id = (SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%%.%s')`, view))
+}
+
+// planned has the planner think about everything now, and waits until it has.
+func (s *scene) planned(t testing.TB) {
+	t.Helper()
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_usage SET planned_at = NULL`, `UPDATE mvscheduler.collector SET planned_at = NULL`)
+	until(t, s.root, `SELECT planned_at IS NOT NULL FROM mvscheduler.collector`)
+}
+
+// office is when people work; everything below is in UTC.
+const office = `extract(isodow FROM h AT TIME ZONE 'UTC') < 6 AND extract(hour FROM h AT TIME ZONE 'UTC') BETWEEN 8 AND 17`
+
+// fleet registers views that are read in four ways, beside a flat one which is right as it is.
+func (s *scene) fleet(t testing.TB, columns string) {
+	t.Helper()
+	for _, v := range [][2]string{{"flat", "15 minutes"}, {"hot", "2 hours"}, {"office", "15 minutes"}, {"unread", "5 minutes"}} {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, refresh_interval, timezone, unique_key%s) VALUES ('%s', 'SELECT id, amount FROM sales', '%s', 'UTC', '{id}'%s)`,
+			strings.Join(append([]string{""}, strings.Fields(columns)...), ", "), v[0], v[1], strings.Repeat(`, 'auto'`, len(strings.Fields(columns)))))
+	}
+	until(t, s.alice, `SELECT count(*) = 4 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "flat", 10, "true")
+	s.history(t, "hot", 160, "true")
+	s.history(t, "office", 12, office)
+	s.history(t, "unread", 0, "true")
+}
+
+func TestRecommendationsAreRightInKindAndAPersonDecides(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	s.planned(t)
+	require.Equal(t, []string{"hot interval every 2 hours -> every 1 hour proposed", "office calendar every 15 minutes proposed", "unread unused refresh it on demand only proposed"}, ask[[]string](t, s.alice, `
+SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind || ' ' || CASE kind WHEN 'interval' THEN current || ' -> ' || proposed WHEN 'calendar' THEN current ELSE proposed END || ' ' || state ORDER BY view_name)
+  FROM mvscheduler.recommendations`))
+	require.Equal(t, "L0", ask[string](t, s.alice, `SELECT DISTINCT evidence ->> 'level' FROM mvscheduler.recommendations`))
+	reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'interval'`)
+	require.Contains(t, reason, "every 2 hours -> every 1 hour")
+	require.Contains(t, reason, "pg_stat_statements is not installed")
+	var predicted struct {
+		Before, After struct {
+			Cost float64 `json:"cost_a_day"`
+		}
+	}
+	require.NoError(t, json.Unmarshal(ask[[]byte](t, s.alice, `SELECT predicted FROM mvscheduler.recommendations WHERE kind = 'interval'`), &predicted))
+	require.Less(t, predicted.After.Cost, predicted.Before.Cost)
+
+	// The planner repeats itself in the rows that are there.
+	s.planned(t)
+	require.Equal(t, 3, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation`))
+
+	// Nobody else sees them or decides.
+	bob := s.db.Conn(t, s.db.User(t, "bob"))
+	id := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'interval'`)
+	require.Zero(t, ask[int](t, bob, `SELECT count(*)::int FROM mvscheduler.recommendations`))
+	requireSQLState(t, bob, "P0002", fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))
+	requireSQLState(t, bob, "42501", fmt.Sprintf(`INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action) SELECT %d, view_id, 'reject' FROM mvscheduler.visible_views UNION ALL SELECT %[1]d, 1, 'reject'`, id))
+	requireSQLState(t, s.alice, "P0002", fmt.Sprintf(`INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action) SELECT %d, view_id, 'reject' FROM mvscheduler.visible_views WHERE name LIKE '%%.flat'`, id))
+
+	// Accepting changes the row, undoing changes it back.
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))
+	require.Equal(t, "01:00:00 applied", ask[string](t, s.alice, `SELECT v.refresh_interval || ' ' || r.state FROM mvscheduler.views AS v, mvscheduler.recommendations AS r WHERE v.name LIKE '%.hot' AND r.id = $1`, id))
+	requireSQLState(t, s.alice, "55000", fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d, 'too often')`, id))
+	require.Equal(t, "02:00:00 undone "+s.owner+" too often", ask[string](t, s.alice, `SELECT v.refresh_interval || ' ' || r.state || ' ' || r.decided_by || ' ' || r.decision FROM mvscheduler.views AS v, mvscheduler.recommendations AS r WHERE v.name LIKE '%.hot' AND r.id = $1`, id))
+	require.Equal(t, "accept,update,undo,update", ask[string](t, s.alice, `SELECT string_agg(action, ',' ORDER BY id) FROM mvscheduler.audit_log WHERE view_name LIKE '%.hot' AND action <> 'insert'`))
+
+	// What was rejected is not proposed again; what was snoozed stays one row.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.reject_recommendation(id, 'it is for emergencies') FROM mvscheduler.recommendations WHERE kind = 'unused'`,
+		`SELECT mvscheduler.snooze_recommendation(id, now() + '1 day') FROM mvscheduler.recommendations WHERE kind = 'calendar'`)
+	s.planned(t)
+	require.Equal(t, "calendar snoozed, interval undone, unused rejected", ask[string](t, s.alice, `SELECT string_agg(kind || ' ' || state, ', ' ORDER BY kind) FROM mvscheduler.recommendations`))
+
+	// A calendar becomes a cron line in the zone of the view.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'calendar'`)
+	require.Regexp(t, `^\S+ 8-17\S* \* \* 1-5$`, ask[string](t, s.alice, `SELECT cron FROM mvscheduler.views WHERE name LIKE '%.office' AND refresh_interval IS NULL`))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET cron = '0 9 * * *' WHERE name LIKE '%.office'`)
+	requireSQLState(t, s.alice, "55000", fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d)`, ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'calendar'`)))
+	require.Equal(t, "applied", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'calendar'`))
+}
+
+func TestAViewThatIsTunedByItselfStaysWithinTheBoundsOfItsRow(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	// The row of a user who holds it is left for the next time, and nobody waits.
+	tx, err := s.alice.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `LOCK TABLE mvscheduler.views; UPDATE mvscheduler.views SET priority = 3 WHERE name LIKE '%.hot'`)
+	require.NoError(t, err)
+	s.planned(t)
+	require.Equal(t, "proposed", ask[string](t, s.root, `SELECT state FROM mvscheduler.recommendation WHERE kind = 'interval'`))
+	require.NoError(t, tx.Commit(t.Context()))
+	s.planned(t)
+	require.Equal(t, "applied true", ask[string](t, s.alice, `SELECT state || ' ' || automatic FROM mvscheduler.recommendations WHERE kind = 'interval'`))
+	require.Equal(t, "02:00:00 01:00:00", ask[string](t, s.alice, `SELECT refresh_interval || ' ' || tuned_interval FROM mvscheduler.status WHERE name LIKE '%.hot'`))
+	until(t, s.alice, `SELECT target = '1 hour' AND next_refresh_at < now() + '1 hour 1 minute' FROM mvscheduler.status WHERE name LIKE '%.hot'`)
+	require.Equal(t, "mvscheduler optimize", ask[string](t, s.alice, `SELECT role || ' ' || action FROM mvscheduler.audit_log WHERE action = 'optimize'`))
+	require.Equal(t, "proposed proposed", ask[string](t, s.alice, `SELECT string_agg(state, ' ') FROM mvscheduler.recommendations WHERE kind IN ('calendar', 'unused')`), "what is more than an interval waits for a person")
+	out := mvscheduler(t, s.db, s.owner, "", "next", s.owner+".hot")
+	require.Zero(t, out.code, out.stderr)
+
+	// The sidecar can write nothing but an interval within the bounds.
+	worker := s.db.Conn(t, s.db.Worker(t))
+	requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET tuned_interval = '1 second' WHERE name LIKE '%.hot'`)
+	requireSQLState(t, worker, "42501", `UPDATE mvscheduler.view_state SET refresh_interval = '1 hour'`)
+
+	// Undoing it is the owner's, at once, and it is not applied again.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'interval'`)
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.hot'`))
+	until(t, s.alice, `SELECT target = '2 hours' FROM mvscheduler.status WHERE name LIKE '%.hot'`)
+	s.planned(t)
+	require.Equal(t, "undone", ask[string](t, s.alice, `SELECT string_agg(state, ' ') FROM mvscheduler.recommendations WHERE kind = 'interval'`))
+
+	// What the owner writes ends it as well.
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET tuned_interval = '30 minutes' WHERE name LIKE '%.flat'`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET max_interval = '20 minutes' WHERE name LIKE '%.flat'`)
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.flat'`))
+	requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET tuned_interval = '30 minutes' WHERE name LIKE '%.flat'`)
+}
+
+func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	s.planned(t)
+	program := func(args ...string) result {
+		return mvscheduler(t, s.db, s.owner, "", append([]string{"recommend"}, args...)...)
+	}
+	var listed []struct {
+		ID                   int64
+		Kind, State, Command string
+		Evidence, Predicted  map[string]any
+		ViewName             string `json:"view_name"`
+	}
+	out := program("list", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &listed))
+	require.Len(t, listed, 3)
+	ids := map[string]string{}
+	for _, r := range listed {
+		ids[r.Kind] = fmt.Sprint(r.ID)
+		require.Equal(t, "proposed", r.State)
+		require.Equal(t, "L0", r.Evidence["level"])
+		require.NotEmpty(t, r.Predicted)
+	}
+	require.Contains(t, program("list").stdout, "every 1 hour")
+	out = program("show", ids["interval"])
+	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
+	require.Contains(t, out.stdout, "refresh-s/day")
+
+	out = program("accept", ids["interval"])
+	require.Zero(t, out.code, out.stderr)
+	require.Contains(t, out.stderr, "undo: mvscheduler recommend undo "+ids["interval"])
+	require.Equal(t, "01:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
+	require.Equal(t, 6, program("accept", ids["interval"]).code)
+	require.Zero(t, program("undo", ids["interval"], "--reason", "no").code)
+	require.Equal(t, "02:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
+	require.Zero(t, program("snooze", ids["calendar"], "--for", "1 day").code)
+	require.Zero(t, program("reject", ids["unused"], "--reason", "for emergencies").code)
+	require.Contains(t, program("list").stderr, "Nothing is recommended.")
+	out = program("list", s.owner+".unread", "--all")
+	require.Contains(t, out.stdout, "rejected")
+	require.NotContains(t, out.stdout, "snoozed")
+	require.Contains(t, program("show", ids["unused"]).stdout, "for emergencies")
+	require.Equal(t, 3, program("show", "999999").code)
+	require.Equal(t, 3, program("reject", "999999").code)
+	require.Equal(t, 2, program("reject", "x").code)
+
+	out = program("report", "--since", "10 days", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	var report []struct {
+		ViewName string `json:"view_name"`
+		Period   string
+		Reads    float64  `json:"reads_a_day"`
+		MeanAge  *float64 `json:"mean_age_seconds"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &report))
+	reads := map[string]float64{}
+	for _, r := range report {
+		reads[strings.TrimPrefix(r.ViewName, s.owner+".")+" "+r.Period] = r.Reads
+		require.Equal(t, r.Reads > 0, r.MeanAge != nil, r.ViewName)
+	}
+	require.InDelta(t, 10*288, reads["flat all"], 288)
+	require.Zero(t, reads["unread all"])
+	require.Contains(t, program("report").stdout, "P95 AGE")
+
+	simulated := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "28d", "--interval", "10m", "--policy", "fixed,mvscheduler,clairvoyant", "-o", "json")
+	require.Zero(t, simulated.code, simulated.stderr)
+	require.Equal(t, 3, strings.Count(simulated.stdout, `"policy"`))
+}
+
+// tunedFor makes as if the sidecar had put an interval in the place of the row's, some days ago.
+func (s *scene) tunedFor(t testing.TB, view, interval, was string, days int) {
+	t.Helper()
+	pgtest.Exec(t, s.root,
+		fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s'`, view),
+		fmt.Sprintf(`
+WITH made AS (
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, automatic, state, decided_at, decided_by)
+    SELECT view_id, name, 'interval', 'every %[3]s', 'every %[2]s', 'because', 'UPDATE', '{"refresh_interval": "%[3]s"}', '{"refresh_interval": "%[2]s"}',
+           '{"interval_before": "%[3]s", "refresh_seconds": 10}', true, 'applied', now() - interval '%[4]d days', 'mvscheduler'
+      FROM mvscheduler.view_state WHERE name LIKE '%%.%[1]s'
+    RETURNING id, view_id)
+UPDATE mvscheduler.view_state AS s SET tuned_interval = '%[2]s', tuned_by = m.id FROM made AS m WHERE m.view_id = s.view_id`, view, interval, was, days),
+		fmt.Sprintf(`
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '%[3]d days', now(), '%[2]s') AS h WHERE s.name LIKE '%%.%[1]s'`, view, interval, days))
+}
+
+func TestAChangeThatDidNotHelpIsTakenBackAndAGoodOneIsKept(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	s.tunedFor(t, "flat", "4 hours", "15 minutes", 8)   // four times as slow would do
+	s.tunedFor(t, "hot", "15 minutes", "2 hours", 8)    // right
+	s.tunedFor(t, "office", "4 hours", "15 minutes", 0) // too early to say
+	s.planned(t)
+	require.Equal(t, "flat undone true, hot applied true, office applied false", ask[string](t, s.alice, `
+SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state || ' ' || (measured ->> 'final'), ', ' ORDER BY view_name) FROM mvscheduler.recommendations WHERE measured IS NOT NULL`))
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.flat'`))
+	require.Contains(t, ask[string](t, s.alice, `SELECT decision FROM mvscheduler.recommendations WHERE state = 'undone'`), "the old one would have cost")
+	require.Equal(t, "mvscheduler undo", ask[string](t, s.alice, `SELECT role || ' ' || action FROM mvscheduler.audit_log WHERE view_name LIKE '%.flat' AND action = 'undo'`))
+	s.planned(t)
+	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
+}

@@ -1,0 +1,344 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/optimizer"
+	"github.com/mvscheduler/mvscheduler/optimizer/attribution"
+)
+
+const (
+	collectPatience = 30 * time.Second // one sample may take no longer
+	graphEvery      = 10               // samples between two looks at what is below and above the views
+	rollUpEvery     = time.Hour
+	keepFine        = 21 * 24 * time.Hour // bins of five minutes
+	keepHours       = 70 * 24 * time.Hour // ten weeks: the optimizer looks nine back
+	textsAtOnce     = 200                 // statements that are attributed in one sample
+	textsKnown      = 20000
+)
+
+// collector samples how often views are read and what changes below them. One sidecar does at a time: what it compares
+// the counters with it keeps in memory, so another one that takes over begins with a gap.
+type collector struct {
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	name     string
+	every    time.Duration // zero = never
+	plan     func(context.Context, evidence) error
+	standbys []*pgxpool.Pool // that are read as well
+
+	sampling // what it knows while it has the lease
+	rolled   time.Time
+}
+
+// evidence is what reads rest on.
+type evidence struct {
+	level    string // L0 (counters of scans) or L1 (pg_stat_statements as well)
+	words    string
+	standbys int // whose reads are not counted
+}
+
+type sampling struct {
+	meter  optimizer.Meter
+	others []optimizer.Meter // of the standbys
+	last   time.Time         // of the database's clock; zero = there is nothing to compare with
+	bin    time.Time         // that is being filled
+	bins   map[int64]*optimizer.Bin
+	ratios map[int64]*optimizer.Ratio
+	evidence
+
+	samples  int
+	below    map[int64][]uint32
+	tables   []uint32
+	readable map[attribution.Name][]int64
+	source   catalog.StatementSource
+	calls    catalog.Statements
+	reads    map[int64][]attribution.Name // of statements, by queryid
+}
+
+// Run samples until ctx ends, which is not an error.
+func (c *collector) Run(ctx context.Context) error {
+	if c.every <= 0 {
+		return nil
+	}
+	ticker := time.NewTicker(c.every)
+	defer ticker.Stop()
+	for {
+		if err := c.tick(ctx); err != nil && ctx.Err() == nil {
+			c.log.WarnContext(ctx, "reads could not be sampled, will retry", "err", err, "retry_in", c.every)
+		}
+		select {
+		case <-ctx.Done():
+			c.leave(ctx)
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
+
+// leave writes what was sampled last and lets another sidecar sample at once.
+func (c *collector) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+	err := c.flush(ctx)
+	if err == nil {
+		err = catalog.LeaveLease(ctx, c.pool, c.name)
+	}
+	if err != nil {
+		c.log.WarnContext(ctx, "the last samples are lost", "err", err)
+	}
+}
+
+func (c *collector) tick(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, collectPatience)
+	defer cancel()
+	lease, err := catalog.TakeLease(ctx, c.pool, c.name, 3*c.every+collectPatience)
+	if err != nil {
+		return err
+	}
+	if lease == nil {
+		c.sampling = sampling{}
+		return nil
+	}
+	if err := c.sample(ctx); err != nil {
+		return err
+	}
+	if lease.Now.Sub(c.rolled) >= rollUpEvery {
+		if err := catalog.RollUp(ctx, c.pool, keepFine, keepHours); err != nil {
+			return err
+		}
+		c.rolled = lease.Now
+	}
+	if c.plan != nil && (lease.Planned == nil || lease.Now.Sub(*lease.Planned) >= planEvery) {
+		return c.plan(ctx, c.evidence)
+	}
+	return nil
+}
+
+// sample reads the counters and adds what they tell to the bin in the middle of the time since the sample before.
+func (c *collector) sample(ctx context.Context) error {
+	if c.samples%graphEvery == 0 {
+		if err := c.lookAround(ctx); err != nil {
+			return err
+		}
+	}
+	c.samples++
+	calls, err := c.called(ctx)
+	if err != nil {
+		return err
+	}
+	counters, err := catalog.ReadCounters(ctx, c.pool, c.tables, c.last)
+	if err != nil {
+		return err
+	}
+	c.describe(counters)
+	metered := c.meter.Take(sampleOf(counters), c.below)
+	before := c.last
+	c.last = counters.At
+	if before.IsZero() || metered == nil {
+		return nil
+	}
+	span := counters.At.Sub(before)
+	if bin := before.Add(span / 2).Truncate(catalog.BinWidth); !bin.Equal(c.bin) {
+		if err := c.flush(ctx); err != nil {
+			return err
+		}
+		c.bin = bin
+	}
+	c.elsewhere(ctx, metered)
+	for view, m := range metered {
+		if c.bins[view] == nil {
+			c.bins[view] = &optimizer.Bin{}
+		}
+		n := math.NaN()
+		if calls != nil && !math.IsNaN(m.Reads+m.Elsewhere) {
+			n = calls[view]
+		}
+		c.bins[view].Add(m, n, span)
+	}
+	return nil
+}
+
+// elsewhere adds the reads on standbys. Where one of them cannot be read, the reads are not known at all.
+func (c *collector) elsewhere(ctx context.Context, metered map[int64]optimizer.Metered) {
+	if c.others == nil {
+		c.others = make([]optimizer.Meter, len(c.standbys))
+	}
+	for i, pool := range c.standbys {
+		var reads map[int64]optimizer.Metered
+		counters, err := catalog.ReadStandby(ctx, pool)
+		if err != nil {
+			c.log.WarnContext(ctx, "a standby could not be read", "standby", i+1, "err", err)
+			c.others[i] = optimizer.Meter{}
+		} else {
+			reads = c.others[i].Take(sampleOf(counters), nil)
+		}
+		for view, m := range metered {
+			if there, ok := reads[view]; ok && !math.IsNaN(there.Reads) {
+				m.Elsewhere += there.Reads
+			} else {
+				m.Reads, m.Why = math.NaN(), "a standby could not be read"
+			}
+			metered[view] = m
+		}
+	}
+}
+
+func sampleOf(c catalog.Counters) optimizer.Sample {
+	s := optimizer.Sample{At: c.At, Epoch: c.Epoch, Transactions: c.Transactions, Workers: c.Workers, Doubtful: c.Failed}
+	for _, r := range c.Relations {
+		s.Relations = append(s.Relations, optimizer.RelationCounters{View: r.ViewID, Relation: r.Relation, Seq: r.Seq, Idx: r.Idx, Tuples: r.Tuples, Rows: r.Rows, Large: r.Large})
+	}
+	for _, r := range c.Sources {
+		s.Sources = append(s.Sources, optimizer.SourceCounters(r))
+	}
+	for _, r := range c.Own {
+		s.Own = append(s.Own, optimizer.OwnScans(r))
+	}
+	return s
+}
+
+// flush records the bin.
+func (c *collector) flush(ctx context.Context) error {
+	bins := make([]catalog.SampleBin, 0, len(c.bins))
+	for view, b := range c.bins {
+		if c.ratios[view] == nil {
+			c.ratios[view] = &optimizer.Ratio{}
+		}
+		s := catalog.SampleBin{ViewID: view, Seen: b.Reads(c.ratios[view]), Unknown: b.Unknown, Why: b.Why}
+		s.Reads, s.Changes = b.Counts(catalog.BinWidth, s.Seen)
+		bins = append(bins, s)
+	}
+	if len(bins) > 0 {
+		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.evidence.standbys); err != nil {
+			return err
+		}
+	}
+	c.bins = make(map[int64]*optimizer.Bin)
+	if c.ratios == nil {
+		c.ratios = make(map[int64]*optimizer.Ratio)
+	}
+	return nil
+}
+
+// lookAround reads what is below the views, and by what they are read.
+func (c *collector) lookAround(ctx context.Context) (err error) {
+	if c.below, err = catalog.ReadTables(ctx, c.pool); err != nil {
+		return err
+	}
+	known := make(map[uint32]bool)
+	c.tables = c.tables[:0]
+	for _, tables := range c.below {
+		for _, t := range tables {
+			if !known[t] {
+				known[t] = true
+				c.tables = append(c.tables, t)
+			}
+		}
+	}
+	if c.source, err = catalog.FindStatements(ctx, c.pool); err != nil || c.source.Missing != "" {
+		return err
+	}
+	readable, err := catalog.ReadReadable(ctx, c.pool)
+	if err != nil {
+		return err
+	}
+	c.readable = make(map[attribution.Name][]int64)
+	for _, r := range readable {
+		names := []attribution.Name{{Schema: r.Schema, Relation: r.Name}}
+		if r.Alone {
+			names = append(names, attribution.Name{Relation: r.Name})
+		}
+		for _, n := range names {
+			c.readable[n] = append(c.readable[n], r.ViewID)
+		}
+	}
+	return nil
+}
+
+// called is how often statements that name each view were called since the last sample; nil when that is not known.
+func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
+	now, err := catalog.ReadCalls(ctx, c.pool, c.source)
+	if err != nil {
+		return nil, err
+	}
+	before := c.calls
+	c.calls = now
+	if now.Missing != "" || before.Calls == nil || before.Epoch != now.Epoch {
+		return nil, nil
+	}
+	more := make(map[int64]int64)
+	var unread []int64
+	for id, n := range now.Calls {
+		switch d := n - before.Calls[id]; {
+		case d < 0: // this statement alone was reset
+			return nil, nil
+		case d > 0:
+			more[id] = d
+			if _, known := c.reads[id]; !known && len(unread) < textsAtOnce {
+				unread = append(unread, id)
+			}
+		}
+	}
+	if err := c.attribute(ctx, unread); err != nil {
+		return nil, err
+	}
+	calls := make(map[int64]float64)
+	for id, d := range more {
+		counted := make(map[int64]bool)
+		for _, name := range c.reads[id] {
+			for _, view := range c.readable[name] {
+				if !counted[view] {
+					counted[view] = true
+					calls[view] += float64(d)
+				}
+			}
+		}
+	}
+	return calls, nil
+}
+
+// attribute finds out what statements read. What cannot be parsed reads nothing that is known of.
+func (c *collector) attribute(ctx context.Context, ids []int64) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	texts, err := catalog.ReadTexts(ctx, c.pool, c.source, ids)
+	if err != nil {
+		return err
+	}
+	if c.reads == nil || len(c.reads) > textsKnown {
+		c.reads = make(map[int64][]attribution.Name)
+	}
+	for _, id := range ids {
+		c.reads[id] = nil
+		if text, ok := texts[id]; ok {
+			if names, err := attribution.Relations(text); err == nil {
+				c.reads[id] = names
+			}
+		}
+	}
+	return nil
+}
+
+// describe says what the reads rest on.
+func (c *collector) describe(counters catalog.Counters) {
+	c.level, c.words = "L1", "counters of scans and pg_stat_statements"
+	if c.calls.Missing != "" {
+		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
+	}
+	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
+	if len(c.standbys) > 0 {
+		c.words += fmt.Sprintf(", and of %d standbys", len(c.standbys))
+	}
+	if c.evidence.standbys > 0 {
+		c.words += "; reads on standbys are not counted, and there are some"
+	}
+}

@@ -1,0 +1,342 @@
+package jobs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/optimizer"
+)
+
+const (
+	planEvery    = time.Hour           // some views are thought about so often
+	thinkEvery   = 23 * time.Hour      // and each of them
+	thinkAtOnce  = 100                 // views in one go
+	planPatience = 5 * time.Minute     // one go may take no longer
+	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on
+)
+
+// planner makes recommendations of what was sampled, and applies those that a row lets it.
+type planner struct {
+	pool *pgxpool.Pool
+	log  *slog.Logger
+	name string
+}
+
+// plan thinks about the views whose turn it is. The lease of the collector makes it the only one.
+func (p *planner) plan(ctx context.Context, seen evidence) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planPatience)
+	defer cancel()
+	facts, views, err := catalog.LoadOptimizer(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	facts.Level, facts.Sources, facts.Standbys = seen.level, seen.words, seen.standbys
+	kappa := fleetKappa(facts, views)
+	err = p.judge(ctx, facts, views, kappa)
+	done := 0
+	for _, v := range views {
+		if done == thinkAtOnce {
+			break
+		}
+		if v.Since == nil || v.Planned != nil && facts.Now.Sub(*v.Planned) < thinkEvery {
+			continue
+		}
+		done++
+		if thinkErr := p.think(ctx, facts, v, views, kappa); thinkErr != nil {
+			err = errors.Join(err, thinkErr)
+		}
+	}
+	return errors.Join(err, catalog.Planned(ctx, p.pool, p.name))
+}
+
+// fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget.
+func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) float64 {
+	var members []optimizer.Member
+	for _, v := range views {
+		if model, ok := optimizer.FitCost(runsOf(v)); ok && v.Active && v.Interval != nil {
+			members = append(members, optimizer.Member{Name: v.Name, Cost: model.Median(v.Rows[len(v.Rows)-1]), Rate: v.Rate, Bounds: boundsOf(facts, v)})
+		}
+	}
+	kappa := optimizer.FleetKappa(members, duration(facts.Target))
+	return kappa / (1 + optimizer.ShareBudget(members, kappa, facts.Budget).Price)
+}
+
+func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
+
+func runsOf(v catalog.TunedView) []optimizer.Run {
+	runs := make([]optimizer.Run, len(v.Durations))
+	for i := range runs {
+		runs[i] = optimizer.Run{Duration: duration(v.Durations[i]), WALBytes: v.WAL[i], Rows: v.Rows[i]}
+	}
+	return runs
+}
+
+func boundsOf(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Bounds {
+	b := optimizer.Bounds{Min: duration(facts.Least)}
+	if v.Least != nil {
+		b.Min = max(b.Min, duration(*v.Least))
+	}
+	if v.Most != nil {
+		b.Max = duration(*v.Most)
+	}
+	return b
+}
+
+// think reviews one view and writes what comes of it.
+func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64) error {
+	var found []optimizer.Recommendation
+	if v.Optimize != "off" && v.Active && kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
+		view, err := p.view(ctx, facts, v, views, kappa)
+		if err != nil {
+			return err
+		}
+		var why []string
+		found, why = optimizer.Review(view)
+		p.log.DebugContext(ctx, "thought about a view", "view", v.Name, "recommendations", len(found), "why", why)
+	}
+	var recommendations []catalog.Recommendation
+	for _, r := range found {
+		recommendations = append(recommendations, recommendationOf(v, r))
+	}
+	var applied []int64
+	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
+		applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
+		return err
+	})
+	if err == nil && len(applied) > 0 {
+		p.log.InfoContext(ctx, "tuned a view", "view", v.Name, "recommendation", applied)
+	}
+	return err
+}
+
+// view puts together what the optimizer has to know. Reads of what is above a view are reads of it too: they are as
+// old as it is.
+func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64) (optimizer.View, error) {
+	zone, err := time.LoadLocation(v.Timezone)
+	if err != nil {
+		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
+	}
+	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, views), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+	if err != nil {
+		return optimizer.View{}, err
+	}
+	view := optimizer.View{
+		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
+		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual",
+		UsageKnown: v.Unknown < 0.05*facts.Now.Sub(*v.Since).Seconds(),
+		Usage: optimizer.Usage{
+			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
+			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
+		},
+	}
+	if v.Note != "" {
+		view.Sources += "; once " + v.Note
+	}
+	if v.Interval != nil {
+		view.Interval = duration(*v.Interval)
+	}
+	if v.LastRead != nil {
+		view.Usage.LastRead = *v.LastRead
+	}
+	if v.LastChange != nil {
+		view.LastChange = *v.LastChange
+	}
+	view.FrozenUntil, _ = optimizer.Freeze(v.Undone, facts.Now)
+	for _, u := range views { // what it reads is no fresher
+		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
+			view.Bounds.Min = max(view.Bounds.Min, duration(*u.Interval))
+		}
+	}
+	return view, nil
+}
+
+// withAbove are a view and those that read it, directly or not.
+func withAbove(view int64, views []catalog.TunedView) []int64 {
+	ids := []int64{view}
+	for i := 0; i < len(ids); i++ {
+		for _, v := range views {
+			if slices.Contains(v.Upstream, ids[i]) && !slices.Contains(ids, v.ViewID) {
+				ids = append(ids, v.ViewID)
+			}
+		}
+	}
+	return ids
+}
+
+// HistoryOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
+// view that are not known stay so; those of what is above it are added where they are known.
+func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now time.Time) optimizer.History {
+	h := optimizer.History{Grid: optimizer.Grid{Width: catalog.BinWidth, Zone: zone}}
+	first := slices.IndexFunc(samples, func(s catalog.Samples) bool { return s.ViewID == view })
+	if first < 0 {
+		h.Grid.Start = now
+		return h
+	}
+	h.Grid.Start = samples[first].At.UTC()
+	n := int(now.Sub(h.Grid.Start) / catalog.BinWidth)
+	h.Reads, h.Changes = unknowns(n), unknowns(n)
+	tracked := false
+	put := func(into []float64, s catalog.Samples, counts []*float32, add bool) {
+		parts := s.Width / int(catalog.BinWidth.Seconds())
+		for i, c := range counts {
+			if c == nil {
+				continue
+			}
+			at := int(s.At.Sub(h.Grid.Start)/catalog.BinWidth) + i*parts
+			for j := max(0, at); j < min(n, at+parts); j++ {
+				if share := float64(*c) / float64(parts); add {
+					into[j] += share
+				} else {
+					into[j] = share
+				}
+			}
+		}
+	}
+	for _, s := range samples {
+		if s.ViewID == view {
+			put(h.Reads, s, s.Reads, false)
+			put(h.Changes, s, s.Changes, false)
+			tracked = tracked || slices.ContainsFunc(s.Changes, func(c *float32) bool { return c != nil })
+		}
+	}
+	for _, s := range samples {
+		if s.ViewID != view {
+			put(h.Reads, s, s.Reads, true)
+		}
+	}
+	if !tracked {
+		h.Changes = nil
+	}
+	// It begins with what is known: the hour in which sampling began is not whole.
+	begin := 0
+	for begin < n && math.IsNaN(h.Reads[begin]) {
+		begin++
+	}
+	h.Grid.Start = h.Grid.At(begin)
+	h.Reads = h.Reads[begin:]
+	if h.Changes != nil {
+		h.Changes = h.Changes[begin:]
+	}
+	return h
+}
+
+func unknowns(n int) []float64 {
+	u := make([]float64, max(0, n))
+	for i := range u {
+		u[i] = math.NaN()
+	}
+	return u
+}
+
+// recommendationOf writes a recommendation as the catalog has it, with its command.
+func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.Recommendation {
+	c := catalog.Recommendation{Kind: r.Kind, Current: r.Current, Proposed: r.Proposed, Reason: r.Reason, Evidence: r.Evidence, Predicted: r.Predicted}
+	if r.Change == nil {
+		c.Command = fmt.Sprintf(r.Command, v.NameSQL)
+		return c
+	}
+	c.Basis, c.Change = columns(r.Basis), columns(r.Change)
+	if v.RowInterval != nil && r.Basis["refresh_interval"] != "" { // the row may say something else than what is in force
+		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
+	}
+	var sets string
+	for _, name := range []string{"refresh_interval", "cron", "refresh_on", "method", "retention_period"} {
+		value, there := r.Change[name]
+		if !there {
+			continue
+		}
+		if sets != "" {
+			sets += ", "
+		}
+		if value == "" {
+			sets += name + " = NULL"
+		} else {
+			sets += name + " = '" + value + "'"
+		}
+	}
+	c.Command = "UPDATE mvscheduler.views SET " + sets + " WHERE name = " + v.NameSQL
+	if r.Kind == "interval" && v.Optimize == "auto" {
+		c.Apply = &r.Every
+	}
+	return c
+}
+
+func columns(from map[string]string) map[string]*string {
+	to := make(map[string]*string, len(from))
+	for name, value := range from {
+		to[name] = nil
+		if value != "" {
+			to[name] = &value
+		}
+	}
+	return to
+}
+
+// judge looks what became of the changes that were applied by themselves, and takes back those that did not help.
+func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, views []catalog.TunedView, kappa float64) error {
+	trials, err := catalog.LoadTrials(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	for _, t := range trials {
+		i := slices.IndexFunc(views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
+		if i < 0 || views[i].Since == nil || kappa == 0 {
+			continue
+		}
+		if judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t); judgeErr != nil {
+			err = errors.Join(err, judgeErr)
+		}
+	}
+	return err
+}
+
+func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) error {
+	view, err := p.view(ctx, facts, v, views, kappa)
+	if err != nil {
+		return err
+	}
+	model, ok := optimizer.FitCost(view.Runs)
+	if !ok || len(view.History.Reads) == 0 {
+		return nil
+	}
+	view.History.Kappa, view.History.Cost = kappa, model.Median(v.Rows[len(v.Rows)-1])
+	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
+	if t.Was != nil {
+		var words optimizer.IntervalWords
+		if words.UnmarshalText([]byte(*t.Was)) == nil {
+			old.Interval = time.Duration(words)
+		}
+	}
+	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
+	trial := optimizer.Trial{
+		History: view.History, Changed: min(max(0, bin(t.AppliedAt)), len(view.History.Reads)), Old: old, Bounds: view.Bounds,
+		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Failures: t.Failed, FailuresWere: t.Before,
+	}
+	for _, at := range t.Began {
+		if b := bin(at); b < len(view.History.Reads) && (len(trial.Refreshes) == 0 || b > trial.Refreshes[len(trial.Refreshes)-1]) {
+			trial.Refreshes = append(trial.Refreshes, b)
+		}
+	}
+	trial.ForecastReads = view.History.Expected(trial.Changed)
+	verdict := trial.Judge()
+	why := strings.Join(verdict.Reasons(), "; ")
+	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
+		"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
+	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
+		if done && verdict.RollBack {
+			p.log.WarnContext(ctx, "took a change back", "view", v.Name, "recommendation", t.ID, "why", why)
+		}
+		return err
+	})
+}

@@ -1,0 +1,372 @@
+-- The optimizer: what the sidecar samples of reads and changes, and what it recommends.
+
+-- Samples ---------------------------------------------------------------------------------------------
+
+CREATE TABLE mvscheduler.collector (
+    only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
+    sampler     text,
+    lease_until timestamptz,
+    sampled_at  timestamptz,
+    planned_at  timestamptz,
+    level       text NOT NULL DEFAULT 'L0' CHECK (level IN ('L0', 'L1', 'L2')),
+    sources     text NOT NULL DEFAULT '',
+    standbys    integer NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+INSERT INTO mvscheduler.collector DEFAULT VALUES;
+COMMENT ON COLUMN mvscheduler.collector.standbys IS 'Servers that could be read and whose counters are not known.';
+COMMENT ON TABLE mvscheduler.collector IS 'Private: which sidecar samples reads; one at a time, since it keeps in memory what the counters were before.';
+COMMENT ON COLUMN mvscheduler.collector.only_row IS 'Always true: keeps the table at one row.';
+COMMENT ON COLUMN mvscheduler.collector.sampler IS 'The sidecar that samples.';
+COMMENT ON COLUMN mvscheduler.collector.lease_until IS 'When another may take over.';
+COMMENT ON COLUMN mvscheduler.collector.sampled_at IS 'Last sample.';
+COMMENT ON COLUMN mvscheduler.collector.planned_at IS 'When recommendations were made last.';
+COMMENT ON COLUMN mvscheduler.collector.level IS 'Evidence that the reads rest on: L0 (counters of scans), L1 (pg_stat_statements as well) or L2 (constants of queries as well).';
+COMMENT ON COLUMN mvscheduler.collector.sources IS 'The same in words, and what was missing.';
+
+-- An hour in twelve bins, or a day in twenty-four once it is old.
+CREATE TABLE mvscheduler.sampled (
+    view_id bigint NOT NULL,
+    at      timestamptz NOT NULL,
+    width   integer NOT NULL CHECK (width IN (300, 3600)),
+    reads   real[] NOT NULL,
+    changes real[] NOT NULL,
+    PRIMARY KEY (view_id, at)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX sampled_at ON mvscheduler.sampled (at) WHERE width = 300;
+COMMENT ON TABLE mvscheduler.sampled IS 'Private: how often each view was read and what changed below it.';
+COMMENT ON COLUMN mvscheduler.sampled.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.sampled.at IS 'Start of the first bin.';
+COMMENT ON COLUMN mvscheduler.sampled.width IS 'Of a bin, in seconds: an hour in twelve bins, or a day in twenty-four.';
+COMMENT ON COLUMN mvscheduler.sampled.reads IS 'In each bin; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.sampled.changes IS 'Rows written below the view in each bin; NULL = unknown.';
+
+CREATE TABLE mvscheduler.view_usage (
+    view_id       bigint PRIMARY KEY,
+    since         timestamptz NOT NULL,
+    last_read_at  timestamptz,
+    longest_pause interval NOT NULL DEFAULT '0',
+    reads         double precision NOT NULL DEFAULT 0,
+    unknown       interval NOT NULL DEFAULT '0',
+    note          text NOT NULL DEFAULT '',
+    planned_at    timestamptz
+) WITH (fillfactor = 70);
+COMMENT ON TABLE mvscheduler.view_usage IS 'Private: what is remembered of the reads of each view when the samples are gone.';
+COMMENT ON COLUMN mvscheduler.view_usage.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.view_usage.since IS 'First sample.';
+COMMENT ON COLUMN mvscheduler.view_usage.last_read_at IS 'End of the last bin with a read; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between two reads.';
+COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
+COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
+COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
+
+-- Scans of our own refreshes, each written in the transaction of the refresh; the collector takes them away.
+CREATE TABLE mvscheduler.own_scan (
+    relation oid NOT NULL,
+    seq      bigint NOT NULL,
+    idx      bigint NOT NULL,
+    tuples   bigint NOT NULL
+);
+COMMENT ON TABLE mvscheduler.own_scan IS 'Private: scans of views by our own refreshes, of them and of those that read them, which are no reads.';
+COMMENT ON COLUMN mvscheduler.own_scan.relation IS 'The relation whose counters they are in.';
+COMMENT ON COLUMN mvscheduler.own_scan.seq IS 'Sequential scans.';
+COMMENT ON COLUMN mvscheduler.own_scan.idx IS 'Scans of its indexes.';
+COMMENT ON COLUMN mvscheduler.own_scan.tuples IS 'Rows that the sequential scans returned.';
+
+CREATE VIEW mvscheduler.counted WITH (security_barrier) AS
+    SELECT s.view_id, s.relation::oid AS relation
+      FROM mvscheduler.view_state AS s
+     WHERE s.method <> 'incremental'
+    UNION ALL
+    SELECT p.view_id, i.inhrelid
+      FROM mvscheduler.piece AS p
+      JOIN pg_catalog.pg_inherits AS i ON i.inhparent = p.relation::oid
+     WHERE p.kind = 'data';
+COMMENT ON VIEW mvscheduler.counted IS 'Private: the relations whose counters tell how often a view is read: the materialized view, or the partitions of an incremental one.';
+COMMENT ON COLUMN mvscheduler.counted.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.counted.relation IS 'By OID.';
+
+-- What a view's owner may see of that.
+CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at
+      FROM mvscheduler.view_usage AS u
+      JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
+COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
+CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, d.at, d.width, d.reads, d.changes
+      FROM mvscheduler.sampled AS d
+      JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
+COMMENT ON VIEW mvscheduler.samples IS 'Reads and changes below views by bins of time: five minutes for three weeks, then hours for ten.';
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT p.v, a.attname, col_description(('mvscheduler.' || p.t)::regclass, b.attnum) AS words
+               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled')) AS p(v, t)
+               JOIN pg_attribute AS a ON a.attrelid = ('mvscheduler.' || p.v)::regclass AND a.attnum > 0
+               LEFT JOIN pg_attribute AS b ON b.attrelid = ('mvscheduler.' || p.t)::regclass AND b.attname = a.attname LOOP
+        EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.v, c.attname, coalesce(c.words, 'views.name'));
+    END LOOP;
+END $$;
+
+-- Recommendations -------------------------------------------------------------------------------------
+
+CREATE TABLE mvscheduler.recommendation (
+    id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    view_id       bigint NOT NULL,
+    view_name     text NOT NULL,
+    kind          text NOT NULL CHECK (kind IN ('interval', 'calendar', 'retention', 'method', 'unique_index', 'index', 'drop_index', 'unused', 'plain_view', 'rebuild', 'bucket')),
+    current       text NOT NULL,
+    proposed      text NOT NULL,
+    reason        text NOT NULL,
+    command       text NOT NULL,
+    basis         jsonb,
+    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,refresh_on,method,retention_period}'::text[] = '{}')),
+    evidence      jsonb NOT NULL,
+    predicted     jsonb,
+    measured      jsonb,
+    automatic     boolean NOT NULL DEFAULT false,
+    state         text NOT NULL DEFAULT 'proposed' CHECK (state IN ('proposed', 'snoozed', 'accepted', 'applied', 'rejected', 'undone', 'expired')),
+    created_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    seen_at       timestamptz NOT NULL DEFAULT clock_timestamp(),
+    snoozed_until timestamptz,
+    decided_at    timestamptz,
+    decided_by    text,
+    decision      text
+) WITH (fillfactor = 70);
+-- The planner repeats itself in the row that is there.
+CREATE UNIQUE INDEX recommendation_open ON mvscheduler.recommendation (view_id, kind) WHERE state IN ('proposed', 'snoozed');
+CREATE INDEX recommendation_view ON mvscheduler.recommendation (view_id, id DESC);
+COMMENT ON TABLE mvscheduler.recommendation IS 'Private: what the optimizer recommends, shown by the view recommendations.';
+COMMENT ON COLUMN mvscheduler.recommendation.id IS 'Identifier of the recommendation.';
+COMMENT ON COLUMN mvscheduler.recommendation.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.recommendation.view_name IS 'Name of the view when it was last proposed.';
+COMMENT ON COLUMN mvscheduler.recommendation.kind IS 'interval, calendar, retention, method, unique_index, index, drop_index, unused, plain_view, rebuild or bucket.';
+COMMENT ON COLUMN mvscheduler.recommendation.current IS 'What is now.';
+COMMENT ON COLUMN mvscheduler.recommendation.proposed IS 'What should be.';
+COMMENT ON COLUMN mvscheduler.recommendation.reason IS 'Why, in words.';
+COMMENT ON COLUMN mvscheduler.recommendation.command IS 'The statement that does it.';
+COMMENT ON COLUMN mvscheduler.recommendation.basis IS 'What the columns of change were when it was proposed: otherwise it is not applied or undone.';
+COMMENT ON COLUMN mvscheduler.recommendation.change IS 'Columns of the row of views that accepting it sets; NULL = a person runs the command.';
+COMMENT ON COLUMN mvscheduler.recommendation.evidence IS 'What it rests on: level (L0 counters, L1 pg_stat_statements, L2 constants), days, reads, cost of a refresh, what was missing.';
+COMMENT ON COLUMN mvscheduler.recommendation.predicted IS 'What it is expected to change: before and after, a day.';
+COMMENT ON COLUMN mvscheduler.recommendation.measured IS 'What it did change, by a replay of what was really read; NULL = not known yet.';
+COMMENT ON COLUMN mvscheduler.recommendation.automatic IS 'True when the sidecar applied it, as optimize = ''auto'' lets it; the row of views stays as it is.';
+COMMENT ON COLUMN mvscheduler.recommendation.state IS 'proposed, snoozed, accepted (a person has to run the command), applied, rejected, undone or expired (no longer true).';
+COMMENT ON COLUMN mvscheduler.recommendation.created_at IS 'When it was first proposed.';
+COMMENT ON COLUMN mvscheduler.recommendation.seen_at IS 'When the planner last found it true.';
+COMMENT ON COLUMN mvscheduler.recommendation.snoozed_until IS 'Until when it is not shown as proposed.';
+COMMENT ON COLUMN mvscheduler.recommendation.decided_at IS 'When its state last changed.';
+COMMENT ON COLUMN mvscheduler.recommendation.decided_by IS 'Who decided; mvscheduler for what the sidecar did.';
+COMMENT ON COLUMN mvscheduler.recommendation.decision IS 'Why, in the words of who decided.';
+
+-- Appended by people, never changed: what they decide reaches the recommendation by a trigger.
+CREATE TABLE mvscheduler.recommendation_decision (
+    id                bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    recommendation_id bigint NOT NULL,
+    view_id           bigint NOT NULL,
+    action            text NOT NULL CHECK (action IN ('accept', 'reject', 'snooze', 'undo')),
+    reason            text CHECK (length(reason) <= 1000),
+    until             timestamptz,
+    decided_by        regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
+    decided_at        timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+CREATE INDEX recommendation_decision_of ON mvscheduler.recommendation_decision (recommendation_id);
+COMMENT ON TABLE mvscheduler.recommendation_decision IS 'Private: what people decided about recommendations.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.id IS 'Order of the decisions.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.recommendation_id IS 'recommendation.id';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.view_id IS 'views.id, which says who may decide.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.action IS 'accept, reject, snooze or undo.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.reason IS 'Why.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.until IS 'snooze: until when.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.decided_by IS 'Who.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.decided_at IS 'When.';
+ALTER TABLE mvscheduler.recommendation_decision ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_view ON mvscheduler.recommendation_decision
+    USING (mvscheduler.may_manage(view_id))
+    WITH CHECK (mvscheduler.may_manage(view_id));
+
+CREATE VIEW mvscheduler.recommendations WITH (security_barrier) AS
+    SELECT r.id, v.name AS view_name, r.kind, r.current, r.proposed, r.reason, r.evidence, r.predicted,
+           CASE WHEN r.state = 'snoozed' AND r.snoozed_until <= now() THEN 'proposed' ELSE r.state END AS state,
+           r.created_at, r.decided_at, r.measured, r.command, r.automatic, r.snoozed_until, r.decided_by, r.decision, r.basis, r.change, r.view_id, r.seen_at
+      FROM mvscheduler.recommendation AS r
+      JOIN mvscheduler.visible_views AS v ON v.view_id = r.view_id;
+COMMENT ON VIEW mvscheduler.recommendations IS 'What the optimizer recommends for the views that you may see, and what became of it.';
+DO $$
+DECLARE
+    c record;
+BEGIN
+    FOR c IN SELECT a.attname, col_description('mvscheduler.recommendation'::regclass, b.attnum) AS words
+               FROM pg_attribute AS a
+               JOIN pg_attribute AS b ON b.attrelid = 'mvscheduler.recommendation'::regclass AND b.attname = a.attname
+              WHERE a.attrelid = 'mvscheduler.recommendations'::regclass AND a.attnum > 0 LOOP
+        EXECUTE format('COMMENT ON COLUMN mvscheduler.recommendations.%I IS %L', c.attname, CASE c.attname WHEN 'view_name' THEN 'views.name' ELSE c.words END);
+    END LOOP;
+END $$;
+
+-- A person decides ------------------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.decision_bookkeeping() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r   mvscheduler.recommendation;
+    who text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
+BEGIN
+    SELECT x.* INTO r FROM mvscheduler.recommendation AS x WHERE x.id = NEW.recommendation_id AND x.view_id = NEW.view_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
+    ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
+        RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = CASE NEW.action WHEN 'undo' THEN 'What is accepted or applied can be undone.' ELSE 'What is proposed or snoozed can be decided about.' END;
+    ELSIF NEW.action = 'snooze' AND NOT coalesce(NEW.until > clock_timestamp(), false) THEN
+        RAISE EXCEPTION 'snooze needs a time that is to come' USING ERRCODE = 'invalid_parameter_value';
+    ELSIF (SELECT count(*) FROM (SELECT FROM mvscheduler.recommendation_decision AS d WHERE d.recommendation_id = r.id LIMIT 101) AS many) > 100 THEN
+        RAISE EXCEPTION 'more than 100 decisions about recommendation %', r.id USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    UPDATE mvscheduler.recommendation AS x
+       SET state = CASE NEW.action WHEN 'accept' THEN CASE WHEN r.change IS NULL THEN 'accepted' ELSE 'applied' END
+                                   WHEN 'reject' THEN 'rejected' WHEN 'snooze' THEN 'snoozed' ELSE 'undone' END,
+           snoozed_until = CASE NEW.action WHEN 'snooze' THEN NEW.until END,
+           decided_at = clock_timestamp(), decided_by = who, decision = NEW.reason
+     WHERE x.id = r.id;
+    IF NEW.action = 'undo' AND r.automatic THEN
+        UPDATE mvscheduler.view_state AS s
+           SET tuned_interval = NULL, tuned_by = NULL, reschedule = true
+         WHERE s.view_id = r.view_id AND s.tuned_by = r.id;
+    END IF;
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
+    SELECT who, NEW.action, s.view_id, s.name, s.owner, r.basis,
+           jsonb_strip_nulls(jsonb_build_object('recommendation', r.id, 'kind', r.kind, 'reason', NEW.reason, 'until', NEW.until, 'change', r.change))
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = r.view_id;
+    IF pg_notification_queue_usage() < 0.5 THEN
+        PERFORM pg_notify('mvscheduler_due', '');
+    END IF;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.decision_bookkeeping() IS 'Trigger bookkeeping on recommendation_decision: the new state, the audit log, and the end of what the sidecar applied by itself.';
+REVOKE ALL ON FUNCTION mvscheduler.decision_bookkeeping() FROM PUBLIC;
+CREATE TRIGGER bookkeeping AFTER INSERT ON mvscheduler.recommendation_decision
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.decision_bookkeeping();
+
+CREATE FUNCTION mvscheduler.automatic_bookkeeping() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
+    SELECT 'mvscheduler', CASE NEW.state WHEN 'applied' THEN 'optimize' ELSE 'undo' END, s.view_id, s.name, s.owner, NEW.basis,
+           jsonb_build_object('recommendation', NEW.id, 'kind', NEW.kind, 'change', NEW.change)
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = NEW.view_id;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.automatic_bookkeeping() IS 'Triggers on recommendation: what the sidecar applies or takes back by itself is an entry of the audit log.';
+REVOKE ALL ON FUNCTION mvscheduler.automatic_bookkeeping() FROM PUBLIC;
+CREATE TRIGGER audit_automatic_insert AFTER INSERT ON mvscheduler.recommendation
+    FOR EACH ROW WHEN (NEW.automatic AND NEW.state = 'applied') EXECUTE FUNCTION mvscheduler.automatic_bookkeeping();
+CREATE TRIGGER audit_automatic AFTER UPDATE ON mvscheduler.recommendation
+    FOR EACH ROW WHEN (NEW.automatic AND NEW.decided_by = 'mvscheduler' AND NEW.state IN ('applied', 'undone') AND NEW.state <> OLD.state)
+    EXECUTE FUNCTION mvscheduler.automatic_bookkeeping();
+
+-- The rest runs as the caller: who may UPDATE the row of views may accept what changes it.
+CREATE FUNCTION mvscheduler.columns_of(v mvscheduler.views, names jsonb) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET IntervalStyle = 'postgres'
+RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
+          FROM jsonb_each(jsonb_build_object('refresh_interval', v.refresh_interval, 'cron', v.cron, 'refresh_on', v.refresh_on,
+                                             'method', v.method, 'retention_period', v.retention_period)) AS e
+         WHERE names ? e.key);
+COMMENT ON FUNCTION mvscheduler.columns_of(mvscheduler.views, jsonb) IS 'The columns of a row of views that a recommendation names.';
+
+CREATE FUNCTION mvscheduler.same_columns(a jsonb, b jsonb) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN NOT EXISTS (SELECT
+                     FROM jsonb_each_text(a) AS x
+                     JOIN jsonb_each_text(b) AS y ON y.key = x.key
+                    WHERE CASE WHEN x.key IN ('refresh_interval', 'retention_period') THEN x.value::interval IS DISTINCT FROM y.value::interval
+                               ELSE x.value IS DISTINCT FROM y.value END);
+COMMENT ON FUNCTION mvscheduler.same_columns(jsonb, jsonb) IS 'True when the columns say the same: an interval can be written in several ways.';
+
+CREATE FUNCTION mvscheduler.decide_recommendation(id bigint, action text, reason text, until timestamptz) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r   mvscheduler.recommendations;
+    v   mvscheduler.views;
+    was jsonb;
+    new jsonb;
+BEGIN
+    SELECT x.* INTO r FROM mvscheduler.recommendations AS x WHERE x.id = decide_recommendation.id;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'recommendation % does not exist', decide_recommendation.id
+            USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed, state FROM mvscheduler.recommendations.';
+    END IF;
+    INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until)
+    VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until);
+    IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND r.automatic THEN
+        RETURN;
+    END IF;
+    was := CASE action WHEN 'accept' THEN r.basis ELSE r.change END;
+    new := CASE action WHEN 'accept' THEN r.change ELSE r.basis END;
+    SELECT x.* INTO v FROM mvscheduler.views AS x WHERE x.id = r.view_id FOR UPDATE;
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'permission denied to change managed view %', r.view_name USING ERRCODE = 'insufficient_privilege',
+            HINT = 'Its owner, or a role that can become it, decides.';
+    ELSIF NOT mvscheduler.same_columns(mvscheduler.columns_of(v, was), was) THEN
+        RAISE EXCEPTION 'managed view % was changed since recommendation % was made', r.view_name, r.id USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = format('It was made for %s, and now it is %s.', was, mvscheduler.columns_of(v, was)),
+            HINT = format('To have it all the same: %s', r.command);
+    END IF;
+    UPDATE mvscheduler.views AS x
+       SET refresh_interval = CASE WHEN new ? 'refresh_interval' THEN (new ->> 'refresh_interval')::interval ELSE x.refresh_interval END,
+           cron = CASE WHEN new ? 'cron' THEN new ->> 'cron' ELSE x.cron END,
+           refresh_on = CASE WHEN new ? 'refresh_on' THEN new ->> 'refresh_on' ELSE x.refresh_on END,
+           method = CASE WHEN new ? 'method' THEN new ->> 'method' ELSE x.method END,
+           retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END
+     WHERE x.id = r.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.decide_recommendation(bigint, text, text, timestamptz) IS 'What accept, reject, snooze and undo have in common.';
+
+CREATE FUNCTION mvscheduler.accept_recommendation(id bigint) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT mvscheduler.decide_recommendation(id, 'accept', NULL, NULL);
+END;
+COMMENT ON FUNCTION mvscheduler.accept_recommendation(bigint) IS 'Does what is recommended where it is a change of the row of views; else notes that a person will run its command.';
+CREATE FUNCTION mvscheduler.reject_recommendation(id bigint, reason text DEFAULT NULL) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT mvscheduler.decide_recommendation(id, 'reject', reason, NULL);
+END;
+COMMENT ON FUNCTION mvscheduler.reject_recommendation(bigint, text) IS 'The like of it is not proposed again for 90 days.';
+CREATE FUNCTION mvscheduler.snooze_recommendation(id bigint, until timestamptz, reason text DEFAULT NULL) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT mvscheduler.decide_recommendation(id, 'snooze', reason, until);
+END;
+COMMENT ON FUNCTION mvscheduler.snooze_recommendation(bigint, timestamptz, text) IS 'It is proposed again after this instant, if it is still true.';
+CREATE FUNCTION mvscheduler.undo_recommendation(id bigint, reason text DEFAULT NULL) RETURNS void
+LANGUAGE sql
+BEGIN ATOMIC
+    SELECT mvscheduler.decide_recommendation(id, 'undo', reason, NULL);
+END;
+COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back what was applied, by a person or by the sidecar; for 30 days nothing of the kind is applied by itself.';
+
+-- Rights ----------------------------------------------------------------------------------------------
+
+REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.counted,
+              mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
+GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples TO mvscheduler_user, mvscheduler_worker;
+GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
+GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
+GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
+GRANT UPDATE (tuned_interval, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -1,0 +1,277 @@
+package optimizer
+
+import (
+	"math"
+	"time"
+)
+
+// Sample is what a server's counters said at an instant. Counters only grow; where one did not, it was reset.
+type Sample struct {
+	At           time.Time // by the server's clock
+	Epoch        string    // changes when the counters of the database are reset, by hand or by a crash
+	Transactions int64     // of the database that ended
+	Workers      int       // that a parallel scan may have beside its leader
+	Relations    []RelationCounters
+	Sources      []SourceCounters
+	Own          []OwnScans // by refreshes that committed since the sample before
+	Doubtful     []int64    // views with an attempt that failed since: what it scanned is not known
+}
+
+// RelationCounters are those of a relation in which reads of a view show.
+type RelationCounters struct {
+	View     int64
+	Relation uint32
+	Seq, Idx int64   // scans
+	Tuples   int64   // that sequential scans returned
+	Rows     float64 // that the relation holds; zero or less = unknown
+	Large    bool    // enough to be scanned in parallel
+}
+
+// SourceCounters are those of a table below a view.
+type SourceCounters struct {
+	Relation uint32
+	File     uint32 // another one after TRUNCATE and whatever else rewrites it
+	Writes   int64  // rows inserted, updated and deleted; those of transactions that rolled back count
+	Modified int64  // the same, without those that rolled back, since it was analyzed
+	Analyses int64
+}
+
+// OwnScans are scans that our own refreshes made of a relation in which reads show.
+type OwnScans struct {
+	Relation         uint32
+	Seq, Idx, Tuples int64
+}
+
+// Metered is what happened to a view between two samples. NaN = unknown.
+type Metered struct {
+	Reads, Changes float64
+	Elsewhere      float64 // reads on standbys
+	Why            string  // the reads are not known; empty when they are
+}
+
+// ownPatience is how long scans of our own are waited for in the counters: a session reports them when it has been
+// idle for ten seconds at the latest.
+const ownPatience = time.Minute
+
+// Meter turns the counters of one server into reads and changes. What it knows is the sample before: after a
+// restart the first sample tells nothing. The zero value is ready. Not for concurrent use.
+type Meter struct {
+	before    Sample
+	relations map[uint32]RelationCounters
+	sources   map[uint32]SourceCounters
+	debts     map[uint32]debt
+}
+
+// debt are scans of our own that are not in the counters yet.
+type debt struct {
+	seq, idx, tuples float64
+	since            time.Time
+}
+
+// Take compares a sample with the one before. Below says which tables each view reads; a view that is not in it
+// reads something that has no counters. The result has every view of the sample; it is nil for the first one.
+func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
+	before, relations, sources := m.before, m.relations, m.sources
+	m.remember(s)
+	if before.At.IsZero() {
+		return nil
+	}
+	metered := make(map[int64]Metered)
+	if before.Epoch != s.Epoch || s.Transactions < before.Transactions || !s.At.After(before.At) {
+		m.debts = nil
+		for _, r := range s.Relations {
+			metered[r.View] = Metered{Reads: math.NaN(), Changes: math.NaN(), Why: "the server's counters were reset"}
+		}
+		return metered
+	}
+	m.owe(s)
+	m.forgive(s.At)
+	for _, r := range s.Relations {
+		v, seen := metered[r.View]
+		if !seen {
+			v.Changes = changesOf(m.sources, sources, below[r.View])
+		}
+		if was, known := relations[r.Relation]; known { // else it is new: a partition, or another version of the view
+			reads := m.reads(was, r, s.Workers)
+			if math.IsNaN(reads) {
+				v.Why = "the counters of the view were reset"
+			}
+			// A read of a partitioned table scans each partition that it cannot leave out. A loop in a query scans
+			// many times, but there are no more reads than transactions, but for those of long ones.
+			v.Reads = math.Max(v.Reads, math.Min(reads, float64(s.Transactions-before.Transactions)))
+		}
+		metered[r.View] = v
+	}
+	for _, view := range s.Doubtful {
+		if v, ok := metered[view]; ok {
+			v.Reads, v.Why = math.NaN(), "a refresh failed, what it scanned is not known"
+			metered[view] = v
+		}
+	}
+	return metered
+}
+
+func (m *Meter) remember(s Sample) {
+	m.before = s
+	m.relations = make(map[uint32]RelationCounters, len(s.Relations))
+	for _, r := range s.Relations {
+		m.relations[r.Relation] = r
+	}
+	m.sources = make(map[uint32]SourceCounters, len(s.Sources))
+	for _, r := range s.Sources {
+		m.sources[r.Relation] = r
+	}
+}
+
+// owe takes note of our own scans, which reach the counters up to ten seconds after they were recorded.
+func (m *Meter) owe(s Sample) {
+	for _, o := range s.Own {
+		if m.debts == nil {
+			m.debts = make(map[uint32]debt)
+		}
+		d := m.debts[o.Relation]
+		m.debts[o.Relation] = debt{d.seq + float64(o.Seq), d.idx + float64(o.Idx), d.tuples + float64(o.Tuples), s.At}
+	}
+}
+
+// forgive gives up what has not come: a reset may have swallowed it.
+func (m *Meter) forgive(now time.Time) {
+	for relation, d := range m.debts {
+		if d.seq+d.idx == 0 || now.Sub(d.since) > ownPatience {
+			delete(m.debts, relation)
+		}
+	}
+}
+
+// reads is the number of queries that the scans of a relation stand for, our own left out; NaN after a reset.
+func (m *Meter) reads(was, is RelationCounters, workers int) float64 {
+	seq, idx, tuples := float64(is.Seq-was.Seq), float64(is.Idx-was.Idx), float64(is.Tuples-was.Tuples)
+	if seq < 0 || idx < 0 || tuples < 0 {
+		delete(m.debts, is.Relation)
+		return math.NaN()
+	}
+	if d, ok := m.debts[is.Relation]; ok {
+		paid := debt{min(d.seq, seq), min(d.idx, idx), min(d.tuples, tuples), d.since}
+		m.debts[is.Relation] = debt{d.seq - paid.seq, d.idx - paid.idx, d.tuples - paid.tuples, d.since}
+		seq, idx, tuples = seq-paid.seq, idx-paid.idx, tuples-paid.tuples
+	}
+	return fullScans(seq, tuples, is, workers) + idx
+}
+
+// fullScans takes the workers of parallel scans away, each of which counts as a scan: together they return the
+// rows of the relation once. A scan that ended early (LIMIT) returns fewer, so there is a lower limit as well.
+func fullScans(seq, tuples float64, r RelationCounters, workers int) float64 {
+	if !r.Large || workers == 0 || r.Rows <= 0 {
+		return seq
+	}
+	return min(seq, max(seq/float64(1+workers), math.Round(tuples/r.Rows)))
+}
+
+// changesOf is how many rows were written to tables; NaN when it is not known, and for nil.
+func changesOf(is, was map[uint32]SourceCounters, tables []uint32) float64 {
+	if tables == nil {
+		return math.NaN()
+	}
+	var sum float64
+	for _, relation := range tables {
+		now, there := is[relation]
+		before, seen := was[relation]
+		if !there || !seen {
+			return math.NaN()
+		}
+		sum += now.changedSince(before)
+	}
+	return sum
+}
+
+// changedSince is how many rows were written, at least 1 when the table was rewritten; NaN after a reset. Rows of
+// transactions that rolled back count as written, but not as modified: where nothing was modified and nothing
+// analyzed, which would hide it, nothing was written.
+func (s SourceCounters) changedSince(was SourceCounters) float64 {
+	writes := float64(s.Writes - was.Writes)
+	switch {
+	case writes < 0:
+		return math.NaN()
+	case s.File != was.File:
+		return max(1, writes)
+	case s.Modified == was.Modified && s.Analyses == was.Analyses:
+		return 0
+	}
+	return writes
+}
+
+// Bin collects what was metered until it is over.
+type Bin struct {
+	scans, calls, changes    float64
+	scanned, called, changed time.Duration // for which they are known
+	beside                   float64       // scans while calls were known
+	elsewhere                float64       // reads on standbys
+	Unknown                  time.Duration // for which neither scans nor calls are
+	Why                      string        // that is so; empty when it is not
+}
+
+// Add adds what happened in a span of the bin: scans and changes as a [Meter] tells, and the calls of statements that
+// name the view, NaN when they are not known.
+func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
+	add := func(sum *float64, known *time.Duration, n float64) {
+		if !math.IsNaN(n) {
+			*sum += n
+			*known += span
+		}
+	}
+	b.elsewhere += m.Elsewhere
+	add(&b.scans, &b.scanned, m.Reads)
+	if !math.IsNaN(m.Reads) && !math.IsNaN(calls) {
+		b.beside += m.Reads
+	}
+	add(&b.calls, &b.called, calls)
+	add(&b.changes, &b.changed, m.Changes)
+	if math.IsNaN(m.Reads) && math.IsNaN(calls) {
+		b.Unknown += span
+		b.Why = m.Why
+	}
+}
+
+// Reads are those that were seen in the bin. Calls of statements are reads; scans are what is left where no statement
+// names the view, as in functions, and where the calls are not known: then they are divided by what a read is known to
+// scan. Both are compared over a whole bin, since the server reports scans later than calls.
+func (b *Bin) Reads(ratio *Ratio) float64 {
+	reads := b.beside
+	if b.calls > 0 {
+		ratio.learn(b.beside, b.calls)
+		reads = b.calls
+	}
+	return reads + (b.scans-b.beside)/ratio.scansPerCall() + b.elsewhere
+}
+
+// Counts are the reads and changes of the whole bin, when at least half of it was observed; else NaN.
+func (b *Bin) Counts(width time.Duration, reads float64) (wholeReads, wholeChanges float64) {
+	return whole(reads, max(b.scanned, b.called), width), whole(b.changes, b.changed, width)
+}
+
+func whole(count float64, known, width time.Duration) float64 {
+	switch {
+	case known < width/2:
+		return math.NaN()
+	case known >= width*9/10:
+		return count
+	}
+	return count * float64(width) / float64(known)
+}
+
+// Ratio learns how many scans of a view a read makes. The zero value knows nothing, which means one.
+type Ratio struct{ scans, calls float64 }
+
+// ratioForget is the weight of a bin relative to the next one.
+const ratioForget = 0.99
+
+func (r *Ratio) learn(scans, calls float64) {
+	r.scans, r.calls = ratioForget*r.scans+scans, ratioForget*r.calls+calls
+}
+
+func (r *Ratio) scansPerCall() float64 {
+	if r == nil || r.calls == 0 {
+		return 1
+	}
+	return min(max(r.scans/r.calls, 1), 8)
+}

@@ -1,0 +1,173 @@
+package optimizer
+
+import (
+	"math"
+	"strings"
+	"time"
+)
+
+// View is what the optimizer knows of a view when it reviews it.
+type View struct {
+	Name     string
+	Now      time.Time
+	History  History       // Cost and Kappa are filled in by Review
+	Runs     []Run         // of the method in force, the oldest first
+	Kappa    float64       // of the fleet, see [FleetKappa]
+	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
+	Bounds   Bounds
+	Level    string // of the evidence: L0, L1, L2
+	Sources  string // of the reads, in words
+
+	LastChange, FrozenUntil time.Time // of its schedule
+	Usage                   Usage
+	UsageKnown              bool // the reads of the silent time are known
+
+	Method   string // in force: full, concurrent or incremental
+	Unique   bool   // it has a unique index
+	OnDemand bool   // it is refreshed only when somebody asks
+}
+
+// Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
+type Recommendation struct {
+	Kind              string
+	Current, Proposed string
+	Reason            string            // a sentence
+	Command           string            // where Change is nil: what a person runs; %s stands for the name as SQL
+	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
+	Every             time.Duration     // the new interval of the kind "interval"
+	Evidence          map[string]any
+	Predicted         map[string]any
+}
+
+// Review says what to recommend for a view. Nothing is recommended for a view that was never refreshed.
+func Review(v View) (recommendations []Recommendation, why []string) {
+	model, ok := FitCost(v.Runs)
+	if !ok {
+		return nil, []string{"it was not refreshed yet: what a refresh costs is not known"}
+	}
+	last := v.Runs[len(v.Runs)-1]
+	reads := v.History.learn(len(v.History.Reads))
+	rate := reads.MeanRate()
+	duration := model.Median(last.Rows)
+	v.History.Kappa, v.History.Cost = v.Kappa, duration
+	if v.Method == "full" {
+		v.History.Cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
+	}
+	evidence := func(more map[string]any) map[string]any {
+		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
+			"reads": math.Round(v.History.World().reads.total(0, len(v.History.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
+			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
+		for k, x := range more {
+			e[k] = x
+		}
+		return e
+	}
+
+	v.Usage.RefreshSeconds = 0
+	if v.Interval > 0 {
+		v.Usage.RefreshSeconds = duration * 86400 / v.Interval.Seconds()
+	}
+	if a, unused := v.Usage.Unused(); unused && v.UsageKnown && !v.OnDemand {
+		return []Recommendation{{
+			Kind: a.Kind, Current: "refreshed by its clock", Proposed: a.Proposed,
+			Reason: v.Name + ": " + strings.Join(a.Why, "; ") + ". Evidence: " + v.Sources + ".",
+			Basis:  map[string]string{"refresh_on": "schedule"}, Change: map[string]string{"refresh_on": "manual"},
+			Evidence: evidence(nil), Predicted: map[string]any{"refresh_seconds_a_day": map[string]any{"before": round(v.Usage.RefreshSeconds, 1), "after": 0}},
+		}}, a.Why
+	}
+	if r, reasons := v.schedule(reads, model.P90(last.Rows), evidence); r != nil {
+		recommendations, why = append(recommendations, *r), reasons
+	} else {
+		why = reasons
+	}
+	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
+	if a, ok := methods.UniqueIndex(); ok && v.Method == "full" && reads.RecentReads() >= minReads {
+		recommendations = append(recommendations, Recommendation{
+			Kind: a.Kind, Current: "full refreshes, without a unique index", Proposed: a.Proposed,
+			Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ".",
+			Command:  "UPDATE mvscheduler.views SET unique_key = '{<columns that tell its rows apart>}' WHERE name = %s",
+			Evidence: evidence(nil),
+		})
+	}
+	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
+	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
+		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: 86400 / v.Interval.Seconds(), Cost: duration}
+		if a, ok := worth.PlainView(); ok && v.Interval >= v.Bounds.most()/2 {
+			recommendations = append(recommendations, Recommendation{
+				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
+				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes.",
+				Command:  "DELETE FROM mvscheduler.views WHERE name = %s; then CREATE VIEW with its query",
+				Evidence: evidence(nil),
+			})
+		}
+	}
+	return recommendations, why
+}
+
+// schedule is a proposal for the clock, or why there is none.
+func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+	if v.Interval == 0 {
+		return nil, []string{"it is not refreshed at an interval"}
+	}
+	choice, ok := ChooseAmong(v.History, v.Bounds, Fixed, CalendarMode)
+	if !ok {
+		return nil, []string{"less than a week of reads, or none"}
+	}
+	if choice.Schedule.Mode == CalendarMode {
+		// The clock of a view is an interval or one line of cron; a calendar of several rules is neither.
+		rule, cost := v.History.BestRule(choice.Schedule.Calendar, v.Bounds)
+		choice.Schedule.Calendar = rule
+		if rule == nil || cost > (1-minGain)*choice.Candidates[0].Predicted.Cost {
+			choice.Schedule = choice.Candidates[0].Schedule
+			choice.Why = append(choice.Why, "the calendar has several rules, which one line of cron cannot say: an interval instead")
+		}
+	}
+	old := Schedule{Mode: Fixed, Interval: v.Interval}
+	p := Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+	verdict := Change{
+		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
+		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: reads.RecentReads(), Bounds: v.Bounds,
+	}.Settle()
+	if !verdict.Act {
+		return nil, verdict.Why
+	}
+	if choice.Schedule = verdict.Schedule; choice.Schedule.Mode == Fixed {
+		p = Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+	}
+	r := &Recommendation{
+		Every: choice.Schedule.Interval,
+		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: p.Sentence(),
+		Basis:  map[string]string{"refresh_interval": words(v.Interval)},
+		Change: map[string]string{"refresh_interval": words(choice.Schedule.Interval)},
+		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
+			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
+		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
+	}
+	if choice.Schedule.Mode == CalendarMode {
+		cron, _ := choice.Schedule.Calendar.Cron()
+		r.Kind, r.Change = "calendar", map[string]string{"cron": cron, "refresh_interval": ""}
+		r.Basis["cron"] = ""
+	}
+	return r, verdict.Why
+}
+
+func (p Prediction) figures() map[string]any {
+	return map[string]any{"refresh_seconds_a_day": round(p.RefreshSeconds, 1), "refreshes_a_day": round(p.Refreshes, 1), "mean_age_seconds": math.Round(p.MeanAge),
+		"p95_age_seconds": math.Round(p.P95Age), "cost_a_day": round(p.Cost, 1), "cost_low": round(p.Low, 1), "cost_high": round(p.High, 1)}
+}
+
+// unknown is the share of the bins whose reads are not known.
+func (h History) unknown() float64 {
+	var n int
+	for _, r := range h.Reads {
+		if math.IsNaN(r) {
+			n++
+		}
+	}
+	return float64(n) / float64(max(1, len(h.Reads)))
+}
+
+func round(x float64, digits int) float64 {
+	scale := math.Pow10(digits)
+	return math.Round(x*scale) / scale
+}

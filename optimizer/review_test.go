@@ -1,0 +1,93 @@
+package optimizer
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+)
+
+// reviewed is a view with nine weeks of reads at an interval.
+func reviewed(reads []float64, every time.Duration) View {
+	h := history(fiveMinutes(), reads, 15*time.Minute)
+	now := h.Grid.At(len(reads))
+	runs := make([]Run, 20)
+	for i := range runs {
+		runs[i] = Run{Duration: 30 * time.Second, Rows: 1000}
+	}
+	return View{
+		Name: "v", Now: now, History: h, Runs: runs, Kappa: h.Kappa, Interval: every, Level: "L0", Sources: "counters of scans", Method: "concurrent", Unique: true, UsageKnown: true,
+		Usage: Usage{Now: now, CreatedAt: h.Grid.Start, LastRead: now, Servers: 1, ServersAll: 1},
+	}
+}
+
+func kindsOf(recommendations []Recommendation) (kinds []string) {
+	for _, r := range recommendations {
+		kinds = append(kinds, r.Kind)
+	}
+	return kinds
+}
+
+func TestAReviewIsRightInKind(t *testing.T) {
+	t.Parallel()
+	flatReads, officeReads := draw(1, fiveMinutes(), 63, 400, flat), draw(1, fiveMinutes(), 63, 400, office)
+	for i := range officeReads { // nobody at all is there at night
+		if h := fiveMinutes().hourOfWeek(i); h >= 5*24 || h%24 < 8 || h%24 > 17 {
+			officeReads[i] = 0
+		}
+	}
+	found, why := Review(reviewed(flatReads, 15*time.Minute))
+	require.Empty(t, found, "%v", why)
+
+	found, _ = Review(reviewed(flatReads, 4*time.Hour))
+	require.Equal(t, []string{"interval"}, kindsOf(found))
+	require.Equal(t, "2 hours", found[0].Change["refresh_interval"], "one step")
+	require.Equal(t, 2*time.Hour, found[0].Every)
+	require.NotEmpty(t, found[0].Evidence["reasons"])
+
+	found, _ = Review(reviewed(officeReads, 15*time.Minute))
+	require.Equal(t, []string{"calendar"}, kindsOf(found))
+	require.Contains(t, found[0].Change["cron"], "* * 1-5")
+
+	unread := reviewed(make([]float64, len(flatReads)), 15*time.Minute)
+	unread.Usage.LastRead = time.Time{}
+	found, _ = Review(unread)
+	require.Equal(t, []string{"unused"}, kindsOf(found))
+	unread.Usage.ServersAll = 2
+	found, _ = Review(unread)
+	require.Empty(t, found, "a standby may be read")
+
+	slow := reviewed(flatReads, 15*time.Minute)
+	slow.Method, slow.Unique, slow.Kappa = "full", false, 20*slow.Kappa
+	found, _ = Review(slow)
+	require.Contains(t, kindsOf(found), "unique_index")
+
+	never := reviewed(flatReads, 15*time.Minute)
+	never.Runs = nil
+	found, why = Review(never)
+	require.Empty(t, found)
+	require.NotEmpty(t, why)
+}
+
+func TestACalendarOfOneRuleIsALineOfCron(t *testing.T) {
+	t.Parallel()
+	at := TimeOfDay(6*60 + 45)
+	for want, c := range map[string]Calendar{
+		"*/10 8-17 * * 1-5": {{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(10 * time.Minute)}},
+		"0 8-17/2 * * 6,0":  {{Days: Weekend, From: 480, To: 18 * 60, Every: IntervalWords(2 * time.Hour)}},
+		"0 * * * *":         {{Days: EveryDay, From: 0, To: 24 * 60, Every: IntervalWords(time.Hour)}},
+		"45 6 * * *":        {{Days: EveryDay, At: &at}},
+		"":                  {{Days: EveryDay, At: &at}, {Days: Weekend, At: &at}},
+	} {
+		line, ok := c.Cron()
+		require.Equal(t, want, line)
+		require.Equal(t, want != "", ok)
+	}
+}
+
+func BenchmarkReview(b *testing.B) {
+	v := reviewed(draw(1, fiveMinutes(), 63, 400, office), 15*time.Minute)
+	for b.Loop() {
+		Review(v)
+	}
+}

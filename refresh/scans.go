@@ -1,0 +1,63 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// scans are the scans of this session that it has not reported yet, by relation in which reads of a view show.
+type scans struct {
+	relations        []uint32
+	seq, idx, tuples []int64
+}
+
+// pendingScans has the relations of a view and of those that it reads.
+const pendingScans = `
+SELECT k.relation, p.seq, p.idx, p.tuples
+  FROM mvscheduler.counted AS k
+ CROSS JOIN LATERAL (
+        SELECT coalesce(pg_stat_get_xact_numscans(k.relation), 0) AS seq,
+               coalesce((SELECT sum(pg_stat_get_xact_numscans(i.indexrelid)) FROM pg_index AS i WHERE i.indrelid = k.relation), 0)::bigint AS idx,
+               coalesce(pg_stat_get_xact_tuples_returned(k.relation), 0) AS tuples) AS p
+ WHERE k.view_id = ANY (ARRAY(SELECT $1::bigint UNION ALL SELECT unnest(s.upstream) FROM mvscheduler.view_state AS s WHERE s.view_id = $1))
+   AND (p.seq > 0 OR p.idx > 0)`
+
+// readScans is where the counters stand before a refresh: what earlier transactions of the session did is in them
+// until it reports, at most once a second.
+func readScans(ctx context.Context, tx pgx.Tx, viewID int64) (s scans, err error) {
+	rows, err := tx.Query(ctx, pendingScans, viewID)
+	if err != nil {
+		return s, fmt.Errorf("read the session's own scans: %w", err)
+	}
+	var (
+		relation         uint32
+		seq, idx, tuples int64
+	)
+	_, err = pgx.ForEachRow(rows, []any{&relation, &seq, &idx, &tuples}, func() error {
+		s.relations, s.seq, s.idx, s.tuples = append(s.relations, relation), append(s.seq, seq), append(s.idx, idx), append(s.tuples, tuples)
+		return nil
+	})
+	if err != nil {
+		return s, fmt.Errorf("read the session's own scans: %w", err)
+	}
+	return s, nil
+}
+
+// recordScans leaves what the refresh scanned since to the collector, which takes it for no reads; without one there
+// is nobody to take it away. Workers of a parallel scan count for themselves: the collector sees that by the rows.
+func recordScans(ctx context.Context, tx pgx.Tx, viewID int64, before scans) error {
+	_, err := tx.Exec(ctx, `
+INSERT INTO mvscheduler.own_scan (relation, seq, idx, tuples)
+SELECT n.relation, n.seq - coalesce(b.seq, 0), n.idx - coalesce(b.idx, 0), n.tuples - coalesce(b.tuples, 0)
+  FROM (`+pendingScans+`) AS n
+  LEFT JOIN unnest($2::oid[], $3::bigint[], $4::bigint[], $5::bigint[]) AS b(relation, seq, idx, tuples) ON b.relation = n.relation
+ WHERE (n.seq > coalesce(b.seq, 0) OR n.idx > coalesce(b.idx, 0))
+   AND EXISTS (SELECT FROM mvscheduler.collector AS c WHERE c.lease_until > clock_timestamp())`,
+		viewID, before.relations, before.seq, before.idx, before.tuples)
+	if err != nil {
+		return fmt.Errorf("record the session's own scans: %w", err)
+	}
+	return nil
+}
