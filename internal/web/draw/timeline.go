@@ -1,0 +1,116 @@
+package draw
+
+import "time"
+
+// Run is one run for the timeline.
+type Run struct {
+	ID      int64
+	State   string // as in mvscheduler.runs
+	Queued  time.Time
+	Started time.Time // zero = it has not
+	Ended   time.Time // zero = it has not
+	Waits   []Stretch // when it waited for locks
+	Title   string    // said of it in words
+}
+
+// Stretch is a time from From to To.
+type Stretch struct{ From, To time.Time }
+
+// Lane is one view and what happened to it.
+type Lane struct {
+	Name   string
+	Runs   []Run
+	Pauses []Stretch
+}
+
+// Mark is something on a lane: X and W in percent, a tick has no width.
+type Mark struct {
+	ID    int64  // of its run; 0 = none
+	Kind  string // succeeded, failed, cancelled, running, queued, skipped, wait, pause
+	X, W  float64
+	Title string
+}
+
+// Row is a lane in its place: Y in pixels.
+type Row struct {
+	Name  string
+	Y     int
+	Marks []Mark // those behind come first
+}
+
+// Timeline is the picture of some lanes over a time.
+type Timeline struct {
+	H     int // pixels
+	Ticks []Tick
+	Rows  []Row
+}
+
+const (
+	laneH = 46 // a line of text and a bar
+	axisH = 24
+)
+
+// Lanes lays the lanes out between two instants.
+func Lanes(lanes []Lane, from, to time.Time) Timeline {
+	s := scale{from, to}
+	t := Timeline{H: axisH + len(lanes)*laneH, Ticks: s.ticks()}
+	for i, lane := range lanes {
+		row := Row{Name: lane.Name, Y: axisH + i*laneH}
+		for _, p := range lane.Pauses {
+			if m, visible := s.mark("pause", p.From, p.To); visible {
+				m.Title = "paused"
+				row.Marks = append(row.Marks, m)
+			}
+		}
+		for _, r := range lane.Runs {
+			row.Marks = append(row.Marks, s.run(r)...)
+		}
+		t.Rows = append(t.Rows, row)
+	}
+	return t
+}
+
+func (s scale) mark(kind string, from, to time.Time) (Mark, bool) {
+	if !to.After(from) {
+		to = from
+	}
+	x := s.x(from)
+	return Mark{Kind: kind, X: x, W: hundredth(s.x(to) - x)}, !to.Before(s.from) && !from.After(s.to)
+}
+
+// run is the time in the queue, the run itself, and what of it was waiting for locks.
+func (s scale) run(r Run) []Mark {
+	end := r.Ended
+	if end.IsZero() {
+		end = s.to
+	}
+	start := r.Started
+	if start.IsZero() {
+		start = end
+	}
+	var marks []Mark
+	add := func(kind string, from, to time.Time) {
+		if m, visible := s.mark(kind, from, to); visible {
+			m.ID, m.Title = r.ID, r.Title
+			marks = append(marks, m)
+		}
+	}
+	if r.State == "skipped" {
+		add("skipped", end, end)
+		return marks
+	}
+	if start.After(r.Queued) {
+		add("queued", r.Queued, start)
+	}
+	if !r.Started.IsZero() || !r.Ended.IsZero() {
+		add(r.State, start, end)
+	}
+	for _, w := range r.Waits {
+		to := w.To
+		if to.IsZero() {
+			to = s.to
+		}
+		add("wait", w.From, to)
+	}
+	return marks
+}
