@@ -34,12 +34,12 @@ func (s scale) ticks() []Tick {
 	length := s.to.Sub(s.from)
 	step := steps[len(steps)-1]
 	for _, candidate := range steps {
-		if length/candidate <= ticksAtMost {
+		if length <= ticksAtMost*candidate {
 			step = candidate
 			break
 		}
 	}
-	for length/step > ticksAtMost {
+	for length > ticksAtMost*step {
 		step *= 2
 	}
 	layout := "15:04"
