@@ -15,7 +15,7 @@ type overviewBody struct {
 	Doing  []stateCount // of activity
 	More   int          // unhealthy views that are not in the list
 	Window *catalog.Window
-	Failed []catalog.RunRecord
+	Failed []catalog.RunRecord // the last one of a view
 }
 
 type stateCount struct {
@@ -25,7 +25,7 @@ type stateCount struct {
 
 const (
 	unhealthyAtMost = 20
-	failedAtMost    = 5
+	failedAtMost    = 8
 )
 
 var (
@@ -47,9 +47,11 @@ func (s *Server) overviewPage(ctx context.Context, _ *http.Request) (page, error
 	if b.Window, err = catalog.ReadWindow(ctx, s.DB); err != nil {
 		return p, err
 	}
-	if b.Failed, err = catalog.Runs(ctx, s.DB, catalog.RunFilter{Failed: true, Since: "24 hours", Limit: failedAtMost}); err != nil {
+	failed, err := catalog.Runs(ctx, s.DB, catalog.RunFilter{Failed: true, Since: "24 hours"})
+	if err != nil {
 		return p, err
 	}
+	b.Failed = lastOfEach(failed, failedAtMost)
 	b.Overview = overview(all)
 	if n := len(b.Unhealthy); n > unhealthyAtMost {
 		b.Unhealthy, b.More = b.Unhealthy[:unhealthyAtMost], n-unhealthyAtMost
@@ -60,6 +62,19 @@ func (s *Server) overviewPage(ctx context.Context, _ *http.Request) (page, error
 		p.AsOf = *b.AsOf
 	}
 	return p, nil
+}
+
+// lastOfEach takes the newest run of each view, of runs that are sorted so.
+func lastOfEach(runs []catalog.RunRecord, most int) []catalog.RunRecord {
+	var last []catalog.RunRecord
+	seen := map[int64]bool{}
+	for _, r := range runs {
+		if !seen[r.ViewID] && len(last) < most {
+			seen[r.ViewID] = true
+			last = append(last, r)
+		}
+	}
+	return last
 }
 
 func counts(order []string, n map[string]int) []stateCount {

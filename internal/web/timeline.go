@@ -139,19 +139,20 @@ func (s *Server) timelinePage(ctx context.Context, r *http.Request) (page, error
 
 // drawTimeline is pure: a lane for each view.
 func drawTimeline(t TimelinePage) draw.Timeline {
-	waits := map[int64][]draw.Stretch{}
+	tries := map[int64][]draw.Try{}
 	for _, a := range t.Attempts {
-		if a.Outcome == "busy" {
-			stretch := draw.Stretch{From: a.StartedAt}
+		kind, trouble := map[string]string{"busy": "wait", "failed": "failed", "lost": "failed", "cancelled": "cancelled"}[a.Outcome]
+		if trouble {
+			try := draw.Try{Kind: kind, Stretch: draw.Stretch{From: a.StartedAt}}
 			if a.FinishedAt != nil {
-				stretch.To = *a.FinishedAt
+				try.To = *a.FinishedAt
 			}
-			waits[a.RunID] = append(waits[a.RunID], stretch)
+			tries[a.RunID] = append(tries[a.RunID], try)
 		}
 	}
 	runs, pauses := map[string][]draw.Run{}, map[string][]draw.Stretch{}
 	for _, r := range t.Runs {
-		run := draw.Run{ID: r.ID, State: r.State, Queued: r.QueuedAt, Waits: waits[r.ID], Title: runTitle(r)}
+		run := draw.Run{ID: r.ID, State: r.State, Queued: r.QueuedAt, Tries: tries[r.ID], Title: runTitle(r)}
 		if r.StartedAt != nil {
 			run.Started = *r.StartedAt
 		}
@@ -159,7 +160,7 @@ func drawTimeline(t TimelinePage) draw.Timeline {
 			run.Ended = *r.FinishedAt
 		}
 		if r.State == "running" && waitsForLock(r) && r.StartedAt != nil {
-			run.Waits = append(run.Waits, draw.Stretch{From: *r.StartedAt})
+			run.Tries = append(run.Tries, draw.Try{Kind: "wait", Stretch: draw.Stretch{From: *r.StartedAt}})
 		}
 		runs[r.ViewName] = append(runs[r.ViewName], run)
 	}

@@ -75,7 +75,21 @@ type viewBody struct {
 	Window          *catalog.Window
 }
 
-const troublesAtMost = 8
+const troublesAtMost = 5
+
+// troublesOf takes the first try, of the newest run, of each trouble.
+func troublesOf(attempts []catalog.AttemptRecord) []catalog.AttemptRecord {
+	var troubles []catalog.AttemptRecord
+	seen := map[string]bool{}
+	for _, a := range attempts {
+		what := a.Outcome + words.TextOf(a.Error)
+		if a.Outcome != "succeeded" && a.Outcome != "running" && !seen[what] && len(troubles) < troublesAtMost {
+			seen[what] = true
+			troubles = append(troubles, a)
+		}
+	}
+	return troubles
+}
 
 func (s *Server) viewPage(ctx context.Context, r *http.Request) (page, error) {
 	found, err := s.view(ctx, r.PathValue("name"))
@@ -87,11 +101,7 @@ func (s *Server) viewPage(ctx context.Context, r *http.Request) (page, error) {
 		ViewPage: found, State: stateFacts(v), Settings: settingFacts(found.Settings, v.AsOf), Table: found.Runs[:min(len(found.Runs), runsInTable)],
 		Show: "mvscheduler show " + words.ShellQuote(v.Name), Window: found.window,
 	}
-	for _, a := range found.Attempts {
-		if a.Outcome != "succeeded" && a.Outcome != "running" && len(b.Troubles) < troublesAtMost {
-			b.Troubles = append(b.Troubles, a)
-		}
-	}
+	b.Troubles = troublesOf(found.Attempts)
 	b.Staleness = draw.Sawtooth(refreshesOf(found.Runs), targetOf(v), v.AsOf)
 	b.Durations, b.Longest = barsOf(found.Runs, durationOf, func(v float64) string { return words.Span(time.Duration(v)) })
 	b.Sizes, b.Largest = barsOf(found.Runs, sizeOf, func(v float64) string { n := int64(v); return words.BytesOf(&n) })

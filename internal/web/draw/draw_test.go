@@ -89,7 +89,7 @@ func kinds(marks []Mark) (kinds []string) {
 func TestARunIsItsTimeInTheQueueItsWorkAndItsWaits(t *testing.T) {
 	t.Parallel()
 	lane := Lane{Name: "v", Pauses: []Stretch{{at(-500), at(-90)}, {at(-30), at(-15)}}, Runs: []Run{
-		{ID: 1, State: "succeeded", Queued: at(-60), Started: at(-59), Ended: at(-50), Waits: []Stretch{{at(-58), at(-57)}}},
+		{ID: 1, State: "succeeded", Queued: at(-60), Started: at(-59), Ended: at(-50), Tries: []Try{{"wait", Stretch{at(-58), at(-57)}}}},
 		{ID: 2, State: "skipped", Queued: at(-20), Ended: at(-20)},
 		{ID: 3, State: "running", Queued: at(-5), Started: at(-5)},
 		{ID: 4, State: "succeeded", Queued: at(-300), Started: at(-300), Ended: at(-200)},
@@ -102,6 +102,8 @@ func TestARunIsItsTimeInTheQueueItsWorkAndItsWaits(t *testing.T) {
 	require.Equal(t, Mark{ID: 1, Kind: "succeeded", X: 1.67, W: 15}, marks[2])
 	require.Equal(t, 100.0, marks[5].X+marks[5].W, "a run under way reaches until now")
 	require.Equal(t, Mark{ID: 2, Kind: "skipped", X: 66.67}, marks[4])
+	require.Equal(t, "15%", marks[2].Width())
+	require.Equal(t, "3", Mark{W: 0.01}.Width(), "what is short is seen all the same")
 	require.Zero(t, Lanes(nil, at(-60), at(0)).Rows)
 }
 

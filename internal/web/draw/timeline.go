@@ -1,6 +1,9 @@
 package draw
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // Run is one run for the timeline.
 type Run struct {
@@ -9,8 +12,14 @@ type Run struct {
 	Queued  time.Time
 	Started time.Time // zero = it has not
 	Ended   time.Time // zero = it has not
-	Waits   []Stretch // when it waited for locks
+	Tries   []Try     // those that had trouble
 	Title   string    // said of it in words
+}
+
+// Try is one attempt of a run: Kind is failed, cancelled, or wait (for a lock).
+type Try struct {
+	Kind string
+	Stretch
 }
 
 // Stretch is a time from From to To.
@@ -23,12 +32,20 @@ type Lane struct {
 	Pauses []Stretch
 }
 
-// Mark is something on a lane: X and W in percent, a tick has no width.
+// Mark is something on a lane: X and W in percent.
 type Mark struct {
 	ID    int64  // of its run; 0 = none
 	Kind  string // succeeded, failed, cancelled, running, queued, skipped, wait, pause
 	X, W  float64
 	Title string
+}
+
+// Width is W as an attribute of SVG; what would be too thin to see is three pixels wide.
+func (m Mark) Width() string {
+	if m.W < thin {
+		return "3"
+	}
+	return strconv.FormatFloat(m.W, 'f', -1, 64) + "%"
 }
 
 // Row is a lane in its place: Y in pixels.
@@ -46,7 +63,8 @@ type Timeline struct {
 }
 
 const (
-	laneH = 46 // a line of text and a bar
+	laneH = 46  // a line of text and a bar
+	thin  = 0.3 // percent
 	axisH = 24
 )
 
@@ -78,7 +96,7 @@ func (s scale) mark(kind string, from, to time.Time) (Mark, bool) {
 	return Mark{Kind: kind, X: x, W: hundredth(s.x(to) - x)}, !to.Before(s.from) && !from.After(s.to)
 }
 
-// run is the time in the queue, the run itself, and what of it was waiting for locks.
+// run is the time in the queue and between tries, the last try, and before it those that had trouble.
 func (s scale) run(r Run) []Mark {
 	end := r.Ended
 	if end.IsZero() {
@@ -105,12 +123,12 @@ func (s scale) run(r Run) []Mark {
 	if !r.Started.IsZero() || !r.Ended.IsZero() {
 		add(r.State, start, end)
 	}
-	for _, w := range r.Waits {
-		to := w.To
+	for _, try := range r.Tries {
+		to := try.To
 		if to.IsZero() {
 			to = s.to
 		}
-		add("wait", w.From, to)
+		add(try.Kind, try.From, to)
 	}
 	return marks
 }
