@@ -1,11 +1,13 @@
 package web
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 
@@ -18,13 +20,13 @@ import (
 type TimelinePage struct {
 	From     time.Time               `json:"from"`
 	To       time.Time               `json:"to"`    // the database's clock
-	Views    []string                `json:"views"` // of this page, by name
+	Views    []string                `json:"views"` // of this page: those that did something come first
 	Pages    int                     `json:"pages"`
 	Runs     []catalog.RunRecord     `json:"runs"`     // the newest first
 	Attempts []catalog.AttemptRecord `json:"attempts"` // of the runs that had several, or trouble
 	Pauses   []catalog.PauseRecord   `json:"pauses"`   // of single views
 	All      *pauseOfAll             `json:"pause_of_all"`
-	LeftOut  bool                    `json:"left_out"` // there are more runs than 4000: the oldest are left out
+	LeftOut  bool                    `json:"left_out"` // there are more runs than 3000: the oldest are left out
 	pager    pager
 	hours    int
 }
@@ -37,7 +39,7 @@ type pauseOfAll struct {
 
 const (
 	lanesAPage     = 40
-	timelineAtMost = 4000 // runs
+	timelineAtMost = 3000 // runs
 	hoursByDefault = 6
 	hoursAtMost    = 24 * 7
 )
@@ -76,6 +78,7 @@ func (s *Server) timeline(ctx context.Context, query url.Values) (TimelinePage, 
 	}
 	ago := time.Duration(t.hours) * time.Hour
 	t.From = t.To.Add(-ago)
+	slices.SortStableFunc(all, func(a, b catalog.ViewStatus) int { return cmp.Compare(rank(a, t.From), rank(b, t.From)) })
 	views, pages := cut(all, lanesAPage, query.Get("page"), func(n int) string { return timelineLink(query, "page", n) })
 	t.pager, t.Pages = pages, pages.Last
 	ids := make([]int64, len(views))
@@ -104,6 +107,14 @@ func (s *Server) timeline(ctx context.Context, query url.Values) (TimelinePage, 
 		t.All = &pauseOfAll{window.From, window.Until, window.Reason}
 	}
 	return t, err
+}
+
+// rank puts the views that did something since then before those that did nothing.
+func rank(v catalog.ViewStatus, since time.Time) int {
+	if v.Activity != "idle" || v.ConsecutiveFailures > 0 || v.LastRefreshAt != nil && v.LastRefreshAt.After(since) {
+		return 0
+	}
+	return 1
 }
 
 func timelineLink(query url.Values, key string, value int) string {
@@ -197,7 +208,7 @@ func runTitle(r catalog.RunRecord) string {
 	case r.Reason != nil:
 		title += ": " + *r.Reason
 	}
-	return short(300, title)
+	return short(160, title)
 }
 
 func waitsForLock(r catalog.RunRecord) bool {

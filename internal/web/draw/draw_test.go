@@ -103,7 +103,7 @@ func TestARunIsItsTimeInTheQueueItsWorkAndItsWaits(t *testing.T) {
 	require.Equal(t, 100.0, marks[5].X+marks[5].W, "a run under way reaches until now")
 	require.Equal(t, Mark{ID: 2, Kind: "skipped", X: 66.67}, marks[4])
 	require.Equal(t, "15%", marks[2].Width())
-	require.Equal(t, "3", Mark{W: 0.01}.Width(), "what is short is seen all the same")
+	require.Equal(t, "2", Mark{W: 0.01}.Width(), "what is short is seen all the same")
 	require.Zero(t, Lanes(nil, at(-60), at(0)).Rows)
 }
 

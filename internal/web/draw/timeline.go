@@ -40,10 +40,10 @@ type Mark struct {
 	Title string
 }
 
-// Width is W as an attribute of SVG; what would be too thin to see is three pixels wide.
+// Width is W as an attribute of SVG; what would be too thin to see is two pixels wide.
 func (m Mark) Width() string {
 	if m.W < thin {
-		return "3"
+		return "2"
 	}
 	return strconv.FormatFloat(m.W, 'f', -1, 64) + "%"
 }
@@ -64,7 +64,7 @@ type Timeline struct {
 
 const (
 	laneH = 46  // a line of text and a bar
-	thin  = 0.3 // percent
+	thin  = 0.2 // percent
 	axisH = 24
 )
 
