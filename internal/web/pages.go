@@ -119,7 +119,7 @@ func (s *Server) write(w http.ResponseWriter, r *http.Request, status int, name 
 // limiter runs what asks the database, a few at a time: the connections are those that refreshes keep their books with.
 type limiter func(context.Context, func(context.Context) error) error
 
-const requestsAtOnce = 3
+const requestsAtOnce = 2
 
 func newLimiter() limiter {
 	busy := make(chan struct{}, requestsAtOnce)
