@@ -55,6 +55,10 @@ build: ## The program, as bin/mvscheduler
 docs: postgres ## docs/reference.md anew from the code; a test fails when it is out of date
 	go test ./cmd/mvscheduler -run '^TestTheReference' -count=1 -update
 
+.PHONY: pictures
+pictures: ## docs/graph.svg and docs/timeline.svg anew, as the pages draw them; a test fails when they are out of date
+	go test ./internal/web -run '^TestThePictures' -count=1 -update
+
 .PHONY: bench
 bench: postgres build ## What mvscheduler costs over the bare statements; writes docs/benchmark.md and .svg (takes 15 minutes)
 	go run ./internal/bench

@@ -36,16 +36,30 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	_, index := s.get("/")
 	require.Contains(t, index, "/api/v1/status</a>: how many views are fresh")
 	require.Contains(t, index, "/api/v1/views</a>: how fresh every view is")
+	require.Contains(t, index, "all 1 views are as they should be")
 	var views []map[string]any
 	require.Equal(t, 200, get("/api/v1/views", &views))
 	require.Equal(t, name, views[0]["name"])
 	var view struct {
-		Status map[string]any
-		Runs   []struct{ ID int64 }
+		Status, Settings map[string]any
+		Next             []map[string]any
+		Runs             []struct{ ID int64 }
 	}
 	require.Equal(t, 200, get("/api/v1/views/"+url.PathEscape(name), &view))
 	require.Equal(t, "fresh", view.Status["freshness"])
 	require.NotEmpty(t, view.Runs)
+	require.Len(t, view.Next, 5)
+	require.Equal(t, "auto", view.Settings["method"])
+	require.NotContains(t, view.Settings, "query")
+	var graph struct{ Views []map[string]any }
+	require.Equal(t, 200, get("/api/v1/graph", &graph))
+	require.Equal(t, name, graph.Views[0]["name"])
+	var timeline struct{ Runs []map[string]any }
+	require.Equal(t, 200, get("/api/v1/timeline?hours=1", &timeline))
+	require.NotEmpty(t, timeline.Runs)
+	var findings []map[string]any
+	require.Equal(t, 200, get("/api/v1/doctor", &findings))
+	require.NotEmpty(t, findings, "what a sidecar does not look at is told")
 	var run struct {
 		Run      map[string]any
 		Attempts []map[string]any
@@ -60,7 +74,7 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	var problem struct{ Error string }
 	for path, code := range map[string]int{
 		"/api/v1/views/nix": 404, "/api/v1/runs/0": 404, "/api/v1/runs/x": 404, "/api/v1/nix": 404,
-		"/api/v1/runs?limit=0": 400, "/api/v1/runs?since=soon": 400, "/api/v1/views/%22": 400, "/api/v1/runs?failed=x": 400,
+		"/api/v1/runs?limit=0": 400, "/api/v1/runs?since=soon": 400, "/api/v1/views/%22": 400, "/api/v1/runs?failed=x": 400, "/api/v1/timeline?hours=0": 400, "/api/v1/timeline?view=nix": 404,
 	} {
 		require.Equal(t, code, get(path, &problem), path)
 		require.NotEmpty(t, problem.Error)
@@ -82,7 +96,7 @@ func TestWhatUsersWriteIsShownAsTextEverywhere(t *testing.T) {
 	s := startSidecar(t, db)
 	until(t, conn, `SELECT consecutive_failures > 0 FROM mvscheduler.status`)
 
-	for _, path := range []string{"/metrics", "/api/v1/views", "/api/v1/runs", "/api/v1/status"} {
+	for _, path := range []string{"/metrics", "/api/v1/views", "/api/v1/runs", "/api/v1/status", "/api/v1/graph", "/api/v1/timeline", "/api/v1/doctor"} {
 		_, body := s.get(path)
 		require.False(t, strings.ContainsAny(body, "\x1b\x07"), path)
 		require.False(t, path != "/metrics" && strings.Contains(body, "<"), path)

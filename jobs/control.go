@@ -10,7 +10,7 @@ import (
 
 // controlConnections is how many connections the control pool may open: River's notifier holds one for
 // good, its leader, fetcher and completer, the dispatcher, the reaper and progress reports one each now
-// and then, and /metrics and /readyz two more.
+// and then, and /metrics, /readyz and the pages of package web four more in all, which wait for one when there is none.
 const controlConnections = 10
 
 // controlSettings keep users' objects out of sight and dead peers short.

@@ -3,14 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
-	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 )
 
 type nextCmd struct {
@@ -28,14 +24,6 @@ Examples:
   mvscheduler next analytics.worst -n 400 -o csv
 
 ` + exitCodesHelp
-}
-
-// fireTime is one slot.
-type fireTime struct {
-	At       time.Time `json:"at"`
-	InZone   string    `json:"in_zone"` // as the clocks of the view's zone show it
-	Timezone string    `json:"timezone"`
-	Note     string    `json:"note"`
 }
 
 // Run prints the slots.
@@ -73,27 +61,6 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// specOf is the clock of a view; the zero Spec, which never fires, for a view without one.
-func specOf(s catalog.ViewStatus) (schedule.Spec, error) {
-	if s.RefreshOn != "schedule" {
-		return schedule.Spec{}, nil
-	}
-	zone, err := time.LoadLocation(s.Timezone)
-	if err != nil {
-		return schedule.Spec{}, fmt.Errorf("zone %q: %w", s.Timezone, err)
-	}
-	spec := schedule.Spec{Location: zone}
-	switch {
-	case s.Cron != nil:
-		spec.Cron = *s.Cron
-	case s.TunedInterval != nil:
-		spec.Interval = s.TunedInterval.Duration().Round(time.Microsecond)
-	case s.RefreshInterval != nil:
-		spec.Interval = s.RefreshInterval.Duration().Round(time.Microsecond)
-	}
-	return spec, nil
-}
-
 // sayStandstill tells why the clock stands still, and what makes it go on.
 func (a *app) sayStandstill(s catalog.ViewStatus, window *catalog.Window) {
 	a.sayWindow(window)
@@ -107,71 +74,4 @@ func (a *app) sayStandstill(s catalog.ViewStatus, window *catalog.Window) {
 	case s.Activity == "paused" && !window.InForce():
 		a.say("note: the view is paused; nothing runs until: %s", nextStep(s))
 	}
-}
-
-// pause is a time in which a clock stands still, from included and until not.
-type pause struct {
-	from, until time.Time
-	what        string
-}
-
-// pausesOf are those that end by themselves.
-func pausesOf(s catalog.ViewStatus, window *catalog.Window) []pause {
-	var pauses []pause
-	if s.PausedUntil != nil {
-		pauses = append(pauses, pause{until: *s.PausedUntil, what: "the view is paused"})
-	}
-	if window != nil && window.Until != nil {
-		pauses = append(pauses, pause{window.From, *window.Until, "every view is paused"})
-	}
-	return pauses
-}
-
-// fireTimes lists slots after now, without those in a pause. A note says which pause was left out before the
-// slot, that the offset of the view's zone has changed since the slot before, or since now for the first, and what
-// daylight saving does to the slot itself.
-func fireTimes(spec schedule.Spec, zoneName string, now time.Time, count int, pauses []pause) []fireTime {
-	zone := spec.Location
-	if zone == nil {
-		zone = time.UTC
-	}
-	var out []fireTime
-	var left []string
-	before := now.In(zone)
-	for after := now; len(out) < count; {
-		next := spec.Upcoming(after, 1)
-		if len(next) == 0 {
-			break
-		}
-		fire := next[0]
-		after = fire.Slot
-		if i := slices.IndexFunc(pauses, func(p pause) bool { return !fire.Slot.Before(p.from) && fire.Slot.Before(p.until) }); i >= 0 {
-			after = pauses[i].until.Add(-time.Microsecond)
-			left = append(left, pauses[i].what+" until "+pauses[i].until.In(zone).Format("2006-01-02 15:04:05 MST"))
-			continue
-		}
-		local := fire.Slot.In(zone)
-		notes := append(left, offsetNote(before, local), fire.Note)
-		out = append(out, fireTime{
-			At: local.UTC(), InZone: local.Format("Mon 2006-01-02 15:04:05 MST"), Timezone: zoneName,
-			Note: strings.Join(slices.DeleteFunc(notes, func(s string) bool { return s == "" }), "; "),
-		})
-		before, left = local, nil
-	}
-	return out
-}
-
-func offsetNote(before, after time.Time) string {
-	_, was := before.Zone()
-	_, is := after.Zone()
-	if was == is {
-		return ""
-	}
-	change := time.Duration(is-was) * time.Second
-	direction := "forward"
-	if change < 0 {
-		direction, change = "back", -change
-	}
-	since, _ := after.ZoneBounds()
-	return fmt.Sprintf("the clocks went %s by %s on %s", direction, exactSpan(change), since.Add(-time.Second).Format("2006-01-02"))
 }

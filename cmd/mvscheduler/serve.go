@@ -12,7 +12,7 @@ import (
 
 // serveCmd is the command line of the sidecar; runServe is the sidecar.
 type serveCmd struct {
-	Listen            string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
+	Listen            string        `default:"127.0.0.1:8787" placeholder:"ADDR" help:"Address of the HTTP server: pages for people, /healthz, /readyz, /metrics, /api/v1, /river/. Other than loopback addresses need --token-file."`
 	TokenFile         string        `type:"path" placeholder:"PATH" help:"File whose first line is the token that HTTP asks for: Authorization: Bearer TOKEN, or as password. /healthz and /readyz stay open."`
 	Migrate           bool          `help:"Upgrade the schema first, as \"migrate up\" would; needs the rights for that."`
 	Workers           int           `default:"8" placeholder:"N" help:"Refreshes at the same time, a connection each: 1 to 200."`

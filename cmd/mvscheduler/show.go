@@ -250,29 +250,6 @@ func troubledAttempts(all []catalog.AttemptRecord) []catalog.AttemptRecord {
 	return troubled
 }
 
-// nextStep is what a person does about the state of a view; empty when nothing needs doing.
-func nextStep(s catalog.ViewStatus) string {
-	switch {
-	case s.Freshness == "missing":
-		return "mvscheduler drop " + shellQuote(s.Name) + ", then create it again"
-	case s.AutoPaused:
-		return "mend the cause, then: mvscheduler resume " + shellQuote(s.Name)
-	case !s.Enabled:
-		return "mvscheduler edit " + shellQuote(s.Name) + " --enabled"
-	case strings.HasPrefix(s.Reason, "every view is paused"):
-		return "mvscheduler resume --all, as an administrator"
-	case s.Activity == "paused":
-		return "mvscheduler resume " + shellQuote(s.Name)
-	case s.ConsecutiveFailures > 0:
-		return "mend the cause, then: mvscheduler refresh --wait " + shellQuote(s.Name)
-	case s.Freshness == "never" && s.RefreshOn == "manual":
-		return "mvscheduler refresh --wait " + shellQuote(s.Name)
-	case (s.Freshness == "late" || s.Freshness == "stale") && s.Activity == "idle":
-		return "check that a sidecar runs: mvscheduler serve"
-	}
-	return ""
-}
-
 func limitsWords(v *catalog.View) string {
 	words := []string{"statement " + v.StatementTimeout, "lock " + v.LockTimeout, plural(int64(v.MaxAttempts), "attempt")}
 	if v.WorkMem != nil {

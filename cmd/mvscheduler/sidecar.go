@@ -19,6 +19,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"riverqueue.com/riverui"
 
+	"github.com/mvscheduler/mvscheduler/internal/doctor"
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 	"github.com/mvscheduler/mvscheduler/internal/web"
 	"github.com/mvscheduler/mvscheduler/jobs"
@@ -103,9 +104,16 @@ func runServe(ctx context.Context, cfg serveConfig) error {
 			Ready:   func(ctx context.Context) error { return migrations.Check(ctx, control) },
 			Metrics: registry,
 			DB:      control,
-			River:   pages,
-			Token:   cfg.Token,
-			Logger:  cfg.Logger,
+			Examine: func(ctx context.Context) (found []doctor.Finding, err error) {
+				err = control.AcquireFunc(ctx, func(c *pgxpool.Conn) error {
+					found, err = doctor.ExamineAsSidecar(ctx, c.Conn())
+					return err
+				})
+				return found, err
+			},
+			River:  pages,
+			Token:  cfg.Token,
+			Logger: cfg.Logger,
 		}
 		listening, err := listen(ctx, &server, cfg.Listen) // before a refresh begins
 		if err != nil {

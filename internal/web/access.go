@@ -92,7 +92,10 @@ func headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		policy := "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
-		if strings.HasPrefix(r.URL.Path, riverPrefix+"/") {
+		switch {
+		case !strings.HasPrefix(r.URL.Path, riverPrefix+"/"):
+			policy += "; style-src 'self'"
+		default:
 			policy += "; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self'; connect-src 'self'; manifest-src 'self'"
 		}
 		h.Set("Content-Security-Policy", policy)

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -10,8 +11,12 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/doctor"
 )
 
 func serve(s *Server, method, path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
@@ -72,6 +77,40 @@ func TestNoMethodThatChangesReachesAPage(t *testing.T) {
 	require.Equal(t, 1, asked)
 	require.Contains(t, serve(s, http.MethodGet, "/river/").Header().Get("Content-Security-Policy"), "script-src 'self'")
 	require.NotContains(t, serve(s, http.MethodGet, "/").Header().Get("Content-Security-Policy"), "script-src")
+}
+
+// away is a database that does not answer.
+type away struct{}
+
+var errAway = errors.New("connection refused to 10.0.0.1, password secret")
+
+func (away) Exec(context.Context, string, ...any) (pgconn.CommandTag, error) {
+	return pgconn.CommandTag{}, errAway
+}
+func (away) Query(context.Context, string, ...any) (pgx.Rows, error) { return nil, errAway }
+func (away) QueryRow(context.Context, string, ...any) pgx.Row        { return awayRow{} }
+
+type awayRow struct{}
+
+func (awayRow) Scan(...any) error { return errAway }
+
+func TestEveryPageForPeopleIsGuardedReadOnlyAndWithoutScript(t *testing.T) {
+	t.Parallel()
+	examine := func(context.Context) ([]doctor.Finding, error) { return nil, errAway }
+	open := &Server{DB: away{}, Examine: examine}
+	closed := &Server{DB: away{}, Examine: examine, Token: strings.Repeat("x", 32)}
+	for _, path := range []string{"/", "/views", "/views/a.b", "/runs/1", "/graph", "/timeline", "/doctor"} {
+		answer := serve(open, http.MethodGet, path)
+		require.Equal(t, http.StatusServiceUnavailable, answer.Code, path)
+		require.Contains(t, answer.Body.String(), "the database did not answer")
+		require.NotContains(t, answer.Body.String(), "secret")
+		require.Equal(t, "default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'; style-src 'self'", answer.Header().Get("Content-Security-Policy"))
+		require.Equal(t, "text/html; charset=utf-8", answer.Header().Get("Content-Type"))
+		require.Equal(t, http.StatusMethodNotAllowed, serve(open, http.MethodPost, path).Code)
+		require.Equal(t, http.StatusUnauthorized, serve(closed, http.MethodGet, path).Code)
+		require.Equal(t, http.StatusMisdirectedRequest, serve(open, http.MethodGet, path, func(r *http.Request) { r.Host = "rebound.example" }).Code)
+	}
+	require.Equal(t, "text/css; charset=utf-8", serve(open, http.MethodGet, "/style.css").Header().Get("Content-Type"))
 }
 
 func TestATokenFileHoldsAtLeast128Bits(t *testing.T) {

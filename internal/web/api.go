@@ -25,14 +25,6 @@ type Overview struct {
 	AsOf      *time.Time           `json:"as_of"`     // the database's clock; nil when there is no view
 }
 
-// ViewPage is what /api/v1/views/{name} answers. The query and the settings are not in it: they stand in
-// the table views, which a user can lock, so nothing of the sidecar reads it.
-type ViewPage struct {
-	Status   catalog.ViewStatus      `json:"status"`
-	Runs     []catalog.RunRecord     `json:"runs"`
-	Attempts []catalog.AttemptRecord `json:"attempts"`
-}
-
 // RunPage is what /api/v1/runs/{id} answers.
 type RunPage struct {
 	Run      catalog.RunRecord       `json:"run"`
@@ -50,12 +42,14 @@ const (
 	runsAtMost    = 10_000
 )
 
-func (s *Server) api(mux *http.ServeMux) {
+func (s *Server) api(mux *http.ServeMux, limit limiter) {
 	route := func(pattern string, answer func(context.Context, *http.Request) (any, error)) {
 		mux.HandleFunc("GET /api/v1/"+pattern, func(w http.ResponseWriter, r *http.Request) {
-			ctx, cancel := context.WithTimeout(r.Context(), apiTimeout)
-			defer cancel()
-			body, err := answer(ctx, r)
+			var body any
+			err := limit(r.Context(), func(ctx context.Context) (err error) {
+				body, err = answer(ctx, r)
+				return err
+			})
 			s.answer(w, r, body, err)
 		})
 	}
@@ -65,7 +59,7 @@ func (s *Server) api(mux *http.ServeMux) {
 	})
 	route("views", func(ctx context.Context, _ *http.Request) (any, error) { return catalog.Statuses(ctx, s.DB) })
 	route("views/{name}", func(ctx context.Context, r *http.Request) (any, error) {
-		return viewPage(ctx, s.DB, r.PathValue("name"))
+		return s.view(ctx, r.PathValue("name"))
 	})
 	route("runs", func(ctx context.Context, r *http.Request) (any, error) {
 		filter, err := runFilter(ctx, s.DB, r)
@@ -75,17 +69,16 @@ func (s *Server) api(mux *http.ServeMux) {
 		return catalog.Runs(ctx, s.DB, filter)
 	})
 	route("runs/{id}", func(ctx context.Context, r *http.Request) (any, error) {
-		id, err := strconv.ParseInt(r.PathValue("id"), 10, 64)
-		if err != nil {
-			return nil, &catalog.NotFoundError{Kind: "run", Name: r.PathValue("id")}
-		}
-		run, err := catalog.RunByID(ctx, s.DB, id)
-		if err != nil {
-			return nil, err
-		}
-		attempts, err := catalog.Attempts(ctx, s.DB, []int64{id})
-		return RunPage{Run: run, Attempts: attempts}, err
+		return s.run(ctx, r)
 	})
+	route("graph", func(ctx context.Context, _ *http.Request) (any, error) {
+		all, err := catalog.Statuses(ctx, s.DB)
+		return graphOf(all), err
+	})
+	route("timeline", func(ctx context.Context, r *http.Request) (any, error) { return s.timeline(ctx, r.URL.Query()) })
+	if s.Examine != nil {
+		route("doctor", func(ctx context.Context, _ *http.Request) (any, error) { return s.Examine(ctx) })
+	}
 	mux.HandleFunc("GET /api/", func(w http.ResponseWriter, r *http.Request) {
 		s.answer(w, r, nil, &catalog.NotFoundError{Kind: "page", Name: r.URL.Path})
 	})
@@ -102,26 +95,6 @@ func overview(all []catalog.ViewStatus) Overview {
 		o.AsOf = &all[i].AsOf
 	}
 	return o
-}
-
-func viewPage(ctx context.Context, db catalog.Querier, name string) (ViewPage, error) {
-	var p ViewPage
-	id, err := catalog.FindView(ctx, db, name)
-	if err != nil {
-		return p, err
-	}
-	if p.Status, err = catalog.StatusByID(ctx, db, id); err != nil {
-		return p, err
-	}
-	if p.Runs, err = catalog.Runs(ctx, db, catalog.RunFilter{ViewID: id, Limit: 20}); err != nil {
-		return p, err
-	}
-	ids := make([]int64, len(p.Runs))
-	for i, r := range p.Runs {
-		ids[i] = r.ID
-	}
-	p.Attempts, err = catalog.Attempts(ctx, db, ids)
-	return p, err
 }
 
 // badRequest says which parameter cannot be read.
@@ -156,29 +129,34 @@ func runFilter(ctx context.Context, db catalog.Querier, r *http.Request) (catalo
 	return f, nil
 }
 
-// answer writes JSON. What went wrong inside is logged and not told in full.
+// answer writes JSON.
 func (s *Server) answer(w http.ResponseWriter, r *http.Request, body any, err error) {
 	status := http.StatusOK
-	var (
-		missing *catalog.NotFoundError
-		bad     *badRequest
-		pg      *pgconn.PgError
-	)
-	switch {
-	case err == nil:
-	case errors.As(err, &missing):
-		status, body = http.StatusNotFound, problem{Error: missing.Error()}
-	case errors.As(err, &bad):
-		status, body = http.StatusBadRequest, problem{Error: bad.Error()}
-	case errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code == "42602"): // a value or a name that cannot be read
-		status, body = http.StatusBadRequest, problem{Error: pg.Message, SQLState: pg.Code}
-	default:
-		s.Logger.WarnContext(r.Context(), "a request could not be answered", "path", r.URL.Path, "err", err)
-		status, body = http.StatusServiceUnavailable, problem{Error: "the database did not answer; the log of the sidecar says why"}
+	if err != nil {
+		status, body = s.problemOf(r, err)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(status)
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	_ = encoder.Encode(body) // the client went away
+}
+
+// problemOf says what to answer instead. What went wrong inside is logged and not told in full.
+func (s *Server) problemOf(r *http.Request, err error) (int, problem) {
+	var (
+		missing *catalog.NotFoundError
+		bad     *badRequest
+		pg      *pgconn.PgError
+	)
+	switch {
+	case errors.As(err, &missing):
+		return http.StatusNotFound, problem{Error: missing.Error()}
+	case errors.As(err, &bad):
+		return http.StatusBadRequest, problem{Error: bad.Error()}
+	case errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code == "42602"): // a value or a name that cannot be read
+		return http.StatusBadRequest, problem{Error: pg.Message, SQLState: pg.Code}
+	}
+	s.Logger.WarnContext(r.Context(), "a request could not be answered", "path", r.URL.Path, "err", err)
+	return http.StatusServiceUnavailable, problem{Error: "the database did not answer; the log of the sidecar says why"}
 }

@@ -1,10 +1,14 @@
 // Package web is what the sidecar shows over HTTP.
 //
+//	/ ...      pages for people: overview, views, a view, a run, graph, timeline, doctor
 //	/healthz   200 while the process runs
 //	/readyz    200 when the database answers and its schema fits this program; 503 with the reason otherwise
 //	/metrics   Prometheus: what this process did, and how fresh the views of the database are
-//	/api/v1/   status, views, views/{name}, runs, runs/{id} as JSON: what the commands of the same names print
+//	/api/v1/   status, views, views/{name}, runs, runs/{id}, graph, timeline, doctor as JSON
 //	/river/    River's own pages about its jobs
+//
+// A page is an answer of the database as a value, which is also its JSON; a pure function that makes of it what the
+// template shows; and the template. Pictures are laid out by package draw and written as SVG by the templates.
 //
 // # Access
 //

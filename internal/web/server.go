@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/doctor"
 )
 
 // Server serves the pages of one sidecar.
@@ -21,8 +22,10 @@ type Server struct {
 	Ready func(context.Context) error
 	// Metrics is what /metrics shows.
 	Metrics prometheus.Gatherer
-	// DB is what /api/v1 reads; nil means that there is no API.
+	// DB is what the pages and /api/v1 read; nil means that there are none but an index.
 	DB catalog.Querier
+	// Examine is what /doctor shows; nil means that there is no such page.
+	Examine func(context.Context) ([]doctor.Finding, error)
 	// River answers below /river/, for GET and HEAD only; nil means that nothing does.
 	River http.Handler
 	// Token has to be given by whoever asks; empty means that only this machine is served, without one.
@@ -56,9 +59,10 @@ func (s *Server) Handler() http.Handler {
 		ErrorHandling: promhttp.ContinueOnError,
 		Timeout:       10 * time.Second,
 	}))
-	mux.HandleFunc("GET /{$}", s.index())
+	limit := newLimiter()
+	s.pages(mux, limit)
 	if s.DB != nil {
-		s.api(mux)
+		s.api(mux, limit)
 	}
 	if s.River != nil {
 		mux.Handle(riverPrefix+"/", s.River)

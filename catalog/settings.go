@@ -1,0 +1,53 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// Settings are what a sidecar knows of a row of mvscheduler.views, from its private copy: everything but the query, the
+// indexes and the key. Intervals are PostgreSQL's text. Nil means NULL.
+type Settings struct {
+	Method           string     `db:"method" json:"method"`
+	ChangeTracking   string     `db:"change_tracking" json:"change_tracking"`
+	Catchup          string     `db:"catchup" json:"catchup"`
+	Priority         int16      `db:"priority" json:"priority"`
+	StatementTimeout string     `db:"statement_timeout" json:"statement_timeout"`
+	LockTimeout      string     `db:"lock_timeout" json:"lock_timeout"`
+	WorkMem          *string    `db:"work_mem" json:"work_mem"`
+	MaxAttempts      int16      `db:"max_attempts" json:"max_attempts"`
+	MaxSizeBytes     *int64     `db:"max_size_bytes" json:"max_size_bytes"`
+	Analyze          bool       `db:"analyze" json:"analyze"`
+	RetentionPeriod  *string    `db:"retention_period" json:"retention_period"`
+	TimeColumn       *string    `db:"time_column" json:"time_column"`
+	BucketWidth      *string    `db:"bucket_width" json:"bucket_width"`
+	Lateness         string     `db:"lateness" json:"lateness"`
+	PausedAt         *time.Time `db:"paused_at" json:"paused_at"`
+	PausedUntil      *time.Time `db:"paused_until" json:"paused_until"`
+	PauseReason      *string    `db:"pause_reason" json:"pause_reason"`
+}
+
+// SettingsByID reads the settings of a view, for a sidecar. The error is a *NotFoundError when there is no such view.
+func SettingsByID(ctx context.Context, q Querier, id int64) (Settings, error) {
+	rows, err := q.Query(ctx, `
+SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::text AS statement_timeout, s.lock_timeout::text AS lock_timeout,
+       s.work_mem, s.max_attempts, s.max_size_bytes, s."analyze", s.retention_period::text AS retention_period, s.time_column,
+       s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, s.paused_at, nullif(s.paused_until, 'infinity') AS paused_until, s.pause_reason
+  FROM mvscheduler.view_state AS s
+ WHERE s.view_id = $1`, id)
+	if err != nil {
+		return Settings{}, fmt.Errorf("read settings of view %d: %w", id, err)
+	}
+	s, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Settings])
+	if errors.Is(err, pgx.ErrNoRows) {
+		return s, &NotFoundError{Kind: "managed view", Name: fmt.Sprint(id)}
+	}
+	if err != nil {
+		return s, fmt.Errorf("read settings of view %d: %w", id, err)
+	}
+	return s, nil
+}
