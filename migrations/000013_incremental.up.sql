@@ -597,17 +597,20 @@ CREATE TABLE mvscheduler.dirt (
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    why     text
+    why     text,
+    snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
+CREATE INDEX dirt_blind ON mvscheduler.dirt (source, xid) WHERE col = -1;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
 COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
 COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
-COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none.';
+COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none; -1 = the entry says only with which snapshot the table was written to.';
 COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; NULL = whoever reads the table.';
 COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
 COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+COMMENT ON COLUMN mvscheduler.dirt.snapshot IS 'Of col -1: what the writer saw. Who registered or attached the table and is not in it was unknown to the trigger.';
 COMMENT ON COLUMN mvscheduler.dirt.why IS 'Of an entry for one view, what happened; NULL = its row was changed, or it reads other tables.';
 
 CREATE TABLE mvscheduler.increment_state (
@@ -621,6 +624,7 @@ CREATE TABLE mvscheduler.increment_state (
     reason            text,
     fill              jsonb,
     parts             jsonb,
+    since             xid8 NOT NULL,
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -633,6 +637,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
+COMMENT ON COLUMN mvscheduler.increment_state.since IS 'All that watches what is below was made by transactions before this one: a writer who saw all of them has noted what he changed.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 
 CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
@@ -707,6 +712,9 @@ DECLARE
     lo timestamptz;
     hi timestamptz;
 BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
+    END IF;
     -- by a known column: see change_function
     DECLARE
         w     record;
@@ -721,7 +729,9 @@ BEGIN
         -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
         moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
                          AND (NOT current_setting('track_counts')::boolean
-                              OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+                              OR (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
+                                      SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
+                                  ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) > 0 FROM part AS p));
     BEGIN
         FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
             IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
@@ -834,6 +844,9 @@ DECLARE
     lo timestamptz;
     hi timestamptz;
 BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
+    END IF;
     FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
         IF w.expression IS NULL THEN
             INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
@@ -878,16 +891,27 @@ AS $$
           JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
           JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
     )
-    SELECT b.oid, string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid)
-      FROM below AS b JOIN pg_rewrite AS w ON w.ev_class = b.oid
-     GROUP BY b.oid
+    SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
+      FROM below AS b
+      JOIN pg_class AS c ON c.oid = b.oid
+      JOIN pg_rewrite AS w ON w.ev_class = b.oid
+     CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
+                           FROM pg_proc AS p
+                          WHERE p.pronamespace <> 'mvscheduler'::regnamespace
+                            AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
+     CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
+                                                     (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
+                           FROM pg_class AS t
+                          WHERE (t.relrowsecurity OR t.relforcerowsecurity)
+                            AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
+     GROUP BY b.oid, c.reloptions
 $$;
-COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced.';
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced, a function that it calls, or row-level security of a table that it reads.';
 
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean, hidden boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -921,23 +945,25 @@ AS $$
     )
     SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
            concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
+           (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
+              FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
            concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                      extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
-           coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
+           coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
            n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.root))   -- a statement on the table above runs triggers of that one alone
+           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
       FROM node AS n
       JOIN pg_class AS c ON c.oid = n.leaf
       JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
       LEFT JOIN held AS h ON h.tgrelid = n.leaf
      GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
     UNION ALL
-    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false, false
+    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
       FROM mvscheduler.visible_views AS o
      CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
      WHERE o.view_id = leaves_of.view_id
 $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
@@ -964,7 +990,7 @@ DECLARE
     kind     record;
     made     bigint := 0;
 BEGIN
-    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
+    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours, c.relkind AS kind FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
         FOR kind IN
             SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
@@ -979,7 +1005,8 @@ BEGIN
             EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
             END;
         END LOOP;
-        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN   -- of a partitioned table its partitions have one each
+        -- On a partitioned table it would be made on all partitions in one statement, which waits for each of them anew.
+        IF rel.ours AND rel.kind <> 'p' AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
                 EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', 'mvscheduler_changed_row_' || rel.relation, rel.name);   -- a table can become a partition of another that has one
@@ -1332,7 +1359,7 @@ BEGIN
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        staged := CASE WHEN span.staged THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
+        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
         PERFORM mvscheduler.cover_range(coalesce(staged, mvscheduler.shown_name(work.query)), work.data, work.time_column, work.width, span.first, span.last);
         SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN
