@@ -209,6 +209,61 @@ func TestAPolicyThatIsChangedChangesTheView(t *testing.T) {
 	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)), "rows that its owner may not see any more")
 }
 
+func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+		`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+		`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+	for name, c := range map[string]struct{ query, change string }{
+		"literal":  {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole, 'mvscheduler.in_window(ts)'::text AS note FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"twice":    {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole FROM metrics WHERE mvscheduler.in_window(ts) AND mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"alias":    {`SELECT date_trunc('hour', metrics.ts) AS hour, other.device, count(*) AS n FROM metrics AS other JOIN other AS metrics ON metrics.device = other.device WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"rollup":   {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY ROLLUP (1)`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"selfjoin": {`SELECT date_trunc('hour', metrics.ts) AS hour, metrics.device, count(*) AS n FROM metrics JOIN metrics AS m ON m.device = metrics.device AND mvscheduler.in_window(m.ts) WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"atomic":   {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT allowed_ones()) GROUP BY 1, 2`, `INSERT INTO allowed VALUES (2)`},
+		"replaced": {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND is_allowed(device) GROUP BY 1, 2`, `CREATE OR REPLACE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$`},
+		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+				`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+				`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+			_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ('v', $1, 'incremental', 'hour', '1 hour', 'manual', 'UTC', 1)`, c.query)
+			if err != nil {
+				t.Log("refused: ", err)
+				return
+			}
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+			pgtest.Exec(t, s.alice, c.change)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
+
+// Mallory has no privilege at all on alice's table, but for USAGE on its schema.
+func TestSomebodyWithoutPrivilegesDoesNotHaveTheViewsOfOthersComputedAnew(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int, sold date)`, `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1), ('2026-03-02 00:10+00', 2)`, fmt.Sprintf(sumByHour, "own", "base"))
+	startSidecar(t, a.db)
+	refreshed(t, alice, "own")
+	refreshed(t, alice, "own")
+	a.as(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on, max_attempts) VALUES ('mallory.v', 'SELECT sold AS day, count(*) AS n FROM alice.base WHERE mvscheduler.in_window(sold) GROUP BY 1', 'incremental', 'day', '1 day', NULL, 'manual', 1)`)
+	a.as(`SELECT mvscheduler.refresh_view('mallory.v')`)
+	until(t, a.root, a.sql(`SELECT EXISTS (SELECT FROM mvscheduler.run WHERE view_name = 'mallory.v' AND state = 'failed')`))
+	t.Log(ask[string](t, a.root, a.sql(`SELECT error FROM mvscheduler.run WHERE view_name = 'mallory.v' AND state = 'failed' LIMIT 1`)))
+	refreshed(t, alice, "own")
+	reason := ask[string](t, a.root, a.sql(`SELECT reason FROM mvscheduler.run WHERE view_name = 'alice.own' ORDER BY id DESC LIMIT 1`))
+	require.Contains(t, reason, "nothing changed below")
+}
+
 // Triggers of a partitioned table are made on every partition, each of which is waited for with all locks held: the
 // budget of the step (here 100 ms, 500 ms by default) holds for each of them anew.
 func TestWritersDoNotWaitForTheTriggersOfManyPartitionsLongerThanLockTimeout(t *testing.T) {

@@ -175,6 +175,125 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';
 
+-- What PostgreSQL has stored of a query tells in which SELECT in_window is asked, and which of the tables that are read
+-- there it is asked about: varno counts them. Names cannot look like any of this, since in them spaces and braces are
+-- escaped.
+CREATE FUNCTION mvscheduler.query_levels(reader oid) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, shared boolean, reads oid[], asks int[], calls int)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    windows  text := (SELECT string_agg(p.oid::text, '|') FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
+    token    text;
+    found_   text[];
+    depth    int := 0;
+    open     int[] := '{}';   -- queries that have not ended, and how deep each of them began
+    began    int[] := '{}';
+    top      int;
+    last     int;
+    parents  int[] := '{}';
+    combined boolean[] := '{}';
+    cut      boolean[] := '{}';
+    repeated boolean[] := '{}';
+    reading  text[] := '{}';
+    asking   text[] := '{}';
+    asked    int[] := '{}';
+BEGIN
+    FOR token IN
+        SELECT m.parts[1]
+          FROM pg_rewrite AS w
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{|\}|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
+                                   '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
+         WHERE w.ev_class = reader
+    LOOP
+        top := open[cardinality(open)];
+        IF token LIKE '{QUERY%' THEN
+            depth := depth + 1;
+            parents := parents || coalesce(top, 0);
+            combined := combined || false;
+            cut := cut || false;
+            repeated := repeated || false;
+            reading := reading || ''::text;
+            asking := asking || ''::text;
+            asked := asked || 0;
+            open := open || cardinality(parents);
+            began := began || depth;
+        ELSIF token = '}' THEN
+            IF depth = began[cardinality(began)] THEN
+                last := top;
+                open := trim_array(open, 1);
+                began := trim_array(began, 1);
+            END IF;
+            depth := depth - 1;
+        ELSIF token LIKE ':rtekind%' THEN
+            reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
+        ELSIF token LIKE ':cterefcount%' THEN
+            repeated[last] := repeated[last] OR token NOT IN (':cterefcount 0', ':cterefcount 1');
+        ELSIF token LIKE ':funcid%' THEN
+            found_ := regexp_match(token, '\{VAR :varno ([0-9]+) .*:varlevelsup ([0-9]+)');
+            asked[top] := asked[top] + 1;
+            asking[top] := concat_ws(' ', nullif(asking[top], ''), CASE WHEN found_[2] = '0' THEN found_[1] ELSE '-1' END);
+            depth := depth + (found_ IS NOT NULL)::int;
+        ELSIF token LIKE '%{' AND token NOT LIKE '\\%' THEN
+            depth := depth + 1;
+            combined[top] := combined[top] OR token LIKE ':setOperations%';
+            cut[top] := cut[top] OR token LIKE ':limit%';
+        ELSIF token LIKE ':groupingSets%' THEN
+            cut[top] := true;
+        END IF;
+    END LOOP;
+    RETURN QUERY
+    SELECT n, parents[n], combined[n], cut[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
+      FROM generate_subscripts(parents, 1) AS n;
+END $$;
+COMMENT ON FUNCTION mvscheduler.query_levels(oid) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
+
+-- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
+-- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like. Returns whether all
+-- that is read of what in_window is asked about (targets) is read within windows.
+CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    verdict record;
+BEGIN
+    WITH RECURSIVE levels AS MATERIALIZED (
+        SELECT r.oid AS reader, l.* FROM unnest(readers) AS r(oid) CROSS JOIN LATERAL mvscheduler.query_levels(r.oid) AS l
+    ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
+        SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
+        UNION
+        SELECT a.reader, a.level FROM windowed AS w JOIN levels AS l ON l.reader = w.reader AND l.level = w.level
+          JOIN levels AS a ON a.reader = w.reader AND a.level = l.parent OR a.reader <> w.reader AND w.reader = ANY (a.reads)
+    ), judged AS (
+        SELECT l.*,
+               (SELECT count(*) FROM unnest(l.asks) AS a WHERE a > 0)   -- windows that meet here
+               + (SELECT count(*) FROM levels AS b JOIN windowed AS c ON c.reader = b.reader AND c.level = b.level WHERE b.reader = l.reader AND b.parent = l.level)
+               + (SELECT count(*) FROM unnest(l.reads) AS r WHERE r <> l.reader AND r IN (SELECT c.reader FROM windowed AS c)) AS meeting,
+               (SELECT count(*) FROM unnest(l.reads) AS r WHERE r = ANY (targets) AND l.reader <> ALL (targets)) AS readings,
+               (SELECT count(*) FROM unnest(l.asks) AS a WHERE l.reads[a] = ANY (targets)) AS within
+          FROM levels AS l
+    )
+    SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
+           bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
+           bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
+           bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
+      INTO verdict
+      FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
+    IF verdict.calls <> parsed OR verdict.elsewhere THEN
+        RAISE EXCEPTION 'of which table column in_window is asked about cannot be told' USING ERRCODE = 'ambiguous_column',
+            HINT = 'Write in_window(table.column) right where the table is read, without giving a table the name of another one, and nowhere in a text.';
+    ELSIF verdict.cuts THEN
+        RAISE EXCEPTION 'LIMIT, OFFSET, FETCH and grouping sets cannot be computed window by window' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Leave them out, and let those who read the view ask for them. ORDER BY has no effect on a view.';
+    ELSIF verdict.meet THEN
+        RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';
+    END IF;
+    RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
+
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
 -- a table of which any change may concern every bucket.
@@ -192,18 +311,22 @@ DECLARE
     call    record;
     place   record;
     matched oid[];
+    asked   oid[];
     windows int := 0;
-    uses    int;
+    within  boolean;
+    master  oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);
+    hidden  oid[];
 BEGIN
-    WITH RECURSIVE chain(rel, kind) AS (
-        SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = query_relation
+    -- What its reader may not read is not read: else anybody could have triggers write for the table of anybody.
+    WITH RECURSIVE chain(rel, kind, owner) AS (
+        SELECT c.oid, c.relkind, c.relowner FROM pg_class AS c WHERE c.oid = query_relation
         UNION
-        SELECT c.oid, c.relkind
+        SELECT c.oid, c.relkind, c.relowner
           FROM chain AS r
           JOIN pg_rewrite AS w ON w.ev_class = r.rel
           JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
           JOIN pg_class AS c ON c.oid = d.refobjid
-         WHERE r.kind = 'v'
+         WHERE r.kind = 'v' AND (has_any_column_privilege(r.owner, c.oid, 'SELECT') OR has_any_column_privilege(master, c.oid, 'SELECT'))
     )
     SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
       INTO tables, readers FROM chain AS r;
@@ -231,6 +354,7 @@ BEGIN
                 OR NOT EXISTS (SELECT FROM pg_depend AS o JOIN pg_class AS n ON n.oid = o.refobjid
                                 WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = w.oid AND o.refclassid = 'pg_class'::regclass AND quote_ident(n.relname) = call.alias));
         matched := place.oids;
+        asked := asked || matched;
         IF cardinality(matched) IS DISTINCT FROM 1 THEN
             RAISE EXCEPTION '%', CASE WHEN matched IS NULL THEN format('in_window(%s) asks about no column of a table', call.argument)
                                       ELSE format('of which table column %s is that in_window asks about cannot be told', call.argument) END
@@ -258,21 +382,40 @@ BEGIN
         source := matched[1];
         at := place.attnum;
     END LOOP;
-    FOR place IN SELECT t.oid FROM unnest(tables) AS t(oid) LOOP
-        relation := place.oid;
-        col := 0;
-        IF relation = source THEN
-            col := at;
-            RETURN NEXT;
-            -- Read more often than in_window is asked: there it is a table like any other.
-            SELECT count(*) INTO uses FROM pg_rewrite AS w, regexp_matches(w.ev_action::text, ':rtekind 0 :relid ' || relation || ' ', 'g') WHERE w.ev_class = ANY (readers);
-            CONTINUE WHEN uses <= windows;
-            col := 0;
-        END IF;
+    within := source IS NULL OR mvscheduler.check_windows(readers, asked || source, windows);
+    -- By functions of which PostgreSQL has stored the body, and by policies.
+    WITH RECURSIVE used(classid, objid, owner) AS (
+        SELECT d.refclassid, d.refobjid, p.proowner
+          FROM pg_rewrite AS w
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = d.refobjid
+         WHERE w.ev_class = ANY (readers)
+        UNION
+        SELECT 'pg_policy'::regclass, y.oid, c.relowner FROM pg_policy AS y JOIN pg_class AS c ON c.oid = y.polrelid AND c.relrowsecurity WHERE c.oid = ANY (tables)
+        UNION
+        SELECT n.classid, n.objid, n.owner
+          FROM used AS u
+         CROSS JOIN LATERAL (SELECT d.refclassid, d.refobjid, coalesce(p.proowner, c.relowner)
+                               FROM pg_depend AS d
+                               LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                               LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+                              WHERE d.classid = u.classid AND d.objid = u.objid AND u.classid <> 'pg_class'::regclass AND d.deptype = 'n'
+                                AND (p.oid IS NOT NULL OR has_any_column_privilege(u.owner, c.oid, 'SELECT') OR has_any_column_privilege(master, c.oid, 'SELECT'))
+                                AND NOT EXISTS (SELECT FROM pg_policy AS y WHERE u.classid = 'pg_policy'::regclass AND y.oid = u.objid AND y.polrelid = d.refobjid)
+                             UNION ALL
+                             SELECT 'pg_rewrite'::regclass, w.oid, u.owner FROM pg_rewrite AS w WHERE u.classid = 'pg_class'::regclass AND w.ev_class = u.objid) AS n(classid, objid, owner)
+    )
+    SELECT array_agg(DISTINCT c.oid) INTO hidden FROM used AS u JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f');
+    FOR relation, col IN
+        SELECT t.oid, 0 FROM unnest(tables || hidden) AS t(oid) WHERE t.oid <> coalesce(source, 0::oid) OR NOT within OR t.oid = ANY (hidden)
+        UNION
+        SELECT source, at WHERE source = ANY (tables)
+        ORDER BY 1, 2 DESC
+    LOOP
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
+COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads, itself, through plain views, or by what it depends on: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
 
 -- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
 -- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
@@ -784,22 +927,26 @@ DECLARE
     function    name := mvscheduler.change_function(relation);
     column_name name;
     column_type oid;
+    body        text;
 BEGIN
-    IF to_regprocedure(format('mvscheduler.%I()', function)) IS NULL THEN
+    IF function <> 'changed' THEN
         SELECT a.attname, a.atttypid INTO column_name, column_type
           FROM mvscheduler.view_source AS s
           JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
          WHERE s.relation = make_change_function.relation;
-        EXECUTE format('CREATE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function,
-                       replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
-                               mvscheduler.known_column(column_name, column_type)));
+        body := replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
+                        mvscheduler.known_column(column_name, column_type));
+        IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', function)) AND p.prosrc = body) THEN   -- and not of an older changed()
+            RETURN function;
+        END IF;
+        EXECUTE format('CREATE OR REPLACE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function, body);
         EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone.', column_name));
     END IF;
     RETURN function;
 EXCEPTION WHEN duplicate_function OR unique_violation THEN   -- another step was first
     RETURN function;
 END $$;
-COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet.';
+COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet, or was made from another text of changed(). A migration that replaces changed() calls it for every relation of view_source.';
 REVOKE ALL ON FUNCTION mvscheduler.make_change_function(oid) FROM PUBLIC;
 
 CREATE FUNCTION mvscheduler.known_column(column_name name, type oid) RETURNS text
