@@ -26,10 +26,11 @@ type Leaf struct {
 	Lo        *time.Time `json:"lo"`   // times that it can hold; nil = unbounded
 	Hi        *time.Time `json:"hi"`
 	Identity  string     `json:"identity"` // its file and the triggers that watch it
+	Columns   string     `json:"columns"`  // transactions that wrote their descriptions, in their order
 	Counters  string     `json:"counters"` // of rows written; what the server has counted
-	Covered   bool       `json:"-"`        // triggers note what changes
+	Covered   bool       `json:"covered"`  // triggers note what changes
 	Trackable bool       `json:"-"`        // the owner of the view may make them
-	Hidden    bool       `json:"-"`        // it is written through a table above as well, whose statements no trigger of its own sees
+	Hidden    bool       `json:"hidden"`   // it is written through a table above as well, whose statements no trigger of its own sees
 }
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
@@ -125,7 +126,7 @@ SELECT $1, '-infinity', 'infinity'
 func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
 	rows, err := q.Query(ctx, `
 SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CASE WHEN isfinite(l.hi) THEN l.hi END AS hi,
-       l.identity, l.counters, l.covered, l.trackable, l.hidden
+       l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden
   FROM mvscheduler.leaves_of($1) AS l`, viewID)
 	if err != nil {
 		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
@@ -213,15 +214,16 @@ DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, 
 }
 
 // Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction
-// of the refresh, which is REPEATABLE READ, and writes a row that no other writes.
-func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
+// of the refresh, which is REPEATABLE READ, and writes a row that no other writes. rewatched says that what is below is
+// not what the refresh before has seen, or is watched by something else: who has an older snapshot may not know of it.
+func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string, rewatched bool) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
-SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, since, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''), pg_snapshot_xmax(pg_current_snapshot()),
        (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.parts_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
@@ -232,7 +234,8 @@ ON CONFLICT (view_id, data) DO UPDATE
        tracking = EXCLUDED.tracking,
        reason = EXCLUDED.reason,
        parts = EXCLUDED.parts,
-       fill = NULL`, viewID, text, tracking, reason, data)
+       since = CASE WHEN $6 THEN EXCLUDED.since ELSE i.since END,
+       fill = NULL`, viewID, text, tracking, reason, data, rewatched)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
@@ -248,8 +251,8 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
-SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, since, fill)
+SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), pg_snapshot_xmax(pg_current_snapshot()), '{}'
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {
@@ -321,9 +324,10 @@ WITH behind AS MATERIALIZED (
        AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = i.view_id AND r.state = 'running')
        AND (SELECT count(*)
               FROM (SELECT
-                      FROM mvscheduler.view_source AS v
+                      FROM (SELECT r.relation FROM mvscheduler.view_source AS r WHERE r.view_id = i.view_id
+                            UNION
+                            SELECT (l ->> 'oid')::oid::regclass FROM jsonb_array_elements(i.leaves) AS l) AS v
                       JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
-                     WHERE v.view_id = i.view_id
                      LIMIT $1 + 1) AS unseen) > $1
 ), seen AS (
     UPDATE mvscheduler.increment_state AS i
@@ -358,13 +362,17 @@ WITH RECURSIVE alive AS (
     SELECT i.view_id, CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END AS xid
       FROM mvscheduler.increment_state AS i JOIN mvscheduler.piece AS p ON p.view_id = i.view_id AND p.relation = i.data AND p.kind IN ('data', 'next')
      WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
+), read AS MATERIALIZED (   -- of what is no source itself there are the entries that tell with which snapshot it was written to
+    SELECT v.view_id, v.relation::oid AS relation FROM mvscheduler.view_source AS v
+    UNION
+    SELECT i.view_id, (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i, jsonb_array_elements(i.leaves) AS l
 ), logged(source) AS (
     (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
     UNION ALL
     SELECT (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source > l.source ORDER BY d.source LIMIT 1) FROM logged AS l WHERE l.source IS NOT NULL
 ), of_tables AS (
     DELETE FROM mvscheduler.dirt AS d
-     USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id WHERE v.relation::oid = l.source))::text::xid8 AS xid
+     USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN read AS v ON v.view_id = s.view_id WHERE v.relation = l.source))::text::xid8 AS xid
               FROM logged AS l WHERE l.source IS NOT NULL) AS o
      WHERE d.source = o.source
        AND d.xid < o.xid

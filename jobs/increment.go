@@ -30,8 +30,8 @@ type incremental struct {
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
-// refresh, or a view that the query is made of is another one.
-func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i incremental, err error) {
+// refresh, or a view that the query is made of is another one. made = the step track has just run.
+func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made bool) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
 		return i, err
 	}
@@ -57,7 +57,7 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work) (i inc
 			return i, err
 		}
 	}
-	i.tracking, i.reason, err = refresh.ChooseTracking(work.ChangeTracking, work.OwnerName, i.leaves)
+	i.tracking, i.reason, err = refresh.ChooseTracking(work.ChangeTracking, work.OwnerName, i.leaves, made)
 	return i, err
 }
 
@@ -90,7 +90,7 @@ func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work)
 	if err != nil {
 		return judgement{}
 	}
-	i, err := w.lookBelow(ctx, work)
+	i, err := w.lookBelow(ctx, work, false)
 	if err != nil || i.tracking == refresh.ByTrigger && refresh.Untracked(i.leaves) || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
 		return judgement{} // the attempt will find the same, and say it
 	}
@@ -155,7 +155,7 @@ func (w *RefreshWorker) analyzeData(ctx context.Context, log *slog.Logger, sessi
 // incrementOnce brings the contents up to date: of the version that is served, and then the run is complete, or of one
 // that is being built, which then is swapped in.
 func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) (_ refresh.Result, err error) {
-	below, err := w.lookBelow(ctx, work)
+	below, err := w.lookBelow(ctx, work, false)
 	if err != nil {
 		return refresh.Result{}, err
 	}
@@ -180,10 +180,13 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		}
 	}()
 	policy := refresh.Policy{BusyDeadline: busyPatience}
-	looked := true // and nothing has happened since
+	looked, made := true, false // and nothing has happened since
 	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) {
-		looked = false
+		looked, made = false, true
 		if err := w.track(ctx, work, below, attempt, session, policy, onBusy); err != nil {
+			return refresh.Result{}, err
+		}
+		if below, err = w.lookBelow(ctx, work, made); err != nil {
 			return refresh.Result{}, err
 		}
 		log.InfoContext(ctx, "triggers were made that note what changes")
@@ -196,6 +199,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		reason string
 		did    catalog.StepResult
 		dirty  bool
+		afresh bool // what is below is something else than at the last refresh, or watched by something else
 		rows   int64
 	)
 	looked = looked && below.Seen && below.Fill == nil
@@ -203,7 +207,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		View: versionView(work, below), Gate: below.Gate, Data: below.Data,
 		Prepare: func(ctx context.Context) (err error) {
 			if !looked {
-				below, err = w.lookBelow(ctx, work)
+				below, err = w.lookBelow(ctx, work, made)
 			}
 			looked = false
 			return err
@@ -224,6 +228,11 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err != nil {
 				return nil, err
 			}
+			before, err := state.Before()
+			if err != nil {
+				return nil, err
+			}
+			afresh = len(refresh.LeafChanges(before, below.leaves, false)) > 0
 			var ranges []refresh.Range
 			ranges, reason = refresh.Coalesce(dirt, below.Width+2*time.Hour)
 			dirty = len(ranges) > 0
@@ -270,7 +279,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 				if err != nil {
 					return err
 				}
-				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason)
+				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason, afresh)
 			}
 			err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 				Method: refresh.Incremental, Reason: reasons(reason, below.reason), DataAsOf: work.AsOf(below.provedAsOf(result.DataAsOf)), Rows: &rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
@@ -282,7 +291,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err := catalog.SetBuckets(ctx, tx, attempt, did.Buckets); err != nil {
 				return err
 			}
-			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason); err != nil {
+			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason, afresh); err != nil {
 				return err
 			}
 			return completeJob(ctx, tx, job)

@@ -56,6 +56,8 @@ DROP FUNCTION mvscheduler.create_version(mvscheduler.views, text, text, text);
 DROP FUNCTION mvscheduler.increment_key(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid);
+DROP FUNCTION mvscheduler.check_windows(oid[], oid[], int);
+DROP FUNCTION mvscheduler.query_levels(oid);
 DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);

@@ -175,6 +175,125 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';
 
+-- What PostgreSQL has stored of a query tells in which SELECT in_window is asked, and which of the tables that are read
+-- there it is asked about: varno counts them. Names cannot look like any of this, since in them spaces and braces are
+-- escaped.
+CREATE FUNCTION mvscheduler.query_levels(reader oid) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, shared boolean, reads oid[], asks int[], calls int)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    windows  text := (SELECT string_agg(p.oid::text, '|') FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
+    token    text;
+    found_   text[];
+    depth    int := 0;
+    open     int[] := '{}';   -- queries that have not ended, and how deep each of them began
+    began    int[] := '{}';
+    top      int;
+    last     int;
+    parents  int[] := '{}';
+    combined boolean[] := '{}';
+    cut      boolean[] := '{}';
+    repeated boolean[] := '{}';
+    reading  text[] := '{}';
+    asking   text[] := '{}';
+    asked    int[] := '{}';
+BEGIN
+    FOR token IN
+        SELECT m.parts[1]
+          FROM pg_rewrite AS w
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{|\}|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
+                                   '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
+         WHERE w.ev_class = reader
+    LOOP
+        top := open[cardinality(open)];
+        IF token LIKE '{QUERY%' THEN
+            depth := depth + 1;
+            parents := parents || coalesce(top, 0);
+            combined := combined || false;
+            cut := cut || false;
+            repeated := repeated || false;
+            reading := reading || ''::text;
+            asking := asking || ''::text;
+            asked := asked || 0;
+            open := open || cardinality(parents);
+            began := began || depth;
+        ELSIF token = '}' THEN
+            IF depth = began[cardinality(began)] THEN
+                last := top;
+                open := trim_array(open, 1);
+                began := trim_array(began, 1);
+            END IF;
+            depth := depth - 1;
+        ELSIF token LIKE ':rtekind%' THEN
+            reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
+        ELSIF token LIKE ':cterefcount%' THEN
+            repeated[last] := repeated[last] OR token NOT IN (':cterefcount 0', ':cterefcount 1');
+        ELSIF token LIKE ':funcid%' THEN
+            found_ := regexp_match(token, '\{VAR :varno ([0-9]+) .*:varlevelsup ([0-9]+)');
+            asked[top] := asked[top] + 1;
+            asking[top] := concat_ws(' ', nullif(asking[top], ''), CASE WHEN found_[2] = '0' THEN found_[1] ELSE '-1' END);
+            depth := depth + (found_ IS NOT NULL)::int;
+        ELSIF token LIKE '%{' AND token NOT LIKE '\\%' THEN
+            depth := depth + 1;
+            combined[top] := combined[top] OR token LIKE ':setOperations%';
+            cut[top] := cut[top] OR token LIKE ':limit%';
+        ELSIF token LIKE ':groupingSets%' THEN
+            cut[top] := true;
+        END IF;
+    END LOOP;
+    RETURN QUERY
+    SELECT n, parents[n], combined[n], cut[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
+      FROM generate_subscripts(parents, 1) AS n;
+END $$;
+COMMENT ON FUNCTION mvscheduler.query_levels(oid) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
+
+-- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
+-- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like. Returns whether all
+-- that is read of what in_window is asked about (targets) is read within windows.
+CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    verdict record;
+BEGIN
+    WITH RECURSIVE levels AS MATERIALIZED (
+        SELECT r.oid AS reader, l.* FROM unnest(readers) AS r(oid) CROSS JOIN LATERAL mvscheduler.query_levels(r.oid) AS l
+    ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
+        SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
+        UNION
+        SELECT a.reader, a.level FROM windowed AS w JOIN levels AS l ON l.reader = w.reader AND l.level = w.level
+          JOIN levels AS a ON a.reader = w.reader AND a.level = l.parent OR a.reader <> w.reader AND w.reader = ANY (a.reads)
+    ), judged AS (
+        SELECT l.*,
+               (SELECT count(*) FROM unnest(l.asks) AS a WHERE a > 0)   -- windows that meet here
+               + (SELECT count(*) FROM levels AS b JOIN windowed AS c ON c.reader = b.reader AND c.level = b.level WHERE b.reader = l.reader AND b.parent = l.level)
+               + (SELECT count(*) FROM unnest(l.reads) AS r WHERE r <> l.reader AND r IN (SELECT c.reader FROM windowed AS c)) AS meeting,
+               (SELECT count(*) FROM unnest(l.reads) AS r WHERE r = ANY (targets) AND l.reader <> ALL (targets)) AS readings,
+               (SELECT count(*) FROM unnest(l.asks) AS a WHERE l.reads[a] = ANY (targets)) AS within
+          FROM levels AS l
+    )
+    SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
+           bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
+           bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
+           bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
+      INTO verdict
+      FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
+    IF verdict.calls <> parsed OR verdict.elsewhere THEN
+        RAISE EXCEPTION 'of which table column in_window is asked about cannot be told' USING ERRCODE = 'ambiguous_column',
+            HINT = 'Write in_window(table.column) right where the table is read, without giving a table the name of another one, and nowhere in a text.';
+    ELSIF verdict.cuts THEN
+        RAISE EXCEPTION 'LIMIT, OFFSET, FETCH and grouping sets cannot be computed window by window' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Leave them out, and let those who read the view ask for them. ORDER BY has no effect on a view.';
+    ELSIF verdict.meet THEN
+        RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';
+    END IF;
+    RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
+
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
 -- a table of which any change may concern every bucket.
@@ -192,18 +311,22 @@ DECLARE
     call    record;
     place   record;
     matched oid[];
+    asked   oid[];
     windows int := 0;
-    uses    int;
+    within  boolean;
+    master  oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);
+    hidden  oid[];
 BEGIN
-    WITH RECURSIVE chain(rel, kind) AS (
-        SELECT c.oid, c.relkind FROM pg_class AS c WHERE c.oid = query_relation
+    -- What its reader may not read is not read: else anybody could have triggers write for the table of anybody.
+    WITH RECURSIVE chain(rel, kind, owner) AS (
+        SELECT c.oid, c.relkind, c.relowner FROM pg_class AS c WHERE c.oid = query_relation
         UNION
-        SELECT c.oid, c.relkind
+        SELECT c.oid, c.relkind, c.relowner
           FROM chain AS r
           JOIN pg_rewrite AS w ON w.ev_class = r.rel
           JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
           JOIN pg_class AS c ON c.oid = d.refobjid
-         WHERE r.kind = 'v'
+         WHERE r.kind = 'v' AND (has_any_column_privilege(r.owner, c.oid, 'SELECT') OR has_any_column_privilege(master, c.oid, 'SELECT'))
     )
     SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
       INTO tables, readers FROM chain AS r;
@@ -231,6 +354,7 @@ BEGIN
                 OR NOT EXISTS (SELECT FROM pg_depend AS o JOIN pg_class AS n ON n.oid = o.refobjid
                                 WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = w.oid AND o.refclassid = 'pg_class'::regclass AND quote_ident(n.relname) = call.alias));
         matched := place.oids;
+        asked := asked || matched;
         IF cardinality(matched) IS DISTINCT FROM 1 THEN
             RAISE EXCEPTION '%', CASE WHEN matched IS NULL THEN format('in_window(%s) asks about no column of a table', call.argument)
                                       ELSE format('of which table column %s is that in_window asks about cannot be told', call.argument) END
@@ -258,21 +382,40 @@ BEGIN
         source := matched[1];
         at := place.attnum;
     END LOOP;
-    FOR place IN SELECT t.oid FROM unnest(tables) AS t(oid) LOOP
-        relation := place.oid;
-        col := 0;
-        IF relation = source THEN
-            col := at;
-            RETURN NEXT;
-            -- Read more often than in_window is asked: there it is a table like any other.
-            SELECT count(*) INTO uses FROM pg_rewrite AS w, regexp_matches(w.ev_action::text, ':rtekind 0 :relid ' || relation || ' ', 'g') WHERE w.ev_class = ANY (readers);
-            CONTINUE WHEN uses <= windows;
-            col := 0;
-        END IF;
+    within := source IS NULL OR mvscheduler.check_windows(readers, asked || source, windows);
+    -- By functions of which PostgreSQL has stored the body, and by policies.
+    WITH RECURSIVE used(classid, objid, owner) AS (
+        SELECT d.refclassid, d.refobjid, p.proowner
+          FROM pg_rewrite AS w
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
+          JOIN pg_proc AS p ON p.oid = d.refobjid
+         WHERE w.ev_class = ANY (readers)
+        UNION
+        SELECT 'pg_policy'::regclass, y.oid, c.relowner FROM pg_policy AS y JOIN pg_class AS c ON c.oid = y.polrelid AND c.relrowsecurity WHERE c.oid = ANY (tables)
+        UNION
+        SELECT n.classid, n.objid, n.owner
+          FROM used AS u
+         CROSS JOIN LATERAL (SELECT d.refclassid, d.refobjid, coalesce(p.proowner, c.relowner)
+                               FROM pg_depend AS d
+                               LEFT JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                               LEFT JOIN pg_class AS c ON d.refclassid = 'pg_class'::regclass AND c.oid = d.refobjid
+                              WHERE d.classid = u.classid AND d.objid = u.objid AND u.classid <> 'pg_class'::regclass AND d.deptype = 'n'
+                                AND (p.oid IS NOT NULL OR has_any_column_privilege(u.owner, c.oid, 'SELECT') OR has_any_column_privilege(master, c.oid, 'SELECT'))
+                                AND NOT EXISTS (SELECT FROM pg_policy AS y WHERE u.classid = 'pg_policy'::regclass AND y.oid = u.objid AND y.polrelid = d.refobjid)
+                             UNION ALL
+                             SELECT 'pg_rewrite'::regclass, w.oid, u.owner FROM pg_rewrite AS w WHERE u.classid = 'pg_class'::regclass AND w.ev_class = u.objid) AS n(classid, objid, owner)
+    )
+    SELECT array_agg(DISTINCT c.oid) INTO hidden FROM used AS u JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f');
+    FOR relation, col IN
+        SELECT t.oid, 0 FROM unnest(tables || hidden) AS t(oid) WHERE t.oid <> coalesce(source, 0::oid) OR NOT within OR t.oid = ANY (hidden)
+        UNION
+        SELECT source, at WHERE source = ANY (tables)
+        ORDER BY 1, 2 DESC
+    LOOP
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
+COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads, itself, through plain views, or by what it depends on: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
 
 -- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
 -- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
@@ -597,17 +740,20 @@ CREATE TABLE mvscheduler.dirt (
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    why     text
+    why     text,
+    snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
+CREATE INDEX dirt_blind ON mvscheduler.dirt (source, xid) WHERE col = -1;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
 COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
 COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
-COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none.';
+COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none; -1 = the entry says only with which snapshot the table was written to.';
 COMMENT ON COLUMN mvscheduler.dirt.view_id IS 'The view that the entry is for; NULL = whoever reads the table.';
 COMMENT ON COLUMN mvscheduler.dirt.lo IS 'First instant that changed; -infinity with hi infinity = everything. Times without a zone count as UTC.';
 COMMENT ON COLUMN mvscheduler.dirt.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.dirt.xid IS 'Transaction that changed it.';
+COMMENT ON COLUMN mvscheduler.dirt.snapshot IS 'Of col -1: what the writer saw. Who registered or attached the table and is not in it was unknown to the trigger.';
 COMMENT ON COLUMN mvscheduler.dirt.why IS 'Of an entry for one view, what happened; NULL = its row was changed, or it reads other tables.';
 
 CREATE TABLE mvscheduler.increment_state (
@@ -621,6 +767,7 @@ CREATE TABLE mvscheduler.increment_state (
     reason            text,
     fill              jsonb,
     parts             jsonb,
+    since             xid8 NOT NULL,
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -633,6 +780,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
+COMMENT ON COLUMN mvscheduler.increment_state.since IS 'All that watches what is below was made by transactions before this one: a writer who saw all of them has noted what he changed.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 
 CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
@@ -707,6 +855,9 @@ DECLARE
     lo timestamptz;
     hi timestamptz;
 BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
+    END IF;
     -- by a known column: see change_function
     DECLARE
         w     record;
@@ -721,7 +872,9 @@ BEGIN
         -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
         moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
                          AND (NOT current_setting('track_counts')::boolean
-                              OR (SELECT sum(pg_stat_get_xact_tuples_deleted(t.relid)) > 0 FROM pg_partition_tree(TG_RELID) AS t));
+                              OR (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
+                                      SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
+                                  ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) > 0 FROM part AS p));
     BEGIN
         FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
             IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
@@ -774,22 +927,26 @@ DECLARE
     function    name := mvscheduler.change_function(relation);
     column_name name;
     column_type oid;
+    body        text;
 BEGIN
-    IF to_regprocedure(format('mvscheduler.%I()', function)) IS NULL THEN
+    IF function <> 'changed' THEN
         SELECT a.attname, a.atttypid INTO column_name, column_type
           FROM mvscheduler.view_source AS s
           JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
          WHERE s.relation = make_change_function.relation;
-        EXECUTE format('CREATE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function,
-                       replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
-                               mvscheduler.known_column(column_name, column_type)));
+        body := replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
+                        mvscheduler.known_column(column_name, column_type));
+        IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', function)) AND p.prosrc = body) THEN   -- and not of an older changed()
+            RETURN function;
+        END IF;
+        EXECUTE format('CREATE OR REPLACE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function, body);
         EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone.', column_name));
     END IF;
     RETURN function;
 EXCEPTION WHEN duplicate_function OR unique_violation THEN   -- another step was first
     RETURN function;
 END $$;
-COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet.';
+COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet, or was made from another text of changed(). A migration that replaces changed() calls it for every relation of view_source.';
 REVOKE ALL ON FUNCTION mvscheduler.make_change_function(oid) FROM PUBLIC;
 
 CREATE FUNCTION mvscheduler.known_column(column_name name, type oid) RETURNS text
@@ -834,6 +991,9 @@ DECLARE
     lo timestamptz;
     hi timestamptz;
 BEGIN
+    IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
+        INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
+    END IF;
     FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
         IF w.expression IS NULL THEN
             INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
@@ -878,16 +1038,27 @@ AS $$
           JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
           JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
     )
-    SELECT b.oid, string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid)
-      FROM below AS b JOIN pg_rewrite AS w ON w.ev_class = b.oid
-     GROUP BY b.oid
+    SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
+      FROM below AS b
+      JOIN pg_class AS c ON c.oid = b.oid
+      JOIN pg_rewrite AS w ON w.ev_class = b.oid
+     CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
+                           FROM pg_proc AS p
+                          WHERE p.pronamespace <> 'mvscheduler'::regnamespace
+                            AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
+     CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
+                                                     (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
+                           FROM pg_class AS t
+                          WHERE (t.relrowsecurity OR t.relforcerowsecurity)
+                            AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
+     GROUP BY b.oid, c.reloptions
 $$;
-COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced.';
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced, a function that it calls, or row-level security of a table that it reads.';
 
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, counters text, covered boolean, trackable boolean, hidden boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean)
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -921,23 +1092,25 @@ AS $$
     )
     SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
            concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
+           (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
+              FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
            concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                      extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
-           coalesce(h.events = 60 AND (h.applied OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid = n.leaf)), false),
+           coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
            n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.root))   -- a statement on the table above runs triggers of that one alone
+           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
       FROM node AS n
       JOIN pg_class AS c ON c.oid = n.leaf
       JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
       LEFT JOIN held AS h ON h.tgrelid = n.leaf
      GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
     UNION ALL
-    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', true, false, false
+    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
       FROM mvscheduler.visible_views AS o
      CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
      WHERE o.view_id = leaves_of.view_id
 $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
@@ -964,7 +1137,7 @@ DECLARE
     kind     record;
     made     bigint := 0;
 BEGIN
-    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
+    FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours, c.relkind AS kind FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
         FOR kind IN
             SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
@@ -979,7 +1152,8 @@ BEGIN
             EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
             END;
         END LOOP;
-        IF rel.ours AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN   -- of a partitioned table its partitions have one each
+        -- On a partitioned table it would be made on all partitions in one statement, which waits for each of them anew.
+        IF rel.ours AND rel.kind <> 'p' AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
                 EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', 'mvscheduler_changed_row_' || rel.relation, rel.name);   -- a table can become a partition of another that has one
@@ -1332,7 +1506,7 @@ BEGIN
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        staged := CASE WHEN span.staged THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
+        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
         PERFORM mvscheduler.cover_range(coalesce(staged, mvscheduler.shown_name(work.query)), work.data, work.time_column, work.width, span.first, span.last);
         SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN

@@ -167,9 +167,13 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 		case leaf.Kind == "f":
 			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
 		case was.Identity != leaf.Identity && leaf.Kind == "v":
-			whole.Why = leaf.Name + " was replaced"
+			whole.Why = leaf.Name + " was replaced, or a function or row-level security that it depends on"
 		case was.Identity != leaf.Identity:
 			whole.Why = leaf.Name + " was rewritten, truncated or not watched meanwhile"
+		case was.Covered != leaf.Covered || was.Hidden != leaf.Hidden:
+			whole.Why = leaf.Name + " was watched in another way"
+		case !strings.HasPrefix(leaf.Columns+",", was.Columns+","): // columns that were added are no reason
+			whole.Why = leaf.Name + " was altered, or a part of another table for a while"
 		case !sameInstant(was.Lo, leaf.Lo) || !sameInstant(was.Hi, leaf.Hi):
 			whole.Why = leaf.Name + " has other bounds"
 			dirt = append(dirt, Dirt{Lo: was.Lo, Hi: was.Hi})

@@ -14,13 +14,13 @@ const (
 	ByLateness = "none"
 )
 
-// ChooseTracking picks the way and says why. The error is a [PreconditionError] when triggers were asked for and
-// cannot be made.
-func ChooseTracking(asked, owner string, leaves map[uint32]Leaf) (tracking, reason string, err error) {
+// ChooseTracking picks the way and says why; made = the triggers have just been made, so what has none now will have
+// none. The error is a [PreconditionError] when triggers were asked for and cannot be made.
+func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tracking, reason string, err error) {
 	if asked == ByCounters || asked == ByLateness {
 		return asked, "", nil
 	}
-	var refused, hidden []string
+	var refused, hidden, off []string
 	for _, oid := range sortedKeys(leaves) {
 		switch leaf := leaves[oid]; {
 		case leaf.Kind != "r" && leaf.Kind != "p":
@@ -28,6 +28,8 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf) (tracking, reas
 			hidden = append(hidden, leaf.Name)
 		case !leaf.Covered && !leaf.Trackable:
 			refused = append(refused, leaf.Name)
+		case !leaf.Covered && made:
+			off = append(off, leaf.Name)
 		}
 	}
 	switch {
@@ -35,6 +37,12 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf) (tracking, reas
 		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger does not see what is written through the table of which %s is a part: take counters, or let the view read that table", hidden[0])}
 	case len(hidden) > 0:
 		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers do not see what is written through the table of which %s is a part", hidden[0]), nil
+	case len(off) > 0 && len(refused) == 0:
+		why := fmt.Sprintf("triggers mvscheduler_changed_... on %s are disabled, or others have their names: ALTER TABLE %s ENABLE TRIGGER USER, or rename those", some(off), off[0])
+		if asked == ByTrigger {
+			return "", "", &PreconditionError{Reason: "change_tracking trigger: " + why}
+		}
+		return ByCounters, "changes are found by the server's counters, since " + why, nil
 	case len(refused) == 0 && asked == ByTrigger:
 		return ByTrigger, "", nil
 	case len(refused) == 0:

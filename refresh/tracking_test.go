@@ -1,6 +1,7 @@
 package refresh
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -22,10 +23,13 @@ func TestTrackingIsChosenByWhatTriggersSee(t *testing.T) {
 		"a part":           {"auto", catalog.Leaf{Kind: "r", Covered: true, Trackable: true, Hidden: true}, ByCounters, "through the table of which sales is a part", ""},
 		"a part, asked":    {ByTrigger, catalog.Leaf{Kind: "r", Trackable: true, Hidden: true}, "", "", "take counters"},
 		"counters":         {ByCounters, catalog.Leaf{Kind: "r"}, ByCounters, "", ""},
+		"made, yet off":    {"auto", catalog.Leaf{Kind: "r", Trackable: true}, ByCounters, "ALTER TABLE sales ENABLE TRIGGER USER", ""},
+		"made, asked":      {ByTrigger, catalog.Leaf{Kind: "r", Trackable: true}, "", "", "ALTER TABLE sales ENABLE TRIGGER USER"},
+		"made":             {"auto", catalog.Leaf{Kind: "r", Trackable: true, Covered: true}, ByTrigger, "changes are noted by triggers", ""},
 		"a view between":   {"auto", catalog.Leaf{Kind: "v"}, ByTrigger, "changes are noted by triggers", ""},
 	} {
 		c.leaf.Name = "sales"
-		tracking, reason, err := ChooseTracking(c.asked, "alice", map[uint32]catalog.Leaf{1: c.leaf})
+		tracking, reason, err := ChooseTracking(c.asked, "alice", map[uint32]catalog.Leaf{1: c.leaf}, strings.HasPrefix(name, "made"))
 		require.Equal(t, c.tracking, tracking, name)
 		if c.reason != "" {
 			require.Contains(t, reason, c.reason, name)

@@ -33,5 +33,6 @@ func Unseen(ctx context.Context, q catalog.Querier, viewID int64, state catalog.
 	if err != nil {
 		return nil, err
 	}
-	return append(dirt, LeafChanges(before, leaves, tracking == ByCounters)...), nil
+	counters := tracking == ByCounters || *state.Tracking == ByCounters // what triggers have not noted until now
+	return append(dirt, LeafChanges(before, leaves, counters)...), nil
 }

@@ -222,7 +222,7 @@ func dirtyBuckets(ctx context.Context, tx pgx.Tx, id int64, view catalog.Verifia
 	if err != nil {
 		return nil, err
 	}
-	tracking, _, err := refresh.ChooseTracking(view.ChangeTracking, view.Owner, leaves)
+	tracking, _, err := refresh.ChooseTracking(view.ChangeTracking, view.Owner, leaves, false)
 	if err != nil && below.Tracking != nil {
 		tracking = *below.Tracking // the next refresh will say what is wrong
 	}

@@ -1,0 +1,417 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// A time column that is called like a variable of the trigger function.
+func TestWritersOfATableWhoseColumnIsCalledLikeAVariableAreNotRefused(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	columns := []string{"at", "lo", "hi", "found", "tg_op", "t", "r", "new", "old", "s", "a"}
+	for _, c := range columns {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`CREATE TABLE of_%[1]s (%[1]s timestamptz, k int)`, c))
+		s.incremental(t, "v_"+c, fmt.Sprintf(`SELECT date_trunc('hour', %[1]s) AS hour, count(*) AS n FROM of_%[1]s WHERE mvscheduler.in_window(%[1]s) GROUP BY 1`, c))
+	}
+	startSidecar(t, s.db)
+	for _, c := range columns {
+		s.incremented(t, "v_"+c)
+	}
+	for _, c := range columns {
+		for _, statement := range []string{`INSERT INTO of_%[1]s VALUES ('2026-03-01 10:00+00', 1)`, `UPDATE of_%[1]s SET k = 2`, `DELETE FROM of_%[1]s`} {
+			if _, err := s.alice.Exec(t.Context(), fmt.Sprintf(statement, c)); err != nil {
+				t.Errorf("column %s: %s: %v", c, statement, err)
+				break
+			}
+		}
+	}
+}
+
+// A writer whose snapshot is older than the view, and who writes after its first refresh.
+func TestWhatAWriterWithAnOldSnapshotWritesIsNotMissed(t *testing.T) {
+	t.Parallel()
+	for _, level := range []string{"REPEATABLE READ", "SERIALIZABLE"} {
+		t.Run(level, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			writer := s.db.Conn(t, s.owner)
+			pgtest.Exec(t, writer, `BEGIN ISOLATION LEVEL `+level, `SELECT 1 FROM pg_class`)
+			s.incremental(t, "v", hourly)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			pgtest.Exec(t, writer, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `COMMIT`)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
+
+// As before, but the partition is attached after the snapshot of the writer.
+func TestWhatAWriterWithAnOldSnapshotWritesToAPartitionThatWasAttachedSinceIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`, `CREATE TABLE p1 (LIKE metrics)`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	writer := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, writer, `BEGIN ISOLATION LEVEL REPEATABLE READ`, `SELECT 1 FROM pg_class`)
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics ATTACH PARTITION p1 FOR VALUES FROM ('2026-03-01') TO ('2026-04-01')`)
+	s.incremented(t, "v")
+	pgtest.Exec(t, writer, `INSERT INTO p1 VALUES ('2026-03-02 10:05+00', 1, 100)`, `COMMIT`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"))
+	same(t, s.alice, "v")
+}
+
+// A bulk load disables triggers, as the manual of PostgreSQL and ETL tools do, and refreshes go on meanwhile.
+func TestWhatIsWrittenWhileTriggersAreDisabledIsNotMissedByTheSecondRefresh(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics DISABLE TRIGGER USER`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-03 10:05+00', 1, 100)`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"), ask[string](t, s.alice, `SELECT concat_ws(' ', freshness, reason) FROM mvscheduler.status`))
+	same(t, s.alice, "v")
+}
+
+// A name of our triggers that is taken.
+func TestATriggerOfTheSameNameHidesNoChanges(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE FUNCTION nothing() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`,
+		`CREATE TRIGGER mvscheduler_changed_insert AFTER INSERT ON metrics FOR EACH STATEMENT EXECUTE FUNCTION nothing()`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-03 10:05+00', 1, 100)`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"), ask[string](t, s.alice, `SELECT concat_ws(' ', freshness, reason) FROM mvscheduler.status`))
+	same(t, s.alice, "v")
+}
+
+// A table of somebody else to which a subscription applies rows.
+func TestRowsThatASubscriptionAppliesToATableOfSomebodyElseAreNotMissed(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`))
+	a.as(fmt.Sprintf(sumByHour, "mallory.v", "alice.base"))
+	pgtest.Exec(t, a.root, a.sql(`INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) VALUES (1, 'alice.base'::regclass, 'r')`))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	pgtest.Exec(t, a.root, `SET session_replication_role = replica`, a.sql(`INSERT INTO alice.base VALUES ('2026-03-01 00:10+00', 1)`), `RESET session_replication_role`)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	t.Log(ask[string](t, a.root, a.sql(`SELECT reason FROM mvscheduler.run WHERE view_name = 'mallory.v' ORDER BY id DESC LIMIT 1`)))
+	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT coalesce(sum(n), 0)::bigint FROM mallory.v`)))
+}
+
+// A table that a view reads is for a moment a part of another one, through which it is written.
+func TestWhatIsWrittenThroughATableAboveThatWasThereForAMomentIsNotMissed(t *testing.T) {
+	t.Parallel()
+	for name, as := range map[string]struct{ above, on, off string }{
+		"partition": {`CREATE TABLE above (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`, `ALTER TABLE above ATTACH PARTITION metrics DEFAULT`, `ALTER TABLE above DETACH PARTITION metrics`},
+		"child":     {`CREATE TABLE above (ts timestamptz, device int, value numeric)`, `ALTER TABLE metrics INHERIT above`, `ALTER TABLE metrics NO INHERIT above`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, as.above)
+			s.incremental(t, "v", hourly)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			pgtest.Exec(t, s.alice, as.on, `UPDATE above SET value = 100 WHERE ts = '2026-03-02 10:00+00'`, as.off)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
+
+// An attacker hides a change of a table below somebody else's view by inheritance, in one transaction.
+func TestTheOwnerOfATableHidesNoChangeFromAnothersView(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1)`, a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`))
+	for _, name := range []string{"v", "w"} {
+		a.as(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on) VALUES ('mallory.` + name + `', 'SELECT date_trunc(''hour'', ts) AS hour, sum(k) AS n FROM alice.base WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', NULL, 'manual')`)
+	}
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	shown := func() string {
+		refreshed(t, a.m, a.sql("mallory.v"))
+		return ask[string](t, a.m, a.sql(`SELECT (SELECT sum(n) FROM mallory.v) || ' of ' || (SELECT sum(n) FROM mallory.v__query)`))
+	}
+	for n, statements := range [][]string{
+		{`BEGIN`, `ALTER TABLE base DISABLE TRIGGER ALL`, `UPDATE base SET k = k + 10`, `ALTER TABLE base ENABLE TRIGGER ALL`, `COMMIT`},
+		{`BEGIN`, `ALTER TRIGGER mvscheduler_changed_update ON base RENAME TO x`, `UPDATE base SET k = k + 10`, `ALTER TRIGGER x ON base RENAME TO mvscheduler_changed_update`, `COMMIT`},
+		{`CREATE TEMP TABLE old_rows (ts timestamptz)`, `UPDATE base SET k = k + 10`, `DROP TABLE old_rows`},
+		{`BEGIN`, `SAVEPOINT a`, `UPDATE base SET k = k + 10`, `ROLLBACK TO a`, `UPDATE base SET k = k + 20`, `COMMIT`},
+		{`CREATE RULE r AS ON INSERT TO base DO INSTEAD UPDATE base SET k = k + 10`, `INSERT INTO base VALUES (now(), 1)`, `DROP RULE r ON base`},
+		{`BEGIN`, `ALTER TABLE base SET UNLOGGED`, `UPDATE base SET k = k + 10`, `COMMIT`},
+		{`BEGIN`, `DROP TRIGGER mvscheduler_changed_update ON base`, `UPDATE base SET k = k + 10`, `COMMIT`},
+		{`BEGIN`, `CREATE TABLE other (LIKE base)`, `ALTER TABLE base INHERIT other`, `UPDATE other SET k = k + 10`, `ALTER TABLE base NO INHERIT other`, `COMMIT`},
+	} {
+		pgtest.Exec(t, alice, statements...)
+		got := shown()
+		left, right, _ := strings.Cut(got, " of ")
+		require.Equal(t, right, left, "%d: %s", n, statements)
+	}
+}
+
+// As before, with a refresh while it is a part.
+func TestWhatCountersWouldHaveToldIsNotMissedWhenTriggersTakeOver(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE above (ts timestamptz NOT NULL, device int NOT NULL, value numeric, sold date) PARTITION BY RANGE (ts)`, `ALTER TABLE metrics ADD sold date`)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "w", `SELECT sold AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(sold) GROUP BY 1`, "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "w", "v")
+	pgtest.Exec(t, s.alice, `ALTER TABLE above ATTACH PARTITION metrics DEFAULT`)
+	s.incremented(t, "v", "w", "v")
+	t.Log(s.last(t, "v", "reason"))
+	pgtest.Exec(t, s.alice, `UPDATE above SET value = 100 WHERE ts = '2026-03-02 10:00+00'`, `ALTER TABLE above DETACH PARTITION metrics`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"))
+	same(t, s.alice, "v")
+}
+
+// What the owner of the view may see of a table is changed by the owner of the table.
+func TestAPolicyThatIsChangedChangesTheView(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1), ('2026-03-01 00:10+00', 2)`,
+		a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`), `ALTER TABLE base ENABLE ROW LEVEL SECURITY`, `CREATE POLICY p ON base USING (true)`)
+	a.as(fmt.Sprintf(sumByHour, "mallory.v", "alice.base"))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	require.Equal(t, int64(3), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)))
+	pgtest.Exec(t, alice, `ALTER POLICY p ON base USING (k = 1)`)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v__query`)))
+	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)), "rows that its owner may not see any more")
+}
+
+func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+		`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+		`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+	for name, c := range map[string]struct{ query, change string }{
+		"literal":  {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole, 'mvscheduler.in_window(ts)'::text AS note FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"twice":    {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole FROM metrics WHERE mvscheduler.in_window(ts) AND mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"alias":    {`SELECT date_trunc('hour', metrics.ts) AS hour, other.device, count(*) AS n FROM metrics AS other JOIN other AS metrics ON metrics.device = other.device WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"rollup":   {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY ROLLUP (1)`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"selfjoin": {`SELECT date_trunc('hour', metrics.ts) AS hour, metrics.device, count(*) AS n FROM metrics JOIN metrics AS m ON m.device = metrics.device AND mvscheduler.in_window(m.ts) WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"atomic":   {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT allowed_ones()) GROUP BY 1, 2`, `INSERT INTO allowed VALUES (2)`},
+		"replaced": {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND is_allowed(device) GROUP BY 1, 2`, `CREATE OR REPLACE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$`},
+		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+				`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+				`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+			_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ('v', $1, 'incremental', 'hour', '1 hour', 'manual', 'UTC', 1)`, c.query)
+			if err != nil {
+				t.Log("refused: ", err)
+				return
+			}
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+			pgtest.Exec(t, s.alice, c.change)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
+
+// Mallory has no privilege at all on alice's table, but for USAGE on its schema.
+func TestSomebodyWithoutPrivilegesDoesNotHaveTheViewsOfOthersComputedAnew(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int, sold date)`, `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1), ('2026-03-02 00:10+00', 2)`, fmt.Sprintf(sumByHour, "own", "base"))
+	startSidecar(t, a.db)
+	refreshed(t, alice, "own")
+	refreshed(t, alice, "own")
+	a.as(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on, max_attempts) VALUES ('mallory.v', 'SELECT sold AS day, count(*) AS n FROM alice.base WHERE mvscheduler.in_window(sold) GROUP BY 1', 'incremental', 'day', '1 day', NULL, 'manual', 1)`)
+	a.as(`SELECT mvscheduler.refresh_view('mallory.v')`)
+	until(t, a.root, a.sql(`SELECT EXISTS (SELECT FROM mvscheduler.run WHERE view_name = 'mallory.v' AND state = 'failed')`))
+	t.Log(ask[string](t, a.root, a.sql(`SELECT error FROM mvscheduler.run WHERE view_name = 'mallory.v' AND state = 'failed' LIMIT 1`)))
+	refreshed(t, alice, "own")
+	reason := ask[string](t, a.root, a.sql(`SELECT reason FROM mvscheduler.run WHERE view_name = 'alice.own' ORDER BY id DESC LIMIT 1`))
+	require.Contains(t, reason, "nothing changed below")
+}
+
+// Triggers of a partitioned table are made on every partition, each of which is waited for with all locks held: the
+// budget of the step (here 100 ms, 500 ms by default) holds for each of them anew.
+func TestWritersDoNotWaitForTheTriggersOfManyPartitionsLongerThanLockTimeout(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	const parts = 25
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`,
+		fmt.Sprintf(`DO $$ BEGIN FOR n IN 1..%d LOOP EXECUTE format('CREATE TABLE p%%1$s PARTITION OF metrics FOR VALUES FROM (''2026-01-%%2$s 00:00+00'') TO (''2026-01-%%3$s 00:00+00'')', n, n, n + 1); END LOOP; END $$`, parts))
+	busy := make([]*pgx.Conn, parts)
+	for n := range busy { // each partition has a writer, who ends a little after we have begun to wait for him
+		busy[n] = s.db.Conn(t, s.owner)
+		pgtest.Exec(t, busy[n], `BEGIN`, fmt.Sprintf(`INSERT INTO p%[1]d VALUES ('2026-01-%[1]d 00:00+00', 1, 1)`, n+1))
+	}
+	writer := s.db.Conn(t, s.owner)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	longest := time.Duration(0)
+	stop, done := make(chan bool), make(chan bool)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			began := time.Now()
+			_, _ = writer.Exec(t.Context(), `INSERT INTO metrics VALUES ('2026-01-05 00:00+00', 1, 1)`)
+			longest = max(longest, time.Since(began))
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	for n, conn := range busy {
+		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && !ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' AND relation = $1::text::regclass)`, fmt.Sprintf("%s.p%d", s.owner, n+1)); time.Sleep(2 * time.Millisecond) {
+		}
+		time.Sleep(50 * time.Millisecond)
+		pgtest.Exec(t, conn, `COMMIT`)
+	}
+	s.incremented(t, "v")
+	close(stop)
+	<-done
+	t.Log("a writer waited for", longest)
+	require.Less(t, longest, 700*time.Millisecond, "lock_timeout is 500 ms")
+}
+
+// An UPDATE of one partition of a watched table waits for whoever has locked another partition.
+func TestAnUpdateOfOnePartitionDoesNotLockTheOthers(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`,
+		`CREATE TABLE p1 PARTITION OF metrics FOR VALUES FROM ('2026-03-01') TO ('2026-03-02')`, `CREATE TABLE p2 PARTITION OF metrics FOR VALUES FROM ('2026-03-02') TO ('2026-03-03')`,
+		`INSERT INTO metrics VALUES ('2026-03-01 05:00+00', 1, 1)`)
+	maintenance := s.db.Conn(t, s.owner)
+	update := `UPDATE metrics SET value = 2 WHERE ts = '2026-03-01 05:00+00'::timestamptz`
+	pgtest.Exec(t, s.alice, `SET lock_timeout = '1s'`, `SET plan_cache_mode = force_custom_plan`)
+	locked := func(statement string) error {
+		pgtest.Exec(t, maintenance, `BEGIN`, `LOCK TABLE p2`)
+		_, err := s.alice.Exec(t.Context(), statement)
+		pgtest.Exec(t, maintenance, `ROLLBACK`)
+		return err
+	}
+	insert := `INSERT INTO metrics VALUES ('2026-03-01 06:00+00', 1, 1)`
+	t.Log("before: UPDATE ", locked(update), "INSERT", locked(insert), "UPDATE of the partition", locked(`UPDATE p1 SET value = 3`))
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.NoError(t, locked(insert))
+	require.NoError(t, locked(`UPDATE p1 SET value = 3`))
+	require.NoError(t, locked(update))
+}
+
+// Plain ranges need no privilege on the schema as long as there are partitions.
+func TestAWideRangeIsComputedWithoutCreateOnTheSchema(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "max_attempts", 1)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.db.Exec(t, `ALTER SCHEMA `+s.owner+` OWNER TO postgres`)
+	s.db.Exec(t, `GRANT USAGE ON SCHEMA `+s.owner+` TO `+s.owner)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"))
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 1000000000`)
+	pgtest.Exec(t, s.alice, `UPDATE metrics SET value = value + 1`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
+// Referential actions, nested triggers, writable WITH.
+func TestWhatForeignKeysAndNestedStatementsWriteIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE device (id int PRIMARY KEY)`, `INSERT INTO device SELECT generate_series(1, 5)`,
+		`CREATE TABLE metrics (ts timestamptz NOT NULL, device int REFERENCES device ON DELETE CASCADE ON UPDATE CASCADE, value numeric)`, `CREATE TABLE parted (ts timestamptz NOT NULL, device int REFERENCES device ON DELETE CASCADE ON UPDATE CASCADE, value numeric) PARTITION BY RANGE (ts)`,
+		`CREATE TABLE p1 PARTITION OF parted FOR VALUES FROM (MINVALUE) TO ('2026-03-02 00:00+00')`, `CREATE TABLE p2 PARTITION OF parted FOR VALUES FROM ('2026-03-02 00:00+00') TO (MAXVALUE)`,
+		`INSERT INTO metrics SELECT '2026-03-01'::timestamptz + g * interval '3 hours', g % 5 + 1, g FROM generate_series(1, 30) AS g`, `INSERT INTO parted SELECT * FROM metrics`)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "p", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total FROM parted WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "p")
+	for _, statement := range []string{`DELETE FROM device WHERE id = 1`, `UPDATE device SET id = 12 WHERE id = 2`, `DELETE FROM device WHERE id IN (3, 4)`,
+		`WITH a AS (INSERT INTO metrics VALUES ('2026-03-01 10:00+00', 5, 1) RETURNING 1), b AS (UPDATE metrics SET value = 7 WHERE device = 5 RETURNING 1), c AS (INSERT INTO metrics VALUES ('2026-04-01 10:00+00', 5, 1) RETURNING 1) DELETE FROM metrics WHERE device = 12`,
+		`WITH a AS (INSERT INTO parted VALUES ('2026-03-01 10:00+00', 5, 1) RETURNING 1), b AS (UPDATE parted SET ts = ts + '1 day' WHERE device = 5 RETURNING 1) DELETE FROM p2 WHERE device = 12`,
+		`DO $$ BEGIN BEGIN INSERT INTO metrics VALUES ('2026-05-01', 5, 1); RAISE division_by_zero; EXCEPTION WHEN division_by_zero THEN INSERT INTO metrics VALUES ('2026-06-01', 5, 1); END; END $$`} {
+		pgtest.Exec(t, s.alice, statement)
+		s.incremented(t, "v", "p")
+		same(t, s.alice, "v")
+		same(t, s.alice, "p")
+	}
+}
+
+// Two views of one table by several columns, registered and dropped at once, while writers write.
+func TestViewsOfOneTableThatComeAndGoMissNothing(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics ADD sold date DEFAULT '2026-03-03'`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	stop, done := make(chan bool), make(chan bool)
+	writer := s.db.Conn(t, s.owner)
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_, _ = writer.Exec(t.Context(), `INSERT INTO metrics SELECT '2026-03-01 00:00+00'::timestamptz + random() * interval '4 days', 1 + (random() * 3)::int, 1`)
+				_, _ = writer.Exec(t.Context(), `UPDATE metrics SET value = value + 1, sold = sold + 1 WHERE ts BETWEEN '2026-03-02 10:00+00' AND '2026-03-02 10:10+00' AND device = 1`)
+				time.Sleep(3 * time.Millisecond)
+			}
+		}
+	}()
+	for range 4 {
+		s.incremental(t, "w", `SELECT sold AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(sold) GROUP BY 1`, "bucket_width", "1 day")
+		s.incremental(t, "x", hourly)
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+		s.incremented(t, "w", "x", "v")
+		pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.x'`)
+		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.w'`)
+		pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT view_id FROM mvscheduler.view_state)`)
+		s.incremented(t, "v")
+	}
+	close(stop)
+	<-done
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
