@@ -182,6 +182,58 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.dependents(oid) IS 'Plain views that read a relation directly, in the order in which readers lock them.';
 
+-- CREATE OR REPLACE VIEW can append columns and do nothing else.
+CREATE FUNCTION mvscheduler.extends(relation oid, next oid) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT NOT EXISTS (
+        SELECT FROM pg_attribute AS a
+         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
+           AND NOT EXISTS (SELECT FROM pg_attribute AS b
+                            WHERE b.attrelid = next AND b.attnum = a.attnum AND NOT b.attisdropped
+                              AND (b.attname, b.atttypid, b.atttypmod, b.attcollation) = (a.attname, a.atttypid, a.atttypmod, a.attcollation)))
+$$;
+COMMENT ON FUNCTION mvscheduler.extends(oid, oid) IS 'True when a relation has the columns of a view, in their order, and perhaps more after them.';
+
+-- A dependent is made again from its text, in which PostgreSQL names columns, but for these places where a name is what
+-- stands in a certain position, or only as long as no other column has it. Nothing is parsed here, for the text may be a stranger's;
+-- what is left to prove the swap proves, by follow.
+CREATE FUNCTION mvscheduler.positional(reader oid, relation oid, next oid) RETURNS TABLE (what text)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+    WITH rule AS (
+        SELECT pg_get_viewdef(w.ev_class) AS said, w.ev_action::text AS tree FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.ev_type = '1'
+    ), added AS (
+        SELECT quote_ident(a.attname) AS name FROM pg_attribute AS a
+         WHERE a.attrelid = next AND a.attnum > 0 AND NOT a.attisdropped
+           AND NOT EXISTS (SELECT FROM pg_attribute AS b WHERE b.attrelid = relation AND b.attname = a.attname AND b.attnum > 0 AND NOT b.attisdropped)
+    )
+    SELECT 'gives columns other names by their position'   -- PostgreSQL does so itself where names would be ambiguous
+      FROM rule AS r
+     WHERE r.said ~ ('(?<![^\s(])' || regexp_replace(mvscheduler.shown_name(relation), '(\W)', '\\\1', 'g') || ' (?:"(?:[^"]|"")*"|[^\s"(),]+)\(')
+       AND NOT (mvscheduler.extends(relation, next) AND NOT EXISTS (SELECT FROM added AS a WHERE strpos(r.said, a.name) > 0))
+     UNION ALL
+    SELECT 'names a join, which gives columns names by their position'
+      FROM rule AS r
+     WHERE r.tree ~ ':alias \{ALIAS (?:[^{}\\]|\\.)*\} :eref \{ALIAS (?:[^{}\\]|\\.)*\} :rtekind 2 '
+     UNION ALL
+    SELECT format('joins USING (%s), and a column of that name is added', a.name)
+      FROM rule AS r, added AS a
+     WHERE EXISTS (SELECT FROM regexp_matches(r.said, ' USING \(([^()]*)\)', 'g') AS u(columns) WHERE a.name = ANY (string_to_array(u.columns[1], ', ')))
+     UNION ALL
+    SELECT 'uses whole rows other than for JSON and count, and their columns change'
+      FROM rule AS r, pg_class AS c
+     WHERE c.oid = relation
+       AND (SELECT count(*) FROM regexp_matches(r.tree, ':varattno 0 :vartype ' || c.reltype || ' ', 'g')) <>
+           (SELECT count(*) FROM regexp_matches(r.tree, format('\{(?:FUNCEXPR :funcid|AGGREF :aggfnoid) (?:%s) [^{}]*:args \((?:\{TARGETENTRY :expr )?\{VAR :varno \d+ :varattno 0 :vartype %s ',
+                (SELECT string_agg(p.oid::text, '|') FROM pg_proc AS p
+                  WHERE p.pronamespace = 'pg_catalog'::regnamespace AND p.proname IN ('to_json', 'to_jsonb', 'row_to_json', 'json_agg', 'jsonb_agg', 'count')), c.reltype), 'g'))
+$$;
+COMMENT ON FUNCTION mvscheduler.positional(oid, oid, oid) IS 'Why a plain view that reads a relation would not read the same columns of another one that takes its name, or could not be made; nothing when it does.';
+
 -- PostgreSQL's own record of dependencies, column by column. A dependent view can follow when it belongs to
 -- the same owner and uses no column that goes or changes its type; everything else that names the relation
 -- is bound to it for good.
@@ -228,6 +280,10 @@ AS $$
           LEFT JOIN pg_attribute AS was ON was.attrelid = relation AND was.attnum = r.refobjsubid AND r.refobjsubid > 0 AND r.used = relation
           LEFT JOIN pg_attribute AS is_ ON is_.attrelid = next AND is_.attname = was.attname AND is_.attnum > 0 AND NOT is_.attisdropped
         UNION
+        SELECT r.shown || ' ' || p.what
+          FROM (SELECT DISTINCT r.reader, r.shown FROM ruled AS r WHERE r.relkind = 'v' AND r.ev_type = '1' AND NOT r.by_type AND r.used = relation AND r.relowner = r.owner) AS r
+         CROSS JOIN LATERAL mvscheduler.positional(r.reader, relation, next) AS p
+        UNION
         SELECT pg_describe_object(d.classid, d.objid, d.objsubid) || ' uses it'
           FROM dependent AS d
          WHERE d.classid <> 'pg_rewrite'::regclass
@@ -247,21 +303,110 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.obstacles(oid, oid, oid) IS 'What cannot follow when the relation next takes the place of another one, each in words; empty when everything can.';
 
+CREATE FUNCTION mvscheduler.refuse_version(view_name text, VARIADIC obstacles text[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF obstacles <> '{}' THEN
+        RAISE EXCEPTION 'a new version of managed view % with other columns cannot take its place', view_name
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  DETAIL = array_to_string(obstacles[1:20], '; ') || CASE WHEN cardinality(obstacles) > 20 THEN format('; and %s more', cardinality(obstacles) - 20) ELSE '' END || '.',
+                  HINT = 'Drop these first, or change them so that they name the columns that they need and these stay.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.refuse_version(text, text[]) IS 'Raises with what cannot follow a new version, if there is anything.';
+
 CREATE FUNCTION mvscheduler.demand_no_obstacles(view_name text, relation oid, query_relation oid, next oid) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    found text[] := mvscheduler.obstacles(relation, query_relation, next);
 BEGIN
-    IF found <> '{}' THEN
-        RAISE EXCEPTION 'a new version of managed view % with other columns cannot take its place', view_name
-            USING ERRCODE = 'dependent_objects_still_exist',
-                  DETAIL = array_to_string(found[1:20], '; ') || CASE WHEN cardinality(found) > 20 THEN format('; and %s more', cardinality(found) - 20) ELSE '' END || '.',
-                  HINT = 'Drop or change these first, or keep the columns that they use.';
-    END IF;
+    PERFORM mvscheduler.refuse_version(view_name, VARIADIC mvscheduler.obstacles(relation, query_relation, next));
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_no_obstacles(text, oid, oid, oid) IS 'Raises and names what cannot follow a new version.';
+
+-- The rule as PostgreSQL has stored it, without what only tells how it was written. Node by node, since a column is a number
+-- of one of the tables of its query or of an outer one. A brace in a name has a backslash.
+CREATE FUNCTION mvscheduler.meaning(reader oid, relation oid) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+DECLARE
+    names   jsonb;              -- of the columns of the relation, by number
+    tree    text;
+    token   text;
+    nodes   text[] := '{}';     -- those that are open
+    level   int := 0;           -- of the query at hand
+    entries int[] := '{}';      -- how many tables each query has so far
+    reads   jsonb := '{}';      -- level.table of those that are the relation
+    of_join boolean := false;   -- within the columns of a join, which follow from what it joins
+    var     text[];
+    said    text := '';
+BEGIN
+    SELECT jsonb_object_agg(a.attnum, a.attname) INTO names FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
+    SELECT w.ev_action::text INTO tree FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.ev_type = '1';
+    tree := regexp_replace(tree, ' :(?:alias|eref) (?:<>|\{ALIAS (?:[^{}\\]|\\.)*\})| :[a-z_]*(?:location|stmt_len|resorigtbl|resorigcol|varnosyn|varattnosyn) -?\d+| :[a-zA-Z]+Cols \(b[ \d]*\)', '', 'g');
+    tree := regexp_replace(tree, '( :relid )' || relation || '(?= )', '\1relation', 'g');
+    tree := regexp_replace(tree, '( :vartype | \(o )' || (SELECT c.reltype FROM pg_class AS c WHERE c.oid = relation) || '(?=[ )])', '\1row', 'g');
+    tree := regexp_replace(tree, '( :consttype 2205 [^{}]* :constvalue )\d+ \[[^]]*\]', '\1', 'g');   -- 'relation'::regclass
+    FOR token IN SELECT m[1] FROM regexp_matches(tree, '(\{VAR (?:[^{}\\]|\\.)*\}|\{[A-Z_]*|\}|(?:[^{}\\]|\\.)+)', 'g') AS m LOOP
+        IF token LIKE '{VAR %' THEN
+            CONTINUE WHEN of_join AND nodes[cardinality(nodes)] = '{RANGETBLENTRY';
+            var := regexp_match(token, '^\{VAR :varno (\d+) :varattno (-?\d+) .*:varlevelsup (\d+)');
+            IF reads ? (level - var[3]::int || '.' || var[1]) AND var[2]::int > 0 THEN
+                token := regexp_replace(token, ':varattno \d+', ':column ') || (names->>var[2]);
+            END IF;
+        ELSIF token = '}' THEN
+            level := level - (nodes[cardinality(nodes)] = '{QUERY')::int;
+            nodes := trim_array(nodes, 1);
+        ELSIF token LIKE '{%' THEN
+            nodes := nodes || token;
+            IF token = '{QUERY' THEN
+                level := level + 1;
+                entries[level] := 0;
+            ELSIF token = '{RANGETBLENTRY' THEN
+                entries[level] := entries[level] + 1;
+                reads := reads - (level || '.' || entries[level]);
+            END IF;
+        ELSIF nodes[cardinality(nodes)] = '{RANGETBLENTRY' THEN
+            IF token LIKE '% :relid relation %' THEN
+                reads := reads || jsonb_build_object(level || '.' || entries[level], true);
+            END IF;
+            of_join := token LIKE '% :joinaliasvars (' OR of_join AND token NOT LIKE '% :joinleftcols %';
+            CONTINUE WHEN of_join AND token = ' ';
+            token := regexp_replace(token, ' :join(?:left|right)cols \(i[ \d]*\)', '', 'g');
+        END IF;
+        said := said || token;
+    END LOOP;
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION mvscheduler.meaning(oid, oid) IS 'The parsed query of a view, with the columns of one relation by name: equal texts read equal columns.';
+
+-- Whether a text means the same is known when PostgreSQL has parsed it both upon the old version and upon the new one. The text
+-- itself is no measure, for what is parsed again may be written in another way than what was parsed first.
+CREATE FUNCTION mvscheduler.follow(view_name text, dependents oid[], statements text[], relation oid, meant text[]) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    said text[] := '{}';
+BEGIN
+    FOR n IN 1..cardinality(dependents) LOOP
+        BEGIN
+            EXECUTE statements[n];
+        EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN
+            PERFORM mvscheduler.refuse_version(view_name, format('view %s cannot be made again (%s)', mvscheduler.shown_name(dependents[n]), SQLERRM));
+        END;
+        said := said || mvscheduler.meaning(dependents[n], relation);
+        IF said[n] <> meant[n] THEN
+            PERFORM mvscheduler.refuse_version(view_name, format('view %s would read other columns than it does', mvscheduler.shown_name(dependents[n])));
+        END IF;
+    END LOOP;
+    RETURN said;
+END $$;
+COMMENT ON FUNCTION mvscheduler.follow(text, oid[], text[], oid, text[]) IS 'Makes dependents of a relation again and returns what they mean; raises, with the name, where one cannot be made or does not mean what it meant before, if that is given.';
 
 -- What a new version takes over ---------------------------------------------------------------------
 
@@ -511,7 +656,8 @@ DECLARE
     idx       record;
     dependent oid;
     bound     oid[];
-    redefined text[] := '{}';
+    redefined text[];     -- the statements that make the dependents again
+    meant     text[];     -- and what they mean
     extended  text[];
     statement text;
     place     text;
@@ -554,17 +700,15 @@ BEGIN
         RAISE EXCEPTION 'views that read it were made or dropped meanwhile' USING ERRCODE = 'lock_not_available';
     END IF;
     PERFORM mvscheduler.demand_no_obstacles(mvscheduler.shown_name(work.relation), work.relation, work.query_relation, work.next);
+    redefined := ARRAY(SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(b.oid), mvscheduler.view_options(b.oid), pg_get_viewdef(b.oid))
+                         FROM unnest(bound) WITH ORDINALITY AS b(oid, place) ORDER BY b.place);
+    meant := mvscheduler.follow(mvscheduler.shown_name(work.relation), bound, redefined, work.relation, NULL);
     SELECT n.nspname, c.relname, q.relname AS query_name INTO old
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace LEFT JOIN pg_class AS q ON q.oid = work.query_relation
      WHERE c.oid = work.relation;
     SELECT n.nspname, c.relname, q.relname AS query_name INTO fresh
       FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace JOIN pg_class AS q ON q.oid = work.next_query
      WHERE c.oid = work.next;
-    FOREACH dependent IN ARRAY bound LOOP
-        redefined := redefined || (
-            SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(c.oid), mvscheduler.view_options(c.oid), pg_get_viewdef(c.oid))
-              FROM pg_class AS c WHERE c.oid = dependent);
-    END LOOP;
     extended := ARRAY(SELECT x.statement
                         FROM pg_statistic_ext AS s
                         JOIN pg_namespace AS n ON n.oid = s.stxnamespace
@@ -600,9 +744,7 @@ BEGIN
     EXECUTE format('ALTER MATERIALIZED VIEW %I.%I RENAME TO %I', fresh.nspname, fresh.relname, old.relname);
     EXECUTE format('ALTER VIEW %I.%I RENAME TO %I', fresh.nspname, fresh.query_name,
                    coalesce(old.query_name, mvscheduler.free_name(fresh.nspname, old.relname, '__query')));
-    FOREACH statement IN ARRAY redefined LOOP
-        EXECUTE statement;
-    END LOOP;
+    PERFORM mvscheduler.follow(format('%I.%I', old.nspname, old.relname), bound, redefined, work.next, meant);
 
     PERFORM mvscheduler.copy_settings(work.relation, work.next);
     PERFORM mvscheduler.copy_grants(work.relation, work.next);

@@ -7,7 +7,6 @@ DROP FUNCTION mvscheduler.demand_nothing_frozen(bigint, text);
 DROP FUNCTION mvscheduler.demand_replaceable(text, oid, oid, oid, oid);
 DROP FUNCTION mvscheduler.data_obstacles(oid, oid, oid);
 DROP FUNCTION mvscheduler.demand_face(oid, oid);
-DROP FUNCTION mvscheduler.extends(oid, oid);
 DROP FUNCTION mvscheduler.other_key(mvscheduler.views, oid, text[]);
 DROP FUNCTION mvscheduler.unit_in_force(oid);
 DROP FUNCTION mvscheduler.partition_column(oid);

@@ -34,20 +34,6 @@ SET search_path = pg_catalog, pg_temp
 RETURN key IS DISTINCT FROM mvscheduler.key_of(data) AND (v.unique_key IS NOT NULL OR mvscheduler.key_of(data) IS NOT NULL);   -- without a key anything goes
 COMMENT ON FUNCTION mvscheduler.other_key(mvscheduler.views, oid, text[]) IS 'True when the rows of an incremental view are to be told apart by others columns than its data has a key for.';
 
--- CREATE OR REPLACE VIEW can append columns and do nothing else.
-CREATE FUNCTION mvscheduler.extends(relation oid, next oid) RETURNS boolean
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT NOT EXISTS (
-        SELECT FROM pg_attribute AS a
-         WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped
-           AND NOT EXISTS (SELECT FROM pg_attribute AS b
-                            WHERE b.attrelid = next AND b.attnum = a.attnum AND NOT b.attisdropped
-                              AND (b.attname, b.atttypid, b.atttypmod, b.attcollation) = (a.attname, a.atttypid, a.atttypmod, a.attcollation)))
-$$;
-COMMENT ON FUNCTION mvscheduler.extends(oid, oid) IS 'True when a relation has the columns of a view, in their order, and perhaps more after them.';
-
 -- What its owner has made of it a swap would take away without a word.
 CREATE FUNCTION mvscheduler.demand_face(relation oid, data oid) RETURNS void
 LANGUAGE plpgsql
@@ -267,9 +253,9 @@ DECLARE
     in_place  boolean;
     dependent oid;
     bound     oid[];
-    redefined text[] := '{}';
+    redefined text[];     -- the statements that make the dependents again
+    meant     text[];     -- and what they mean
     named     jsonb;      -- which index is to have which name
-    statement text;
     aside     text;
     face      oid;
 BEGIN
@@ -301,6 +287,9 @@ BEGIN
         RAISE EXCEPTION 'views that read it were made or dropped meanwhile' USING ERRCODE = 'lock_not_available';
     END IF;
     PERFORM mvscheduler.demand_replaceable(mvscheduler.shown_name(work.relation), work.relation, work.query_relation, work.data, work.next);
+    redefined := ARRAY(SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(b.oid), mvscheduler.view_options(b.oid), pg_get_viewdef(b.oid))
+                         FROM unnest(bound) WITH ORDINALITY AS b(oid, place) ORDER BY b.place);
+    meant := mvscheduler.follow(mvscheduler.shown_name(work.relation), bound, redefined, work.relation, NULL);
     SELECT n.nspname, f.relname, d.relname AS data_name, q.relname AS query_name, dn.nspname AS data_schema, qn.nspname AS query_schema,
            obj_description(d.oid, 'pg_class') AS words INTO old
       FROM pg_class AS f JOIN pg_namespace AS n ON n.oid = f.relnamespace,
@@ -311,11 +300,6 @@ BEGIN
       FROM pg_class AS d JOIN pg_namespace AS dn ON dn.oid = d.relnamespace,
            pg_class AS q JOIN pg_namespace AS qn ON qn.oid = q.relnamespace
      WHERE d.oid = work.next AND q.oid = work.next_query;
-    FOREACH dependent IN ARRAY bound LOOP
-        redefined := redefined || (
-            SELECT format(E'CREATE OR REPLACE VIEW %s %s AS\n%s', mvscheduler.shown_name(c.oid), mvscheduler.view_options(c.oid), pg_get_viewdef(c.oid))
-              FROM pg_class AS c WHERE c.oid = dependent);
-    END LOOP;
     -- Those of equal definition have the name of the old one, the others are named after the new table.
     SELECT jsonb_object_agg(c.oid, coalesce((SELECT oc.relname FROM pg_index AS o JOIN pg_class AS oc ON oc.oid = o.indexrelid
                                               WHERE o.indrelid = work.data AND o.indisunique = i.indisunique AND mvscheduler.index_body(o.indexrelid) = mvscheduler.index_body(i.indexrelid) LIMIT 1),
@@ -339,9 +323,7 @@ BEGIN
         EXECUTE format('ALTER VIEW %I.%I RENAME TO %I', old.nspname, old.relname, aside);
         EXECUTE format('CREATE VIEW %I.%I %s AS SELECT %s FROM %I.%I', old.nspname, old.relname, options, mvscheduler.column_list(work.next), fresh.data_schema, old.data_name);
         face := format('%I.%I', old.nspname, old.relname)::regclass;
-        FOREACH statement IN ARRAY redefined LOOP
-            EXECUTE statement;
-        END LOOP;
+        PERFORM mvscheduler.follow(format('%I.%I', old.nspname, old.relname), bound, redefined, face, meant);
         PERFORM mvscheduler.copy_grants(work.relation, face);
         PERFORM mvscheduler.copy_comments(work.relation, face);
         EXECUTE format('COMMENT ON VIEW %I.%I IS %L', old.nspname, old.relname, obj_description(work.relation, 'pg_class'));

@@ -76,7 +76,7 @@ var rules = []rule{
 	{"42883", Permanent, "A function is missing: restore it, or change the query."},
 	{"42", Permanent, "The query does not fit the database any more: change the query, or undo what changed below it."},
 	{"3F000", Permanent, "A schema is missing: restore it, or drop the view."},
-	{"2BP01", Permanent, "Something depends on it; see the message."},
+	{"2BP01", Permanent, "Something depends on it: drop or change what the message names."},
 }
 
 // Rule is one line of the table of SQLSTATEs, as the documentation shows it.
