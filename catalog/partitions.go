@@ -199,10 +199,13 @@ SELECT EXISTS (SELECT
 func Detached(ctx context.Context, tx pgx.Tx, a Attempt, m Moved, until time.Time) error {
 	_, err := tx.Exec(ctx, `
 WITH noted AS (
-    UPDATE mvscheduler.kept
+    UPDATE mvscheduler.kept AS k
        SET rows = nullif($5::bigint, -1),
-           bytes = $6
-     WHERE relation::oid = $2
+           bytes = $6,
+           mark = c.xmin
+      FROM pg_class AS c
+     WHERE k.relation::oid = $2
+       AND c.oid = $2
 ), frozen AS (
     INSERT INTO mvscheduler.frozen AS f (target, labels)
     VALUES ($1, $8)

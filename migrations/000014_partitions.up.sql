@@ -146,7 +146,7 @@ COMMENT ON COLUMN mvscheduler.visible_targets.gate IS 'The materialized view thr
 COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
 
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
-    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner
+    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, c.xmin IS DISTINCT FROM k.mark AS altered
       FROM mvscheduler.kept AS k
       JOIN mvscheduler.visible_targets AS t ON t.id = k.target
       JOIN pg_catalog.pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner::oid AND NOT c.relispartition
@@ -162,6 +162,7 @@ COMMENT ON COLUMN mvscheduler.visible_kept.rows IS 'Estimated rows.';
 COMMENT ON COLUMN mvscheduler.visible_kept.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.visible_kept.parent IS 'The partitioned table.';
 COMMENT ON COLUMN mvscheduler.visible_kept.owner IS 'Its owner.';
+COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Its owner renamed or altered it since: it can be restored, and is never dropped.';
 
 CREATE VIEW mvscheduler.prunings WITH (security_barrier) AS
     SELECT p.id, p.name, p.run_id, p.at, p.action, p.partition, p.bound, p.rows, p.bytes, p.reason
@@ -251,17 +252,18 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
+                  'Altered', p.detached_at IS NOT NULL AND c.xmin IS DISTINCT FROM p.mark,
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
                                      FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0 AND (x.confrelid = t.relation OR x.confrelid = ANY (below.oids))),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
-         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at   -- which the sidecar has not noticed yet
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
                 WHERE i.inhparent = t.relation
                UNION ALL
-               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at
+               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark
                  FROM mvscheduler.kept AS k
                 WHERE k.target = t.id AND k.detached_at IS NOT NULL
                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = k.relation::oid)) AS p
@@ -277,10 +279,15 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
  CROSS JOIN LATERAL (
        WITH RECURSIVE own(oid) AS (
            SELECT t.relation UNION SELECT i.inhrelid FROM own AS o JOIN pg_catalog.pg_inherits AS i ON i.inhparent = o.oid
-       ), reach(oid, kind, direct) AS (
-           SELECT o.oid, 'r'::"char", true FROM own AS o
+       ), above(oid) AS (   -- who reads a table above reads this one
+           SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
+           UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
+       ), reach(oid, kind, direct, through) AS (
+           SELECT o.oid, 'r'::"char", true, 0::oid FROM own AS o
+           UNION ALL
+           SELECT a.oid, 'r'::"char", false, a.oid FROM above AS a
            UNION
-           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd')
+           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.through
              FROM reach
             CROSS JOIN LATERAL (
                   SELECT c.oid, c.relkind AS kind
@@ -297,7 +304,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN s.method = 'incremental' THEN s.method ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct,
+                  'Direct', h.direct, 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -327,8 +334,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
-                  ORDER BY s.name, h.direct) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct FROM reach WHERE reach.kind IN ('v', 'm')) AS h
+                  ORDER BY s.name, h.direct, h.through) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental'
                                                           AND (s.query_relation::oid = h.oid OR EXISTS (SELECT FROM mvscheduler.piece AS n WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
@@ -347,7 +354,7 @@ GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
 -- Steps -----------------------------------------------------------------------------------------------
 
 -- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
-CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid)
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark xid)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -384,6 +391,7 @@ BEGIN
     owner := work.owner;
     parent := work.parent;
     partition := work.part;
+    mark := (SELECT k.mark FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part);
 END $$;
 COMMENT ON FUNCTION mvscheduler.partition_at_hand(bigint) IS 'The partition that the attempt which was let through has to move, once; all NULL everywhere else.';
 
@@ -444,8 +452,10 @@ BEGIN
         RETURN 0;
     END IF;
     PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
-    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition AND c.relispartition) THEN
-        RETURN 0;   -- somebody has attached it again
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', mvscheduler.shown_name(work.partition));
+    IF NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_locks AS l ON l.relation = c.oid AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock' AND l.granted
+                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND c.xmin = work.mark) THEN
+        RETURN 0;   -- somebody has attached it again, or has made it something else
     END IF;
     EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(work.partition));
     IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition) THEN
@@ -492,7 +502,7 @@ AS $$
 DECLARE
     part record;
 BEGIN
-    FOR part IN SELECT k.relation::oid AS oid FROM mvscheduler.visible_kept AS k WHERE k.target = drop_kept.target AND k.owner = quote_ident(CURRENT_USER)::regrole LOOP
+    FOR part IN SELECT k.relation::oid AS oid FROM mvscheduler.visible_kept AS k WHERE k.target = drop_kept.target AND NOT k.altered AND k.owner = quote_ident(CURRENT_USER)::regrole LOOP
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part.oid));
     END LOOP;
 END $$;
@@ -512,6 +522,8 @@ CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (par
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
+SET TimeZone = 'UTC'   -- of bounds
+SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
     actor      text := CURRENT_USER;
@@ -519,6 +531,8 @@ DECLARE
     k          record;
     place      record;
     wanted     text;
+    code       text;
+    cause      text;
 BEGIN
     FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
         IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
@@ -528,8 +542,15 @@ BEGIN
         END IF;
         PERFORM mvscheduler.act_as(k.owner::oid);
         SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = k.relation::oid;
-        PERFORM set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true);
-        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
+        BEGIN
+            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
+        EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
+            RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(k.relation::oid), mvscheduler.shown_name(k.parent::oid), cause USING ERRCODE = code,
+                DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
+                HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
+                              k.bound, mvscheduler.shown_name(k.parent::oid), mvscheduler.shown_name(k.relation::oid));
+        END;
         wanted := k.was;
         IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = place.nspname AND c.relname = wanted) THEN
             wanted := mvscheduler.free_name(place.nspname, wanted, '__restored');
