@@ -172,3 +172,64 @@ func TestAKeptPartitionThatDoesNotFitItsTableAnyMoreSaysHowItsRowsComeBack(t *te
 		})
 	}
 }
+
+const nothingFrozen = `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen WHERE times > '-infinity' OR labels > '-infinity')`
+
+// Retention was tried, everything was restored and the row deleted: nothing has left.
+func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	require.False(t, ask[bool](t, s.root, nothingFrozen))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('raw')`, `DELETE FROM mvscheduler.source_retention`)
+	until(t, s.root, nothingFrozen)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
+	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2020-05-05', 2)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
+// What is aside when the row is deleted is gone for the views, and so is what was dropped.
+func TestViewsKeepWhatDidNotComeBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE older PARTITION OF raw FOR VALUES FROM ('2019-01-01') TO ('2020-01-01')`, `INSERT INTO raw VALUES ('2019-05-05', 1)`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.kept`)
+	horizon := `SELECT EXISTS (SELECT FROM mvscheduler.frozen WHERE times BETWEEN $1::timestamptz AND $1::timestamptz + interval '2 days')`
+	require.True(t, ask[bool](t, s.root, horizon, "2021-01-01 00:00+00"))
+	pgtest.Exec(t, s.alice, `DROP TABLE older__kept`, `SELECT mvscheduler.restore_view('raw')`)
+	until(t, s.root, horizon, "2020-01-01 00:00+00") // the younger one is followed again, the older one is gone for good
+	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2020-05-05', 2)`)
+	s.incremented(t, "v")
+	require.Equal(t, int64(3), ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
+	require.True(t, ask[bool](t, s.root, horizon, "2020-01-01 00:00+00"))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET unique_key = unique_key`, `TRUNCATE raw`)
+	s.incremented(t, "v")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+}
+
+// A view that is younger than the partition that was put aside has never had its rows.
+func TestAYoungerViewTakesARestoredPartition(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.aside(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	s.incremented(t, "v")
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.frozen WHERE times > '-infinity')`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('raw')`)
+	until(t, s.root, nothingFrozen)
+	s.incremented(t, "v")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+}

@@ -233,7 +233,7 @@ func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, 
 	if !known {
 		return fmt.Errorf("freeze view %q: it is not known any more", f.View)
 	}
-	return catalog.FreezeView(ctx, q, id, f.Below.Time())
+	return catalog.FreezeView(ctx, q, id, p.ID, f.Below.Time(), f.Horizon.Time())
 }
 
 // move has the gate move one partition, in a transaction of its own. It says whether the partition stays by what was
@@ -338,13 +338,16 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	case d.Action != retention.Detach:
 		return &keptError{reason: d.Reason}
 	}
+	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
+	if err := catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time()); err != nil {
+		return err
+	}
 	for _, f := range d.Freezes {
 		if err := s.freeze(ctx, tx, again, f); err != nil {
 			return err
 		}
 	}
-	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
-	return catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time())
+	return nil
 }
 
 // fail ends the run: what has left has left, and what is to be done yet the next run finds out. The view is not ill:

@@ -66,13 +66,27 @@ CREATE TABLE mvscheduler.frozen (
     target bigint PRIMARY KEY,
     labels timestamptz NOT NULL DEFAULT '-infinity',
     times  timestamptz NOT NULL DEFAULT '-infinity',
-    fill   timestamptz NOT NULL DEFAULT '-infinity'
+    fill   timestamptz NOT NULL DEFAULT '-infinity',
+    gone   timestamptz NOT NULL DEFAULT '-infinity'
 );
-COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. They never move back. Written in the transaction in which a partition leaves.';
+COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
+COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
 COMMENT ON COLUMN mvscheduler.frozen.fill IS 'Of a view: what was too old already when it was filled first, and so was not built; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+
+CREATE TABLE mvscheduler.frozen_by (
+    view_id bigint NOT NULL,
+    target  bigint NOT NULL,
+    below   timestamptz NOT NULL,
+    PRIMARY KEY (view_id, target)
+);
+CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
+COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view is the latest of.';
+COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
+COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -111,9 +125,9 @@ COMMENT ON TABLE mvscheduler.pass_partition IS 'Private: the partition that a st
 COMMENT ON COLUMN mvscheduler.pass_partition.run_id IS 'pass.run_id';
 COMMENT ON COLUMN mvscheduler.pass_partition.relation IS 'OID of the partition.';
 
-REVOKE ALL ON mvscheduler.source_retention, mvscheduler.source_state, mvscheduler.frozen, mvscheduler.kept, mvscheduler.pruning, mvscheduler.pass_partition FROM PUBLIC;
+REVOKE ALL ON mvscheduler.source_retention, mvscheduler.source_state, mvscheduler.frozen, mvscheduler.frozen_by, mvscheduler.kept, mvscheduler.pruning, mvscheduler.pass_partition FROM PUBLIC;
 GRANT SELECT ON mvscheduler.source_state TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.frozen, mvscheduler.kept TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.frozen, mvscheduler.frozen_by, mvscheduler.kept TO mvscheduler_worker;
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pruning, mvscheduler.pass_partition TO mvscheduler_worker;
 
 ALTER TABLE mvscheduler.source_retention ENABLE ROW LEVEL SECURITY;
@@ -493,6 +507,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
 
+-- Rows of frozen are locked, the target's first, as a run that puts a partition aside does, and then it is looked anew:
+-- what it has written is seen, or it comes later and counts.
+CREATE FUNCTION mvscheduler.thaw(target bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+AS $$
+DECLARE
+    was     timestamptz;
+    horizon timestamptz;
+    part    record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM mvscheduler.frozen AS f
+                    WHERE f.target = thaw.target
+                      AND f.labels > greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL))) THEN
+        RETURN;
+    END IF;
+    PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw.target FOR UPDATE;
+    SELECT f.labels, greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL)) INTO was, horizon
+      FROM mvscheduler.frozen AS f WHERE f.target = thaw.target;
+    IF was IS NULL OR was <= horizon THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
+    FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
+        PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
+        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) THEN horizon + (b.below - was) ELSE horizon END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
+    END LOOP;
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
+    SELECT s.view_id, horizon - interval '2 days' - mvscheduler.longest(s.bucket_width), was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
+      FROM mvscheduler.view_state AS s
+     WHERE s.method = 'incremental'
+       AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
+    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity';
+END $$;
+COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
+REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
+
 -- In the session of the owner ---------------------------------------------------------------------------
 
 CREATE FUNCTION mvscheduler.drop_kept(target bigint) RETURNS void
@@ -695,7 +749,9 @@ BEGIN
                    CASE TG_OP WHEN 'DELETE' THEN OLD.owner ELSE NEW.owner END AS owner) AS r;
     IF TG_OP = 'DELETE' THEN
         DELETE FROM mvscheduler.source_state AS s WHERE s.id = OLD.id;
-        DELETE FROM mvscheduler.kept AS k WHERE k.target = OLD.id;   -- the tables stay
+        -- What is aside stays, as tables of the owner; the sidecar forgets them. What is back is not gone.
+        UPDATE mvscheduler.kept AS k SET detached_at = NULL, restored_at = clock_timestamp()
+          FROM pg_inherits AS i WHERE k.target = OLD.id AND i.inhrelid = k.relation::oid AND i.inhparent = OLD."table"::oid AND k.detached_at IS NOT NULL;
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN

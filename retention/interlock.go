@@ -107,7 +107,7 @@ func (p *planner) freezes(frozen Timestamp) []Freeze {
 	for _, r := range p.Readers {
 		below := frozen.Add(p.marginOf(r))
 		if r.Direct && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
-			all = append(all, Freeze{View: r.Name, Below: below})
+			all = append(all, Freeze{View: r.Name, Below: below, Horizon: frozen})
 		}
 	}
 	return all
