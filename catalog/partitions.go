@@ -301,10 +301,10 @@ ON CONFLICT (target) DO UPDATE
 }
 
 // Dropped records a partition that was dropped in this transaction. It returns false when it is there still: somebody
-// attached it again, or gave it away.
+// attached it again, or gave it away. What follows in the transaction is ours, as after [IsAside].
 func Dropped(ctx context.Context, tx pgx.Tx, a Attempt, m Moved) (bool, error) {
 	var gone bool
-	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1)`, m.Partition).Scan(&gone)
+	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1) AND set_config('jit', 'off', true) IS NOT NULL`, m.Partition).Scan(&gone)
 	if err != nil || !gone {
 		return false, err
 	}
