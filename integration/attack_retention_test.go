@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -115,8 +116,8 @@ func TestAPartitionThatWasRestoredAndDetachedByItsOwnerIsNotDropped(t *testing.T
 	t.Parallel()
 	for name, statements := range map[string][]string{
 		"restored": {`BEGIN`, `SELECT mvscheduler.restore_view('raw')`, `ALTER TABLE raw DETACH PARTITION old`, `ALTER TABLE old RENAME TO archive_of_2020`, `COMMIT`},
-		"by hand": {`BEGIN`, `ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`, `ALTER TABLE raw DETACH PARTITION old__kept`, `COMMIT`},
-		"renamed": {`ALTER TABLE old__kept RENAME TO archive_of_2020`},
+		"by hand":  {`BEGIN`, `ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`, `ALTER TABLE raw DETACH PARTITION old__kept`, `COMMIT`},
+		"renamed":  {`ALTER TABLE old__kept RENAME TO archive_of_2020`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -232,4 +233,33 @@ func TestAYoungerViewTakesARestoredPartition(t *testing.T) {
 	until(t, s.root, nothingFrozen)
 	s.incremented(t, "v")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+}
+
+// Who has no privilege on a table keeps none of its partitions; who had read it, and may not any more, still does.
+func TestSomebodyWithoutPrivilegesDoesNotKeepPartitionsOfOthers(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
+		`CREATE VIEW shown AS SELECT * FROM raw`, `INSERT INTO mvscheduler.source_retention ("table", retention_period, enabled) VALUES ('raw', '1 year', false)`)
+	a.as(`CREATE MATERIALIZED VIEW mallory.m AS SELECT count(*) FROM alice.raw WITH NO DATA`, `CREATE MATERIALIZED VIEW mallory.n AS SELECT count(*) FROM alice.shown WITH NO DATA`,
+		`CREATE VIEW mallory.asks WITH (security_invoker = on) AS SELECT * FROM alice.raw`, `CREATE MATERIALIZED VIEW mallory.o AS SELECT count(*) FROM mallory.asks WITH NO DATA`,
+		fmt.Sprintf(sumByHour, "mallory.v", "alice.raw"))
+	startSidecar(t, a.db)
+	a.as(`SELECT mvscheduler.refresh_view('mallory.v')`) // which fails
+	until(t, a.root, a.sql(`SELECT EXISTS (SELECT FROM mvscheduler.attempt AS t JOIN mvscheduler.run AS r ON r.id = t.run_id WHERE r.view_name = 'mallory.v' AND t.outcome <> 'running')`))
+	pgtest.Exec(t, alice, `UPDATE mvscheduler.source_retention SET enabled = true`)
+	readers := func() string {
+		return ask[string](t, alice, `SELECT coalesce(string_agg(DISTINCT split_part(r ->> 'Name', '.', 2), ' '), '') FROM mvscheduler.prune_facts AS f, jsonb_array_elements(f.facts -> 'Readers') AS r WHERE f.name LIKE '%.raw'`)
+	}
+	require.Empty(t, readers())
+	until(t, a.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	pgtest.Exec(t, alice, `SELECT mvscheduler.restore_view('raw')`, a.sql(`GRANT SELECT ON shown TO mallory`))
+	require.Equal(t, "n", readers())
+	pgtest.Exec(t, alice, a.sql(`GRANT SELECT (k, ts), TRIGGER ON raw TO mallory`), `UPDATE mvscheduler.source_retention SET grace_period = '0'`)
+	require.Equal(t, "m n o v", readers())
+	require.Contains(t, mvscheduler(t, a.db, a.alice, "", "prune", a.sql("alice.raw"), "--dry-run", "-o", "json").stdout, "mallory")
+	refreshed(t, a.m, a.sql("mallory.v"))
+	pgtest.Exec(t, alice, a.sql(`REVOKE ALL ON raw, shown FROM mallory`), a.sql(`REVOKE SELECT (k, ts) ON raw FROM mallory`))
+	require.Equal(t, "v", readers())
 }

@@ -296,21 +296,24 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        ), above(oid) AS (   -- who reads a table above reads this one
            SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
            UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
-       ), reach(oid, kind, direct, through) AS (
-           SELECT o.oid, 'r'::"char", true, 0::oid FROM own AS o
+       ), reach(oid, kind, direct, through, asks) AS (   -- asks: what the next owner needs SELECT on, or has read once; who may not read it holds nothing
+           SELECT o.oid, 'r'::"char", true, 0::oid, o.oid FROM own AS o
            UNION ALL
-           SELECT a.oid, 'r'::"char", false, a.oid FROM above AS a
+           SELECT a.oid, 'r'::"char", false, a.oid, a.oid FROM above AS a
            UNION
-           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.through
+           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.through, x.asks
              FROM reach
             CROSS JOIN LATERAL (
-                  SELECT c.oid, c.relkind AS kind
+                  SELECT c.oid, c.relkind AS kind, CASE WHEN u.invoker THEN reach.asks ELSE c.oid END AS asks
                     FROM pg_catalog.pg_depend AS d
                     JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
                     JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
+                   CROSS JOIN LATERAL (SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) AS invoker) AS u
                    WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reach.oid AND d.deptype = 'n'
+                     AND (u.invoker OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT')
+                          OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT q.relation::oid, 'd'::"char"
+                  SELECT q.relation::oid, 'd'::"char", q.relation::oid
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
        )
