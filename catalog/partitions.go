@@ -181,8 +181,8 @@ type Moved struct {
 	Reason    string
 }
 
-// IsAside says whether this very transaction has put a partition aside. What follows is ours: compiling the plan that
-// reads the facts would take a second, under the locks of the DETACH.
+// IsAside says whether this very transaction has put a partition aside. What follows is ours, under the locks of the
+// DETACH: compiling the plan that reads the facts would take a second, and partitions that are attached are not read again.
 func IsAside(ctx context.Context, tx pgx.Tx, target int64, partition uint32) (bool, error) {
 	var aside bool
 	err := tx.QueryRow(ctx, `
@@ -192,7 +192,8 @@ SELECT EXISTS (SELECT
                   AND k.target = $1
                   AND k.xid = pg_current_xact_id_if_assigned()
                   AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = $2))
-   AND set_config('jit', 'off', true) IS NOT NULL`, target, partition).Scan(&aside)
+   AND set_config('jit', 'off', true) IS NOT NULL
+   AND set_config('mvscheduler.detached', 'on', true) IS NOT NULL`, target, partition).Scan(&aside)
 	if err != nil {
 		return false, fmt.Errorf("look at the partition that was put aside: %w", err)
 	}

@@ -36,6 +36,7 @@ const (
 type pruning struct {
 	catalog.PruneTarget
 
+	facts  retention.Facts
 	plan   retention.Outcome
 	ids    map[string]int64                  // views.id of the readers
 	leaves map[int64]map[uint32]catalog.Leaf // below each reader now
@@ -64,7 +65,14 @@ func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruni
 			}
 		}
 	}
-	p.plan = retention.Plan(facts)
+	if before != nil { // those that are attached still are as they were, and were not read again
+		for _, part := range before.facts.Relation.Partitions {
+			if part.DetachedAt == nil && !slices.ContainsFunc(facts.Relation.Partitions, func(now retention.Partition) bool { return now.OID == part.OID }) {
+				facts.Relation.Partitions = append(facts.Relation.Partitions, part)
+			}
+		}
+	}
+	p.facts, p.plan = facts, retention.Plan(facts)
 	return p, nil
 }
 

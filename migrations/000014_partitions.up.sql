@@ -244,6 +244,8 @@ WITH target AS (
     SELECT r.id, r.name, r.owner, 'source', r.relation::oid, r.time_column, r.enabled, r.legal_hold, r.retention_period, r.grace_period, r.timezone
       FROM mvscheduler.source_state AS r
      WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
+), foreign_key AS MATERIALIZED (   -- no index has them
+    SELECT x.conrelid, x.confrelid FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
 )
 SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        'Now', mvscheduler.micros(clock_timestamp()),
@@ -270,12 +272,12 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
-                                     FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0 AND (x.confrelid = t.relation OR x.confrelid = ANY (below.oids))),
+                                     FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
          FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
-                WHERE i.inhparent = t.relation
+                WHERE i.inhparent = t.relation AND coalesce(pg_catalog.current_setting('mvscheduler.detached', true), '') = ''   -- see IsAside
                UNION ALL
                SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark
                  FROM mvscheduler.kept AS k
@@ -284,7 +286,10 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
          JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND (p.detached_at IS NULL OR c.relowner = t.owner::oid)
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         CROSS JOIN LATERAL (
-              WITH RECURSIVE tree(oid) AS (SELECT p.oid UNION SELECT i.inhrelid FROM tree AS u JOIN pg_catalog.pg_inherits AS i ON i.inhparent = u.oid)
+              WITH RECURSIVE tree(oid, kind) AS (
+                  SELECT p.oid, c.relkind
+                  UNION SELECT x.oid, x.kind FROM tree AS u   -- OFFSET: not at all for a leaf
+                         CROSS JOIN LATERAL (SELECT l.oid, l.relkind AS kind FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS l ON l.oid = i.inhrelid WHERE i.inhparent = u.oid AND u.kind = 'p' OFFSET 0) AS x)
               SELECT pg_catalog.array_agg(l.oid) AS oids, (count(*) FILTER (WHERE l.relkind <> 'p'))::int AS leaves, bool_or(l.relkind = 'f') AS far,
                      min(l.relowner::regrole::text) FILTER (WHERE l.relowner <> t.owner::oid) AS stranger,
                      CASE WHEN bool_or(l.relkind <> 'p' AND l.reltuples < 0) THEN -1 ELSE coalesce(sum(l.reltuples) FILTER (WHERE l.relkind <> 'p'), 0)::bigint END AS rows,
