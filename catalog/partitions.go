@@ -50,7 +50,7 @@ func PruneGate(ctx context.Context, q Querier, id int64) (uint32, error) {
 	return gate, nil
 }
 
-// PruneCandidates are the targets of which something may have to leave or to be dropped.
+// PruneCandidates are the targets of which something may have to leave, to be dropped or to be brought back.
 func PruneCandidates(ctx context.Context, q Querier) ([]int64, error) {
 	rows, err := q.Query(ctx, `
 SELECT s.view_id
@@ -58,11 +58,15 @@ SELECT s.view_id
  WHERE s.method = 'incremental'
    AND s.enabled
    AND s.retention_period IS NOT NULL
- UNION ALL
+ UNION
 SELECT r.id
   FROM mvscheduler.source_state AS r
  WHERE r.enabled
-   AND NOT r.legal_hold`)
+   AND NOT r.legal_hold
+ UNION
+SELECT k.target
+  FROM mvscheduler.kept AS k
+ WHERE k.detached_at IS NOT NULL`)
 	if err != nil {
 		return nil, fmt.Errorf("look for what retention concerns: %w", err)
 	}
@@ -177,8 +181,8 @@ type Moved struct {
 	Reason    string
 }
 
-// IsAside says whether this very transaction has put a partition aside. What follows is ours: compiling the plan that
-// reads the facts would take a second, under the locks of the DETACH.
+// IsAside says whether this very transaction has put a partition aside. What follows is ours, under the locks of the
+// DETACH: compiling the plan that reads the facts would take a second, and partitions that are attached are not read again.
 func IsAside(ctx context.Context, tx pgx.Tx, target int64, partition uint32) (bool, error) {
 	var aside bool
 	err := tx.QueryRow(ctx, `
@@ -188,7 +192,8 @@ SELECT EXISTS (SELECT
                   AND k.target = $1
                   AND k.xid = pg_current_xact_id_if_assigned()
                   AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = $2))
-   AND set_config('jit', 'off', true) IS NOT NULL`, target, partition).Scan(&aside)
+   AND set_config('jit', 'off', true) IS NOT NULL
+   AND set_config('mvscheduler.detached', 'on', true) IS NOT NULL`, target, partition).Scan(&aside)
 	if err != nil {
 		return false, fmt.Errorf("look at the partition that was put aside: %w", err)
 	}
@@ -199,10 +204,14 @@ SELECT EXISTS (SELECT
 func Detached(ctx context.Context, tx pgx.Tx, a Attempt, m Moved, until time.Time) error {
 	_, err := tx.Exec(ctx, `
 WITH noted AS (
-    UPDATE mvscheduler.kept
+    UPDATE mvscheduler.kept AS k
        SET rows = nullif($5::bigint, -1),
-           bytes = $6
-     WHERE relation::oid = $2
+           bytes = $6,
+           mark = c.xmin,
+           until = $8
+      FROM pg_class AS c
+     WHERE k.relation::oid = $2
+       AND c.oid = $2
 ), frozen AS (
     INSERT INTO mvscheduler.frozen AS f (target, labels)
     VALUES ($1, $8)
@@ -239,7 +248,7 @@ ON CONFLICT (target) DO UPDATE
 }
 
 // NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again: their owner
-// has done it, by restore_view or otherwise. They stay for another grace period from now on.
+// has done it, by restore_view or otherwise. They stay for another grace period from now on, and views follow them again.
 func NoteRestored(ctx context.Context, q Querier, id int64) error {
 	_, err := q.Exec(ctx, `
 WITH back AS (
@@ -259,19 +268,33 @@ INSERT INTO mvscheduler.pruning (target, name, owner, action, partition, bound, 
 SELECT b.target, b.name, b.owner, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes,
        'its owner has brought it back, and it stays for another grace period'
   FROM back AS b`, id)
+	if err == nil {
+		_, err = q.Exec(ctx, `SELECT mvscheduler.thaw($1)`, id)
+	}
 	if err != nil {
 		return fmt.Errorf("look for what was restored of target %d: %w", id, err)
 	}
 	return nil
 }
 
-// FreezeView records that rows of what a view reads have left below an instant.
-func FreezeView(ctx context.Context, q Querier, viewID int64, below time.Time) error {
+// FreezeView records that rows of a target that a view reads have left below an instant; horizon is that of the target
+// from which this follows. It does nothing when that one has moved back meanwhile.
+func FreezeView(ctx context.Context, q Querier, viewID, target int64, below, horizon time.Time) error {
 	_, err := q.Exec(ctx, `
+WITH target AS (
+    SELECT FROM mvscheduler.frozen AS f WHERE f.target = $2 AND f.labels >= $4 FOR SHARE
+), of_target AS (
+    INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
+    SELECT $1, $2, $3
+      FROM target
+    ON CONFLICT (view_id, target) DO UPDATE
+       SET below = greatest(b.below, EXCLUDED.below)
+)
 INSERT INTO mvscheduler.frozen AS f (target, times)
-VALUES ($1, $2)
+SELECT $1, $3
+  FROM target
 ON CONFLICT (target) DO UPDATE
-   SET times = greatest(f.times, EXCLUDED.times)`, viewID, below)
+   SET times = greatest(f.times, EXCLUDED.times)`, viewID, target, below, horizon)
 	if err != nil {
 		return fmt.Errorf("freeze view %d: %w", viewID, err)
 	}
@@ -279,16 +302,22 @@ ON CONFLICT (target) DO UPDATE
 }
 
 // Dropped records a partition that was dropped in this transaction. It returns false when it is there still: somebody
-// attached it again, or gave it away.
+// attached it again, or gave it away. What follows in the transaction is ours, as after [IsAside].
 func Dropped(ctx context.Context, tx pgx.Tx, a Attempt, m Moved) (bool, error) {
 	var gone bool
-	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1)`, m.Partition).Scan(&gone)
+	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1) AND set_config('jit', 'off', true) IS NOT NULL`, m.Partition).Scan(&gone)
 	if err != nil || !gone {
 		return false, err
 	}
 	_, err = tx.Exec(ctx, `
 WITH gone AS (
     DELETE FROM mvscheduler.kept WHERE relation::oid = $2
+    RETURNING target, until
+), frozen AS (
+    UPDATE mvscheduler.frozen AS f
+       SET gone = greatest(f.gone, g.until)
+      FROM gone AS g
+     WHERE f.target = g.target
 )
 INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
 SELECT $1, r.view_name, r.owner, r.id, 'drop', $3, $4, nullif($5::bigint, -1), $6, $7
@@ -341,23 +370,35 @@ SELECT count(*) = 0
 // ForgetPrunings deletes what belongs to targets and partitions that are gone, and entries older than the history of
 // runs.
 func ForgetPrunings(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
+	const target = `
 WITH target AS (
     SELECT s.view_id AS id, s.owner::oid AS owner FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
      UNION ALL
     SELECT r.id, r.owner::oid FROM mvscheduler.source_state AS r
-), kept AS (
+), `
+	for _, statement := range []string{target + `lost AS (
     DELETE FROM mvscheduler.kept AS k
      WHERE NOT EXISTS (SELECT FROM target AS t JOIN pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner WHERE t.id = k.target)
-), frozen AS (
+    RETURNING k.target, k.until, k.detached_at
+)
+UPDATE mvscheduler.frozen AS f
+   SET gone = greatest(f.gone, l.until)
+  FROM (SELECT x.target, max(x.until) AS until FROM lost AS x WHERE x.detached_at IS NOT NULL GROUP BY x.target) AS l
+ WHERE f.target = l.target`,
+		`SELECT mvscheduler.thaw(f.target) FROM mvscheduler.frozen AS f`,
+		target + `frozen AS (
     DELETE FROM mvscheduler.frozen AS f
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
+), frozen_by AS (
+    DELETE FROM mvscheduler.frozen_by AS b
+     WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)
 )
 DELETE FROM mvscheduler.pruning AS p
  USING mvscheduler.settings AS g
- WHERE p.at < clock_timestamp() - g.keep_runs`)
-	if err != nil {
-		return fmt.Errorf("forget what retention did: %w", err)
+ WHERE p.at < clock_timestamp() - g.keep_runs`} {
+		if _, err := q.Exec(ctx, statement); err != nil {
+			return fmt.Errorf("forget what retention did: %w", err)
+		}
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ const (
 type pruning struct {
 	catalog.PruneTarget
 
+	facts  retention.Facts
 	plan   retention.Outcome
 	ids    map[string]int64                  // views.id of the readers
 	leaves map[int64]map[uint32]catalog.Leaf // below each reader now
@@ -48,11 +49,10 @@ func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruni
 	if err != nil || target == nil {
 		return nil, err
 	}
-	facts, ids, err := retention.Decode(target.Facts)
+	facts, ids, err := decode(target)
 	if err != nil {
 		return nil, err
 	}
-	facts.Witness = new(retention.At(time.Now()))
 	p := &pruning{PruneTarget: *target, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf)}
 	for name, view := range ids {
 		dirt, err := p.leafChanges(ctx, q, view, before)
@@ -65,8 +65,22 @@ func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruni
 			}
 		}
 	}
-	p.plan = retention.Plan(facts)
+	if before != nil { // those that are attached still are as they were, and were not read again
+		for _, part := range before.facts.Relation.Partitions {
+			if part.DetachedAt == nil && !slices.ContainsFunc(facts.Relation.Partitions, func(now retention.Partition) bool { return now.OID == part.OID }) {
+				facts.Relation.Partitions = append(facts.Relation.Partitions, part)
+			}
+		}
+	}
+	p.facts, p.plan = facts, retention.Plan(facts)
 	return p, nil
+}
+
+// decode reads the facts and our clock.
+func decode(t *catalog.PruneTarget) (retention.Facts, map[string]int64, error) {
+	facts, ids, err := retention.Decode(t.Facts)
+	facts.Witness = new(retention.At(time.Now()))
+	return facts, ids, err
 }
 
 // leafChanges are what a reader has not seen yet of tables and partitions that came, went or were rewritten.
@@ -203,20 +217,17 @@ func (s *pruneShell) prune(ctx context.Context) error {
 		if d.Action != retention.Detach {
 			continue
 		}
-		var kept *keptError
-		switch err := s.move(ctx, first, gate, catalog.StepDetach, d); {
-		case errors.As(err, &kept):
-			s.notes = append(s.notes, kept.reason)
-		case err != nil:
+		stays, err := s.move(ctx, first, gate, catalog.StepDetach, d)
+		if err != nil {
 			return err
-		default:
-			continue
 		}
-		break
+		if stays {
+			break
+		}
 	}
 	for _, d := range first.plan.Decisions {
 		if d.Action == retention.Drop {
-			if err := s.move(ctx, first, gate, catalog.StepDropKept, d); err != nil {
+			if _, err := s.move(ctx, first, gate, catalog.StepDropKept, d); err != nil {
 				return err
 			}
 		}
@@ -230,11 +241,12 @@ func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, 
 	if !known {
 		return fmt.Errorf("freeze view %q: it is not known any more", f.View)
 	}
-	return catalog.FreezeView(ctx, q, id, f.Below.Time())
+	return catalog.FreezeView(ctx, q, id, p.ID, f.Below.Time(), f.Horizon.Time())
 }
 
-// move has the gate move one partition, in a transaction of its own.
-func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step string, d retention.Decision) error {
+// move has the gate move one partition, in a transaction of its own. It says whether the partition stays by what was
+// found under its lock, and notes why.
+func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step string, d retention.Decision) (stays bool, _ error) {
 	target := refresh.View{
 		ID: s.work.ViewID, Name: s.work.ViewName, Target: pgexec.Target{OID: p.Relation, Owner: s.work.Owner}, TimeZone: "UTC",
 		StatementTimeout: pruneTimeout, LockTimeout: detachLockTimeout,
@@ -261,14 +273,21 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 				return err
 			}
 			if step == catalog.StepDropKept {
-				done, err = catalog.Dropped(ctx, tx, s.attempt, moved)
-				return err
+				if done, err = catalog.Dropped(ctx, tx, s.attempt, moved); err != nil || !done {
+					return err
+				}
+				return s.demandDrop(ctx, tx, p.ID, d)
 			}
 			done = true
 			return s.recordDetach(ctx, tx, p, moved)
 		})
+	var kept *keptError
+	if errors.As(err, &kept) {
+		s.notes = append(s.notes, kept.reason)
+		return true, nil
+	}
 	if err != nil || !done {
-		return err
+		return false, err
 	}
 	total := &s.detached
 	if step == catalog.StepDropKept {
@@ -279,6 +298,27 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	total.Partitions++
 	total.Rows += max(0, moved.Rows)
 	total.Bytes += moved.Bytes
+	return false, nil
+}
+
+// demandDrop plans again for a partition that this transaction has dropped: what was committed before its lock was had
+// counts, for example a legal hold. Who reads what is aside does not matter, so it does for no view.
+func (s *pruneShell) demandDrop(ctx context.Context, tx pgx.Tx, id int64, d retention.Decision) error {
+	target, err := catalog.LoadPruneTarget(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	if target == nil {
+		return &keptError{reason: d.Partition.Name + " stays aside: its table is not what it was any more"}
+	}
+	facts, _, err := decode(target)
+	if err != nil {
+		return err
+	}
+	facts.Readers, facts.Relation.Partitions = nil, []retention.Partition{d.Partition}
+	if again := retention.Plan(facts).Decisions[0]; again.Action != retention.Drop {
+		return &keptError{reason: again.Reason}
+	}
 	return nil
 }
 
@@ -306,13 +346,16 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	case d.Action != retention.Detach:
 		return &keptError{reason: d.Reason}
 	}
+	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
+	if err := catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time()); err != nil {
+		return err
+	}
 	for _, f := range d.Freezes {
 		if err := s.freeze(ctx, tx, again, f); err != nil {
 			return err
 		}
 	}
-	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
-	return catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time())
+	return nil
 }
 
 // fail ends the run: what has left has left, and what is to be done yet the next run finds out. The view is not ill:

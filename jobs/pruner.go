@@ -82,7 +82,7 @@ func (p *pruner) Run(ctx context.Context) error {
 	}
 }
 
-// changed are the tables whose rows in source_retention were written since it was looked last.
+// changed are the tables whose rows in source_retention were written or deleted since it was looked last.
 func (p *pruner) changed(ctx context.Context) ([]int64, error) {
 	asked, err := catalog.PruneAsked(ctx, p.control)
 	if err != nil {
@@ -91,6 +91,11 @@ func (p *pruner) changed(ctx context.Context) ([]int64, error) {
 	var ids []int64
 	for id, at := range asked {
 		if !at.Equal(p.asked[id]) {
+			ids = append(ids, id)
+		}
+	}
+	for id := range p.asked {
+		if _, there := asked[id]; !there { // what it has frozen may be followed again
 			ids = append(ids, id)
 		}
 	}

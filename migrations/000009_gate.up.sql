@@ -1101,7 +1101,7 @@ BEGIN
         SELECT c.oid, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'v' THEN 'VIEW' ELSE 'TABLE' END AS kind
           FROM mvscheduler.visible_pieces AS p
          CROSS JOIN LATERAL (SELECT p.relation::oid AS oid UNION SELECT t.relid FROM pg_partition_tree(p.relation) AS t WHERE p.kind IN ('data', 'next')
-                             UNION SELECT k.relation::oid FROM mvscheduler.visible_kept AS k WHERE k.target = v.id AND p.kind = 'data') AS m
+                             UNION SELECT k.relation::oid FROM mvscheduler.visible_kept AS k WHERE k.target = v.id AND NOT k.altered AND p.kind = 'data') AS m
           JOIN pg_class AS c ON c.oid = m.oid AND c.relkind IN ('m', 'v', 'p', 'r') AND c.relowner <> v.owner::oid
          WHERE p.view_id = v.id AND p.kind NOT IN ('old', 'old_query')   -- what is left of a swap stays with whom it served
          ORDER BY c.relkind, c.oid
@@ -1146,6 +1146,7 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
+        UPDATE mvscheduler.kept AS k SET mark = c.xmin FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
     IF told IS NULL THEN
         RETURN NULL;

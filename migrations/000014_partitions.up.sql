@@ -66,13 +66,27 @@ CREATE TABLE mvscheduler.frozen (
     target bigint PRIMARY KEY,
     labels timestamptz NOT NULL DEFAULT '-infinity',
     times  timestamptz NOT NULL DEFAULT '-infinity',
-    fill   timestamptz NOT NULL DEFAULT '-infinity'
+    fill   timestamptz NOT NULL DEFAULT '-infinity',
+    gone   timestamptz NOT NULL DEFAULT '-infinity'
 );
-COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. They never move back. Written in the transaction in which a partition leaves.';
+COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
+COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
 COMMENT ON COLUMN mvscheduler.frozen.fill IS 'Of a view: what was too old already when it was filled first, and so was not built; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+
+CREATE TABLE mvscheduler.frozen_by (
+    view_id bigint NOT NULL,
+    target  bigint NOT NULL,
+    below   timestamptz NOT NULL,
+    PRIMARY KEY (view_id, target)
+);
+CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
+COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view is the latest of.';
+COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
+COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -111,9 +125,9 @@ COMMENT ON TABLE mvscheduler.pass_partition IS 'Private: the partition that a st
 COMMENT ON COLUMN mvscheduler.pass_partition.run_id IS 'pass.run_id';
 COMMENT ON COLUMN mvscheduler.pass_partition.relation IS 'OID of the partition.';
 
-REVOKE ALL ON mvscheduler.source_retention, mvscheduler.source_state, mvscheduler.frozen, mvscheduler.kept, mvscheduler.pruning, mvscheduler.pass_partition FROM PUBLIC;
+REVOKE ALL ON mvscheduler.source_retention, mvscheduler.source_state, mvscheduler.frozen, mvscheduler.frozen_by, mvscheduler.kept, mvscheduler.pruning, mvscheduler.pass_partition FROM PUBLIC;
 GRANT SELECT ON mvscheduler.source_state TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.frozen, mvscheduler.kept TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.frozen, mvscheduler.frozen_by, mvscheduler.kept TO mvscheduler_worker;
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pruning, mvscheduler.pass_partition TO mvscheduler_worker;
 
 ALTER TABLE mvscheduler.source_retention ENABLE ROW LEVEL SECURITY;
@@ -146,7 +160,7 @@ COMMENT ON COLUMN mvscheduler.visible_targets.gate IS 'The materialized view thr
 COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
 
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
-    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner
+    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, c.xmin IS DISTINCT FROM k.mark AS altered
       FROM mvscheduler.kept AS k
       JOIN mvscheduler.visible_targets AS t ON t.id = k.target
       JOIN pg_catalog.pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner::oid AND NOT c.relispartition
@@ -162,6 +176,7 @@ COMMENT ON COLUMN mvscheduler.visible_kept.rows IS 'Estimated rows.';
 COMMENT ON COLUMN mvscheduler.visible_kept.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.visible_kept.parent IS 'The partitioned table.';
 COMMENT ON COLUMN mvscheduler.visible_kept.owner IS 'Its owner.';
+COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Its owner renamed or altered it since: it can be restored, and is never dropped.';
 
 CREATE VIEW mvscheduler.prunings WITH (security_barrier) AS
     SELECT p.id, p.name, p.run_id, p.at, p.action, p.partition, p.bound, p.rows, p.bytes, p.reason
@@ -229,6 +244,8 @@ WITH target AS (
     SELECT r.id, r.name, r.owner, 'source', r.relation::oid, r.time_column, r.enabled, r.legal_hold, r.retention_period, r.grace_period, r.timezone
       FROM mvscheduler.source_state AS r
      WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
+), foreign_key AS MATERIALIZED (   -- no index has them
+    SELECT x.conrelid, x.confrelid FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
 )
 SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        'Now', mvscheduler.micros(clock_timestamp()),
@@ -251,24 +268,28 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
+                  'Altered', p.detached_at IS NOT NULL AND c.xmin IS DISTINCT FROM p.mark,
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
-                                     FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0 AND (x.confrelid = t.relation OR x.confrelid = ANY (below.oids))),
+                                     FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
-         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at   -- which the sidecar has not noticed yet
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
-                WHERE i.inhparent = t.relation
+                WHERE i.inhparent = t.relation AND coalesce(pg_catalog.current_setting('mvscheduler.detached', true), '') = ''   -- see IsAside
                UNION ALL
-               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at
+               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark
                  FROM mvscheduler.kept AS k
                 WHERE k.target = t.id AND k.detached_at IS NOT NULL
                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = k.relation::oid)) AS p
          JOIN pg_catalog.pg_class AS c ON c.oid = p.oid AND (p.detached_at IS NULL OR c.relowner = t.owner::oid)
          JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
         CROSS JOIN LATERAL (
-              WITH RECURSIVE tree(oid) AS (SELECT p.oid UNION SELECT i.inhrelid FROM tree AS u JOIN pg_catalog.pg_inherits AS i ON i.inhparent = u.oid)
+              WITH RECURSIVE tree(oid, kind) AS (
+                  SELECT p.oid, c.relkind
+                  UNION SELECT x.oid, x.kind FROM tree AS u   -- OFFSET: not at all for a leaf
+                         CROSS JOIN LATERAL (SELECT l.oid, l.relkind AS kind FROM pg_catalog.pg_inherits AS i JOIN pg_catalog.pg_class AS l ON l.oid = i.inhrelid WHERE i.inhparent = u.oid AND u.kind = 'p' OFFSET 0) AS x)
               SELECT pg_catalog.array_agg(l.oid) AS oids, (count(*) FILTER (WHERE l.relkind <> 'p'))::int AS leaves, bool_or(l.relkind = 'f') AS far,
                      min(l.relowner::regrole::text) FILTER (WHERE l.relowner <> t.owner::oid) AS stranger,
                      CASE WHEN bool_or(l.relkind <> 'p' AND l.reltuples < 0) THEN -1 ELSE coalesce(sum(l.reltuples) FILTER (WHERE l.relkind <> 'p'), 0)::bigint END AS rows,
@@ -277,19 +298,27 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
  CROSS JOIN LATERAL (
        WITH RECURSIVE own(oid) AS (
            SELECT t.relation UNION SELECT i.inhrelid FROM own AS o JOIN pg_catalog.pg_inherits AS i ON i.inhparent = o.oid
-       ), reach(oid, kind, direct) AS (
-           SELECT o.oid, 'r'::"char", true FROM own AS o
+       ), above(oid) AS (   -- who reads a table above reads this one
+           SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
+           UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
+       ), reach(oid, kind, direct, through, asks) AS (   -- asks: what the next owner needs SELECT on, or has read once; who may not read it holds nothing
+           SELECT o.oid, 'r'::"char", true, 0::oid, o.oid FROM own AS o
+           UNION ALL
+           SELECT a.oid, 'r'::"char", false, a.oid, a.oid FROM above AS a
            UNION
-           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd')
+           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.through, x.asks
              FROM reach
             CROSS JOIN LATERAL (
-                  SELECT c.oid, c.relkind AS kind
+                  SELECT c.oid, c.relkind AS kind, CASE WHEN u.invoker THEN reach.asks ELSE c.oid END AS asks
                     FROM pg_catalog.pg_depend AS d
                     JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
                     JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
+                   CROSS JOIN LATERAL (SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) AS invoker) AS u
                    WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reach.oid AND d.deptype = 'n'
+                     AND (u.invoker OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT')
+                          OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT q.relation::oid, 'd'::"char"
+                  SELECT q.relation::oid, 'd'::"char", q.relation::oid
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
        )
@@ -297,7 +326,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN s.method = 'incremental' THEN s.method ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct,
+                  'Direct', h.direct, 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -327,8 +356,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
-                  ORDER BY s.name, h.direct) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct FROM reach WHERE reach.kind IN ('v', 'm')) AS h
+                  ORDER BY s.name, h.direct, h.through) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental'
                                                           AND (s.query_relation::oid = h.oid OR EXISTS (SELECT FROM mvscheduler.piece AS n WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
@@ -347,7 +376,7 @@ GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
 -- Steps -----------------------------------------------------------------------------------------------
 
 -- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
-CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid)
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark xid)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -384,6 +413,7 @@ BEGIN
     owner := work.owner;
     parent := work.parent;
     partition := work.part;
+    mark := (SELECT k.mark FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part);
 END $$;
 COMMENT ON FUNCTION mvscheduler.partition_at_hand(bigint) IS 'The partition that the attempt which was let through has to move, once; all NULL everywhere else.';
 
@@ -444,8 +474,10 @@ BEGIN
         RETURN 0;
     END IF;
     PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
-    IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition AND c.relispartition) THEN
-        RETURN 0;   -- somebody has attached it again
+    EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', mvscheduler.shown_name(work.partition));
+    IF NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_locks AS l ON l.relation = c.oid AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock' AND l.granted
+                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND c.xmin = work.mark) THEN
+        RETURN 0;   -- somebody has attached it again, or has made it something else
     END IF;
     EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(work.partition));
     IF EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition) THEN
@@ -483,6 +515,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
 
+-- Rows of frozen are locked, the target's first, as a run that puts a partition aside does, and then it is looked anew:
+-- what it has written is seen, or it comes later and counts.
+CREATE FUNCTION mvscheduler.thaw(target bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+AS $$
+DECLARE
+    was     timestamptz;
+    horizon timestamptz;
+    part    record;
+BEGIN
+    IF NOT EXISTS (SELECT FROM mvscheduler.frozen AS f
+                    WHERE f.target = thaw.target
+                      AND f.labels > greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL))) THEN
+        RETURN;
+    END IF;
+    PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw.target FOR UPDATE;
+    SELECT f.labels, greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL)) INTO was, horizon
+      FROM mvscheduler.frozen AS f WHERE f.target = thaw.target;
+    IF was IS NULL OR was <= horizon THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
+    FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
+        PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
+        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) THEN horizon + (b.below - was) ELSE horizon END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
+    END LOOP;
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
+    SELECT s.view_id, horizon - interval '2 days' - mvscheduler.longest(s.bucket_width), was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
+      FROM mvscheduler.view_state AS s
+     WHERE s.method = 'incremental'
+       AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
+    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity';
+END $$;
+COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
+REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
+
 -- In the session of the owner ---------------------------------------------------------------------------
 
 CREATE FUNCTION mvscheduler.drop_kept(target bigint) RETURNS void
@@ -492,7 +564,7 @@ AS $$
 DECLARE
     part record;
 BEGIN
-    FOR part IN SELECT k.relation::oid AS oid FROM mvscheduler.visible_kept AS k WHERE k.target = drop_kept.target AND k.owner = quote_ident(CURRENT_USER)::regrole LOOP
+    FOR part IN SELECT k.relation::oid AS oid FROM mvscheduler.visible_kept AS k WHERE k.target = drop_kept.target AND NOT k.altered AND k.owner = quote_ident(CURRENT_USER)::regrole LOOP
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part.oid));
     END LOOP;
 END $$;
@@ -512,6 +584,8 @@ CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (par
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
+SET TimeZone = 'UTC'   -- of bounds
+SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
     actor      text := CURRENT_USER;
@@ -519,6 +593,8 @@ DECLARE
     k          record;
     place      record;
     wanted     text;
+    code       text;
+    cause      text;
 BEGIN
     FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
         IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
@@ -528,8 +604,15 @@ BEGIN
         END IF;
         PERFORM mvscheduler.act_as(k.owner::oid);
         SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = k.relation::oid;
-        PERFORM set_config('TimeZone', 'UTC', true), set_config('DateStyle', 'ISO, YMD', true);
-        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
+        BEGIN
+            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
+        EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
+            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
+            RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(k.relation::oid), mvscheduler.shown_name(k.parent::oid), cause USING ERRCODE = code,
+                DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
+                HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
+                              k.bound, mvscheduler.shown_name(k.parent::oid), mvscheduler.shown_name(k.relation::oid));
+        END;
         wanted := k.was;
         IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = place.nspname AND c.relname = wanted) THEN
             wanted := mvscheduler.free_name(place.nspname, wanted, '__restored');
@@ -674,7 +757,9 @@ BEGIN
                    CASE TG_OP WHEN 'DELETE' THEN OLD.owner ELSE NEW.owner END AS owner) AS r;
     IF TG_OP = 'DELETE' THEN
         DELETE FROM mvscheduler.source_state AS s WHERE s.id = OLD.id;
-        DELETE FROM mvscheduler.kept AS k WHERE k.target = OLD.id;   -- the tables stay
+        -- What is aside stays, as tables of the owner; the sidecar forgets them. What is back is not gone.
+        UPDATE mvscheduler.kept AS k SET detached_at = NULL, restored_at = clock_timestamp()
+          FROM pg_inherits AS i WHERE k.target = OLD.id AND i.inhrelid = k.relation::oid AND i.inhparent = OLD."table"::oid AND k.detached_at IS NOT NULL;
         RETURN NULL;
     END IF;
     IF TG_OP = 'INSERT' THEN

@@ -60,6 +60,7 @@ type Partition struct {
 	// RestoredAt is when it was last brought back; nil = never. It stays for another grace period then.
 	RestoredAt *Timestamp
 
+	Altered       bool     // somebody has altered it since we put it aside: it is the owner's now
 	SubPartitions int      // leaves below it; zero = it is a leaf
 	DetachPending bool     // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
 	Foreign       bool     // it, or one below it, is a foreign table
@@ -80,6 +81,9 @@ type Reader struct {
 	Name   string
 	Method string // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
 	Direct bool   // it reads the relation itself, through ordinary views at most; else through other readers
+	// Through is a table above, of which the relation is a part and that is read instead; empty = none. What else
+	// that table holds has other horizons, so such a reader is never frozen.
+	Through string
 	// Windowed says that it reads the relation itself within in_window(TimeColumn) only, so that a bucket depends
 	// on the rows of its own time alone. It means nothing where Direct is false.
 	Windowed bool

@@ -44,11 +44,13 @@ func (p *planner) need(r Reader, d Decision) string {
 	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
 		kept = r.RetentionPeriod.Before(p.now, r.Zone)
 	}
-	switch anyRow := r.Direct && !r.Windowed; {
+	switch anyRow := r.Through != "" || r.Direct && !r.Windowed; {
 	case settled <= kept && !anyRow:
 		return ""
 	case r.Method != Incremental:
 		return p.needOfOthers(r)
+	case r.Through != "":
+		return fmt.Sprintf("view %s reads it through %s, of which %s is a part, and would lose its rows", r.Name, r.Through, p.Relation.Name)
 	case anyRow:
 		return fmt.Sprintf("the query of view %s reads it not only within in_window, so that it may need all rows", r.Name)
 	}
@@ -105,7 +107,7 @@ func (p *planner) freezes(frozen Timestamp) []Freeze {
 	for _, r := range p.Readers {
 		below := frozen.Add(p.marginOf(r))
 		if r.Direct && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
-			all = append(all, Freeze{View: r.Name, Below: below})
+			all = append(all, Freeze{View: r.Name, Below: below, Horizon: frozen})
 		}
 	}
 	return all

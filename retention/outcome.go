@@ -29,8 +29,9 @@ type Decision struct {
 // Freeze tells a view from when on it is recomputed only: buckets with earlier labels keep what they have,
 // since rows that belong to them are gone from what it reads.
 type Freeze struct {
-	View  string
-	Below Timestamp // in the frame of the change log
+	View    string
+	Below   Timestamp // in the frame of the change log
+	Horizon Timestamp // of the relation, from which it follows
 }
 
 // Outcome is a plan: one decision for each partition, the oldest first. It is carried out in that order, each
@@ -40,8 +41,8 @@ type Outcome struct {
 	Relation  string
 	Horizon   *Timestamp // rows that are older may leave; nil = none may
 	Decisions []Decision
-	// Frozen is the horizon below which partitions have left once all is carried out; nil = none has. It never
-	// moves back. A view writes nothing below it any more, or late rows would make the partition anew.
+	// Frozen is the horizon below which partitions have left once all is carried out; nil = none has. No plan
+	// moves it back. A view writes nothing below it any more, or late rows would make the partition anew.
 	Frozen *Timestamp
 	// Freezes are the views that do not know yet of what has left already, for example new ones.
 	Freezes []Freeze

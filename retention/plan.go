@@ -226,6 +226,8 @@ func (p *planner) decideAside(d *Decision, err error) string {
 		return p.held
 	case err != nil:
 		return "its bound cannot be read: " + err.Error()
+	case d.Partition.Altered:
+		return "it was altered since it was put aside, so that its owner may have other plans: when it is not needed, drop it by hand"
 	case d.Bound.To > p.horizon:
 		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:
