@@ -138,6 +138,51 @@ SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CAS
 	return byOID(leaves), nil
 }
 
+// LoadLeafMarks are what is below views and a mark of each relation: where marks are equal, so are leaves. They cost a
+// small part of [LoadLeaves].
+func LoadLeafMarks(ctx context.Context, q Querier, viewIDs []int64) (map[uint32]string, error) {
+	rows, err := q.Query(ctx, `
+WITH RECURSIVE node(oid, link) AS (
+    SELECT s.relation::oid, ''::text
+      FROM mvscheduler.visible_sources AS s
+     WHERE s.view_id = ANY ($1::bigint[])
+     UNION
+    SELECT i.inhrelid, concat_ws(',', n.link, i.xmin)
+      FROM node AS n
+      JOIN pg_inherits AS i ON i.inhparent = n.oid AND NOT i.inhdetachpending
+), watched AS (
+    SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS mark
+      FROM pg_trigger AS t
+     WHERE NOT t.tgisinternal
+     GROUP BY t.tgrelid
+)
+SELECT n.oid, concat_ws('/', c.relfilenode, string_agg(DISTINCT n.link, ' '), w.mark,
+                        CASE WHEN c.relkind = 'm' THEN concat_ws(' ', pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid)) END) AS mark
+  FROM node AS n
+  JOIN pg_class AS c ON c.oid = n.oid
+  LEFT JOIN watched AS w ON w.tgrelid = n.oid
+ GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, w.mark
+ UNION ALL
+SELECT DISTINCT b.relation, b.rule
+  FROM mvscheduler.visible_views AS o
+ CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
+ WHERE o.view_id = ANY ($1::bigint[])`, viewIDs)
+	if err != nil {
+		return nil, fmt.Errorf("look at what is below views: %w", err)
+	}
+	marks := make(map[uint32]string)
+	var oid uint32
+	var mark string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &mark}, func() error {
+		marks[oid] = mark
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look at what is below views: %w", err)
+	}
+	return marks, nil
+}
+
 // Change is an entry of the change log, or several that are near to each other.
 type Change struct {
 	Lo, Hi *time.Time // nil = unbounded

@@ -40,6 +40,8 @@ type pruning struct {
 	plan   retention.Outcome
 	ids    map[string]int64                  // views.id of the readers
 	leaves map[int64]map[uint32]catalog.Leaf // below each reader now
+	marks  map[uint32]string                 // of them, from before they were read
+	unseen map[int64][]retention.Range       // what they tell that each reader has not seen
 }
 
 // planPruning reads the facts and plans. before is an earlier plan, of before a partition was put aside in this very
@@ -53,12 +55,22 @@ func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruni
 	if err != nil {
 		return nil, err
 	}
-	p := &pruning{PruneTarget: *target, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf)}
+	p := &pruning{PruneTarget: *target, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf), unseen: make(map[int64][]retention.Range)}
+	if p.marks, err = catalog.LoadLeafMarks(ctx, q, slices.Collect(maps.Values(ids))); err != nil {
+		return nil, err
+	}
+	same := before != nil && p.sameLeaves(before)
 	for name, view := range ids {
-		dirt, err := p.leafChanges(ctx, q, view, before)
-		if err != nil {
-			return nil, err
+		dirt, known := []retention.Range(nil), false
+		if same {
+			dirt, known = before.unseen[view]
 		}
+		if !known {
+			if dirt, err = p.leafChanges(ctx, q, view, before); err != nil {
+				return nil, err
+			}
+		}
+		p.unseen[view] = dirt
 		for i := range facts.Readers {
 			if facts.Readers[i].Name == name && facts.Readers[i].Method == retention.Incremental {
 				facts.Readers[i].Dirt = append(facts.Readers[i].Dirt, dirt...)
@@ -81,6 +93,17 @@ func decode(t *catalog.PruneTarget) (retention.Facts, map[string]int64, error) {
 	facts, ids, err := retention.Decode(t.Facts)
 	facts.Witness = new(retention.At(time.Now()))
 	return facts, ids, err
+}
+
+// sameLeaves says whether nothing below the readers came or was changed since the plan before. What left is what we put
+// aside ourselves. A reader that was refreshed meanwhile has seen more than that plan knows, and not less.
+func (p *pruning) sameLeaves(before *pruning) bool {
+	for oid, mark := range p.marks {
+		if was, known := before.marks[oid]; !known || was != mark {
+			return false
+		}
+	}
+	return true
 }
 
 // leafChanges are what a reader has not seen yet of tables and partitions that came, went or were rewritten.

@@ -299,3 +299,23 @@ func TestTheEarlierOfTwoClocksCounts(t *testing.T) {
 	b.facts.Witness = b.at("2026-06-14 23:59:59")
 	require.Equal(t, 0, Plan(b.facts).Total(Detach).Partitions)
 }
+
+func TestWhoReadsTheTableAboveHoldsAllAndIsNeverFrozen(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.eu", Days(7)).span("2026-06-01", "2026-06-02")
+	b.facts.Relation.Frozen = b.at("2026-06-01")
+	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions)
+	b.reader("app.hourly", hourly, indirect, func(r *Reader) { r.Through, r.RetentionPeriod = "app.everywhere", new(Days(1)) })
+	out := Plan(b.facts)
+	require.True(t, out.Empty())
+	require.Contains(t, out.Decisions[0].Reason, "view app.hourly reads it through app.everywhere, of which app.eu is a part, and would lose its rows")
+}
+
+func TestWhatWasAlteredWhileItWasAsideIsNotDropped(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).span("2026-05-01", "2026-05-02", func(p *Partition) { p.Altered = true })
+	b.facts.Relation.Partitions[0].DetachedAt = b.at("2026-05-20")
+	require.Equal(t, Hold, Plan(b.facts).Decisions[0].Action)
+	b.facts.Relation.Partitions[0].Altered = false
+	require.Equal(t, Drop, Plan(b.facts).Decisions[0].Action)
+}
