@@ -478,3 +478,38 @@ func (s *scene) manyParts(t testing.TB, parts int) {
 	}
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO raw SELECT (now() AT TIME ZONE 'UTC')::date + 2 - n, 1, 1 FROM generate_series(0, %d, 50) AS n`, parts-1))
 }
+
+// What is stored of a query tells where in_window is asked, whatever things are called.
+func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE VIEW within AS SELECT * FROM metrics WHERE mvscheduler.in_window(ts)`, `CREATE VIEW whole AS SELECT * FROM metrics`,
+		`CREATE TABLE "{QUERY :rtekind 0 :relid 1 }" ("} :limitCount {" int)`)
+	const one = `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
+	for _, c := range []struct{ query, sources, code string }{
+		{one, "metrics 1", ""},
+		{one + ` UNION ALL ` + one, "metrics 1", ""},
+		{one + ` UNION ALL ` + one + ` EXCEPT ` + one, "metrics 1", ""},
+		{one + ` UNION ALL SELECT date_trunc('hour', ts), 0 FROM metrics`, "metrics 1, metrics 0", ""},
+		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM m GROUP BY 1`, "metrics 1", ""},
+		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM m AS a JOIN m AS b USING (device) GROUP BY 1`, "", "0A000"},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM within GROUP BY 1`, "metrics 1", ""},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN within AS b USING (device) GROUP BY 1`, "", "0A000"},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN whole AS b USING (device) GROUP BY 1`, "metrics 1, metrics 0", ""},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM metrics AS a WHERE mvscheduler.in_window(a.ts) AND EXISTS (SELECT FROM metrics AS b WHERE mvscheduler.in_window(b.ts) AND b.device = a.device) GROUP BY 1`, "", "0A000"},
+		{`SELECT hour, n FROM (` + one + ` LIMIT 3) AS q`, "", "0A000"},
+		{`SELECT hour, n FROM (` + one + `) AS q, LATERAL (SELECT 1 LIMIT 1) AS l`, "metrics 1", ""},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics, "{QUERY :rtekind 0 :relid 1 }" AS "} }" WHERE mvscheduler.in_window(ts) AND "} :limitCount {" = 1 GROUP BY 1`, `metrics 1, "{QUERY :rtekind 0 :relid 1 }" 0`, ""},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n, ':funcid mvscheduler.in_window(ts)' AS x FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "", "42702"},
+	} {
+		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
+		var sources string
+		err := s.alice.QueryRow(t.Context(), `SELECT string_agg(relation::regclass || ' ' || col, ', ' ORDER BY col DESC) FROM mvscheduler.sources_of('q'::regclass)`).Scan(&sources)
+		if c.code != "" {
+			require.ErrorContains(t, err, c.code, c.query)
+			continue
+		}
+		require.NoError(t, err, c.query)
+		require.Equal(t, c.sources, sources, c.query)
+	}
+}

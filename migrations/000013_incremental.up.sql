@@ -300,6 +300,7 @@ COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int) IS 'Raises unle
 CREATE FUNCTION mvscheduler.sources_of(query_relation oid) RETURNS TABLE (relation oid, col smallint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET standard_conforming_strings = on
 AS $$
 DECLARE
