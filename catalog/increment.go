@@ -25,12 +25,13 @@ type Leaf struct {
 	Kind      string     `json:"kind"` // of pg_class
 	Lo        *time.Time `json:"lo"`   // times that it can hold; nil = unbounded
 	Hi        *time.Time `json:"hi"`
-	Identity  string     `json:"identity"` // its file and the triggers that watch it
-	Columns   string     `json:"columns"`  // transactions that wrote their descriptions, in their order
-	Counters  string     `json:"counters"` // of rows written; what the server has counted
-	Covered   bool       `json:"covered"`  // triggers note what changes
-	Trackable bool       `json:"-"`        // the owner of the view may make them
-	Hidden    bool       `json:"hidden"`   // it is written through a table above as well, whose statements no trigger of its own sees
+	Identity  string     `json:"identity"`     // its file and the triggers that watch it
+	Columns   string     `json:"columns"`      // transactions that wrote their descriptions, in their order
+	Counters  string     `json:"counters"`     // of rows written; what the server has counted
+	Since     string     `json:"since" db:"-"` // transaction: who sees all before it knows who reads this, and through what
+	Covered   bool       `json:"covered"`      // triggers note what changes
+	Trackable bool       `json:"-"`            // the owner of the view may make them
+	Hidden    bool       `json:"hidden"`       // it is written through a table above as well, whose statements no trigger of its own sees
 }
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
@@ -206,6 +207,14 @@ SELECT min(c.lo) FILTER (WHERE isfinite(c.lo)) AS lo, max(c.hi) FILTER (WHERE is
 	return changes, nil
 }
 
+// NextTransaction is the number of the first transaction that has not begun, by the snapshot of q.
+func NextTransaction(ctx context.Context, q Querier) (xid string, err error) {
+	if err := q.QueryRow(ctx, `SELECT pg_snapshot_xmax(pg_current_snapshot())::text`).Scan(&xid); err != nil {
+		return "", fmt.Errorf("read the number of the next transaction: %w", err)
+	}
+	return xid, nil
+}
+
 // LoadSpan reads for how much time a view has partitions.
 func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
 	var seconds float64
@@ -259,16 +268,15 @@ DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, 
 }
 
 // Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction
-// of the refresh, which is REPEATABLE READ, and writes a row that no other writes. rewatched says that what is below is
-// not what the refresh before has seen, or is watched by something else: who has an older snapshot may not know of it.
-func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string, rewatched bool) error {
+// of the refresh, which is REPEATABLE READ, and writes a row that no other writes.
+func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, since, parts)
-SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''), pg_snapshot_xmax(pg_current_snapshot()),
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
        (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.parts_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
@@ -279,8 +287,7 @@ ON CONFLICT (view_id, data) DO UPDATE
        tracking = EXCLUDED.tracking,
        reason = EXCLUDED.reason,
        parts = EXCLUDED.parts,
-       since = CASE WHEN $6 THEN EXCLUDED.since ELSE i.since END,
-       fill = NULL`, viewID, text, tracking, reason, data, rewatched)
+       fill = NULL`, viewID, text, tracking, reason, data)
 	if err != nil {
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
@@ -296,8 +303,8 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, since, fill)
-SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), pg_snapshot_xmax(pg_current_snapshot()), '{}'
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
+SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -91,7 +92,7 @@ func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work)
 		return judgement{}
 	}
 	i, err := w.lookBelow(ctx, work, false)
-	if err != nil || i.tracking == refresh.ByTrigger && refresh.Untracked(i.leaves) || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
+	if err != nil || i.tracking == refresh.ByTrigger && refresh.Untracked(i.leaves) > 0 || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
 		return judgement{} // the attempt will find the same, and say it
 	}
 	dirt, err := i.dirt(ctx, w.control, work, i.Incremental, now)
@@ -181,10 +182,17 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 	}()
 	policy := refresh.Policy{BusyDeadline: busyPatience}
 	looked, made := true, false // and nothing has happened since
-	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) {
+	if below.tracking == refresh.ByTrigger && refresh.Untracked(below.leaves) > 0 {
 		looked, made = false, true
-		if err := w.track(ctx, work, below, attempt, session, policy, onBusy); err != nil {
-			return refresh.Result{}, err
+		for left, before := refresh.Untracked(below.leaves), math.MaxInt; left > 0 && left < before; { // some at a time
+			if err := w.track(ctx, work, below, attempt, session, policy, onBusy); err != nil {
+				return refresh.Result{}, err
+			}
+			leaves, err := catalog.LoadLeaves(ctx, w.control, work.ViewID)
+			if err != nil {
+				return refresh.Result{}, err
+			}
+			left, before = refresh.Untracked(leaves), left
 		}
 		if below, err = w.lookBelow(ctx, work, made); err != nil {
 			return refresh.Result{}, err
@@ -199,7 +207,6 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 		reason string
 		did    catalog.StepResult
 		dirty  bool
-		afresh bool // what is below is something else than at the last refresh, or watched by something else
 		rows   int64
 	)
 	looked = looked && below.Seen && below.Fill == nil
@@ -232,7 +239,11 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err != nil {
 				return nil, err
 			}
-			afresh = len(refresh.LeafChanges(before, below.leaves, false)) > 0
+			since, err := catalog.NextTransaction(ctx, tx)
+			if err != nil {
+				return nil, err
+			}
+			refresh.Mark(before, below.leaves, since)
 			var ranges []refresh.Range
 			ranges, reason = refresh.Coalesce(dirt, below.Width+2*time.Hour)
 			dirty = len(ranges) > 0
@@ -279,7 +290,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 				if err != nil {
 					return err
 				}
-				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason, afresh)
+				return catalog.Incremented(ctx, tx, work.ViewID, at, below.leaves, below.tracking, below.reason)
 			}
 			err := catalog.Succeed(ctx, tx, attempt, catalog.Success{
 				Method: refresh.Incremental, Reason: reasons(reason, below.reason), DataAsOf: work.AsOf(below.provedAsOf(result.DataAsOf)), Rows: &rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
@@ -291,7 +302,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 			if err := catalog.SetBuckets(ctx, tx, attempt, did.Buckets); err != nil {
 				return err
 			}
-			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason, afresh); err != nil {
+			if err := catalog.Incremented(ctx, tx, work.ViewID, below.Data, below.leaves, below.tracking, below.reason); err != nil {
 				return err
 			}
 			return completeJob(ctx, tx, job)
@@ -396,6 +407,11 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 		if err != nil {
 			return catalog.Filling{}, err
 		}
+		since, err := catalog.NextTransaction(ctx, w.control)
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+		refresh.Mark(nil, leaves, since)
 		if err := catalog.BeginFill(ctx, w.control, work.ViewID, below.Data, leaves, below.tracking, below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
@@ -440,7 +456,7 @@ func (w *RefreshWorker) fill(ctx context.Context, log *slog.Logger, work catalog
 	}
 }
 
-// track has the gate make the triggers that are missing.
+// track has the gate make triggers that are missing.
 func (w *RefreshWorker) track(ctx context.Context, work catalog.Work, below incremental, attempt catalog.Attempt, session *pgexec.Session, policy refresh.Policy, onBusy func(refresh.Busyness)) error {
 	return refresh.Step(ctx, session, view(work), below.Gate, policy, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {

@@ -40,6 +40,7 @@ DROP FUNCTION mvscheduler.changed();
 DROP FUNCTION mvscheduler.watched(oid);
 DROP FUNCTION mvscheduler.instant_of(name, oid);
 DROP FUNCTION mvscheduler.version_at_work(bigint);
+DROP VIEW mvscheduler.blind_writes;
 DROP TABLE mvscheduler.increment_state;
 DROP TABLE mvscheduler.dirt;
 DROP VIEW mvscheduler.visible_sources;

@@ -300,6 +300,7 @@ COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int) IS 'Raises unle
 CREATE FUNCTION mvscheduler.sources_of(query_relation oid) RETURNS TABLE (relation oid, col smallint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 SET standard_conforming_strings = on
 AS $$
 DECLARE
@@ -767,7 +768,6 @@ CREATE TABLE mvscheduler.increment_state (
     reason            text,
     fill              jsonb,
     parts             jsonb,
-    since             xid8 NOT NULL,
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -776,12 +776,24 @@ COMMENT ON COLUMN mvscheduler.increment_state.data IS 'The table with the conten
 COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
 COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
 COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labels are before this instant (labels without a zone as if they were UTC) have not been built yet; -infinity = all are.';
-COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters.';
+COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters. since: what is watched there is known to who sees all transactions before this one.';
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
-COMMENT ON COLUMN mvscheduler.increment_state.since IS 'All that watches what is below was made by transactions before this one: a writer who saw all of them has noted what he changed.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
+
+CREATE VIEW mvscheduler.blind_writes WITH (security_barrier) AS
+    SELECT i.view_id, i.data, d.source, coalesce((l ->> 'lo')::timestamptz, '-infinity') AS lo, coalesce((l ->> 'hi')::timestamptz, 'infinity') AS hi
+      FROM mvscheduler.increment_state AS i
+     CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l
+      JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.col = -1
+     WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken) AND pg_catalog.pg_snapshot_xmin(d.snapshot) < (l ->> 'since')::xid8;
+COMMENT ON VIEW mvscheduler.blind_writes IS 'Private: of what each version of an incremental view reads, what somebody has written to since its last refresh whose snapshot may be older than the row, the trigger or the partition by which his trigger would have known.';
+COMMENT ON COLUMN mvscheduler.blind_writes.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.blind_writes.data IS 'The table with the contents of the version.';
+COMMENT ON COLUMN mvscheduler.blind_writes.source IS 'The table or partition.';
+COMMENT ON COLUMN mvscheduler.blind_writes.lo IS 'Times that it holds, from ...';
+COMMENT ON COLUMN mvscheduler.blind_writes.hi IS '... to.';
 
 CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
 LANGUAGE sql STABLE
@@ -1062,6 +1074,7 @@ CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
+SET jit = off   -- to compile it takes ten times what it takes
 AS $$
     WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
         SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
@@ -1134,12 +1147,14 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    deadline timestamptz := clock_timestamp() + mvscheduler.lock_budget();
+    deadline timestamptz;   -- from the first lock on
     rel      record;
     kind     record;
     made     bigint := 0;
 BEGIN
     FOR rel IN SELECT t.*, mvscheduler.shown_name(t.relation) AS name, pg_has_role(c.relowner, 'USAGE') AS ours, c.relkind AS kind FROM mvscheduler.track_at_hand(view_id) AS t JOIN pg_class AS c ON c.oid = t.relation LOOP
+        deadline := coalesce(deadline, clock_timestamp() + mvscheduler.lock_budget());
+        EXIT WHEN made > 0 AND clock_timestamp() > deadline;   -- writers of what has got its triggers wait for the end of the step; the next one goes on
         FOR kind IN
             SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
@@ -1167,7 +1182,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on every table and partition below the view that has none.';
+COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on tables and partitions below the view that have none, as many as there is time for.';
 
 -- The step increment ------------------------------------------------------------------------------------
 

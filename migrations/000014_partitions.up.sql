@@ -353,6 +353,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                 JOIN mvscheduler.dirt AS d ON d.source = v.relation AND (v.col = 0 OR d.col = v.col)
                                                                WHERE v.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
                                                               UNION ALL
+                                                              SELECT b.lo, b.hi FROM mvscheduler.blind_writes AS b WHERE b.view_id = i.view_id AND b.data = i.data
+                                                              UNION ALL
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))

@@ -39,7 +39,7 @@ COMMENT ON COLUMN mvscheduler.visible_increments.frozen_times IS 'Rows that the 
 
 CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
     WITH state AS NOT MATERIALIZED (   -- of the version that runs work on
-        SELECT i.view_id, i.data, i.taken, i.parts, i.leaves, i.since
+        SELECT i.view_id, i.data, i.taken, i.parts
           FROM mvscheduler.increment_state AS i
          WHERE i.data::oid = (SELECT p.relation::oid FROM mvscheduler.piece AS p WHERE p.view_id = i.view_id AND p.kind IN ('data', 'next') ORDER BY p.kind = 'next' DESC LIMIT 1)
     )
@@ -54,11 +54,9 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
                                  OFFSET 0) AS d
              WHERE v.col = 0 AND d.col >= 0 OR d.col = v.col
             UNION ALL
-            SELECT i.view_id, '-infinity', 'infinity', mvscheduler.shown_name(d.source) || ' was written to with a snapshot that may be older than what watches it'
+            SELECT i.view_id, b.lo, b.hi, mvscheduler.shown_name(b.source) || ' was written to with a snapshot that may be older than what watches it'
               FROM state AS i
-             CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l
-              JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.col = -1
-             WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken) AND pg_catalog.pg_snapshot_xmin(d.snapshot) < i.since
+              JOIN mvscheduler.blind_writes AS b ON b.view_id = i.view_id AND b.data = i.data
             UNION ALL
             SELECT i.view_id, d.lo, d.hi, coalesce(d.why, 'the view was changed, or reads other tables')
               FROM state AS i

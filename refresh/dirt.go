@@ -187,6 +187,20 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 	return dirt
 }
 
+// Mark writes into what is below since when it is what it is, and watched as it is: since, or as before where nothing of
+// that has changed.
+func Mark(before, now map[uint32]Leaf, since string) {
+	replaced := Replaced(before, now)
+	for oid, leaf := range now {
+		was, known := before[oid]
+		leaf.Since = was.Since
+		if !known || replaced || was.Since == "" || len(LeafChanges(map[uint32]Leaf{oid: was}, map[uint32]Leaf{oid: leaf}, false)) > 0 {
+			leaf.Since = since
+		}
+		now[oid] = leaf
+	}
+}
+
 func sameInstant(a, b *time.Time) bool {
 	if a == nil || b == nil {
 		return a == b

@@ -91,3 +91,19 @@ func TestLeavesThatChangedAreDirt(t *testing.T) {
 	}
 	require.Equal(t, []Dirt{{at(0), at(24), "p is new"}}, LeafChanges(nil, before, false))
 }
+
+func TestAColumnThatIsAddedIsNoChangeAndOneThatIsWrittenIs(t *testing.T) {
+	t.Parallel()
+	before := map[uint32]Leaf{1: {OID: 1, Kind: "r", Name: "p", Columns: "731,,740", Covered: true, Since: "5"}}
+	for columns, changed := range map[string]bool{"731,,740": false, "731,,740,": false, "731,,740,800": false, "731,800,740": true, "731,,7400": true, "731,,800": true, "": true} {
+		now := map[uint32]Leaf{1: {OID: 1, Kind: "r", Name: "p", Columns: columns, Covered: true}, 2: {OID: 2, Kind: "v", Name: "q"}}
+		require.Equal(t, changed, len(LeafChanges(before, map[uint32]Leaf{1: now[1]}, false)) > 0, columns)
+		Mark(map[uint32]Leaf{1: before[1], 2: {OID: 2, Kind: "v", Name: "q", Since: "5"}}, now, "9")
+		require.Equal(t, map[bool]string{true: "9", false: "5"}[changed], now[1].Since, columns)
+		require.Equal(t, "5", now[2].Since)
+	}
+	watched := map[uint32]Leaf{1: {OID: 1, Kind: "r", Name: "p", Columns: "731,,740"}}
+	require.Len(t, LeafChanges(before, watched, false), 1)
+	Mark(nil, watched, "9")
+	require.Equal(t, "9", watched[1].Since)
+}

@@ -3,7 +3,6 @@ package refresh
 import (
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 )
 
@@ -53,9 +52,14 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
 }
 
-// Untracked says whether triggers are to be made.
-func Untracked(leaves map[uint32]Leaf) bool {
-	return slices.ContainsFunc(sortedKeys(leaves), func(oid uint32) bool { return leaves[oid].Trackable && !leaves[oid].Covered })
+// Untracked is on how many of the leaves triggers are to be made.
+func Untracked(leaves map[uint32]Leaf) (n int) {
+	for _, leaf := range leaves {
+		if leaf.Trackable && !leaf.Covered {
+			n++
+		}
+	}
+	return n
 }
 
 func some(names []string) string {
