@@ -271,8 +271,8 @@ func TestAViewThatIsMadeWhileTheSwapWaitsForLocksFollowsToo(t *testing.T) {
 	startSidecar(t, s.db)
 	holder := s.db.Conn(t, s.owner)
 	waits := func(change string) {
-		s.redefine(t, "v", redefinitions[change])
 		pgtest.Exec(t, holder, `BEGIN`, `COMMENT ON VIEW direct IS 'held'`)
+		s.redefine(t, "v", redefinitions[change])
 		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
 		until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = $1::text::regclass)`, s.owner+".direct")
 	}
@@ -309,8 +309,8 @@ func TestDependentsOfAnIncrementalViewFollowByNameToo(t *testing.T) {
 
 	// One that comes while the swap waits for the locks on the others.
 	holder := s.db.Conn(t, s.owner)
-	pgtest.Exec(t, s.alice, other)
 	pgtest.Exec(t, holder, `BEGIN`, `COMMENT ON VIEW direct IS 'held'`)
+	pgtest.Exec(t, s.alice, other)
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock' AND relation = $1::text::regclass)`, s.owner+".direct")
 	pgtest.Exec(t, s.alice, `CREATE VIEW late AS SELECT sum(n) AS n FROM v`)

@@ -69,7 +69,7 @@ AS $$
          WHERE c.oid IN (SELECT t.oid FROM tree AS t)
            AND d.deptype IN ('n', 'a')
            AND NOT (d.classid = 'pg_class'::regclass AND EXISTS (SELECT FROM pg_class AS o WHERE o.oid = d.objid AND (o.relkind IN ('i', 'I') OR o.relispartition)))
-           AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid WHERE g.oid = d.objid AND f.pronamespace = 'mvscheduler'::regnamespace))   -- of the change log
+           AND NOT (d.classid = 'pg_trigger'::regclass AND EXISTS (SELECT FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid WHERE g.oid = d.objid AND f.pronamespace = 'mvscheduler'::regnamespace))
            AND NOT (d.classid = 'pg_constraint'::regclass AND EXISTS (SELECT FROM pg_constraint AS n WHERE n.oid = d.objid AND n.conrelid <> data AND n.contype IN ('c', 'n') AND n.conparentid = 0 AND NOT n.conislocal))
         UNION ALL
         SELECT 'index ' || mvscheduler.shown_name(i.indexrelid) || ' hangs on one of its partitions'
