@@ -1099,8 +1099,9 @@ AS $$
                bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
           FROM pg_trigger AS t
           JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
-         WHERE (f.proname IN ('changed', 'changed_row')
-                OR f.proname = CASE WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN mvscheduler.change_function(t.tgrelid) ELSE f.proname END)   -- who verifies sees the own views alone
+         WHERE CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
+                    WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
+                    ELSE f.proname ~ '^changed_' END   -- verify, by users
            AND t.tgqual IS NULL AND t.tgattr::text = ''
            AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
          GROUP BY t.tgrelid
