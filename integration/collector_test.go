@@ -38,8 +38,7 @@ func collecting(t testing.TB, root *pgx.Conn) {
 
 const usage = `SELECT coalesce((SELECT round(u.reads)::bigint FROM mvscheduler.view_usage AS u JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id WHERE s.name LIKE '%.' || $1), -1)`
 
-func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) {
-	t.Parallel()
+func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) { // alone: samples and reads keep to the clock
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `CREATE TABLE t (id int PRIMARY KEY, g int)`, `INSERT INTO t SELECT i, i % 10 FROM generate_series(1, 1000) AS i`,
 		`INSERT INTO mvscheduler.views (name, query, method, indexes, enabled) VALUES
@@ -72,8 +71,7 @@ func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) {
 	require.Equal(t, "0 parts", ask[string](t, s.root, `SELECT count(*) || ' parts' FROM mvscheduler.view_usage WHERE note <> ''`))
 }
 
-func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) {
-	t.Parallel()
+func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) { // alone: samples and reads keep to the clock
 	s := newScene(t)
 	s.readings(t, 3)
 	s.minutely(t, "v")
@@ -94,8 +92,7 @@ func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) {
 	require.InDelta(t, 6, ask[int64](t, s.root, usage, "v")-before, 1) // the first fill is not measured
 }
 
-func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) {
-	t.Parallel()
+func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) { // alone: samples and reads keep to the clock
 	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "min_parallel_table_scan_size": "0", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}))
 	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
 	side := startSidecar(t, s.db, often...)
@@ -176,8 +173,7 @@ SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 
 	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.sampled`), 1)
 }
 
-func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) {
-	t.Parallel()
+func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone: samples and reads keep to the clock
 	for mode, note := range map[pgserver.Mode]string{pgserver.Fast: "", pgserver.Immediate: "the server's counters were reset"} {
 		s := sceneOn(t, pgtest.Dedicated(t, nil))
 		s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)

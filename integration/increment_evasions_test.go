@@ -114,7 +114,7 @@ func TestRowsThatASubscriptionAppliesToATableOfSomebodyElseAreNotMissed(t *testi
 	pgtest.Exec(t, a.root, a.sql(`INSERT INTO pg_subscription_rel (srsubid, srrelid, srsubstate) VALUES (1, 'alice.base'::regclass, 'r')`))
 	startSidecar(t, a.db)
 	refreshed(t, a.m, a.sql("mallory.v"))
-	pgtest.Exec(t, a.root, `SET session_replication_role = replica`, a.sql(`INSERT INTO alice.base VALUES ('2026-03-01 00:10+00', 1)`), `RESET session_replication_role`)
+	pgtest.Exec(t, a.root, `SET session_replication_role = replica`, a.sql(`INSERT INTO alice.base VALUES ('2026-03-01 00:10+00', 1)`), `RESET session_replication_role`, `SELECT pg_stat_force_next_flush()`) // counters are late
 	refreshed(t, a.m, a.sql("mallory.v"))
 	t.Log(ask[string](t, a.root, a.sql(`SELECT reason FROM mvscheduler.run WHERE view_name = 'mallory.v' ORDER BY id DESC LIMIT 1`)))
 	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT coalesce(sum(n), 0)::bigint FROM mallory.v`)))
