@@ -13,9 +13,9 @@ import (
 // refresh of 3 s whenever one of the two sidecars is killed.
 func TestAWorkerKilledAtAnyPointOfARefreshLosesNoSlot(t *testing.T) {
 	t.Parallel()
-	points := 20
+	points := 8
 	if long {
-		points = 60
+		points = 30
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)

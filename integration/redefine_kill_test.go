@@ -52,9 +52,9 @@ func consistent(t testing.TB, seen map[string]int) {
 
 func TestARedefinitionThatIsKilledAtAnyPointLeavesOneVersionInTheEnd(t *testing.T) {
 	t.Parallel()
-	points := 20
+	points := 8
 	if long {
-		points = 60
+		points = 30
 	}
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
