@@ -93,6 +93,9 @@ func TestReadsOfAnIncrementalViewAreCountedOnItsPartitions(t *testing.T) { // al
 }
 
 func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) { // alone: samples and reads keep to the clock
+	if !long {
+		t.Skip("20 s in which nothing else may run: MVSCHEDULER_LONG=1")
+	}
 	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "min_parallel_table_scan_size": "0", "parallel_setup_cost": "0", "parallel_tuple_cost": "0"}))
 	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
 	side := startSidecar(t, s.db, often...)
@@ -174,6 +177,9 @@ SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 
 }
 
 func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone: samples and reads keep to the clock
+	if !long {
+		t.Skip("20 s in which nothing else may run: MVSCHEDULER_LONG=1")
+	}
 	for mode, note := range map[pgserver.Mode]string{pgserver.Fast: "", pgserver.Immediate: "the server's counters were reset"} {
 		s := sceneOn(t, pgtest.Dedicated(t, nil))
 		s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)

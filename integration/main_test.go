@@ -25,7 +25,7 @@ func TestMain(m *testing.M) {
 	}
 	// Each check is a history that sidecars and writers play in real time.
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue && !long {
-		_ = flag.Set(checks.Name, "20")
+		_ = flag.Set(checks.Name, "12")
 	}
 	dir, err := os.MkdirTemp("", "mvscheduler-bin")
 	if err != nil {

@@ -214,7 +214,7 @@ AS $$
     SELECT 'gives columns other names by their position'   -- PostgreSQL does so itself where names would be ambiguous
       FROM rule AS r
      WHERE r.said ~ ('(?<![^\s(])' || regexp_replace(mvscheduler.shown_name(relation), '(\W)', '\\\1', 'g') || ' (?:"(?:[^"]|"")*"|[^\s"(),]+)\(')
-       AND NOT (mvscheduler.extends(relation, next) AND NOT EXISTS (SELECT FROM added AS a WHERE strpos(r.said, a.name) > 0))
+       AND NOT (mvscheduler.extends(relation, next) AND NOT EXISTS (SELECT FROM added AS a WHERE r.said ~ ('(^|[^[:alnum:]_$])' || regexp_replace(quote_ident(a.name), '(\W)', '\\\1', 'g') || '([^[:alnum:]_$]|$)')))
      UNION ALL
     SELECT 'names a join, which gives columns names by their position'
       FROM rule AS r
