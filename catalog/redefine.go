@@ -82,10 +82,10 @@ UPDATE mvscheduler.run
 	return nil
 }
 
-// Filled records that the attempt filled the new version, in the transaction that did. It returns false
-// when that is not the version that is wanted any more, or the run is not the attempt's. What is recorded
-// is as old as the managed views that the new version reads.
-func Filled(ctx context.Context, tx pgx.Tx, a Attempt, next uint32, asOf time.Time, rows *int64, sizeBytes int64) (bool, error) {
+// Filled records that the attempt filled the new version, by a method, in the transaction that did. It returns false
+// when that is not the version that is wanted any more, or the run is not the attempt's. What is recorded is as old as
+// the managed views that a new version which is a materialized view reads. asOf is nil when it is not known.
+func Filled(ctx context.Context, tx pgx.Tx, a Attempt, method string, next uint32, asOf *time.Time, rows *int64, sizeBytes int64) (bool, error) {
 	tag, err := tx.Exec(ctx, `
 UPDATE mvscheduler.redefinition AS r
    SET filled_run = u.id,
@@ -94,7 +94,7 @@ UPDATE mvscheduler.redefinition AS r
                          LEFT JOIN mvscheduler.view_health AS h ON h.view_id = b.view_id),
        filled_rows = $5,
        filled_bytes = $6,
-       filled_method = 'full'
+       filled_method = $7
   FROM mvscheduler.run AS u,
        mvscheduler.piece AS n
  WHERE u.id = $1
@@ -103,7 +103,7 @@ UPDATE mvscheduler.redefinition AS r
    AND r.view_id = u.view_id
    AND n.view_id = u.view_id
    AND n.kind = 'next'
-   AND n.relation::oid = $3`, a.RunID, a.Token, next, asOf, rows, sizeBytes)
+   AND n.relation::oid = $3`, a.RunID, a.Token, next, asOf, rows, sizeBytes, method)
 	if err != nil {
 		return false, fmt.Errorf("record that run %d filled the new version: %w", a.RunID, err)
 	}
@@ -136,31 +136,6 @@ func Closed(ctx context.Context, tx pgx.Tx, a Attempt) error {
 		return fmt.Errorf("close the gate behind run %d: %w", a.RunID, err)
 	}
 	return nil
-}
-
-// FilledData records that the attempt filled the new version of an incremental view, with everything up to an instant (nil =
-// unknown). It returns false when that is not the version that is wanted any more, or the run is not the attempt's.
-func FilledData(ctx context.Context, tx pgx.Tx, a Attempt, next uint32, asOf *time.Time, rows, sizeBytes int64) (bool, error) {
-	tag, err := tx.Exec(ctx, `
-UPDATE mvscheduler.redefinition AS r
-   SET filled_run = u.id,
-       filled_as_of = $4,
-       filled_rows = $5,
-       filled_bytes = $6,
-       filled_method = 'incremental'
-  FROM mvscheduler.run AS u,
-       mvscheduler.piece AS n
- WHERE u.id = $1
-   AND u.token = $2
-   AND u.state = 'running'
-   AND r.view_id = u.view_id
-   AND n.view_id = u.view_id
-   AND n.kind = 'next'
-   AND n.relation::oid = $3`, a.RunID, a.Token, next, asOf, rows, sizeBytes)
-	if err != nil {
-		return false, fmt.Errorf("record that run %d filled the new version: %w", a.RunID, err)
-	}
-	return tag.RowsAffected() == 1, nil
 }
 
 // IsServed says whether the relation is the one that the view serves, or holds its contents.

@@ -70,7 +70,7 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 	if !version.FilledBy(work.RunID) {
 		progress.enter("filling the new version")
 		_, err := refresh.Try(ctx, session, w.control, next, policy, onBusy, func(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
-			filled, err := catalog.Filled(ctx, tx, attempt, version.Next, result.DataAsOf, result.Rows, result.SizeBytes)
+			filled, err := catalog.Filled(ctx, tx, attempt, refresh.Full, version.Next, &result.DataAsOf, result.Rows, result.SizeBytes)
 			if err == nil && !filled {
 				return refresh.ErrReplaced
 			}
@@ -96,14 +96,24 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 		}
 	}
 	progress.enter("putting the new version in place")
-	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy)
+	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy, swap{
+		step: catalog.StepSwap, method: refresh.Full, reason: "a new version with other columns took the place of the old one", changed: refresh.ErrReplaced,
+	})
+}
+
+// swap is how a new version takes the place of the old one.
+type swap struct {
+	step    string // of the gate
+	method  string // by which it was filled
+	reason  string // of the run
+	changed error  // when that version is not wanted any more
 }
 
 // swap completes the run in the transaction in which the new version takes the place of the old one.
-func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, version catalog.Redefinition, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness)) error {
+func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, version catalog.Redefinition, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness), how swap) error {
 	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {
-			return catalog.LetThrough(ctx, tx, attempt, catalog.StepSwap)
+			return catalog.LetThrough(ctx, tx, attempt, how.step)
 		},
 		func(ctx context.Context, tx pgx.Tx) error {
 			if err := catalog.Closed(ctx, tx, attempt); err != nil {
@@ -114,10 +124,10 @@ func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], w
 				return err
 			}
 			if !served {
-				return refresh.ErrReplaced
+				return how.changed
 			}
 			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
-				Method: refresh.Full, Reason: "a new version with other columns took the place of the old one", DataAsOf: version.FilledAsOf,
+				Method: how.method, Reason: how.reason, DataAsOf: version.FilledAsOf,
 				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
 			})
 			if err != nil {

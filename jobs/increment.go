@@ -283,7 +283,7 @@ func (w *RefreshWorker) incrementOnce(ctx context.Context, log *slog.Logger, job
 				rows += *before
 			}
 			if version != nil {
-				filled, err := catalog.FilledData(ctx, tx, attempt, at, work.AsOf(below.provedAsOf(result.DataAsOf)), rows, result.SizeBytes)
+				filled, err := catalog.Filled(ctx, tx, attempt, refresh.Incremental, at, work.AsOf(below.provedAsOf(result.DataAsOf)), &rows, result.SizeBytes)
 				if err == nil && !filled {
 					err = refresh.ErrEdited
 				}
@@ -338,30 +338,9 @@ func (w *RefreshWorker) swapData(ctx context.Context, log *slog.Logger, job *riv
 	if err := catalog.ReportPhase(ctx, w.control, attempt, "putting the new version in place", nil); err != nil {
 		log.WarnContext(ctx, "progress could not be reported", "err", err)
 	}
-	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
-		func(ctx context.Context, tx pgx.Tx) error {
-			return catalog.LetThrough(ctx, tx, attempt, catalog.StepSwapData)
-		},
-		func(ctx context.Context, tx pgx.Tx) error {
-			if err := catalog.Closed(ctx, tx, attempt); err != nil {
-				return err
-			}
-			served, err := catalog.IsServed(ctx, tx, work.ViewID, version.Next)
-			if err != nil {
-				return err
-			}
-			if !served {
-				return refresh.ErrEdited
-			}
-			err = catalog.Succeed(ctx, tx, attempt, catalog.Success{
-				Method: refresh.Incremental, Reason: "a new version took the place of the old one; " + reason, DataAsOf: version.FilledAsOf,
-				Rows: version.FilledRows, SizeBytes: *version.FilledBytes,
-			})
-			if err != nil {
-				return err
-			}
-			return completeJob(ctx, tx, job)
-		})
+	return w.swap(ctx, job, work, *version, attempt, session, onBusy, swap{
+		step: catalog.StepSwapData, method: refresh.Incremental, reason: "a new version took the place of the old one; " + reason, changed: refresh.ErrEdited,
+	})
 }
 
 // rowsBefore are the rows of the version that runs work on, as far as they are known.
