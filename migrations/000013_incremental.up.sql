@@ -796,16 +796,18 @@ COMMENT ON COLUMN mvscheduler.blind_writes.lo IS 'Times that it holds, from ...'
 COMMENT ON COLUMN mvscheduler.blind_writes.hi IS '... to.';
 
 CREATE FUNCTION mvscheduler.version_at_work(view_id bigint, OUT query oid, OUT data oid)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(nq.relation, s.query_relation)::oid, coalesce(n.relation, d.relation)::oid
+#variable_conflict use_column
+BEGIN
+    SELECT coalesce(nq.relation, s.query_relation)::oid, coalesce(n.relation, d.relation)::oid INTO query, data
       FROM mvscheduler.view_state AS s
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
       LEFT JOIN mvscheduler.piece AS n ON n.view_id = s.view_id AND n.kind = 'next'
       LEFT JOIN mvscheduler.piece AS nq ON nq.view_id = s.view_id AND nq.kind = 'next_query'
-     WHERE s.view_id = version_at_work.view_id
-$$;
+     WHERE s.view_id = version_at_work.view_id;
+END $$;
 COMMENT ON FUNCTION mvscheduler.version_at_work(bigint) IS 'Query and contents of an incremental view that runs work on: of the version that is being built, else of the one that is served.';
 REVOKE ALL ON FUNCTION mvscheduler.version_at_work(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.version_at_work(bigint) TO mvscheduler_worker;
@@ -1038,94 +1040,101 @@ $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
 CREATE FUNCTION mvscheduler.plain_views_below(query_relation oid) RETURNS TABLE (relation oid, rule text)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH RECURSIVE below AS (
-        SELECT query_relation AS oid
-        UNION
-        SELECT c.oid
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        WITH RECURSIVE below AS (
+            SELECT query_relation AS oid
+            UNION
+            SELECT c.oid
+              FROM below AS b
+              JOIN pg_rewrite AS w ON w.ev_class = b.oid
+              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+              JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+        )
+        SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
           FROM below AS b
+          JOIN pg_class AS c ON c.oid = b.oid
           JOIN pg_rewrite AS w ON w.ev_class = b.oid
-          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
-          JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
-    )
-    SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
-      FROM below AS b
-      JOIN pg_class AS c ON c.oid = b.oid
-      JOIN pg_rewrite AS w ON w.ev_class = b.oid
-     CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
-                           FROM pg_proc AS p
-                          WHERE p.pronamespace <> 'mvscheduler'::regnamespace
-                            AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
-     CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
-                                                     (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
-                           FROM pg_class AS t
-                          WHERE (t.relrowsecurity OR t.relforcerowsecurity)
-                            AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
-     GROUP BY b.oid, c.reloptions
-$$;
+         CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
+                               FROM pg_proc AS p
+                              WHERE p.pronamespace <> 'mvscheduler'::regnamespace
+                                AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
+         CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
+                                                         (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
+                               FROM pg_class AS t
+                              WHERE (t.relrowsecurity OR t.relforcerowsecurity)
+                                AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
+         GROUP BY b.oid, c.reloptions;
+END $$;
 COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced, a function that it calls, or row-level security of a table that it reads.';
 
+-- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
     leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 SET jit = off   -- to compile it takes ten times what it takes
 AS $$
-    WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
-        SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
-          FROM mvscheduler.visible_sources AS s
-          JOIN pg_class AS c ON c.oid = s.relation::oid
-          LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
-         WHERE s.view_id = leaves_of.view_id
-        UNION
-        SELECT n.root, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
-               coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
+            SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+              FROM mvscheduler.visible_sources AS s
+              JOIN pg_class AS c ON c.oid = s.relation::oid
+              LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
+             WHERE s.view_id = leaves_of.view_id
+            UNION
+            SELECT n.root, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
+                   coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
+              FROM node AS n
+              JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
+              JOIN pg_class AS c ON c.oid = i.inhrelid
+              LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
+              LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
+                                         AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+             CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+        ), held AS (
+            SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
+                   bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
+                               THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
+                   bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
+              FROM pg_trigger AS t
+              JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
+             WHERE CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
+                        WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
+                        ELSE f.proname ~ '^changed_' END   -- verify, by users
+               AND t.tgqual IS NULL AND t.tgattr::text = ''
+               AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
+             GROUP BY t.tgrelid
+        )
+        SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
+               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
+               (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
+                  FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
+               concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
+                         extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
+               coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
+               n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
+               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
           FROM node AS n
-          JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
-          JOIN pg_class AS c ON c.oid = i.inhrelid
-          LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
-          LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
-                                     AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-         CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
-    ), held AS (
-        SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
-               bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
-                           THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
-               bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
-          FROM pg_trigger AS t
-          JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
-         WHERE CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
-                    WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
-                    ELSE f.proname ~ '^changed_' END   -- verify, by users
-           AND t.tgqual IS NULL AND t.tgattr::text = ''
-           AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
-         GROUP BY t.tgrelid
-    )
-    SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
-           concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
-           (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
-              FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
-           concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
-                     extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
-           coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
-           n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-           bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
-      FROM node AS n
-      JOIN pg_class AS c ON c.oid = n.leaf
-      JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
-      LEFT JOIN held AS h ON h.tgrelid = n.leaf
-     GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
-    UNION ALL
-    SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
-      FROM mvscheduler.visible_views AS o
-     CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
-     WHERE o.view_id = leaves_of.view_id
-$$;
+          JOIN pg_class AS c ON c.oid = n.leaf
+          JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
+          LEFT JOIN held AS h ON h.tgrelid = n.leaf
+         GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+        UNION ALL
+        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
+          FROM mvscheduler.visible_views AS o
+         CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
+         WHERE o.view_id = leaves_of.view_id;
+END $$;
 COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
 
 -- The step track ----------------------------------------------------------------------------------------
@@ -1278,26 +1287,32 @@ RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME Z
 COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
 
 CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, lo timestamp, hi timestamp)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 AS $$
-    SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
-      FROM pg_inherits AS i
-      JOIN pg_class AS c ON c.oid = i.inhrelid
-      JOIN pg_partitioned_table AS p ON p.partrelid = data
-      JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
-     CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
-     WHERE i.inhparent = data
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+          FROM pg_inherits AS i
+          JOIN pg_class AS c ON c.oid = i.inhrelid
+          JOIN pg_partitioned_table AS p ON p.partrelid = data
+          JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
+         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+         WHERE i.inhparent = data;
+END $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
 
 CREATE FUNCTION mvscheduler.parts_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL
-$$;
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL;
+END $$;
 COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
 
 CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
