@@ -127,7 +127,7 @@ func TestAPartitionThatWasRestoredAndDetachedByItsOwnerIsNotDropped(t *testing.T
 			pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET grace_period = '0'`)
 			out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run", "-o", "json")
 			require.Contains(t, out.stdout, "it was altered since it was put aside")
-			time.Sleep(3 * time.Second)
+			time.Sleep(3 * time.Second) // a look every second
 			require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM pg_class WHERE relname IN ('archive_of_2020', 'old__kept')`))
 		})
 	}

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -209,43 +208,6 @@ func TestAPolicyThatIsChangedChangesTheView(t *testing.T) {
 	require.Equal(t, int64(1), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)), "rows that its owner may not see any more")
 }
 
-func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
-	t.Parallel()
-	s := newMetrics(t)
-	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
-		`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
-		`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
-	for name, c := range map[string]struct{ query, change string }{
-		"literal":  {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole, 'mvscheduler.in_window(ts)'::text AS note FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
-		"twice":    {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole FROM metrics WHERE mvscheduler.in_window(ts) AND mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
-		"alias":    {`SELECT date_trunc('hour', metrics.ts) AS hour, other.device, count(*) AS n FROM metrics AS other JOIN other AS metrics ON metrics.device = other.device WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
-		"rollup":   {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY ROLLUP (1)`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
-		"selfjoin": {`SELECT date_trunc('hour', metrics.ts) AS hour, metrics.device, count(*) AS n FROM metrics JOIN metrics AS m ON m.device = metrics.device AND mvscheduler.in_window(m.ts) WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
-		"atomic":   {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT allowed_ones()) GROUP BY 1, 2`, `INSERT INTO allowed VALUES (2)`},
-		"replaced": {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND is_allowed(device) GROUP BY 1, 2`, `CREATE OR REPLACE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$`},
-		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := newMetrics(t)
-			pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
-				`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
-				`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
-			_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ('v', $1, 'incremental', 'hour', '1 hour', 'manual', 'UTC', 1)`, c.query)
-			if err != nil {
-				t.Log("refused: ", err)
-				return
-			}
-			startSidecar(t, s.db)
-			s.incremented(t, "v")
-			same(t, s.alice, "v")
-			pgtest.Exec(t, s.alice, c.change)
-			s.incremented(t, "v")
-			t.Log(s.last(t, "v", "reason"))
-			same(t, s.alice, "v")
-		})
-	}
-}
-
 // Mallory has no privilege at all on alice's table, but for USAGE on its schema.
 func TestSomebodyWithoutPrivilegesDoesNotHaveTheViewsOfOthersComputedAnew(t *testing.T) {
 	t.Parallel()
@@ -262,77 +224,6 @@ func TestSomebodyWithoutPrivilegesDoesNotHaveTheViewsOfOthersComputedAnew(t *tes
 	refreshed(t, alice, "own")
 	reason := ask[string](t, a.root, a.sql(`SELECT reason FROM mvscheduler.run WHERE view_name = 'alice.own' ORDER BY id DESC LIMIT 1`))
 	require.Contains(t, reason, "nothing changed below")
-}
-
-// Triggers of a partitioned table are made on every partition, each of which is waited for with all locks held: the
-// budget of the step (here 100 ms, 500 ms by default) holds for each of them anew.
-func TestWritersDoNotWaitForTheTriggersOfManyPartitionsLongerThanLockTimeout(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	const parts = 25
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`,
-		fmt.Sprintf(`DO $$ BEGIN FOR n IN 1..%d LOOP EXECUTE format('CREATE TABLE p%%1$s PARTITION OF metrics FOR VALUES FROM (''2026-01-%%2$s 00:00+00'') TO (''2026-01-%%3$s 00:00+00'')', n, n, n + 1); END LOOP; END $$`, parts))
-	busy := make([]*pgx.Conn, parts)
-	for n := range busy { // each partition has a writer, who ends a little after we have begun to wait for him
-		busy[n] = s.db.Conn(t, s.owner)
-		pgtest.Exec(t, busy[n], `BEGIN`, fmt.Sprintf(`INSERT INTO p%[1]d VALUES ('2026-01-%[1]d 00:00+00', 1, 1)`, n+1))
-	}
-	writer := s.db.Conn(t, s.owner)
-	s.incremental(t, "v", hourly)
-	startSidecar(t, s.db)
-	longest := time.Duration(0)
-	stop, done := make(chan bool), make(chan bool)
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
-			began := time.Now()
-			_, _ = writer.Exec(t.Context(), `INSERT INTO metrics VALUES ('2026-01-05 00:00+00', 1, 1)`)
-			longest = max(longest, time.Since(began))
-			time.Sleep(5 * time.Millisecond)
-		}
-	}()
-	for n, conn := range busy {
-		for deadline := time.Now().Add(10 * time.Second); time.Now().Before(deadline) && !ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND mode = 'ShareRowExclusiveLock' AND relation = $1::text::regclass)`, fmt.Sprintf("%s.p%d", s.owner, n+1)); time.Sleep(2 * time.Millisecond) {
-		}
-		time.Sleep(50 * time.Millisecond)
-		pgtest.Exec(t, conn, `COMMIT`)
-	}
-	s.incremented(t, "v")
-	close(stop)
-	<-done
-	t.Log("a writer waited for", longest)
-	require.Less(t, longest, 700*time.Millisecond, "lock_timeout is 500 ms")
-}
-
-// An UPDATE of one partition of a watched table waits for whoever has locked another partition.
-func TestAnUpdateOfOnePartitionDoesNotLockTheOthers(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`,
-		`CREATE TABLE p1 PARTITION OF metrics FOR VALUES FROM ('2026-03-01') TO ('2026-03-02')`, `CREATE TABLE p2 PARTITION OF metrics FOR VALUES FROM ('2026-03-02') TO ('2026-03-03')`,
-		`INSERT INTO metrics VALUES ('2026-03-01 05:00+00', 1, 1)`)
-	maintenance := s.db.Conn(t, s.owner)
-	update := `UPDATE metrics SET value = 2 WHERE ts = '2026-03-01 05:00+00'::timestamptz`
-	pgtest.Exec(t, s.alice, `SET lock_timeout = '1s'`, `SET plan_cache_mode = force_custom_plan`)
-	locked := func(statement string) error {
-		pgtest.Exec(t, maintenance, `BEGIN`, `LOCK TABLE p2`)
-		_, err := s.alice.Exec(t.Context(), statement)
-		pgtest.Exec(t, maintenance, `ROLLBACK`)
-		return err
-	}
-	insert := `INSERT INTO metrics VALUES ('2026-03-01 06:00+00', 1, 1)`
-	t.Log("before: UPDATE ", locked(update), "INSERT", locked(insert), "UPDATE of the partition", locked(`UPDATE p1 SET value = 3`))
-	s.incremental(t, "v", hourly)
-	startSidecar(t, s.db)
-	s.incremented(t, "v")
-	require.NoError(t, locked(insert))
-	require.NoError(t, locked(`UPDATE p1 SET value = 3`))
-	require.NoError(t, locked(update))
 }
 
 // Plain ranges need no privilege on the schema as long as there are partitions.
@@ -416,25 +307,6 @@ func TestViewsOfOneTableThatComeAndGoMissNothing(t *testing.T) {
 	same(t, s.alice, "v")
 }
 
-// The triggers of all partitions are made in one transaction, which locks writers out until the last is made.
-func TestWritersDoNotWaitUntilTheTriggersOfAllPartitionsAreMade(t *testing.T) {
-	s := newScene(t)
-	const parts = 600
-	s.manyParts(t, parts)
-	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`)
-	writer := s.db.Conn(t, s.owner)
-	startSidecar(t, s.db)
-	longest, ended := time.Duration(0), false
-	for deadline := time.Now().Add(80 * time.Second); time.Now().Before(deadline) && !ended; time.Sleep(5 * time.Millisecond) {
-		began := time.Now()
-		pgtest.Exec(t, writer, `INSERT INTO raw VALUES (now(), 1, 1)`)
-		longest = max(longest, time.Since(began))
-		ended = ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('succeeded', 'failed'))`)
-	}
-	t.Log("a writer waited for", longest, ask[string](t, s.root, `SELECT string_agg(concat_ws(' ', state, reason, error, progress::text), '; ') FROM mvscheduler.run`), ask[string](t, s.root, `SELECT string_agg(concat_ws(' ', outcome, error), '; ') FROM mvscheduler.attempt`))
-	require.Less(t, longest, time.Second, "lock_timeout is 500 ms")
-}
-
 // What was written while triggers were disabled no view has taken, and it leaves.
 func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTriggersWereDisabled(t *testing.T) {
 	t.Parallel()
@@ -448,7 +320,7 @@ func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTriggersWereDisabled(t 
 	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2020-05-05', 1)`)
 	s.incremented(t, "v")
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('raw', '1 year', '0')`)
-	time.Sleep(6 * time.Second)
+	time.Sleep(6 * time.Second) // a look every second
 	require.NotZero(t, ask[int64](t, s.alice, `SELECT (SELECT count(*) FROM raw) + (SELECT coalesce(sum(n), 0)::bigint FROM v)`), "neither the table nor the view has the row")
 }
 
@@ -465,51 +337,6 @@ func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTheirWriterHadAnOldSnap
 	pgtest.Exec(t, writer, `INSERT INTO raw VALUES ('2020-05-05', 1)`, `COMMIT`)
 	s.incremented(t, "v")
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('raw', '1 year', '0')`)
-	time.Sleep(6 * time.Second)
+	time.Sleep(6 * time.Second) // a look every second
 	require.NotZero(t, ask[int64](t, s.alice, `SELECT (SELECT count(*) FROM raw) + (SELECT coalesce(sum(n), 0)::bigint FROM v)`), "neither the table nor the view has the row")
-}
-
-// manyParts is a table of partitions by day.
-func (s *scene) manyParts(t testing.TB, parts int) {
-	t.Helper()
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY RANGE (ts)`)
-	for from := 0; from < parts; from += 100 {
-		pgtest.Exec(t, s.alice, fmt.Sprintf(`DO $$ DECLARE d date; BEGIN FOR n IN %d..%d LOOP d := (now() AT TIME ZONE 'UTC')::date + 2 - n; EXECUTE format('CREATE TABLE p%%s PARTITION OF raw FOR VALUES FROM (%%L) TO (%%L)', n, d || ' 00:00+00', (d + 1) || ' 00:00+00'); END LOOP; END $$`, from, from+99))
-	}
-	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO raw SELECT (now() AT TIME ZONE 'UTC')::date + 2 - n, 1, 1 FROM generate_series(0, %d, 50) AS n`, parts-1))
-}
-
-// What is stored of a query tells where in_window is asked, whatever things are called.
-func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
-	t.Parallel()
-	s := newMetrics(t)
-	pgtest.Exec(t, s.alice, `CREATE VIEW within AS SELECT * FROM metrics WHERE mvscheduler.in_window(ts)`, `CREATE VIEW whole AS SELECT * FROM metrics`,
-		`CREATE TABLE "{QUERY :rtekind 0 :relid 1 }" ("} :limitCount {" int)`)
-	const one = `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
-	for _, c := range []struct{ query, sources, code string }{
-		{one, "metrics 1", ""},
-		{one + ` UNION ALL ` + one, "metrics 1", ""},
-		{one + ` UNION ALL ` + one + ` EXCEPT ` + one, "metrics 1", ""},
-		{one + ` UNION ALL SELECT date_trunc('hour', ts), 0 FROM metrics`, "metrics 1, metrics 0", ""},
-		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM m GROUP BY 1`, "metrics 1", ""},
-		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM m AS a JOIN m AS b USING (device) GROUP BY 1`, "", "0A000"},
-		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM within GROUP BY 1`, "metrics 1", ""},
-		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN within AS b USING (device) GROUP BY 1`, "", "0A000"},
-		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN whole AS b USING (device) GROUP BY 1`, "metrics 1, metrics 0", ""},
-		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM metrics AS a WHERE mvscheduler.in_window(a.ts) AND EXISTS (SELECT FROM metrics AS b WHERE mvscheduler.in_window(b.ts) AND b.device = a.device) GROUP BY 1`, "", "0A000"},
-		{`SELECT hour, n FROM (` + one + ` LIMIT 3) AS q`, "", "0A000"},
-		{`SELECT hour, n FROM (` + one + `) AS q, LATERAL (SELECT 1 LIMIT 1) AS l`, "metrics 1", ""},
-		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics, "{QUERY :rtekind 0 :relid 1 }" AS "} }" WHERE mvscheduler.in_window(ts) AND "} :limitCount {" = 1 GROUP BY 1`, `metrics 1, "{QUERY :rtekind 0 :relid 1 }" 0`, ""},
-		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n, ':funcid mvscheduler.in_window(ts)' AS x FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "", "42702"},
-	} {
-		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
-		var sources string
-		err := s.alice.QueryRow(t.Context(), `SELECT string_agg(relation::regclass || ' ' || col, ', ' ORDER BY col DESC) FROM mvscheduler.sources_of('q'::regclass)`).Scan(&sources)
-		if c.code != "" {
-			require.ErrorContains(t, err, c.code, c.query)
-			continue
-		}
-		require.NoError(t, err, c.query)
-		require.Equal(t, c.sources, sources, c.query)
-	}
 }

@@ -1,0 +1,81 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+		`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+		`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+	for name, c := range map[string]struct{ query, change string }{
+		"literal":  {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole, 'mvscheduler.in_window(ts)'::text AS note FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"twice":    {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole FROM metrics WHERE mvscheduler.in_window(ts) AND mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"alias":    {`SELECT date_trunc('hour', metrics.ts) AS hour, other.device, count(*) AS n FROM metrics AS other JOIN other AS metrics ON metrics.device = other.device WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"rollup":   {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY ROLLUP (1)`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"selfjoin": {`SELECT date_trunc('hour', metrics.ts) AS hour, metrics.device, count(*) AS n FROM metrics JOIN metrics AS m ON m.device = metrics.device AND mvscheduler.in_window(m.ts) WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
+		"atomic":   {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT allowed_ones()) GROUP BY 1, 2`, `INSERT INTO allowed VALUES (2)`},
+		"replaced": {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND is_allowed(device) GROUP BY 1, 2`, `CREATE OR REPLACE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$`},
+		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
+				`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
+				`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
+			_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ('v', $1, 'incremental', 'hour', '1 hour', 'manual', 'UTC', 1)`, c.query)
+			if err != nil {
+				t.Log("refused: ", err)
+				return
+			}
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+			pgtest.Exec(t, s.alice, c.change)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
+
+// What is stored of a query tells where in_window is asked, whatever things are called.
+func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE VIEW within AS SELECT * FROM metrics WHERE mvscheduler.in_window(ts)`, `CREATE VIEW whole AS SELECT * FROM metrics`,
+		`CREATE TABLE "{QUERY :rtekind 0 :relid 1 }" ("} :limitCount {" int)`)
+	const one = `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
+	for _, c := range []struct{ query, sources, code string }{
+		{one, "metrics 1", ""},
+		{one + ` UNION ALL ` + one, "metrics 1", ""},
+		{one + ` UNION ALL ` + one + ` EXCEPT ` + one, "metrics 1", ""},
+		{one + ` UNION ALL SELECT date_trunc('hour', ts), 0 FROM metrics`, "metrics 1, metrics 0", ""},
+		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM m GROUP BY 1`, "metrics 1", ""},
+		{`WITH m AS (SELECT * FROM metrics WHERE mvscheduler.in_window(ts)) SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM m AS a JOIN m AS b USING (device) GROUP BY 1`, "", "0A000"},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM within GROUP BY 1`, "metrics 1", ""},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN within AS b USING (device) GROUP BY 1`, "", "0A000"},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM within AS a JOIN whole AS b USING (device) GROUP BY 1`, "metrics 1, metrics 0", ""},
+		{`SELECT date_trunc('hour', a.ts) AS hour, count(*) AS n FROM metrics AS a WHERE mvscheduler.in_window(a.ts) AND EXISTS (SELECT FROM metrics AS b WHERE mvscheduler.in_window(b.ts) AND b.device = a.device) GROUP BY 1`, "", "0A000"},
+		{`SELECT hour, n FROM (` + one + ` LIMIT 3) AS q`, "", "0A000"},
+		{`SELECT hour, n FROM (` + one + `) AS q, LATERAL (SELECT 1 LIMIT 1) AS l`, "metrics 1", ""},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics, "{QUERY :rtekind 0 :relid 1 }" AS "} }" WHERE mvscheduler.in_window(ts) AND "} :limitCount {" = 1 GROUP BY 1`, `metrics 1, "{QUERY :rtekind 0 :relid 1 }" 0`, ""},
+		{`SELECT date_trunc('hour', ts) AS hour, count(*) AS n, ':funcid mvscheduler.in_window(ts)' AS x FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "", "42702"},
+	} {
+		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
+		var sources string
+		err := s.alice.QueryRow(t.Context(), `SELECT string_agg(relation::regclass || ' ' || col, ', ' ORDER BY col DESC) FROM mvscheduler.sources_of('q'::regclass)`).Scan(&sources)
+		if c.code != "" {
+			require.ErrorContains(t, err, c.code, c.query)
+			continue
+		}
+		require.NoError(t, err, c.query)
+		require.Equal(t, c.sources, sources, c.query)
+	}
+}
