@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -293,7 +294,8 @@ func (a *author) come() (err error) {
 }
 
 // Whatever the authors of some databases do, no view claims to be younger than it is, and none shows a mixture.
-// Runs are skipped, and skips move data_as_of on, or this would show nothing: see the count at the end.
+// Runs are skipped, and skips move data_as_of on, or this would show nothing: see the count at the end. It is one of
+// all worlds, as in one of them an author may keep the horizon back to the end.
 func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	t.Parallel()
 	length := time.Minute
@@ -306,15 +308,14 @@ func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	defer stop()
 	var (
 		worlds sync.WaitGroup
-		skips  = make([]int64, 3)
+		skips  atomic.Int64
 	)
-	for n := range skips {
+	for n := range 3 {
 		w := newWorld(t, seed+10*n)
-		worlds.Go(func() { skips[n] = w.run(ctx) })
+		worlds.Go(func() { skips.Add(w.run(ctx)) })
 	}
 	worlds.Wait()
-	t.Logf("skips that moved data_as_of: %d (seed %d)", skips, seed)
-	require.NotContains(t, skips, int64(0), "seed %d", seed)
+	require.NotZero(t, skips.Load(), "no skip moved data_as_of (seed %d)", seed)
 }
 
 // A world is a database with two authors, a view of what they write, and a view of that.
