@@ -66,6 +66,9 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 			require.Contains(t, out.stdout, "stays aside: it can be restored until")
 		}
 	}
+	shorter := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".v", "--dry-run", "--retention-period", "1 day", "-o", "json")
+	require.Equal(t, 2, strings.Count(shorter.stdout, `"action": "detach"`), shorter.stdout+shorter.stderr)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".v", "--dry-run", "--retention-period=-1 day").stderr, "no time of at most 5000 years")
 	require.Equal(t, int64(6), ask[int64](t, s.alice, `SELECT kept_partitions FROM mvscheduler.status WHERE name LIKE '%.v'`))
 	require.Zero(t, ask[int64](t, s.alice, `SELECT coalesce(sum(rows), 0) FROM mvscheduler.prune_view('v')`))
 	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '3 days'`))

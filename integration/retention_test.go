@@ -27,6 +27,16 @@ func TestOldRowsLeaveAtTheNextRefreshAndTheDryRunSaysWhich(t *testing.T) {
 	require.True(t, ask[bool](t, alice, `SELECT EXISTS (SELECT FROM pg_index WHERE indrelid = 'daily'::regclass AND indisunique)`), "the key is derived through the filter")
 
 	oid := ask[uint32](t, alice, `SELECT 'daily'::regclass::oid`)
+	would := ask[int64](t, alice, `SELECT rows FROM mvscheduler.prune_view('daily', retention_period => '10 days')`)
+	require.True(t, would >= 19 && would <= 21, would)
+	preview := mvscheduler(t, db, user, "", "prune", "daily", "--dry-run", "--retention-period", "10 days")
+	require.Contains(t, preview.stdout, "if retention_period were 10 days", preview.stderr)
+	require.Equal(t, 2, mvscheduler(t, db, user, "", "prune", "daily", "--retention-period", "10 days").code)
+	for period, refusal := range map[string]string{"0": "invalid retention_period", "-1 day": "invalid retention_period", "x": "invalid input syntax"} {
+		require.Contains(t, mvscheduler(t, db, user, "", "prune", "daily", "--dry-run", "--retention-period="+period).stderr, refusal)
+	}
+	_, err := alice.Exec(t.Context(), `SELECT mvscheduler.prune_view('daily', false, '10 days')`)
+	require.ErrorContains(t, err, "retention_period is for a dry run")
 	pgtest.Exec(t, alice, `SELECT mvscheduler.pause_view('daily')`, `UPDATE mvscheduler.views SET retention_period = '10 days' WHERE name LIKE '%daily'`)
 	require.Regexp(t, `\( SELECT mvscheduler\.cutoff\(`, ask[string](t, alice, `SELECT pg_get_viewdef('daily__query'::regclass)`), "once a query, not once a row")
 	require.Equal(t, "s", ask[string](t, alice, `SELECT proparallel::text FROM pg_proc WHERE oid = 'mvscheduler.cutoff'::regproc`))

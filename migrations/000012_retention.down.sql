@@ -1,5 +1,5 @@
-DROP FUNCTION mvscheduler.prune_view(text, boolean);
-DROP FUNCTION mvscheduler.prunable(bigint);
+DROP FUNCTION mvscheduler.prune_view(text, boolean, interval);
+DROP FUNCTION mvscheduler.prunable(bigint, interval, boolean);
 DROP FUNCTION mvscheduler.derived_key_of(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.check_time_column(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.cutoff(bigint);

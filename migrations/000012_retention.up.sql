@@ -70,7 +70,7 @@ COMMENT ON FUNCTION mvscheduler.derived_key_of(mvscheduler.views, oid) IS 'deriv
 
 -- Planning a SELECT runs code of whoever owns the relation (from the predicate of an index, say) with the
 -- rights of whoever asks. So only the owner counts; for others, administrators too, the numbers are NULL.
-CREATE FUNCTION mvscheduler.prunable(view_id bigint, OUT relation text, OUT border timestamptz, OUT rows bigint, OUT bytes bigint, OUT reason text)
+CREATE FUNCTION mvscheduler.prunable(view_id bigint, keep interval, dry_run boolean, OUT relation text, OUT border timestamptz, OUT rows bigint, OUT bytes bigint, OUT reason text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -78,11 +78,23 @@ DECLARE
     known mvscheduler.visible_views;
     parts text[];
     zone  text := current_setting('TimeZone');
+    kept  text := 'retention_period';
 BEGIN
     SELECT v.* INTO known FROM mvscheduler.visible_views AS v WHERE v.view_id = prunable.view_id;
     relation := known.name;
     rows := 0;
     bytes := 0;
+    IF keep IS NOT NULL THEN
+        IF NOT dry_run THEN
+            RAISE EXCEPTION 'retention_period is for a dry run' USING ERRCODE = 'invalid_parameter_value', HINT = format('UPDATE mvscheduler.views SET retention_period = %L WHERE name = %L', keep, known.name);
+        ELSIF NOT mvscheduler.is_period(keep) OR keep = interval '0' THEN
+            RAISE EXCEPTION 'invalid retention_period: %', keep USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years.';
+        ELSIF known.time_column IS NULL THEN
+            RAISE EXCEPTION 'managed view % has no time_column', known.name USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Set time_column, the column that holds the time of a row: as long as retention_period is NULL nothing leaves.';
+        END IF;
+        known.retention_period := keep;
+        kept := 'if retention_period were';
+    END IF;
     IF known.retention_period IS NULL THEN
         reason := 'it has no retention_period: all rows are kept';
         RETURN;
@@ -95,7 +107,7 @@ BEGIN
          CROSS JOIN LATERAL mvscheduler.partitions_of(p.relation::oid) AS d
           JOIN pg_class AS c ON c.oid = d.relation
          WHERE p.view_id = prunable.view_id AND p.kind = 'data' AND d.hi <= border AT TIME ZONE 'UTC';
-        reason := format('partitions that end before %s leave after the next refresh (retention_period %s), unless a view needs them: mvscheduler prune %s --dry-run names each', border, known.retention_period, known.name);
+        reason := format('partitions that end before %s leave after the next refresh (%s %s), unless a view needs them: mvscheduler prune %s --dry-run names each', border, kept, known.retention_period, known.name);
         RETURN;
     END IF;
     SELECT ARRAY[n.nspname, c.relname] INTO parts FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
@@ -104,7 +116,7 @@ BEGIN
         reason := 'it has no contents yet';
         RETURN;
     END IF;
-    reason := format('rows with %I before %s, or NULL, leave at the next refresh (retention_period %s)', known.time_column, border, known.retention_period);
+    reason := format('rows with %I before %s, or NULL, leave at the next refresh (%s %s)', known.time_column, border, kept, known.retention_period);
     IF known.owner <> quote_ident(CURRENT_USER)::regrole THEN
         rows := NULL;
         bytes := NULL;
@@ -116,13 +128,13 @@ BEGIN
        INTO rows, bytes USING border;
     PERFORM pg_catalog.set_config('TimeZone', zone, true);
 END $$;
-COMMENT ON FUNCTION mvscheduler.prunable(bigint) IS 'What a view would lose for its retention_period now; counted for its owner only.';
+COMMENT ON FUNCTION mvscheduler.prunable(bigint, interval, boolean) IS 'What a view would lose now for its retention_period, or if it were another one (NULL = its own); counted for its owner only.';
 
-CREATE FUNCTION mvscheduler.prune_view(name text, dry_run boolean DEFAULT true)
+CREATE FUNCTION mvscheduler.prune_view(name text, dry_run boolean DEFAULT true, retention_period interval DEFAULT NULL)
 RETURNS TABLE (relation text, border timestamptz, rows bigint, bytes bigint, reason text, run bigint)
 LANGUAGE sql
 BEGIN ATOMIC
     SELECT p.relation, p.border, p.rows, p.bytes, p.reason, CASE WHEN NOT dry_run AND coalesce(p.rows, 1) > 0 THEN mvscheduler.refresh_view(p.relation) END
-      FROM mvscheduler.prunable(mvscheduler.view_id(prune_view.name)) AS p;
+      FROM mvscheduler.prunable(mvscheduler.view_id(prune_view.name), prune_view.retention_period, dry_run) AS p;
 END;
-COMMENT ON FUNCTION mvscheduler.prune_view(text, boolean) IS 'Rows and bytes that would leave a view for its retention_period, counted for its owner only (NULL for others); with dry_run false also asks for the refresh that lets them go, and returns its run.';
+COMMENT ON FUNCTION mvscheduler.prune_view(text, boolean, interval) IS 'Rows and bytes that would leave a view for its retention_period, or if it were another one, counted for its owner only (NULL for others); with dry_run false also asks for the refresh that lets them go, and returns its run.';

@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/retention"
@@ -18,6 +19,8 @@ type pruneCmd struct {
 	zoned
 	Name   string `arg:"" complete:"view" help:"The view, or the table of source_retention."`
 	DryRun bool   `help:"Only say what would leave, and why what stays does."`
+
+	RetentionPeriod string `placeholder:"INTERVAL" help:"With --dry-run: if it were kept so long, as '30 days'."`
 }
 
 func (pruneCmd) Help() string {
@@ -28,6 +31,7 @@ Of incremental views, and of tables of source_retention, whole partitions leave:
 Examples:
 
   mvscheduler prune analytics.daily --dry-run
+  mvscheduler prune analytics.daily --dry-run --retention-period '90 days'
   mvscheduler prune analytics.daily
   mvscheduler prune app.flights --dry-run
 
@@ -51,6 +55,9 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 	if err := c.apply(a); err != nil {
 		return err
 	}
+	if c.RetentionPeriod != "" && !c.DryRun {
+		return usagef("--retention-period is for --dry-run: what is kept is said by the row of the view, or of source_retention")
+	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		id, err := a.findTarget(ctx, conn, c.Name)
 		if err != nil {
@@ -65,7 +72,7 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		}
 		var found []pruning
 		err = a.inPath(ctx, conn, func() error {
-			rows, err := conn.Query(ctx, `SELECT relation, border, rows, bytes, reason, run FROM mvscheduler.prune_view($1, dry_run => $2)`, c.Name, c.DryRun)
+			rows, err := conn.Query(ctx, `SELECT relation, border, rows, bytes, reason, run FROM mvscheduler.prune_view($1, dry_run => $2, retention_period => nullif($3, '')::interval)`, c.Name, c.DryRun, c.RetentionPeriod)
 			if err != nil {
 				return err
 			}
@@ -135,6 +142,12 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		return err
 	}
 	facts.Witness = new(retention.At(time.Now()))
+	if c.RetentionPeriod != "" {
+		if facts.Policy.RetentionPeriod, err = period(ctx, conn, c.RetentionPeriod); err != nil {
+			return err
+		}
+		facts.Policy.Enabled = true
+	}
 	plan := retention.Plan(facts)
 	var run *int64
 	if !c.DryRun && !plan.Empty() {
@@ -172,6 +185,22 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		a.say("nothing was changed: --dry-run")
 	}
 	return nil
+}
+
+// period reads an interval as PostgreSQL does.
+func period(ctx context.Context, conn *pgx.Conn, text string) (*retention.Interval, error) {
+	var (
+		i     pgtype.Interval
+		valid bool
+	)
+	err := conn.QueryRow(ctx, `SELECT i, mvscheduler.is_period(i) FROM CAST($1::text AS interval) AS i`, text).Scan(&i, &valid)
+	if err == nil && !valid {
+		err = usagef("%q is no time of at most 5000 years", text)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read --retention-period: %w", err)
+	}
+	return &retention.Interval{Months: i.Months, Days: i.Days, Microseconds: i.Microseconds}, nil
 }
 
 // ask has the sidecar plan again and do it: after a refresh of a view, and at once for a table.
