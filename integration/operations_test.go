@@ -166,8 +166,17 @@ func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) 
 	db.Exec(t, `UPDATE mvscheduler.view_health SET data_as_of = data_as_of - interval '5 hours'`)
 	until(t, alice, `SELECT count(*) = 2 FROM mvscheduler.alerts WHERE resolved_at IS NULL`)
 	require.Equal(t, "missing gone, stale old", ask[string](t, alice, `SELECT string_agg(kind || ' ' || split_part(view_name, '.', 2), ', ' ORDER BY kind) FROM mvscheduler.alerts`))
+
+	// It is over when the view is fresh, and not as soon as it is only late.
+	pgtest.Exec(t, alice, `UPDATE mvscheduler.views SET refresh_interval = '4 hours' WHERE name LIKE '%.old'`)
+	until(t, alice, `SELECT freshness = 'late' FROM mvscheduler.status WHERE name LIKE '%.old'`)
+	looked := ask[string](t, alice, `SELECT clock_timestamp()::text`)
+	pgtest.Exec(t, alice, `DROP MATERIALIZED VIEW asleep`) // of which the same look tells
+	until(t, alice, `SELECT EXISTS (SELECT FROM mvscheduler.alerts WHERE kind = 'missing' AND opened_at > $1::text::timestamptz)`, looked)
+	require.True(t, ask[bool](t, alice, `SELECT resolved_at IS NULL FROM mvscheduler.alerts WHERE kind = 'stale'`))
+
 	refreshed(t, alice, "old")
-	pgtest.Exec(t, alice, `SELECT mvscheduler.drop_view('gone')`)
+	pgtest.Exec(t, alice, `SELECT mvscheduler.drop_view('gone')`, `SELECT mvscheduler.drop_view('asleep')`)
 	until(t, alice, `SELECT bool_and(resolved_at IS NOT NULL) FROM mvscheduler.alerts`)
 }
 

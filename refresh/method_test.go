@@ -56,6 +56,8 @@ func TestAutoWeighsWhatEarlierRunsCost(t *testing.T) {
 	}{
 		{"five times as cheap", func(*Facts) {}, "full: it takes 12 ms and 90 kB of WAL where concurrent takes 60 ms and 400 kB, and no reader waited for it"},
 		{"twice the time, the same WAL", func(f *Facts) { f.Past = join(past(5, Concurrent, 24*ms, 90<<10), full) }, "full: it takes 12 ms"},
+		{"the same time, twice the WAL", func(f *Facts) { f.Past = join(past(5, Concurrent, 12*ms, 180<<10), full) }, "full: it takes 12 ms"},
+		{"twice the time, but less WAL", func(f *Facts) { f.Past = join(past(5, Concurrent, 24*ms, 89<<10), full) }, "concurrent: it takes 24 ms"},
 		{"not twice", func(f *Facts) { f.Past = join(past(5, Concurrent, 23*ms, 179<<10), full) }, "concurrent: it takes 23 ms and 179 kB of WAL where full takes 12 ms and 90 kB, which is not 2 times as cheap"},
 		{"a wide view where little changes", func(f *Facts) { f.Past = join(past(5, Concurrent, 60*ms, 8<<10), full) }, "concurrent: it takes 60 ms and 8 kB of WAL where full takes 12 ms and 90 kB"},
 		{"where most rows change, full need only be cheaper", func(f *Facts) {

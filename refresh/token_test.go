@@ -103,6 +103,9 @@ func TestATokenChangesWithWhatTheContentsDependOn(t *testing.T) {
 		{"a prepared transaction", []string{`BEGIN`, `INSERT INTO shops VALUES (1, 'x')`, `PREPARE TRANSACTION 'p'`, `COMMIT PREPARED 'p'`}},
 		{"a transaction that rolled back, for nothing", []string{`BEGIN`, `INSERT INTO shops VALUES (2, 'x')`, `ROLLBACK`}},
 		{"a rewritten table", []string{`VACUUM FULL sales`}},
+		{"a child comes", []string{`CREATE TABLE more_shops () INHERITS (shops)`}},
+		{"a row of a child", []string{`INSERT INTO more_shops VALUES (3, 'y')`}},
+		{"a child goes", []string{`ALTER TABLE more_shops NO INHERIT shops`}},
 	} {
 		b.do(t, change.statements...)
 		after := b.token(t, v)

@@ -59,3 +59,23 @@ func TestClocksThatAreApartAreNamed(t *testing.T) {
 	require.Contains(t, skew(-7 * time.Second)[0].What, "7s apart")
 	require.Contains(t, skew(time.Hour)[0].Fix, "synchronise")
 }
+
+// What needs no connection is looked at here as it is looked at there: by the list of checks.
+func TestTheServerItselfIsLookedAt(t *testing.T) {
+	t.Parallel()
+	ill := server{Version: 150002, Shown: "15.2", Standby: true, Skew: time.Hour}
+	found := map[string]string{}
+	for _, c := range checks {
+		if c.name == "pooler" || c.name == "statistics" { // by the connection: see integration
+			continue
+		}
+		findings, err := c.look(t.Context(), nil, ill)
+		require.NoError(t, err)
+		for _, f := range findings {
+			found[c.name] += f.What + "; "
+		}
+	}
+	require.Contains(t, found["version"], "PostgreSQL 15.2")
+	require.Contains(t, found["standby"], "this server is a standby")
+	require.Contains(t, found["clock"], "1h0m0s apart")
+}

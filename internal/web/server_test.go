@@ -47,6 +47,11 @@ func TestHealthReadinessAndMetrics(t *testing.T) {
 	require.Equal(t, http.StatusMethodNotAllowed, get(http.MethodPost, "/metrics").Code)
 	index := get(http.MethodGet, "/")
 	require.Contains(t, index.Header().Get("Content-Security-Policy"), "default-src 'none'")
+	for header, value := range map[string]string{"X-Content-Type-Options": "nosniff", "Referrer-Policy": "no-referrer", "Cache-Control": "no-store", "Cross-Origin-Resource-Policy": "same-origin"} {
+		for _, path := range []string{"/", "/metrics", "/nowhere"} {
+			require.Equal(t, value, get(http.MethodGet, path).Header().Get(header), "%s of %s", header, path)
+		}
+	}
 	require.Contains(t, index.Body.String(), `href="/metrics"`)
 	require.NotContains(t, index.Body.String(), `href="/api`, "there is no database")
 	for _, link := range regexp.MustCompile(`href="([^"]+)"`).FindAllStringSubmatch(index.Body.String(), -1) {
