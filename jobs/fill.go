@@ -1,0 +1,105 @@
+package jobs
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/refresh"
+)
+
+// track has the gate make the triggers that are missing, some at a time.
+func (s *incrementShell) track(ctx context.Context) error {
+	if s.below.tracking != refresh.ByTrigger || refresh.Untracked(s.below.leaves) == 0 {
+		return nil
+	}
+	s.looked, s.made = false, true
+	for left, before := refresh.Untracked(s.below.leaves), math.MaxInt; left > 0 && left < before; {
+		err := s.step(ctx, catalog.StepTrack, func(ctx context.Context, tx pgx.Tx) error { return catalog.Closed(ctx, tx, s.attempt) })
+		if err != nil {
+			return err
+		}
+		leaves, err := catalog.LoadLeaves(ctx, s.w.control, s.work.ViewID)
+		if err != nil {
+			return err
+		}
+		left, before = refresh.Untracked(leaves), left
+	}
+	var err error
+	if s.below, err = s.w.lookBelow(ctx, s.work, s.made); err == nil {
+		s.log.InfoContext(ctx, "triggers were made that note what changes")
+	}
+	return err
+}
+
+// fill builds the first contents partition by partition, unless they are there. It goes on where an earlier attempt
+// was; what changed meanwhile the increment brings that follows. The zero Filling means that there was nothing to do.
+func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
+	if s.below.Leaves != nil && (s.below.Fill == nil || !s.below.Seen) {
+		return catalog.Filling{}, nil
+	}
+	if s.below.Fill == nil {
+		leaves, err := catalog.LoadLeaves(ctx, s.w.control, s.work.ViewID) // with the triggers that were made
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+		since, err := catalog.NextTransaction(ctx, s.w.control)
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+		refresh.Mark(nil, leaves, since)
+		if err := catalog.BeginFill(ctx, s.w.control, s.work.ViewID, s.below.Data, leaves, s.below.tracking, s.below.reason); err != nil {
+			return catalog.Filling{}, err
+		}
+		if err := catalog.LimitFill(ctx, s.w.control, s.work.ViewID); err != nil {
+			return catalog.Filling{}, err
+		}
+	}
+	if !s.below.Bound { // in one go, see dirt
+		return catalog.Filling{}, nil
+	}
+	began, first := time.Now(), -1
+	for {
+		far, err := catalog.LoadFilling(ctx, s.w.control, s.work.ViewID, s.below.Data)
+		if err != nil || far.Done {
+			return far, err
+		}
+		if first < 0 {
+			first = far.Percent
+		}
+		what := howFar(far, first, time.Since(began))
+		if err := catalog.ReportPhase(ctx, s.w.control, s.attempt, "filling the view, newest first", &catalog.ServerProgress{What: what, Percent: far.Percent}); err != nil {
+			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
+		}
+		err = s.step(ctx, catalog.StepBuild, func(ctx context.Context, tx pgx.Tx) error {
+			_, err := catalog.TakeBack(ctx, tx, s.attempt)
+			return err
+		})
+		if err != nil {
+			return catalog.Filling{}, err
+		}
+	}
+}
+
+// howFar says what is filled, and how long the rest takes at the rate since it was at a percentage.
+func howFar(far catalog.Filling, first int, since time.Duration) string {
+	what := fmt.Sprintf("%d partitions, %d rows", far.Partitions, far.Rows)
+	if far.From != nil {
+		what += ", from " + far.From.UTC().Format("2006-01-02") + " on"
+	}
+	if far.Percent > first {
+		left := time.Duration(float64(since) * float64(100-far.Percent) / float64(far.Percent-first))
+		what += fmt.Sprintf(", about %s left", left.Round(time.Second))
+	}
+	return what
+}
+
+// step runs one step of the gate, in a transaction of its own.
+func (s *incrementShell) step(ctx context.Context, name string, done func(ctx context.Context, tx pgx.Tx) error) error {
+	return refresh.Step(ctx, s.session, view(s.work), s.below.Gate, s.policy, s.onBusy,
+		func(ctx context.Context, tx pgx.Tx) error { return catalog.LetThrough(ctx, tx, s.attempt, name) }, done)
+}
