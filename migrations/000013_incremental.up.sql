@@ -178,12 +178,13 @@ COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvsch
 -- What PostgreSQL has stored of a query tells in which SELECT in_window is asked, and which of the tables that are read
 -- there it is asked about: varno counts them. Names cannot look like any of this, since in them spaces and braces are
 -- escaped.
-CREATE FUNCTION mvscheduler.query_levels(reader oid) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, shared boolean, reads oid[], asks int[], calls int)
+CREATE FUNCTION mvscheduler.query_levels(reader oid) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, mixes boolean, shared boolean, reads oid[], asks int[], calls int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     windows  text := (SELECT string_agg(p.oid::text, '|') FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
+    stamps   text := concat_ws('|', 'timestamptz'::regtype::oid, 'timestamp'::regtype::oid, 'date'::regtype::oid);
     token    text;
     found_   text[];
     depth    int := 0;
@@ -194,6 +195,10 @@ DECLARE
     parents  int[] := '{}';
     combined boolean[] := '{}';
     cut      boolean[] := '{}';
+    grouped  boolean[] := '{}';   -- aggregates come before GROUP BY: false until that is seen
+    mixed    boolean[] := '{}';
+    is_time  boolean[] := '{}';   -- the column that is being read
+    times    text[] := '{}';      -- columns that are, by the numbers that GROUP BY and the like know them by
     repeated boolean[] := '{}';
     reading  text[] := '{}';
     asking   text[] := '{}';
@@ -202,7 +207,8 @@ BEGIN
     FOR token IN
         SELECT m.parts[1]
           FROM pg_rewrite AS w
-         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{|\}|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{|\{|\}|:(?:var|funcresult|opresult|result|case|coalesce|const|minmax)type (?:' || stamps || ') |:ressortgroupref [1-9][0-9]*'
+                                   '|:hasAggs true|:(?:group|distinct|partition)Clause (?:<>|\(\{SORTGROUPCLAUSE [^{}]*\}(?: \{SORTGROUPCLAUSE [^{}]*\})*\))|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
                                    '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
          WHERE w.ev_class = reader
     LOOP
@@ -212,6 +218,10 @@ BEGIN
             parents := parents || coalesce(top, 0);
             combined := combined || false;
             cut := cut || false;
+            grouped := grouped || true;
+            mixed := mixed || false;
+            is_time := is_time || false;
+            times := times || ' '::text;
             repeated := repeated || false;
             reading := reading || ''::text;
             asking := asking || ''::text;
@@ -225,6 +235,21 @@ BEGIN
                 began := trim_array(began, 1);
             END IF;
             depth := depth - 1;
+        ELSIF token LIKE '{TARGETENTRY%' THEN
+            depth := depth + 2;
+            is_time[top] := is_time[top] AND depth <> began[cardinality(began)] + 2;
+        ELSIF token ~ '^:[a-z]+type ' THEN
+            is_time[top] := is_time[top] OR depth = began[cardinality(began)] + 2;
+        ELSIF token LIKE ':ressortgroupref%' THEN
+            IF depth = began[cardinality(began)] + 1 AND is_time[top] THEN
+                times[top] := times[top] || substring(token FROM '[0-9]+') || ' ';
+            END IF;
+        ELSIF token = ':hasAggs true' THEN
+            grouped[top] := false;
+        ELSIF token ~ '^:[a-z]+Clause ' THEN
+            grouped[top] := grouped[top] OR token LIKE ':groupClause (%';
+            mixed[top] := mixed[top] OR (token LIKE '%(%' OR token LIKE ':partition%')
+                          AND NOT EXISTS (SELECT FROM regexp_matches(token, ':tleSortGroupRef ([0-9]+)', 'g') AS m(parts) WHERE times[top] LIKE '% ' || m.parts[1] || ' %');
         ELSIF token LIKE ':rtekind%' THEN
             reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
         ELSIF token LIKE ':cterefcount%' THEN
@@ -243,13 +268,14 @@ BEGIN
         END IF;
     END LOOP;
     RETURN QUERY
-    SELECT n, parents[n], combined[n], cut[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
+    SELECT n, parents[n], combined[n], cut[n], mixed[n] OR NOT grouped[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
       FROM generate_subscripts(parents, 1) AS n;
 END $$;
-COMMENT ON FUNCTION mvscheduler.query_levels(oid) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
+COMMENT ON FUNCTION mvscheduler.query_levels(oid) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, brings rows together that do not have a time in common, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
 
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
--- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like. Returns whether all
+-- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like; and what brings rows
+-- together, GROUP BY, DISTINCT and windows of window functions, has to name a time, which is taken for the bucket. Returns whether all
 -- that is read of what in_window is asked about (targets) is read within windows.
 CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -277,6 +303,7 @@ BEGIN
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
+           bool_or(w.level IS NOT NULL AND j.mixes) AS mixes,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
       INTO verdict
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
@@ -286,6 +313,9 @@ BEGIN
     ELSIF verdict.cuts THEN
         RAISE EXCEPTION 'LIMIT, OFFSET, FETCH and grouping sets cannot be computed window by window' USING ERRCODE = 'feature_not_supported',
             HINT = 'Leave them out, and let those who read the view ask for them. ORDER BY has no effect on a view.';
+    ELSIF verdict.mixes THEN
+        RAISE EXCEPTION 'rows of several buckets would be aggregated, compared or numbered together' USING ERRCODE = 'feature_not_supported',
+            HINT = 'GROUP BY, DISTINCT ON and OVER (PARTITION BY ...) have to name the time that is the bucket, such as date_trunc(''hour'', ts). Running totals and the like belong into a view or query that reads this one.';
     ELSIF verdict.meet THEN
         RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
             HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';

@@ -22,6 +22,12 @@ func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
 		"selfjoin": {`SELECT date_trunc('hour', metrics.ts) AS hour, metrics.device, count(*) AS n FROM metrics JOIN metrics AS m ON m.device = metrics.device AND mvscheduler.in_window(m.ts) WHERE mvscheduler.in_window(metrics.ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
 		"atomic":   {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT allowed_ones()) GROUP BY 1, 2`, `INSERT INTO allowed VALUES (2)`},
 		"replaced": {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND is_allowed(device) GROUP BY 1, 2`, `CREATE OR REPLACE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT true $$`},
+		"running":  {`SELECT date_trunc('hour', ts) AS hour, device, sum(count(*)) OVER (PARTITION BY device ORDER BY date_trunc('hour', ts)) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+		"lag":      {`SELECT date_trunc('hour', x.ts) AS hour, device, sum(x.ts - x.last) AS pause FROM (SELECT ts, device, lag(ts) OVER (PARTITION BY device ORDER BY ts) AS last FROM metrics WHERE mvscheduler.in_window(ts)) AS x GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+		"cohort":   {`SELECT x.hour, count(*) AS n FROM (SELECT device, date_trunc('hour', min(ts)) AS hour FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY device) AS x GROUP BY 1`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+		"first":    {`SELECT DISTINCT ON (device) date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY device, ts`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+		"whole":    {`SELECT date_trunc('hour', max(ts)) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts)`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
+		"ordered":  {`SELECT date_trunc('hour', max(ts)) AS hour, device, array_agg(value ORDER BY ts) AS all FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY device`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
 		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,5 +83,32 @@ func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
 		}
 		require.NoError(t, err, c.query)
 		require.Equal(t, c.sources, sources, c.query)
+	}
+}
+
+// Rows of several buckets never meet in these.
+func TestWhatMeetsWithinABucketIsNoReasonToRefuse(t *testing.T) {
+	t.Parallel()
+	for name, query := range map[string]string{
+		"rank":     `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*) DESC, device) AS place FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`,
+		"named":    `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, row_number() OVER (w ORDER BY device) AS place, count(*) OVER w AS devices FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2 WINDOW w AS (PARTITION BY date_trunc('hour', ts))`,
+		"last":     `SELECT DISTINCT ON (hour, device) date_trunc('hour', ts) AS hour, device, ts AS at, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY hour, device, ts DESC, value`,
+		"distinct": `SELECT DISTINCT date_trunc('hour', ts) AS hour, device FROM metrics WHERE mvscheduler.in_window(ts)`,
+		"minutes":  `SELECT date_trunc('hour', x.minute) AS hour, max(x.n) AS n, array_agg(x.device ORDER BY x.minute, x.device) AS devices FROM (SELECT date_trunc('minute', ts) AS minute, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2) AS x GROUP BY 1`,
+		"union":    `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND value > 5 GROUP BY 1, 2 UNION SELECT date_trunc('hour', ts), -device, count(*) FROM metrics WHERE mvscheduler.in_window(ts) AND value <= 5 GROUP BY 1, 2`,
+		"first of": `SELECT date_trunc('hour', ts) AS hour, device, (array_agg(value ORDER BY ts, value))[1] AS first, count(DISTINCT value) AS values FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY device, date_trunc('hour', ts) HAVING count(*) > 1`,
+		"average":  `SELECT date_trunc('hour', ts) AS hour, device, value - (SELECT avg(value) FROM metrics) AS over FROM metrics WHERE mvscheduler.in_window(ts)`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			s.incremental(t, "v", query)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100), ('2026-03-01 00:05+00', 2, 7)`)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+		})
 	}
 }
