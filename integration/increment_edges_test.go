@@ -31,7 +31,7 @@ func TestEdgesAreExactWhereTheQueryIsKnownToCutByDateTrunc(t *testing.T) {
 		{`SELECT date_trunc('hour', m.ts) AS hour FROM metrics AS m, metrics AS n WHERE mvscheduler.in_window(n.ts)`, "1 hour", ""},
 		{`SELECT date_trunc('month', at) AS hour FROM local WHERE mvscheduler.in_window(at)`, "1 month", ""},
 		{`SELECT ` + s.owner + `.date_trunc('hour', device) AS hour FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
-		{`SELECT date_trunc('hour', ts) AS hour, lag(value) OVER (ORDER BY ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
+		{`SELECT date_trunc('hour', ts) AS hour, lag(value) OVER (PARTITION BY date_trunc('hour', ts) ORDER BY ts) FROM metrics WHERE mvscheduler.in_window(ts)`, "1 hour", ""},
 	} {
 		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
 		require.Equal(t, c.want, ask[string](t, s.alice, `SELECT concat_ws(' ', cut.unit, cut.zone)

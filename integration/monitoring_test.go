@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -25,7 +26,11 @@ func TestRulesAndDashboardUseOnlyMetricsThatTheSidecarHas(t *testing.T) {
 	pgtest.Exec(t, alice, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	s := startSidecar(t, db)
 	until(t, alice, `SELECT freshness = 'fresh' FROM mvscheduler.status`)
-	_, metrics := s.get("/metrics")
+	var metrics string
+	require.Eventually(t, func() bool { // a commit is seen before it is counted
+		_, metrics = s.get("/metrics")
+		return strings.Contains(metrics, "mvscheduler_refresh_duration_seconds_bucket")
+	}, patience, 50*time.Millisecond)
 	used := regexp.MustCompile(`mvscheduler_[a-z_]+`)
 	for _, file := range []string{rulesFile, dashboardFile} {
 		text, err := os.ReadFile(file)
