@@ -20,6 +20,9 @@ var controlSettings = map[string]string{
 	"TimeZone":                            "UTC",
 	"DateStyle":                           "ISO, MDY",
 	"IntervalStyle":                       "postgres",
+	"standard_conforming_strings":         "on",
+	"quote_all_identifiers":               "off",
+	"row_security":                        "on",
 	"idle_in_transaction_session_timeout": "10s", // a sidecar that is stopped lets go of its locks
 	"client_connection_check_interval":    "5s",
 	"tcp_keepalives_idle":                 "10",

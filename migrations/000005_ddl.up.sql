@@ -61,6 +61,7 @@ CREATE FUNCTION mvscheduler.probe_query(v mvscheduler.views, probe_schema text, 
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET quote_all_identifiers = off
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$
@@ -109,6 +110,7 @@ CREATE FUNCTION mvscheduler.create_query_view(v mvscheduler.views, view_schema t
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET quote_all_identifiers = off
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$
@@ -236,6 +238,7 @@ CREATE FUNCTION mvscheduler.create_index(v mvscheduler.views, relation oid, defi
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET quote_all_identifiers = off
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$
@@ -782,6 +785,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
 SET standard_conforming_strings = on   -- a text means what whoever reads the row takes it for
+SET quote_all_identifiers = off
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$

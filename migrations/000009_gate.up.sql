@@ -203,6 +203,7 @@ CREATE FUNCTION mvscheduler.positional(reader oid, relation oid, next oid) RETUR
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 AS $$
     WITH rule AS (
         SELECT pg_get_viewdef(w.ev_class) AS said, w.ev_action::text AS tree FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.ev_type = '1'
@@ -332,6 +333,7 @@ CREATE FUNCTION mvscheduler.meaning(reader oid, relation oid) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 AS $$
 DECLARE
     names   jsonb;              -- of the columns of the relation, by number
@@ -1181,6 +1183,7 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
 SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 SET transform_null_equals = off
 SET array_nulls = on
 AS $$

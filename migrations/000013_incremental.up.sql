@@ -332,6 +332,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
 SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 AS $$
 DECLARE
     name_pattern text := '("(?:[^"]|"")+"|[a-z_][a-z0-9_]*)';
@@ -455,6 +456,7 @@ CREATE FUNCTION mvscheduler.cut_of(query oid, time_column text, width interval, 
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 AS $$
 DECLARE
     definition text := pg_get_viewdef(query);

@@ -90,6 +90,9 @@ func (a *app) connect(ctx context.Context) (*pgx.Conn, error) {
 		"application_name": "mvscheduler cli",
 		"jit":              "off", // compiling a query of the catalog takes longer than running it
 		"lock_timeout":     "10s", // whoever may register views can LOCK the table of rows
+		"row_security":     "on",  // each role sees its own views
+
+		"quote_all_identifiers": "off",
 	} {
 		if _, set := cfg.RuntimeParams[name]; !set {
 			cfg.RuntimeParams[name] = value

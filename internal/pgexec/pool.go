@@ -35,6 +35,9 @@ var sessionSettings = map[string]string{
 	"search_path":                         "pg_catalog, pg_temp",
 	"DateStyle":                           "ISO, MDY",
 	"IntervalStyle":                       "postgres",
+	"standard_conforming_strings":         "on",
+	"quote_all_identifiers":               "off",
+	"row_security":                        "on",
 	"client_min_messages":                 "error",
 	"client_encoding":                     "UTF8",
 	"client_connection_check_interval":    "1s",  // a refresh whose sidecar died ends

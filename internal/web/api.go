@@ -154,7 +154,7 @@ func (s *Server) problemOf(r *http.Request, err error) (int, problem) {
 		return http.StatusNotFound, problem{Error: missing.Error()}
 	case errors.As(err, &bad):
 		return http.StatusBadRequest, problem{Error: bad.Error()}
-	case errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code == "42602"): // a value or a name that cannot be read
+	case errors.As(err, &pg) && (pg.Code[:2] == "22" || pg.Code == "42602" || pg.Code == "42622"): // a value or a name that cannot be read
 		return http.StatusBadRequest, problem{Error: pg.Message, SQLState: pg.Code}
 	}
 	s.Logger.WarnContext(r.Context(), "a request could not be answered", "path", r.URL.Path, "err", err)
