@@ -3,18 +3,32 @@
 
 -- Windows ------------------------------------------------------------------------------------------
 --
--- All of these are SQL functions of one expression, so that the planner puts them in line: a condition on the bare
--- column, which indexes and partitions answer. Unbounded, they still leave out what is no sensible time, so that the
--- query by hand and the view agree: an infinite time, or one that calendars cannot be computed with, is in no bucket.
+-- in_window is an SQL function of one expression, so that the planner puts it in line: a condition on the bare column,
+-- which indexes and partitions answer. Unbounded, it still leaves out what is no sensible time, so that the query by hand
+-- and the view agree: an infinite time, or one that calendars cannot be computed with, is in no bucket.
+--
+-- The bounds change from one statement to the next, so IMMUTABLE is not what they are. It is what makes the planner ask
+-- once and plan with literals, where a STABLE function is called for every row of a sequential scan, which takes ten times
+-- what the scan takes, and partitions are pruned one by one while it runs. Steps plan each statement anew. Only a plan that
+-- a session keeps would be wrong: of a function that asks in_window itself, so that is refused. Elsewhere the bounds do
+-- not change.
 
 CREATE FUNCTION mvscheduler.window_start() RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN coalesce(nullif(pg_catalog.current_setting('mvscheduler.window_start', true), ''), '4000-01-01 00:00:00+00 BC')::timestamptz;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce(nullif(current_setting('mvscheduler.window_start', true), ''), '4000-01-01 00:00:00+00 BC');
+END $$;
 COMMENT ON FUNCTION mvscheduler.window_start() IS 'Where the window of the step that runs begins; everywhere else the year 4000 BC.';
 
 CREATE FUNCTION mvscheduler.window_end() RETURNS timestamptz
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN coalesce(nullif(pg_catalog.current_setting('mvscheduler.window_end', true), ''), '200000-01-01 00:00:00+00')::timestamptz;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce(nullif(current_setting('mvscheduler.window_end', true), ''), '200000-01-01 00:00:00+00');
+END $$;
 COMMENT ON FUNCTION mvscheduler.window_end() IS 'Where the window of the step that runs ends, exclusive; everywhere else the year 200000.';
 
 CREATE FUNCTION mvscheduler.in_window(instant timestamptz) RETURNS boolean
@@ -1456,7 +1470,7 @@ COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into
 
 -- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
 -- beside it how many of the same came before: then rows only come and go.
-CREATE FUNCTION mvscheduler.difference(data oid, key text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+CREATE FUNCTION mvscheduler.difference(data oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1478,7 +1492,8 @@ BEGIN
         same := concat_ws(' AND ', 'n.' || t || ' = o.' || t, 'n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"');
     ELSE
         -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
-        SELECT string_agg(CASE WHEN k.name = time_column THEN format('n.%1$I = o.%1$I', k.name)
+        -- Where none is NULL half the time is saved, with an operator that no search_path can choose.
+        SELECT string_agg(CASE WHEN k.name = time_column OR k.name = ANY (solid) AND y.typnamespace = 'pg_catalog'::regnamespace THEN format('n.%1$I OPERATOR(pg_catalog.=) o.%1$I', k.name)
                                WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
                                ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n),
                coalesce(string_agg(format(', ROW(x.%I) AS "mvscheduler %s"', k.name, k.n), '') FILTER (WHERE y.typcategory = 'A'), '')
@@ -1490,7 +1505,23 @@ BEGIN
         || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, mvscheduler.shown_name(data), inside, same)
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
-COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
+COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
+
+CREATE FUNCTION mvscheduler.solid_keys(data oid, key text[], time_column text, fresh text, label_start text, label_end text) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    solid text[];
+BEGIN
+    IF key IS NOT NULL THEN
+        EXECUTE format('SELECT ARRAY[%s]::text[] FROM (SELECT * FROM %s UNION ALL SELECT * FROM %s AS o WHERE o.%4$I >= %5$L AND o.%4$I < %6$L) AS x',
+                       (SELECT string_agg(format('CASE WHEN bool_and(x.%1$I IS NOT NULL) THEN %1$L END', k.name), ', ') FROM unnest(key) AS k(name)),
+                       fresh, mvscheduler.shown_name(data), time_column, label_start, label_end) INTO solid;
+    END IF;
+    RETURN solid;
+END $$;
+COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of data with labels from label_start up to label_end.';
 
 -- The window is set. What did not change is not written.
 CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
@@ -1506,14 +1537,16 @@ DECLARE
     columns   text;      -- a, b
     fresh     text;      -- x.a, x.b
     assign    text;
-    inside    text := format('>= %L AND %%1$s.%s < %L', label_start, t, label_end);
+    inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
     differing text;
+    key       text[] := mvscheduler.key_of(data);
+    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(data, mvscheduler.key_of(data), time_column, staged, label_start, label_end) END;
     memory    text := current_setting('work_mem');
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
            string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
-           mvscheduler.difference(data, mvscheduler.key_of(data), source, time_column, label_start, label_end,
+           mvscheduler.difference(data, key, solid, source, time_column, label_start, label_end,
                string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
       INTO columns, fresh, assign, differing
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
@@ -1525,12 +1558,12 @@ BEGIN
         EXECUTE format('ANALYZE %s', differing);
         statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', differing);
     END IF;
-    statement := statement || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-        ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND d.%2$s ' || format(inside, 'd') || ' RETURNING 1)'
-        ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)'
-        ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)', d, t, assign, columns, fresh);
-    statement := statement || format(', (SELECT count(*) FROM (SELECT FROM %s AS f WHERE f.%s ' || format(inside, 'f') || ' GROUP BY f.%s) AS b), (SELECT min(f.%s)::text FROM %s AS f WHERE isfinite(f.%s) AND (f.%s < %L OR f.%s >= %L))',
-                                     source, t, t, t, source, t, t, least_label, t, most_label);
+    statement := statement
+        || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND %2$s RETURNING 1)'
+                  ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND %2$s RETURNING 1)'
+                  ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh)
+        || format(' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone), count(*) FILTER (WHERE %2$s), '
+                  'min(d.%1$s) FILTER (WHERE isfinite(d.%1$s) AND (d.%1$s < %3$L OR d.%1$s >= %4$L))::text FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source);
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
     IF staged IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', differing);

@@ -170,7 +170,7 @@ BEGIN
     PERFORM set_config('mvscheduler.window_start', CASE WHEN work.bound AND begins = mvscheduler.clamp(begins) THEN mvscheduler.clamp(mvscheduler.source_instant(begins AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) - slack)::text ELSE '' END, true),
             set_config('mvscheduler.window_end', CASE WHEN work.bound AND ends = mvscheduler.clamp(ends) THEN mvscheduler.clamp(mvscheduler.source_instant(ends AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) + mvscheduler.longest(work.width) + slack)::text ELSE '' END, true);
     columns := (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped);
-    differ := mvscheduler.difference(work.data, mvscheduler.key_of(work.data), 'fresh', work.time_column, first, last,
+    differ := mvscheduler.difference(work.data, mvscheduler.key_of(work.data), NULL, 'fresh', work.time_column, first, last,
         format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' ELSE ''different'' END AS what', work.time_column));
     RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(work.query), differ)
         || format('SELECT d.bucket::text, i.instant, mvscheduler.source_instant(i.instant AT TIME ZONE ''UTC'', %1$s, %2$s, %3$L), count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra''), count(*) FILTER (WHERE d.what = ''different'')'
@@ -193,7 +193,7 @@ BEGIN
         RAISE EXCEPTION 'the materialized view does not exist any more' USING ERRCODE = 'undefined_table';
     END IF;
     EXECUTE 'SELECT count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra'') FROM ('
-        || mvscheduler.difference(stored, NULL, format('(%s)', rtrim(pg_get_viewdef(stored), ';')), NULL, NULL, NULL,
+        || mvscheduler.difference(stored, NULL, NULL, format('(%s)', rtrim(pg_get_viewdef(stored), ';')), NULL, NULL, NULL,
                'CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' ELSE ''extra'' END AS what') || ') AS d'
        INTO missing, extra;
 END $$;
