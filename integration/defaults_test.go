@@ -18,7 +18,7 @@ func TestDefaultsOfADatabaseStopNothing(t *testing.T) {
 			s.incremental(t, "v", hourly)
 			s.manage(t, "f", `SELECT device, count(*) AS n FROM metrics GROUP BY 1`, "refresh_interval", "1 day")
 			pgtest.Exec(t, s.root, `DO $q$ BEGIN EXECUTE format('ALTER DATABASE %I SET `+strings.ReplaceAll(setting, "'", "''")+`', current_database()); END $q$`)
-			s.alice = s.db.Conn(t, s.owner) // a session that begins with them
+			s.alice = s.db.Conn(t, s.owner)                  // a session that begins with them
 			pgtest.Exec(t, s.alice, `SET row_security = on`) // PostgreSQL refuses the INSERT itself
 			s.incremental(t, "w", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`)
 			s.manage(t, "g", `SELECT hour::date AS day, sum(n) AS n FROM w GROUP BY 1`, "refresh_on", "upstream")
