@@ -147,6 +147,9 @@ const (
 
 	// lookBackHalfLife is the age at which a read counts half.
 	lookBackHalfLife = 90 * 24 * time.Hour
+	// LookBackMemory is how long look-backs are remembered: 13 months, so that a yearly read is among them. By then they
+	// count 5 %; that one looked back beyond longSign is remembered for ever.
+	LookBackMemory = longFloor
 	// fineQuantile needs fineReads effective reads and is extended by fineFactor; coarseQuantile needs
 	// coarseReads and is extended by coarseFactor. The numbers are ln(0.05)/ln(q): with fewer, the largest
 	// look-back seen is no upper limit of the quantile at 95 % confidence (Wilks 1941).
