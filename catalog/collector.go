@@ -312,6 +312,7 @@ SELECT o.view_id, date_trunc('month', o.at), true, o.days_back, o.entire, sum(o.
  GROUP BY 1, 2, 4, 5
 ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.looked_back AS d WHERE d.at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{lookBacks.Seconds()}},
+		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.recommendation AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 	}

@@ -131,9 +131,10 @@ SELECT $1, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity')
 	return nil
 }
 
-// ScansHere are the scans of views that this session has made and not reported yet.
+// ScansHere are the scans of views that this session has made and not reported yet; none on a standby, where they could
+// not be left to anybody.
 func ScansHere(ctx context.Context, q Querier) ([]OwnScans, error) {
-	rows, err := q.Query(ctx, `SELECT relation, seq, idx, tuples, keys, fetched FROM mvscheduler.scans_here`)
+	rows, err := q.Query(ctx, `SELECT relation, seq, idx, tuples, keys, fetched FROM mvscheduler.scans_here WHERE NOT pg_is_in_recovery()`)
 	if err != nil {
 		return nil, fmt.Errorf("read the session's own scans: %w", err)
 	}
@@ -147,6 +148,9 @@ func ScansHere(ctx context.Context, q Querier) ([]OwnScans, error) {
 // NoteVerified leaves scans of the session to the collector, which takes them for no reads.
 func NoteVerified(ctx context.Context, q Querier, scans []OwnScans) error {
 	n := len(scans)
+	if n == 0 {
+		return nil
+	}
 	relations, seq, idx, tuples, keys, fetched := make([]uint32, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
 	for i, s := range scans {
 		relations[i], seq[i], idx[i], tuples[i], keys[i], fetched[i] = s.Relation, s.Seq, s.Idx, s.Tuples, s.Keys, s.Fetched

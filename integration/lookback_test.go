@@ -27,11 +27,12 @@ func lookBack(t testing.TB, conn *pgx.Conn, view string, days ...int) {
 func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: samples and reads keep to the clock
 	s := newScene(t)
 	s.readings(t, 20)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT t, 5, 1 FROM generate_series(date_trunc('day', now(), 'UTC') - interval '20 days', date_trunc('day', now(), 'UTC'), '1 minute') AS t`)
 	s.minutely(t, "v")
 	side := startSidecar(t, s.db, often...)
 	s.incremented(t, "v")
 	collecting(t, s.root)
-	pgtest.Exec(t, s.alice, `VACUUM (ANALYZE) v__data`) // the planner looks at the ends of a column that has statistics
+	pgtest.Exec(t, s.alice, `VACUUM (ANALYZE) v__data`)
 	reported(t, s.alice)
 	sampledTwice(t, s.root)
 	require.Zero(t, side.stop())
@@ -43,6 +44,7 @@ func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.
 	for range 3 {
 		pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 7, 7 FROM readings`, `INSERT INTO readings SELECT min(ts) + interval '2 days', 7, 7 FROM readings`)
 		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `VACUUM v__data`) // the planner looks at the ends of a column that has statistics
 		lookBack(t, s.alice, "v", 0, 0, 3, 10)
 		sampledTwice(t, s.root)
 	}
@@ -54,6 +56,7 @@ func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`, `SELECT mvscheduler.restore_view('v')`)
 	reported(t, s.alice)
 	sampledTwice(t, s.root)
+	require.True(t, ask[bool](t, s.root, `SELECT sum(pg_stat_get_numscans(i.indexrelid)) > 30 FROM pg_inherits AS p JOIN pg_index AS i ON i.indrelid = p.inhrelid WHERE p.inhparent = '`+s.owner+`.v__data'::regclass`), "it did look there")
 	require.Zero(t, side.stop())
 	if today != ask[string](t, s.root, `SELECT (now() AT TIME ZONE 'UTC')::date::text`) {
 		t.Skip("it is midnight")
@@ -61,7 +64,12 @@ func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.
 	require.Equal(t, "1: 6, 4: 3, 12: 3", ask[string](t, s.root, lookedBack, "v"))
 	require.Equal(t, 12, ask[int](t, s.root, `SELECT furthest FROM mvscheduler.usage`))
 	require.Equal(t, "12", ask[string](t, s.alice, `SELECT sum(reads)::text FROM mvscheduler.look_backs`), "the owner sees it")
-	require.Zero(t, ask[int](t, s.db.Conn(t, s.db.User(t, "bob")), `SELECT count(*)::int FROM mvscheduler.look_backs`))
+	bob := s.db.Conn(t, s.db.User(t, "bob"))
+	require.Zero(t, ask[int](t, bob, `SELECT count(*)::int FROM mvscheduler.look_backs`))
+	take := `INSERT INTO mvscheduler.verify_scan SELECT i.inhrelid, 1, 1, 1, 1, 1 FROM pg_inherits AS i WHERE i.inhparent = '` + ask[string](t, s.root, `SELECT p.relation::oid::text FROM mvscheduler.piece AS p WHERE p.kind = 'data'`) + `'::oid ON CONFLICT DO NOTHING`
+	requireSQLState(t, bob, "42501", take) // reads of others' views cannot be taken away
+	pgtest.Exec(t, s.alice, take, take)
+	require.Equal(t, int64(21), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.verify_scan`), "one row a relation, however often")
 }
 
 // readForYears makes as if a view was watched for 500 days, and read every day by people who look back so many days.

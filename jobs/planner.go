@@ -40,7 +40,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	if err != nil {
 		return err
 	}
-	facts.Level, facts.Sources, facts.Standbys = seen.level, seen.words, seen.standbys
+	facts.Level, facts.Sources, facts.Standbys, facts.Servers = seen.level, seen.words, seen.standbys, seen.servers
 	kappa := fleetKappa(facts, views)
 	err = p.judge(ctx, facts, views, kappa)
 	done := 0
@@ -115,6 +115,11 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	if kept != nil {
 		recommendations = append(recommendations, recommendationOf(v, *kept))
 	}
+	stored, err := p.storage(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	recommendations = append(recommendations, stored...)
 	var applied []int64
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
 		if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {

@@ -18,6 +18,7 @@ DROP VIEW mvscheduler.visible_counted;
 DROP VIEW mvscheduler.scans_here;
 DROP VIEW mvscheduler.counted;
 DROP TABLE mvscheduler.own_scan;
+DROP TABLE mvscheduler.watched_index;
 DROP TABLE mvscheduler.view_usage;
 DROP TABLE mvscheduler.looked_back;
 DROP TABLE mvscheduler.sampled;

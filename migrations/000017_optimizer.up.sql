@@ -85,6 +85,21 @@ COMMENT ON COLUMN mvscheduler.looked_back.entire IS 'They scanned the oldest par
 COMMENT ON COLUMN mvscheduler.looked_back.days IS 'On how many days.';
 COMMENT ON COLUMN mvscheduler.looked_back.reads IS 'How many they were.';
 
+-- No counter tells since when an index is not used, and none when it was made.
+CREATE TABLE mvscheduler.watched_index (
+    index_    oid PRIMARY KEY,
+    view_id   bigint NOT NULL,
+    scans     bigint NOT NULL,
+    since     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE mvscheduler.watched_index IS 'Private: indexes of materialized views, but for unique ones, that are looked at once a day.';
+COMMENT ON COLUMN mvscheduler.watched_index.index_ IS 'By OID.';
+COMMENT ON COLUMN mvscheduler.watched_index.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.watched_index.scans IS 'What its counter said.';
+COMMENT ON COLUMN mvscheduler.watched_index.since IS 'Since when it says so.';
+COMMENT ON COLUMN mvscheduler.watched_index.looked_at IS 'When it was looked at last.';
+
 -- Scans of our own refreshes, each written in the transaction of the refresh; the collector takes them away.
 CREATE TABLE mvscheduler.own_scan (
     relation oid NOT NULL,
@@ -442,7 +457,7 @@ COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back
 
 -- Rights ----------------------------------------------------------------------------------------------
 
-REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
+REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
               mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
 GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples, mvscheduler.look_backs TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT ON mvscheduler.scans_here, mvscheduler.visible_counted TO mvscheduler_user;
@@ -450,7 +465,7 @@ GRANT INSERT ON mvscheduler.verify_scan TO mvscheduler_user;
 GRANT SELECT, DELETE ON mvscheduler.verify_scan TO mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
 GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -186,6 +186,8 @@ const (
 	unprofitableFor = 14 * 24 * time.Hour
 	// bloatShare is the share of dead rows from which a view should be rebuilt.
 	bloatShare = 0.3
+	// bloatLeast is how many there have to be.
+	bloatLeast = 1000
 	// incrementalBuckets and incrementalCost are the shares of the buckets and of the cost of a full refresh
 	// below which an incremental one pays.
 	incrementalBuckets, incrementalCost = 0.3, 0.7
