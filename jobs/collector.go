@@ -393,7 +393,7 @@ func (c *collector) describe(counters catalog.Counters) {
 		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
 	}
 	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
-	c.evidence.servers = 1 + max(counters.Standbys, len(c.standbys))
+	c.servers = 1 + max(counters.Standbys, len(c.standbys))
 	if len(c.standbys) > 0 {
 		c.words += fmt.Sprintf(", and of %d standbys", len(c.standbys))
 	}
