@@ -61,11 +61,12 @@ type Counters struct {
 
 // RelationCounters are those of a relation in which reads of a view show.
 type RelationCounters struct {
-	ViewID           int64
-	Relation         uint32
-	Seq, Idx, Tuples int64
-	Rows             float64
-	Large            bool // may be scanned in parallel
+	ViewID                          int64
+	Relation                        uint32
+	Seq, Idx, Tuples, Keys, Fetched int64
+	Rows                            float64
+	Large                           bool // may be scanned in parallel
+	Partition                       bool
 }
 
 // SourceCounters are those of a table below views.
@@ -76,17 +77,21 @@ type SourceCounters struct {
 
 // OwnScans are scans by our own refreshes.
 type OwnScans struct {
-	Relation         uint32
-	Seq, Idx, Tuples int64
+	Relation                        uint32
+	Seq, Idx, Tuples, Keys, Fetched int64
 }
 
 const readRelations = `
 SELECT k.view_id, k.relation, pg_stat_get_numscans(k.relation) AS seq,
-       coalesce((SELECT sum(pg_stat_get_numscans(i.indexrelid)) FROM pg_index AS i WHERE i.indrelid = k.relation), 0)::bigint AS idx,
-       pg_stat_get_tuples_returned(k.relation) AS tuples, c.reltuples::float8 AS rows,
+       i.idx, pg_stat_get_tuples_returned(k.relation) AS tuples, i.keys, i.fetched + pg_stat_get_tuples_fetched(k.relation) AS fetched, c.relispartition AS partition, c.reltuples::float8 AS rows,
        c.relpages::bigint * current_setting('block_size')::bigint >= pg_size_bytes(current_setting('min_parallel_table_scan_size')) AS large
   FROM %s AS k
-  JOIN pg_class AS c ON c.oid = k.relation`
+  JOIN pg_class AS c ON c.oid = k.relation
+ CROSS JOIN LATERAL (
+        SELECT coalesce(sum(pg_stat_get_numscans(i.indexrelid)), 0)::bigint AS idx, coalesce(sum(pg_stat_get_tuples_returned(i.indexrelid)), 0)::bigint AS keys,
+               coalesce(sum(pg_stat_get_tuples_fetched(i.indexrelid)), 0)::bigint AS fetched
+          FROM pg_index AS i
+         WHERE i.indrelid = k.relation) AS i`
 
 const readHeader = `
 SELECT clock_timestamp(),
@@ -104,7 +109,13 @@ SELECT clock_timestamp(),
 // refreshes recorded. Since is when that was done last.
 func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, since time.Time) (c Counters, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(`DELETE FROM mvscheduler.own_scan RETURNING relation, seq, idx, tuples`).Query(func(rows pgx.Rows) (err error) {
+	batch.Queue(`
+WITH refreshed AS (
+    DELETE FROM mvscheduler.own_scan RETURNING relation, seq, idx, tuples, keys, fetched
+), verified AS (
+    DELETE FROM mvscheduler.verify_scan RETURNING relation, seq, idx, tuples, keys, fetched
+)
+SELECT relation, seq, idx, tuples, keys, fetched FROM refreshed UNION ALL SELECT relation, seq, idx, tuples, keys, fetched FROM verified`).Query(func(rows pgx.Rows) (err error) {
 		c.Own, err = pgx.CollectRows(rows, pgx.RowToStructByName[OwnScans])
 		return err
 	})
@@ -262,8 +273,8 @@ ON CONFLICT (view_id) DO UPDATE
 }
 
 // RollUp makes hours of the bins of days that are older than fine, forgets what is older than keep, and what belongs to
-// views that are gone.
-func RollUp(ctx context.Context, q Querier, fine, keep time.Duration) error {
+// views that are gone. Look-backs become months where they are older than keep, and are forgotten after lookBacks.
+func RollUp(ctx context.Context, q Querier, fine, keep, lookBacks time.Duration) error {
 	statements := []struct {
 		sql  string
 		args []any
@@ -288,6 +299,20 @@ SELECT d.view_id, d.day, 3600,
 ON CONFLICT DO NOTHING`, []any{fine.Seconds()}},
 		{`DELETE FROM mvscheduler.sampled WHERE at < clock_timestamp() - make_interval(secs => $1)`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.sampled AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
+		{`
+WITH old AS (
+    DELETE FROM mvscheduler.looked_back
+     WHERE NOT monthly
+       AND at < date_trunc('month', (clock_timestamp() - make_interval(secs => $1)) AT TIME ZONE 'UTC')
+    RETURNING view_id, at, days_back, entire, days, reads
+)
+INSERT INTO mvscheduler.looked_back (view_id, at, monthly, days_back, entire, days, reads)
+SELECT o.view_id, date_trunc('month', o.at), true, o.days_back, o.entire, sum(o.days), sum(o.reads)
+  FROM old AS o
+ GROUP BY 1, 2, 4, 5
+ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
+		{`DELETE FROM mvscheduler.looked_back AS d WHERE d.at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{lookBacks.Seconds()}},
+		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.recommendation AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 	}

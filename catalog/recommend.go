@@ -41,7 +41,8 @@ type OptimizerFacts struct {
 	Target, Budget float64 // settings, seconds and share of a backend
 	Least          float64 // settings.min_refresh_interval, seconds
 	Level, Sources string  // of the reads
-	Standbys       int
+	Standbys       int     // whose reads are not counted
+	Servers        int     // that may be read
 }
 
 // LoadOptimizer reads what the optimizer has to know of all views. It reads private tables alone.

@@ -130,3 +130,38 @@ SELECT $1, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity')
 	}
 	return nil
 }
+
+// ScansHere are the scans of views that this session has made and not reported yet; none on a standby, where they could
+// not be left to anybody.
+func ScansHere(ctx context.Context, q Querier) ([]OwnScans, error) {
+	rows, err := q.Query(ctx, `SELECT relation, seq, idx, tuples, keys, fetched FROM mvscheduler.scans_here WHERE NOT pg_is_in_recovery()`)
+	if err != nil {
+		return nil, fmt.Errorf("read the session's own scans: %w", err)
+	}
+	scans, err := pgx.CollectRows(rows, pgx.RowToStructByName[OwnScans])
+	if err != nil {
+		return nil, fmt.Errorf("read the session's own scans: %w", err)
+	}
+	return scans, nil
+}
+
+// NoteVerified leaves scans of the session to the collector, which takes them for no reads.
+func NoteVerified(ctx context.Context, q Querier, scans []OwnScans) error {
+	n := len(scans)
+	if n == 0 {
+		return nil
+	}
+	relations, seq, idx, tuples, keys, fetched := make([]uint32, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	for i, s := range scans {
+		relations[i], seq[i], idx[i], tuples[i], keys[i], fetched[i] = s.Relation, s.Seq, s.Idx, s.Tuples, s.Keys, s.Fetched
+	}
+	_, err := q.Exec(ctx, `
+INSERT INTO mvscheduler.verify_scan (relation, seq, idx, tuples, keys, fetched)
+SELECT s.relation, s.seq, s.idx, s.tuples, s.keys, s.fetched
+  FROM unnest($1::oid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS s(relation, seq, idx, tuples, keys, fetched)
+ON CONFLICT DO NOTHING`, relations, seq, idx, tuples, keys, fetched)
+	if err != nil {
+		return fmt.Errorf("note the session's own scans: %w", err)
+	}
+	return nil
+}

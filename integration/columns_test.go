@@ -51,8 +51,8 @@ var columnEffects = map[string]struct {
 	"optimize":          {set: `optimize = 'off'`, effect: `SELECT optimize = 'off' FROM mvscheduler.views`},
 	"min_interval":      {set: `min_interval = '1 minute'`, effect: `SELECT min_interval = '1 minute' FROM mvscheduler.view_state`},
 	"max_interval":      {set: `max_interval = '1 minute'`, effect: `SELECT max_interval = '1 minute' FROM mvscheduler.view_state`},
-	"min_retention":     {set: `min_retention = '1 day'`, code: "0A000"},
-	"max_retention":     {set: `max_retention = '1 day'`, code: "0A000"},
+	"min_retention":     {set: `min_retention = '1 day'`, effect: `SELECT min_retention = '1 day' FROM mvscheduler.view_state`},
+	"max_retention":     {set: `max_retention = '1 day'`, effect: `SELECT max_retention = '1 day' FROM mvscheduler.view_state`},
 	"enabled":           {set: `enabled = false`, effect: `SELECT activity = 'paused' AND next_refresh_at IS NULL AND reason = 'disabled' FROM mvscheduler.status`},
 	"paused_at":         {set: `paused_at = now()`, effect: `SELECT activity = 'paused' AND next_refresh_at IS NULL FROM mvscheduler.status`},
 	"paused_until":      {set: `paused_until = 'tomorrow'`, effect: `SELECT activity = 'paused' AND reason LIKE 'paused until %' AND next_refresh_at = 'tomorrow' FROM mvscheduler.status`},
@@ -104,7 +104,7 @@ func TestReservedColumnsSayThatTheyAreReserved(t *testing.T) {
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	for _, assignment := range []string{
 		`calendar = '[]'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
-		`real_time = true`, `refresh_group = 'g'`, `min_retention = '1 day'`, `max_retention = '1 day'`,
+		`real_time = true`, `refresh_group = 'g'`,
 		`method = 'continuous_aggregate'`,
 	} {
 		column, value, _ := strings.Cut(assignment, " = ")

@@ -261,3 +261,38 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	s.planned(t)
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
 }
+
+func TestIdleIndexesAndDeadRowsAreAdvisedAndAPersonActs(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `INSERT INTO sales SELECT 1000000 + i, i FROM generate_series(1, 5000) AS i`,
+		`INSERT INTO mvscheduler.views (name, query, method, unique_key, indexes) VALUES ('v', 'SELECT id, amount FROM sales', 'concurrent', '{id}', '{(amount)}')`)
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	pgtest.Exec(t, s.alice, `ALTER MATERIALIZED VIEW v SET (autovacuum_enabled = false)`)
+	s.history(t, "v", 10, "extract(hour FROM h AT TIME ZONE 'UTC') <> 4")
+	s.planned(t)
+	advised := `SELECT coalesce(string_agg(kind || ': ' || proposed, ', ' ORDER BY kind), 'nothing') FROM mvscheduler.recommendations WHERE kind IN ('drop_index', 'rebuild') AND state = 'proposed'`
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "it is looked at for the first time")
+	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.watched_index`), "the unique one has another purpose")
+
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.watched_index SET since = now() - interval '31 days'`)
+	s.planned(t)
+	require.Equal(t, "drop_index: drop index "+s.owner+".v_amount_idx", ask[string](t, s.alice, advised))
+	require.Equal(t, "DROP INDEX "+s.owner+".v_amount_idx", ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'drop_index'`))
+	pgtest.Exec(t, s.alice, `SET enable_seqscan = off`, `SELECT * FROM v WHERE amount = 3`)
+	reported(t, s.alice)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "it was used")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.watched_index SET since = now() - interval '31 days'`, `SELECT pg_stat_reset()`)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "counters that were reset do not tell")
+
+	pgtest.Exec(t, s.alice, `UPDATE sales SET amount = amount + 1`)
+	refreshed(t, s.alice, "v")
+	until(t, s.root, `SELECT pg_stat_get_dead_tuples('`+s.owner+`.v'::regclass) > 2000`)
+	s.planned(t)
+	require.Contains(t, ask[string](t, s.alice, advised), "rebuild: refresh it fully once, ")
+	require.Contains(t, ask[string](t, s.alice, advised), " 04:00 is its quietest hour")
+	require.Equal(t, "REFRESH MATERIALIZED VIEW "+s.owner+".v", ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'rebuild'`))
+}

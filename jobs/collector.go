@@ -12,6 +12,7 @@ import (
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 	"github.com/mvscheduler/mvscheduler/optimizer/attribution"
+	"github.com/mvscheduler/mvscheduler/retention"
 )
 
 const (
@@ -20,7 +21,8 @@ const (
 	rollUpEvery     = time.Hour
 	keepFine        = 21 * 24 * time.Hour // bins of five minutes
 	keepHours       = 70 * 24 * time.Hour // ten weeks: the optimizer looks nine back
-	textsAtOnce     = 200                 // statements that are attributed in one sample
+	keepLookBacks   = optimizer.LookBackMemory
+	textsAtOnce     = 200 // statements that are attributed in one sample
 	textsKnown      = 20000
 )
 
@@ -43,6 +45,7 @@ type evidence struct {
 	level    string // L0 (counters of scans) or L1 (pg_stat_statements as well)
 	words    string
 	standbys int // whose reads are not counted
+	servers  int // that may be read
 }
 
 type sampling struct {
@@ -52,6 +55,7 @@ type sampling struct {
 	bin    time.Time         // that is being filled
 	bins   map[int64]*optimizer.Bin
 	ratios map[int64]*optimizer.Ratio
+	bounds map[uint32]time.Time // where partitions begin; zero = that is not known
 	evidence
 
 	samples  int
@@ -111,7 +115,7 @@ func (c *collector) tick(ctx context.Context) error {
 		return err
 	}
 	if lease.Now.Sub(c.rolled) >= rollUpEvery {
-		if err := catalog.RollUp(ctx, c.pool, keepFine, keepHours); err != nil {
+		if err := catalog.RollUp(ctx, c.pool, keepFine, keepHours, keepLookBacks); err != nil {
 			return err
 		}
 		c.rolled = lease.Now
@@ -139,7 +143,10 @@ func (c *collector) sample(ctx context.Context) error {
 		return err
 	}
 	c.describe(counters)
-	metered := c.meter.Take(sampleOf(counters), c.below)
+	if err := c.lookAt(ctx, counters); err != nil {
+		return err
+	}
+	metered := c.meter.Take(c.sampleOf(counters), c.below)
 	before := c.last
 	c.last = counters.At
 	if before.IsZero() || metered == nil {
@@ -178,11 +185,12 @@ func (c *collector) elsewhere(ctx context.Context, metered map[int64]optimizer.M
 			c.log.WarnContext(ctx, "a standby could not be read", "standby", i+1, "err", err)
 			c.others[i] = optimizer.Meter{}
 		} else {
-			reads = c.others[i].Take(sampleOf(counters), nil)
+			reads = c.others[i].Take(c.sampleOf(counters), nil)
 		}
 		for view, m := range metered {
 			if there, ok := reads[view]; ok && !math.IsNaN(there.Reads) {
 				m.Elsewhere += there.Reads
+				m.AddLookBacks(there)
 			} else {
 				m.Reads, m.Why = math.NaN(), "a standby could not be read"
 			}
@@ -191,15 +199,56 @@ func (c *collector) elsewhere(ctx context.Context, metered map[int64]optimizer.M
 	}
 }
 
-func sampleOf(c catalog.Counters) optimizer.Sample {
-	s := optimizer.Sample{At: c.At, Epoch: c.Epoch, Transactions: c.Transactions, Workers: c.Workers, Doubtful: c.Failed}
-	for _, r := range c.Relations {
-		s.Relations = append(s.Relations, optimizer.RelationCounters{View: r.ViewID, Relation: r.Relation, Seq: r.Seq, Idx: r.Idx, Tuples: r.Tuples, Rows: r.Rows, Large: r.Large})
+// lookAt reads where partitions begin that are new. A bound never changes while a partition is attached.
+func (c *collector) lookAt(ctx context.Context, counters catalog.Counters) error {
+	known := make(map[uint32]time.Time)
+	var unknown []uint32
+	for _, r := range counters.Relations {
+		if !r.Partition {
+			continue
+		}
+		from, there := c.bounds[r.Relation]
+		if !there {
+			unknown = append(unknown, r.Relation)
+		}
+		known[r.Relation] = from
 	}
-	for _, r := range c.Sources {
+	c.bounds = known
+	if len(unknown) == 0 {
+		return nil
+	}
+	bounds, err := catalog.ReadBounds(ctx, c.pool, unknown)
+	if err != nil {
+		c.bounds = nil
+		return err
+	}
+	for _, b := range bounds {
+		bound, err := retention.ParseBound(b.Bound, retention.KeyType(b.Type))
+		if err != nil || !bound.From.Finite() {
+			continue
+		}
+		from := bound.From.Time()
+		if b.Type != string(retention.TypeTimestamptz) { // a label without a zone stands in that of the view
+			if zone, err := time.LoadLocation(b.Timezone); err == nil {
+				from = time.Date(from.Year(), from.Month(), from.Day(), from.Hour(), from.Minute(), from.Second(), from.Nanosecond(), zone)
+			}
+		}
+		c.bounds[b.Relation] = from
+	}
+	return nil
+}
+
+func (c *collector) sampleOf(counters catalog.Counters) optimizer.Sample {
+	s := optimizer.Sample{At: counters.At, Epoch: counters.Epoch, Transactions: counters.Transactions, Workers: counters.Workers, Doubtful: counters.Failed}
+	for _, r := range counters.Relations {
+		s.Relations = append(s.Relations, optimizer.RelationCounters{
+			View: r.ViewID, Relation: r.Relation, Seq: r.Seq, Idx: r.Idx, Tuples: r.Tuples, Keys: r.Keys, Fetched: r.Fetched, Rows: r.Rows, Large: r.Large, From: c.bounds[r.Relation],
+		})
+	}
+	for _, r := range counters.Sources {
 		s.Sources = append(s.Sources, optimizer.SourceCounters(r))
 	}
-	for _, r := range c.Own {
+	for _, r := range counters.Own {
 		s.Own = append(s.Own, optimizer.OwnScans(r))
 	}
 	return s
@@ -208,6 +257,7 @@ func sampleOf(c catalog.Counters) optimizer.Sample {
 // flush records the bin.
 func (c *collector) flush(ctx context.Context) error {
 	bins := make([]catalog.SampleBin, 0, len(c.bins))
+	var lookBacks []catalog.LookBack
 	for view, b := range c.bins {
 		if c.ratios[view] == nil {
 			c.ratios[view] = &optimizer.Ratio{}
@@ -215,9 +265,17 @@ func (c *collector) flush(ctx context.Context) error {
 		s := catalog.SampleBin{ViewID: view, Seen: b.Reads(c.ratios[view]), Unknown: b.Unknown, Why: b.Why}
 		s.Reads, s.Changes = b.Counts(catalog.BinWidth, s.Seen)
 		bins = append(bins, s)
+		for l, reads := range b.LookBacks {
+			lookBacks = append(lookBacks, catalog.LookBack{ViewID: view, DaysBack: l.Days, Entire: l.Entire, Reads: reads})
+		}
 	}
 	if len(bins) > 0 {
 		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.evidence.standbys); err != nil {
+			return err
+		}
+	}
+	if len(lookBacks) > 0 {
+		if err := catalog.WriteLookBacks(ctx, c.pool, c.name, c.bin, lookBacks); err != nil {
 			return err
 		}
 	}
@@ -335,6 +393,7 @@ func (c *collector) describe(counters catalog.Counters) {
 		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
 	}
 	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
+	c.servers = 1 + max(counters.Standbys, len(c.standbys))
 	if len(c.standbys) > 0 {
 		c.words += fmt.Sprintf(", and of %d standbys", len(c.standbys))
 	}

@@ -40,7 +40,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	if err != nil {
 		return err
 	}
-	facts.Level, facts.Sources, facts.Standbys = seen.level, seen.words, seen.standbys
+	facts.Level, facts.Sources, facts.Standbys, facts.Servers = seen.level, seen.words, seen.standbys, seen.servers
 	kappa := fleetKappa(facts, views)
 	err = p.judge(ctx, facts, views, kappa)
 	done := 0
@@ -108,8 +108,23 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	for _, r := range found {
 		recommendations = append(recommendations, recommendationOf(v, r))
 	}
+	kept, shrinkSince, err := p.retention(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	if kept != nil {
+		recommendations = append(recommendations, recommendationOf(v, *kept))
+	}
+	stored, err := p.storage(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	recommendations = append(recommendations, stored...)
 	var applied []int64
-	err := pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
+	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
+		if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
+			return err
+		}
 		applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
 		return err
 	})
@@ -133,7 +148,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
 		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual",
-		UsageKnown: v.Unknown < 0.05*facts.Now.Sub(*v.Since).Seconds(),
+		UsageKnown: usageKnown(facts, v),
 		Usage: optimizer.Usage{
 			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
 			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),

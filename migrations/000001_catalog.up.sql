@@ -108,8 +108,8 @@ COMMENT ON COLUMN mvscheduler.views."analyze" IS 'ANALYZE after a refresh that c
 COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) or auto (the sidecar also refreshes at the interval that it recommends, within min_interval and max_interval; refresh_interval stays what you wrote, and any change of it ends that). See recommendations.';
 COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply; NULL = 1 minute.';
 COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply; NULL = 1 day.';
-COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Reserved: must be NULL in this version.';
+COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Shortest retention_period that the optimizer may recommend; NULL = 30 days, and nothing shorter than everything that the tables below cannot give again. Where it is set, older data may be recommended to leave for good.';
+COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Longest retention_period that the optimizer may recommend; NULL = any.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
 COMMENT ON COLUMN mvscheduler.views.adopted IS 'The materialized view is the owner''s: on INSERT it is taken over as it is, with its own query, indexes and grants, and DELETE lets go of it instead of dropping it. See adopt_view and release_view.';
 COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. Filled when paused_until or pause_reason is set. See pause_view and resume_view.';
@@ -153,6 +153,8 @@ CREATE TABLE mvscheduler.view_state (
     optimize          text NOT NULL DEFAULT 'advise',
     min_interval      interval,
     max_interval      interval,
+    min_retention     interval,
+    max_retention     interval,
     tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
                                       AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
     tuned_by          bigint,
@@ -209,6 +211,8 @@ COMMENT ON COLUMN mvscheduler.view_state.pause_reason IS 'views.pause_reason';
 COMMENT ON COLUMN mvscheduler.view_state.optimize IS 'views.optimize';
 COMMENT ON COLUMN mvscheduler.view_state.min_interval IS 'views.min_interval';
 COMMENT ON COLUMN mvscheduler.view_state.max_interval IS 'views.max_interval';
+COMMENT ON COLUMN mvscheduler.view_state.min_retention IS 'views.min_retention';
+COMMENT ON COLUMN mvscheduler.view_state.max_retention IS 'views.max_retention';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, within the bounds of the row; NULL = none. The trigger takes it away when the owner changes the clock or the bounds.';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_by IS 'recommendation.id of tuned_interval.';
 COMMENT ON COLUMN mvscheduler.view_state.resumed_at IS 'When its clock was last set going again by hand, after a pause or after it was disabled; slots until then were not missed.';

@@ -101,8 +101,6 @@ DECLARE
         WHEN v.calendar IS NOT NULL THEN 'calendar'
         WHEN v.real_time THEN 'real_time'
         WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
-        WHEN v.min_retention IS NOT NULL THEN 'min_retention'
-        WHEN v.max_retention IS NOT NULL THEN 'max_retention'
     END;
     incremental text := CASE
         WHEN v.method = 'incremental' THEN NULL
@@ -303,6 +301,10 @@ BEGIN
     IF reason IS NOT NULL THEN
         RAISE EXCEPTION 'invalid min_interval or max_interval: %, %', coalesce(v.min_interval::text, 'NULL'), coalesce(v.max_interval::text, 'NULL')
             USING ERRCODE = 'invalid_parameter_value', DETAIL = reason;
+    END IF;
+    IF NOT coalesce(v.min_retention > '0' AND isfinite(v.min_retention), true) OR NOT coalesce(v.max_retention > '0' AND isfinite(v.max_retention), true) OR v.min_retention > v.max_retention THEN
+        RAISE EXCEPTION 'invalid min_retention or max_retention: %, %', coalesce(v.min_retention::text, 'NULL'), coalesce(v.max_retention::text, 'NULL')
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Give intervals above zero, the shortest no longer than the longest.';
     END IF;
     IF v.cron IS NOT NULL THEN
         reason := mvscheduler.cron_error(v.cron);

@@ -84,12 +84,12 @@ BEGIN
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
         statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column, bucket_width, lateness,
-        optimize, min_interval, max_interval, paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
+        optimize, min_interval, max_interval, min_retention, max_retention, paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
         NEW.id, NEW.name, relid, reader, NEW.owner, author, CASE TG_OP WHEN 'INSERT' THEN mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)) END, NEW.method, NEW.refresh_interval, NEW.cron,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
         NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
-        NEW.optimize, NEW.min_interval, NEW.max_interval, NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
+        NEW.optimize, NEW.min_interval, NEW.max_interval, NEW.min_retention, NEW.max_retention, NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
         coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
@@ -122,6 +122,8 @@ BEGIN
            optimize = EXCLUDED.optimize,
            min_interval = EXCLUDED.min_interval,
            max_interval = EXCLUDED.max_interval,
+           min_retention = EXCLUDED.min_retention,
+           max_retention = EXCLUDED.max_retention,
            tuned_interval = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
                                       IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_interval END,
            paused_at = EXCLUDED.paused_at,

@@ -48,7 +48,9 @@ CREATE TABLE mvscheduler.view_usage (
     reads         double precision NOT NULL DEFAULT 0,
     unknown       interval NOT NULL DEFAULT '0',
     note          text NOT NULL DEFAULT '',
-    planned_at    timestamptz
+    planned_at    timestamptz,
+    furthest      integer,
+    shrink_since  timestamptz
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE mvscheduler.view_usage IS 'Private: what is remembered of the reads of each view when the samples are gone.';
 COMMENT ON COLUMN mvscheduler.view_usage.view_id IS 'views.id';
@@ -58,20 +60,62 @@ COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between 
 COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
 COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
+COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
+
+-- How far back incremental views are read: the oldest partition that a read scanned tells. One row a day, or a month, and length.
+CREATE TABLE mvscheduler.looked_back (
+    view_id   bigint NOT NULL,
+    at        date NOT NULL,
+    monthly   boolean NOT NULL DEFAULT false,
+    days_back integer NOT NULL CHECK (days_back > 0),
+    entire    boolean NOT NULL,
+    days      integer NOT NULL DEFAULT 1,
+    reads     double precision NOT NULL,
+    PRIMARY KEY (view_id, at, monthly, days_back, entire)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX looked_back_at ON mvscheduler.looked_back (at) WHERE NOT monthly;
+COMMENT ON TABLE mvscheduler.looked_back IS 'Private: how far back each incremental view was read.';
+COMMENT ON COLUMN mvscheduler.looked_back.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.looked_back.at IS 'The day, or the first of the month, in UTC.';
+COMMENT ON COLUMN mvscheduler.looked_back.monthly IS 'A month: days become months when they are ten weeks old.';
+COMMENT ON COLUMN mvscheduler.looked_back.days_back IS 'How many days the reads looked back at most, counted from the end of the day to the start of the oldest partition that they scanned; in steps of a fifth: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...';
+COMMENT ON COLUMN mvscheduler.looked_back.entire IS 'They scanned the oldest partition that there was: perhaps they wanted more.';
+COMMENT ON COLUMN mvscheduler.looked_back.days IS 'On how many days.';
+COMMENT ON COLUMN mvscheduler.looked_back.reads IS 'How many they were.';
+
+-- No counter tells since when an index is not used, and none when it was made.
+CREATE TABLE mvscheduler.watched_index (
+    index_    oid PRIMARY KEY,
+    view_id   bigint NOT NULL,
+    scans     bigint NOT NULL,
+    since     timestamptz NOT NULL DEFAULT clock_timestamp(),
+    looked_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE mvscheduler.watched_index IS 'Private: indexes of materialized views, but for unique ones, that are looked at once a day.';
+COMMENT ON COLUMN mvscheduler.watched_index.index_ IS 'By OID.';
+COMMENT ON COLUMN mvscheduler.watched_index.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.watched_index.scans IS 'What its counter said.';
+COMMENT ON COLUMN mvscheduler.watched_index.since IS 'Since when it says so.';
+COMMENT ON COLUMN mvscheduler.watched_index.looked_at IS 'When it was looked at last.';
 
 -- Scans of our own refreshes, each written in the transaction of the refresh; the collector takes them away.
 CREATE TABLE mvscheduler.own_scan (
     relation oid NOT NULL,
     seq      bigint NOT NULL,
     idx      bigint NOT NULL,
-    tuples   bigint NOT NULL
+    tuples   bigint NOT NULL,
+    keys     bigint NOT NULL,
+    fetched  bigint NOT NULL
 );
 COMMENT ON TABLE mvscheduler.own_scan IS 'Private: scans of views by our own refreshes, of them and of those that read them, which are no reads.';
 COMMENT ON COLUMN mvscheduler.own_scan.relation IS 'The relation whose counters they are in.';
 COMMENT ON COLUMN mvscheduler.own_scan.seq IS 'Sequential scans.';
 COMMENT ON COLUMN mvscheduler.own_scan.idx IS 'Scans of its indexes.';
 COMMENT ON COLUMN mvscheduler.own_scan.tuples IS 'Rows that the sequential scans returned.';
+COMMENT ON COLUMN mvscheduler.own_scan.keys IS 'Keys that the scans of its indexes returned.';
+COMMENT ON COLUMN mvscheduler.own_scan.fetched IS 'Rows that were fetched for them.';
 
 CREATE VIEW mvscheduler.counted WITH (security_barrier) AS
     SELECT s.view_id, s.relation::oid AS relation
@@ -86,9 +130,56 @@ COMMENT ON VIEW mvscheduler.counted IS 'Private: the relations whose counters te
 COMMENT ON COLUMN mvscheduler.counted.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.counted.relation IS 'By OID.';
 
+-- Whoever verifies a view leaves the same, in another transaction, since the one that reads may not write. One row a
+-- relation, so that nobody can leave more than there are; who takes his own reads away harms his own views alone.
+CREATE TABLE mvscheduler.verify_scan (
+    relation oid PRIMARY KEY,
+    seq      bigint NOT NULL CHECK (seq >= 0),
+    idx      bigint NOT NULL CHECK (idx >= 0),
+    tuples   bigint NOT NULL CHECK (tuples >= 0),
+    keys     bigint NOT NULL CHECK (keys >= 0),
+    fetched  bigint NOT NULL CHECK (fetched >= 0)
+);
+COMMENT ON TABLE mvscheduler.verify_scan IS 'Private: as own_scan, written by the command verify.';
+COMMENT ON COLUMN mvscheduler.verify_scan.relation IS 'own_scan.relation';
+COMMENT ON COLUMN mvscheduler.verify_scan.seq IS 'own_scan.seq';
+COMMENT ON COLUMN mvscheduler.verify_scan.idx IS 'own_scan.idx';
+COMMENT ON COLUMN mvscheduler.verify_scan.tuples IS 'own_scan.tuples';
+COMMENT ON COLUMN mvscheduler.verify_scan.keys IS 'own_scan.keys';
+COMMENT ON COLUMN mvscheduler.verify_scan.fetched IS 'own_scan.fetched';
+
+CREATE VIEW mvscheduler.scans_here WITH (security_barrier) AS
+    SELECT k.relation, s.seq, s.idx, s.tuples, s.keys, s.fetched
+      FROM mvscheduler.counted AS k
+      JOIN mvscheduler.visible_views AS v ON v.view_id = k.view_id
+     CROSS JOIN LATERAL (
+            SELECT coalesce(pg_catalog.pg_stat_get_xact_numscans(k.relation), 0) AS seq, coalesce(sum(pg_catalog.pg_stat_get_xact_numscans(i.indexrelid)), 0)::bigint AS idx,
+                   coalesce(pg_catalog.pg_stat_get_xact_tuples_returned(k.relation), 0) AS tuples, coalesce(sum(pg_catalog.pg_stat_get_xact_tuples_returned(i.indexrelid)), 0)::bigint AS keys,
+                   coalesce(pg_catalog.pg_stat_get_xact_tuples_fetched(k.relation), 0) + coalesce(sum(pg_catalog.pg_stat_get_xact_tuples_fetched(i.indexrelid)), 0)::bigint AS fetched
+              FROM pg_catalog.pg_index AS i
+             WHERE i.indrelid = k.relation) AS s
+     WHERE s.seq > 0 OR s.idx > 0;
+COMMENT ON VIEW mvscheduler.scans_here IS 'Scans of views that you may see which this session made and did not report yet.';
+COMMENT ON COLUMN mvscheduler.scans_here.relation IS 'The materialized view, or a partition of an incremental one.';
+COMMENT ON COLUMN mvscheduler.scans_here.seq IS 'Sequential scans.';
+COMMENT ON COLUMN mvscheduler.scans_here.idx IS 'Scans of its indexes.';
+COMMENT ON COLUMN mvscheduler.scans_here.tuples IS 'Rows that the sequential scans returned.';
+COMMENT ON COLUMN mvscheduler.scans_here.keys IS 'Keys that the scans of its indexes returned.';
+COMMENT ON COLUMN mvscheduler.scans_here.fetched IS 'Rows that were fetched for them.';
+
+CREATE VIEW mvscheduler.visible_counted WITH (security_barrier) AS
+    SELECT k.relation FROM mvscheduler.counted AS k JOIN mvscheduler.visible_views AS v ON v.view_id = k.view_id;
+COMMENT ON VIEW mvscheduler.visible_counted IS 'Relations whose counters tell how often the views are read that you may see.';
+COMMENT ON COLUMN mvscheduler.visible_counted.relation IS 'By OID.';
+ALTER TABLE mvscheduler.verify_scan ENABLE ROW LEVEL SECURITY;
+CREATE POLICY by_view ON mvscheduler.verify_scan TO mvscheduler_user
+    WITH CHECK (relation IN (SELECT k.relation FROM mvscheduler.visible_counted AS k));
+CREATE POLICY of_the_sidecar ON mvscheduler.verify_scan TO mvscheduler_worker
+    USING (true);
+
 -- What a view's owner may see of that.
 CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.furthest, u.shrink_since
       FROM mvscheduler.view_usage AS u
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
@@ -96,13 +187,18 @@ CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
     SELECT v.view_id, v.name AS view_name, d.at, d.width, d.reads, d.changes
       FROM mvscheduler.sampled AS d
       JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
+CREATE VIEW mvscheduler.look_backs WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, l.at, l.monthly, l.days_back, l.entire, l.days, l.reads
+      FROM mvscheduler.looked_back AS l
+      JOIN mvscheduler.visible_views AS v ON v.view_id = l.view_id;
+COMMENT ON VIEW mvscheduler.look_backs IS 'How far back incremental views are read, for 13 months: by days for ten weeks, then by months.';
 COMMENT ON VIEW mvscheduler.samples IS 'Reads and changes below views by bins of time: five minutes for three weeks, then hours for ten.';
 DO $$
 DECLARE
     c record;
 BEGIN
     FOR c IN SELECT p.v, a.attname, col_description(('mvscheduler.' || p.t)::regclass, b.attnum) AS words
-               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled')) AS p(v, t)
+               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled'), ('look_backs', 'looked_back')) AS p(v, t)
                JOIN pg_attribute AS a ON a.attrelid = ('mvscheduler.' || p.v)::regclass AND a.attnum > 0
                LEFT JOIN pg_attribute AS b ON b.attrelid = ('mvscheduler.' || p.t)::regclass AND b.attname = a.attname LOOP
         EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.v, c.attname, coalesce(c.words, 'views.name'));
@@ -361,12 +457,15 @@ COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back
 
 -- Rights ----------------------------------------------------------------------------------------------
 
-REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.counted,
+REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
               mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
-GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples TO mvscheduler_user, mvscheduler_worker;
+GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples, mvscheduler.look_backs TO mvscheduler_user, mvscheduler_worker;
+GRANT SELECT ON mvscheduler.scans_here, mvscheduler.visible_counted TO mvscheduler_user;
+GRANT INSERT ON mvscheduler.verify_scan TO mvscheduler_user;
+GRANT SELECT, DELETE ON mvscheduler.verify_scan TO mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
 GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -147,6 +147,9 @@ const (
 
 	// lookBackHalfLife is the age at which a read counts half.
 	lookBackHalfLife = 90 * 24 * time.Hour
+	// LookBackMemory is how long look-backs are remembered: 13 months, so that a yearly read is among them. By then they
+	// count 5 %; that one looked back beyond longSign is remembered for ever.
+	LookBackMemory = longFloor
 	// fineQuantile needs fineReads effective reads and is extended by fineFactor; coarseQuantile needs
 	// coarseReads and is extended by coarseFactor. The numbers are ln(0.05)/ln(q): with fewer, the largest
 	// look-back seen is no upper limit of the quantile at 95 % confidence (Wilks 1941).
@@ -183,6 +186,8 @@ const (
 	unprofitableFor = 14 * 24 * time.Hour
 	// bloatShare is the share of dead rows from which a view should be rebuilt.
 	bloatShare = 0.3
+	// bloatLeast is how many there have to be.
+	bloatLeast = 1000
 	// incrementalBuckets and incrementalCost are the shares of the buckets and of the cost of a full refresh
 	// below which an incremental one pays.
 	incrementalBuckets, incrementalCost = 0.3, 0.7

@@ -25,6 +25,10 @@ type RelationCounters struct {
 	Tuples   int64   // that sequential scans returned
 	Rows     float64 // that the relation holds; zero or less = unknown
 	Large    bool    // enough to be scanned in parallel
+	Keys     int64   // that scans of its indexes returned
+	Fetched  int64   // rows that were fetched for them
+	// From is where the times begin that it holds, when it is a partition; zero = it is none, or that is not known.
+	From time.Time
 }
 
 // SourceCounters are those of a table below a view.
@@ -38,8 +42,8 @@ type SourceCounters struct {
 
 // OwnScans are scans that our own refreshes made of a relation in which reads show.
 type OwnScans struct {
-	Relation         uint32
-	Seq, Idx, Tuples int64
+	Relation                        uint32
+	Seq, Idx, Tuples, Keys, Fetched int64
 }
 
 // Metered is what happened to a view between two samples. NaN = unknown.
@@ -47,6 +51,7 @@ type Metered struct {
 	Reads, Changes float64
 	Elsewhere      float64 // reads on standbys
 	Why            string  // the reads are not known; empty when they are
+	LookBacks      map[LookedBack]float64
 }
 
 // ownPatience is how long scans of our own are waited for in the counters: a session reports them when it has been
@@ -60,12 +65,13 @@ type Meter struct {
 	relations map[uint32]RelationCounters
 	sources   map[uint32]SourceCounters
 	debts     map[uint32]debt
+	young     map[uint32]time.Time // when relations that came between two samples were first seen
 }
 
 // debt are scans of our own that are not in the counters yet.
 type debt struct {
-	seq, idx, tuples float64
-	since            time.Time
+	seq, idx, tuples, keys, fetched float64
+	since                           time.Time
 }
 
 // Take compares a sample with the one before. Below says which tables each view reads; a view that is not in it
@@ -86,25 +92,38 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 	}
 	m.owe(s)
 	m.forgive(s.At)
+	most := float64(s.Transactions - before.Transactions)
+	parts := make(map[int64][]scanned)
 	for _, r := range s.Relations {
 		v, seen := metered[r.View]
 		if !seen {
 			v.Changes = changesOf(m.sources, sources, below[r.View])
 		}
 		if was, known := relations[r.Relation]; known { // else it is new: a partition, or another version of the view
-			reads := m.reads(was, r, s.Workers)
+			did := m.scans(was, r, s.Workers)
+			reads := did.full + did.idx
 			if math.IsNaN(reads) {
 				v.Why = "the counters of the view were reset"
 			}
+			if !r.From.IsZero() && s.At.Sub(m.young[r.Relation]) > ownPatience { // who attaches a partition scans it
+				parts[r.View] = append(parts[r.View], did)
+			}
 			// A read of a partitioned table scans each partition that it cannot leave out. A loop in a query scans
 			// many times, but there are no more reads than transactions, but for those of long ones.
-			v.Reads = math.Max(v.Reads, math.Min(reads, float64(s.Transactions-before.Transactions)))
+			v.Reads = math.Max(v.Reads, math.Min(reads, most))
 		}
 		metered[r.View] = v
 	}
+	m.age(s, relations)
+	for view, p := range parts {
+		if v := metered[view]; !math.IsNaN(v.Reads) {
+			v.LookBacks = lookBacksOf(p, s.At, most)
+			metered[view] = v
+		}
+	}
 	for _, view := range s.Doubtful {
 		if v, ok := metered[view]; ok {
-			v.Reads, v.Why = math.NaN(), "a refresh failed, what it scanned is not known"
+			v.Reads, v.Why, v.LookBacks = math.NaN(), "a refresh failed, what it scanned is not known", nil
 			metered[view] = v
 		}
 	}
@@ -130,8 +149,23 @@ func (m *Meter) owe(s Sample) {
 			m.debts = make(map[uint32]debt)
 		}
 		d := m.debts[o.Relation]
-		m.debts[o.Relation] = debt{d.seq + float64(o.Seq), d.idx + float64(o.Idx), d.tuples + float64(o.Tuples), s.At}
+		m.debts[o.Relation] = debt{d.seq + float64(o.Seq), d.idx + float64(o.Idx), d.tuples + float64(o.Tuples), d.keys + float64(o.Keys), d.fetched + float64(o.Fetched), s.At}
 	}
+}
+
+// age keeps in mind which relations are new.
+func (m *Meter) age(s Sample, before map[uint32]RelationCounters) {
+	young := make(map[uint32]time.Time)
+	for _, r := range s.Relations {
+		since, is := m.young[r.Relation]
+		if _, known := before[r.Relation]; !known {
+			since, is = s.At, true
+		}
+		if is && s.At.Sub(since) <= ownPatience {
+			young[r.Relation] = since
+		}
+	}
+	m.young = young
 }
 
 // forgive gives up what has not come: a reset may have swallowed it.
@@ -143,19 +177,28 @@ func (m *Meter) forgive(now time.Time) {
 	}
 }
 
-// reads is the number of queries that the scans of a relation stand for, our own left out; NaN after a reset.
-func (m *Meter) reads(was, is RelationCounters, workers int) float64 {
+// scanned is what queries did with a relation between two samples.
+type scanned struct {
+	from      time.Time // of [RelationCounters]
+	full, idx float64   // scans of all of it, and of its indexes
+	// peeked says that the scans of its indexes found no row and one key each at most.
+	peeked bool
+}
+
+// scans are those of the queries of others; NaN after a reset.
+func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 	seq, idx, tuples := float64(is.Seq-was.Seq), float64(is.Idx-was.Idx), float64(is.Tuples-was.Tuples)
+	keys, fetched := float64(is.Keys-was.Keys), float64(is.Fetched-was.Fetched)
 	if seq < 0 || idx < 0 || tuples < 0 {
 		delete(m.debts, is.Relation)
-		return math.NaN()
+		return scanned{from: is.From, full: math.NaN(), idx: math.NaN()}
 	}
 	if d, ok := m.debts[is.Relation]; ok {
-		paid := debt{min(d.seq, seq), min(d.idx, idx), min(d.tuples, tuples), d.since}
-		m.debts[is.Relation] = debt{d.seq - paid.seq, d.idx - paid.idx, d.tuples - paid.tuples, d.since}
-		seq, idx, tuples = seq-paid.seq, idx-paid.idx, tuples-paid.tuples
+		paid := debt{min(d.seq, seq), min(d.idx, idx), min(d.tuples, tuples), min(d.keys, keys), min(d.fetched, fetched), d.since}
+		m.debts[is.Relation] = debt{d.seq - paid.seq, d.idx - paid.idx, d.tuples - paid.tuples, d.keys - paid.keys, d.fetched - paid.fetched, d.since}
+		seq, idx, tuples, keys, fetched = seq-paid.seq, idx-paid.idx, tuples-paid.tuples, keys-paid.keys, fetched-paid.fetched
 	}
-	return fullScans(seq, tuples, is, workers) + idx
+	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, fetched <= 0 && keys <= idx}
 }
 
 // fullScans takes the workers of parallel scans away, each of which counts as a scan: together they return the
@@ -208,6 +251,7 @@ type Bin struct {
 	elsewhere                float64       // reads on standbys
 	Unknown                  time.Duration // for which neither scans nor calls are
 	Why                      string        // that is so; empty when it is not
+	LookBacks                map[LookedBack]float64
 }
 
 // Add adds what happened in a span of the bin: scans and changes as a [Meter] tells, and the calls of statements that
@@ -220,6 +264,7 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 		}
 	}
 	b.elsewhere += m.Elsewhere
+	b.LookBacks = addLookBacks(b.LookBacks, m.LookBacks)
 	add(&b.scans, &b.scanned, m.Reads)
 	if !math.IsNaN(m.Reads) && !math.IsNaN(calls) {
 		b.beside += m.Reads

@@ -11,10 +11,12 @@ type RetentionView struct {
 	Now       time.Time
 	Current   time.Duration // retention in force; zero = everything is kept
 	LookBacks LookBacks
-	// Evidence is the level of the reads' source: 0 = counters alone, which know no look-back.
+	// Evidence is the level of the reads' source: 0 = counters alone, which know no look-back; 1 = which partitions were
+	// read, so that look-backs end where the data ends, and reads of what is gone are not seen; 2 = what was asked for.
 	Evidence int
 
 	Age                time.Duration // of the view: how long its reads were observed
+	Kept               time.Duration // age of its oldest data; zero = not known
 	Bucket             time.Duration // width of a time bucket
 	Lateness           time.Duration // how late rows may arrive
 	Season             time.Duration // longest seasonal period in use; zero = none
@@ -37,7 +39,7 @@ type RetentionState struct {
 // RetentionDecision is the outcome of an evaluation.
 type RetentionDecision struct {
 	Period time.Duration // to be in force; the current one when nothing changes
-	Advice time.Duration // what a person may want to choose, where nothing is changed automatically; zero = none
+	Advice time.Duration // a first period that a person may want to set, where everything is kept; zero = none
 	State  RetentionState
 	Need   time.Duration // what readers need, as far as it is known; zero = unknown
 	Why    []string
@@ -48,7 +50,8 @@ func (d RetentionDecision) Reasons() []string { return d.Why }
 
 // Retention decides, once a week, how long a view's data is kept (spec 3f). It lengthens at once and shrinks
 // slowly: only on enough reads, after four weeks in a row that spoke for it, by a fifth in 30 days at most.
-// What it takes away is to be kept aside for 30 days, so that [RetentionState.Miss] can bring it back.
+// What it takes away is to be kept aside, so that it can be brought back: by [RetentionState.Miss] where a read of what
+// is gone is noticed, else by a person.
 func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	d := RetentionDecision{Period: v.Current, State: s}
 	keep := func(format string, args ...any) RetentionDecision {
@@ -62,7 +65,7 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	limit, need, why := v.need(s)
 	d.Need = need
 	d.Why = append(d.Why, why...)
-	if v.Current > 0 && limit > v.Current && limit < forever {
+	if v.Evidence > 1 && v.Current > 0 && limit > v.Current && limit < forever {
 		d.Period = v.within(max(need, limit))
 		if d.Period > v.Current {
 			d.State.WeeksBelow = 0
@@ -74,7 +77,7 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	}
 	current := v.Current
 	if current == 0 {
-		current = v.Age // everything so far
+		current = max(v.Age, v.Kept) // everything so far
 	}
 	switch n := v.LookBacks.Effective; {
 	case n < coarseReads:
@@ -89,13 +92,10 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	if v.DatabaseBytes > 0 {
 		worth = min(worth, savedShare*v.DatabaseBytes)
 	}
-	d.Advice = v.within(need)
 	switch {
 	case v.LookBacks.Unbounded > unboundedShare:
 		return keep("%.1f %% of the reads ask for everything: shrinking is left to a person", 100*v.LookBacks.Unbounded)
-	case v.Current == 0:
-		return keep("no retention is set: setting one is left to a person")
-	case v.RawHorizon > 0 && v.Current > v.RawHorizon && !v.AllowIrrecoverable:
+	case v.RawHorizon > 0 && current > v.RawHorizon && !v.AllowIrrecoverable:
 		return keep("the source goes back %s only, older data could not be rebuilt: it is kept", shortly(v.RawHorizon.Seconds()))
 	case saved < worth:
 		return keep("shrinking would save %s only", size(saved))
@@ -111,12 +111,18 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 		d.Why = append(d.Why, fmt.Sprintf("shrunk on %s: the next step comes after %s", date(s.LastShrink), words(shrinkPause)))
 		return d
 	}
-	d.Period = v.within(max(need, time.Duration(float64(v.Current)*(1-shrinkStep))))
-	if d.Period >= v.Current {
+	period := v.within(max(need, time.Duration(float64(current)*(1-shrinkStep))))
+	switch {
+	case period >= current:
 		return keep("the owner's bounds allow no less")
+	case v.Current == 0:
+		d.Advice = period
+		d.Why = append(d.Why, "no retention is set: setting one is left to a person")
+		return d
 	}
+	d.Period = period
 	d.State.LastShrink = v.Now
-	d.Why = append(d.Why, fmt.Sprintf("shrunk from %s to %s, which saves %s; what is taken away is kept aside for 30 days",
+	d.Why = append(d.Why, fmt.Sprintf("shrunk from %s to %s, which saves %s; what is taken away is kept aside first",
 		shortly(v.Current.Seconds()), shortly(d.Period.Seconds()), size(v.BytesPerDay*(v.Current-d.Period).Hours()/24)))
 	return d
 }
@@ -168,6 +174,9 @@ func (s RetentionState) Miss(current, lookBack time.Duration, now time.Time) Ret
 		"a read looked back %s, %s were kept: what was put aside is restored, %s are kept from now on, and nothing is shrunk until %s",
 		shortly(lookBack.Seconds()), shortly(current.Seconds()), shortly(period.Seconds()), date(s.FrozenUntil))}}
 }
+
+// FreezeAfterMiss is until when nothing is shrunk after something was missed.
+func FreezeAfterMiss(at time.Time) time.Time { return at.Add(missFreeze) }
 
 // size writes a size for people.
 func size(n float64) string {

@@ -134,7 +134,7 @@ func (m Methods) UniqueIndex() (Advice, bool) {
 
 // Rebuild advises one full refresh in the quietest hour when concurrent ones have left too many dead rows.
 func Rebuild(live, dead float64, reads [hoursOfWeek]float64) (Advice, bool) {
-	if live <= 0 || dead/live <= bloatShare {
+	if live <= 0 || dead < bloatLeast || dead/live <= bloatShare {
 		return Advice{}, false
 	}
 	h := slices.Index(reads[:], slices.Min(reads[:]))
@@ -169,11 +169,11 @@ func (p Predicate) Index() (Advice, bool) {
 }
 
 // UnusedIndex advises to drop an index that no read used for 30 days.
-func UnusedIndex(name string, unique bool, silent time.Duration, buildCost, refreshes float64) (Advice, bool) {
+func UnusedIndex(name string, unique bool, silent time.Duration, bytes float64) (Advice, bool) {
 	if unique || silent < unusedFor {
 		return Advice{}, false
 	}
-	return advise("drop_index", "drop index "+name, "not used for %s; it adds %.1f s a day to refreshes", shortly(silent.Seconds()), buildCost*refreshes)
+	return advise("drop_index", "drop index "+name, "%s was not used for %s; it takes %s, and time at each refresh. What the column indexes of the row names is taken out there", name, shortly(silent.Seconds()), size(bytes))
 }
 
 // CoarserBucket advises to keep a coarser bucket beyond the look-back of the reads that need the fine one: it
@@ -194,4 +194,22 @@ func CoarserBucket(fine LookBacks, bucket, retention time.Duration, bytesPerDay 
 	}
 	return advise("bucket", fmt.Sprintf("keep buckets of %s beyond %s", words(coarse), shortly(beyond.Seconds())),
 		"99 %% of the reads of the fine buckets look back at most %s; coarser ones beyond twice that save %s", shortly(limit), size(saved))
+}
+
+// ByHourOfWeek is how many reads an hour of the week has in the mean; infinite where that was never seen.
+func (h History) ByHourOfWeek() (rates [hoursOfWeek]float64) {
+	var bins [hoursOfWeek]float64
+	for i, reads := range h.Reads {
+		if !math.IsNaN(reads) {
+			rates[h.Grid.hourOfWeek(i)] += reads
+			bins[h.Grid.hourOfWeek(i)]++
+		}
+	}
+	for hour, n := range bins {
+		rates[hour] *= time.Hour.Seconds() / h.Grid.seconds() / n
+		if n == 0 {
+			rates[hour] = math.Inf(1)
+		}
+	}
+	return rates
 }

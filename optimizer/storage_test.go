@@ -94,10 +94,10 @@ func TestStorageAdviceHasItsThresholds(t *testing.T) {
 		reads[h] = 1
 	}
 	reads[6*24+4] = 0
-	a, ok := Rebuild(100, 31, reads)
+	a, ok := Rebuild(10_000, 3100, reads)
 	require.True(t, ok)
 	require.Contains(t, a.Proposed, "sun 04:00")
-	_, ok = Rebuild(100, 30, reads)
+	_, ok = Rebuild(10_000, 3000, reads)
 	require.False(t, ok)
 	_, ok = Rebuild(0, 30, reads)
 	require.False(t, ok)
@@ -116,9 +116,9 @@ func TestStorageAdviceHasItsThresholds(t *testing.T) {
 	_, ok = p.Index()
 	require.False(t, ok)
 
-	_, ok = UnusedIndex("i", false, 31*oneDay, 1, 24)
+	_, ok = UnusedIndex("i", false, 31*oneDay, 8192)
 	require.True(t, ok)
-	_, ok = UnusedIndex("i", true, 31*oneDay, 1, 24)
+	_, ok = UnusedIndex("i", true, 31*oneDay, 8192)
 	require.False(t, ok, "a unique index has another purpose")
 }
 

@@ -45,8 +45,8 @@ type viewColumns struct {
 	Optimize     *string `column:"optimize" placeholder:"MODE" choices:"off,advise,auto" group:"optimizer" help:"off, advise (see recommend) or auto: the sidecar refreshes at the interval that it recommends, within --min-interval and --max-interval."`
 	MinInterval  *string `column:"min_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Shortest interval that the optimizer may choose; none = 1 minute."`
 	MaxInterval  *string `column:"max_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Longest interval that the optimizer may choose; none = 1 day."`
-	MinRetention *string `hidden:"" column:"min_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
-	MaxRetention *string `hidden:"" column:"max_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Not in this version: the server says so when it is set."`
+	MinRetention *string `column:"min_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Shortest retention that the optimizer may recommend, also of what the tables below cannot give again; none = 30 days, and nothing that is lost for good."`
+	MaxRetention *string `column:"max_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Longest retention that the optimizer may recommend; none = any."`
 }
 
 // assignment is a column and the value that it gets.

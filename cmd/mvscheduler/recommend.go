@@ -31,7 +31,7 @@ type recommendListCmd struct {
 }
 
 func (recommendListCmd) Help() string {
-	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, and what would make refreshes cheaper. It takes a week of samples at least; the sidecar thinks about each view once a day.
+	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. It takes a week of samples at least; the sidecar thinks about each view once a day.
 
 Nothing is done by itself, but for the interval of views with optimize = auto.
 

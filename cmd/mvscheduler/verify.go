@@ -96,6 +96,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		var (
 			found verified
+			scans []catalog.OwnScans
 			marks []time.Time // times within buckets that are wrong
 			width time.Duration
 		)
@@ -122,9 +123,13 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			if err != nil {
 				return fmt.Errorf("verify view %q: %w", view.Name, err)
 			}
-			return nil
+			scans, err = catalog.ScansHere(ctx, tx)
+			return err
 		})
 		if err != nil {
+			return err
+		}
+		if err := catalog.NoteVerified(ctx, conn, scans); err != nil {
 			return err
 		}
 		if c.Repair && found.Wrong > 0 {

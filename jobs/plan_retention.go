@@ -1,0 +1,133 @@
+package jobs
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/optimizer"
+	"github.com/mvscheduler/mvscheduler/retention"
+)
+
+// retention says whether less of an incremental view may be kept, and since when everything spoke for it; nil = it does
+// not. Where reads are not known, or on standbys whose counters are not, nothing is recommended. It is never done by
+// itself: reads of what is gone leave no trace, so nobody would notice that it was wrong.
+func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (*optimizer.Recommendation, *time.Time, error) {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || facts.Standbys > 0 || !usageKnown(facts, v) {
+		return nil, nil, nil
+	}
+	record, found, err := catalog.LoadRetention(ctx, p.pool, v.ViewID)
+	if err != nil || record == nil || len(found) == 0 {
+		return nil, nil, err
+	}
+	pruning, err := planPruning(ctx, p.pool, v.ViewID, nil)
+	if err != nil || pruning == nil || len(pruning.facts.Relation.Key) == 0 {
+		return nil, nil, err
+	}
+	reads := lookedBackOn(found)
+	view := retentionView(facts, v, record, reads, pruning.facts)
+	d := optimizer.Retention(view, stateOf(record, facts.Now))
+	p.log.DebugContext(ctx, "thought about a retention", "view", v.Name, "why", d.Why)
+	since := record.ShrinkSince
+	switch {
+	case d.State.WeeksBelow == 0:
+		since = nil
+	case since == nil:
+		since = &facts.Now
+	}
+	period := d.Proposed(view)
+	if period == 0 {
+		return nil, since, nil
+	}
+	leaving := leavingAt(pruning.facts, period)
+	if record.Period != nil {
+		leaving.CurrentPeriod = *record.Period
+	}
+	r, ok := optimizer.RecommendRetention(v.Name, view, d, reads, leaving, "the partitions that reads scanned")
+	if !ok {
+		return nil, since, nil
+	}
+	return &r, since, nil
+}
+
+func lookedBackOn(found []catalog.LookBack) []optimizer.LookedBackOn {
+	reads := make([]optimizer.LookedBackOn, len(found))
+	for i, f := range found {
+		half := 12 * time.Hour
+		if f.Monthly {
+			half = 15 * 24 * time.Hour
+		}
+		reads[i] = optimizer.LookedBackOn{LookedBack: optimizer.LookedBack{Days: f.DaysBack, Entire: f.Entire}, At: f.At.Add(half), Days: f.Days, Reads: f.Reads}
+	}
+	return reads
+}
+
+func retentionView(facts catalog.OptimizerFacts, v catalog.TunedView, r *catalog.RetentionRecord, reads []optimizer.LookedBackOn, parts retention.Facts) optimizer.RetentionView {
+	seconds := func(s *float64) time.Duration {
+		if s == nil {
+			return 0
+		}
+		return duration(*s)
+	}
+	view := optimizer.RetentionView{
+		Now: facts.Now, Current: seconds(r.Seconds), LookBacks: optimizer.SummariseDays(reads, facts.Now), Evidence: 1, Age: facts.Now.Sub(*v.Since),
+		Bucket: duration(r.Bucket), Lateness: duration(r.Lateness), Min: seconds(r.Least), Max: seconds(r.Most), RawHorizon: seconds(r.Rebuildable),
+		AllowIrrecoverable: r.Least != nil, DatabaseBytes: r.DatabaseBytes,
+	}
+	view.LookBacks.Longest = max(view.LookBacks.Longest, time.Duration(r.Furthest)*24*time.Hour)
+	if r.Rebuildable != nil {
+		view.RawHorizon = max(view.RawHorizon, 1) // zero would be all of it
+	}
+	var bytes float64
+	for _, part := range parts.Relation.Partitions {
+		bound, err := retention.ParseBound(part.Bound, parts.Relation.Key[0].Type)
+		if err != nil || part.DetachedAt != nil {
+			continue
+		}
+		bytes += float64(part.Bytes)
+		if bound.From.Finite() {
+			view.Kept = max(view.Kept, facts.Now.Sub(bound.From.Time()))
+		}
+	}
+	if days := view.Kept.Hours() / 24; days > 1 {
+		view.BytesPerDay = bytes / days
+	}
+	return view
+}
+
+func stateOf(r *catalog.RetentionRecord, now time.Time) (s optimizer.RetentionState) {
+	if r.ShrinkSince != nil {
+		s.WeeksBelow = int(now.Sub(*r.ShrinkSince) / (7 * 24 * time.Hour))
+	}
+	if r.LastApplied != nil {
+		s.LastShrink = *r.LastApplied
+	}
+	if r.LastUndone != nil { // a person has missed something
+		s.FrozenUntil = optimizer.FreezeAfterMiss(*r.LastUndone)
+	}
+	return s
+}
+
+// leavingAt is what would leave under a retention period, as the pruner would decide.
+func leavingAt(facts retention.Facts, period time.Duration) optimizer.Leaving {
+	const day = 24 * time.Hour
+	facts.Policy.RetentionPeriod = &retention.Interval{Days: int32(period / day), Microseconds: (period % day).Microseconds()}
+	plan := retention.Plan(facts)
+	total := plan.Total(retention.Detach)
+	leaving := optimizer.Leaving{Partitions: total.Partitions, Rows: total.Rows, Bytes: total.Bytes, Aside: facts.Policy.GracePeriod.String()}
+	var blockers []string
+	for _, d := range plan.Decisions {
+		if d.Blocker != "" && !slices.Contains(blockers, d.Blocker) {
+			blockers = append(blockers, d.Blocker)
+		}
+	}
+	leaving.Blocked = strings.Join(blockers, ", ")
+	return leaving
+}
+
+// usageKnown says that the reads of a view are known for nearly all of the time.
+func usageKnown(facts catalog.OptimizerFacts, v catalog.TunedView) bool {
+	return v.Unknown < 0.05*facts.Now.Sub(*v.Since).Seconds()
+}
