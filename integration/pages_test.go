@@ -96,7 +96,7 @@ func TestWhatUsersWriteIsShownAsTextEverywhere(t *testing.T) {
 	s := startSidecar(t, db)
 	until(t, conn, `SELECT consecutive_failures > 0 FROM mvscheduler.status`)
 
-	for _, path := range []string{"/metrics", "/api/v1/views", "/api/v1/runs", "/api/v1/status", "/api/v1/graph", "/api/v1/timeline", "/api/v1/doctor"} {
+	for _, path := range []string{"/metrics", "/api/v1/views", "/api/v1/runs", "/api/v1/status", "/api/v1/graph", "/api/v1/timeline", "/api/v1/recommendations", "/api/v1/doctor"} {
 		_, body := s.get(path)
 		require.False(t, strings.ContainsAny(body, "\x1b\x07"), path)
 		require.False(t, path != "/metrics" && strings.Contains(body, "<"), path)

@@ -296,3 +296,28 @@ func TestIdleIndexesAndDeadRowsAreAdvisedAndAPersonActs(t *testing.T) {
 	require.Contains(t, ask[string](t, s.alice, advised), " 04:00 is its quietest hour")
 	require.Equal(t, "REFRESH MATERIALIZED VIEW "+s.owner+".v", ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'rebuild'`))
 }
+
+func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	side := startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	s.planned(t)
+	code, body := side.get("/recommendations")
+	require.Equal(t, 200, code, body)
+	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
+		require.Contains(t, body, part)
+	}
+	require.Equal(t, 3, strings.Count(body, `class="chart week"`))
+	code, body = side.get("/api/v1/recommendations?view=" + s.owner + ".office")
+	require.Equal(t, 200, code, body)
+	var found []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(body), &found))
+	require.Len(t, found, 1)
+	require.Equal(t, "calendar", found[0]["kind"])
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.reject_recommendation(id, 'no <b>') FROM mvscheduler.recommendations`)
+	_, body = side.get("/recommendations")
+	require.Contains(t, body, "Nothing is recommended")
+	_, body = side.get("/recommendations?past=1")
+	require.Contains(t, body, "no &lt;b&gt;")
+}

@@ -85,6 +85,7 @@ func (s *Server) pages(mux *http.ServeMux, limit limiter) {
 	page("/runs/{id}", "run", s.runPage)
 	page("/graph", "graph", s.graphPage)
 	page("/timeline", "timeline", s.timelinePage)
+	page("/recommendations", "recommendations", s.recommendationsPage)
 	if s.Examine != nil {
 		page("/doctor", "doctor", s.doctorPage)
 	}

@@ -1,0 +1,84 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/web/draw"
+)
+
+// recommendationsOnPage are shown at a time.
+const recommendationsOnPage = 20
+
+type recommendationsBody struct {
+	All   int
+	Past  bool // those that were decided about are shown as well
+	Pages pager
+	Items []recommendationItem
+}
+
+// recommendationItem is one of them, with the week of its view.
+type recommendationItem struct {
+	catalog.RecommendationRecord
+
+	Zone string     // of the week
+	Week *draw.Week // when the view is read; nil = nothing is known
+	Open bool       // a person can decide about it
+}
+
+// Facts is JSON as people read it.
+func (recommendationItem) Facts(raw json.RawMessage) string {
+	var b bytes.Buffer
+	if len(raw) == 0 || string(raw) == "null" || json.Indent(&b, raw, "", "  ") != nil {
+		return ""
+	}
+	return b.String()
+}
+
+func (s *Server) recommendations(ctx context.Context, r *http.Request) ([]catalog.RecommendationRecord, error) {
+	var view int64
+	if name := r.URL.Query().Get("view"); name != "" {
+		var err error
+		if view, err = catalog.FindView(ctx, s.DB, name); err != nil {
+			return nil, err
+		}
+	}
+	return catalog.Recommendations(ctx, s.DB, view, 0, r.URL.Query().Get("past") != "")
+}
+
+func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page, error) {
+	all, err := s.recommendations(ctx, r)
+	if err != nil {
+		return page{}, err
+	}
+	query := r.URL.Query()
+	b := recommendationsBody{All: len(all), Past: query.Get("past") != ""}
+	shown, pages := cut(all, recommendationsOnPage, query.Get("page"), func(n int) string {
+		query.Set("page", strconv.Itoa(n))
+		return "/recommendations?" + query.Encode()
+	})
+	b.Pages = pages
+	p := page{Title: "Recommendations", JSON: "/api/v1/recommendations?" + r.URL.RawQuery}
+	names := make([]string, len(shown))
+	for i, one := range shown {
+		names[i] = one.ViewName
+	}
+	weeks, err := catalog.WeeksOfReads(ctx, s.DB, names)
+	if err != nil {
+		return page{}, err
+	}
+	for _, one := range shown {
+		item := recommendationItem{RecommendationRecord: one, Open: one.State == "proposed"}
+		if week, known := weeks[one.ViewName]; known {
+			item.Zone, item.Week = week.Timezone, new(draw.Hours(week.Reads, "reads"))
+		}
+		b.Items = append(b.Items, item)
+		p.AsOf = one.AsOf
+	}
+	p.Body = b
+	return p, nil
+}
