@@ -164,38 +164,54 @@ func (c Calendar) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// dueWithin says whether a rule is due in [minute, minute+width) of a day, 0 = Monday.
-func (r *Rule) dueWithin(day, minute, width int) bool {
-	if !r.Days.Has(day) {
-		return false
-	}
-	if r.At != nil {
-		at := int(*r.At)
-		return at >= minute && at < minute+width
-	}
-	every := int(time.Duration(r.Every) / time.Minute)
-	slot := int(r.From)
-	if minute > slot {
-		slot += (minute - slot + every - 1) / every * every
-	}
-	return slot < min(minute+width, int(r.To))
-}
-
 // refreshes are the bins in [lo, hi) in which the calendar is due, lo included.
 func (c Calendar) refreshes(grid Grid, lo, hi int) []int {
+	slots := c.slotsBefore()
 	width := int(grid.Width / time.Minute)
 	due := []int{lo}
-	for t := lo + 1; t < hi; t++ {
-		_, minute := weekAndMinute(grid.At(t), grid.Zone)
-		day, minute := minute/(24*60), minute%(24*60)
-		for i := range c {
-			if c[i].dueWithin(day, minute, width) {
+	clock := wallClock{zone: grid.Zone}
+	for t := lo + 1; t < hi; {
+		_, minute := clock.weekAndMinute(grid.At(t))
+		for now := grid.At(t).Unix(); t < hi && clock.span.has(now); t++ { // as long as the clock is not set
+			midnight := (minute/minutesOfDay + 1) * minutesOfDay
+			if slots[min(minute+width, midnight)] > slots[minute] {
 				due = append(due, t)
-				break
 			}
+			if minute += width; minute >= minutesOfWeek {
+				minute -= minutesOfWeek
+			}
+			now += int64(width) * 60
 		}
 	}
 	return due
+}
+
+const minutesOfDay, minutesOfWeek = 24 * 60, hoursOfWeek * 60
+
+// slotsBefore counts the slots of a week before each minute of it.
+func (c Calendar) slotsBefore() []uint16 {
+	before := make([]uint16, minutesOfWeek+1)
+	for _, r := range c {
+		for day := range 7 {
+			if !r.Days.Has(day) {
+				continue
+			}
+			midnight := day*minutesOfDay + 1 // counted from the next minute on
+			if r.At != nil {
+				if *r.At < minutesOfDay {
+					before[midnight+int(*r.At)]++
+				}
+				continue
+			}
+			for slot := r.From; slot < r.To; slot += TimeOfDay(time.Duration(r.Every) / time.Minute) {
+				before[midnight+int(slot)]++
+			}
+		}
+	}
+	for i := 1; i < len(before); i++ {
+		before[i] += before[i-1]
+	}
+	return before
 }
 
 // Cron is the calendar as five fields of cron, in the zone of the view. The second result is false where one line
@@ -239,22 +255,19 @@ func (c Calendar) Cron() (string, bool) {
 	return "", false
 }
 
-// BestRule is the rule of the calendar that alone costs least on the last two weeks of the record, and what it costs a
+// bestRule is the rule of the calendar that alone costs least on the last two weeks of the record, and what it costs a
 // day, of those that can be written as cron; nil where there is none.
-func (h History) BestRule(c Calendar, bounds Bounds) (best Calendar, cost float64) {
+func (s *study) bestRule(c Calendar) (best Calendar, cost float64) {
 	cost = math.Inf(1)
-	if bounds.longestPause() > 0 && len(c) > 1 { // the rules were found together
+	if s.bounds.longestPause() > 0 && len(c) > 1 { // the rules were found together
 		return nil, cost
 	}
-	n := len(h.Reads)
-	lo := max(n-h.Grid.Bins(modeWindow), n/2)
-	world := h.World()
 	for _, r := range c {
 		alone := Calendar{r}
 		if _, ok := alone.Cron(); !ok {
 			continue
 		}
-		if p := h.predict(world, Schedule{Mode: CalendarMode, Calendar: alone}, bounds, lo, n); p.Cost < cost {
+		if p := s.predict(Schedule{Mode: CalendarMode, Calendar: alone}); p.Cost < cost {
 			best, cost = alone, p.Cost
 		}
 	}

@@ -89,22 +89,26 @@ func TestTheCalendarOfOfficeHoursIsWhatAPersonWouldWrite(t *testing.T) {
 	require.Empty(t, FitCalendar([hoursOfWeek]float64{}, 30, 1e-3, Bounds{}), "nobody reads it")
 }
 
+func drawCalendar(t *rapid.T) (c Calendar) {
+	for range rapid.IntRange(1, 6).Draw(t, "rules") {
+		r := Rule{Days: Days(rapid.IntRange(1, 127).Draw(t, "days"))}
+		if rapid.Bool().Draw(t, "once") {
+			at := TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "at"))
+			r.At = &at
+		} else {
+			r.From = TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "from"))
+			r.To = TimeOfDay(rapid.IntRange(int(r.From)+1, 1440).Draw(t, "to"))
+			r.Every = IntervalWords(rapid.SampledFrom(niceIntervals).Draw(t, "every"))
+		}
+		c = append(c, r)
+	}
+	return c
+}
+
 func TestACalendarSurvivesJSON(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var c Calendar
-		for range rapid.IntRange(1, 6).Draw(t, "rules") {
-			r := Rule{Days: Days(rapid.IntRange(1, 127).Draw(t, "days"))}
-			if rapid.Bool().Draw(t, "once") {
-				at := TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "at"))
-				r.At = &at
-			} else {
-				r.From = TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "from"))
-				r.To = TimeOfDay(rapid.IntRange(int(r.From)+1, 1440).Draw(t, "to"))
-				r.Every = IntervalWords(rapid.SampledFrom(niceIntervals).Draw(t, "every"))
-			}
-			c = append(c, r)
-		}
+		c := drawCalendar(t)
 		text, err := json.Marshal(c)
 		require.NoError(t, err)
 		var back Calendar

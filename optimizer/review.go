@@ -46,16 +46,18 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		return nil, []string{"it was not refreshed yet: what a refresh costs is not known"}
 	}
 	last := v.Runs[len(v.Runs)-1]
-	reads := v.History.learn(len(v.History.Reads))
+	study := v.History.study(v.Bounds)
+	reads := study.all
 	rate := reads.MeanRate()
 	duration := model.Median(last.Rows)
-	v.History.Kappa, v.History.Cost = v.Kappa, duration
+	cost := duration
 	if v.Method == "full" {
-		v.History.Cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
+		cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
 	}
+	study.price(v.Kappa, cost)
 	evidence := func(more map[string]any) map[string]any {
 		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
-			"reads": math.Round(v.History.World().reads.total(0, len(v.History.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
+			"reads": math.Round(study.known(0, len(study.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
 			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
 		for k, x := range more {
 			e[k] = x
@@ -75,7 +77,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 			Evidence: evidence(nil), Predicted: map[string]any{"refresh_seconds_a_day": map[string]any{"before": round(v.Usage.RefreshSeconds, 1), "after": 0}},
 		}}, a.Why
 	}
-	if r, reasons := v.schedule(reads, model.P90(last.Rows), evidence); r != nil {
+	if r, reasons := v.schedule(study, model.P90(last.Rows), evidence); r != nil {
 		recommendations, why = append(recommendations, *r), reasons
 	} else {
 		why = reasons
@@ -105,17 +107,17 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 }
 
 // schedule is a proposal for the clock, or why there is none.
-func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
-	choice, ok := ChooseAmong(v.History, v.Bounds, Fixed, CalendarMode)
+	choice, ok := study.choose(Fixed, CalendarMode)
 	if !ok {
 		return nil, []string{"less than a week of reads, or none"}
 	}
 	if choice.Schedule.Mode == CalendarMode {
 		// The clock of a view is an interval or one line of cron; a calendar of several rules is neither.
-		rule, cost := v.History.BestRule(choice.Schedule.Calendar, v.Bounds)
+		rule, cost := study.bestRule(choice.Schedule.Calendar)
 		choice.Schedule.Calendar = rule
 		if rule == nil || cost > (1-minGain)*choice.Candidates[0].Predicted.Cost {
 			choice.Schedule = choice.Candidates[0].Schedule
@@ -123,16 +125,16 @@ func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]a
 		}
 	}
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
-	p := Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
 	verdict := Change{
 		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
-		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: reads.RecentReads(), Bounds: v.Bounds,
+		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: study.all.RecentReads(), Bounds: v.Bounds,
 	}.Settle()
 	if !verdict.Act {
 		return nil, verdict.Why
 	}
 	if choice.Schedule = verdict.Schedule; choice.Schedule.Mode == Fixed {
-		p = Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+		p.New, p.After = choice.Schedule, study.predict(choice.Schedule)
 	}
 	r := &Recommendation{
 		Every: choice.Schedule.Interval,
