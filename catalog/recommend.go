@@ -54,7 +54,7 @@ SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.opti
 	}
 	rows, err := q.Query(ctx, `
 SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on,
-       extract(epoch FROM CASE WHEN s.cron IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
+       extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
        extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
@@ -257,6 +257,7 @@ WITH free AS (
        AND s.optimize = 'auto'
        AND s.refresh_on = 'schedule'
        AND s.cron IS NULL
+       AND s.calendar IS NULL
        AND s.refresh_interval IS NOT NULL
        AND NOT EXISTS (SELECT
                          FROM mvscheduler.recommendation AS x

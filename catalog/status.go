@@ -35,6 +35,7 @@ type ViewStatus struct {
 	RefreshInterval     *Seconds   `db:"refresh_interval_seconds" json:"refresh_interval_seconds"`
 	TunedInterval       *Seconds   `db:"tuned_interval_seconds" json:"tuned_interval_seconds"` // by the optimizer, in the place of refresh_interval; nil = none
 	Cron                *string    `db:"cron" json:"cron"`
+	Calendar            *string    `db:"calendar" json:"calendar"` // as JSON
 	Timezone            string     `db:"timezone" json:"timezone"`
 	Enabled             bool       `db:"enabled" json:"enabled"`
 	PausedUntil         *time.Time `db:"paused_until" json:"paused_until"`
@@ -69,7 +70,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
        extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds,
-       s.cron, s.timezone, s.enabled,
+       s.cron, s.calendar::text AS calendar, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,
        s.activity = 'paused' AND s.reason LIKE '%paused by mvscheduler: %' AS auto_paused,

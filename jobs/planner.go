@@ -250,7 +250,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
 	}
 	var sets string
-	for _, name := range []string{"refresh_interval", "cron", "refresh_on", "method", "retention_period"} {
+	for _, name := range []string{"refresh_interval", "cron", "calendar", "refresh_on", "method", "retention_period"} {
 		value, there := r.Change[name]
 		if !there {
 			continue

@@ -1,6 +1,8 @@
 package optimizer
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -115,13 +117,10 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 	if !ok {
 		return nil, []string{"less than a week of reads, or none"}
 	}
-	if choice.Schedule.Mode == CalendarMode {
-		// The clock of a view is an interval or one line of cron; a calendar of several rules is neither.
-		rule, cost := study.bestRule(choice.Schedule.Calendar)
-		choice.Schedule.Calendar = rule
-		if rule == nil || cost > (1-minGain)*choice.Candidates[0].Predicted.Cost {
-			choice.Schedule = choice.Candidates[0].Schedule
-			choice.Why = append(choice.Why, "the calendar has several rules, which one line of cron cannot say: an interval instead")
+	if rules := choice.Schedule.Calendar; choice.Schedule.Mode == CalendarMode && len(rules) > 1 {
+		if line, ok := study.oneLine(rules); ok {
+			choice.Schedule.Calendar = line
+			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
@@ -146,9 +145,15 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
 	if choice.Schedule.Mode == CalendarMode {
-		cron, _ := choice.Schedule.Calendar.Cron()
-		r.Kind, r.Change = "calendar", map[string]string{"cron": cron, "refresh_interval": ""}
-		r.Basis["cron"] = ""
+		// One line of cron where it can say it: everybody reads that.
+		column, value := "calendar", ""
+		if line, ok := choice.Schedule.Calendar.Cron(); ok {
+			column, value = "cron", line
+		} else if rules, err := json.Marshal(choice.Schedule.Calendar); err == nil {
+			value = string(rules)
+		}
+		r.Kind, r.Change = "calendar", map[string]string{column: value, "refresh_interval": ""}
+		r.Basis[column] = ""
 	}
 	return r, verdict.Why
 }

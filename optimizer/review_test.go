@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 )
 
 // reviewed is a view with nine weeks of reads at an interval.
@@ -68,6 +70,30 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	found, why = Review(never)
 	require.Empty(t, found)
 	require.NotEmpty(t, why)
+}
+
+func TestWhatOneLineOfCronCannotSayBecomesACalendar(t *testing.T) {
+	t.Parallel()
+	grid := fiveMinutes()
+	reads := draw(1, grid, 63, 400, func(hour int) float64 {
+		switch h := hour % 24; {
+		case hour < 5*24 && h >= 8 && h < 18:
+			return 2
+		case hour >= 5*24 && h >= 10 && h < 14: // as often, at other hours
+			return 4
+		}
+		return 0
+	})
+	v := reviewed(reads, 15*time.Minute)
+	found, why := Review(v)
+	require.Equal(t, []string{"calendar"}, kindsOf(found), "%v", why)
+	require.Equal(t, map[string]string{"refresh_interval": "15 minutes", "calendar": ""}, found[0].Basis)
+	rules, err := schedule.ParseCalendar(found[0].Change["calendar"])
+	require.NoError(t, err)
+	require.Greater(t, len(rules), 1)
+	require.Equal(t, rules.String(), found[0].Proposed)
+	require.Empty(t, found[0].Change["refresh_interval"])
+	require.NotContains(t, found[0].Change, "cron")
 }
 
 func TestACalendarOfOneRuleIsALineOfCron(t *testing.T) {

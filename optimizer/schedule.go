@@ -105,7 +105,7 @@ func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) 
 	case Fixed:
 		return world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
 	case CalendarMode:
-		return world.skipUnchanged(s.Calendar.refreshes(h.Grid, lo, hi))
+		return world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
 	}
 	return h.fly(bounds, lo, hi)
 }

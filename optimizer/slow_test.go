@@ -208,7 +208,7 @@ func windowCost(reads moments, from, to int, every time.Duration, cost, kappa fl
 }
 
 // dueWithin says whether a rule is due in [minute, minute+width) of a day, 0 = Monday.
-func (r *Rule) dueWithin(day, minute, width int) bool {
+func dueWithin(r *Rule, day, minute, width int) bool {
 	if !r.Days.Has(day) {
 		return false
 	}
@@ -232,7 +232,7 @@ func slowRefreshes(c Calendar, grid Grid, lo, hi int) []int {
 		_, minute := weekAndMinute(grid.At(t), grid.Zone)
 		day, minute := minute/(24*60), minute%(24*60)
 		for i := range c {
-			if c[i].dueWithin(day, minute, width) {
+			if dueWithin(&c[i], day, minute, width) {
 				due = append(due, t)
 				break
 			}

@@ -2,6 +2,7 @@ package optimizer
 
 import (
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -44,20 +45,12 @@ func FitCalendar(rates [hoursOfWeek]float64, cost, kappa float64, bounds Bounds)
 
 const saturday, sunday Days = 1 << 5, 1 << 6
 
-func (d Days) count() (n int) {
-	for day := range 7 {
-		if d.Has(day) {
-			n++
-		}
-	}
-	return n
-}
-
 // typicalDay is the mean rate of each hour over the days.
 func typicalDay(rates [hoursOfWeek]float64, days Days) (mean [24]float64) {
+	n := float64(bits.OnesCount8(uint8(days)))
 	for h, r := range rates {
 		if days.Has(h / 24) {
-			mean[h%24] += r / float64(days.count())
+			mean[h%24] += r / n
 		}
 	}
 	return mean
