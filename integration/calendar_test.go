@@ -38,6 +38,11 @@ SELECT next_refresh_at > now() AND CASE WHEN extract(isodow FROM next_refresh_at
 	for _, args := range [][]string{{"show", "v"}, {"list"}} {
 		require.Contains(t, cli(args...).stdout, "every 30 minutes, mon-fri 07:00-19:00; sat,sun at 06:45 (Europe/Berlin)")
 	}
+	var statuses []struct {
+		Calendar json.RawMessage `json:"calendar"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(cli("status", "-o", "json").stdout), &statuses))
+	require.JSONEq(t, workdays, string(statuses[0].Calendar))
 	next := cli("next", "v", "-n", "400", "-o", "csv").stdout
 	require.Contains(t, next, " 06:45:00 CE")
 	require.Contains(t, next, " 18:30:00 CE")

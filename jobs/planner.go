@@ -186,15 +186,15 @@ func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now t
 	n := int(now.Sub(h.Grid.Start) / catalog.BinWidth)
 	h.Reads, h.Changes = unknowns(n), unknowns(n)
 	tracked := false
-	put := func(into []float64, s catalog.Samples, counts []*float32, add bool) {
+	put := func(into []float64, s catalog.Samples, counts catalog.Counts, add bool) {
 		parts := s.Width / int(catalog.BinWidth.Seconds())
 		for i, c := range counts {
-			if c == nil {
+			if math.IsNaN(float64(c)) {
 				continue
 			}
 			at := int(s.At.Sub(h.Grid.Start)/catalog.BinWidth) + i*parts
 			for j := max(0, at); j < min(n, at+parts); j++ {
-				if share := float64(*c) / float64(parts); add {
+				if share := float64(c) / float64(parts); add {
 					into[j] += share
 				} else {
 					into[j] = share
@@ -206,7 +206,7 @@ func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now t
 		if s.ViewID == view {
 			put(h.Reads, s, s.Reads, false)
 			put(h.Changes, s, s.Changes, false)
-			tracked = tracked || slices.ContainsFunc(s.Changes, func(c *float32) bool { return c != nil })
+			tracked = tracked || slices.ContainsFunc(s.Changes, func(c float32) bool { return !math.IsNaN(float64(c)) })
 		}
 	}
 	for _, s := range samples {

@@ -73,14 +73,18 @@ func (s *study) oneLine(c Calendar) (best Calendar, ok bool) {
 	if s.bounds.longestPause() > 0 && len(c) > 1 { // the rules keep it together
 		return nil, false
 	}
-	least := (1 + simplerLoss) * s.predict(Schedule{Mode: CalendarMode, Calendar: c}).Cost
+	costOf := func(c Calendar) float64 {
+		n := len(s.recent.Reads)
+		return s.world.costOf(s.world.skipUnchanged(dueBins(c, s.recent.Grid, 0, n)), n)
+	}
+	least := (1 + simplerLoss) * costOf(c)
 	for _, r := range c {
 		alone := Calendar{r}
 		if _, said := alone.Cron(); !said {
 			continue
 		}
-		if p := s.predict(Schedule{Mode: CalendarMode, Calendar: alone}); p.Cost <= least {
-			best, least, ok = alone, p.Cost, true
+		if cost := costOf(alone); cost <= least {
+			best, least, ok = alone, cost, true
 		}
 	}
 	return best, ok

@@ -44,10 +44,13 @@ func (s *shift) within(at time.Time) bool {
 	return passed >= 0 && passed < time.Hour
 }
 
+// dispersionWeight is that of an hour, so that old ones fade as in the profile.
+var dispersionWeight = 1 - math.Exp2(-1/(profileHalfLife*hoursOfWeek))
+
 func (s *shift) judge() bool {
 	n, expected := s.reads, s.expected
 	s.hours++
-	weight := max(1/s.hours, 1-math.Exp2(-1/(profileHalfLife*hoursOfWeek)))
+	weight := max(1/s.hours, dispersionWeight)
 	s.dispersion += weight * ((n-expected)*(n-expected)/expected - s.dispersion)
 	if s.hours < minDispersionHours {
 		return false

@@ -51,6 +51,18 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	return out
 }
 
+// costOf is J up to a bin of refreshes in order.
+func (w *World) costOf(refreshes []int, hi int) (sum float64) {
+	for i, s := range refreshes {
+		end := hi
+		if i+1 < len(refreshes) {
+			end = refreshes[i+1]
+		}
+		sum += w.segment(s, end)
+	}
+	return sum
+}
+
 // skipUnchanged leaves out the refreshes before which nothing changed: they cost nothing.
 func (w *World) skipUnchanged(refreshes []int) []int {
 	if w.first == nil || len(refreshes) == 0 {

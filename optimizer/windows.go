@@ -50,6 +50,7 @@ type day struct {
 	price float64 // of an hour of age to a read
 	pause int     // longest time without a refresh, in bins; zero = any
 	every [24][25]time.Duration
+	last  [24][25]int // bin of the last refresh
 	cost  [24][25]float64
 }
 
@@ -108,6 +109,13 @@ func (d *day) chooseIntervals(reads []float64, cost float64, bounds Bounds) {
 			}
 		}
 	}
+	for from := range d.every {
+		for to := from + 1; to <= 24; to++ {
+			if every := d.every[from][to]; every > 0 {
+				d.last[from][to] = window{from, to, every}.last()
+			}
+		}
+	}
 }
 
 // dayPlans are the best plans of a day when the last refresh before it is known. From hour to hour, the program
@@ -120,9 +128,10 @@ type dayPlans struct {
 // hourPlan is a plan of the first hours of a day.
 type hourPlan struct {
 	cost      float64
-	last      int  // bin of the last refresh
-	from      int  // hour in which its last window or stretch begins
-	afterIdle bool // which comes after a stretch without refreshes
+	last      int     // bin of the last refresh
+	hour      float64 // of the same
+	from      int     // hour in which its last window or stretch begins
+	afterIdle bool    // which comes after a stretch without refreshes
 }
 
 // dayEnd is where the plan of a day ends.
@@ -140,20 +149,21 @@ func (d *day) plan(p *dayPlans, last int) {
 			p.busy[k][h].cost, p.idle[k][h].cost = math.Inf(1), math.Inf(1)
 		}
 	}
-	p.busy[0][0] = hourPlan{last: last}
+	p.busy[0][0] = hourPlan{last: last, hour: float64(last) / binsOfHour}
 	for to := 1; to <= 24; to++ {
 		for from := range to {
 			reads, moment := d.reads.total(from, to), d.reads.moment[to]-d.reads.moment[from]
-			every, cost := window{from, to, d.every[from][to]}, d.cost[from][to]
-			for k := range p.busy {
+			last, cost := d.last[from][to], d.cost[from][to]
+			hour := float64(last) / binsOfHour
+			for k := range min(from, maxWindows) + 1 {
 				before := &p.busy[k][from]
 				if math.IsInf(before.cost, 1) && math.IsInf(p.idle[k][from].cost, 1) {
 					continue
 				}
-				age := moment - float64(before.last)/binsOfHour*reads
+				age := moment - before.hour*reads
 				tooLong := d.pause > 0 && to*binsOfHour-before.last > d.pause
 				if c := before.cost + d.price*age; !tooLong && less(c, p.idle[k][to].cost) {
-					p.idle[k][to] = hourPlan{cost: c, last: before.last, from: from}
+					p.idle[k][to] = hourPlan{cost: c, last: before.last, hour: before.hour, from: from}
 				}
 				if k == maxWindows {
 					continue
@@ -164,7 +174,7 @@ func (d *day) plan(p *dayPlans, last int) {
 					c = p.idle[k][from].cost
 				}
 				if c += cost; less(c, p.busy[k+1][to].cost) {
-					p.busy[k+1][to] = hourPlan{c, every.last(), from, idle}
+					p.busy[k+1][to] = hourPlan{c, last, hour, from, idle}
 				}
 			}
 		}

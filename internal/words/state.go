@@ -20,7 +20,7 @@ func Schedule(s catalog.ViewStatus) string {
 	case s.Cron != nil:
 		return fmt.Sprintf("cron %s (%s)", *s.Cron, s.Timezone)
 	case s.Calendar != nil:
-		return fmt.Sprintf("%s (%s)", calendarWords(*s.Calendar), s.Timezone)
+		return fmt.Sprintf("%s (%s)", calendarWords(string(s.Calendar)), s.Timezone)
 	case s.TunedInterval != nil:
 		return "every " + ExactSpan(s.TunedInterval.Duration()) + " (tuned from " + ExactSpan(s.RefreshInterval.Duration()) + ")"
 	case s.RefreshInterval != nil:
