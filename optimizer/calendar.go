@@ -25,7 +25,7 @@ func words(d time.Duration) string { return schedule.Words(d) }
 
 // dueBins are the bins in [lo, hi) in which a calendar is due, lo included.
 func dueBins(c Calendar, grid Grid, lo, hi int) []int {
-	slots := slotsBefore(c)
+	slots := slotsOf(c)
 	width := int(grid.Width / time.Minute)
 	due := []int{lo}
 	clock := wallClock{zone: grid.Zone}
@@ -33,7 +33,7 @@ func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 		_, minute := clock.weekAndMinute(grid.At(t))
 		for now := grid.At(t).Unix(); t < hi && clock.span.has(now); t++ { // as long as the clock is not set
 			midnight := (minute/minutesOfDay + 1) * minutesOfDay
-			if slots[min(minute+width, midnight)] > slots[minute] {
+			if slots.any(minute, min(minute+width, midnight)) {
 				due = append(due, t)
 			}
 			if minute += width; minute >= minutesOfWeek {
@@ -47,9 +47,10 @@ func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 
 const minutesOfDay, minutesOfWeek = 24 * 60, hoursOfWeek * 60
 
-// slotsBefore counts the slots of a week before each minute of it.
-func slotsBefore(c Calendar) []uint16 {
-	before := make([]uint16, minutesOfWeek+1)
+// weekSlots are the minutes of a week in which a calendar is due, as bits.
+type weekSlots [minutesOfWeek/64 + 1]uint64
+
+func slotsOf(c Calendar) (slots weekSlots) {
 	for i := range c {
 		times := c[i].Times()
 		for day := range 7 {
@@ -57,14 +58,27 @@ func slotsBefore(c Calendar) []uint16 {
 				continue
 			}
 			for _, at := range times {
-				before[day*minutesOfDay+int(at)+1]++ // counted from the next minute on
+				minute := day*minutesOfDay + int(at)
+				slots[minute/64] |= 1 << (minute % 64)
 			}
 		}
 	}
-	for i := 1; i < len(before); i++ {
-		before[i] += before[i-1]
+	return slots
+}
+
+// any says whether there is a slot in minutes [from, to).
+func (s *weekSlots) any(from, to int) bool {
+	for from < to {
+		word, n := s[from/64]>>(from%64), 64-from%64
+		if n > to-from {
+			word &= 1<<(to-from) - 1
+		}
+		if word != 0 {
+			return true
+		}
+		from += n
 	}
-	return before
+	return false
 }
 
 // oneLine is the rule of the calendar that alone costs least on the last two weeks, where a line of cron can say it and
