@@ -132,7 +132,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
-		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual",
+		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: v.Unknown < 0.05*facts.Now.Sub(*v.Since).Seconds(),
 		Usage: optimizer.Usage{
 			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,

@@ -27,6 +27,7 @@ type View struct {
 	Method   string // in force: full, concurrent or incremental
 	Unique   bool   // it has a unique index
 	OnDemand bool   // it is refreshed only when somebody asks
+	Auto     bool   // an interval is applied without asking, and nothing else is
 }
 
 // Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
@@ -79,11 +80,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 			Evidence: evidence(nil), Predicted: map[string]any{"refresh_seconds_a_day": map[string]any{"before": round(v.Usage.RefreshSeconds, 1), "after": 0}},
 		}}, a.Why
 	}
-	if r, reasons := v.schedule(study, model.P90(last.Rows), evidence); r != nil {
-		recommendations, why = append(recommendations, *r), reasons
-	} else {
-		why = reasons
-	}
+	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
 	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
 	if a, ok := methods.UniqueIndex(); ok && v.Method == "full" && reads.RecentReads() >= minReads {
 		recommendations = append(recommendations, Recommendation{
@@ -108,8 +105,9 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	return recommendations, why
 }
 
-// schedule is a proposal for the clock, or why there is none.
-func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+// schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and several rules
+// would be better, there are both: the interval does not wait until a person has looked at the rules.
+func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
@@ -123,6 +121,22 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
+	if _, line := choice.Schedule.Calendar.Cron(); v.Auto && choice.Schedule.Mode == CalendarMode && !line {
+		interval := choice
+		interval.Schedule = choice.Candidates[0].Schedule
+		if r, _ := v.propose(study, interval, p90, evidence); r != nil {
+			found = append(found, *r)
+		}
+	}
+	r, why := v.propose(study, choice, p90, evidence)
+	if r != nil {
+		found = append(found, *r)
+	}
+	return found, why
+}
+
+// propose is a proposal for the clock, or why it is left as it is.
+func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
 	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
 	verdict := Change{

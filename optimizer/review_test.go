@@ -94,6 +94,10 @@ func TestWhatOneLineOfCronCannotSayBecomesACalendar(t *testing.T) {
 	require.Equal(t, rules.String(), found[0].Proposed)
 	require.Empty(t, found[0].Change["refresh_interval"])
 	require.NotContains(t, found[0].Change, "cron")
+
+	v.Auto, v.Interval = true, 2*time.Hour
+	found, _ = Review(v)
+	require.Equal(t, []string{"interval", "calendar"}, kindsOf(found), "the sidecar applies the one, a person the other")
 }
 
 func TestACalendarOfOneRuleIsALineOfCron(t *testing.T) {
