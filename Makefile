@@ -66,7 +66,7 @@ bench: postgres build ## What mvscheduler costs over the bare statements; writes
 TRACES ?= ../shared/traces/dev
 .PHONY: bench-optimizer
 bench-optimizer: ## The optimizer beside other policies, on the traces of TRACES
-	MVSCHEDULER_TRACES=$(abspath $(TRACES)) go test ./optimizer -run '^TestBars' -bench HourOfAThousandViews -benchtime 3x -count 1 -v
+	MVSCHEDULER_TRACES=$(abspath $(TRACES)) go test ./optimizer -run '^TestBars' -bench "HourOfAThousandViews|Review" -benchtime 2s -count 1 -v
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint

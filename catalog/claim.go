@@ -19,6 +19,7 @@ type Due struct {
 	Owner           uint32
 	RefreshInterval *time.Duration // or what the optimizer has put in its place
 	Cron            *string
+	Calendar        *string // as JSON
 	Timezone        string
 	RefreshOn       string
 	Catchup         string
@@ -52,6 +53,8 @@ func (d Due) Spec() (schedule.Spec, error) {
 	switch {
 	case d.Cron != nil:
 		spec.Cron = *d.Cron
+	case d.Calendar != nil:
+		spec.Calendar = *d.Calendar
 	case d.RefreshInterval != nil:
 		spec.Interval = *d.RefreshInterval
 	}
@@ -188,7 +191,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
         OR e.place <= $2 - coalesce(l.runs, 0)
 )
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.tuned_interval, s.refresh_interval))::float8 AS interval_seconds,
-       s.cron, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
+       s.cron, s.calendar::text, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
        s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
        greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN nullif(s.paused_until, '-infinity') END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN nullif(g.paused_until, '-infinity') END) AS held_until
   FROM mvscheduler.settings AS g, chosen AS e
@@ -214,7 +217,7 @@ func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit 
 			d       Due
 			seconds *float64
 		)
-		err := row.Scan(&d.ViewID, &d.Name, &d.Owner, &seconds, &d.Cron, &d.Timezone, &d.RefreshOn, &d.Catchup,
+		err := row.Scan(&d.ViewID, &d.Name, &d.Owner, &seconds, &d.Cron, &d.Calendar, &d.Timezone, &d.RefreshOn, &d.Catchup,
 			&d.Priority, &d.JitterKey, &d.NextSlot, &d.NextDue, &d.NextCause, &d.Reschedule, &d.Paused, &d.ActiveRun,
 			&d.UpstreamMoved, &d.UpstreamCount, &d.HeldUntil)
 		if seconds != nil {

@@ -46,12 +46,17 @@ func Decide(d Due, now time.Time) Decision {
 	if err != nil {
 		return Decision{Invalid: err}
 	}
-	clockAt := func(slot time.Time) *Clock {
+	clockAt := func(since, slot time.Time) *Clock { // since the slot before, or now
 		c := &Clock{ViewID: d.ViewID, UpstreamCount: d.UpstreamCount}
 		if spec.HasClock() && !slot.IsZero() {
 			c.Slot, c.Due = slot, spec.DueAt(slot)
-			if after := spec.Next(slot); !after.IsZero() {
-				c.Target = after.Sub(slot)
+			switch after := spec.Next(slot); {
+			case spec.Interval > 0:
+				c.Target = spec.Interval
+			case since.Equal(now) && !after.IsZero(): // the slot before is not known
+				c.Target = max(slot.Sub(since), after.Sub(slot))
+			default: // the gap that begins: office hours leave a night out
+				c.Target = slot.Sub(since)
 			}
 		}
 		return c
@@ -68,16 +73,16 @@ func Decide(d Due, now time.Time) Decision {
 	switch {
 	case due && d.NextCause != nil && d.ActiveRun == nil: // first fill, or the first refresh after an edit
 		out.Run = newRun(*d.NextCause, *d.NextSlot, *d.NextDue)
-		out.Clock = clockAt(spec.Next(now))
+		out.Clock = clockAt(now, spec.Next(now))
 
 	case d.Reschedule && !d.Paused && d.NextCause == nil:
-		out.Clock = clockAt(spec.Next(now))
+		out.Clock = clockAt(now, spec.Next(now))
 
 	case due && d.NextCause == nil && (d.ActiveRun == nil || spec.Catchup != schedule.All): // All makes up for it afterwards
 		verdict := spec.Decide(*d.NextSlot, now)
 		run := newRun(verdict.Cause, verdict.Slot, spec.DueAt(verdict.Slot))
 		run.MissedSlots, run.HeldSlots, run.Reason = verdict.Missed, verdict.Held, verdict.Reason
-		out.Clock = clockAt(verdict.Next)
+		out.Clock = clockAt(verdict.Slot, verdict.Next)
 		switch {
 		case d.ActiveRun != nil:
 			run.Reason = fmt.Sprintf("run %d was still under way when this slot came", *d.ActiveRun)
@@ -90,7 +95,7 @@ func Decide(d Due, now time.Time) Decision {
 
 	case d.UpstreamMoved && !d.Paused && d.ActiveRun == nil:
 		out.Run = newRun("upstream", now, now)
-		out.Clock = clockAt(time.Time{})
+		out.Clock = clockAt(now, time.Time{})
 	}
 
 	if len(d.Requests) > 0 && d.ActiveRun == nil {

@@ -39,6 +39,22 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
+			"the last slot of office hours allows for the night", hourly(func(d *Due) {
+				d.RefreshInterval, d.Calendar = nil, new(`[{"from": "07:00", "to": "12:30", "every": "30 minutes"}]`)
+			}), noon.Add(time.Second),
+			func(t *testing.T, d Decision) {
+				require.Equal(t, "schedule", d.Run.Cause)
+				require.Equal(t, noon.Add(19*time.Hour), d.Clock.Slot.UTC())
+				require.Equal(t, 19*time.Hour, d.Clock.Target)
+			},
+		},
+		{
+			"and the first one of the morning does not", hourly(func(d *Due) {
+				d.RefreshInterval, d.Cron = nil, new("*/30 12-13 * * *")
+			}), noon.Add(time.Second),
+			func(t *testing.T, d Decision) { require.Equal(t, 30*time.Minute, d.Clock.Target) },
+		},
+		{
 			"slots missed while nobody ran become one run that says how many", hourly(func(*Due) {}), noon.Add(3*time.Hour + minute),
 			func(t *testing.T, d Decision) {
 				require.Equal(t, "catchup", d.Run.Cause)

@@ -2,9 +2,11 @@ package catalog
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -55,7 +57,7 @@ SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.opti
 	}
 	rows, err := q.Query(ctx, `
 SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on,
-       extract(epoch FROM CASE WHEN s.cron IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
+       extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
        extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
@@ -101,7 +103,35 @@ type Samples struct {
 	At             time.Time
 	Width          int // seconds
 	ViewID         int64
-	Reads, Changes []*float32 // nil = unknown
+	Reads, Changes Counts
+}
+
+// Counts are those of the bins; NaN = unknown.
+type Counts []float32
+
+// ScanBytes reads what array_send makes of a real[]: a view has twenty thousand of them, too many to be scanned one by one.
+func (c *Counts) ScanBytes(array []byte) error {
+	const header = 12 // dimensions, flags, type of the elements; then the length and the first index of each dimension
+	*c = nil
+	if len(array) == header && binary.BigEndian.Uint32(array) == 0 {
+		return nil
+	}
+	if len(array) < header+8 || binary.BigEndian.Uint32(array) != 1 {
+		return errors.New("it is no array of one dimension")
+	}
+	n, rest := binary.BigEndian.Uint32(array[header:]), array[header+8:]
+	*c = make(Counts, 0, min(int(n), len(rest)/4))
+	for range n {
+		switch {
+		case len(rest) >= 4 && binary.BigEndian.Uint32(rest) == math.MaxUint32: // the length of NULL is -1
+			*c, rest = append(*c, float32(math.NaN())), rest[4:]
+		case len(rest) >= 8 && binary.BigEndian.Uint32(rest) == 4:
+			*c, rest = append(*c, math.Float32frombits(binary.BigEndian.Uint32(rest[4:]))), rest[8:]
+		default:
+			return errors.New("it is no array of real")
+		}
+	}
+	return nil
 }
 
 // LoadSamples reads what was recorded of views since an instant, in order of time, from the private table.
@@ -116,7 +146,7 @@ func VisibleSamples(ctx context.Context, q Querier, views []int64, since time.Ti
 
 func loadSamples(ctx context.Context, q Querier, from string, views []int64, since time.Time) ([]Samples, error) {
 	rows, err := q.Query(ctx, fmt.Sprintf(`
-SELECT at, width, view_id, reads, changes
+SELECT at, width, view_id, array_send(reads) AS reads, array_send(changes) AS changes
   FROM %s
  WHERE view_id = ANY ($1)
    AND at >= $2
@@ -258,6 +288,7 @@ WITH free AS (
        AND s.optimize = 'auto'
        AND s.refresh_on = 'schedule'
        AND s.cron IS NULL
+       AND s.calendar IS NULL
        AND s.refresh_interval IS NOT NULL
        AND NOT EXISTS (SELECT
                          FROM mvscheduler.recommendation AS x

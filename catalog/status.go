@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -11,38 +12,39 @@ import (
 
 // ViewStatus is one row of mvscheduler.status. Instants and intervals are nil where SQL has NULL.
 type ViewStatus struct {
-	ID                  int64      `db:"id" json:"id"`
-	Name                string     `db:"name" json:"name"`
-	Freshness           string     `db:"freshness" json:"freshness"` // fresh, late, stale, never, missing
-	Activity            string     `db:"activity" json:"activity"`   // idle, queued, running, waiting, paused
-	Reason              string     `db:"reason" json:"reason"`       // empty when nothing is wrong
-	DataAsOf            *time.Time `db:"data_as_of" json:"data_as_of"`
-	Lag                 *Seconds   `db:"lag_seconds" json:"lag_seconds"`
-	Target              *Seconds   `db:"target_seconds" json:"target_seconds"`
-	LastRefreshAt       *time.Time `db:"last_refresh_at" json:"last_refresh_at"`
-	LastDuration        *Seconds   `db:"last_duration_seconds" json:"last_duration_seconds"`
-	NextRefreshAt       *time.Time `db:"next_refresh_at" json:"next_refresh_at"`
-	ConsecutiveFailures int        `db:"consecutive_failures" json:"consecutive_failures"`
-	LastSQLState        *string    `db:"last_sqlstate" json:"last_sqlstate"`
-	LastError           *string    `db:"last_error" json:"last_error"`
-	SizeBytes           *int64     `db:"size_bytes" json:"size_bytes"`
-	RowsEstimate        *int64     `db:"rows_estimate" json:"rows_estimate"`
-	Method              string     `db:"method" json:"method"`
-	Adopted             bool       `db:"adopted" json:"adopted"`
-	Upstream            []string   `db:"upstream" json:"upstream"`
-	Owner               string     `db:"owner" json:"owner"`
-	RefreshOn           string     `db:"refresh_on" json:"refresh_on"`
-	RefreshInterval     *Seconds   `db:"refresh_interval_seconds" json:"refresh_interval_seconds"`
-	TunedInterval       *Seconds   `db:"tuned_interval_seconds" json:"tuned_interval_seconds"` // by the optimizer, in the place of refresh_interval; nil = none
-	Cron                *string    `db:"cron" json:"cron"`
-	Timezone            string     `db:"timezone" json:"timezone"`
-	Enabled             bool       `db:"enabled" json:"enabled"`
-	PausedUntil         *time.Time `db:"paused_until" json:"paused_until"`
-	WaitingFor          *string    `db:"waiting_for" json:"waiting_for"`
-	RunID               *int64     `db:"run_id" json:"run_id"`
-	KeptPartitions      int64      `db:"kept_partitions" json:"kept_partitions"` // put aside by retention, restorable
-	AutoPaused          bool       `db:"auto_paused" json:"auto_paused"`         // paused by the sidecar after failures
-	AsOf                time.Time  `db:"as_of" json:"as_of"`                     // the database's clock when this was read
+	ID                  int64           `db:"id" json:"id"`
+	Name                string          `db:"name" json:"name"`
+	Freshness           string          `db:"freshness" json:"freshness"` // fresh, late, stale, never, missing
+	Activity            string          `db:"activity" json:"activity"`   // idle, queued, running, waiting, paused
+	Reason              string          `db:"reason" json:"reason"`       // empty when nothing is wrong
+	DataAsOf            *time.Time      `db:"data_as_of" json:"data_as_of"`
+	Lag                 *Seconds        `db:"lag_seconds" json:"lag_seconds"`
+	Target              *Seconds        `db:"target_seconds" json:"target_seconds"`
+	LastRefreshAt       *time.Time      `db:"last_refresh_at" json:"last_refresh_at"`
+	LastDuration        *Seconds        `db:"last_duration_seconds" json:"last_duration_seconds"`
+	NextRefreshAt       *time.Time      `db:"next_refresh_at" json:"next_refresh_at"`
+	ConsecutiveFailures int             `db:"consecutive_failures" json:"consecutive_failures"`
+	LastSQLState        *string         `db:"last_sqlstate" json:"last_sqlstate"`
+	LastError           *string         `db:"last_error" json:"last_error"`
+	SizeBytes           *int64          `db:"size_bytes" json:"size_bytes"`
+	RowsEstimate        *int64          `db:"rows_estimate" json:"rows_estimate"`
+	Method              string          `db:"method" json:"method"`
+	Adopted             bool            `db:"adopted" json:"adopted"`
+	Upstream            []string        `db:"upstream" json:"upstream"`
+	Owner               string          `db:"owner" json:"owner"`
+	RefreshOn           string          `db:"refresh_on" json:"refresh_on"`
+	RefreshInterval     *Seconds        `db:"refresh_interval_seconds" json:"refresh_interval_seconds"`
+	TunedInterval       *Seconds        `db:"tuned_interval_seconds" json:"tuned_interval_seconds"` // by the optimizer, in the place of refresh_interval; nil = none
+	Cron                *string         `db:"cron" json:"cron"`
+	Calendar            json.RawMessage `db:"calendar" json:"calendar"`
+	Timezone            string          `db:"timezone" json:"timezone"`
+	Enabled             bool            `db:"enabled" json:"enabled"`
+	PausedUntil         *time.Time      `db:"paused_until" json:"paused_until"`
+	WaitingFor          *string         `db:"waiting_for" json:"waiting_for"`
+	RunID               *int64          `db:"run_id" json:"run_id"`
+	KeptPartitions      int64           `db:"kept_partitions" json:"kept_partitions"` // put aside by retention, restorable
+	AutoPaused          bool            `db:"auto_paused" json:"auto_paused"`         // paused by the sidecar after failures
+	AsOf                time.Time       `db:"as_of" json:"as_of"`                     // the database's clock when this was read
 }
 
 // Unhealthy says whether a person has to look: the contents are much older than promised and nobody has paused the
@@ -69,7 +71,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
        extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds,
-       s.cron, s.timezone, s.enabled,
+       s.cron, s.calendar, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,
        s.activity = 'paused' AND s.reason LIKE '%paused by mvscheduler: %' AS auto_paused,

@@ -27,7 +27,7 @@ var columnEffects = map[string]struct {
 	"method":            {set: `method = 'concurrent', unique_key = '{a}'`, effect: `SELECT method = 'concurrent' FROM $state`},
 	"refresh_interval":  {set: `refresh_interval = '7 minutes'`, effect: `SELECT refresh_interval = '7 minutes' AND cron IS NULL FROM $state`},
 	"cron":              {set: `cron = '5 4 * * *'`, effect: `SELECT cron = '5 4 * * *' AND refresh_interval IS NULL AND reschedule FROM $state`},
-	"calendar":          {set: `calendar = '{}'`, code: "0A000"},
+	"calendar":          {set: `calendar = '[{"at": "04:05"}]'`, effect: `SELECT calendar @> '[{"at": "04:05"}]' AND refresh_interval IS NULL AND cron IS NULL AND reschedule FROM $state`},
 	"timezone":          {set: `timezone = 'Asia/Tokyo'`, effect: `SELECT timezone = 'Asia/Tokyo' AND reschedule FROM $state`},
 	"refresh_on":        {set: `refresh_on = 'manual'`, effect: `SELECT refresh_on = 'manual' AND reschedule FROM $state`},
 	"catchup":           {set: `catchup = 'all'`, effect: `SELECT catchup = 'all' FROM $state`},
@@ -103,7 +103,7 @@ func TestReservedColumnsSayThatTheyAreReserved(t *testing.T) {
 	conn := db.Conn(t, db.User(t, "alice"))
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	for _, assignment := range []string{
-		`calendar = '[]'`, `bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
+		`bucket_width = '1 hour'`, `change_tracking = 'trigger'`, `lateness = '1 hour'`,
 		`real_time = true`, `refresh_group = 'g'`,
 		`method = 'continuous_aggregate'`,
 	} {
@@ -130,6 +130,7 @@ func TestValuesThatMakeNoSenseAreRefused(t *testing.T) {
 			`refresh_interval = '1 millisecond'`, `refresh_interval = '100000 days'`, `refresh_interval = '178000000 years'`,
 			`cron = '60 * * * *'`, `cron = '0 0 31 2 *'`, `cron = '* * * *'`, `cron = '* * * * * *'`, `cron = '@daily'`, `cron = '0 0 L * *'`, `cron = '0 0 15W * *'`, `cron = '0 0 * * 5#2'`,
 			`cron = ''`, `cron = ' '`, `cron = 'a b c d e'`, `cron = '*/0 * * * *'`, `cron = '1-2-3 * * * *'`, `cron = ', * * * *'`, `cron = '-1 * * * *'`, `cron = '١ * * * *'`, `cron = E'0 0 * * *\n'`,
+			`calendar = '[]'`, `calendar = '{}'`, `calendar = 'null'`, `calendar = '[{"at": "24:00"}]'`, `calendar = '[{"days": "fri-mon", "at": "06:00"}]'`, `calendar = '[{"every": "1 second"}]'`, `calendar = '[{"at": "06:00"}, {"from": "07:00"}]'`,
 			`cron = repeat('*', 300)`, `cron = '0 0 * * *', refresh_interval = '5 minutes'`,
 			`timezone = 'posixrules'`, `timezone = 'Nowhere/City'`, `timezone = ''`, `timezone = '+02'`, `timezone = 'europe/berlin'`, `timezone = '<+03>-3'`, `timezone = 'localtime'`, `timezone = 'posix/Europe/Berlin'`,
 			`method = 'quick'`, `method = ''`, `method = 'AUTO'`, `refresh_on = 'always'`, `catchup = 'some'`, `optimize = 'yes'`, `change_tracking = 'magic'`,
@@ -195,6 +196,7 @@ func TestOddButSoundValuesAreAccepted(t *testing.T) {
 	for i, assignment := range []string{
 		`refresh_interval = '1 second'`, `refresh_interval = '1.5 seconds'`, `refresh_interval = '3653 days'`, `refresh_interval = NULL`, `refresh_interval = '1 day -1 hour'`,
 		`cron = '*/5 9-17 * jan-mar MON-fri', refresh_interval = NULL`, `cron = '0 0 29 2 *'`, `cron = '0,30 * * * 7'`, `cron = '0 22-6 * * *'`, `cron = E'0\t0 1,15 * *'`,
+		`calendar = '[{"every": "1 minute"}]'`, `calendar = '[{"days": "Sun, mon-WED", "from": "7:00", "to": "24:00", "every": "90 minutes"}, {"at": "0:00"}]'`,
 		`timezone = 'EST5EDT'`, `timezone = 'UTC'`, `timezone = 'America/Argentina/ComodRivadavia'`, `timezone = 'Etc/GMT+12'`, `timezone = NULL`,
 		`unique_key = '{}'`, `indexes = '{}'`, `indexes = '{(a DESC NULLS LAST) WHERE a > 0,using BRIN (a)}'`, `indexes = '{"((a::text || '';''))"}'`,
 		`work_mem = '64kB'`, `work_mem = ' 64 kB '`, `statement_timeout = '7 days'`, `lock_timeout = '10 ms'`, `paused_until = '-infinity'`, `paused_until = 'infinity'`, `name = '"Odd ""schema"" 🙂"."W"'`,

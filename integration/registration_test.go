@@ -250,7 +250,7 @@ SELECT coalesce(array_agg(a.attname::text), '{}')
  WHERE a.attrelid = 'mvscheduler.views'::regclass
    AND a.attnum > 0
    AND NOT a.attname = ANY ('{id,search_path,created_at,updated_at,updated_by,paused_at,paused_until,pause_reason,adopted}')
-   AND NOT a.attname = ANY ('{calendar,real_time,refresh_group,optimize,min_interval,max_interval,min_retention,max_retention}')
+   AND NOT a.attname = ANY ('{real_time,refresh_group,optimize,min_interval,max_interval,min_retention,max_retention}')
    AND NOT a.attname = ANY (SELECT unnest(p.proargnames) FROM pg_proc AS p WHERE p.oid = 'mvscheduler.create_view'::regproc)`),
 		"every column that a writer sets is an argument, except for the reserved ones")
 

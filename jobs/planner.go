@@ -147,7 +147,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
-		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual",
+		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Usage: optimizer.Usage{
 			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
@@ -201,15 +201,15 @@ func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now t
 	n := int(now.Sub(h.Grid.Start) / catalog.BinWidth)
 	h.Reads, h.Changes = unknowns(n), unknowns(n)
 	tracked := false
-	put := func(into []float64, s catalog.Samples, counts []*float32, add bool) {
+	put := func(into []float64, s catalog.Samples, counts catalog.Counts, add bool) {
 		parts := s.Width / int(catalog.BinWidth.Seconds())
 		for i, c := range counts {
-			if c == nil {
+			if math.IsNaN(float64(c)) {
 				continue
 			}
 			at := int(s.At.Sub(h.Grid.Start)/catalog.BinWidth) + i*parts
 			for j := max(0, at); j < min(n, at+parts); j++ {
-				if share := float64(*c) / float64(parts); add {
+				if share := float64(c) / float64(parts); add {
 					into[j] += share
 				} else {
 					into[j] = share
@@ -221,7 +221,7 @@ func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now t
 		if s.ViewID == view {
 			put(h.Reads, s, s.Reads, false)
 			put(h.Changes, s, s.Changes, false)
-			tracked = tracked || slices.ContainsFunc(s.Changes, func(c *float32) bool { return c != nil })
+			tracked = tracked || slices.ContainsFunc(s.Changes, func(c float32) bool { return !math.IsNaN(float64(c)) })
 		}
 	}
 	for _, s := range samples {
@@ -265,7 +265,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
 	}
 	var sets string
-	for _, name := range []string{"refresh_interval", "cron", "refresh_on", "method", "retention_period"} {
+	for _, name := range []string{"refresh_interval", "cron", "calendar", "refresh_on", "method", "retention_period"} {
 		value, there := r.Change[name]
 		if !there {
 			continue

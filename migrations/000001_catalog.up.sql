@@ -83,10 +83,10 @@ COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; u
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
 COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: DELETE the row and INSERT it anew.';
-COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron and the default interval means cron alone.';
-COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval.';
-COMMENT ON COLUMN mvscheduler.views.calendar IS 'Reserved: must be NULL in this version.';
-COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and of the session that runs the query. Default: TimeZone of the writer.';
+COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron or a calendar and the default interval means that alone.';
+COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval and calendar.';
+COMMENT ON COLUMN mvscheduler.views.calendar IS 'List of rules {days, from, to, every} or {days, at}, evaluated in timezone; due when any of them says so. Instead of refresh_interval and cron.';
+COMMENT ON COLUMN mvscheduler.views.timezone IS 'IANA zone of cron and calendar and of the session that runs the query. Default: TimeZone of the writer.';
 COMMENT ON COLUMN mvscheduler.views.refresh_on IS 'schedule (its own clock), upstream (after a managed view that it reads was refreshed) or manual (only when asked).';
 COMMENT ON COLUMN mvscheduler.views.catchup IS 'Slots missed while no sidecar ran: latest (one run for all of them), skip (wait for the next slot) or all (one run each).';
 COMMENT ON COLUMN mvscheduler.views.retention_period IS 'Rows whose time_column is older than this leave at the next refresh, and rows where it is NULL; the border moves in steps of a hundredth of it, from a minute to a day. NULL = all rows are kept.';
@@ -133,6 +133,7 @@ CREATE TABLE mvscheduler.view_state (
     method            text NOT NULL,
     refresh_interval  interval,
     cron              text,
+    calendar          jsonb,
     timezone          text NOT NULL,
     refresh_on        text NOT NULL,
     catchup           text NOT NULL,
@@ -188,6 +189,7 @@ COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'What seal_of says of <na
 COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
+COMMENT ON COLUMN mvscheduler.view_state.calendar IS 'views.calendar';
 COMMENT ON COLUMN mvscheduler.view_state.timezone IS 'views.timezone';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_on IS 'views.refresh_on';
 COMMENT ON COLUMN mvscheduler.view_state.catchup IS 'views.catchup';

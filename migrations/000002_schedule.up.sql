@@ -145,3 +145,77 @@ BEGIN
     RETURN NULL;
 END $$;
 COMMENT ON FUNCTION mvscheduler.cron_error(text) IS 'Why a text is not a cron line; NULL when it is one.';
+
+CREATE FUNCTION mvscheduler.wall_minute(value text, most integer) RETURNS integer
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT CASE WHEN m[1]::integer * 60 + m[2]::integer <= most THEN m[1]::integer * 60 + m[2]::integer END
+          FROM regexp_match(value, '^([0-9]{1,2}):([0-5][0-9])$') AS m);
+COMMENT ON FUNCTION mvscheduler.wall_minute(text, integer) IS 'Minutes since midnight of a time of day such as 07:00; NULL where it is none, or later than most.';
+
+CREATE FUNCTION mvscheduler.calendar_error(rules jsonb) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    names CONSTANT text[] := '{mon,tue,wed,thu,fri,sat,sun}';
+    known CONSTANT text[] := '{days,from,to,every,at}';
+    rule  jsonb;
+    n     integer := 0;
+    key   text;
+    part  text;
+    m     text[];
+BEGIN
+    IF jsonb_typeof(rules) <> 'array' THEN
+        RETURN 'it must be a list of rules such as [{"days": "mon-fri", "from": "07:00", "to": "19:00", "every": "30 minutes"}, {"days": "sat,sun", "at": "06:45"}]';
+    ELSIF jsonb_array_length(rules) = 0 THEN
+        RETURN 'it has no rules: NULL is no calendar';
+    ELSIF jsonb_array_length(rules) > 50 THEN
+        RETURN format('it has %s rules: at most 50 are kept', jsonb_array_length(rules));
+    END IF;
+    FOR rule IN SELECT e FROM jsonb_array_elements(rules) AS e LOOP
+        n := n + 1;
+        IF jsonb_typeof(rule) <> 'object' THEN
+            RETURN format('rule %s: it must be an object with days, from, to and every, or with days and at', n);
+        END IF;
+        FOR key IN SELECT k FROM jsonb_object_keys(rule) AS k LOOP
+            IF key <> ALL (known) THEN
+                RETURN format('rule %s: "%s" is none of days, from, to, every and at', n, left(key, 40));
+            END IF;
+        END LOOP;
+        FOREACH key IN ARRAY known LOOP
+            IF jsonb_typeof(rule -> key) <> 'string' THEN
+                RETURN format('rule %s: %s must be text: leave it out, or write it in quotes', n, key);
+            END IF;
+        END LOOP;
+        IF rule ? 'at' AND rule ?| '{from,to,every}' THEN
+            RETURN format('rule %s: at goes with days alone: leave out from, to and every, or leave out at', n);
+        ELSIF NOT rule ?| '{at,every}' THEN
+            RETURN format('rule %s: it does not say when: add "every": "30 minutes", or "at": "06:45" instead of from and to', n);
+        END IF;
+
+        FOREACH part IN ARRAY string_to_array(coalesce(nullif(rule ->> 'days', ''), CASE WHEN rule ? 'days' THEN ' ' ELSE 'mon-sun' END), ',') LOOP
+            part := btrim(part, ' ');
+            m := regexp_match(translate(part, 'ABCDEFGHIJKLMNOPQRSTUVWXYZ', 'abcdefghijklmnopqrstuvwxyz'), '^([a-z]{3})(?:-([a-z]{3}))?$');
+            IF (array_position(names, m[1]) <= array_position(names, coalesce(m[2], m[1]))) IS NOT TRUE THEN
+                RETURN format('rule %s: days: "%s" is no day and no range of days from mon to sun: write them such as mon-fri or sat,sun', n, left(part, 40));
+            END IF;
+        END LOOP;
+        FOREACH key IN ARRAY '{at,from,to}'::text[] LOOP
+            IF rule ? key AND mvscheduler.wall_minute(rule ->> key, CASE key WHEN 'to' THEN 1440 ELSE 1439 END) IS NULL THEN
+                RETURN format('rule %s: %s: "%s" is no time of day up to %s, such as 07:00', n, key, left(rule ->> key, 40), CASE key WHEN 'to' THEN '24:00' ELSE '23:59' END);
+            END IF;
+        END LOOP;
+        CONTINUE WHEN rule ? 'at';
+        IF mvscheduler.wall_minute(coalesce(rule ->> 'from', '00:00'), 1439) >= mvscheduler.wall_minute(coalesce(rule ->> 'to', '24:00'), 1440) THEN
+            RETURN format('rule %s: from %s is not before to %s: over midnight it takes two rules', n,
+                          lpad(coalesce(rule ->> 'from', '00:00'), 5, '0'), lpad(coalesce(rule ->> 'to', '24:00'), 5, '0'));
+        END IF;
+        m := regexp_match(rule ->> 'every', '^([0-9]{1,4}) (minute|hour|day)s?$');
+        IF (m[1]::integer * CASE m[2] WHEN 'minute' THEN 1 WHEN 'hour' THEN 60 ELSE 1440 END BETWEEN 1 AND 1440) IS NOT TRUE THEN
+            RETURN format('rule %s: every: "%s" is no interval from 1 minute to 1 day, such as 30 minutes or 2 hours', n, left(rule ->> 'every', 40));
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.calendar_error(jsonb) IS 'Why a list of rules is not a calendar; NULL when it is one.';

@@ -98,7 +98,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     col text := CASE
-        WHEN v.calendar IS NOT NULL THEN 'calendar'
         WHEN v.real_time THEN 'real_time'
         WHEN v.refresh_group IS NOT NULL THEN 'refresh_group'
     END;
@@ -274,14 +273,18 @@ BEGIN
     PERFORM mvscheduler.check_choice('change_tracking', v.change_tracking, VARIADIC CASE WHEN v.method = 'incremental' THEN '{auto,trigger,counters,none}' ELSE '{auto,counters,none}' END::text[]);
     PERFORM mvscheduler.check_choice('optimize', v.optimize, 'off', 'advise', 'auto');
 
-    IF v.cron IS NOT NULL AND v.refresh_interval IS NOT NULL THEN
-        IF op = 'INSERT' AND v.refresh_interval = interval '1 hour'
-           OR op = 'UPDATE' AND v.cron IS DISTINCT FROM was.cron AND v.refresh_interval IS NOT DISTINCT FROM was.refresh_interval THEN
-            v.refresh_interval := NULL;
-        ELSIF op = 'UPDATE' AND v.cron IS NOT DISTINCT FROM was.cron THEN
-            v.cron := NULL;
+    -- A row has one clock: the one that was written takes the place of the one that was there.
+    IF num_nonnulls(v.refresh_interval, v.cron, v.calendar) > 1 THEN
+        IF op = 'INSERT' THEN
+            v.refresh_interval := nullif(v.refresh_interval, interval '1 hour');
         ELSE
-            RAISE EXCEPTION 'give either refresh_interval or cron, not both' USING ERRCODE = 'invalid_parameter_value';
+            v.refresh_interval := CASE WHEN v.refresh_interval IS DISTINCT FROM was.refresh_interval THEN v.refresh_interval END;
+            v.cron := CASE WHEN v.cron IS DISTINCT FROM was.cron THEN v.cron END;
+            v.calendar := CASE WHEN v.calendar IS DISTINCT FROM was.calendar THEN v.calendar END;
+        END IF;
+        IF num_nonnulls(v.refresh_interval, v.cron, v.calendar) > 1 THEN
+            RAISE EXCEPTION 'give one of refresh_interval, cron and calendar' USING ERRCODE = 'invalid_parameter_value',
+                HINT = 'A row has one clock: leave the others out, or set them to NULL.';
         END IF;
     END IF;
     IF v.refresh_interval IS NOT NULL THEN
@@ -312,6 +315,14 @@ BEGIN
             RAISE EXCEPTION 'invalid cron: %', quote_literal(left(v.cron, 200))
                 USING ERRCODE = 'invalid_parameter_value', DETAIL = reason,
                       HINT = 'Write five fields: minute hour day-of-month month day-of-week, for example ''30 6 * * 1-5''.';
+        END IF;
+    END IF;
+    IF v.calendar IS NOT NULL THEN
+        reason := mvscheduler.calendar_error(v.calendar);
+        IF reason IS NOT NULL THEN
+            RAISE EXCEPTION 'invalid calendar: %', quote_literal(left(v.calendar::text, 200))
+                USING ERRCODE = 'invalid_parameter_value', DETAIL = reason,
+                      HINT = 'Write rules such as [{"days": "mon-fri", "from": "07:00", "to": "19:00", "every": "30 minutes"}, {"days": "sat,sun", "at": "06:45"}].';
         END IF;
     END IF;
     IF op = 'INSERT' OR v.timezone IS DISTINCT FROM was.timezone THEN

@@ -82,11 +82,11 @@ BEGIN
     reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
     INSERT INTO mvscheduler.view_state AS s (
-        view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, timezone, refresh_on, catchup, priority,
+        view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, calendar, timezone, refresh_on, catchup, priority,
         statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column, bucket_width, lateness,
         optimize, min_interval, max_interval, min_retention, max_retention, paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
-        NEW.id, NEW.name, relid, reader, NEW.owner, author, CASE TG_OP WHEN 'INSERT' THEN mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)) END, NEW.method, NEW.refresh_interval, NEW.cron,
+        NEW.id, NEW.name, relid, reader, NEW.owner, author, CASE TG_OP WHEN 'INSERT' THEN mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)) END, NEW.method, NEW.refresh_interval, NEW.cron, NEW.calendar,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
         NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
         NEW.optimize, NEW.min_interval, NEW.max_interval, NEW.min_retention, NEW.max_retention, NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
@@ -102,6 +102,7 @@ BEGIN
            method = EXCLUDED.method,
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,
+           calendar = EXCLUDED.calendar,
            timezone = EXCLUDED.timezone,
            refresh_on = EXCLUDED.refresh_on,
            catchup = EXCLUDED.catchup,
@@ -124,8 +125,8 @@ BEGIN
            max_interval = EXCLUDED.max_interval,
            min_retention = EXCLUDED.min_retention,
            max_retention = EXCLUDED.max_retention,
-           tuned_interval = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
-                                      IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_interval END,
+           tuned_interval = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
+                                      IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_interval END,
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
@@ -134,8 +135,8 @@ BEGIN
            rearmed_at = EXCLUDED.rearmed_at,
            upstream = EXCLUDED.upstream,
            jitter_key = EXCLUDED.jitter_key,
-           reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.timezone, EXCLUDED.refresh_on)
-                                        IS DISTINCT FROM (s.refresh_interval, s.cron, s.timezone, s.refresh_on)
+           reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.timezone, EXCLUDED.refresh_on)
+                                        IS DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.timezone, s.refresh_on)
                         OR s.tuned_interval IS NOT NULL AND (EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
                                         IS DISTINCT FROM (s.optimize, s.min_interval, s.max_interval);
     IF NEW.refresh_on = 'upstream' AND coalesce(cardinality(reads), 0) = 0

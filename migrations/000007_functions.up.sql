@@ -36,16 +36,16 @@ CREATE FUNCTION mvscheduler.create_view(
     priority smallint DEFAULT 2, statement_timeout interval DEFAULT '30 minutes', lock_timeout interval DEFAULT '500 milliseconds',
     work_mem text DEFAULT NULL, max_attempts smallint DEFAULT 8, max_size_bytes bigint DEFAULT NULL,
     "analyze" boolean DEFAULT true, enabled boolean DEFAULT true, change_tracking text DEFAULT 'auto',
-    bucket_width interval DEFAULT NULL, lateness interval DEFAULT '0') RETURNS bigint
+    bucket_width interval DEFAULT NULL, lateness interval DEFAULT '0', calendar jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
     INSERT INTO mvscheduler.views (name, query, refresh_interval, retention_period, time_column, method, cron, timezone, refresh_on,
                                    catchup, unique_key, indexes, owner, priority, statement_timeout, lock_timeout, work_mem,
-                                   max_attempts, max_size_bytes, "analyze", enabled, change_tracking, bucket_width, lateness)
+                                   max_attempts, max_size_bytes, "analyze", enabled, change_tracking, bucket_width, lateness, calendar)
     VALUES (name, query, refresh_interval, retention_period, time_column, method, cron,
             coalesce(timezone, pg_catalog.current_setting('TimeZone')), refresh_on,
             catchup, unique_key, indexes, coalesce(owner, pg_catalog.quote_ident(CURRENT_USER)::regrole), priority,
-            statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, "analyze", enabled, change_tracking, bucket_width, lateness)
+            statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, "analyze", enabled, change_tracking, bucket_width, lateness, calendar)
     RETURNING id;
 END;
 COMMENT ON FUNCTION mvscheduler.create_view IS 'INSERT INTO mvscheduler.views as a function; returns views.id.';

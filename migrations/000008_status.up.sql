@@ -109,6 +109,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.refresh_on,
            j.refresh_interval,
            j.cron,
+           j.calendar,
            j.timezone,
            j.enabled,
            j.paused_until,
@@ -198,6 +199,7 @@ COMMENT ON COLUMN mvscheduler.status.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.status.refresh_on IS 'views.refresh_on';
 COMMENT ON COLUMN mvscheduler.status.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.status.cron IS 'views.cron';
+COMMENT ON COLUMN mvscheduler.status.calendar IS 'views.calendar';
 COMMENT ON COLUMN mvscheduler.status.timezone IS 'views.timezone';
 COMMENT ON COLUMN mvscheduler.status.enabled IS 'views.enabled';
 COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';

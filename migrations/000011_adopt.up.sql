@@ -107,17 +107,17 @@ COMMENT ON FUNCTION mvscheduler.pair_adopted(mvscheduler.views, oid) IS 'Builds 
 CREATE FUNCTION mvscheduler.adopt_view(
     name text, refresh_interval interval DEFAULT '1 hour', method text DEFAULT 'auto', cron text DEFAULT NULL, timezone text DEFAULT NULL,
     refresh_on text DEFAULT 'schedule', catchup text DEFAULT 'latest', unique_key text[] DEFAULT NULL, priority smallint DEFAULT 2,
-    enabled boolean DEFAULT true) RETURNS bigint
+    enabled boolean DEFAULT true, calendar jsonb DEFAULT NULL) RETURNS bigint
 LANGUAGE sql
 BEGIN ATOMIC
-    INSERT INTO mvscheduler.views (name, query, adopted, refresh_interval, method, cron, timezone, refresh_on, catchup, unique_key, priority, enabled)
+    INSERT INTO mvscheduler.views (name, query, adopted, refresh_interval, method, cron, timezone, refresh_on, catchup, unique_key, priority, enabled, calendar)
     VALUES (coalesce((SELECT mvscheduler.qualified_name(n.nspname, c.relname)
                         FROM pg_catalog.pg_class AS c
                         JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
                        WHERE c.oid = pg_catalog.to_regclass(adopt_view.name)), adopt_view.name),
             'adopted', true, adopt_view.refresh_interval, adopt_view.method, adopt_view.cron,
             coalesce(adopt_view.timezone, pg_catalog.current_setting('TimeZone')), adopt_view.refresh_on, adopt_view.catchup,
-            adopt_view.unique_key, adopt_view.priority, adopt_view.enabled)
+            adopt_view.unique_key, adopt_view.priority, adopt_view.enabled, adopt_view.calendar)
     RETURNING id;
 END;
 COMMENT ON FUNCTION mvscheduler.adopt_view IS 'Takes over a materialized view that exists, with its data, indexes, grants and comments as they are, for its owner or a role that can become the owner; returns views.id.';

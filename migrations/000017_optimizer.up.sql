@@ -217,7 +217,7 @@ CREATE TABLE mvscheduler.recommendation (
     reason        text NOT NULL,
     command       text NOT NULL,
     basis         jsonb,
-    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,refresh_on,method,retention_period}'::text[] = '{}')),
+    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,calendar,refresh_on,method,retention_period}'::text[] = '{}')),
     evidence      jsonb NOT NULL,
     predicted     jsonb,
     measured      jsonb,
@@ -374,7 +374,7 @@ LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET IntervalStyle = 'postgres'
 RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
-          FROM jsonb_each(jsonb_build_object('refresh_interval', v.refresh_interval, 'cron', v.cron, 'refresh_on', v.refresh_on,
+          FROM jsonb_each(jsonb_build_object('refresh_interval', v.refresh_interval, 'cron', v.cron, 'calendar', v.calendar, 'refresh_on', v.refresh_on,
                                              'method', v.method, 'retention_period', v.retention_period)) AS e
          WHERE names ? e.key);
 COMMENT ON FUNCTION mvscheduler.columns_of(mvscheduler.views, jsonb) IS 'The columns of a row of views that a recommendation names.';
@@ -386,8 +386,9 @@ RETURN NOT EXISTS (SELECT
                      FROM jsonb_each_text(a) AS x
                      JOIN jsonb_each_text(b) AS y ON y.key = x.key
                     WHERE CASE WHEN x.key IN ('refresh_interval', 'retention_period') THEN x.value::interval IS DISTINCT FROM y.value::interval
+                               WHEN x.key = 'calendar' THEN x.value::jsonb IS DISTINCT FROM y.value::jsonb
                                ELSE x.value IS DISTINCT FROM y.value END);
-COMMENT ON FUNCTION mvscheduler.same_columns(jsonb, jsonb) IS 'True when the columns say the same: an interval can be written in several ways.';
+COMMENT ON FUNCTION mvscheduler.same_columns(jsonb, jsonb) IS 'True when the columns say the same: an interval and a calendar can be written in several ways.';
 
 CREATE FUNCTION mvscheduler.decide_recommendation(id bigint, action text, reason text, until timestamptz) RETURNS void
 LANGUAGE plpgsql
@@ -423,6 +424,7 @@ BEGIN
     UPDATE mvscheduler.views AS x
        SET refresh_interval = CASE WHEN new ? 'refresh_interval' THEN (new ->> 'refresh_interval')::interval ELSE x.refresh_interval END,
            cron = CASE WHEN new ? 'cron' THEN new ->> 'cron' ELSE x.cron END,
+           calendar = CASE WHEN new ? 'calendar' THEN (new ->> 'calendar')::jsonb ELSE x.calendar END,
            refresh_on = CASE WHEN new ? 'refresh_on' THEN new ->> 'refresh_on' ELSE x.refresh_on END,
            method = CASE WHEN new ? 'method' THEN new ->> 'method' ELSE x.method END,
            retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END

@@ -1,6 +1,8 @@
 package migrations_test
 
 import (
+	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,6 +48,50 @@ func TestSQLAndGoAgreeOnCron(t *testing.T) {
 		}
 	})
 	require.Greater(t, valid, 100, "too few valid lines were tried")
+}
+
+func TestSQLAndGoAgreeOnCalendars(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	text := func(of ...string) *rapid.Generator[any] {
+		return rapid.Map(rapid.SampledFrom(of), func(s string) any { return s })
+	}
+	odd := rapid.SampledFrom([]any{nil, 30, true, []string{"mon"}, map[string]string{}, "", " ", "x\ny", "ſat", "\u212a", "07:00 ", "30 minutes\n"})
+	values := map[string]*rapid.Generator[any]{
+		"days":  text("mon-fri", "sat,sun", "Mon, WED-thu", "mon-", "fri-mon", "mon - fri", "monday", "mon,,tue", "mon-tue-wed", "MON"),
+		"from":  text("00:00", "7:00", "07:30", "19:00", "24:00", "7", "07:60", "007:00"),
+		"to":    text("19:00", "24:00", "24:01", "07:00", "0:00", "99:00"),
+		"every": text("30 minutes", "1 minute", "2 hours", "1 day", "2 days", "0 hours", "1441 minutes", "1440 minutes", "30min", "00:30:00", "30  minutes", "99999 minutes"),
+		"at":    text("06:45", "23:59", "24:00", "6:5", "-1:00"),
+		"day":   text("mon"), "e": text("x"), strings.Repeat("long", 20): text("x"),
+	}
+	shapes := [][]string{{"days", "at"}, {"days", "from", "to", "every"}, {"every"}, {"from", "every"}, {"days"}, {"at", "every"}, {"days", "day", "e", "at"}, {strings.Repeat("long", 20), "at"}, {}}
+	valid := 0
+	rapid.Check(t, func(rt *rapid.T) {
+		var rules []any
+		for range rapid.SampledFrom([]int{0, 1, 1, 1, 1, 2, 3, 50, 51}).Draw(rt, "rules") {
+			rule := map[string]any{}
+			for _, key := range rapid.SampledFrom(shapes).Draw(rt, "shape") {
+				rule[key] = values[key].Draw(rt, key)
+				if rapid.IntRange(0, 30).Draw(rt, "odd") == 30 {
+					rule[key] = odd.Draw(rt, "value")
+				}
+			}
+			rules = append(rules, rule)
+		}
+		document, err := json.Marshal(rules)
+		require.NoError(rt, err)
+		var goErr, sqlErr string
+		if _, err := schedule.ParseCalendar(string(document)); err != nil {
+			goErr = err.Error()
+		}
+		require.NoError(rt, conn.QueryRow(t.Context(), `SELECT coalesce(mvscheduler.calendar_error($1::text::jsonb), '')`, string(document)).Scan(&sqlErr))
+		require.Equal(rt, goErr, sqlErr, string(document))
+		if goErr == "" {
+			valid++
+		}
+	})
+	require.Positive(t, valid)
 }
 
 func containsNUL(s string) bool {

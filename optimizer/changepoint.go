@@ -27,21 +27,30 @@ type shift struct {
 // observe takes a bin and says whether an hour that was completed by it raised an alarm.
 func (s *shift) observe(at time.Time, reads, expected float64) bool {
 	alarm := false
-	if hour := at.Truncate(time.Hour); !hour.Equal(s.hour) {
+	if !s.within(at) {
 		if !s.hour.IsZero() && s.expected > 0 {
 			alarm = s.judge()
 		}
-		s.hour, s.reads, s.expected = hour, 0, 0
+		s.hour, s.reads, s.expected = at.Truncate(time.Hour), 0, 0
 	}
 	s.reads += reads
 	s.expected += expected
 	return alarm
 }
 
+// within says whether an instant is in the hour that is being filled.
+func (s *shift) within(at time.Time) bool {
+	passed := at.Sub(s.hour)
+	return passed >= 0 && passed < time.Hour
+}
+
+// dispersionWeight is that of an hour, so that old ones fade as in the profile.
+var dispersionWeight = 1 - math.Exp2(-1/(profileHalfLife*hoursOfWeek))
+
 func (s *shift) judge() bool {
 	n, expected := s.reads, s.expected
 	s.hours++
-	weight := max(1/s.hours, 1-math.Exp2(-1/(profileHalfLife*hoursOfWeek)))
+	weight := max(1/s.hours, dispersionWeight)
 	s.dispersion += weight * ((n-expected)*(n-expected)/expected - s.dispersion)
 	if s.hours < minDispersionHours {
 		return false

@@ -20,14 +20,15 @@ type Proposal struct {
 // Propose compares the schedule in force with the chosen one on the last two weeks of the history. CostP90
 // and the sources of the reads are for the text alone.
 func Propose(view string, h History, old Schedule, choice Choice, bounds Bounds, costP90 float64, sources string) Proposal {
-	n := len(h.Reads)
-	lo := max(n-h.Grid.Bins(modeWindow), n/2)
-	world := h.World()
+	return h.study(bounds).propose(view, old, choice, costP90, sources)
+}
+
+func (s *study) propose(view string, old Schedule, choice Choice, costP90 float64, sources string) Proposal {
+	n := len(s.Reads)
 	return Proposal{
-		View: view, Old: old, New: choice.Schedule,
-		Before: h.predict(world, old, bounds, lo, n), After: h.predict(world, choice.Schedule, bounds, lo, n),
-		Evidence: choice.Evidence, Days: float64(n) * h.Grid.Width.Hours() / 24, Reads: world.reads.total(0, n),
-		Cost: h.Cost, CostP90: costP90, Sources: sources,
+		View: view, Old: old, New: choice.Schedule, Before: s.predict(old), After: s.predict(choice.Schedule),
+		Evidence: choice.Evidence, Days: float64(n) * s.Grid.Width.Hours() / 24, Reads: s.known(0, n),
+		Cost: s.Cost, CostP90: costP90, Sources: sources,
 	}
 }
 

@@ -1,6 +1,9 @@
 package optimizer
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Grid cuts time into bins: bin i covers [At(i), At(i+1)).
 type Grid struct {
@@ -34,14 +37,63 @@ func weekAndHour(at time.Time, zone *time.Location) (week, hour int) {
 }
 
 func weekAndMinute(at time.Time, zone *time.Location) (week, minute int) {
-	offset := 0
-	if zone != nil && zone != time.UTC {
-		_, offset = at.In(zone).Zone()
+	clock := wallClock{zone: zone}
+	return clock.weekAndMinute(at)
+}
+
+// wallClock tells the time of a zone; nil = UTC. It remembers what it looked up last, for those who go through time
+// in order. Not for concurrent use.
+type wallClock struct {
+	zone   *time.Location
+	offset int64 // of the clock from UTC, in seconds
+	span   span  // in which it is in force
+
+	week, hour int
+	hourSpan   span // in which the clock shows them
+}
+
+// span is a stretch of time in seconds since 1970, its end exclusive; the zero value is empty.
+type span struct{ from, to int64 }
+
+func (s span) has(at int64) bool { return at >= s.from && at < s.to }
+
+func (c *wallClock) weekAndMinute(at time.Time) (week, minute int) {
+	now := at.Unix()
+	if !c.span.has(now) {
+		c.look(at)
 	}
 	const weekSeconds = hoursOfWeek * 3600
-	local := at.Unix() + int64(offset) - firstMonday
+	local := now + c.offset - firstMonday
 	number := floorDiv(local, weekSeconds)
 	return int(number), int((local - number*weekSeconds) / 60)
+}
+
+func (c *wallClock) weekAndHour(at time.Time) (week, hour int) {
+	if now := at.Unix(); !c.hourSpan.has(now) {
+		week, minute := c.weekAndMinute(at)
+		from := now - floorMod(now+c.offset, 3600)
+		c.week, c.hour = week, minute/60
+		c.hourSpan = span{max(from, c.span.from), min(from+3600, c.span.to)}
+	}
+	return c.week, c.hour
+}
+
+// look finds the offset that is in force.
+func (c *wallClock) look(at time.Time) {
+	c.offset, c.span = 0, span{math.MinInt64, math.MaxInt64}
+	if c.zone == nil {
+		return
+	}
+	at = at.In(c.zone)
+	_, offset := at.Zone()
+	c.offset = int64(offset)
+	begin, end := at.ZoneBounds()
+	if !begin.IsZero() {
+		c.span.from = begin.Unix()
+	}
+	if !end.IsZero() {
+		c.span.to = end.Unix()
+	}
 }
 
 // firstMonday is the first Monday of 1970, 00:00 UTC, in seconds.
@@ -50,11 +102,14 @@ const firstMonday = 4 * 86400
 func (g Grid) hourOfWeek(i int) int { return HourOfWeek(g.At(i), g.Zone) }
 
 // group is the hour of the day, on a weekday or at the weekend, that an hour of the week belongs to.
-func group(hourOfWeek int) int {
-	if hourOfWeek >= 5*24 {
-		return 24 + hourOfWeek%24
+var group = func() (groups [hoursOfWeek]int) {
+	for h := range groups {
+		groups[h] = h % 24
+		if h >= 5*24 {
+			groups[h] += 24
+		}
 	}
-	return hourOfWeek % 24
-}
+	return groups
+}()
 
 const groups = 2 * 24

@@ -18,16 +18,58 @@ type Prediction struct {
 	Low, High float64
 }
 
-// predict replays a schedule on bins [lo, hi).
-func (h History) predict(world *World, s Schedule, bounds Bounds, lo, hi int) Prediction {
-	refreshes := h.Refreshes(s, bounds, lo, hi)
-	out := world.Replay(refreshes, lo, hi)
-	days := float64(hi-lo) / float64(h.Grid.Bins(24*time.Hour))
+// study is a history and what is derived of it once: modes are fitted on the bins before lo, and compared on the others,
+// the last two weeks.
+type study struct {
+	History
+	bounds      Bounds
+	lo          int
+	recent      History // from lo on
+	world       *World  // of the same
+	before, all *ReadModel
+}
+
+func (h History) study(bounds Bounds) *study {
+	n := len(h.Reads)
+	s := &study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: NewReadModel(h.Grid.Zone)}
+	h.observe(s.all, 0, s.lo)
+	s.before = s.all.clone()
+	h.observe(s.all, s.lo, n)
+	s.recent = History{Grid: h.Grid, Reads: h.Reads[s.lo:]}
+	s.recent.Grid.Start = h.Grid.At(s.lo)
+	if h.Changes != nil {
+		s.recent.Changes = h.Changes[s.lo:]
+	}
+	s.world = s.recent.World()
+	s.price(h.Kappa, h.Cost)
+	return s
+}
+
+// price says what a refresh and the age of data cost.
+func (s *study) price(kappa, cost float64) {
+	s.Kappa, s.Cost = kappa, cost
+	s.recent.Kappa, s.recent.Cost = kappa, cost
+	s.world = s.world.priced(kappa, cost)
+}
+
+// predict replays a schedule on the last two weeks.
+func (s *study) predict(schedule Schedule) Prediction {
+	hi := len(s.recent.Reads)
+	var refreshes []int
+	if schedule.Mode == Adaptive { // which learns from what was before
+		for _, t := range s.fly(s.bounds, s.lo, len(s.Reads)) {
+			refreshes = append(refreshes, t-s.lo)
+		}
+	} else {
+		refreshes = s.recent.refreshes(s.world, schedule, s.bounds, 0, hi)
+	}
+	out := s.world.Replay(refreshes, 0, hi)
+	days := float64(hi) / float64(s.Grid.Bins(24*time.Hour))
 	p := Prediction{
 		RefreshSeconds: out.RefreshSeconds / days, Refreshes: float64(out.Refreshes) / days,
 		MeanAge: out.MeanAge, P95Age: out.P95Age, Cost: out.Cost / days,
 	}
-	daily := world.daily(refreshes, lo, hi)
+	daily := s.world.daily(refreshes, 0, hi)
 	p.Low, p.High = quantileOf(daily, 0.1), quantileOf(daily, 0.9)
 	return p
 }
@@ -61,26 +103,26 @@ func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
 
 // ChooseAmong is ChooseSchedule where not every mode can be had. The mode Fixed always is among them.
 func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
-	n := len(h.Reads)
-	week := h.Grid.Bins(7 * 24 * time.Hour)
-	if n < week {
+	if len(h.Reads) < h.Grid.Bins(7*24*time.Hour) {
 		return Choice{}, false
 	}
-	world := h.World()
-	lo := max(n-h.Grid.Bins(modeWindow), n/2)
-	if world.reads.total(0, lo) == 0 || world.reads.total(lo, n) == 0 {
+	return h.study(bounds).choose(modes...)
+}
+
+func (s *study) choose(modes ...Mode) (Choice, bool) {
+	h, bounds := &s.History, s.bounds
+	if len(h.Reads) < h.Grid.Bins(7*24*time.Hour) || h.known(0, s.lo) == 0 || h.known(s.lo, len(h.Reads)) == 0 {
 		return Choice{}, false
 	}
-	before, all := h.learn(lo), h.learn(n)
-	_, evidence := all.Week(calendarGain)
+	_, evidence := s.all.Week(calendarGain)
 	choice := Choice{Evidence: evidence, Why: evidence.Reasons()}
 
-	add := func(s Schedule) {
-		choice.Candidates = append(choice.Candidates, Candidate{s, h.predict(world, s, bounds, lo, n)})
+	add := func(schedule Schedule) {
+		choice.Candidates = append(choice.Candidates, Candidate{schedule, s.predict(schedule)})
 	}
-	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, before.MeanRate(), bounds)})
+	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, s.before.MeanRate(), bounds)})
 	if evidence.Resolution > FlatRate && slices.Contains(modes, CalendarMode) {
-		rates, _ := before.Week(0) // the gate has judged the whole history
+		rates, _ := s.before.Week(0) // the gate has judged the whole history
 		if calendar := FitCalendar(rates, h.Cost, h.Kappa, bounds); len(calendar) > 0 {
 			add(Schedule{Mode: CalendarMode, Calendar: calendar})
 		}
@@ -107,21 +149,36 @@ func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
 
 	switch choice.Schedule.Mode {
 	case Fixed:
-		choice.Schedule.Interval = NiceInterval(h.Cost, h.Kappa, all.MeanRate(), bounds)
+		choice.Schedule.Interval = NiceInterval(h.Cost, h.Kappa, s.all.MeanRate(), bounds)
 	case CalendarMode:
-		rates, _ := all.Week(0)
+		rates, _ := s.all.Week(0)
 		choice.Schedule.Calendar = FitCalendar(rates, h.Cost, h.Kappa, bounds)
 	}
 	return choice, true
 }
 
+// known is how many reads of bins [lo, hi) are known of.
+func (h History) known(lo, hi int) (reads float64) {
+	for _, r := range h.Reads[lo:hi] {
+		if !math.IsNaN(r) {
+			reads += r
+		}
+	}
+	return reads
+}
+
 // learn is a read model of the bins before hi.
 func (h History) learn(hi int) *ReadModel {
 	m := NewReadModel(h.Grid.Zone)
-	for t := range hi {
-		m.Observe(h.Grid.At(t), h.Grid.Width, h.Reads[t])
-	}
+	h.observe(m, 0, hi)
 	return m
+}
+
+// observe tells a model of the bins [lo, hi).
+func (h History) observe(m *ReadModel, lo, hi int) {
+	for t := lo; t < hi; {
+		t += m.observe(h.Grid.At(t), h.Grid.Width, h.Reads[t:hi])
+	}
 }
 
 // NiceInterval is the best of the intervals that people are offered within the bounds, for a constant rate in

@@ -70,7 +70,7 @@ func TestBoundsHoldForProposals(t *testing.T) {
 	for _, limit := range []time.Duration{time.Hour, 3 * time.Hour, 12 * time.Hour} {
 		calendar := FitCalendar(rates, h.Cost, h.Kappa, Bounds{MaxStaleness: limit})
 		require.NotEmpty(t, calendar)
-		due := calendar.refreshes(fiveMinutes(), 0, 2*weekBins)
+		due := dueBins(calendar, fiveMinutes(), 0, 2*weekBins)
 		for i := 1; i < len(due); i++ {
 			require.LessOrEqual(t, time.Duration(due[i]-due[i-1])*5*time.Minute, limit)
 		}
@@ -89,22 +89,26 @@ func TestTheCalendarOfOfficeHoursIsWhatAPersonWouldWrite(t *testing.T) {
 	require.Empty(t, FitCalendar([hoursOfWeek]float64{}, 30, 1e-3, Bounds{}), "nobody reads it")
 }
 
+func drawCalendar(t *rapid.T) (c Calendar) {
+	for range rapid.IntRange(1, 6).Draw(t, "rules") {
+		r := Rule{Days: Days(rapid.IntRange(1, 127).Draw(t, "days"))}
+		if rapid.Bool().Draw(t, "once") {
+			at := TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "at"))
+			r.At = &at
+		} else {
+			r.From = TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "from"))
+			r.To = TimeOfDay(rapid.IntRange(int(r.From)+1, 1440).Draw(t, "to"))
+			r.Every = IntervalWords(rapid.SampledFrom(niceIntervals).Draw(t, "every"))
+		}
+		c = append(c, r)
+	}
+	return c
+}
+
 func TestACalendarSurvivesJSON(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		var c Calendar
-		for range rapid.IntRange(1, 6).Draw(t, "rules") {
-			r := Rule{Days: Days(rapid.IntRange(1, 127).Draw(t, "days"))}
-			if rapid.Bool().Draw(t, "once") {
-				at := TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "at"))
-				r.At = &at
-			} else {
-				r.From = TimeOfDay(rapid.IntRange(0, 1439).Draw(t, "from"))
-				r.To = TimeOfDay(rapid.IntRange(int(r.From)+1, 1440).Draw(t, "to"))
-				r.Every = IntervalWords(rapid.SampledFrom(niceIntervals).Draw(t, "every"))
-			}
-			c = append(c, r)
-		}
+		c := drawCalendar(t)
 		text, err := json.Marshal(c)
 		require.NoError(t, err)
 		var back Calendar
@@ -123,11 +127,11 @@ func TestACalendarIsReadOnTheWallClock(t *testing.T) {
 	seven := TimeOfDay(7 * 60)
 	c := Calendar{{Days: EveryDay, At: &seven}}
 	grid := Grid{Start: time.Date(2026, 3, 28, 0, 0, 0, 0, berlin), Width: 5 * time.Minute, Zone: berlin}
-	for _, bin := range c.refreshes(grid, 0, 3*dayBins)[1:] {
+	for _, bin := range dueBins(c, grid, 0, 3*dayBins)[1:] {
 		require.Equal(t, "07:00", grid.At(bin).In(berlin).Format("15:04"))
 	}
 	c = Calendar{{Days: Weekdays, From: 9 * 60, To: 10*60 + 1, Every: IntervalWords(20 * time.Minute)}}
-	require.Equal(t, []int{0, 108, 112, 116, 120}, c.refreshes(fiveMinutes(), 0, dayBins))
+	require.Equal(t, []int{0, 108, 112, 116, 120}, dueBins(c, fiveMinutes(), 0, dayBins))
 }
 
 func TestAProposalIsOneSentenceWithItsNumbers(t *testing.T) {

@@ -56,8 +56,8 @@ func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
 	var groupReads, groupSeconds [groups]float64
 	reads, seconds := flatPriorReads, flatPriorSeconds
 	for h := range hoursOfWeek {
-		groupReads[group(h)] += p.reads[h]
-		groupSeconds[group(h)] += p.seconds[h]
+		groupReads[group[h]] += p.reads[h]
+		groupSeconds[group[h]] += p.seconds[h]
 		reads += p.reads[h]
 		seconds += p.seconds[h]
 	}
@@ -66,6 +66,12 @@ func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
 		return rates
 	}
 	flat := reads / seconds
+	if resolution == FlatRate {
+		for h := range rates {
+			rates[h] = flat
+		}
+		return rates
+	}
 
 	var between dispersion
 	for g := range groups {
@@ -77,22 +83,22 @@ func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
 		groupRate[g] = (groupReads[g] + strength) / (groupSeconds[g] + strength/flat)
 	}
 
+	if resolution == HourOfDayRates {
+		for h := range rates {
+			rates[h] = groupRate[group[h]]
+		}
+		return rates
+	}
+
 	var within dispersion
 	for h := range hoursOfWeek {
-		if g := group(h); groupSeconds[g] > 0 { // the rate of the group was fitted to this count as well
+		if g := group[h]; groupSeconds[g] > 0 { // the rate of the group was fitted to this count as well
 			within.add(p.reads[h], groupRate[g]*p.seconds[h], 1-p.seconds[h]/groupSeconds[g])
 		}
 	}
 	strength = within.strength()
 	for h := range rates {
-		switch rate := groupRate[group(h)]; resolution {
-		case FlatRate:
-			rates[h] = flat
-		case HourOfDayRates:
-			rates[h] = rate
-		case HourOfWeekRates:
-			rates[h] = (p.reads[h] + strength) / (p.seconds[h] + strength/rate)
-		}
+		rates[h] = (p.reads[h] + strength) / (p.seconds[h] + strength/groupRate[group[h]])
 	}
 	return rates
 }

@@ -3,6 +3,7 @@ package optimizer
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -14,7 +15,7 @@ import (
 // hours relative to what the profile expected (spec 3a). It is fed bin by bin, in order, and never looks
 // ahead. The zero value is not usable; see [NewReadModel]. Not for concurrent use.
 type ReadModel struct {
-	zone    *time.Location
+	clock   wallClock
 	profile profile
 	season  season
 	shift   shift
@@ -42,23 +43,56 @@ type observation struct {
 const recentHours = int(evidenceWindow/time.Hour) + 1
 
 // NewReadModel is a model without any evidence for a view whose readers live by the clock of a zone; nil = UTC.
-func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{zone: zone} }
+func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{clock: wallClock{zone: zone}} }
+
+// clone is a model that goes its own way from now on.
+func (m *ReadModel) clone() *ReadModel {
+	other := *m
+	other.recent, other.season.weeks = slices.Clone(m.recent), slices.Clone(m.season.weeks)
+	return &other
+}
 
 // Observe adds the reads of one bin. A NaN says that they are not known (counters were reset, the collector
 // was down): a gap is not a silence.
 func (m *ReadModel) Observe(at time.Time, width time.Duration, reads float64) {
-	week, hour := weekAndHour(at, m.zone)
+	m.observe(at, width, []float64{reads})
+}
+
+// observe adds the reads of the first of the bins that follow each other, as Observe would one by one, and says of how
+// many: those of an hour are added together.
+func (m *ReadModel) observe(at time.Time, width time.Duration, bins []float64) (n int) {
+	week, hour := m.clock.weekAndHour(at)
 	if !m.last.IsZero() {
 		for range min(week-m.week, 52) { // weeks may have been left out
 			m.profile.endWeek()
 		}
 	}
 	m.week, m.last = week, at.Add(width)
-	m.learn(24 * time.Hour)
-	if math.IsNaN(reads) {
-		return
+	m.learn(learnEvery)
+
+	n = 1
+	if len(bins) > 1 && m.shift.within(at) { // the first bin of an hour may raise an alarm, those after it do not
+		ends := min(m.clock.hourSpan.to, m.shift.hour.Unix()+3600, m.asOf.Add(learnEvery-width).Unix())
+		for n < len(bins) && at.Unix()+int64(n)*int64(width/time.Second) < ends {
+			n++
+		}
+		m.last = at.Add(time.Duration(n) * width)
 	}
-	seconds := width.Seconds()
+	var reads, known float64
+	first := n
+	for i, r := range bins[:n] {
+		if math.IsNaN(r) {
+			continue
+		}
+		first = min(first, i)
+		reads += r
+		known++
+	}
+	if known == 0 {
+		return n
+	}
+	at = at.Add(time.Duration(first) * width)
+	seconds := known * width.Seconds()
 	m.profile.observe(hour, reads, seconds)
 	m.season.observe(week, hour, reads, seconds)
 	if n := len(m.recent); n > 0 && m.recent[n-1].hour == hour && at.Sub(m.recent[n-1].at) < time.Hour {
@@ -66,7 +100,7 @@ func (m *ReadModel) Observe(at time.Time, width time.Duration, reads float64) {
 		m.recent[n-1].seconds += seconds
 	} else {
 		if n == recentHours {
-			m.recent = m.recent[:copy(m.recent, m.recent[1:])]
+			m.recent = m.recent[1:]
 		}
 		m.recent = append(m.recent, observation{at, hour, seconds, reads})
 	}
@@ -74,7 +108,11 @@ func (m *ReadModel) Observe(at time.Time, width time.Duration, reads float64) {
 		m.profile.scale(shiftForget)
 		m.learn(0)
 	}
+	return n
 }
+
+// learnEvery is how often a model derives anew what it knows.
+const learnEvery = 24 * time.Hour
 
 // learn brings what is derived from the observations up to date if it is older than a span.
 func (m *ReadModel) learn(age time.Duration) {
@@ -113,9 +151,9 @@ func (m *ReadModel) Forecast(from time.Time, n int, width time.Duration) []float
 	deviation := m.level(m.last.Add(-fastWindow), m.slow) - 1
 	decay := math.Exp(-width.Seconds() / fastDecay.Seconds())
 	seconds := width.Seconds()
-	reads := make([]float64, n)
+	reads, clock := make([]float64, n), m.clock
 	for i := range reads {
-		hour := HourOfWeek(from.Add(time.Duration(i)*width), m.zone)
+		_, hour := clock.weekAndHour(from.Add(time.Duration(i) * width))
 		reads[i] = m.slow * m.rates[hour] * (1 + deviation) * seconds
 		deviation *= decay
 	}

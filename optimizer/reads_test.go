@@ -152,3 +152,36 @@ func TestTheGateAsksForEvidence(t *testing.T) {
 	require.Equal(t, HourOfWeekRates, resolution(28, 400))
 	require.Equal(t, FlatRate, resolution(28, 1), "28 reads")
 }
+
+func TestAModelLearnsTheSameHourByHourAndBinByBin(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"UTC", "Europe/Berlin", "Asia/Kathmandu", "Australia/Lord_Howe"} {
+		zone, err := time.LoadLocation(name)
+		require.NoError(t, err)
+		grid := Grid{Start: time.Date(2026, 2, 20, 3, 25, 0, 0, time.UTC), Width: 5 * time.Minute, Zone: zone}
+		reads := draw(3, grid, 63, 300, office)
+		for i := range reads {
+			if i/7%11 == 3 {
+				reads[i] = math.NaN()
+			}
+			if i > 40*dayBins {
+				reads[i] *= 5 // and the rate changes
+			}
+		}
+		h := History{Grid: grid, Reads: reads}
+		single := NewReadModel(zone)
+		for i, r := range reads {
+			single.Observe(grid.At(i), grid.Width, r)
+		}
+		whole := h.learn(len(reads))
+		end := grid.At(len(reads))
+		require.InDeltaSlice(t, single.Forecast(end, weekBins, grid.Width), whole.Forecast(end, weekBins, grid.Width), 1e-12, name)
+		_, evidence := single.Week(calendarGain)
+		_, same := whole.Week(calendarGain)
+		require.InDelta(t, evidence.Gain, same.Gain, 1e-12, name)
+		require.InDelta(t, evidence.EffectiveReads, same.EffectiveReads, 1e-6, name)
+		require.Equal(t, evidence.Alarm, same.Alarm, name)
+		require.Equal(t, evidence.Resolution, same.Resolution, name)
+		require.False(t, evidence.Alarm.IsZero(), "there was an alarm to agree on")
+	}
+}

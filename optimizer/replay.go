@@ -1,9 +1,6 @@
 package optimizer
 
-import (
-	"cmp"
-	"slices"
-)
+import "slices"
 
 // Outcome is what a set of refreshes came to.
 type Outcome struct {
@@ -20,8 +17,7 @@ type Outcome struct {
 func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
 	width := w.Grid.seconds()
-	type seen struct{ age, reads float64 }
-	ages := make([]seen, 0, hi-lo)
+	byAge := make([]float64, 1) // reads by the age of what they saw, in halves of a bin
 	var paid float64
 	for i, s := range refreshes {
 		end := hi
@@ -31,10 +27,13 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 		unseen := w.unseen(s)
 		out.RefreshSeconds += w.RefreshCost(s)
 		paid += w.reads.age(unseen, s, end) * width
+		age := 2*s + 1 - int(2*unseen)
+		if oldest := age + 2*(end-s); oldest > len(byAge) {
+			byAge = append(byAge, make([]float64, oldest-len(byAge))...)
+		}
 		for t := s; t < end; t++ {
-			if r := w.reads.total(t, t+1); r > 0 {
-				ages = append(ages, seen{max(0, (float64(t)+0.5-unseen)*width), r})
-			}
+			byAge[max(0, age)] += w.reads.total(t, t+1)
+			age += 2
 		}
 	}
 	out.Cost = out.RefreshSeconds + w.Kappa*paid
@@ -42,15 +41,26 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 		return out
 	}
 	out.MeanAge = paid / out.Reads
-	slices.SortFunc(ages, func(a, b seen) int { return cmp.Compare(a.age, b.age) })
 	var so float64
-	for _, a := range ages {
-		if so += a.reads; so >= 0.95*out.Reads {
-			out.P95Age = a.age
+	for age, reads := range byAge {
+		if so += reads; reads > 0 && so >= 0.95*out.Reads {
+			out.P95Age = float64(age) / 2 * width
 			break
 		}
 	}
 	return out
+}
+
+// costOf is J up to a bin of refreshes in order.
+func (w *World) costOf(refreshes []int, hi int) (sum float64) {
+	for i, s := range refreshes {
+		end := hi
+		if i+1 < len(refreshes) {
+			end = refreshes[i+1]
+		}
+		sum += w.segment(s, end)
+	}
+	return sum
 }
 
 // skipUnchanged leaves out the refreshes before which nothing changed: they cost nothing.

@@ -1,6 +1,8 @@
 package optimizer
 
 import (
+	"encoding/json"
+	"fmt"
 	"math"
 	"strings"
 	"time"
@@ -25,6 +27,7 @@ type View struct {
 	Method   string // in force: full, concurrent or incremental
 	Unique   bool   // it has a unique index
 	OnDemand bool   // it is refreshed only when somebody asks
+	Auto     bool   // an interval is applied without asking, and nothing else is
 }
 
 // Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
@@ -46,16 +49,18 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		return nil, []string{"it was not refreshed yet: what a refresh costs is not known"}
 	}
 	last := v.Runs[len(v.Runs)-1]
-	reads := v.History.learn(len(v.History.Reads))
+	study := v.History.study(v.Bounds)
+	reads := study.all
 	rate := reads.MeanRate()
 	duration := model.Median(last.Rows)
-	v.History.Kappa, v.History.Cost = v.Kappa, duration
+	cost := duration
 	if v.Method == "full" {
-		v.History.Cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
+		cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
 	}
+	study.price(v.Kappa, cost)
 	evidence := func(more map[string]any) map[string]any {
 		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
-			"reads": math.Round(v.History.World().reads.total(0, len(v.History.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
+			"reads": math.Round(study.known(0, len(study.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
 			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
 		for k, x := range more {
 			e[k] = x
@@ -75,11 +80,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 			Evidence: evidence(nil), Predicted: map[string]any{"refresh_seconds_a_day": map[string]any{"before": round(v.Usage.RefreshSeconds, 1), "after": 0}},
 		}}, a.Why
 	}
-	if r, reasons := v.schedule(reads, model.P90(last.Rows), evidence); r != nil {
-		recommendations, why = append(recommendations, *r), reasons
-	} else {
-		why = reasons
-	}
+	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
 	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
 	if a, ok := methods.UniqueIndex(); ok && v.Method == "full" && reads.RecentReads() >= minReads {
 		recommendations = append(recommendations, Recommendation{
@@ -104,35 +105,49 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	return recommendations, why
 }
 
-// schedule is a proposal for the clock, or why there is none.
-func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+// schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and several rules
+// would be better, there are both: the interval does not wait until a person has looked at the rules.
+func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
-	choice, ok := ChooseAmong(v.History, v.Bounds, Fixed, CalendarMode)
+	choice, ok := study.choose(Fixed, CalendarMode)
 	if !ok {
 		return nil, []string{"less than a week of reads, or none"}
 	}
-	if choice.Schedule.Mode == CalendarMode {
-		// The clock of a view is an interval or one line of cron; a calendar of several rules is neither.
-		rule, cost := v.History.BestRule(choice.Schedule.Calendar, v.Bounds)
-		choice.Schedule.Calendar = rule
-		if rule == nil || cost > (1-minGain)*choice.Candidates[0].Predicted.Cost {
-			choice.Schedule = choice.Candidates[0].Schedule
-			choice.Why = append(choice.Why, "the calendar has several rules, which one line of cron cannot say: an interval instead")
+	if rules := choice.Schedule.Calendar; choice.Schedule.Mode == CalendarMode && len(rules) > 1 {
+		if line, ok := study.oneLine(rules); ok {
+			choice.Schedule.Calendar = line
+			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
+	if _, line := choice.Schedule.Calendar.Cron(); v.Auto && choice.Schedule.Mode == CalendarMode && !line {
+		interval := choice
+		interval.Schedule = choice.Candidates[0].Schedule
+		if r, _ := v.propose(study, interval, p90, evidence); r != nil {
+			found = append(found, *r)
+		}
+	}
+	r, why := v.propose(study, choice, p90, evidence)
+	if r != nil {
+		found = append(found, *r)
+	}
+	return found, why
+}
+
+// propose is a proposal for the clock, or why it is left as it is.
+func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
-	p := Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
 	verdict := Change{
 		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
-		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: reads.RecentReads(), Bounds: v.Bounds,
+		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: study.all.RecentReads(), Bounds: v.Bounds,
 	}.Settle()
 	if !verdict.Act {
 		return nil, verdict.Why
 	}
 	if choice.Schedule = verdict.Schedule; choice.Schedule.Mode == Fixed {
-		p = Propose(v.Name, v.History, old, choice, v.Bounds, p90, v.Level+", "+v.Sources)
+		p.New, p.After = choice.Schedule, study.predict(choice.Schedule)
 	}
 	r := &Recommendation{
 		Every: choice.Schedule.Interval,
@@ -144,9 +159,15 @@ func (v View) schedule(reads *ReadModel, p90 float64, evidence func(map[string]a
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
 	if choice.Schedule.Mode == CalendarMode {
-		cron, _ := choice.Schedule.Calendar.Cron()
-		r.Kind, r.Change = "calendar", map[string]string{"cron": cron, "refresh_interval": ""}
-		r.Basis["cron"] = ""
+		// One line of cron where it can say it: everybody reads that.
+		column, value := "calendar", ""
+		if line, ok := choice.Schedule.Calendar.Cron(); ok {
+			column, value = "cron", line
+		} else if rules, err := json.Marshal(choice.Schedule.Calendar); err == nil {
+			value = string(rules)
+		}
+		r.Kind, r.Change = "calendar", map[string]string{column: value, "refresh_interval": ""}
+		r.Basis[column] = ""
 	}
 	return r, verdict.Why
 }

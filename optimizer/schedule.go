@@ -96,11 +96,16 @@ func (h History) World() *World {
 // Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The
 // mode adaptive learns from the bins before lo and never looks ahead.
 func (h History) Refreshes(s Schedule, bounds Bounds, lo, hi int) []int {
+	return h.refreshes(h.World(), s, bounds, lo, hi)
+}
+
+// refreshes is Refreshes where the history was priced already.
+func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) []int {
 	switch s.Mode {
 	case Fixed:
-		return h.World().skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
+		return world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
 	case CalendarMode:
-		return h.World().skipUnchanged(s.Calendar.refreshes(h.Grid, lo, hi))
+		return world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
 	}
 	return h.fly(bounds, lo, hi)
 }
@@ -110,11 +115,9 @@ func (h History) Refreshes(s Schedule, bounds Bounds, lo, hi int) []int {
 func every(grid Grid, bins float64, lo, hi int) []int {
 	k := max(1, int(math.RoundToEven(bins)))
 	offset := grid.sinceMonday()
-	refreshes := []int{lo}
-	for t := lo + 1; t < hi; t++ {
-		if (t+offset)%k == 0 {
-			refreshes = append(refreshes, t)
-		}
+	refreshes := append(make([]int, 0, (hi-lo)/k+2), lo)
+	for t := lo + k - int(floorMod(int64(lo+offset), int64(k))); t < hi; t += k {
+		refreshes = append(refreshes, t)
 	}
 	return refreshes
 }

@@ -6,42 +6,54 @@ import "math"
 // keeps the counts of the last weeks, learns a profile on every other week and scores it on the weeks between.
 type season struct {
 	weeks []weekCounts // in order, the last one still running
+	folds [2]profile   // sums of the even and of the odd weeks
 }
 
 type weekCounts struct {
-	number         int
-	reads, seconds [hoursOfWeek]float64
+	number            int
+	reads, seconds    [hoursOfWeek]float64
+	allReads, allTime float64 // their sums
 }
 
 func (s *season) observe(week, hour int, reads, seconds float64) {
 	if n := len(s.weeks); n == 0 || s.weeks[n-1].number != week {
 		if n == foldWeeks+1 {
 			s.weeks = s.weeks[:copy(s.weeks, s.weeks[1:])]
+			s.fold()
 		}
 		s.weeks = append(s.weeks, weekCounts{number: week})
 	}
 	w := &s.weeks[len(s.weeks)-1]
 	w.reads[hour] += reads
 	w.seconds[hour] += seconds
+	w.allReads += reads
+	w.allTime += seconds
+	s.folds[week&1].observe(hour, reads, seconds)
+}
+
+func (s *season) fold() {
+	s.folds = [2]profile{}
+	for i := range s.weeks {
+		w := &s.weeks[i]
+		for h := range hoursOfWeek {
+			s.folds[w.number&1].observe(h, w.reads[h], w.seconds[h])
+		}
+	}
 }
 
 // observedWeeks is the time that was observed, in whole weeks.
 func (s *season) observedWeeks() int {
 	var seconds float64
 	for i := range s.weeks {
-		for _, x := range s.weeks[i].seconds {
-			seconds += x
-		}
+		seconds += s.weeks[i].allTime
 	}
 	return int(seconds / (hoursOfWeek * 3600))
 }
 
 func (s *season) reads() float64 {
 	var sum float64
-	for _, w := range s.weeks {
-		for _, n := range w.reads {
-			sum += n
-		}
+	for i := range s.weeks {
+		sum += s.weeks[i].allReads
 	}
 	return sum
 }
@@ -65,13 +77,8 @@ func (s *season) resolution(least float64) (Resolution, float64) {
 
 // gain is the smaller of the gains of the two folds.
 func (s *season) gain(resolution Resolution) float64 {
-	var fold [2]profile
-	for _, w := range s.weeks {
-		for h := range hoursOfWeek {
-			fold[w.number&1].observe(h, w.reads[h], w.seconds[h])
-		}
-	}
-	return min(gainOn(fold[0].rates(resolution), &fold[1]), gainOn(fold[1].rates(resolution), &fold[0]))
+	even, odd := &s.folds[0], &s.folds[1]
+	return min(gainOn(even.rates(resolution), odd), gainOn(odd.rates(resolution), even))
 }
 
 // gainOn is J of the best fixed interval over J of intervals that follow the rates, T = a/sqrt(rate), with
@@ -87,10 +94,11 @@ func gainOn(rates [hoursOfWeek]float64, counts *profile) float64 {
 		if counts.seconds[h] == 0 || rate <= 0 {
 			continue
 		}
+		sqrt := math.Sqrt(rate)
 		time += counts.seconds[h]
 		reads += counts.reads[h]
-		root += counts.seconds[h] * math.Sqrt(rate)
-		weighted += counts.reads[h] / math.Sqrt(rate)
+		root += counts.seconds[h] * sqrt
+		weighted += counts.reads[h] / sqrt
 	}
 	if reads == 0 || weighted == 0 {
 		return 0 // nothing to score on

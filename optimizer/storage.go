@@ -138,7 +138,7 @@ func Rebuild(live, dead float64, reads [hoursOfWeek]float64) (Advice, bool) {
 		return Advice{}, false
 	}
 	h := slices.Index(reads[:], slices.Min(reads[:]))
-	return advise("rebuild", fmt.Sprintf("refresh it fully once, %s %02d:00 is its quietest hour", dayNames[h/24], h%24),
+	return advise("rebuild", fmt.Sprintf("refresh it fully once, %s %02d:00 is its quietest hour", Days(1<<(h/24)), h%24),
 		"%.0f dead rows for %.0f live ones", dead, live)
 }
 

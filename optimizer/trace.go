@@ -192,3 +192,5 @@ func floorDiv(a, b int64) int64 {
 	}
 	return q
 }
+
+func floorMod(a, b int64) int64 { return a - b*floorDiv(a, b) }

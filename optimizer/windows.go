@@ -2,124 +2,16 @@ package optimizer
 
 import (
 	"math"
+	"slices"
 	"time"
 )
 
-// binsOfDay are the bins in which a day is planned.
-const binsOfDay = 24 * 12
-
-// FitCalendar is the simplest calendar whose predicted cost on the typical week is within mergeLoss of the
-// best one with at most maxWindows windows. Rates are in reads per second by hour of the week, cost in
-// refresh-seconds; bounds are those of the intervals. It is empty for a view that nobody reads.
-//
-// Days that share a routine share their windows: all seven, or working days and the weekend, or Saturday and
-// Sunday apart as well. Within a day the best windows are found by a dynamic program over the hours, instead
-// of by merging slots greedily (spec 3d.5); the combinations are then compared exactly, on the whole week.
-func FitCalendar(rates [hoursOfWeek]float64, cost, kappa float64, bounds Bounds) Calendar {
-	week := typicalWeek(rates, cost, kappa).World()
-	best, chosen := math.Inf(1), Calendar{}
-	type fit struct {
-		calendar Calendar
-		cost     float64
-	}
-	var fits []fit
-	for _, routine := range [][]Days{{EveryDay}, {Weekdays, Weekend}, {Weekdays, saturday, sunday}} {
-		options := make([][][]window, len(routine))
-		for i, days := range routine {
-			options[i] = planDay(typicalDay(rates, days), cost, kappa, bounds)
-		}
-		for _, calendar := range combine(routine, options) {
-			f := fit{calendar, week.costOfWeek(calendar, bounds)}
-			fits = append(fits, f)
-			best = min(best, f.cost)
-		}
-	}
-	if math.IsInf(best, 1) {
-		return nil
-	}
-	least := math.Inf(1)
-	for _, f := range fits {
-		simpler := len(f.calendar) < len(chosen) || len(f.calendar) == len(chosen) && f.cost < least
-		if f.cost <= (1+mergeLoss)*best && (math.IsInf(least, 1) || simpler) {
-			chosen, least = f.calendar, f.cost
-		}
-	}
-	return chosen
-}
-
-// combine lists the calendars that take one option for each part of a routine and have at most maxWindows
-// rules.
-func combine(routine []Days, options [][][]window) []Calendar {
-	calendars := []Calendar{nil}
-	for part, days := range routine {
-		var longer []Calendar
-		for _, calendar := range calendars {
-			for _, windows := range options[part] {
-				if len(calendar)+len(windows) > maxWindows {
-					continue
-				}
-				next := append(Calendar(nil), calendar...)
-				for _, w := range windows {
-					next = append(next, w.rule(days))
-				}
-				longer = append(longer, next)
-			}
-		}
-		calendars = longer
-	}
-	return calendars
-}
-
-// typicalWeek is two equal weeks; the first one only serves to begin the second as it would go on.
-func typicalWeek(rates [hoursOfWeek]float64, cost, kappa float64) History {
-	grid := Grid{Start: time.Unix(firstMonday, 0).UTC(), Width: 5 * time.Minute}
-	reads := make([]float64, 2*7*binsOfDay)
-	for t := range reads {
-		reads[t] = rates[t/12%hoursOfWeek] * grid.seconds()
-	}
-	return History{Grid: grid, Reads: reads, Cost: cost, Kappa: kappa}
-}
-
-// costOfWeek is the cost of the second of two weeks under a calendar; infinite if it breaks the bounds that
-// were set.
-func (w *World) costOfWeek(calendar Calendar, bounds Bounds) float64 {
-	due := calendar.refreshes(w.Grid, 0, w.Len())
-	for i, limit := 1, bounds.longestPause(); limit > 0 && i <= len(due); i++ {
-		next := w.Len()
-		if i < len(due) {
-			next = due[i]
-		}
-		if time.Duration(next-due[i-1])*w.Grid.Width > limit {
-			return math.Inf(1)
-		}
-	}
-	var sum float64
-	for _, day := range w.daily(due, 0, w.Len())[7:] {
-		sum += day
-	}
-	return sum
-}
-
-const saturday, sunday Days = 1 << 5, 1 << 6
-
-func (d Days) count() (n int) {
-	for day := range 7 {
-		if d.Has(day) {
-			n++
-		}
-	}
-	return n
-}
-
-// typicalDay is the mean rate of each hour over the days.
-func typicalDay(rates [hoursOfWeek]float64, days Days) (mean [24]float64) {
-	for h, r := range rates {
-		if days.Has(h / 24) {
-			mean[h%24] += r / float64(days.count())
-		}
-	}
-	return mean
-}
+// A day is planned in bins of five minutes.
+const (
+	planBin    = 5 * time.Minute
+	binsOfHour = 12
+	binsOfDay  = 24 * binsOfHour
+)
 
 // window is a span of hours with one interval.
 type window struct {
@@ -127,11 +19,16 @@ type window struct {
 	every    time.Duration
 }
 
-// last is the bin of the last refresh in the window.
-func (w window) last() int {
-	slots := (time.Duration(w.to-w.from)*time.Hour - 1) / w.every
-	return w.from*12 + int(slots*w.every/(5*time.Minute))
+// step is the number of bins between two refreshes; there is at most one in a bin.
+func (w window) step() int { return max(1, int(w.every/planBin)) }
+
+// slots is the number of refreshes.
+func (w window) slots() int {
+	return ((w.to-w.from)*binsOfHour + w.step() - 1) / w.step()
 }
+
+// last is the bin of the last refresh.
+func (w window) last() int { return w.from*binsOfHour + (w.slots()-1)*w.step() }
 
 // rule makes a window with a single slot a rule with "at".
 func (w window) rule(days Days) Rule {
@@ -142,112 +39,178 @@ func (w window) rule(days Days) Rule {
 	return Rule{Days: days, From: TimeOfDay(w.from * 60), To: TimeOfDay(w.to * 60), Every: IntervalWords(w.every)}
 }
 
-// planDay gives the best windows for a day, by how many there are: 0, 1, ... maxWindows.
-func planDay(rates [24]float64, cost, kappa float64, bounds Bounds) [][]window {
-	bins := make([]float64, binsOfDay)
-	for b := range bins {
-		bins[b] = rates[b/12] * 300
+// less says whether a cost is less than another by more than rounding: hours in which as much is read give many plans that
+// cost the same, of which the first is taken.
+func less(a, b float64) bool { return a < b*(1-1e-9) }
+
+// day is what it costs to refresh in some hours of a typical day with the best interval. Reads are spread
+// evenly over an hour, so that all sums are over hours.
+type day struct {
+	reads moments // by hour
+	price float64 // of an hour of age to a read
+	pause int     // longest time without a refresh, in bins; zero = any
+	every [24][25]time.Duration
+	last  [24][25]int // bin of the last refresh
+	cost  [24][25]float64
+}
+
+// planDay gives the best windows for a day, by how many there are at most: 0, 1, ... maxWindows.
+func planDay(rates [24]float64, cost, kappa float64, bounds Bounds) [maxWindows + 1][]window {
+	perHour := make([]float64, 24)
+	for h, rate := range rates {
+		perHour[h] = rate * 3600
 	}
-	d := day{reads: momentsOf(bins), price: kappa * 300, pause: int(bounds.longestPause() / (5 * time.Minute))}
-	for from := range 24 {
-		for to := from + 1; to <= 24; to++ {
-			d.every[from][to], d.cost[from][to] = bestInterval(d.reads, from, to, cost, kappa, bounds)
-		}
-	}
-	options := make([][]window, maxWindows+1)
+	d := day{reads: momentsOf(perHour), price: kappa * 3600, pause: int(bounds.longestPause() / planBin)}
+	d.chooseIntervals(perHour, cost, bounds)
+	var options [maxWindows + 1][]window
+	var plans dayPlans
+	d.plan(&plans, 0)
+	first, planned := plans.best, 0
 	for k := range options {
 		// the day before ends as this one: the second pass knows how old data is at midnight
-		first := d.plan(k, 0)
-		options[k] = d.plan(k, first.last-binsOfDay).windows
+		if last := first[k].last - binsOfDay; last != planned {
+			d.plan(&plans, last)
+			planned = last
+		}
+		options[k] = plans.windows(&d, k)
 	}
 	return options
 }
 
-// day is what it costs to refresh in some hours of a typical day with the best interval.
-type day struct {
-	reads moments
-	price float64 // of a read, per bin of age
-	pause int     // longest time without a refresh, in bins; zero = any
-	every [25][25]time.Duration
-	cost  [25][25]float64
-}
-
-// dayPlan is a plan of the first hours of a day.
-type dayPlan struct {
-	windows []window
-	last    int // bin of the last refresh
-	cost    float64
-}
-
-// plan is the best one with so many windows at most, when the last refresh before the day was in a bin. From
-// hour to hour, the program tells plans that end in a window from plans that end in a stretch without
-// refreshes, in which data gets older.
-func (d *day) plan(windows, last int) dayPlan {
-	none := dayPlan{cost: math.Inf(1)}
-	var busy, idle [maxWindows + 1][25]dayPlan // of the hours before h, with k windows
-	for k := range busy {
-		for h := range busy[k] {
-			busy[k][h], idle[k][h] = none, none
+// chooseIntervals finds the best of the intervals that people are offered for every span of hours, and its cost: an
+// hour is added to a span in constant time.
+func (d *day) chooseIntervals(reads []float64, cost float64, bounds Bounds) {
+	for from := range d.cost {
+		for to := range d.cost[from] {
+			d.cost[from][to] = math.Inf(1)
 		}
 	}
-	busy[0][0] = dayPlan{last: last}
-	for to := 1; to <= 24; to++ {
-		for from := range to {
-			for k := range windows + 1 {
-				before := busy[k][from]
-				tooLong := d.pause > 0 && to*12-before.last > d.pause
-				if c := before.cost + d.price*d.reads.age(float64(before.last), from*12, to*12); c < idle[k][to].cost && !tooLong {
-					idle[k][to] = dayPlan{before.windows, before.last, c}
-				}
-				if k == 0 {
-					continue
-				}
-				before = busy[k-1][from]
-				if idle[k-1][from].cost < before.cost {
-					before = idle[k-1][from]
-				}
-				if c := before.cost + d.cost[from][to]; c < busy[k][to].cost {
-					w := window{from, to, d.every[from][to]}
-					busy[k][to] = dayPlan{append(before.windows[:len(before.windows):len(before.windows)], w), w.last(), c}
-				}
-			}
-		}
-	}
-	best := none
-	for k := range windows + 1 {
-		for _, p := range []dayPlan{busy[k][24], idle[k][24]} {
-			if p.cost < best.cost {
-				best = p
-			}
-		}
-	}
-	return best
-}
-
-// bestInterval is the best of the intervals that people are offered, for some hours of a day.
-func bestInterval(reads moments, from, to int, cost, kappa float64, bounds Bounds) (time.Duration, float64) {
-	best, least := time.Duration(0), math.Inf(1)
 	for _, every := range niceIntervals {
 		if !bounds.allow(every) {
 			continue
 		}
-		if c := windowCost(reads, from*12, to*12, every, cost, kappa); c < least {
-			best, least = every, c
+		hours := int(every / time.Hour) // zero = several times an hour, and every hour is like the others
+		perHour, age := cost/every.Hours(), d.price*every.Hours()/2
+		for from := range d.cost {
+			c, refreshed := 0.0, from
+			for to := from + 1; to <= 24; to++ {
+				hour := to - 1
+				if hours == 0 {
+					c += perHour + age*reads[hour]
+				} else {
+					if (hour-from)%hours == 0 {
+						c, refreshed = c+cost, hour
+					}
+					c += d.price * reads[hour] * (float64(hour-refreshed) + 0.5)
+				}
+				if less(c, d.cost[from][to]) {
+					d.every[from][to], d.cost[from][to] = every, c
+				}
+			}
 		}
 	}
-	return best, least
+	for from := range d.every {
+		for to := from + 1; to <= 24; to++ {
+			if every := d.every[from][to]; every > 0 {
+				d.last[from][to] = window{from, to, every}.last()
+			}
+		}
+	}
 }
 
-// windowCost is the cost of refreshing every so often in bins [from, to) of a day.
-func windowCost(reads moments, from, to int, every time.Duration, cost, kappa float64) float64 {
-	step := int(every / (5 * time.Minute))
-	if step == 0 { // finer than the bins: c/T + kappa*r*T/2
-		span := float64(to-from) * 300
-		return cost*span/every.Seconds() + kappa*reads.total(from, to)*every.Seconds()/2
+// dayPlans are the best plans of a day when the last refresh before it is known. From hour to hour, the program
+// tells plans that end in a window from plans that end in a stretch without refreshes, in which data gets older.
+type dayPlans struct {
+	busy, idle [maxWindows + 1][25]hourPlan // of the hours before h, with k windows
+	best       [maxWindows + 1]dayEnd       // of the whole day, with k windows at most
+}
+
+// hourPlan is a plan of the first hours of a day.
+type hourPlan struct {
+	cost      float64
+	last      int     // bin of the last refresh
+	hour      float64 // of the same
+	from      int     // hour in which its last window or stretch begins
+	afterIdle bool    // which comes after a stretch without refreshes
+}
+
+// dayEnd is where the plan of a day ends.
+type dayEnd struct {
+	cost float64
+	last int
+	k    int
+	idle bool
+}
+
+// plan is for a day when the last refresh before it was in a bin.
+func (d *day) plan(p *dayPlans, last int) {
+	for k := range p.busy {
+		for h := range p.busy[k] {
+			p.busy[k][h].cost, p.idle[k][h].cost = math.Inf(1), math.Inf(1)
+		}
 	}
-	var sum float64
-	for s := from; s < to; s += step {
-		sum += cost + kappa*300*reads.age(float64(s), s, min(s+step, to))
+	p.busy[0][0] = hourPlan{last: last, hour: float64(last) / binsOfHour}
+	for to := 1; to <= 24; to++ {
+		for from := range to {
+			reads, moment := d.reads.total(from, to), d.reads.moment[to]-d.reads.moment[from]
+			last, cost := d.last[from][to], d.cost[from][to]
+			hour := float64(last) / binsOfHour
+			for k := range min(from, maxWindows) + 1 {
+				before := &p.busy[k][from]
+				if math.IsInf(before.cost, 1) && math.IsInf(p.idle[k][from].cost, 1) {
+					continue
+				}
+				age := moment - before.hour*reads
+				tooLong := d.pause > 0 && to*binsOfHour-before.last > d.pause
+				if c := before.cost + d.price*age; !tooLong && less(c, p.idle[k][to].cost) {
+					p.idle[k][to] = hourPlan{cost: c, last: before.last, hour: before.hour, from: from}
+				}
+				if k == maxWindows {
+					continue
+				}
+				idle := less(p.idle[k][from].cost, before.cost)
+				c := before.cost
+				if idle {
+					c = p.idle[k][from].cost
+				}
+				if c += cost; less(c, p.busy[k+1][to].cost) {
+					p.busy[k+1][to] = hourPlan{c, last, hour, from, idle}
+				}
+			}
+		}
 	}
-	return sum
+	best := dayEnd{cost: math.Inf(1)}
+	for k := range p.best {
+		if end := p.busy[k][24]; less(end.cost, best.cost) {
+			best = dayEnd{end.cost, end.last, k, false}
+		}
+		if end := p.idle[k][24]; less(end.cost, best.cost) {
+			best = dayEnd{end.cost, end.last, k, true}
+		}
+		p.best[k] = best
+	}
+}
+
+// windows are those of the best plan with so many at most.
+func (p *dayPlans) windows(d *day, most int) (windows []window) {
+	end := p.best[most]
+	for k, to, idle := end.k, 24, end.idle; to > 0 && !math.IsInf(end.cost, 1); {
+		if idle {
+			to, idle = p.idle[k][to].from, false
+			continue
+		}
+		at := &p.busy[k][to]
+		windows = append(windows, window{at.from, to, d.every[at.from][to]})
+		k, to, idle = k-1, at.from, at.afterIdle
+	}
+	slices.Reverse(windows)
+	// Several ends mean the same refreshes; the one that is a whole number of intervals is what a person would write.
+	for i := range windows {
+		w, end := &windows[i], 24
+		if i+1 < len(windows) {
+			end = windows[i+1].from
+		}
+		w.to = min(end, w.from+(w.slots()*w.step()+binsOfHour-1)/binsOfHour)
+	}
+	return windows
 }

@@ -41,6 +41,13 @@ func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
 	return w
 }
 
+// priced is the same at other prices.
+func (w *World) priced(kappa, cost float64) *World {
+	other := *w
+	other.Kappa, other.cost = kappa, []float64{cost}
+	return &other
+}
+
 // Len is the number of bins.
 func (w *World) Len() int { return w.reads.len() }
 

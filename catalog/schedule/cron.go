@@ -3,7 +3,6 @@ package schedule
 import (
 	"errors"
 	"fmt"
-	"math/bits"
 	"regexp"
 	"strconv"
 	"strings"
@@ -103,121 +102,25 @@ func (l line) day(year int, month time.Month, day int) bool {
 	if l.month>>month&1 == 0 {
 		return false
 	}
-	weekday := time.Date(year, month, day, 12, 0, 0, 0, time.UTC).Weekday()
-	dom, dow := l.dom>>day&1 == 1, l.dow>>weekday&1 == 1
+	dom, dow := l.dom>>day&1 == 1, l.dow>>weekday(year, month, day)&1 == 1
 	if l.anyDom || l.anyDow {
 		return (l.anyDom || dom) && (l.anyDow || dow)
 	}
 	return dom || dow
 }
 
-func (l line) everyHour() bool { return bits.OnesCount64(l.hour) == 24 }
-
-// daysAhead is how far next looks: leap days can be eight years apart.
-const daysAhead = 9 * 366
-
-// next is the first instant after the given one at which the line fires, and what daylight saving has
-// to do with it.
-func (l line) next(after time.Time, loc *time.Location) (time.Time, string) {
-	if l.everyHour() {
-		return l.nextElapsed(after, loc), ""
-	}
-	year, month, day := after.In(loc).Date()
-	for i := -1; i < daysAhead; i++ { // the day before: the clock may have jumped over midnight
-		date := time.Date(year, month, day+i, 12, 0, 0, 0, time.UTC)
-		if !l.day(date.Date()) {
-			continue
-		}
-		if at, note := l.nextOn(date, after, loc); !at.IsZero() {
-			return at, note
+// wall is the line as a clock on the wall.
+func (l line) wall() wall {
+	var t times
+	for hour := range t {
+		if l.hour>>hour&1 == 1 {
+			t[hour] = l.minute
 		}
 	}
-	return time.Time{}, ""
-}
-
-// nextOn is the first instant after the given one that a wall time of the date stands for.
-func (l line) nextOn(date, after time.Time, loc *time.Location) (time.Time, string) {
-	year, month, day := date.Date()
-	for hour := range 24 {
-		if l.hour>>hour&1 == 0 {
-			continue
+	return wall{elapsed: t.everyHour(), on: func(year int, month time.Month, day int) *times {
+		if l.day(year, month, day) {
+			return &t
 		}
-		if last, _ := instant(year, month, day, hour, 59, loc); !last.After(after) {
-			continue
-		}
-		for minute := range 60 {
-			if l.minute>>minute&1 == 0 {
-				continue
-			}
-			if at, note := instant(year, month, day, hour, minute, loc); at.After(after) {
-				return at, note
-			}
-		}
-	}
-	return time.Time{}, ""
-}
-
-// nextElapsed is next for lines that fire in every hour: real time is searched, not wall time.
-func (l line) nextElapsed(after time.Time, loc *time.Location) time.Time {
-	at := after.Truncate(time.Minute).Add(time.Minute).In(loc)
-	for end := at.Add(daysAhead * 24 * time.Hour); at.Before(end); {
-		switch {
-		case !l.day(at.Date()):
-			at = at.Add(time.Duration(60-at.Minute()) * time.Minute) // to the next hour: days can be 23 hours long
-		case l.minute>>at.Minute()&1 == 0:
-			at = at.Add(time.Minute)
-		default:
-			return at.UTC()
-		}
-	}
-	return time.Time{}
-}
-
-// instant is the one instant that a wall time stands for: the first of two, or where the clock skips it,
-// the jump.
-func instant(year int, month time.Month, day, hour, minute int, loc *time.Location) (time.Time, string) {
-	wall := time.Date(year, month, day, hour, minute, 0, 0, time.UTC).Unix()
-	guess := time.Date(year, month, day, hour, minute, 0, 0, loc)
-	begin, end := guess.ZoneBounds()
-	_, here := guess.Zone()
-	before, after := here, here
-	if !begin.IsZero() {
-		_, before = begin.Add(-time.Second).Zone()
-	}
-	if !end.IsZero() {
-		_, after = end.Zone()
-	}
-
-	// Each offset would show this wall time at one instant; it counts where the offset is in force then.
-	shows := func(offset int) (time.Time, bool) {
-		at := time.Unix(wall-int64(offset), 0).In(loc)
-		_, inForce := at.Zone()
-		return at, inForce == offset
-	}
-	var first time.Time
-	times := 0
-	for i, offset := range []int{before, here, after} {
-		if i > 0 && offset == before || i == 2 && offset == here {
-			continue
-		}
-		at, ok := shows(offset)
-		if !ok {
-			continue
-		}
-		times++
-		if first.IsZero() || at.Before(first) {
-			first = at
-		}
-	}
-	switch {
-	case times == 1:
-		return first.UTC(), ""
-	case times > 1:
-		return first.UTC(), fmt.Sprintf("the clock shows %02d:%02d twice that day: the first time counts", hour, minute)
-	}
-	jump := end
-	if !begin.IsZero() && wall >= begin.Unix()+int64(before) && wall < begin.Unix()+int64(here) {
-		jump = begin
-	}
-	return jump.UTC(), fmt.Sprintf("%02d:%02d is skipped that day: it fires when the clock jumps to %s", hour, minute, jump.In(loc).Format("15:04"))
+		return nil
+	}}
 }

@@ -12,7 +12,7 @@ const (
 	// keptMissed is how many missed slots the policy All makes up for.
 	keptMissed = 1000
 
-	// counted is how many missed slots of a cron line are counted one by one; after that the count says
+	// counted is how many missed slots of cron or of a calendar are counted one by one; after that the count says
 	// "at least".
 	counted = 10_000
 )
@@ -112,18 +112,18 @@ func (s Spec) overdue(slot, now time.Time) overdue {
 	}
 
 	out := overdue{slots: []time.Time{slot}}
-	cron, err := parseCron(s.Cron)
+	walls, err := s.walls()
 	if err != nil {
 		return out
 	}
 	for n := 0; ; n++ {
-		next, _ := cron.next(slot, s.location())
+		next, _ := firstOf(walls, slot, s.location())
 		if next.IsZero() || next.After(now) {
 			return out
 		}
 		if n == counted {
 			if near := now.Add(-8 * 24 * time.Hour); near.After(next) {
-				if first, _ := cron.next(near, s.location()); !first.After(now) {
+				if first, _ := firstOf(walls, near, s.location()); !first.After(now) {
 					next, out.atLeast = first, true
 				}
 			}

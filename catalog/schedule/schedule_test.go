@@ -132,15 +132,16 @@ func walk(loc *time.Location, from, to time.Time) []minute {
 	return minutes
 }
 
-// byHand is what a line fires on after the given instant.
-func byHand(l line, minutes []minute, after time.Time) []time.Time {
+// byHand is what a clock on the wall fires on after the given instant.
+func byHand(l wall, minutes []minute, after time.Time) []time.Time {
 	matches := func(w time.Time) bool {
-		return l.hour>>w.Hour()&1 == 1 && l.minute>>w.Minute()&1 == 1 && l.day(w.Date())
+		t := l.on(w.Date())
+		return t != nil && t[w.Hour()]>>w.Minute()&1 == 1
 	}
 	var fires []time.Time
 	for _, m := range minutes {
-		fire := matches(m.wall) && (l.everyHour() || !m.again)
-		fire = fire || !l.everyHour() && slices.ContainsFunc(m.skipped, matches)
+		fire := matches(m.wall) && (l.elapsed || !m.again)
+		fire = fire || !l.elapsed && slices.ContainsFunc(m.skipped, matches)
 		if fire && m.at.After(after) {
 			fires = append(fires, m.at)
 		}
@@ -148,13 +149,17 @@ func byHand(l line, minutes []minute, after time.Time) []time.Time {
 	return fires
 }
 
-func TestCronAgreesWithAWalkThroughTheMinutesAroundEveryChangeOfTheClock(t *testing.T) {
+func TestClocksAgreeWithAWalkThroughTheMinutesAroundEveryChangeOfTheClock(t *testing.T) {
 	t.Parallel()
 	zones := []string{
 		"Europe/Berlin", "Europe/London", "America/New_York", "America/Santiago", "America/Havana", "Australia/Lord_Howe",
 		"Australia/Sydney", "Asia/Tehran", "Africa/Cairo", "Africa/Casablanca", "Asia/Gaza", "Pacific/Chatham",
 	}
-	lines := []string{"30 2 * * *", "*/15 0-3 * * *", "0 0 * * *", "59 23 * * 0", "7 * * * *", "0 0,1,2,3 1-7 * 1", "*/20 22-1 * * *"}
+	clocks := []Spec{
+		{Cron: "30 2 * * *"}, {Cron: "*/15 0-3 * * *"}, {Cron: "0 0 * * *"}, {Cron: "59 23 * * 0"}, {Cron: "7 * * * *"}, {Cron: "0 0,1,2,3 1-7 * 1"}, {Cron: "*/20 22-1 * * *"},
+		{Calendar: `[{"at": "02:30"}]`}, {Calendar: `[{"every": "30 minutes"}]`}, {Calendar: `[{"from": "01:10", "to": "03:20", "every": "40 minutes"}, {"days": "sat,sun", "at": "02:00"}]`},
+		{Calendar: `[{"days": "sun", "to": "04:00", "every": "25 minutes"}, {"days": "sun", "from": "00:10", "every": "1 hour"}, {"at": "00:00"}]`},
+	}
 	for _, name := range zones {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -164,23 +169,31 @@ func TestCronAgreesWithAWalkThroughTheMinutesAroundEveryChangeOfTheClock(t *test
 				if end := at.Add(time.Hour); offset(at) != offset(end) {
 					from, after, to := minuteOf(end, -52), minuteOf(end, -26), minuteOf(end, 26)
 					minutes := walk(loc, from, to)
-					for _, text := range lines {
-						l, err := parseCron(text)
-						require.NoError(t, err)
-						want := byHand(l, minutes, after)
-						var got []time.Time
-						for next, _ := l.next(after, loc); next.Before(to); next, _ = l.next(next, loc) {
-							got = append(got, next)
-						}
-						require.Equal(t, len(want), len(got), "%s in %s at %s: want %v, got %v", text, name, end, want, got)
-						for i := range want {
-							require.True(t, want[i].Equal(got[i]), "%s in %s at %s: want %v, got %v", text, name, end, want, got)
-						}
+					for _, clock := range clocks {
+						requireByHand(t, clock, loc, minutes, after, to)
 					}
 				}
 			}
 		})
 	}
+}
+
+// requireByHand compares the slots of a clock with those that a walk through the minutes finds.
+func requireByHand(t require.TestingT, clock Spec, loc *time.Location, minutes []minute, after, to time.Time) {
+	walls, err := clock.walls()
+	require.NoError(t, err)
+	var want, got []string
+	for _, w := range walls {
+		for _, at := range byHand(w, minutes, after) {
+			want = append(want, at.UTC().Format(time.DateTime))
+		}
+	}
+	slices.Sort(want)
+	want = slices.Compact(want)
+	for next, _ := firstOf(walls, after, loc); next.Before(to); next, _ = firstOf(walls, next, loc) {
+		got = append(got, next.Format(time.DateTime))
+	}
+	require.Equal(t, want, got, "%+v in %s after %s", clock, loc, after)
 }
 
 func minuteOf(at time.Time, hours int) time.Time {

@@ -26,9 +26,11 @@ const (
 type Spec struct {
 	// Interval between slots; zero = none. Whole microseconds, at most [MaxInterval].
 	Interval time.Duration
-	// Cron has five fields; empty = none. It excludes Interval.
+	// Cron has five fields; empty = none. It excludes the other two.
 	Cron string
-	// Location in which Cron is read; nil = UTC.
+	// Calendar is a list of rules as JSON, see [Calendar]; empty = none. It excludes the other two.
+	Calendar string
+	// Location in which Cron and Calendar are read; nil = UTC.
 	Location *time.Location
 	// JitterKey chooses the jitter of an interval.
 	JitterKey int64
@@ -39,7 +41,7 @@ type Spec struct {
 	HeldUntil time.Time
 }
 
-// Validate says what is wrong with a clock. No interval and no cron is no clock, which is fine.
+// Validate says what is wrong with a clock. None at all is fine.
 func (s Spec) Validate() error {
 	switch s.Catchup {
 	case "", Latest, Skip, All:
@@ -47,39 +49,64 @@ func (s Spec) Validate() error {
 		return fmt.Errorf("unknown catch-up policy %q: use latest, skip or all", s.Catchup)
 	}
 	switch {
-	case s.Interval != 0 && s.Cron != "":
-		return errors.New("a clock has either an interval or cron, not both")
+	case s.Interval != 0 && s.Cron != "" || s.Interval != 0 && s.Calendar != "" || s.Cron != "" && s.Calendar != "":
+		return errors.New("a clock is one of an interval, cron and a calendar, not several")
 	case s.Interval < 0:
 		return errors.New("it must be positive")
 	case s.Interval > MaxInterval:
 		return errors.New("it must not be longer than ten years")
 	case s.Interval%time.Microsecond != 0:
 		return errors.New("it must be whole microseconds")
-	case s.Cron != "":
-		_, err := parseCron(s.Cron)
-		return err
 	}
-	return nil
+	_, err := s.walls()
+	return err
 }
 
-// HasClock says whether there are slots at all.
-func (s Spec) HasClock() bool { return s.Interval > 0 || s.Cron != "" }
-
-// Next is the first slot after the given instant; zero when there is none, or when the spec is invalid.
-func (s Spec) Next(after time.Time) time.Time {
+// walls are the clocks on the wall that it fires with; none for an interval.
+func (s Spec) walls() ([]wall, error) {
 	switch {
-	case s.Interval >= time.Microsecond:
-		step := s.Interval.Microseconds()
-		return time.UnixMicro((floorDiv(after.UnixMicro(), step) + 1) * step).UTC()
 	case s.Cron != "":
 		line, err := parseCron(s.Cron)
 		if err != nil {
-			return time.Time{}
+			return nil, err
 		}
-		at, _ := line.next(after, s.location())
-		return at
+		return []wall{line.wall()}, nil
+	case s.Calendar != "":
+		calendar, err := ParseCalendar(s.Calendar)
+		if err != nil {
+			return nil, err
+		}
+		return calendar.walls(), nil
 	}
-	return time.Time{}
+	return nil, nil
+}
+
+// firstOf is the first instant after the given one at which one of the clocks fires, and what daylight saving has to do
+// with it.
+func firstOf(walls []wall, after time.Time, loc *time.Location) (first time.Time, note string) {
+	for i := range walls {
+		if at, why := walls[i].next(after, loc); first.IsZero() || !at.IsZero() && at.Before(first) {
+			first, note = at, why
+		}
+	}
+	return first, note
+}
+
+// HasClock says whether there are slots at all.
+func (s Spec) HasClock() bool { return s.Interval > 0 || s.Cron != "" || s.Calendar != "" }
+
+// Next is the first slot after the given instant; zero when there is none, or when the spec is invalid.
+func (s Spec) Next(after time.Time) time.Time {
+	if s.Interval >= time.Microsecond {
+		step := s.Interval.Microseconds()
+		return time.UnixMicro((floorDiv(after.UnixMicro(), step) + 1) * step).UTC()
+	}
+	walls, err := s.walls()
+	if err != nil {
+		return time.Time{}
+	}
+	at, _ := firstOf(walls, after, s.location())
+	return at
 }
 
 // DueAt is when a slot is claimed: the slot plus the jitter.
@@ -120,11 +147,11 @@ type Fire struct {
 // Upcoming lists the first n slots after the given instant, fewer where there are no more.
 func (s Spec) Upcoming(after time.Time, n int) []Fire {
 	var fires []Fire
-	line, err := parseCron(s.Cron)
+	walls, err := s.walls()
 	for range n {
 		var f Fire
-		if s.Cron != "" && err == nil {
-			f.Slot, f.Note = line.next(after, s.location())
+		if len(walls) > 0 && err == nil {
+			f.Slot, f.Note = firstOf(walls, after, s.location())
 		} else {
 			f.Slot = s.Next(after)
 		}

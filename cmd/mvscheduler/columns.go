@@ -14,10 +14,10 @@ import (
 // column, cast the type of the parameter; nullable columns take "none" for NULL. What a value may be is
 // decided by the table, whose errors name the choices.
 type viewColumns struct {
-	Interval  *string  `column:"refresh_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"clock" help:"Target staleness, for example 5min; none = no interval: to stop the clock of a view with a cron give --cron none. The table's default is 1 hour."`
-	Cron      *string  `column:"cron" null:"none" placeholder:"CRON" group:"clock" help:"Five cron fields, instead of --interval."`
-	Calendar  *string  `hidden:"" column:"calendar" cast:"jsonb" null:"none" placeholder:"JSON" group:"clock" help:"Not in this version: the server says so when it is set."`
-	Timezone  *string  `column:"timezone" env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" group:"clock" help:"Zone of --cron and of the query's session. Default: TimeZone of this connection. Its variable has another name, since MVSCHEDULER_TIMEZONE is the zone in which times are shown."`
+	Interval  *string  `column:"refresh_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"clock" help:"Target staleness, for example 5min; none = no interval: to stop the clock of a view with a cron or a calendar give --cron none or --calendar none. The table's default is 1 hour."`
+	Cron      *string  `column:"cron" null:"none" placeholder:"CRON" group:"clock" help:"Five cron fields, instead of --interval and --calendar."`
+	Calendar  *string  `column:"calendar" cast:"jsonb" null:"none" placeholder:"JSON" group:"clock" help:"A list of rules, instead of --interval and --cron, for example '[{\"days\": \"mon-fri\", \"from\": \"07:00\", \"to\": \"19:00\", \"every\": \"30 minutes\"}, {\"days\": \"sat,sun\", \"at\": \"06:45\"}]'."`
+	Timezone  *string  `column:"timezone" env:"MVSCHEDULER_VIEW_TIMEZONE" placeholder:"ZONE" group:"clock" help:"Zone of --cron, --calendar and of the query's session. Default: TimeZone of this connection. Its variable has another name, since MVSCHEDULER_TIMEZONE is the zone in which times are shown."`
 	RefreshOn *string  `column:"refresh_on" placeholder:"WHEN" choices:"schedule,upstream,manual" group:"clock" help:"schedule, upstream (after a managed view that it reads) or manual."`
 	Catchup   *string  `column:"catchup" placeholder:"POLICY" choices:"latest,skip,all" group:"clock" help:"Slots missed while no sidecar ran: latest, skip or all."`
 	Enabled   *bool    `column:"enabled" negatable:"" group:"clock" help:"Whether the clock runs."`

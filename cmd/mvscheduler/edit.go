@@ -156,5 +156,8 @@ func (c *editCmd) sayChanges(a *app, before, after *catalog.View, columns []assi
 	if after.Cron != nil && slices.ContainsFunc(columns, noInterval) {
 		a.say("  note: its clock is the cron %q, which goes on; to stop it: mvscheduler edit %s --cron none", *after.Cron, shown)
 	}
+	if after.Calendar != nil && slices.ContainsFunc(columns, noInterval) {
+		a.say("  note: its clock is its calendar, which goes on; to stop it: mvscheduler edit %s --calendar none", shown)
+	}
 	return nil
 }

@@ -135,7 +135,7 @@ func exportRow(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte
 	for _, column := range names {
 		value := row[column]
 		if !always[column] && (value == nil || fmt.Sprint(value) == fmt.Sprint(defaults[column])) {
-			if column != "refresh_interval" || row["cron"] != nil || value != nil {
+			if column != "refresh_interval" || row["cron"] != nil || row["calendar"] != nil || value != nil {
 				continue
 			}
 		}

@@ -19,7 +19,7 @@ const module = "github.com/mvscheduler/mvscheduler/"
 // allowed says which packages of the module each package may import, tests aside.
 var allowed = map[string][]string{
 	"catalog/schedule":          {},
-	"optimizer":                 {},
+	"optimizer":                 {"catalog/schedule"},
 	"optimizer/attribution":     {},
 	"retention":                 {},
 	"internal/pgexec":           {},

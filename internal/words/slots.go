@@ -23,6 +23,8 @@ func Spec(s catalog.ViewStatus) (schedule.Spec, error) {
 	switch {
 	case s.Cron != nil:
 		spec.Cron = *s.Cron
+	case s.Calendar != nil:
+		spec.Calendar = string(s.Calendar)
 	case s.TunedInterval != nil:
 		spec.Interval = s.TunedInterval.Duration().Round(time.Microsecond)
 	case s.RefreshInterval != nil:

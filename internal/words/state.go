@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 )
 
 // Schedule says in words when a view is refreshed.
@@ -18,12 +19,23 @@ func Schedule(s catalog.ViewStatus) string {
 		return "after the managed views it reads (none)"
 	case s.Cron != nil:
 		return fmt.Sprintf("cron %s (%s)", *s.Cron, s.Timezone)
+	case s.Calendar != nil:
+		return fmt.Sprintf("%s (%s)", calendarWords(string(s.Calendar)), s.Timezone)
 	case s.TunedInterval != nil:
 		return "every " + ExactSpan(s.TunedInterval.Duration()) + " (tuned from " + ExactSpan(s.RefreshInterval.Duration()) + ")"
 	case s.RefreshInterval != nil:
 		return "every " + ExactSpan(s.RefreshInterval.Duration())
 	}
 	return "only when asked, since it has no clock"
+}
+
+// calendarWords says a calendar in a line: "every 30 minutes, mon-fri 07:00-19:00; sat,sun at 06:45".
+func calendarWords(text string) string {
+	calendar, err := schedule.ParseCalendar(text)
+	if err != nil { // the catalog takes none that is wrong
+		return text
+	}
+	return calendar.String()
 }
 
 // Mark is a state as sign and word, so that neither colour nor font carries the meaning alone.
