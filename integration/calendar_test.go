@@ -28,7 +28,7 @@ SELECT next_refresh_at > now() AND CASE WHEN extract(isodow FROM next_refresh_at
 
 	runs := `SELECT count(*)::int FROM mvscheduler.runs WHERE cause IN ('schedule', 'catchup') AND state = 'succeeded'`
 	require.Zero(t, ask[int](t, s.alice, runs))
-	pgtest.Exec(t, s.alice, `INSERT INTO sales (id, amount) VALUES (1000, 1)`)
+	pgtest.Exec(t, s.alice, `INSERT INTO sales (id, amount) VALUES (1000, 1)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
 	pgtest.Exec(t, s.root, makeDue)
 	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.runs WHERE cause = 'schedule' AND state = 'succeeded'`)
 	require.Equal(t, int64(101), ask[int64](t, s.alice, `SELECT n FROM v`))
