@@ -305,7 +305,7 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	s.planned(t)
 	code, body := side.get("/recommendations")
 	require.Equal(t, 200, code, body)
-	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
+	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval: every 2 hours", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
 		require.Contains(t, body, part)
 	}
 	require.Equal(t, 3, strings.Count(body, `class="chart week"`))

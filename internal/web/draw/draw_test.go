@@ -142,3 +142,20 @@ func TestBarsAreAsHighAsTheirValues(t *testing.T) {
 	}
 	require.Empty(t, Bars(nil))
 }
+
+func TestAWeekIsDrawnByItsHours(t *testing.T) {
+	t.Parallel()
+	var reads [168]float64
+	reads[0], reads[167], reads[25] = 1920, 0.5, -1
+	w := Hours(reads, "reads")
+	require.Len(t, w.Cells, 168)
+	require.Equal(t, "1920", w.Most)
+	require.Equal(t, []float64{1, 0, -1}, []float64{w.Cells[0].Share, w.Cells[1].Share, w.Cells[25].Share})
+	require.Equal(t, "Mon 00:00: 1920 reads", w.Cells[0].Title)
+	require.Equal(t, "Sun 23:00: 0.5 reads", w.Cells[167].Title)
+	require.Equal(t, "Tue 01:00: not known", w.Cells[25].Title)
+	for _, c := range w.Cells {
+		require.True(t, c.X >= 0 && c.X+c.W <= 100 && c.Y >= 0 && c.Y+weekRow <= float64(w.H), "%+v", c)
+	}
+	require.Equal(t, "0", Hours([168]float64{}, "reads").Most)
+}
