@@ -184,3 +184,37 @@ func TestNamesThatNobodyElseCanChangeAreReadAsTheyAre(t *testing.T) {
 	pgtest.Exec(t, a.root, a.sql(`ALTER VIEW lent.v__query OWNER TO mallory`))
 	require.False(t, ours("lent.v__query"), "mallory can rename it")
 }
+
+func TestAViewInASchemaOfSomebodyElseIsWrittenAndComparedAsAnyOther(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.lent(t, ", sum(value) AS s")
+	startSidecar(t, a.db)
+	conn := a.db.Conn(t, a.alice)
+	refreshed(t, conn, "lent.v")
+	alice(`CREATE FUNCTION positive(int8) RETURNS bool LANGUAGE sql IMMUTABLE RETURN $1 > 0`, `ALTER TABLE lent.v__data ADD CONSTRAINT by_hand CHECK (positive(n))`, `ALTER TABLE lent.v__data ALTER s SET NOT NULL`,
+		`INSERT INTO metrics VALUES ('2026-01-01', 5), ('2026-01-05', 1), ('2027-03-01', 1)`, `UPDATE metrics SET value = 7 WHERE ts = '2026-01-11'`, `DELETE FROM metrics WHERE ts = '2026-01-21'`)
+	refreshed(t, conn, "lent.v")
+	const differ = `SELECT count(*) FROM ((TABLE lent.v EXCEPT ALL TABLE lent.v__query) UNION ALL (TABLE lent.v__query EXCEPT ALL TABLE lent.v)) AS d`
+	require.Zero(t, ask[int64](t, conn, differ))
+	require.True(t, ask[bool](t, conn, `SELECT bool_and(EXISTS (SELECT FROM pg_constraint AS n WHERE n.conrelid = i.inhrelid AND n.conname = 'by_hand' AND n.convalidated)) AND count(*) > 5 FROM pg_inherits AS i WHERE i.inhparent = 'lent.v__data'::regclass`))
+	pgtest.Exec(t, a.root, `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`) // now it is staged
+	alice(`UPDATE metrics SET value = 8 WHERE ts = '2026-01-11'`, `DELETE FROM metrics WHERE ts = '2026-01-31'`, `INSERT INTO metrics VALUES ('2027-05-01', 1)`)
+	refreshed(t, conn, "lent.v")
+	require.Zero(t, ask[int64](t, conn, differ))
+
+	alice(`ALTER TABLE lent.v__data DROP CONSTRAINT by_hand, ALTER s DROP NOT NULL`, `UPDATE mvscheduler.views SET unique_key = '{}' WHERE name = 'lent.v'`, `INSERT INTO metrics SELECT ts, 1 FROM metrics`)
+	refreshed(t, conn, "lent.v")
+	require.Zero(t, ask[int64](t, conn, differ))
+	r := mvscheduler(t, a.db, a.alice, "", "verify", "lent.v", "--all")
+	require.Zero(t, r.code, r.stdout+r.stderr)
+	alice(`DELETE FROM lent.v__data WHERE hour < '2026-02-01'`)
+	require.NotZero(t, mvscheduler(t, a.db, a.alice, "", "verify", "lent.v", "--all").code)
+
+	alice(`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('lent.w', 'SELECT ts, value FROM metrics', 'manual')`)
+	refreshed(t, conn, "lent.w")
+	require.Zero(t, mvscheduler(t, a.db, a.alice, "", "verify", "lent.w").code)
+	alice(`UPDATE mvscheduler.views SET time_column = 'ts', retention_period = '1 year' WHERE name = 'lent.w'`)
+	require.Positive(t, ask[int64](t, conn, `SELECT bytes FROM mvscheduler.prune_view('lent.w', true, '1 day')`))
+	require.Zero(t, ask[int64](t, a.root, `SELECT count(*) FROM pg_class WHERE relname LIKE 'mvscheduler %'`), "nothing is left")
+}

@@ -152,15 +152,17 @@ COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted wher
 
 -- Names that nobody can take -------------------------------------------------------------------------
 --
--- PostgreSQL has no statement that takes an OID, and a statement looks its names up itself: after a wait for a lock once
--- more, and no lock keeps a schema from being renamed. So to look before it at what a name leads to is not enough, and
--- to look afterwards is too late where a look-alike would have run its owner's code with our rights: planning alone can.
--- What reads or writes rows therefore goes by handles, and what is made meanwhile has such a name too: it was made in this
--- very transaction, so nobody sees it, and is called by a random number, so nobody can guess it. Whatever becomes of the
--- schema, the name leads there or nowhere. A handle is a plain view, so that by whose name it was made is looked
--- at once, before anything of it runs, and then it stays: its rule holds the OID.
--- DDL of a relation goes by its own name: it demands the owner of what it meets, so no code of others runs. There it
--- is enough to look afterwards, in the same transaction.
+-- No statement takes an OID. Each looks its names up itself, after a wait for a lock once more, and no lock keeps a schema
+-- from being renamed. So it is not enough to look before it at what a name leads to, and too late to look afterwards where
+-- a look-alike would have run its owner's code with our rights: planning alone can. What reads or writes rows therefore
+-- goes by handles: plain views that are made for it.
+--   * The name: made in this very transaction, so nobody sees it, and a random number, so nobody guesses it. Whatever
+--     becomes of the schema, it leads to the handle or nowhere.
+--   * What it stands for: to make a view runs nothing of what is met under a name, and its rule holds the OID that was met.
+--     That is looked at before anything is done with it (demand_reads), and stays.
+-- What a step makes and fills has such a name as long as it works.
+-- DDL goes by the names that things have. It demands the owner of what it meets, so it runs nothing of others', and what it
+-- did is looked at afterwards, in the same transaction. What it drops by mistake the owner of the schema could have dropped.
 
 CREATE FUNCTION mvscheduler.create_unnamed(beside oid, kind text, body text, OUT relation oid, OUT rows bigint)
 LANGUAGE plpgsql
@@ -188,16 +190,20 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.is_name_ours(oid) IS 'True when all who could give the name of a relation to another one (its owner, the owner of the schema, and who may create in it) can become the current role anyway.';
 
--- What a view depends on, but for what is PostgreSQL's own and cannot be renamed.
+-- Without what is PostgreSQL's own, which cannot be renamed.
+CREATE FUNCTION mvscheduler.names_in(class regclass, object oid, own oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT DISTINCT concat_ws(' ', d.refclassid, d.refobjid) FROM pg_depend AS d
+              WHERE d.classid = class AND d.objid = object AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid = own)
+              ORDER BY 1);
+COMMENT ON FUNCTION mvscheduler.names_in(regclass, oid, oid) IS 'Class and OID of each relation, function, type and so on that a rule or a constraint names, besides its own relation.';
+
 CREATE FUNCTION mvscheduler.uses(reader oid) RETURNS text[]
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN ARRAY(SELECT DISTINCT concat_ws(' ', d.refclassid, d.refobjid)
-               FROM pg_rewrite AS w
-               JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-              WHERE w.ev_class = reader AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid = reader)
-              ORDER BY 1);
-COMMENT ON FUNCTION mvscheduler.uses(oid) IS 'Class and OID of each relation, function, type and so on that the query of a view names.';
+RETURN (SELECT mvscheduler.names_in('pg_rewrite', w.oid, w.ev_class) FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.rulename = '_RETURN');
+COMMENT ON FUNCTION mvscheduler.uses(oid) IS 'Class and OID of each relation, function, type and so on that the query of a view or materialized view names.';
 
 CREATE FUNCTION mvscheduler.demand_reads(reader oid, relation oid) RETURNS void
 LANGUAGE plpgsql
@@ -211,7 +217,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_reads(oid, oid) IS 'Raises unless a view that was made by the name of a relation reads this one, and nothing else.';
 
--- DDL for each statement is not for nothing: where nobody else could take the name, it is good enough.
+-- A view is some dozens of rows in the catalogs, dead as soon as it is dropped: none where nobody else could take the name.
 CREATE FUNCTION mvscheduler.handle(relation oid, beside oid, columns text DEFAULT '*') RETURNS oid
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -490,7 +496,7 @@ BEGIN
         EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN
             PERFORM mvscheduler.refuse_version(view_name, format('view %s cannot be made again (%s)', mvscheduler.shown_name(dependents[n]), SQLERRM));
         END;
-        IF meant IS NULL AND mvscheduler.uses(dependents[n]) <> used THEN   -- a text says names
+        IF meant IS NULL AND mvscheduler.uses(dependents[n]) IS DISTINCT FROM used THEN   -- a text says names
             PERFORM mvscheduler.refuse_version(view_name, format('something that view %s uses was renamed or replaced meanwhile', mvscheduler.shown_name(dependents[n])));
         END IF;
         said := said || mvscheduler.meaning(dependents[n], relation);
@@ -636,6 +642,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a relation the storage parameters of another one and, column by column, its statistics targets and options.';
 
+CREATE FUNCTION mvscheduler.grants_on(relation oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT DISTINCT concat_ws(' ', x.grantee, x.privilege_type) FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x WHERE c.oid = relation ORDER BY 1);
+COMMENT ON FUNCTION mvscheduler.grants_on(oid) IS 'Who may do what with a relation.';
+
 -- Exactly the rights on the source, given by the owner; what default privileges gave to the target goes.
 CREATE FUNCTION mvscheduler.copy_grants(source oid, target oid) RETURNS void
 LANGUAGE plpgsql
@@ -664,6 +676,9 @@ BEGIN
                        CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END,
                        CASE WHEN given.is_grantable AND given.grantee <> 0 AND given.grantee <> (SELECT c.relowner FROM pg_class AS c WHERE c.oid = target) THEN 'WITH GRANT OPTION' END);
     END LOOP;
+    IF mvscheduler.grants_on(target) IS DISTINCT FROM mvscheduler.grants_on(source) THEN
+        RAISE EXCEPTION 'another relation took the name of % meanwhile, or somebody granted something', named USING ERRCODE = 'lock_not_available';
+    END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_grants(oid, oid) IS 'Gives a relation the grants of another one, and its columns those of the columns of the same name.';
 

@@ -1,5 +1,4 @@
 DROP FUNCTION mvscheduler.equip_partition(oid, oid);
-DROP FUNCTION mvscheduler.uses_of(oid, oid);
 DROP FUNCTION mvscheduler.step_build(bigint);
 DROP FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text);
 DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint);

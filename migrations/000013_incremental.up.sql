@@ -1732,14 +1732,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_build(bigint) IS 'Builds the newest partition that an incremental view does not have yet; where there is nothing left to build, says so.';
 
-CREATE FUNCTION mvscheduler.uses_of(constraint_id oid, relation oid) RETURNS text[]
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-RETURN ARRAY(SELECT DISTINCT concat_ws(' ', d.refclassid, d.refobjid) FROM pg_depend AS d
-              WHERE d.classid = 'pg_constraint'::regclass AND d.objid = constraint_id AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid = relation)
-              ORDER BY 1);
-COMMENT ON FUNCTION mvscheduler.uses_of(oid, oid) IS 'Class and OID of what a constraint names, besides its own relation.';
-
 -- Before it is attached, when nobody waits for the table yet.
 CREATE FUNCTION mvscheduler.equip_partition(data oid, part oid) RETURNS void
 LANGUAGE plpgsql
@@ -1759,12 +1751,13 @@ BEGIN
         EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
     END LOOP;
     FOR con IN   -- by hand; nothing of them runs before they are known to be the same
-        SELECT n.conname, regexp_replace(pg_get_constraintdef(n.oid), '( NOT VALID)?$', ' NOT VALID') AS body, mvscheduler.uses_of(n.oid, data) AS uses FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c' ORDER BY n.conname
+        SELECT n.conname, regexp_replace(pg_get_constraintdef(n.oid), '( NOT VALID)?$', ' NOT VALID') AS body, mvscheduler.names_in('pg_constraint', n.oid, data) AS uses FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c' ORDER BY n.conname
     LOOP
         EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', mvscheduler.shown_name(part), con.conname, con.body);
-        IF con.uses IS DISTINCT FROM (SELECT mvscheduler.uses_of(n.oid, part) FROM pg_constraint AS n WHERE n.conrelid = part AND n.conname = con.conname) THEN
+        IF con.uses IS DISTINCT FROM (SELECT mvscheduler.names_in('pg_constraint', n.oid, part) FROM pg_constraint AS n WHERE n.conrelid = part AND n.conname = con.conname) THEN
             RAISE EXCEPTION 'something that constraint % uses was renamed or replaced meanwhile', quote_ident(con.conname) USING ERRCODE = 'object_not_in_prerequisite_state';
         END IF;
+        CONTINUE WHEN con.body LIKE '% NOT ENFORCED NOT VALID';
         EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', mvscheduler.shown_name(part), con.conname);
     END LOOP;
     FOR col IN SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped LOOP

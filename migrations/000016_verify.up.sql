@@ -208,7 +208,7 @@ BEGIN
         query := mvscheduler.handle(known.query, NULL);
     ELSE   -- a text says names
         query := (mvscheduler.create_unnamed(NULL, 'VIEW', 'AS ' || pg_get_viewdef(known.stored))).relation;
-        IF mvscheduler.uses(query) <> mvscheduler.uses(known.stored) THEN
+        IF mvscheduler.uses(query) IS DISTINCT FROM mvscheduler.uses(known.stored) THEN
             RAISE EXCEPTION 'something that it reads was renamed or replaced meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Try again.';
         END IF;
     END IF;
