@@ -520,6 +520,7 @@ BEGIN
 
     EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I) PARTITION BY RANGE (%4$I)', place, data_name, query_name, v.time_column);
     data := format('%I.%I', place, data_name)::regclass;
+    PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid IN (query, data) AND a.attnum > 0 GROUP BY a.attnum, a.attname, a.atttypid HAVING count(*) <> 2), v.name);   -- a domain runs its CHECK
     EXECUTE format('COMMENT ON TABLE %I.%I IS %L', place, data_name, 'mvscheduler: data of ' || v.name);
     key := mvscheduler.increment_key(v, query);
     IF key IS NOT NULL THEN
