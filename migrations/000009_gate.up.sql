@@ -150,6 +150,101 @@ RETURN (SELECT CASE WHEN n.nspname = 'pg_catalog' OR c.relpersistence = 't' THEN
           FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
 COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed, as it is called now.';
 
+-- Names that nobody can take -------------------------------------------------------------------------
+--
+-- No statement takes an OID. Each looks its names up itself, after a wait for a lock once more, and no lock keeps a schema
+-- from being renamed. So it is not enough to look before it at what a name leads to, and too late to look afterwards where
+-- a look-alike would have run its owner's code with our rights: planning alone can. What reads or writes rows therefore
+-- goes by handles: plain views that are made for it.
+--   * The name: made in this very transaction, so nobody sees it, and a random number, so nobody guesses it. Whatever
+--     becomes of the schema, it leads to the handle or nowhere.
+--   * What it stands for: to make a view runs nothing of what is met under a name, and its rule holds the OID that was met.
+--     That is looked at before anything is done with it (demand_reads), and stays.
+-- What a step makes and fills has such a name as long as it works.
+-- DDL goes by the names that things have. It demands the owner of what it meets, so it runs nothing of others', and what it
+-- did is looked at afterwards, in the same transaction. What it drops by mistake the owner of the schema could have dropped.
+
+CREATE FUNCTION mvscheduler.create_unnamed(beside oid, kind text, body text, OUT relation oid, OUT rows bigint)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    made text := format('%s.%I', coalesce((SELECT c.relnamespace::regnamespace::text FROM pg_class AS c WHERE c.oid = beside), 'pg_temp'), 'mvscheduler ' || gen_random_uuid());
+BEGIN
+    EXECUTE concat_ws(' ', 'CREATE', kind, made, body);
+    GET DIAGNOSTICS rows = ROW_COUNT;
+    relation := made::regclass;
+END $$;
+COMMENT ON FUNCTION mvscheduler.create_unnamed(oid, text, text) IS 'Makes a relation in the schema of another one (NULL = a temporary one), by a name that nobody knows; rows is how many it was filled with. Who calls it drops or renames it.';
+
+CREATE FUNCTION mvscheduler.is_name_ours(relation oid) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT coalesce(bool_and(mvscheduler.can_become(CASE r.role WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE r.role END, quote_ident(CURRENT_USER)::regrole)), false)
+      FROM pg_class AS c
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      JOIN pg_database AS d ON d.datname = current_database()
+     CROSS JOIN LATERAL (SELECT c.relowner UNION SELECT n.nspowner UNION SELECT x.grantee FROM aclexplode(n.nspacl) AS x WHERE x.privilege_type = 'CREATE') AS r(role)
+     WHERE c.oid = relation
+$$;
+COMMENT ON FUNCTION mvscheduler.is_name_ours(oid) IS 'True when all who could give the name of a relation to another one (its owner, the owner of the schema, and who may create in it) can become the current role anyway.';
+
+-- Without what is PostgreSQL's own, which cannot be renamed.
+CREATE FUNCTION mvscheduler.names_in(class regclass, object oid, own oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT DISTINCT concat_ws(' ', d.refclassid, d.refobjid) FROM pg_depend AS d
+              WHERE d.classid = class AND d.objid = object AND NOT (d.refclassid = 'pg_class'::regclass AND d.refobjid = own)
+              ORDER BY 1);
+COMMENT ON FUNCTION mvscheduler.names_in(regclass, oid, oid) IS 'Class and OID of each relation, function, type and so on that a rule or a constraint names, besides its own relation.';
+
+CREATE FUNCTION mvscheduler.uses(reader oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT mvscheduler.names_in('pg_rewrite', w.oid, w.ev_class) FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.rulename = '_RETURN');
+COMMENT ON FUNCTION mvscheduler.uses(oid) IS 'Class and OID of each relation, function, type and so on that the query of a view or materialized view names.';
+
+CREATE FUNCTION mvscheduler.demand_reads(reader oid, relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.uses(reader) IS DISTINCT FROM ARRAY[concat_ws(' ', 'pg_class'::regclass::oid, relation)] THEN
+        RAISE EXCEPTION 'another relation took the name of % meanwhile', coalesce(mvscheduler.shown_name(relation), relation::text)
+            USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Nothing was changed. Try again.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_reads(oid, oid) IS 'Raises unless a view that was made by the name of a relation reads this one, and nothing else.';
+
+-- A view is some dozens of rows in the catalogs, dead as soon as it is dropped: none where nobody else could take the name.
+CREATE FUNCTION mvscheduler.handle(relation oid, beside oid, columns text DEFAULT '*') RETURNS oid
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    handle oid;
+BEGIN
+    IF mvscheduler.is_name_ours(relation) THEN
+        RETURN relation;
+    END IF;
+    handle := (mvscheduler.create_unnamed(beside, 'VIEW', format('AS SELECT %s FROM %s', columns, mvscheduler.shown_name(relation)))).relation;
+    PERFORM mvscheduler.demand_reads(handle, relation);
+    RETURN handle;
+END $$;
+COMMENT ON FUNCTION mvscheduler.handle(oid, oid, text) IS 'What to read and write a relation through: a plain view over it that nobody else can know, in the schema of beside (NULL = a temporary one), or the relation itself where nobody else could give its name to another one. Who calls it drops it (drop_handle).';
+
+CREATE FUNCTION mvscheduler.drop_handle(handle oid, relation oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF handle <> relation THEN
+        EXECUTE format('DROP VIEW %s', mvscheduler.shown_name(handle));
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.drop_handle(oid, oid) IS 'Drops the handle of a relation, where it is not the relation itself.';
+
 -- The row shows the indexes that it names, but the mark of one can be forged.
 CREATE FUNCTION mvscheduler.hidden_text(relation oid) RETURNS TABLE (what text)
 LANGUAGE sql STABLE
@@ -394,13 +489,18 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     said text[] := '{}';
+    used text[];
 BEGIN
     FOR n IN 1..cardinality(dependents) LOOP
+        used := mvscheduler.uses(dependents[n]);
         BEGIN
             EXECUTE statements[n];
         EXCEPTION WHEN syntax_error_or_access_rule_violation OR feature_not_supported THEN
             PERFORM mvscheduler.refuse_version(view_name, format('view %s cannot be made again (%s)', mvscheduler.shown_name(dependents[n]), SQLERRM));
         END;
+        IF meant IS NULL AND mvscheduler.uses(dependents[n]) IS DISTINCT FROM used THEN   -- a text says names
+            PERFORM mvscheduler.refuse_version(view_name, format('something that view %s uses was renamed or replaced meanwhile', mvscheduler.shown_name(dependents[n])));
+        END IF;
         said := said || mvscheduler.meaning(dependents[n], relation);
         IF said[n] <> meant[n] THEN
             PERFORM mvscheduler.refuse_version(view_name, format('view %s would read other columns than it does', mvscheduler.shown_name(dependents[n])));
@@ -544,6 +644,12 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a relation the storage parameters of another one and, column by column, its statistics targets and options.';
 
+CREATE FUNCTION mvscheduler.grants_on(relation oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT DISTINCT concat_ws(' ', x.grantee, x.privilege_type) FROM pg_class AS c, aclexplode(coalesce(c.relacl, acldefault('r', c.relowner))) AS x WHERE c.oid = relation ORDER BY 1);
+COMMENT ON FUNCTION mvscheduler.grants_on(oid) IS 'Who may do what with a relation.';
+
 -- Exactly the rights on the source, given by the owner; what default privileges gave to the target goes.
 CREATE FUNCTION mvscheduler.copy_grants(source oid, target oid) RETURNS void
 LANGUAGE plpgsql
@@ -572,6 +678,9 @@ BEGIN
                        CASE given.grantee WHEN 0 THEN 'PUBLIC' ELSE quote_ident(pg_get_userbyid(given.grantee)) END,
                        CASE WHEN given.is_grantable AND given.grantee <> 0 AND given.grantee <> (SELECT c.relowner FROM pg_class AS c WHERE c.oid = target) THEN 'WITH GRANT OPTION' END);
     END LOOP;
+    IF mvscheduler.grants_on(target) IS DISTINCT FROM mvscheduler.grants_on(source) THEN
+        RAISE EXCEPTION 'another relation took the name of % meanwhile, or somebody granted something', named USING ERRCODE = 'lock_not_available';
+    END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_grants(oid, oid) IS 'Gives a relation the grants of another one, and its columns those of the columns of the same name.';
 

@@ -76,7 +76,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     known mvscheduler.visible_views;
-    parts text[];
+    stored oid;
+    handle oid;
     zone  text := current_setting('TimeZone');
     kept  text := 'retention_period';
 BEGIN
@@ -110,9 +111,8 @@ BEGIN
         reason := format('partitions that end before %s leave after the next refresh (%s %s), unless a view needs them: mvscheduler prune %s --dry-run names each', border, kept, known.retention_period, known.name);
         RETURN;
     END IF;
-    SELECT ARRAY[n.nspname, c.relname] INTO parts FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE c.oid = known.relation::oid AND c.relkind = 'm' AND c.relispopulated;
-    IF parts IS NULL THEN
+    stored := (SELECT c.oid FROM pg_class AS c WHERE c.oid = known.relation::oid AND c.relkind = 'm' AND c.relispopulated);
+    IF stored IS NULL THEN
         reason := 'it has no contents yet';
         RETURN;
     END IF;
@@ -124,8 +124,10 @@ BEGIN
         RETURN;
     END IF;
     PERFORM set_config('TimeZone', known.timezone, true);   -- that of the refresh: a time without zone is compared in it
-    EXECUTE format('SELECT count(*), coalesce(sum(pg_column_size(t)), 0) FROM %I.%I AS t WHERE (t.%I >= $1) IS NOT TRUE', parts[1], parts[2], known.time_column)
+    handle := mvscheduler.handle(stored, NULL);
+    EXECUTE format('SELECT count(*), coalesce(sum(pg_column_size(t)), 0) FROM %s AS t WHERE (t.%I >= $1) IS NOT TRUE', mvscheduler.shown_name(handle), known.time_column)
        INTO rows, bytes USING border;
+    PERFORM mvscheduler.drop_handle(handle, stored);
     PERFORM pg_catalog.set_config('TimeZone', zone, true);
 END $$;
 COMMENT ON FUNCTION mvscheduler.prunable(bigint, interval, boolean) IS 'What a view would lose now for its retention_period, or if it were another one (NULL = its own); counted for its owner only.';

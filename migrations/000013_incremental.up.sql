@@ -536,6 +536,7 @@ BEGIN
 
     EXECUTE format('CREATE TABLE %1$I.%2$I (LIKE %1$I.%3$I) PARTITION BY RANGE (%4$I)', place, data_name, query_name, v.time_column);
     data := format('%I.%I', place, data_name)::regclass;
+    PERFORM mvscheduler.demand_same(NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid IN (query, data) AND a.attnum > 0 GROUP BY a.attnum, a.attname, a.atttypid HAVING count(*) <> 2), v.name);   -- a domain runs its CHECK
     EXECUTE format('COMMENT ON TABLE %I.%I IS %L', place, data_name, 'mvscheduler: data of ' || v.name);
     key := mvscheduler.increment_key(v, query);
     IF key IS NOT NULL THEN
@@ -618,6 +619,7 @@ BEGIN
     gate := mvscheduler.create_gate(v, parts[1], names[3]);
     EXECUTE format('CREATE VIEW %1$I.%2$I AS SELECT %3$s FROM %1$I.%4$I', parts[1], parts[2], mvscheduler.column_list(made.data), names[2]);
     relid := mvscheduler.relation_named(v.name);
+    PERFORM mvscheduler.demand_reads(relid, made.data);
     PERFORM mvscheduler.demand_same((SELECT bool_and(c.relnamespace = place) AND count(*) = 4 FROM pg_class AS c WHERE c.oid IN (relid, made.query, made.data, gate)), v.name);
     PERFORM set_config('mvscheduler.increment', concat_ws(' ', made.query, gate, made.data), true);
     RETURN relid;
@@ -1361,22 +1363,43 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
 
+-- Whatever has the name of the one or the other by then, its owner is us, or nothing is done.
+CREATE FUNCTION mvscheduler.attach_partition(data oid, part oid, lo timestamp, hi timestamp, label_type oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', mvscheduler.shown_name(data), mvscheduler.shown_name(part), mvscheduler.bound_text(lo, label_type), mvscheduler.bound_text(hi, label_type));
+    IF NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = part AND i.inhparent = data) THEN
+        RAISE EXCEPTION 'another table took the name of the data meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.attach_partition(oid, oid, timestamp, timestamp, oid) IS 'Makes a table of ours the partition for labels from lo up to hi.';
+
+CREATE FUNCTION mvscheduler.name_partition(data oid, part oid, suffix text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE (SELECT format('ALTER TABLE %s RENAME TO %I', mvscheduler.shown_name(part), mvscheduler.free_name(n.nspname, c.relname, suffix)) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data);
+    PERFORM mvscheduler.keep_to_owner(part);
+END $$;
+COMMENT ON FUNCTION mvscheduler.name_partition(oid, oid, text) IS 'Names a table that create_unnamed has made, and that becomes a partition, after its parent.';
+
 CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    place record;
-    made  text;
+    handle oid := mvscheduler.handle(data, data);
+    part   oid;
 BEGIN
-    SELECT n.nspname, c.relname, (SELECT a.atttypid FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0] WHERE p.partrelid = data) AS type INTO place
-      FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
-    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END));
     -- Not PARTITION OF: that would lock readers out until the step ends.
-    EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING CONSTRAINTS)', place.nspname, made, place.nspname, place.relname);
-    PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
-    EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
-                   mvscheduler.bound_text(lo, place.type), mvscheduler.bound_text(hi, place.type));
+    part := (mvscheduler.create_unnamed(data, 'TABLE', format('(LIKE %s)', mvscheduler.shown_name(handle)))).relation;
+    PERFORM mvscheduler.name_partition(data, part, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END)),
+            mvscheduler.equip_partition(data, part),
+            mvscheduler.attach_partition(data, part, lo, hi, (SELECT a.atttypid FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0] WHERE p.partrelid = data)),
+            mvscheduler.drop_handle(handle, data);
 END $$;
 COMMENT ON FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp) IS 'Makes an empty partition for labels from lo up to hi.';
 
@@ -1410,8 +1433,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
 
--- A few partitions are made ahead; which of many are needed the query itself says, or the table that has its rows (fresh).
-CREATE FUNCTION mvscheduler.cover_range(fresh text, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+-- A few partitions are made ahead; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
+CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -1437,7 +1460,7 @@ BEGIN
             RETURN;
         END IF;
     END IF;
-    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, fresh,
+    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(fresh),
                                 time_column, label_start, time_column, label_end, time_column) LOOP
         IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
             PERFORM mvscheduler.cover(data, width, label);
@@ -1449,28 +1472,17 @@ BEGIN
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.cover_range(text, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
 
--- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
--- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
-CREATE FUNCTION mvscheduler.stage(data oid, suffix text, statement text) RETURNS text
-LANGUAGE plpgsql
+CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid
+LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    place record;
-    made  text;
-BEGIN
-    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data;
-    made := format('%I.%I', place.nspname, mvscheduler.free_name(place.nspname, place.relname, suffix));
-    EXECUTE format('CREATE UNLOGGED TABLE %s AS %s', made, statement);
-    RETURN made;
-END $$;
-COMMENT ON FUNCTION mvscheduler.stage(oid, text, text) IS 'Computes a query into a new table beside the data of an incremental view; returns its name. Who calls it drops it.';
+RETURN mvscheduler.handle(data, beside, '*, tableoid AS "mvscheduler part", ctid AS "mvscheduler place"');
+COMMENT ON FUNCTION mvscheduler.rows_handle(oid, oid) IS 'A handle of a table or materialized view that tells where a row lies.';
 
 -- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
 -- beside it how many of the same came before: then rows only come and go.
-CREATE FUNCTION mvscheduler.difference(data oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+CREATE FUNCTION mvscheduler.difference(data oid, handle oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1502,12 +1514,12 @@ BEGIN
     END IF;
     RETURN format('SELECT %s', shown)
         || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite)
-        || format(' FULL JOIN (SELECT x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", x.*%s FROM %s AS x%s) AS o ON %s', extra, mvscheduler.shown_name(data), inside, same)
+        || format(' FULL JOIN (SELECT %sx.*%s FROM %s AS x%s) AS o ON %s', CASE WHEN handle = data THEN 'x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", ' END, extra, mvscheduler.shown_name(handle), inside, same)
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
-COMMENT ON FUNCTION mvscheduler.difference(oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). Of times from label_start up to label_end, or without a time_column of all.';
+COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all.';
 
-CREATE FUNCTION mvscheduler.solid_keys(data oid, key text[], time_column text, fresh text, label_start text, label_end text) RETURNS text[]
+CREATE FUNCTION mvscheduler.solid_keys(handle oid, key text[], time_column text, fresh text, label_start text, label_end text) RETURNS text[]
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1515,38 +1527,41 @@ DECLARE
     solid text[];
 BEGIN
     IF key IS NOT NULL THEN
-        EXECUTE format('SELECT ARRAY[%s]::text[] FROM (SELECT * FROM %s UNION ALL SELECT * FROM %s AS o WHERE o.%4$I >= %5$L AND o.%4$I < %6$L) AS x',
+        EXECUTE format('SELECT ARRAY[%1$s]::text[] FROM (SELECT %2$s FROM %3$s UNION ALL SELECT %2$s FROM %4$s AS o WHERE o.%5$I >= %6$L AND o.%5$I < %7$L) AS x',
                        (SELECT string_agg(format('CASE WHEN bool_and(x.%1$I IS NOT NULL) THEN %1$L END', k.name), ', ') FROM unnest(key) AS k(name)),
-                       fresh, mvscheduler.shown_name(data), time_column, label_start, label_end) INTO solid;
+                       (SELECT string_agg(quote_ident(k.name), ', ') FROM unnest(key) AS k(name)), fresh, mvscheduler.shown_name(handle), time_column, label_start, label_end) INTO solid;
     END IF;
     RETURN solid;
 END $$;
-COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of data with labels from label_start up to label_end.';
+COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of the data with labels from label_start up to label_end.';
 
 -- The window is set. What did not change is not written.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged text,
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     q         text := mvscheduler.shown_name(query);
-    d         text := mvscheduler.shown_name(data);
+    d         text := mvscheduler.shown_name(handle);
+    same      text := CASE WHEN handle = data THEN 'd.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place"'
+                           ELSE 'd."mvscheduler part" = x."mvscheduler part" AND d."mvscheduler place" = x."mvscheduler place"' END;
     t         text := quote_ident(time_column);
-    source    text := coalesce(staged, 'fresh');
+    source    text := coalesce(mvscheduler.shown_name(staged), 'fresh');
     columns   text;      -- a, b
     fresh     text;      -- x.a, x.b
     assign    text;
     inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
     differing text;
     key       text[] := mvscheduler.key_of(data);
-    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(data, mvscheduler.key_of(data), time_column, staged, label_start, label_end) END;
+    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(handle, mvscheduler.key_of(data), time_column, mvscheduler.shown_name(staged), label_start, label_end) END;
+    differ    oid;
     memory    text := current_setting('work_mem');
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
            string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
-           mvscheduler.difference(data, key, solid, source, time_column, label_start, label_end,
+           mvscheduler.difference(data, handle, key, solid, source, time_column, label_start, label_end,
                string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
       INTO columns, fresh, assign, differing
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
@@ -1554,23 +1569,23 @@ BEGIN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
     ELSE   -- as indexes of a full refresh are built
         PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
-        differing := mvscheduler.stage(data, '__differ', differing);
-        EXECUTE format('ANALYZE %s', differing);
-        statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', differing);
+        differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || differing)).relation;
+        EXECUTE format('ANALYZE %s', mvscheduler.shown_name(differ));
+        statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', mvscheduler.shown_name(differ));
     END IF;
     statement := statement
-        || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND %2$s RETURNING 1)'
-                  ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND d.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place" AND %2$s RETURNING 1)'
-                  ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh)
+        || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
+                  ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
+                  ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
         || format(' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone), count(*) FILTER (WHERE %2$s), '
                   'min(d.%1$s) FILTER (WHERE isfinite(d.%1$s) AND (d.%1$s < %3$L OR d.%1$s >= %4$L))::text FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source);
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
     IF staged IS NOT NULL THEN
-        EXECUTE format('DROP TABLE %s', differing);
+        EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
         PERFORM set_config('work_mem', memory, true);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, text, text, text, text, text, text) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
 
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -1584,7 +1599,9 @@ DECLARE
     label_type oid;
     source oid;
     cut    record;
-    staged text;
+    query  oid;     -- handles
+    data   oid;
+    staged oid;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1595,6 +1612,8 @@ BEGIN
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     source := coalesce(work.source_type, label_type);
     cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
+    query := mvscheduler.handle(work.query, work.data);
+    data := mvscheduler.rows_handle(work.data, work.data);
     FOR span IN
         SELECT w.*, r.staged, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
@@ -1604,11 +1623,14 @@ BEGIN
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN mvscheduler.stage(work.data, '__fresh', format('SELECT * FROM %s', mvscheduler.shown_name(work.query))) END;
-        PERFORM mvscheduler.cover_range(coalesce(staged, mvscheduler.shown_name(work.query)), work.data, work.time_column, work.width, span.first, span.last);
-        SELECT * INTO did FROM mvscheduler.replace_buckets(work.query, work.data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
+        -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
+        -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
+        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE')
+                       THEN (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation END;
+        PERFORM mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, work.width, span.first, span.last);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN
-            EXECUTE format('DROP TABLE %s', staged);
+            EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
         END IF;
         IF did.strange IS NOT NULL THEN
             RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
@@ -1616,6 +1638,7 @@ BEGIN
         END IF;
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
+    PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
     PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
     RETURN total[2] + total[3] + total[4];
 END $$;
@@ -1691,10 +1714,9 @@ DECLARE
     instant    text;
     first      timestamp;     -- label of the partition
     beyond     timestamp;
-    place      record;
-    made       text;
+    handle     oid;
+    part       oid;
     rows       bigint;
-    strange    text;
     bounds     text;
 BEGIN
     SELECT * INTO work FROM mvscheduler.build_at_hand(view_id);
@@ -1708,8 +1730,10 @@ BEGIN
     border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
     instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
     PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', coalesce(border::text, ''), true);
+    handle := mvscheduler.handle(work.source, work.data, quote_ident(work.source_column));
     EXECUTE format('SELECT (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I DESC LIMIT 1), (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I LIMIT 1)',
-                   instant, mvscheduler.shown_name(work.source), work.source_column) INTO newest, oldest;
+                   instant, mvscheduler.shown_name(handle), work.source_column) INTO newest, oldest;
+    PERFORM mvscheduler.drop_handle(handle, work.source);
     IF newest IS NULL THEN
         PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
         RETURN 0;
@@ -1727,20 +1751,17 @@ BEGIN
     -- Labels of the partition, whole.
     PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),
             set_config('mvscheduler.window_end', (mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack)::text, true);
-    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = work.data;
-    made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(first, 'FMYYYYMMDD'));
     bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
-    EXECUTE format('CREATE TABLE %I.%I AS SELECT * FROM %s WHERE %s', place.nspname, made, mvscheduler.shown_name(work.query), bounds);
-    GET DIAGNOSTICS rows = ROW_COUNT;
+    handle := mvscheduler.handle(work.query, work.data);
+    SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s', mvscheduler.shown_name(handle), bounds)) AS m;
+    PERFORM mvscheduler.drop_handle(handle, work.query);
     IF rows = 0 THEN
-        EXECUTE format('DROP TABLE %I.%I', place.nspname, made);
+        EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part));
     ELSE
-        PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
-        EXECUTE format('ALTER TABLE %I.%I ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', place.nspname, made, work.time_column, bounds);   -- known when it is attached
-        PERFORM mvscheduler.equip_partition(work.data, format('%I.%I', place.nspname, made)::regclass);
-        EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
-                       mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
-        EXECUTE format('ALTER TABLE %I.%I DROP CONSTRAINT bounds', place.nspname, made);
+        PERFORM mvscheduler.name_partition(work.data, part, '_' || to_char(first, 'FMYYYYMMDD'));
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', mvscheduler.shown_name(part), work.time_column, bounds);   -- known when it is attached
+        PERFORM mvscheduler.equip_partition(work.data, part), mvscheduler.attach_partition(work.data, part, first, beyond, label_type);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT bounds', mvscheduler.shown_name(part));
     END IF;
     PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', oldest, rows), mvscheduler.increment_done(view_id, 0, rows, 0, 0);
     RETURN rows;
@@ -1754,6 +1775,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     idx record;
+    con record;
+    col record;
 BEGIN
     FOR idx IN
         SELECT i.indisunique, regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', 'USING ') AS body
@@ -1763,12 +1786,18 @@ BEGIN
     LOOP
         EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
     END LOOP;
-    FOR idx IN   -- by hand
-        SELECT format('ADD CONSTRAINT %I %s', n.conname, pg_get_constraintdef(n.oid)) AS body FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c'
-        UNION ALL
-        SELECT format('ALTER %I SET NOT NULL', a.attname) FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped
+    FOR con IN   -- by hand; nothing of them runs before they are known to be the same
+        SELECT n.conname, regexp_replace(pg_get_constraintdef(n.oid), '( NOT VALID)?$', ' NOT VALID') AS body, mvscheduler.names_in('pg_constraint', n.oid, data) AS uses FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c' ORDER BY n.conname
     LOOP
-        EXECUTE format('ALTER TABLE %s %s', mvscheduler.shown_name(part), idx.body);
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', mvscheduler.shown_name(part), con.conname, con.body);
+        IF con.uses IS DISTINCT FROM (SELECT mvscheduler.names_in('pg_constraint', n.oid, part) FROM pg_constraint AS n WHERE n.conrelid = part AND n.conname = con.conname) THEN
+            RAISE EXCEPTION 'something that constraint % uses was renamed or replaced meanwhile', quote_ident(con.conname) USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        CONTINUE WHEN con.body LIKE '% NOT ENFORCED NOT VALID';
+        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', mvscheduler.shown_name(part), con.conname);
+    END LOOP;
+    FOR col IN SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped LOOP
+        EXECUTE format('ALTER TABLE %s ALTER %I SET NOT NULL', mvscheduler.shown_name(part), col.attname);
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, and the constraints that ATTACH demands; indexes that are missing ATTACH makes.';

@@ -329,6 +329,7 @@ BEGIN
         EXECUTE format('COMMENT ON VIEW %I.%I IS %L', old.nspname, old.relname, obj_description(work.relation, 'pg_class'));
         EXECUTE format('DROP VIEW %I.%I', old.nspname, aside);
     END IF;
+    PERFORM mvscheduler.demand_reads(face, work.next);
     PERFORM mvscheduler.copy_grants(work.data, work.next), mvscheduler.copy_grants(work.query_relation, work.next_query);
     PERFORM mvscheduler.copy_comments(work.query_relation, work.next_query);
     IF mvscheduler.view_options(work.query_relation) IS NOT NULL THEN

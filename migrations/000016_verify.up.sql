@@ -99,18 +99,21 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.demand_own_query(bigint) IS 'Raises unless the owner of a view could act as the caller anyway.';
 
 CREATE FUNCTION mvscheduler.buckets_of(view_id bigint) RETURNS TABLE (bucket text, instant timestamptz, rows bigint, frozen boolean)
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
-    work  record;
-    first text;
+    work   record;
+    first  text;
+    handle oid;
 BEGIN
     PERFORM mvscheduler.demand_own_query(view_id);
     SELECT * INTO work FROM mvscheduler.compared(view_id);
     first := mvscheduler.latest_label('-infinity', work.frozen_labels, work.frozen_times, work.label_type, work.source_type, work.timezone);
-    RETURN QUERY EXECUTE format('SELECT x.%1$I::text, mvscheduler.bound_instant(x.%1$I::text, %3$s), count(*), x.%1$I < %4$L FROM %2$s AS x GROUP BY x.%1$I ORDER BY x.%1$I', work.time_column, mvscheduler.shown_name(work.data), work.label_type, first);
+    handle := mvscheduler.handle(work.data, NULL);
+    RETURN QUERY EXECUTE format('SELECT x.%1$I::text, mvscheduler.bound_instant(x.%1$I::text, %3$s), count(*), x.%1$I < %4$L FROM %2$s AS x GROUP BY x.%1$I ORDER BY x.%1$I', work.time_column, mvscheduler.shown_name(handle), work.label_type, first);
+    PERFORM mvscheduler.drop_handle(handle, work.data);
 END $$;
 COMMENT ON FUNCTION mvscheduler.buckets_of(bigint) IS 'The buckets that an incremental view holds, oldest first; instant takes a time without a zone as UTC. What a frozen one was made of has left.';
 
@@ -160,6 +163,8 @@ DECLARE
     ends    timestamptz;
     columns text;
     differ  text;
+    query   oid;   -- handles
+    data    oid;
 BEGIN
     PERFORM mvscheduler.demand_own_query(view_id);
     SELECT * INTO work FROM mvscheduler.compared(view_id);
@@ -170,11 +175,14 @@ BEGIN
     PERFORM set_config('mvscheduler.window_start', CASE WHEN work.bound AND begins = mvscheduler.clamp(begins) THEN mvscheduler.clamp(mvscheduler.source_instant(begins AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) - slack)::text ELSE '' END, true),
             set_config('mvscheduler.window_end', CASE WHEN work.bound AND ends = mvscheduler.clamp(ends) THEN mvscheduler.clamp(mvscheduler.source_instant(ends AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) + mvscheduler.longest(work.width) + slack)::text ELSE '' END, true);
     columns := (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped);
-    differ := mvscheduler.difference(work.data, mvscheduler.key_of(work.data), NULL, 'fresh', work.time_column, first, last,
+    query := mvscheduler.handle(work.query, NULL);
+    data := mvscheduler.rows_handle(work.data, NULL);
+    differ := mvscheduler.difference(work.data, data, mvscheduler.key_of(work.data), NULL, 'fresh', work.time_column, first, last,
         format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' ELSE ''different'' END AS what', work.time_column));
-    RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(work.query), differ)
+    RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(query), differ)
         || format('SELECT d.bucket::text, i.instant, mvscheduler.source_instant(i.instant AT TIME ZONE ''UTC'', %1$s, %2$s, %3$L), count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra''), count(*) FILTER (WHERE d.what = ''different'')'
                   ' FROM differ AS d CROSS JOIN LATERAL mvscheduler.bound_instant(d.bucket::text, %1$s) AS i(instant) GROUP BY d.bucket, i.instant ORDER BY d.bucket', work.label_type, work.source_type, work.timezone);
+    PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
     PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', '', true);
 END $$;
 COMMENT ON FUNCTION mvscheduler.compare_buckets(bigint, text, text) IS 'Computes the buckets of an incremental view from first up to last, without frozen ones, and counts for each that is not what is stored the rows that are missing, that should not be there, and that say something else. at is a time of the source within it.';
@@ -185,17 +193,30 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    stored oid;
+    known  record;
+    stored oid;   -- handles
+    query  oid;
 BEGIN
     PERFORM mvscheduler.demand_own_query(view_id);
-    stored := (SELECT c.oid FROM mvscheduler.visible_views AS v JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm' AND c.relowner = v.owner::oid WHERE v.view_id = compare_contents.view_id);
-    IF stored IS NULL THEN
+    SELECT c.oid AS stored, CASE WHEN mvscheduler.reads_query(c.oid, v.query_relation::oid) THEN v.query_relation::oid END AS query INTO known
+      FROM mvscheduler.visible_views AS v JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm' AND c.relowner = v.owner::oid WHERE v.view_id = compare_contents.view_id;
+    IF known.stored IS NULL THEN
         RAISE EXCEPTION 'the materialized view does not exist any more' USING ERRCODE = 'undefined_table';
     END IF;
+    stored := mvscheduler.rows_handle(known.stored, NULL);
+    IF known.query IS NOT NULL THEN
+        query := mvscheduler.handle(known.query, NULL);
+    ELSE   -- a text says names
+        query := (mvscheduler.create_unnamed(NULL, 'VIEW', 'AS ' || pg_get_viewdef(known.stored))).relation;
+        IF mvscheduler.uses(query) IS DISTINCT FROM mvscheduler.uses(known.stored) THEN
+            RAISE EXCEPTION 'something that it reads was renamed or replaced meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state', HINT = 'Try again.';
+        END IF;
+    END IF;
     EXECUTE 'SELECT count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra'') FROM ('
-        || mvscheduler.difference(stored, NULL, NULL, format('(%s)', rtrim(pg_get_viewdef(stored), ';')), NULL, NULL, NULL,
+        || mvscheduler.difference(known.stored, stored, NULL, NULL, mvscheduler.shown_name(query), NULL, NULL, NULL,
                'CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' ELSE ''extra'' END AS what') || ') AS d'
        INTO missing, extra;
+    PERFORM mvscheduler.drop_handle(stored, known.stored), mvscheduler.drop_handle(query, coalesce(known.query, known.stored));
 END $$;
 COMMENT ON FUNCTION mvscheduler.compare_contents(bigint) IS 'Computes what a REFRESH of a materialized view would give, and counts the rows that are missing and those that should not be there; a row that says something else is both.';
 

@@ -29,7 +29,7 @@ type verifyCmd struct {
 func (verifyCmd) Help() string {
 	return `Computes a view's query and compares the result with what the view holds, value by value as PostgreSQL stores them.
 
-It runs in your session, with your rights, in one snapshot and read-only: the sidecar has no part in it. So only the owner of the view can, since the query may call functions of that role.
+It runs in your session, with your rights, in one snapshot, and is rolled back: the sidecar has no part in it. So only the owner of the view can, since the query may call functions of that role.
 
 An incremental view is compared bucket by bucket, a sample of them unless --all is given. A bucket that differs is
 
@@ -100,7 +100,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			marks []time.Time // times within buckets that are wrong
 			width time.Duration
 		)
-		err = pgx.BeginTxFunc(ctx, conn, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		err = rolledBack(ctx, conn, func(tx pgx.Tx) error {
 			view, err := catalog.LoadVerifiable(ctx, tx, id)
 			if err != nil {
 				return err
@@ -139,6 +139,20 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		return found.report(a, c.Repair)
 	})
+}
+
+// rolledBack runs f in one snapshot and keeps nothing of what it did. The transaction is not read-only, since what is read by
+// a name that somebody else could take is read through a view that is made for it.
+func rolledBack(ctx context.Context, conn *pgx.Conn, f func(tx pgx.Tx) error) error {
+	tx, err := conn.BeginTx(ctx, pgx.TxOptions{IsoLevel: pgx.RepeatableRead})
+	if err != nil {
+		return fmt.Errorf("begin: %w", err)
+	}
+	err = f(tx)
+	if rollback := tx.Rollback(ctx); err == nil && rollback != nil {
+		return fmt.Errorf("roll back: %w", rollback)
+	}
+	return err
 }
 
 // whole compares a view that has no buckets.
