@@ -774,6 +774,7 @@ CREATE TABLE mvscheduler.dirt (
     why     text,
     snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE mvscheduler.dirt REPLICA IDENTITY FULL;   -- else a publication of all tables keeps the housekeeper from deleting
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
 CREATE INDEX dirt_blind ON mvscheduler.dirt (source, xid) WHERE col = -1;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
@@ -854,7 +855,7 @@ LANGUAGE sql IMMUTABLE
 RETURN CASE type
     WHEN 'timestamptz'::pg_catalog.regtype THEN pg_catalog.format('%I', column_name)
     WHEN 'timestamp'::pg_catalog.regtype THEN pg_catalog.format('%I AT TIME ZONE ''UTC''', column_name)
-    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', column_name)
+    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('(CASE WHEN isfinite(%1$I) THEN least(greatest(%1$I, ''4000-01-01 BC''::date), ''200000-01-01''::date) END)::timestamp AT TIME ZONE ''UTC''', column_name)
 END;
 COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
 
@@ -1106,7 +1107,7 @@ COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a qu
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -1126,11 +1127,15 @@ BEGIN
                    coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
               FROM node AS n
               JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
-              JOIN pg_class AS c ON c.oid = i.inhrelid
+              JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relpersistence <> 't'   -- which its session alone reads
               LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
               LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
                                          AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
              CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+        ), far(oid) AS (   -- what foreign tables are parts of
+            SELECT n.leaf FROM node AS n WHERE n.kind = 'f'
+            UNION
+            SELECT i.inhparent FROM far AS f JOIN pg_inherits AS i ON i.inhrelid = f.oid
         ), held AS (
             SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
                    bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
@@ -1151,36 +1156,43 @@ BEGIN
                   FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
                concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                          extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
-               coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
+               CASE WHEN n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)   -- nothing of ours stands in the way of who writes to them
+                    THEN NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
+                                      WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
+                    ELSE coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
                n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
+               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m))),   -- a statement on the table above runs triggers of that one alone
+               n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
           FROM node AS n
           JOIN pg_class AS c ON c.oid = n.leaf
           JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
          GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
         UNION ALL
-        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
+        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false, false
           FROM mvscheduler.visible_views AS o
          CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
          WHERE o.view_id = leaves_of.view_id;
 END $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean, function name)
+CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean, function name, far boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'track' THEN
         RETURN QUERY
-        SELECT l.leaf, c.relispartition, mvscheduler.make_change_function(l.leaf) FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
-         WHERE l.trackable AND NOT l.covered ORDER BY c.relispartition, l.leaf;
+        SELECT l.leaf, c.relispartition, CASE WHEN l.far THEN 'changed' ELSE mvscheduler.make_change_function(l.leaf) END, l.far
+          FROM (SELECT a.*, bool_or(a.far) OVER () AS by_counters FROM mvscheduler.leaves_of(track_at_hand.view_id) AS a) AS l
+          JOIN pg_class AS c ON c.oid = l.leaf
+         WHERE l.trackable AND NOT l.covered AND l.far = l.by_counters
+         ORDER BY c.relispartition, l.leaf;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers; nothing everywhere else.';
+COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers, or those of which foreign tables are parts (far) and whose triggers have to go; nothing everywhere else.';
 
 CREATE FUNCTION mvscheduler.step_track(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -1200,17 +1212,22 @@ BEGIN
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
              WHERE NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid
                                 WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event
-                                  AND (f.pronamespace <> 'mvscheduler'::regnamespace OR f.proname IN ('changed', rel.function)))
+                                  AND (f.pronamespace <> 'mvscheduler'::regnamespace
+                                       OR NOT rel.far AND t.tgqual IS NULL AND f.proname IN ('changed', rel.function)
+                                       OR rel.far AND coalesce(t.tgoldtable, t.tgnewtable) IS NULL))
+               AND (NOT rel.far OR EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event))
         LOOP
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
-                EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.%I()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables, rel.function);
+                -- To drop one takes the owner of the table.
+                EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT %s EXECUTE FUNCTION mvscheduler.%I()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name,
+                               CASE WHEN NOT rel.far THEN kind.tables END, CASE WHEN rel.far THEN 'WHEN (false)' END, rel.function);
                 made := made + 1;
             EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
             END;
         END LOOP;
         -- On a partitioned table it would be made on all partitions in one statement, which waits for each of them anew.
-        IF rel.ours AND rel.kind <> 'p' AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
+        IF rel.ours AND rel.kind <> 'p' AND NOT rel.far AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
                 EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', 'mvscheduler_changed_row_' || rel.relation, rel.name);   -- a table can become a partition of another that has one
@@ -1222,7 +1239,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on tables and partitions below the view that have none, as many as there is time for.';
+COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on tables and partitions below the view that have none, as many as there is time for; of tables that foreign tables became parts of it makes them ones that never run.';
 
 -- The step increment ------------------------------------------------------------------------------------
 
@@ -1358,6 +1375,7 @@ BEGIN
     made := mvscheduler.free_name(place.nspname, place.relname, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END));
     -- Not PARTITION OF: that would lock readers out until the step ends.
     EXECUTE format('CREATE TABLE %I.%I (LIKE %I.%I INCLUDING CONSTRAINTS)', place.nspname, made, place.nspname, place.relname);
+    EXECUTE format('ALTER TABLE %I.%I REPLICA IDENTITY FULL', place.nspname, made);   -- else a publication of all tables keeps us from writing
     PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
     EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
                    mvscheduler.bound_text(lo, place.type), mvscheduler.bound_text(hi, place.type));
@@ -1701,6 +1719,7 @@ BEGIN
         EXECUTE format('DROP TABLE %I.%I', place.nspname, made);
     ELSE
         PERFORM mvscheduler.keep_to_owner(format('%I.%I', place.nspname, made)::regclass);
+        EXECUTE format('ALTER TABLE %I.%I REPLICA IDENTITY FULL', place.nspname, made);
         EXECUTE format('ALTER TABLE %I.%I ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', place.nspname, made, work.time_column, bounds);   -- known when it is attached
         PERFORM mvscheduler.equip_partition(work.data, format('%I.%I', place.nspname, made)::regclass);
         EXECUTE format('ALTER TABLE %I.%I ATTACH PARTITION %I.%I FOR VALUES FROM (%L) TO (%L)', place.nspname, place.relname, place.nspname, made,
