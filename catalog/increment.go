@@ -185,11 +185,12 @@ WITH RECURSIVE node(oid, link) AS (
      GROUP BY t.tgrelid
 )
 SELECT n.oid, concat_ws('/', c.relfilenode, string_agg(DISTINCT n.link, ' '), w.mark,
-                        CASE WHEN c.relkind = 'm' THEN concat_ws(' ', pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid)) END) AS mark
+                        CASE WHEN c.relkind = 'm' THEN concat_ws(' ', pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid)) END,
+                        CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END) AS mark
   FROM node AS n
   JOIN pg_class AS c ON c.oid = n.oid
   LEFT JOIN watched AS w ON w.tgrelid = n.oid
- GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, w.mark
+ GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, c.relpersistence, w.mark
  UNION ALL
 SELECT DISTINCT b.relation, b.rule
   FROM mvscheduler.visible_views AS o

@@ -1070,38 +1070,70 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
+-- Everything that PostgreSQL knows a query to be made of, from rules on through what they name: columns, functions, with the bodies that
+-- are stored, operators, types, row-level security. Whatever of that is replaced has another xmin. Our own functions change with
+-- us alone. OFFSET makes the planner look up each object.
 CREATE FUNCTION mvscheduler.plain_views_below(query_relation oid) RETURNS TABLE (relation oid, rule text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH RECURSIVE below AS (
-            SELECT query_relation AS oid
+        WITH RECURSIVE used(classid, objid, objsubid) AS (
+            SELECT 'pg_class'::regclass::oid, query_relation, 0
             UNION
-            SELECT c.oid
-              FROM below AS b
-              JOIN pg_rewrite AS w ON w.ev_class = b.oid
-              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
-              JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+            SELECT n.classid, n.objid, n.objsubid
+              FROM used AS u
+             CROSS JOIN LATERAL (
+                   SELECT d.refclassid, d.refobjid, d.refobjsubid
+                     FROM pg_depend AS d
+                    WHERE d.classid = u.classid AND d.objid = u.objid AND d.objsubid = u.objsubid AND d.deptype IN ('n', 'i')   -- i: of an array on its elements
+                      AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
+                    UNION ALL
+                   SELECT 'pg_rewrite'::regclass, w.oid, 0
+                     FROM pg_class AS c JOIN pg_rewrite AS w ON w.ev_class = c.oid
+                    WHERE u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind = 'v'
+                    UNION ALL
+                   SELECT 'pg_policy'::regclass, y.oid, 0
+                     FROM pg_class AS c JOIN pg_policy AS y ON y.polrelid = c.oid
+                    WHERE u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relrowsecurity
+                   OFFSET 0) AS n(classid, objid, objsubid)
+        ), object AS MATERIALIZED (
+            SELECT DISTINCT u.classid, u.objid FROM used AS u
+        ), depends AS (
+            SELECT md5(concat_ws('/', string_agg(concat_ws(' ', o.objid, x.identity), ',' ORDER BY o.classid, o.objid),
+                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns::text, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
+                                 CASE WHEN bool_or(x.guarded) THEN string_agg(x.owner::text, ',' ORDER BY o.objid) END)) AS identity   -- an owner may see all rows
+              FROM object AS o
+              LEFT JOIN LATERAL (
+                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::int2 AS columns, NULL::oid AS owner
+                     FROM pg_proc AS p
+                    WHERE o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND p.pronamespace <> 'mvscheduler'::regnamespace
+                    UNION ALL
+                   SELECT p.xmin::text, false, false, NULL, NULL FROM pg_operator AS p WHERE o.classid = 'pg_operator'::regclass AND p.oid = o.objid
+                    UNION ALL
+                   SELECT string_agg(e.oid || ' ' || e.xmin, ' ' ORDER BY e.oid), false, false, NULL, NULL FROM pg_enum AS e
+                    WHERE o.classid = 'pg_type'::regclass AND e.enumtypid = o.objid
+                   HAVING count(*) > 0
+                    UNION ALL
+                   SELECT y.xmin::text, y.polqual::text LIKE '%:varattno 0 %', true, NULL, NULL FROM pg_policy AS y WHERE o.classid = 'pg_policy'::regclass AND y.oid = o.objid
+                    UNION ALL
+                   SELECT NULL, w.ev_action::text LIKE '%:varattno 0 %', false, NULL, NULL FROM pg_rewrite AS w WHERE o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
+                    UNION ALL
+                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts END, c.relowner FROM pg_class AS c
+                    WHERE o.classid = 'pg_class'::regclass AND c.oid = o.objid
+                   OFFSET 0) AS x ON true
         )
-        SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
-          FROM below AS b
-          JOIN pg_class AS c ON c.oid = b.oid
-          JOIN pg_rewrite AS w ON w.ev_class = b.oid
-         CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
-                               FROM pg_proc AS p
-                              WHERE p.pronamespace <> 'mvscheduler'::regnamespace
-                                AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
-         CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
-                                                         (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
-                               FROM pg_class AS t
-                              WHERE (t.relrowsecurity OR t.relforcerowsecurity)
-                                AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
-         GROUP BY b.oid, c.reloptions;
+        SELECT c.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, CASE WHEN c.oid = query_relation THEN (SELECT d.identity FROM depends AS d) END)
+          FROM object AS o
+         CROSS JOIN LATERAL (SELECT r.oid, r.reloptions FROM pg_class AS r WHERE r.oid = o.objid AND r.relkind = 'v' OFFSET 0) AS c
+         CROSS JOIN LATERAL (SELECT r.oid, r.xmin FROM pg_rewrite AS r WHERE r.ev_class = o.objid OFFSET 0) AS w
+         WHERE o.classid = 'pg_class'::regclass
+         GROUP BY c.oid, c.reloptions;
 END $$;
-COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced, a function that it calls, or row-level security of a table that it reads.';
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced; of itself also whether anything else was that it depends on, through any number of functions: code of functions, operators and aggregates, labels of enumerations, row-level security and where there is some who owns what, and columns where rows are named as a whole.';
 
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
@@ -1151,7 +1183,8 @@ BEGIN
              GROUP BY t.tgrelid
         )
         SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
-               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
+               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' '),
+                         CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END),   -- a crash empties it, and resets that
                (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
                   FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
                concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
@@ -1167,7 +1200,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = n.leaf
           JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
-         GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner
         UNION ALL
         SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false, false
           FROM mvscheduler.visible_views AS o
