@@ -104,3 +104,23 @@ func TestWhatAnOpenWriterWroteIsDirtWhenHeCommits(t *testing.T) {
 	s.incremented(t, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "nothing changed below")
 }
+
+// Nobody is connected any more who could be asked.
+func TestWhatAPreparedTransactionWroteIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"max_prepared_transactions": "5"}))
+	s.metrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	writer := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.v'`)
+	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT view_id FROM mvscheduler.view_state)`) // the housekeeper
+	pgtest.Exec(t, writer, `BEGIN`, `SAVEPOINT a`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `PREPARE TRANSACTION 'loader'`)
+	s.incremental(t, "v", hourly)
+	s.incremented(t, "v")
+	pgtest.Exec(t, writer, `COMMIT PREPARED 'loader'`)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "did not know of the view yet")
+	same(t, s.alice, "v")
+}
