@@ -32,6 +32,7 @@ type Leaf struct {
 	Covered   bool       `json:"covered"`      // triggers note what changes
 	Trackable bool       `json:"-"`            // the owner of the view may make them
 	Hidden    bool       `json:"hidden"`       // it is written through a table above as well, whose statements no trigger of its own sees
+	Far       bool       `json:"-"`            // foreign tables are parts of it, and no trigger may have transition tables; then covered = none has
 }
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
@@ -96,7 +97,9 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 }
 
 // SyncSources records which tables a view reads, the version of it that runs work on. Where they are others than were
-// recorded, everything is dirty.
+// recorded, everything is dirty. Who wrote to one of them before, and has not committed, did not know of the view: what
+// he may have written is noted in his name, and is dirt from when he commits. He can be told by his locks, which he holds
+// until then, once everybody who comes later sees what was recorded: hence two statements, and both each time.
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
@@ -120,6 +123,29 @@ SELECT $1, '-infinity', 'infinity'
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
 	}
+	_, err = q.Exec(ctx, `
+WITH lock AS MATERIALIZED (
+    SELECT k.virtualtransaction, k.locktype, k.relation, k.transactionid::text::bigint AS xid
+      FROM pg_locks AS k
+     WHERE k.granted
+       AND (k.locktype = 'relation' AND k.mode = 'RowExclusiveLock' AND k.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+            OR k.locktype = 'transactionid' AND k.mode = 'ExclusiveLock')
+), writer AS (   -- the first of its numbers is that of the transaction, others are of its savepoints
+    SELECT k.virtualtransaction, min(s.next - ((s.next - k.xid + (1::bigint << 31)) % (1::bigint << 32) - (1::bigint << 31)))::text::xid8 AS xid
+      FROM lock AS k, (SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next) AS s
+     WHERE k.locktype = 'transactionid'
+     GROUP BY k.virtualtransaction
+)
+INSERT INTO mvscheduler.dirt (view_id, lo, hi, xid, why)
+SELECT $1, l.lo, l.hi, w.xid, l.name || ' was written to by a transaction that did not know of the view yet'
+  FROM mvscheduler.leaves_of($1) AS l
+  JOIN lock AS k ON k.relation = l.leaf
+  JOIN writer AS w ON w.virtualtransaction = k.virtualtransaction
+ WHERE l.kind = 'r'
+   AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.view_id = $1 AND d.xid = w.xid AND d.lo = l.lo AND d.hi = l.hi)`, viewID)
+	if err != nil {
+		return fmt.Errorf("note who writes to what view %d reads: %w", viewID, err)
+	}
 	return nil
 }
 
@@ -127,7 +153,7 @@ SELECT $1, '-infinity', 'infinity'
 func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
 	rows, err := q.Query(ctx, `
 SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CASE WHEN isfinite(l.hi) THEN l.hi END AS hi,
-       l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden
+       l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far
   FROM mvscheduler.leaves_of($1) AS l`, viewID)
 	if err != nil {
 		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
@@ -151,6 +177,7 @@ WITH RECURSIVE node(oid, link) AS (
     SELECT i.inhrelid, concat_ws(',', n.link, i.xmin)
       FROM node AS n
       JOIN pg_inherits AS i ON i.inhparent = n.oid AND NOT i.inhdetachpending
+      JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relpersistence <> 't'
 ), watched AS (
     SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS mark
       FROM pg_trigger AS t
@@ -158,11 +185,12 @@ WITH RECURSIVE node(oid, link) AS (
      GROUP BY t.tgrelid
 )
 SELECT n.oid, concat_ws('/', c.relfilenode, string_agg(DISTINCT n.link, ' '), w.mark,
-                        CASE WHEN c.relkind = 'm' THEN concat_ws(' ', pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid)) END) AS mark
+                        CASE WHEN c.relkind = 'm' THEN concat_ws(' ', pg_stat_get_tuples_inserted(c.oid), pg_stat_get_tuples_updated(c.oid), pg_stat_get_tuples_deleted(c.oid)) END,
+                        CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END) AS mark
   FROM node AS n
   JOIN pg_class AS c ON c.oid = n.oid
   LEFT JOIN watched AS w ON w.tgrelid = n.oid
- GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, w.mark
+ GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, c.relpersistence, w.mark
  UNION ALL
 SELECT DISTINCT b.relation, b.rule
   FROM mvscheduler.visible_views AS o

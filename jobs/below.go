@@ -82,7 +82,7 @@ func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work)
 		return judgement{}
 	}
 	i, err := w.lookBelow(ctx, work, false)
-	if err != nil || i.tracking == refresh.ByTrigger && refresh.Untracked(i.leaves) > 0 || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
+	if err != nil || refresh.Untracked(i.leaves, i.tracking) > 0 || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
 		return judgement{} // the attempt will find the same, and say it
 	}
 	dirt, err := i.dirt(ctx, w.control, work, i.Incremental, now)

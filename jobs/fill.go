@@ -14,11 +14,11 @@ import (
 
 // track has the gate make the triggers that are missing, some at a time.
 func (s *incrementShell) track(ctx context.Context) error {
-	if s.below.tracking != refresh.ByTrigger || refresh.Untracked(s.below.leaves) == 0 {
+	if refresh.Untracked(s.below.leaves, s.below.tracking) == 0 {
 		return nil
 	}
 	s.looked, s.made = false, true
-	for left, before := refresh.Untracked(s.below.leaves), math.MaxInt; left > 0 && left < before; {
+	for left, before := refresh.Untracked(s.below.leaves, s.below.tracking), math.MaxInt; left > 0 && left < before; {
 		err := s.step(ctx, catalog.StepTrack, func(ctx context.Context, tx pgx.Tx) error { return catalog.Closed(ctx, tx, s.attempt) })
 		if err != nil {
 			return err
@@ -27,7 +27,7 @@ func (s *incrementShell) track(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		left, before = refresh.Untracked(leaves), left
+		left, before = refresh.Untracked(leaves, s.below.tracking), left
 	}
 	var err error
 	if s.below, err = s.w.lookBelow(ctx, s.work, s.made); err == nil {

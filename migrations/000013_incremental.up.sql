@@ -792,6 +792,7 @@ CREATE TABLE mvscheduler.dirt (
     why     text,
     snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
+ALTER TABLE mvscheduler.dirt REPLICA IDENTITY FULL;   -- else a publication of all tables keeps the housekeeper from deleting
 CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
 CREATE INDEX dirt_blind ON mvscheduler.dirt (source, xid) WHERE col = -1;
 CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
@@ -872,7 +873,7 @@ LANGUAGE sql IMMUTABLE
 RETURN CASE type
     WHEN 'timestamptz'::pg_catalog.regtype THEN pg_catalog.format('%I', column_name)
     WHEN 'timestamp'::pg_catalog.regtype THEN pg_catalog.format('%I AT TIME ZONE ''UTC''', column_name)
-    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('least(greatest(%I, ''4000-01-01 BC''::date), ''200000-01-01''::date)::timestamp AT TIME ZONE ''UTC''', column_name)
+    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('(CASE WHEN isfinite(%1$I) THEN least(greatest(%1$I, ''4000-01-01 BC''::date), ''200000-01-01''::date) END)::timestamp AT TIME ZONE ''UTC''', column_name)
 END;
 COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
 
@@ -1087,44 +1088,76 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
+-- Everything that PostgreSQL knows a query to be made of, from rules on through what they name: columns, functions, with the bodies that
+-- are stored, operators, types, row-level security. Whatever of that is replaced has another xmin. Our own functions change with
+-- us alone. OFFSET makes the planner look up each object.
 CREATE FUNCTION mvscheduler.plain_views_below(query_relation oid) RETURNS TABLE (relation oid, rule text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off
 AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH RECURSIVE below AS (
-            SELECT query_relation AS oid
+        WITH RECURSIVE used(classid, objid, objsubid) AS (
+            SELECT 'pg_class'::regclass::oid, query_relation, 0
             UNION
-            SELECT c.oid
-              FROM below AS b
-              JOIN pg_rewrite AS w ON w.ev_class = b.oid
-              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
-              JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+            SELECT n.classid, n.objid, n.objsubid
+              FROM used AS u
+             CROSS JOIN LATERAL (
+                   SELECT d.refclassid, d.refobjid, d.refobjsubid
+                     FROM pg_depend AS d
+                    WHERE d.classid = u.classid AND d.objid = u.objid AND d.objsubid = u.objsubid AND d.deptype IN ('n', 'i')   -- i: of an array on its elements
+                      AND d.refclassid IN ('pg_class'::regclass, 'pg_proc'::regclass, 'pg_operator'::regclass, 'pg_type'::regclass)
+                    UNION ALL
+                   SELECT 'pg_rewrite'::regclass, w.oid, 0
+                     FROM pg_class AS c JOIN pg_rewrite AS w ON w.ev_class = c.oid
+                    WHERE u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind = 'v'
+                    UNION ALL
+                   SELECT 'pg_policy'::regclass, y.oid, 0
+                     FROM pg_class AS c JOIN pg_policy AS y ON y.polrelid = c.oid
+                    WHERE u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relrowsecurity
+                   OFFSET 0) AS n(classid, objid, objsubid)
+        ), object AS MATERIALIZED (
+            SELECT DISTINCT u.classid, u.objid FROM used AS u
+        ), depends AS (
+            SELECT md5(concat_ws('/', string_agg(concat_ws(' ', o.objid, x.identity), ',' ORDER BY o.classid, o.objid),
+                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns::text, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
+                                 CASE WHEN bool_or(x.guarded) THEN string_agg(x.owner::text, ',' ORDER BY o.objid) END)) AS identity   -- an owner may see all rows
+              FROM object AS o
+              LEFT JOIN LATERAL (
+                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::int2 AS columns, NULL::oid AS owner
+                     FROM pg_proc AS p
+                    WHERE o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND p.pronamespace <> 'mvscheduler'::regnamespace
+                    UNION ALL
+                   SELECT p.xmin::text, false, false, NULL, NULL FROM pg_operator AS p WHERE o.classid = 'pg_operator'::regclass AND p.oid = o.objid
+                    UNION ALL
+                   SELECT string_agg(e.oid || ' ' || e.xmin, ' ' ORDER BY e.oid), false, false, NULL, NULL FROM pg_enum AS e
+                    WHERE o.classid = 'pg_type'::regclass AND e.enumtypid = o.objid
+                   HAVING count(*) > 0
+                    UNION ALL
+                   SELECT y.xmin::text, y.polqual::text LIKE '%:varattno 0 %', true, NULL, NULL FROM pg_policy AS y WHERE o.classid = 'pg_policy'::regclass AND y.oid = o.objid
+                    UNION ALL
+                   SELECT NULL, w.ev_action::text LIKE '%:varattno 0 %', false, NULL, NULL FROM pg_rewrite AS w WHERE o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
+                    UNION ALL
+                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts END, c.relowner FROM pg_class AS c
+                    WHERE o.classid = 'pg_class'::regclass AND c.oid = o.objid
+                   OFFSET 0) AS x ON true
         )
-        SELECT b.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, string_agg(f.identity, ','), string_agg(r.identity, ','))
-          FROM below AS b
-          JOIN pg_class AS c ON c.oid = b.oid
-          JOIN pg_rewrite AS w ON w.ev_class = b.oid
-         CROSS JOIN LATERAL (SELECT string_agg(p.oid || ' ' || p.xmin, ',' ORDER BY p.oid) AS identity   -- functions of users
-                               FROM pg_proc AS p
-                              WHERE p.pronamespace <> 'mvscheduler'::regnamespace
-                                AND p.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass)) AS f
-         CROSS JOIN LATERAL (SELECT string_agg(concat_ws(' ', t.oid, t.relrowsecurity, t.relforcerowsecurity,   -- which rows its owner sees
-                                                         (SELECT string_agg(y.oid || ' ' || y.xmin, ' ' ORDER BY y.oid) FROM pg_policy AS y WHERE y.polrelid = t.oid)), ',' ORDER BY t.oid) AS identity
-                               FROM pg_class AS t
-                              WHERE (t.relrowsecurity OR t.relforcerowsecurity)
-                                AND t.oid IN (SELECT d.refobjid FROM pg_depend AS d WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass)) AS r
-         GROUP BY b.oid, c.reloptions;
+        SELECT c.oid, concat_ws('/', string_agg(w.oid || ' ' || w.xmin, ',' ORDER BY w.oid), c.reloptions::text, CASE WHEN c.oid = query_relation THEN (SELECT d.identity FROM depends AS d) END)
+          FROM object AS o
+         CROSS JOIN LATERAL (SELECT r.oid, r.reloptions FROM pg_class AS r WHERE r.oid = o.objid AND r.relkind = 'v' OFFSET 0) AS c
+         CROSS JOIN LATERAL (SELECT r.oid, r.xmin FROM pg_rewrite AS r WHERE r.ev_class = o.objid OFFSET 0) AS w
+         WHERE o.classid = 'pg_class'::regclass
+         GROUP BY c.oid, c.reloptions;
 END $$;
-COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced, a function that it calls, or row-level security of a table that it reads.';
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced; of itself also whether anything else was that it depends on, through any number of functions: code of functions, operators and aggregates, labels of enumerations, row-level security and where there is some who owns what, and columns where rows are named as a whole.';
 
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -1144,11 +1177,15 @@ BEGIN
                    coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
               FROM node AS n
               JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
-              JOIN pg_class AS c ON c.oid = i.inhrelid
+              JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relpersistence <> 't'   -- which its session alone reads
               LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
               LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
                                          AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
              CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+        ), far(oid) AS (   -- what foreign tables are parts of
+            SELECT n.leaf FROM node AS n WHERE n.kind = 'f'
+            UNION
+            SELECT i.inhparent FROM far AS f JOIN pg_inherits AS i ON i.inhrelid = f.oid
         ), held AS (
             SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
                    bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
@@ -1164,41 +1201,49 @@ BEGIN
              GROUP BY t.tgrelid
         )
         SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
-               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' ')),
+               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' '),
+                         CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END),   -- a crash empties it, and resets that
                (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
                   FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
                concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
                          extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
-               coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false),
+               CASE WHEN n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)   -- nothing of ours stands in the way of who writes to them
+                    THEN NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
+                                      WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
+                    ELSE coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
                n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m)))   -- a statement on the table above runs triggers of that one alone
+               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m))),   -- a statement on the table above runs triggers of that one alone
+               n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
           FROM node AS n
           JOIN pg_class AS c ON c.oid = n.leaf
           JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
-         GROUP BY n.leaf, n.kind, c.relfilenode, h.identity, h.events, h.applied, o.owner
+         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner
         UNION ALL
-        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false
+        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false, false
           FROM mvscheduler.visible_views AS o
          CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
          WHERE o.view_id = leaves_of.view_id;
 END $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, and whether that would hide what is written through a table above.';
+COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
-CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean, function name)
+CREATE FUNCTION mvscheduler.track_at_hand(view_id bigint) RETURNS TABLE (relation oid, is_partition boolean, function name, far boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'track' THEN
         RETURN QUERY
-        SELECT l.leaf, c.relispartition, mvscheduler.make_change_function(l.leaf) FROM mvscheduler.leaves_of(track_at_hand.view_id) AS l JOIN pg_class AS c ON c.oid = l.leaf
-         WHERE l.trackable AND NOT l.covered ORDER BY c.relispartition, l.leaf;
+        SELECT l.leaf, c.relispartition, CASE WHEN l.far THEN 'changed' ELSE mvscheduler.make_change_function(l.leaf) END, l.far
+          FROM (SELECT a.*, bool_or(a.far) OVER () AS by_counters FROM mvscheduler.leaves_of(track_at_hand.view_id) AS a) AS l
+          JOIN pg_class AS c ON c.oid = l.leaf
+         WHERE l.trackable AND NOT l.covered AND l.far = l.by_counters
+         ORDER BY c.relispartition, l.leaf;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers; nothing everywhere else.';
+COMMENT ON FUNCTION mvscheduler.track_at_hand(bigint) IS 'Tables on which the attempt that was let through has to make triggers, or those of which foreign tables are parts (far) and whose triggers have to go; nothing everywhere else.';
 
 CREATE FUNCTION mvscheduler.step_track(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -1218,17 +1263,22 @@ BEGIN
                                   ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
              WHERE NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid
                                 WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event
-                                  AND (f.pronamespace <> 'mvscheduler'::regnamespace OR f.proname IN ('changed', rel.function)))
+                                  AND (f.pronamespace <> 'mvscheduler'::regnamespace
+                                       OR NOT rel.far AND t.tgqual IS NULL AND f.proname IN ('changed', rel.function)
+                                       OR rel.far AND coalesce(t.tgoldtable, t.tgnewtable) IS NULL))
+               AND (NOT rel.far OR EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event))
         LOOP
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
-                EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.%I()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name, kind.tables, rel.function);
+                -- To drop one takes the owner of the table.
+                EXECUTE format('CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT %s EXECUTE FUNCTION mvscheduler.%I()', 'mvscheduler_changed_' || kind.event, kind.event, rel.name,
+                               CASE WHEN NOT rel.far THEN kind.tables END, CASE WHEN rel.far THEN 'WHEN (false)' END, rel.function);
                 made := made + 1;
             EXCEPTION WHEN duplicate_object THEN NULL;   -- another view that reads the table was first
             END;
         END LOOP;
         -- On a partitioned table it would be made on all partitions in one statement, which waits for each of them anew.
-        IF rel.ours AND rel.kind <> 'p' AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
+        IF rel.ours AND rel.kind <> 'p' AND NOT rel.far AND NOT EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure) THEN
             PERFORM mvscheduler.lock_until(deadline);
             BEGIN
                 EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s FOR EACH ROW EXECUTE FUNCTION mvscheduler.changed_row()', 'mvscheduler_changed_row_' || rel.relation, rel.name);   -- a table can become a partition of another that has one
@@ -1240,7 +1290,7 @@ BEGIN
     END LOOP;
     RETURN made;
 END $$;
-COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on tables and partitions below the view that have none, as many as there is time for.';
+COMMENT ON FUNCTION mvscheduler.step_track(bigint) IS 'Makes the triggers that note which times change, on tables and partitions below the view that have none, as many as there is time for; of tables that foreign tables became parts of it makes them ones that never run.';
 
 -- The step increment ------------------------------------------------------------------------------------
 
@@ -1778,6 +1828,7 @@ DECLARE
     con record;
     col record;
 BEGIN
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', mvscheduler.shown_name(part));   -- else a publication of all tables keeps us from writing
     FOR idx IN
         SELECT i.indisunique, regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', 'USING ') AS body
           FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
@@ -1800,4 +1851,4 @@ BEGIN
         EXECUTE format('ALTER TABLE %s ALTER %I SET NOT NULL', mvscheduler.shown_name(part), col.attname);
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, and the constraints that ATTACH demands; indexes that are missing ATTACH makes.';
+COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, the constraints that ATTACH demands and what a publication does; indexes that are missing ATTACH makes.';

@@ -62,6 +62,7 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
               FROM state AS i
               JOIN mvscheduler.dirt AS d ON d.view_id = i.view_id
              WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+               AND pg_catalog.pg_visible_in_snapshot(d.xid, pg_catalog.pg_current_snapshot())   -- some are made in the name of one who has not committed
             UNION ALL
             SELECT i.view_id, t.lo AT TIME ZONE 'UTC' - interval '1 day', t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width),
                    'its own contents were dropped, emptied or rewritten by hand'

@@ -109,6 +109,7 @@ CREATE TABLE mvscheduler.own_scan (
     keys     bigint NOT NULL,
     fetched  bigint NOT NULL
 );
+ALTER TABLE mvscheduler.own_scan REPLICA IDENTITY FULL;   -- see dirt
 COMMENT ON TABLE mvscheduler.own_scan IS 'Private: scans of views by our own refreshes, of them and of those that read them, which are no reads.';
 COMMENT ON COLUMN mvscheduler.own_scan.relation IS 'The relation whose counters they are in.';
 COMMENT ON COLUMN mvscheduler.own_scan.seq IS 'Sequential scans.';

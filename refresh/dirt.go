@@ -167,7 +167,7 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 		case leaf.Kind == "f":
 			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
 		case was.Identity != leaf.Identity && leaf.Kind == "v":
-			whole.Why = leaf.Name + " was replaced, or a function or row-level security that it depends on"
+			whole.Why = leaf.Name + " was replaced, or what it depends on: a function, an operator, an enumeration, row-level security"
 		case was.Identity != leaf.Identity:
 			whole.Why = leaf.Name + " was rewritten, truncated or not watched meanwhile"
 		case was.Covered != leaf.Covered || was.Hidden != leaf.Hidden:

@@ -19,12 +19,14 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	if asked == ByCounters || asked == ByLateness {
 		return asked, "", nil
 	}
-	var refused, hidden, off []string
+	var refused, hidden, far, off []string
 	for _, oid := range sortedKeys(leaves) {
 		switch leaf := leaves[oid]; {
 		case leaf.Kind != "r" && leaf.Kind != "p":
 		case leaf.Hidden:
 			hidden = append(hidden, leaf.Name)
+		case leaf.Far:
+			far = append(far, leaf.Name)
 		case !leaf.Covered && !leaf.Trackable:
 			refused = append(refused, leaf.Name)
 		case !leaf.Covered && made:
@@ -36,6 +38,10 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger does not see what is written through the table of which %s is a part: take counters, or let the view read that table", hidden[0])}
 	case len(hidden) > 0:
 		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers do not see what is written through the table of which %s is a part", hidden[0]), nil
+	case len(far) > 0 && asked == ByTrigger:
+		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger would keep foreign tables that are parts of %s from being written to: take counters", far[0])}
+	case len(far) > 0:
+		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers would keep foreign tables that are parts of %s from being written to", far[0]), nil
 	case len(off) > 0 && len(refused) == 0:
 		why := fmt.Sprintf("triggers mvscheduler_changed_... on %s are disabled, or others have their names: ALTER TABLE %s ENABLE TRIGGER USER, or rename those", some(off), off[0])
 		if asked == ByTrigger {
@@ -52,10 +58,11 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
 }
 
-// Untracked is on how many of the leaves triggers are to be made.
-func Untracked(leaves map[uint32]Leaf) (n int) {
+// Untracked is on how many of the leaves triggers are to be made, or, whatever the tracking is, made harmless: see
+// [Leaf].
+func Untracked(leaves map[uint32]Leaf, tracking string) (n int) {
 	for _, leaf := range leaves {
-		if leaf.Trackable && !leaf.Covered {
+		if leaf.Trackable && !leaf.Covered && (leaf.Far || tracking == ByTrigger) {
 			n++
 		}
 	}

@@ -1,0 +1,113 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgserver"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// A crash empties unlogged tables: no trigger runs, and the file is the same. So the view is computed anew.
+func TestAnUnloggedTableThatACrashEmptiedIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, nil))
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE UNLOGGED TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`,
+		`INSERT INTO metrics SELECT t, 1, 1 FROM generate_series('2026-03-01 00:00+00'::timestamptz, '2026-03-04 23:50+00', '10 minutes') AS t`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	file := `SELECT relfilenode || ' ' || (SELECT count(*) FROM metrics) FROM pg_class WHERE oid = 'metrics'::regclass`
+	before := ask[string](t, s.alice, file)
+	require.NoError(t, s.db.Server().Restart(t.Context(), pgserver.Immediate))
+	s.reconnected(t)
+	t.Log(before, " -> ", ask[string](t, s.alice, file))
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"))
+	same(t, s.alice, "v")
+}
+
+// A function with a body in standard SQL calls another one, which is replaced: the view is computed anew, and what the new one reads is
+// watched.
+func TestAFunctionThatAFunctionCallsIsFollowed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE one (k int)`, `CREATE TABLE two (k int)`, `INSERT INTO one VALUES (1)`, `INSERT INTO two VALUES (1), (2)`,
+		`CREATE FUNCTION inner_f() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT k FROM one; END`,
+		`CREATE FUNCTION outer_f() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT inner_f FROM inner_f(); END`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND device IN (SELECT outer_f()) GROUP BY 1, 2`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO one VALUES (3)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE FUNCTION inner_f() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT k FROM two; END`)
+	s.incremented(t, "v")
+	t.Log(s.last(t, "v", "reason"))
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO two VALUES (3)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
+// What a policy calls is replaced; or the table is given to the view's owner, whom its policies do not concern.
+func TestWhatAPolicyCallsIsFollowed(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]string{
+		"function": `CREATE OR REPLACE FUNCTION may(k int) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT k = 1'`,
+		"owner":    `ALTER TABLE base OWNER TO mallory`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			a := newArena(t)
+			alice := a.db.Conn(t, a.alice)
+			pgtest.Exec(t, alice, `CREATE FUNCTION may(k int) RETURNS boolean LANGUAGE sql STABLE AS 'SELECT true'`, `CREATE TABLE base (ts timestamptz, k int)`, `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1), ('2026-03-01 00:10+00', 2)`,
+				a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`), `ALTER TABLE base ENABLE ROW LEVEL SECURITY`, `CREATE POLICY p ON base USING (may(k))`)
+			a.as(fmt.Sprintf(sumByHour, "mallory.v", "alice.base"))
+			startSidecar(t, a.db)
+			refreshed(t, a.m, a.sql("mallory.v"))
+			if name == "owner" {
+				pgtest.Exec(t, alice, `ALTER POLICY p ON base USING (k = 1)`)
+				refreshed(t, a.m, a.sql("mallory.v"))
+				pgtest.Exec(t, a.root, a.sql(`SET search_path = alice`), a.sql(change), `RESET search_path`)
+			} else {
+				pgtest.Exec(t, alice, a.sql(change))
+			}
+			refreshed(t, a.m, a.sql("mallory.v"))
+			require.Equal(t, ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v__query`)), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)))
+		})
+	}
+}
+
+// What a query is made of besides functions: an operator, an aggregate, the label of an enum as text, whole rows to which ALTER TABLE
+// adds a column with a default.
+func TestCodeBehindOperatorsAggregatesAndLabelsIsFollowed(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ before, expression, change string }{
+		"operator":  {`CREATE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b'; CREATE OPERATOR @@@ (FUNCTION = f, LEFTARG = int, RIGHTARG = int)`, `sum(device @@@ 1)`, `CREATE OR REPLACE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 2 * b'`},
+		"aggregate": {`CREATE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b'; CREATE AGGREGATE agg(int) (SFUNC = f, STYPE = int, INITCOND = '0')`, `agg(device)`, `CREATE OR REPLACE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 2 * b'`},
+		"enum":      {`CREATE TYPE e AS ENUM ('a', 'b'); ALTER TABLE metrics ADD state e; UPDATE metrics SET state = 'a'`, `min(state::text)`, `ALTER TYPE e RENAME VALUE 'a' TO 'z'`},
+		"array":     {`CREATE TYPE e AS ENUM ('a', 'b'); ALTER TABLE metrics ADD state e[]; UPDATE metrics SET state = '{a}'`, `min(state::text)`, `ALTER TYPE e RENAME VALUE 'a' TO 'z'`},
+		"body":      {`CREATE TABLE other AS SELECT 1 AS a; CREATE FUNCTION f() RETURNS text LANGUAGE sql STABLE RETURN (SELECT to_jsonb(other)::text FROM other)`, `min(f())`, `ALTER TABLE other ADD z int DEFAULT 7`},
+		"row":       {`SELECT 1`, `min(to_jsonb(metrics)::text)`, `ALTER TABLE metrics ADD z int DEFAULT 7`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			for _, b := range strings.Split(c.before, "; ") {
+				pgtest.Exec(t, s.alice, b)
+			}
+			s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, `+c.expression+` AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			pgtest.Exec(t, s.alice, c.change)
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
+}
