@@ -448,7 +448,7 @@ CREATE TABLE mvscheduler.kept (
     rows        bigint,
     bytes       bigint,
     xid         xid8,
-    mark        xid,
+    mark        bytea,
     until       timestamptz
 );
 CREATE INDEX kept_target ON mvscheduler.kept (target);
@@ -462,7 +462,7 @@ COMMENT ON COLUMN mvscheduler.kept.restored_at IS 'When it was brought back last
 COMMENT ON COLUMN mvscheduler.kept.rows IS 'Estimated rows when it was put aside.';
 COMMENT ON COLUMN mvscheduler.kept.bytes IS 'Total size when it was put aside.';
 COMMENT ON COLUMN mvscheduler.kept.xid IS 'Transaction that puts it aside, in which it still counts as attached.';
-COMMENT ON COLUMN mvscheduler.kept.mark IS 'pg_class.xmin when it was put aside: what its owner renames, attaches, detaches or alters since then is the owner''s, and is never dropped.';
+COMMENT ON COLUMN mvscheduler.kept.mark IS 'kept_mark when it was put aside: what its owner renames, attaches, detaches or alters since then is the owner''s, and is never dropped.';
 COMMENT ON COLUMN mvscheduler.kept.until IS 'End of its bound; without a zone as if it were UTC.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.

@@ -159,8 +159,47 @@ COMMENT ON COLUMN mvscheduler.visible_targets.face IS 'What people read: the vie
 COMMENT ON COLUMN mvscheduler.visible_targets.gate IS 'The materialized view through which the owner''s steps run.';
 COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
 
+-- By xmin, which VACUUM and ANALYZE leave as it is: they write the statistics of pg_class in place. Indexes by what they
+-- are, so that REINDEX is no alteration. Triggers of ours come and go as views do.
+CREATE FUNCTION mvscheduler.kept_mark(relation oid) RETURNS bytea
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE tree(oid, link) AS (
+        SELECT relation, '0'::xid
+        UNION
+        SELECT i.inhrelid, i.xmin FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+    ), part(text) AS (
+        SELECT concat_ws(' ', 'relation', t.oid, t.link, c.xmin) FROM tree AS t JOIN pg_class AS c ON c.oid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'column', t.oid, a.attnum, a.xmin) FROM tree AS t JOIN pg_attribute AS a ON a.attrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'default', d.oid, d.xmin) FROM tree AS t JOIN pg_attrdef AS d ON d.adrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'constraint', n.oid, n.xmin) FROM tree AS t JOIN pg_constraint AS n ON n.conrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'index', c.relname, c.reloptions, c.reltablespace, obj_description(c.oid, 'pg_class'), to_jsonb(i) - '{indexrelid,indcheckxmin}'::text[])
+          FROM tree AS t JOIN pg_index AS i ON i.indrelid = t.oid JOIN pg_class AS c ON c.oid = i.indexrelid
+        UNION ALL
+        SELECT concat_ws(' ', 'trigger', g.oid, g.xmin)
+          FROM tree AS t JOIN pg_trigger AS g ON g.tgrelid = t.oid JOIN pg_proc AS f ON f.oid = g.tgfoid AND f.pronamespace <> 'mvscheduler'::regnamespace
+        UNION ALL
+        SELECT concat_ws(' ', 'rule', w.oid, w.xmin) FROM tree AS t JOIN pg_rewrite AS w ON w.ev_class = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'policy', y.oid, y.xmin) FROM tree AS t JOIN pg_policy AS y ON y.polrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'statistics', e.oid, e.xmin) FROM tree AS t JOIN pg_statistic_ext AS e ON e.stxrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'publication', r.oid, r.xmin) FROM tree AS t JOIN pg_publication_rel AS r ON r.prrelid = t.oid
+        UNION ALL
+        SELECT concat_ws(' ', 'comment', t.oid, d.objsubid, d.xmin) FROM tree AS t JOIN pg_description AS d ON d.classoid = 'pg_class'::regclass AND d.objoid = t.oid
+    )
+    SELECT sha256(convert_to(string_agg(p.text, E'\n' ORDER BY p.text COLLATE "C"), 'UTF8')) FROM part AS p
+$$;
+COMMENT ON FUNCTION mvscheduler.kept_mark(oid) IS 'Digest of what the catalog says of a table, its partitions and what hangs on them: another one when somebody has altered any of it.';
+
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
-    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, c.xmin IS DISTINCT FROM k.mark AS altered
+    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, mvscheduler.kept_mark(c.oid) IS DISTINCT FROM k.mark AS altered
       FROM mvscheduler.kept AS k
       JOIN mvscheduler.visible_targets AS t ON t.id = k.target
       JOIN pg_catalog.pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner::oid AND NOT c.relispartition
@@ -176,7 +215,7 @@ COMMENT ON COLUMN mvscheduler.visible_kept.rows IS 'Estimated rows.';
 COMMENT ON COLUMN mvscheduler.visible_kept.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.visible_kept.parent IS 'The partitioned table.';
 COMMENT ON COLUMN mvscheduler.visible_kept.owner IS 'Its owner.';
-COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Its owner renamed or altered it since: it can be restored, and is never dropped.';
+COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Somebody renamed or altered it, or put something upon it, since: it can be restored, and is never dropped.';
 
 CREATE VIEW mvscheduler.prunings WITH (security_barrier) AS
     SELECT p.id, p.name, p.run_id, p.at, p.action, p.partition, p.bound, p.rows, p.bytes, p.reason
@@ -268,7 +307,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
-                  'Altered', p.detached_at IS NOT NULL AND c.xmin IS DISTINCT FROM p.mark,
+                  'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
@@ -378,7 +417,7 @@ GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
 -- Steps -----------------------------------------------------------------------------------------------
 
 -- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
-CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark xid)
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark bytea)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -478,7 +517,7 @@ BEGIN
     PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', mvscheduler.shown_name(work.partition));
     IF NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_locks AS l ON l.relation = c.oid AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock' AND l.granted
-                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND c.xmin = work.mark) THEN
+                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND mvscheduler.kept_mark(c.oid) = work.mark) THEN
         RETURN 0;   -- somebody has attached it again, or has made it something else
     END IF;
     EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(work.partition));
