@@ -237,6 +237,7 @@ CREATE TABLE mvscheduler.view_health (
     analyzed_rows        bigint,
     change_token         text,
     contents             text,
+    read_rule            xid,
     skips                integer NOT NULL DEFAULT 0,
     consecutive_failures integer NOT NULL DEFAULT 0,
     last_failure_at      timestamptz,
@@ -260,6 +261,7 @@ COMMENT ON COLUMN mvscheduler.view_health.size_bytes IS 'Total size after the la
 COMMENT ON COLUMN mvscheduler.view_health.analyzed_rows IS 'Rows when it was last analyzed by the sidecar.';
 COMMENT ON COLUMN mvscheduler.view_health.contents IS 'File of the view and rows inserted, updated and deleted in it, as the last refresh left them: anything else was done by hand; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.view_health.change_token IS 'What the contents depended on at the last refresh, as a hash; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.view_health.read_rule IS 'pg_rewrite.xmin of the query that the last refresh ran: as long as it is the same, the owner of the view has read what it names.';
 COMMENT ON COLUMN mvscheduler.view_health.skips IS 'Runs skipped in a row since nothing changed.';
 COMMENT ON COLUMN mvscheduler.view_health.consecutive_failures IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN mvscheduler.view_health.last_failure_at IS 'When the last failed attempt ended.';
