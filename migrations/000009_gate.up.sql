@@ -296,6 +296,9 @@ AS $$
         SELECT format('rule %I on %s would be lost', w.rulename, mvscheduler.shown_name(w.ev_class))
           FROM pg_rewrite AS w WHERE w.ev_class IN (relation, query_relation) AND w.ev_type <> '1'
         UNION
+        SELECT format('the default of column %I of %s would be lost', a.attname, mvscheduler.shown_name(a.attrelid))
+          FROM pg_attribute AS a WHERE a.attrelid IN (relation, query_relation) AND a.atthasdef
+        UNION
         SELECT format('trigger %I on %s would be lost', g.tgname, mvscheduler.shown_name(g.tgrelid))
           FROM pg_trigger AS g WHERE g.tgrelid IN (relation, query_relation) AND NOT g.tgisinternal
     )
