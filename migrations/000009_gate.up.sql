@@ -1149,7 +1149,7 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
-        UPDATE mvscheduler.kept AS k SET mark = c.xmin FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
+        UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
     IF told IS NULL THEN
         RETURN NULL;
