@@ -112,9 +112,11 @@ WITH ended AS (
      WHERE t.run_id = e.id
        AND t.attempt = $3
 ), healthy AS (
-    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes, change_token, contents)
-    SELECT view_id, id, 1, finished_at, $6, finished_at - started_at, $4, $7, $8, nullif($10, ''), nullif($15, '')
-      FROM ended
+    INSERT INTO mvscheduler.view_health AS h (view_id, last_run_id, refreshes, last_refresh_at, data_as_of, last_duration, method, rows_estimate, size_bytes, change_token, contents, read_rule)
+    SELECT e.view_id, e.id, 1, e.finished_at, $6, e.finished_at - e.started_at, $4, $7, $8, nullif($10, ''), nullif($15, ''), w.xmin
+      FROM ended AS e
+      LEFT JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
+      LEFT JOIN pg_rewrite AS w ON w.ev_class = coalesce(s.query_relation, s.relation)::oid AND w.ev_type = '1'
     ON CONFLICT (view_id) DO UPDATE
        SET last_run_id = EXCLUDED.last_run_id,
            refreshes = h.refreshes + 1,
@@ -126,6 +128,7 @@ WITH ended AS (
            size_bytes = EXCLUDED.size_bytes,
            change_token = EXCLUDED.change_token,
            contents = EXCLUDED.contents,
+           read_rule = EXCLUDED.read_rule,
            skips = 0,
            consecutive_failures = 0,
            last_sqlstate = NULL,

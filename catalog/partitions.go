@@ -207,11 +207,9 @@ WITH noted AS (
     UPDATE mvscheduler.kept AS k
        SET rows = nullif($5::bigint, -1),
            bytes = $6,
-           mark = c.xmin,
+           mark = mvscheduler.kept_mark($2),
            until = $8
-      FROM pg_class AS c
      WHERE k.relation::oid = $2
-       AND c.oid = $2
 ), frozen AS (
     INSERT INTO mvscheduler.frozen AS f (target, labels)
     VALUES ($1, $8)

@@ -240,7 +240,7 @@ func TestSomebodyWithoutPrivilegesDoesNotKeepPartitionsOfOthers(t *testing.T) {
 	t.Parallel()
 	a := newArena(t)
 	alice := a.db.Conn(t, a.alice)
-	pgtest.Exec(t, alice, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
+	pgtest.Exec(t, alice, `SET jit = off`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
 		`CREATE VIEW shown AS SELECT * FROM raw`, `INSERT INTO mvscheduler.source_retention ("table", retention_period, enabled) VALUES ('raw', '1 year', false)`)
 	a.as(`CREATE MATERIALIZED VIEW mallory.m AS SELECT count(*) FROM alice.raw WITH NO DATA`, `CREATE MATERIALIZED VIEW mallory.n AS SELECT count(*) FROM alice.shown WITH NO DATA`,
 		`CREATE VIEW mallory.asks WITH (security_invoker = on) AS SELECT * FROM alice.raw`, `CREATE MATERIALIZED VIEW mallory.o AS SELECT count(*) FROM mallory.asks WITH NO DATA`,

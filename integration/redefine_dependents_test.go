@@ -327,3 +327,27 @@ func TestDependentsOfAnIncrementalViewFollowByNameToo(t *testing.T) {
 	until(t, s.alice, `SELECT activity = 'paused' AND reason LIKE '%placed would read other columns than it does%' FROM mvscheduler.status`)
 	require.Equal(t, before, s.contents(t, "placed"))
 }
+
+// Options, defaults and comments of views that read it; a default of its own would have to be parsed again.
+func TestWhatViewsHaveBesidesTheirQueriesFollowsANewVersionOrIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `CREATE VIEW checked WITH (check_option = cascaded, security_barrier) AS SELECT hour, device, n, total FROM v WHERE device < 3`, `CREATE VIEW deep AS SELECT x.b AS d, x.c FROM checked AS x(a, b, c)`,
+		`ALTER VIEW v ALTER COLUMN n SET DEFAULT 7`, `ALTER VIEW checked ALTER COLUMN device SET DEFAULT 1`, `COMMENT ON COLUMN checked.n IS 'of checked'`)
+	const look = `
+SELECT string_agg(concat_ws(' ', c.relname, c.reloptions, (SELECT string_agg(pg_get_expr(d.adbin, d.adrelid), ',') FROM pg_attrdef AS d WHERE d.adrelid = c.oid),
+                                                          (SELECT string_agg(d.description, ',') FROM pg_description AS d WHERE d.objoid = c.oid AND d.objsubid > 0)), E'\n' ORDER BY c.relname)
+  FROM pg_class AS c WHERE c.relname IN ('v', 'checked', 'deep')`
+	const between = `UPDATE mvscheduler.views SET query = replace(query, 'device, count(*)', 'device, min(value) AS least, count(*)')`
+	require.Contains(t, s.refusal(t, between), "the default of column n of "+s.owner+".v would be lost")
+	pgtest.Exec(t, s.alice, `ALTER VIEW v ALTER COLUMN n DROP DEFAULT`)
+	was, sum := ask[string](t, s.alice, look), ask[int64](t, s.alice, `SELECT sum(d * c)::int8 FROM deep`)
+	pgtest.Exec(t, s.alice, between)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition)`)
+	require.Contains(t, s.columns(t, "v"), "least")
+	require.Equal(t, sum, ask[int64](t, s.alice, `SELECT sum(d * c)::int8 FROM deep`))
+	require.Equal(t, was, ask[string](t, s.alice, look))
+}

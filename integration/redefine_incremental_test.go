@@ -210,6 +210,7 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 		`CREATE TRIGGER noted AFTER INSERT ON v__data FOR EACH STATEMENT EXECUTE FUNCTION suppress_redundant_updates_trigger()`: {`DROP TRIGGER noted ON v__data`, "trigger noted on table"},
 		`ALTER TABLE v__data ADD CONSTRAINT few CHECK (n > 0)`:                                                                  {`ALTER TABLE v__data DROP CONSTRAINT few`, "constraint few on table"},
 		`ALTER TABLE v__data ADD COLUMN remark text`:                                                                            {`ALTER TABLE v__data DROP COLUMN remark`, "is not what it was made as"},
+		`ALTER TABLE v__data ALTER COLUMN n SET DEFAULT 7`:                                                                      {`ALTER TABLE v__data ALTER COLUMN n DROP DEFAULT`, "default value for column n"},
 		`CREATE STATISTICS both_ (ndistinct) ON device, n FROM v__data`:                                                         {`DROP STATISTICS both_`, "statistics object"},
 		`CREATE FUNCTION takes(v__data) RETURNS int LANGUAGE sql AS 'SELECT 1'`:                                                 {`DROP FUNCTION takes(v__data)`, "v__data) hangs on it"},
 		`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data WHERE device <> 2`:                              {`CREATE OR REPLACE VIEW v AS SELECT hour, device, n, total FROM v__data`, "is not what it was made as"},
@@ -227,6 +228,7 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 	for made, c := range map[string]struct{ undo, says string }{
 		`CREATE RULE aside AS ON INSERT TO v DO INSTEAD NOTHING`:                   {`DROP RULE aside ON v`, "rule aside on"},
 		`CREATE FUNCTION many() RETURNS SETOF v LANGUAGE sql AS 'SELECT * FROM v'`: {`DROP FUNCTION many()`, "many() uses it"},
+		`ALTER VIEW v ALTER COLUMN n SET DEFAULT 7`:                                {`ALTER VIEW v ALTER COLUMN n DROP DEFAULT`, "the default of column n of"},
 		`CREATE VIEW used AS SELECT total FROM v`:                                  {`DROP VIEW used`, "used uses column total, which goes"},
 	} {
 		pgtest.Exec(t, s.alice, made)

@@ -243,6 +243,7 @@ CREATE TABLE mvscheduler.view_health (
     analyzed_rows        bigint,
     change_token         text,
     contents             text,
+    read_rule            xid,
     skips                integer NOT NULL DEFAULT 0,
     consecutive_failures integer NOT NULL DEFAULT 0,
     last_failure_at      timestamptz,
@@ -266,6 +267,7 @@ COMMENT ON COLUMN mvscheduler.view_health.size_bytes IS 'Total size after the la
 COMMENT ON COLUMN mvscheduler.view_health.analyzed_rows IS 'Rows when it was last analyzed by the sidecar.';
 COMMENT ON COLUMN mvscheduler.view_health.contents IS 'File of the view and rows inserted, updated and deleted in it, as the last refresh left them: anything else was done by hand; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.view_health.change_token IS 'What the contents depended on at the last refresh, as a hash; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.view_health.read_rule IS 'pg_rewrite.xmin of the query that the last refresh ran: as long as it is the same, the owner of the view has read what it names.';
 COMMENT ON COLUMN mvscheduler.view_health.skips IS 'Runs skipped in a row since nothing changed.';
 COMMENT ON COLUMN mvscheduler.view_health.consecutive_failures IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN mvscheduler.view_health.last_failure_at IS 'When the last failed attempt ended.';
@@ -454,7 +456,7 @@ CREATE TABLE mvscheduler.kept (
     rows        bigint,
     bytes       bigint,
     xid         xid8,
-    mark        xid,
+    mark        bytea,
     until       timestamptz
 );
 CREATE INDEX kept_target ON mvscheduler.kept (target);
@@ -468,7 +470,7 @@ COMMENT ON COLUMN mvscheduler.kept.restored_at IS 'When it was brought back last
 COMMENT ON COLUMN mvscheduler.kept.rows IS 'Estimated rows when it was put aside.';
 COMMENT ON COLUMN mvscheduler.kept.bytes IS 'Total size when it was put aside.';
 COMMENT ON COLUMN mvscheduler.kept.xid IS 'Transaction that puts it aside, in which it still counts as attached.';
-COMMENT ON COLUMN mvscheduler.kept.mark IS 'pg_class.xmin when it was put aside: what its owner renames, attaches, detaches or alters since then is the owner''s, and is never dropped.';
+COMMENT ON COLUMN mvscheduler.kept.mark IS 'kept_mark when it was put aside: what its owner renames, attaches, detaches or alters since then is the owner''s, and is never dropped.';
 COMMENT ON COLUMN mvscheduler.kept.until IS 'End of its bound; without a zone as if it were UTC.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.

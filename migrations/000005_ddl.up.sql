@@ -10,6 +10,7 @@ DECLARE
     schema    name := (SELECT n.nspname FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
     version   int := current_setting('server_version_num')::int;
     superuser boolean := (SELECT r.rolsuper FROM pg_roles AS r WHERE r.oid = v.owner::oid);
+    cause     text;
 BEGIN
     IF superuser THEN
         RAISE WARNING 'managed view % belongs to the superuser %', v.name, v.owner
@@ -34,9 +35,20 @@ BEGIN
     IF NOT has_schema_privilege('mvscheduler_worker', schema, 'USAGE') THEN
         BEGIN
             EXECUTE format('GRANT USAGE ON SCHEMA %I TO mvscheduler_worker', schema);
-        EXCEPTION WHEN insufficient_privilege THEN NULL;
+        EXCEPTION
+            WHEN insufficient_privilege THEN NULL;
+            WHEN lock_not_available OR internal_error THEN   -- "tuple concurrently updated": who gave it first has committed
+                cause := SQLERRM;
         END;
-        IF NOT has_schema_privilege('mvscheduler_worker', schema, 'USAGE') THEN
+        IF cause IS NOT NULL THEN
+            IF NOT EXISTS (SELECT FROM pg_namespace AS n CROSS JOIN LATERAL aclexplode(n.nspacl) AS a   -- has_schema_privilege may still see what was cached
+                            WHERE n.nspname = schema AND a.grantee = 'mvscheduler_worker'::regrole AND a.privilege_type = 'USAGE') THEN
+                RAISE EXCEPTION 'the sidecar has no access to schema % yet', quote_ident(schema)
+                    USING ERRCODE = 'object_in_use',
+                          DETAIL = format('Another transaction is changing the privileges of the schema, by registering a view for example: %s.', cause),
+                          HINT = format('Try again when it has ended. Or, once and for all, the owner of the schema runs: GRANT USAGE ON SCHEMA %I TO mvscheduler_worker', schema);
+            END IF;
+        ELSIF NOT has_schema_privilege('mvscheduler_worker', schema, 'USAGE') THEN
             RAISE EXCEPTION 'the sidecar has no access to schema %', quote_ident(schema)
                 USING ERRCODE = 'insufficient_privilege',
                       HINT = format('The owner of the schema runs: GRANT USAGE ON SCHEMA %I TO mvscheduler_worker', schema);

@@ -392,6 +392,9 @@ AS $$
         SELECT format('rule %I on %s would be lost', w.rulename, mvscheduler.shown_name(w.ev_class))
           FROM pg_rewrite AS w WHERE w.ev_class IN (relation, query_relation) AND w.ev_type <> '1'
         UNION
+        SELECT format('the default of column %I of %s would be lost', a.attname, mvscheduler.shown_name(a.attrelid))
+          FROM pg_attribute AS a WHERE a.attrelid IN (relation, query_relation) AND a.atthasdef
+        UNION
         SELECT format('trigger %I on %s would be lost', g.tgname, mvscheduler.shown_name(g.tgrelid))
           FROM pg_trigger AS g WHERE g.tgrelid IN (relation, query_relation) AND NOT g.tgisinternal
     )
@@ -1257,7 +1260,7 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.owner <> OLD.owner THEN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
-        UPDATE mvscheduler.kept AS k SET mark = c.xmin FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
+        UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
     IF told IS NULL THEN
         RETURN NULL;

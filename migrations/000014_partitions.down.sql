@@ -19,6 +19,7 @@ DROP FUNCTION mvscheduler.parts(interval);
 DROP FUNCTION mvscheduler.micros(timestamptz);
 DROP VIEW mvscheduler.prunings;
 DROP VIEW mvscheduler.visible_kept;
+DROP FUNCTION mvscheduler.kept_mark(oid);
 DROP VIEW mvscheduler.visible_targets;
 DROP TABLE mvscheduler.pass_partition;
 DROP TABLE mvscheduler.pruning;

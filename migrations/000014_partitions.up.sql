@@ -159,8 +159,49 @@ COMMENT ON COLUMN mvscheduler.visible_targets.face IS 'What people read: the vie
 COMMENT ON COLUMN mvscheduler.visible_targets.gate IS 'The materialized view through which the owner''s steps run.';
 COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
 
+-- By xmin, which VACUUM and ANALYZE leave as it is: they write the statistics of pg_class in place. Indexes by what they
+-- are, so that REINDEX is no alteration. Triggers of ours come and go as views do.
+CREATE FUNCTION mvscheduler.kept_mark(relation oid) RETURNS bytea
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE tree(oid, link) AS (
+        SELECT relation, '0'::xid
+        UNION
+        SELECT i.inhrelid, i.xmin FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+    ), part(text) AS (   -- by arrays, for which indexes are used whatever the planner thinks of the tree
+        SELECT concat_ws(' ', 'part', t.oid, t.link) FROM tree AS t
+        UNION ALL
+        SELECT concat_ws(' ', 'relation', c.oid, c.xmin) FROM pg_class AS c WHERE c.oid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'column', a.attrelid, a.attnum, a.xmin) FROM pg_attribute AS a WHERE a.attrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'default', d.oid, d.xmin) FROM pg_attrdef AS d WHERE d.adrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'constraint', n.oid, n.xmin) FROM pg_constraint AS n WHERE n.conrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'index', c.relname, c.reloptions, c.reltablespace, obj_description(c.oid, 'pg_class'), to_jsonb(i) - '{indexrelid,indcheckxmin}'::text[])
+          FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid WHERE i.indrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'trigger', g.oid, g.xmin)
+          FROM pg_trigger AS g JOIN pg_proc AS f ON f.oid = g.tgfoid AND f.pronamespace <> 'mvscheduler'::regnamespace WHERE g.tgrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'rule', w.oid, w.xmin) FROM pg_rewrite AS w WHERE w.ev_class = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'policy', y.oid, y.xmin) FROM pg_policy AS y WHERE y.polrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'statistics', e.oid, e.xmin) FROM pg_statistic_ext AS e WHERE e.stxrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'publication', r.oid, r.xmin) FROM pg_publication_rel AS r WHERE r.prrelid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+        UNION ALL
+        SELECT concat_ws(' ', 'comment', d.objoid, d.objsubid, d.xmin) FROM pg_description AS d WHERE d.classoid = 'pg_class'::regclass AND d.objoid = ANY (ARRAY(SELECT t.oid FROM tree AS t))
+    )
+    SELECT sha256(convert_to(string_agg(p.text, E'\n' ORDER BY p.text COLLATE "C"), 'UTF8')) FROM part AS p
+$$;
+COMMENT ON FUNCTION mvscheduler.kept_mark(oid) IS 'Digest of what the catalog says of a table, its partitions and what hangs on them: another one when somebody has altered any of it.';
+
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
-    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, c.xmin IS DISTINCT FROM k.mark AS altered
+    SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, mvscheduler.kept_mark(c.oid) IS DISTINCT FROM k.mark AS altered
       FROM mvscheduler.kept AS k
       JOIN mvscheduler.visible_targets AS t ON t.id = k.target
       JOIN pg_catalog.pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner::oid AND NOT c.relispartition
@@ -176,7 +217,7 @@ COMMENT ON COLUMN mvscheduler.visible_kept.rows IS 'Estimated rows.';
 COMMENT ON COLUMN mvscheduler.visible_kept.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.visible_kept.parent IS 'The partitioned table.';
 COMMENT ON COLUMN mvscheduler.visible_kept.owner IS 'Its owner.';
-COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Its owner renamed or altered it since: it can be restored, and is never dropped.';
+COMMENT ON COLUMN mvscheduler.visible_kept.altered IS 'Somebody renamed or altered it, or put something upon it, since: it can be restored, and is never dropped.';
 
 CREATE VIEW mvscheduler.prunings WITH (security_barrier) AS
     SELECT p.id, p.name, p.run_id, p.at, p.action, p.partition, p.bound, p.rows, p.bytes, p.reason
@@ -268,7 +309,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
-                  'Altered', p.detached_at IS NOT NULL AND c.xmin IS DISTINCT FROM p.mark,
+                  'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
@@ -301,24 +342,40 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        ), above(oid) AS (   -- who reads a table above reads this one
            SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
            UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
-       ), reach(oid, kind, direct, through, asks) AS (   -- asks: what the next owner needs SELECT on, or has read once; who may not read it holds nothing
-           SELECT o.oid, 'r'::"char", true, 0::oid, o.oid FROM own AS o
+       ), reach(class, oid, kind, direct, hidden, through, asks) AS (   -- hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
+           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, 0::oid, o.oid FROM own AS o
            UNION ALL
-           SELECT a.oid, 'r'::"char", false, a.oid, a.oid FROM above AS a
+           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, a.oid, a.oid FROM above AS a
            UNION
-           SELECT x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.through, x.asks
+           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.hidden OR x.hidden, reach.through, x.asks
              FROM reach
             CROSS JOIN LATERAL (
-                  SELECT c.oid, c.relkind AS kind, CASE WHEN u.invoker THEN reach.asks ELSE c.oid END AS asks
+                  SELECT n.*
                     FROM pg_catalog.pg_depend AS d
-                    JOIN pg_catalog.pg_rewrite AS w ON w.oid = d.objid
-                    JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
-                   CROSS JOIN LATERAL (SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) AS invoker) AS u
-                   WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.refobjid = reach.oid AND d.deptype = 'n'
-                     AND (u.invoker OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT')
-                          OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))))
+                   CROSS JOIN LATERAL (
+                         SELECT 'pg_catalog.pg_class'::regclass::oid AS class, c.oid, c.relkind AS kind, false AS hidden, CASE WHEN u.invoker THEN reach.asks ELSE c.oid END AS asks, c.relowner AS owner,
+                                u.invoker OR reach.asks = 0 OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT')
+                                OR reach.oid = reach.asks AND EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id WHERE coalesce(s.query_relation, s.relation)::oid = c.oid AND h.read_rule = w.xmin)
+                                OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))) AS may
+                           FROM pg_catalog.pg_rewrite AS w
+                           JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
+                          CROSS JOIN LATERAL (SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) AS invoker) AS u
+                          WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
+                         UNION ALL   -- with a body in standard SQL; of others nobody knows what they read
+                         SELECT d.classid, p.oid, 'f', true, CASE WHEN p.prosecdef AND pg_catalog.has_any_column_privilege(p.proowner, reach.asks, 'SELECT') THEN 0 ELSE reach.asks END, p.proowner, true
+                           FROM pg_catalog.pg_proc AS p
+                          WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = d.objid
+                         UNION ALL
+                         SELECT d.classid, d.objid, 'o', true, reach.asks, NULL, true WHERE d.classid = 'pg_catalog.pg_operator'::regclass
+                         UNION ALL
+                         SELECT 'pg_catalog.pg_class'::regclass::oid, c.oid, 'r', true, CASE WHEN reach.asks = 0 OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT') THEN c.oid ELSE reach.asks END, c.relowner, true
+                           FROM pg_catalog.pg_policy AS y
+                           JOIN pg_catalog.pg_class AS c ON c.oid = y.polrelid AND c.relrowsecurity AND c.oid <> reach.oid
+                          WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND y.oid = d.objid) AS n
+                   WHERE d.refclassid = reach.class AND d.refobjid = reach.oid AND d.deptype = 'n'
+                     AND n.may AND (reach.kind <> 'f' OR n.owner IS NULL OR pg_catalog.has_function_privilege(n.owner, reach.oid, 'EXECUTE'))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT q.relation::oid, 'd'::"char", q.relation::oid
+                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
        )
@@ -327,7 +384,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN s.method = 'incremental' THEN s.method ELSE coalesce(e.method, s.method) END,
                   'Direct', h.direct, 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
-                  'Windowed', EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
+                  'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
                   'Label', coalesce((SELECT y.typname FROM pg_catalog.pg_attribute AS a JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid
@@ -358,8 +415,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
-                  ORDER BY s.name, h.direct, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
+                  ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental'
                                                           AND (s.query_relation::oid = h.oid OR EXISTS (SELECT FROM mvscheduler.piece AS n WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
@@ -378,7 +435,7 @@ GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
 -- Steps -----------------------------------------------------------------------------------------------
 
 -- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
-CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark xid)
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark bytea)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -478,7 +535,7 @@ BEGIN
     PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
     EXECUTE format('LOCK TABLE %s IN ACCESS EXCLUSIVE MODE', mvscheduler.shown_name(work.partition));
     IF NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_locks AS l ON l.relation = c.oid AND l.pid = pg_backend_pid() AND l.mode = 'AccessExclusiveLock' AND l.granted
-                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND c.xmin = work.mark) THEN
+                    WHERE c.oid = work.partition AND c.relowner = work.owner AND NOT c.relispartition AND mvscheduler.kept_mark(c.oid) = work.mark) THEN
         RETURN 0;   -- somebody has attached it again, or has made it something else
     END IF;
     EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(work.partition));

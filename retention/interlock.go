@@ -98,7 +98,8 @@ func (p *planner) needOfOthers(r Reader) string {
 	return fmt.Sprintf("view %s reads it and is not incremental (method %s): it would lose its rows at the next refresh", r.Name, r.Method)
 }
 
-// freezes says which views are to be told that partitions below frozen have left.
+// freezes says which views are to be told that partitions below frozen have left. To one that reads all rows for any
+// bucket, and so was made after these have left, the times of the rows mean nothing.
 func (p *planner) freezes(frozen Timestamp) []Freeze {
 	if frozen == NegInfinity {
 		return nil
@@ -106,7 +107,7 @@ func (p *planner) freezes(frozen Timestamp) []Freeze {
 	var all []Freeze
 	for _, r := range p.Readers {
 		below := frozen.Add(p.marginOf(r))
-		if r.Direct && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
+		if r.Direct && r.Windowed && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
 			all = append(all, Freeze{View: r.Name, Below: below, Horizon: frozen})
 		}
 	}
@@ -125,7 +126,11 @@ func (p *planner) notes(out Outcome) []string {
 		}
 	}
 	for _, r := range p.Readers {
-		if p.Relation.Kind == View && r.Method != Incremental {
+		switch {
+		case p.Relation.Kind != View || r.Method == Incremental:
+		case r.Method == "":
+			all = append(all, fmt.Sprintf("materialized view %s is not managed: at its next REFRESH it shows only what %s still has", r.Name, p.Relation.Name))
+		default:
 			all = append(all, fmt.Sprintf("view %s is not incremental: at its next refresh it shows only what %s still has", r.Name, p.Relation.Name))
 		}
 	}

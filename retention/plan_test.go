@@ -117,6 +117,16 @@ var (
 
 func indirect(r *Reader) { r.Direct = false }
 
+func TestOnlyViewsThatReadWithinInWindowAreToldWhatHasLeftAlready(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).days("2026-06-05", 1).reader("app.hourly", hourly).reader("app.other", hourly, func(r *Reader) { r.Windowed = false })
+	b.facts.Relation.Frozen = b.at("2026-06-01")
+	out := Plan(b.facts)
+	require.Len(t, out.Freezes, 1)
+	require.Equal(t, "app.hourly", out.Freezes[0].View)
+	require.Equal(t, "app.other", out.Decisions[0].Blocker)
+}
+
 func TestPlansReadAsTheyShould(t *testing.T) {
 	t.Parallel()
 	for name, f := range map[string]func(t *testing.T) *builder{
@@ -144,7 +154,8 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 		"rollup_of_rollup": func(t *testing.T) *builder {
 			return table(t, View, "app.hourly", Days(90)).span("2026-01-01", "2026-02-01").span("2026-02-01", "2026-03-01").span("2026-03-01", "2026-04-01").
 				reader("app.daily", daily, func(r *Reader) { r.RetentionPeriod = new(Interval{Months: 24}) }).
-				reader("app.top", Interval{}, func(r *Reader) { r.Method = "full" })
+				reader("app.top", Interval{}, func(r *Reader) { r.Method = "full" }).
+				reader("bob.top", Interval{}, func(r *Reader) { r.Method = "" })
 		},
 		"shorter_reader": func(t *testing.T) *builder {
 			return table(t, Source, "app.metrics", Days(7)).days("2026-05-10", 1).days("2026-06-05", 1).
