@@ -94,7 +94,7 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
 const readSettings = `
 SELECT concat_ws('|', current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
                  current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
-                 current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'), current_setting('quote_all_identifiers'),
+                 current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'),
                  current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num'))`
 
 // ReadToken reads the token of a view: the settings on the session that will refresh it, the rest on any

@@ -364,7 +364,7 @@ func TestADoubtComesWithAColumn(t *testing.T) {
 func TestSettingsThatBuiltInFunctionsReadAreInTheToken(t *testing.T) {
 	t.Parallel()
 	for name, value := range map[string]string{
-		"timezone_abbreviations": "'India'", "quote_all_identifiers": "on", "array_nulls": "off", "xmloption": "document", "xmlbinary": "hex",
+		"timezone_abbreviations": "'India'", "array_nulls": "off", "xmloption": "document", "xmlbinary": "hex",
 		"extra_float_digits": "0", "bytea_output": "escape", "default_text_search_config": "'pg_catalog.german'", "lc_numeric": "'POSIX'",
 	} {
 		t.Run(name, func(t *testing.T) {
