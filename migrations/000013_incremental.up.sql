@@ -362,6 +362,7 @@ DECLARE
     within  boolean;
     master  oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);
     hidden  oid[];
+    inner_window boolean;
 BEGIN
     -- What its reader may not read is not read: else anybody could have triggers write for the table of anybody.
     WITH RECURSIVE chain(rel, kind, owner) AS (
@@ -451,7 +452,14 @@ BEGIN
                              UNION ALL
                              SELECT 'pg_rewrite'::regclass, w.oid, u.owner FROM pg_rewrite AS w WHERE u.classid = 'pg_class'::regclass AND w.ev_class = u.objid) AS n(classid, objid, owner)
     )
-    SELECT array_agg(DISTINCT c.oid) INTO hidden FROM used AS u JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f');
+    SELECT array_agg(DISTINCT c.oid) FILTER (WHERE c.oid IS NOT NULL), bool_or(EXISTS (SELECT FROM pg_depend AS d JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
+                                                       WHERE d.classid = u.classid AND d.objid = u.objid AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window'))
+      INTO hidden, inner_window
+      FROM used AS u LEFT JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f');
+    IF inner_window THEN
+        RAISE EXCEPTION 'in_window is asked in a function or policy that the query depends on' USING ERRCODE = 'feature_not_supported',
+            HINT = 'Ask it in the query itself: a session keeps the plan of a function, and in it the window of another time.';
+    END IF;
     FOR relation, col IN
         SELECT t.oid, 0 FROM unnest(tables || hidden) AS t(oid) WHERE t.oid <> coalesce(source, 0::oid) OR NOT within OR t.oid = ANY (hidden)
         UNION
