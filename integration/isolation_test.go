@@ -57,6 +57,9 @@ func TestNobodysLocksOrOpenTransactionsStopTheOthers(t *testing.T) {
 		}
 	}
 	for relation, mode := range got {
+		if relation == "verify_scan" && mode == "ROW EXCLUSIVE" { // whoever verifies writes there, and a sidecar takes no lock that would wait for it
+			continue
+		}
 		if relation != "views" && relation != "source_retention" { // of which the sidecar reads private copies
 			require.Equal(t, "ACCESS SHARE", mode, relation)
 		}
