@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"regexp"
@@ -41,6 +42,8 @@ func valueWords(column string, value any) string {
 	switch value := value.(type) {
 	case *int64:
 		return bytesOf(value)
+	case json.RawMessage:
+		return shellQuote(string(value))
 	case []string:
 		return "(" + strings.Join(value, "; ") + ")"
 	case *time.Time:

@@ -19,4 +19,6 @@ func TestChangesAreToldInTheWordsOfTheFlags(t *testing.T) {
 		"name a.v -> a.w", "another query", "refresh_interval none -> 1.5s", "cron '0 6 * * *' -> none", "unique_key (a) -> (a; b)",
 		"statement_timeout 30 minutes -> '1 day 02:00:00'", "max_size_bytes none -> 1.0 MB", "enabled true -> false",
 	}, changesOf(&before, &after))
+	before, after = catalog.View{}, catalog.View{Calendar: []byte(`[{"days": "sat", "at": "06:45"}]`)}
+	require.Equal(t, []string{`calendar none -> '[{"days": "sat", "at": "06:45"}]'`}, changesOf(&before, &after))
 }

@@ -76,7 +76,7 @@ func (c *demoCmd) Run(ctx context.Context, a *app) error {
 	group, live := errgroup.WithContext(live)
 	group.Go(func() error {
 		return runServe(live, serveConfig{
-			DatabaseURL: d.SidecarURL(), Listen: listen, Workers: 4, Grace: 2 * time.Second,
+			DatabaseURL: d.SidecarURL(), Listen: listen, Workers: 4, Grace: 2 * time.Second, SampleEvery: time.Minute,
 			Logger: slog.New(slog.NewTextHandler(log, nil)),
 		})
 	})

@@ -193,6 +193,10 @@ func (a *app) showText(r viewReport) string {
 	if v := r.View; v != nil {
 		b.WriteString("\nSettings\n")
 		line("method", v.Method)
+		line("time column", textOf(v.TimeColumn))
+		line("bucket width", textOf(v.BucketWidth))
+		line("tracking", v.ChangeTracking)
+		line("kept for", textOf(v.RetentionPeriod))
 		line("unique key", strings.Join(v.UniqueKey, ", "))
 		line("indexes", strings.Join(v.Indexes, "; "))
 		line("catch-up", v.Catchup)

@@ -114,7 +114,7 @@ func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
 		}
 		history := jobs.HistoryOf(id, samples, zone, status.AsOf)
 		if sim.Reads, sim.Changes, err = history.Trace(); err != nil {
-			return &exitError{code: exitFailure, err: fmt.Errorf("nothing was sampled of view %q yet: is mvscheduler serve running?", status.Name)}
+			return &exitError{code: exitFailure, err: fmt.Errorf("nothing was sampled of view %q yet: reads are written down every five minutes while mvscheduler serve runs", status.Name)}
 		}
 		if sim.RefreshCost == 0 {
 			past, err := catalog.MeasuredRuns(ctx, conn, id)

@@ -22,7 +22,7 @@ func (statusCmd) Help() string {
   ◷ late     up to twice the target         ◌ queued   waits for a worker
   ✕ stale    more than that                 ▶ running  is being refreshed
   ∅ never    no contents yet                ‖ waiting  for a lock
-  ? missing  dropped by hand                ⏸ paused   its clock is stopped
+  ? missing  dropped by hand                ‖ paused   its clock is stopped
 
 Examples:
 

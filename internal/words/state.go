@@ -42,7 +42,7 @@ func calendarWords(text string) string {
 func Mark(state string) string {
 	signs := map[string]string{
 		"fresh": "✓", "late": "◷", "stale": "✕", "never": "∅", "missing": "?",
-		"idle": "·", "queued": "◌", "running": "▶", "waiting": "‖", "paused": "⏸",
+		"idle": "·", "queued": "◌", "running": "▶", "waiting": "‖", "paused": "‖",
 		"succeeded": "✓", "skipped": "↷", "failed": "✕", "cancelled": "⊘", "busy": "‖", "lost": "?",
 	}
 	if sign, ok := signs[state]; ok {
