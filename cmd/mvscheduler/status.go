@@ -21,7 +21,7 @@ func (statusCmd) Help() string {
   ✓ fresh    lag within target and grace    · idle     nothing to do
   ◷ late     up to twice the target         ◌ queued   waits for a worker
   ✕ stale    more than that                 ▶ running  is being refreshed
-  ∅ never    no contents yet                ‖ waiting  for a lock
+  ∅ never    no contents yet                … waiting  for a lock
   ? missing  dropped by hand                ‖ paused   its clock is stopped
 
 Examples:

@@ -42,8 +42,8 @@ func calendarWords(text string) string {
 func Mark(state string) string {
 	signs := map[string]string{
 		"fresh": "✓", "late": "◷", "stale": "✕", "never": "∅", "missing": "?",
-		"idle": "·", "queued": "◌", "running": "▶", "waiting": "‖", "paused": "‖",
-		"succeeded": "✓", "skipped": "↷", "failed": "✕", "cancelled": "⊘", "busy": "‖", "lost": "?",
+		"idle": "·", "queued": "◌", "running": "▶", "waiting": "…", "paused": "‖",
+		"succeeded": "✓", "skipped": "↷", "failed": "✕", "cancelled": "⊘", "busy": "…", "lost": "?",
 	}
 	if sign, ok := signs[state]; ok {
 		return sign + " " + state
