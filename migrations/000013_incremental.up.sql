@@ -50,8 +50,8 @@ COMMENT ON FUNCTION mvscheduler.in_window(date) IS 'For the WHERE clause of an i
 -- Windows of a range of changes -------------------------------------------------------------------------
 --
 -- Where a bucket begins cannot be told from its width and a zone: clocks change, and queries cut as they like. So
--- nothing is aligned. With w the width and s more than clocks ever move, a row at t is in the bucket that is called
--- after an instant from t - w - s to t + s. For changes from lo to hi the labels of those instants are replaced, and
+-- nothing is aligned. With w the width and s as far as clocks ever move, a row at t is in the bucket that is called
+-- after an instant from t - w - s to t + s, both included: where clocks skip midnight the day begins at one. For changes from lo to hi the labels of those instants are replaced, and
 -- to have all of them whole their rows from w + 2s before to w + 2s after are read.
 
 -- Instants are kept within what all three types can hold after some hundred years are added or taken away.
@@ -60,10 +60,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN least(greatest(instant, '4000-01-01 00:00:00+00 BC'::timestamptz), '200000-01-01 00:00:00+00'::timestamptz);
 COMMENT ON FUNCTION mvscheduler.clamp(timestamptz) IS 'The instant, or the nearest one with which every type of time can be computed.';
 
+-- 30 days are equal to a month, so who says them may mean one.
 CREATE FUNCTION mvscheduler.longest(width interval) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM width) + extract(month FROM width)) + extract(day FROM width)) + 3600.0 * extract(hour FROM width) + 60.0 * extract(minute FROM width) + extract(second FROM width));
-COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days: a bucket of this width is no longer, but for the change of clocks.';
+BEGIN ATOMIC
+    SELECT pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM w.i) + extract(month FROM w.i)) + extract(day FROM w.i)) + 3600.0 * extract(hour FROM w.i) + 60.0 * extract(minute FROM w.i) + extract(second FROM w.i))
+      FROM (SELECT pg_catalog.justify_interval(width) AS i) AS w;
+END;
+COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days, and 30 days as a month: a bucket of this width is no longer, but for the change of clocks.';
 
 CREATE FUNCTION mvscheduler.clock_moves(lo timestamptz, hi timestamptz, zone text) RETURNS interval
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -108,7 +112,7 @@ BEGIN
     exact := false;
     slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
     label_start := CASE WHEN isfinite(lo) THEN mvscheduler.clamp(lo) - w - slack ELSE lo END;
-    label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack ELSE hi END;
+    label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack + interval '1 microsecond' ELSE hi END;
     window_start := CASE WHEN isfinite(lo) THEN label_start - slack ELSE '4000-01-01 00:00:00+00 BC' END;
     window_end := CASE WHEN isfinite(hi) THEN label_end + w + slack ELSE '200000-01-01 00:00:00+00' END;
 END $$;
