@@ -139,3 +139,33 @@ func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not para
 	same(t, s.alice, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "more than 20 changes were waiting, which were forgotten")
 }
+
+// Times that make no sense, thousands of them.
+func TestManyAbsurdTimesDoNotBreakARunAndAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "max_attempts", 1)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '3000-01-01 00:00+00'::timestamptz + g * interval '40 days', 1, 1 FROM generate_series(1, 2500) AS g`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	untilWithin(t, 3*patience, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE id = $1 AND state NOT IN ('queued', 'running'))`, run)
+	t.Log(s.last(t, "v", "concat_ws(' | ', state, took, error, reason)"))
+	require.Equal(t, "succeeded", s.last(t, "v", "state"))
+	same(t, s.alice, "v")
+}
+
+// One row of a partitioned table moves to another partition.
+func TestARowThatMovesToAnotherPartitionMakesTwoBucketsDirty(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "v", hourlyReadings)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `UPDATE readings SET ts = ts + '1 day' WHERE device = 1 AND ts = date_trunc('day', now(), 'UTC') - interval '5 days'`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	t.Log(s.last(t, "v", "concat_ws(' | ', buckets, changed, reason)"))
+	require.Equal(t, "2", s.last(t, "v", "buckets"))
+}

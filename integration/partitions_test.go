@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -123,4 +124,18 @@ func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
 	pgtest.Exec(t, s.db.Conn(t, bob), `DELETE FROM mvscheduler.views`)
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM pg_class WHERE relname LIKE '%kept%' AND relnamespace = $1::text::regnamespace`, s.owner))
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
+}
+
+// A retention of a week: hours that are much older leave.
+func TestHoursOfAWeekAreKeptForAboutAWeek(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON metrics (ts)`,
+		`INSERT INTO metrics SELECT t, d, d FROM generate_series(now() - interval '90 days', now(), '6 hours') AS t, generate_series(1, 3) AS d`)
+	s.incremental(t, "v", hourly, "retention_period", "7 days")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	time.Sleep(3 * time.Second) // a look every second
+	t.Log(ask[string](t, s.alice, `SELECT (now() - min(hour))::text FROM v`))
+	require.True(t, ask[bool](t, s.alice, `SELECT min(hour) > now() - interval '9 days' FROM v`), "partitions hold a tenth of what is kept, or a day")
 }
