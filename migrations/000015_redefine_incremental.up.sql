@@ -17,21 +17,18 @@ SET search_path = pg_catalog, pg_temp
 RETURN (SELECT a.attname FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] WHERE p.partrelid = data);
 COMMENT ON FUNCTION mvscheduler.partition_column(oid) IS 'Column by which the data of an incremental view is partitioned.';
 
--- Some fill gaps between others; those of times that make no sense (partition_extent) do not count.
+-- Far away there are others: years where too many were needed at once (cover_range), and those of partition_extent.
 CREATE FUNCTION mvscheduler.unit_in_force(data oid) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT u.unit
+    SELECT CASE WHEN p.hi - p.lo <= interval '1 day' THEN 'day' WHEN p.hi - p.lo <= interval '7 days' THEN 'week' WHEN p.hi - p.lo <= interval '31 days' THEN 'month' WHEN p.hi - p.lo <= interval '366 days' THEN 'year' ELSE 'century' END
       FROM mvscheduler.partitions_of(data) AS p
-     CROSS JOIN LATERAL (SELECT p.hi - p.lo AS span) AS s
-     CROSS JOIN LATERAL (SELECT CASE WHEN s.span <= interval '1 day' THEN 'day' WHEN s.span <= interval '7 days' THEN 'week' WHEN s.span <= interval '31 days' THEN 'month' WHEN s.span <= interval '366 days' THEN 'year' ELSE 'century' END AS unit) AS u
-     WHERE s.span <= interval '36525 days'
-     GROUP BY u.unit
-     ORDER BY count(*) DESC, min(s.span)
+     WHERE p.hi - p.lo <= interval '36525 days'
+     ORDER BY abs(extract(epoch FROM p.lo - now() AT TIME ZONE 'UTC'))
      LIMIT 1
 $$;
-COMMENT ON FUNCTION mvscheduler.unit_in_force(oid) IS 'How much time partitions of an incremental view hold, most of them; NULL when it has none.';
+COMMENT ON FUNCTION mvscheduler.unit_in_force(oid) IS 'How much time the partition of an incremental view holds that begins the nearest to now; NULL when it has none.';
 
 CREATE FUNCTION mvscheduler.other_key(v mvscheduler.views, data oid, key text[]) RETURNS boolean
 LANGUAGE sql STABLE
