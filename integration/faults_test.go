@@ -289,6 +289,7 @@ func (r *reader) end(t testing.TB) {
 
 // The disk of the contents is full in the middle of a fill, and in the middle of an increment.
 func TestAnIncrementalViewWhoseDiskIsFullKeepsWhatItHasAndGoesOn(t *testing.T) {
+	t.Parallel()
 	if os.Getuid() != 0 {
 		t.Skip("only root may mount a small file system")
 	}

@@ -113,6 +113,7 @@ func (s *scene) manyParts(t testing.TB, parts int) {
 
 // A table of a thousand partitions: what an increment of one bucket locks and takes.
 func TestAnIncrementBelowAThousandPartitionsLocksFew(t *testing.T) {
+	t.Parallel()
 	s := newScene(t)
 	s.manyParts(t, 1000)
 	pgtest.Exec(t, s.alice, `CREATE INDEX ON raw (ts)`)
@@ -126,7 +127,7 @@ func TestAnIncrementBelowAThousandPartitionsLocksFew(t *testing.T) {
 	}
 	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES (now(), 99, 1)`, `SELECT mvscheduler.refresh_view('v')`)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND wait_event = 'PgSleep' AND datname = current_database())`)
-	locks := ask[int64](t, s.root, `SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND l.locktype = 'relation'`)
+	locks := ask[int64](t, s.root, `SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database() AND l.locktype = 'relation'`)
 	t.Log(locks, "relations are locked")
 	require.Less(t, locks, int64(200))
 }
