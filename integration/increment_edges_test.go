@@ -162,10 +162,10 @@ func TestManyAbsurdTimesDoNotBreakARunAndAreNamed(t *testing.T) {
 	same(t, s.alice, "w")
 	require.Less(t, parts("w"), 10)
 	// Others could be meant, and are too many: those that are far away have a year.
-	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '1905-01-01 00:00+00'::timestamptz + g * interval '40 days', 1, 1 FROM generate_series(1, 2500) AS g`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '1905-01-01 00:00+00'::timestamptz + g * interval '40 days', 1, 1 FROM generate_series(1, 700) AS g`)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
-	require.Less(t, parts("v"), 600)
+	require.Less(t, parts("v"), 320, "200 months, and years")
 	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now() + interval '40 days', 1, 1)`)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
