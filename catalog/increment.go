@@ -243,10 +243,10 @@ func NextTransaction(ctx context.Context, q Querier) (xid string, err error) {
 	return xid, nil
 }
 
-// LoadSpan reads for how much time a view has partitions.
+// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense.
 func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
 	var seconds float64
-	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo)), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
+	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo) AND p.hi - p.lo <= interval '36525 days'), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
 	if err != nil {
 		return 0, fmt.Errorf("read the partitions of relation %d: %w", data, err)
 	}

@@ -231,7 +231,7 @@ SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1),
 func LimitFill(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 INSERT INTO mvscheduler.frozen AS f (target, fill)
-SELECT s.view_id, date_trunc(mvscheduler.partition_unit(s.bucket_width), (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
+SELECT s.view_id, date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period), (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
   FROM mvscheduler.view_state AS s
  CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
   JOIN pg_attribute AS a ON a.attrelid = w.data AND a.attname = s.time_column

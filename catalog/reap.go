@@ -185,7 +185,7 @@ SELECT run_id, view_name, backend_pid, stop, terminate
 	return stopped, nil
 }
 
-// EndCancelled ends queued runs that somebody asked to cancel, and those whose view was dropped; and it
+// EndCancelled ends queued runs that somebody asked to cancel, and those whose view, or row of source_retention, is gone; and it
 // forgets requests that nothing is left to answer.
 func EndCancelled(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
@@ -195,7 +195,8 @@ WITH ended AS (
            finished_at = clock_timestamp(),
            reason = CASE WHEN c.requested_by IS NULL THEN 'the view was dropped' ELSE 'cancelled by ' || c.requested_by::text END
       FROM (SELECT q.id, (SELECT min(c.requested_by::oid)::regrole FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.target_run = q.id AND c.view_id = q.view_id) AS requested_by,
-                   NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = q.view_id) AS gone
+                   NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = q.view_id)
+                   AND NOT EXISTS (SELECT FROM mvscheduler.source_state AS s WHERE s.id = q.view_id) AS gone
               FROM mvscheduler.run AS q
              WHERE q.state = 'queued'
                FOR UPDATE OF q SKIP LOCKED) AS c

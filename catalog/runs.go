@@ -57,19 +57,31 @@ func (r RunRecord) Took() time.Duration {
 	}
 }
 
+// report is what is in RunRecord.Progress.
+type report struct {
+	WaitingFor string `json:"waiting_for"`
+	Phase      string `json:"phase"`
+	What       string `json:"what"`
+	Percent    int    `json:"percent"`
+}
+
+func (r RunRecord) report() (p report, ok bool) {
+	return p, len(r.Progress) > 0 && json.Unmarshal(r.Progress, &p) == nil
+}
+
+// Percent is how far a build is; known is false where nobody says so.
+func (r RunRecord) Percent() (percent int, known bool) {
+	p, ok := r.report()
+	return p.Percent, ok && p.WaitingFor == "" && p.What != ""
+}
+
 // WaitingFor names the lock that the run waits for and who holds it, or what a build is doing and how far it is;
 // empty when neither is known.
 func (r RunRecord) WaitingFor() string {
-	var p struct {
-		WaitingFor string `json:"waiting_for"`
-		Phase      string `json:"phase"`
-		What       string `json:"what"`
-		Percent    int    `json:"percent"`
-	}
-	if len(r.Progress) == 0 || json.Unmarshal(r.Progress, &p) != nil {
-		return ""
-	}
+	p, ok := r.report()
 	switch {
+	case !ok:
+		return ""
 	case p.WaitingFor != "":
 		return p.WaitingFor
 	case p.What != "":

@@ -263,3 +263,22 @@ func TestSomebodyWithoutPrivilegesDoesNotKeepPartitionsOfOthers(t *testing.T) {
 	pgtest.Exec(t, alice, a.sql(`REVOKE ALL ON raw, shown FROM mallory`), a.sql(`REVOKE SELECT (k, ts) ON raw FROM mallory`))
 	require.Equal(t, "v", readers())
 }
+
+// A writer of an old partition commits while the DETACH waits for its lock: no view has the row, so the partition stays.
+func TestAPartitionThatWasWrittenToWhileItsDetachWaitedStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	writer := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO raw VALUES ('2020-05-06', 1)`)
+	pgtest.Exec(t, s.alice, keepAYear)
+	until(t, s.root, dropWaits)
+	pgtest.Exec(t, writer, `COMMIT`)
+	s.pruned(t)
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept WHERE detached_at IS NOT NULL`), "no view has its last row")
+	s.incremented(t, "v")
+	require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+}

@@ -139,3 +139,35 @@ func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not para
 	same(t, s.alice, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "more than 20 changes were waiting, which were forgotten")
 }
+
+// Times that make no sense, thousands of them.
+func TestManyAbsurdTimesDoNotBreakARunAndAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "max_attempts", 1)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '3000-01-01 00:00+00'::timestamptz + g * interval '40 days', 1, 1 FROM generate_series(1, 2500) AS g`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	untilWithin(t, 3*patience, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE id = $1 AND state NOT IN ('queued', 'running'))`, run)
+	require.Equal(t, "succeeded", s.last(t, "v", "state"), s.last(t, "v", "error"))
+	require.Contains(t, s.last(t, "v", "reason"), "from 2026-03-02 10:05:00 to 3273-10-16 00:00:00")
+	same(t, s.alice, "v")
+	parts := func(view string) int {
+		return ask[int](t, s.alice, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = '`+view+`__data'::regclass`)
+	}
+	require.Less(t, parts("v"), 10)
+	s.incremental(t, "w", hourly)
+	s.incremented(t, "w")
+	same(t, s.alice, "w")
+	require.Less(t, parts("w"), 10)
+	// Others could be meant, and are too many: those that are far away have a year.
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '1905-01-01 00:00+00'::timestamptz + g * interval '40 days', 1, 1 FROM generate_series(1, 700) AS g`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Less(t, parts("v"), 320, "200 months, and years")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now() + interval '40 days', 1, 1)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, "month", ask[string](t, s.root, `SELECT mvscheduler.unit_in_force($1::text::regclass)`, s.owner+".v__data"))
+}

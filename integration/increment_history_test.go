@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -42,6 +43,8 @@ var historiedViews = []historied{
 		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "America/Havana"}, "trigger", true},
 	{"staged keyless", `ts timestamp, k int, v numeric`, "",
 		`SELECT date_bin('6 hours', ts, '2000-01-01 01:00') AS hour, k, v FROM src WHERE mvscheduler.in_window(ts)`, "6 hours", []any{"unique_key", "{}"}, "trigger", true},
+	{"unwatched", `ts timestamptz, k int, v numeric`, "",
+		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "Africa/Cairo", "change_tracking", "none", "lateness", "90 years"}, "none", false},
 	{"unbound", `ts timestamptz, k int, v numeric`, "",
 		`SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM src WHERE ts > '-infinity' AND ts < 'infinity' GROUP BY 1`, "1 day", nil, "trigger", false},
 }
@@ -113,7 +116,8 @@ func tolerated(err error) bool {
 	return errors.As(err, &failed) && strings.Contains("23514 55P03 40P01 40001 21000 42P17 42P01 42809", failed.Code)
 }
 
-// After every history of statements, some of them in transactions that overlap refreshes, the view equals its query.
+// After every history of statements, some of them in transactions that overlap refreshes, which may be killed, the view
+// equals its query.
 func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 	t.Parallel()
 	for _, h := range historiedViews {
@@ -125,7 +129,7 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 				pgtest.Exec(t, s.alice, `CREATE TABLE src_a PARTITION OF src FOR VALUES FROM (MINVALUE) TO ('2026-03-29')`, `CREATE TABLE src_b PARTITION OF src FOR VALUES FROM ('2026-03-29') TO ('2026-04-05')`,
 					`CREATE TABLE src_c PARTITION OF src FOR VALUES FROM ('2026-04-05') TO (MAXVALUE)`)
 			}
-			s.incremental(t, "v", h.query, append([]any{"bucket_width", h.width, "max_attempts", 3}, h.settings...)...)
+			s.incremental(t, "v", h.query, append([]any{"bucket_width", h.width, "max_attempts", 20}, h.settings...)...)
 			zone := ask[string](t, s.alice, `SELECT timezone FROM mvscheduler.views`)
 			pgtest.Exec(t, s.alice, `SET TimeZone = '`+zone+`'`)
 			startSidecar(t, s.db)
@@ -165,6 +169,11 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 							}
 						}
 					})
+				}
+				if rapid.IntRange(0, 7).Draw(r, "kill") == 0 {
+					pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+					time.Sleep(time.Duration(rapid.IntRange(0, 100).Draw(r, "milliseconds")) * time.Millisecond)
+					pgtest.Exec(t, s.root, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
 				}
 				for range rapid.IntRange(0, 2).Draw(r, "meanwhile") {
 					s.incremented(t, "v")

@@ -110,3 +110,24 @@ func (s *scene) manyParts(t testing.TB, parts int) {
 	}
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO raw SELECT (now() AT TIME ZONE 'UTC')::date + 2 - n, 1, 1 FROM generate_series(0, %d, 50) AS n`, parts-1))
 }
+
+// A table of a thousand partitions: what an increment of one bucket locks and takes.
+func TestAnIncrementBelowAThousandPartitionsLocksFew(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manyParts(t, 1000)
+	pgtest.Exec(t, s.alice, `CREATE INDEX ON raw (ts)`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) + slow(CASE WHEN device = 99 THEN 3 ELSE 0 END) AS total FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "change_tracking", "none", "lateness", "1 hour")
+	startSidecar(t, s.db)
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	untilWithin(t, 3*patience, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE id = $1 AND state NOT IN ('queued', 'running'))`, run)
+	for range 3 {
+		s.incremented(t, "v")
+		t.Log(s.last(t, "v", "concat_ws(' | ', took, buckets, changed, reason)"))
+	}
+	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES (now(), 99, 1)`, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND wait_event = 'PgSleep' AND datname = current_database())`)
+	locks := ask[int64](t, s.root, `SELECT count(*) FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database() AND l.locktype = 'relation'`)
+	t.Log(locks, "relations are locked")
+	require.Less(t, locks, int64(200))
+}

@@ -2,8 +2,10 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -160,4 +162,71 @@ func TestTheChangeLogFollowsWhatBecomesOfAWatchedTable(t *testing.T) {
 	// In one session, whose plans are of the column as it was.
 	pgtest.Exec(t, alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.by_day'`, `ALTER TABLE days RENAME d TO e`, `INSERT INTO days VALUES ('2026-03-01', 1)`, `ALTER TABLE days RENAME e TO d`, `ALTER TABLE days ALTER d TYPE timestamptz`,
 		`INSERT INTO days VALUES ('2026-03-01', 1)`, `ALTER TABLE days ADD e int, DROP d`, `INSERT INTO days VALUES (1, 1)`)
+}
+
+// INSERT ... ON CONFLICT on the tables that a view reads, also where one statement inserts and updates.
+func TestWhatOnConflictWritesIsNotMissed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int, value numeric, PRIMARY KEY (ts, device))`,
+		`CREATE TABLE keyed (k int PRIMARY KEY, ts timestamptz NOT NULL, device int, value numeric)`,
+		`CREATE TABLE parted (ts timestamptz NOT NULL, device int, value numeric, PRIMARY KEY (ts, device)) PARTITION BY RANGE (ts)`,
+		`CREATE TABLE p1 PARTITION OF parted FOR VALUES FROM (MINVALUE) TO ('2026-03-02 00:00+00')`, `CREATE TABLE p2 PARTITION OF parted FOR VALUES FROM ('2026-03-02 00:00+00') TO (MAXVALUE)`)
+	for _, table := range []string{"metrics", "keyed", "parted"} {
+		s.incremental(t, "v_"+table, strings.Replace(hourly, "metrics", table, 1))
+	}
+	startSidecar(t, s.db)
+	check := func(statements ...string) {
+		t.Helper()
+		pgtest.Exec(t, s.alice, statements...)
+		for _, table := range []string{"metrics", "keyed", "parted"} {
+			s.incremented(t, "v_"+table)
+			same(t, s.alice, "v_"+table)
+			t.Log(s.last(t, "v_"+table, "concat_ws(' | ', buckets, changed, reason)"))
+		}
+	}
+	const some = `SELECT '2026-03-01 20:00+00'::timestamptz + g * interval '20 minutes', g %% 3, 1 FROM generate_series(%d, %d) AS g`
+	check()
+	for _, table := range []string{"metrics", "parted"} {
+		check(fmt.Sprintf(`INSERT INTO %s `+some+` ON CONFLICT DO NOTHING`, table, 1, 20))
+		check(fmt.Sprintf(`INSERT INTO %s `+some+` ON CONFLICT (ts, device) DO UPDATE SET value = EXCLUDED.value + 10`, table, 10, 30))
+		check(fmt.Sprintf(`INSERT INTO %s `+some+` ON CONFLICT (ts, device) DO UPDATE SET value = 3 WHERE EXCLUDED.device = 1`, table, 1, 3))
+	}
+	check(`INSERT INTO keyed VALUES (1, '2026-03-01 10:10+00', 1, 1), (2, '2026-03-09 10:10+00', 1, 1)`)
+	check(`INSERT INTO keyed VALUES (1, '2026-04-01 10:10+00', 1, 1), (3, '2026-05-09 10:10+00', 1, 1) ON CONFLICT (k) DO UPDATE SET ts = EXCLUDED.ts`) // to another bucket
+}
+
+// A writer that commits before, during or after the snapshot of an increment, by each way to find changes.
+func TestAWriterThatCommitsBeforeDuringOrAfterTheSnapshotOfAnIncrementIsNotMissed(t *testing.T) {
+	t.Parallel()
+	for _, tracking := range []string{"trigger", "counters", "none"} {
+		t.Run(tracking, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON metrics (ts)`)
+			s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) + slow(CASE WHEN device = 99 THEN 2 ELSE 0 END) AS total FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`,
+				"change_tracking", tracking, "lateness", "10 days")
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			writers := map[string]*pgx.Conn{}
+			for n, when := range []string{"before", "during", "after"} {
+				writers[when] = s.db.Conn(t, s.owner)
+				pgtest.Exec(t, writers[when], `BEGIN`, fmt.Sprintf(`INSERT INTO metrics VALUES (date_trunc('hour', now()) - interval '%d hours', 1, 1)`, 30*(n+1)), fmt.Sprintf(`INSERT INTO metrics VALUES (date_trunc('hour', now()) - interval '4 hours', %d, 1)`, n))
+			}
+			commit := func(when string) {
+				pgtest.Exec(t, writers[when], `COMMIT`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+			}
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now() - interval '2 hours', 99, 1)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+			commit("before")
+			run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+			until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND wait_event = 'PgSleep' AND datname = current_database())`)
+			commit("during")
+			until(t, s.root, `SELECT state = 'succeeded' FROM mvscheduler.run WHERE id = $1`, run)
+			require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE device <> 99`), "of one snapshot")
+			commit("after")
+			s.incremented(t, "v")
+			t.Log(s.last(t, "v", "reason"))
+			same(t, s.alice, "v")
+		})
+	}
 }

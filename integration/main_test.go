@@ -24,8 +24,12 @@ func TestMain(m *testing.M) {
 		_ = flag.Set(parallel.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
 	}
 	// Each check is a history that sidecars and writers play in real time.
-	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue && !long {
-		_ = flag.Set(checks.Name, "12")
+	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {
+		number := "12"
+		if long {
+			number = "300" // thousands in all
+		}
+		_ = flag.Set(checks.Name, number)
 	}
 	dir, err := os.MkdirTemp("", "mvscheduler-bin")
 	if err != nil {

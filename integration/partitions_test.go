@@ -124,3 +124,19 @@ func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM pg_class WHERE relname LIKE '%kept%' AND relnamespace = $1::text::regnamespace`, s.owner))
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
 }
+
+// A retention of a week: hours that are much older leave.
+func TestHoursOfAWeekAreKeptForAboutAWeek(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON metrics (ts)`,
+		`INSERT INTO metrics SELECT t, d, d FROM generate_series(now() - interval '90 days', now(), '6 hours') AS t, generate_series(1, 3) AS d`)
+	s.incremental(t, "v", hourly, "retention_period", "7 days")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	until(t, s.alice, `SELECT min(hour) > now() - interval '9 days' FROM v`)
+	for width, kept := range map[string]string{"day": "1 hour, 20 days", "week": "1 hour, 3 months", "month": "1 hour, 5 years", "year": "1 day, 20 years", "century": "1 month, 1000 years"} {
+		bucket, period, _ := strings.Cut(kept, ", ")
+		require.Equal(t, width, ask[string](t, s.root, `SELECT mvscheduler.partition_unit($1::text::interval, $2::text::interval)`, bucket, period), kept)
+	}
+}

@@ -50,8 +50,8 @@ COMMENT ON FUNCTION mvscheduler.in_window(date) IS 'For the WHERE clause of an i
 -- Windows of a range of changes -------------------------------------------------------------------------
 --
 -- Where a bucket begins cannot be told from its width and a zone: clocks change, and queries cut as they like. So
--- nothing is aligned. With w the width and s more than clocks ever move, a row at t is in the bucket that is called
--- after an instant from t - w - s to t + s. For changes from lo to hi the labels of those instants are replaced, and
+-- nothing is aligned. With w the width and s as far as clocks ever move, a row at t is in the bucket that is called
+-- after an instant from t - w - s to t + s, both included: where clocks skip midnight the day begins at one. For changes from lo to hi the labels of those instants are replaced, and
 -- to have all of them whole their rows from w + 2s before to w + 2s after are read.
 
 -- Instants are kept within what all three types can hold after some hundred years are added or taken away.
@@ -60,10 +60,14 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN least(greatest(instant, '4000-01-01 00:00:00+00 BC'::timestamptz), '200000-01-01 00:00:00+00'::timestamptz);
 COMMENT ON FUNCTION mvscheduler.clamp(timestamptz) IS 'The instant, or the nearest one with which every type of time can be computed.';
 
+-- 30 days are equal to a month, so who says them may mean one.
 CREATE FUNCTION mvscheduler.longest(width interval) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM width) + extract(month FROM width)) + extract(day FROM width)) + 3600.0 * extract(hour FROM width) + 60.0 * extract(minute FROM width) + extract(second FROM width));
-COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days: a bucket of this width is no longer, but for the change of clocks.';
+BEGIN ATOMIC
+    SELECT pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM w.i) + extract(month FROM w.i)) + extract(day FROM w.i)) + 3600.0 * extract(hour FROM w.i) + 60.0 * extract(minute FROM w.i) + extract(second FROM w.i))
+      FROM (SELECT pg_catalog.justify_interval(width) AS i) AS w;
+END;
+COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days, and 30 days as a month: a bucket of this width is no longer, but for the change of clocks.';
 
 CREATE FUNCTION mvscheduler.clock_moves(lo timestamptz, hi timestamptz, zone text) RETURNS interval
 LANGUAGE sql STABLE PARALLEL SAFE
@@ -108,7 +112,7 @@ BEGIN
     exact := false;
     slack := greatest(interval '1 hour', mvscheduler.clock_moves(mvscheduler.clamp(lo) - w - interval '1 day', mvscheduler.clamp(hi) + w + interval '1 day', zone));
     label_start := CASE WHEN isfinite(lo) THEN mvscheduler.clamp(lo) - w - slack ELSE lo END;
-    label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack ELSE hi END;
+    label_end := CASE WHEN isfinite(hi) THEN mvscheduler.clamp(hi) + slack + interval '1 microsecond' ELSE hi END;
     window_start := CASE WHEN isfinite(lo) THEN label_start - slack ELSE '4000-01-01 00:00:00+00 BC' END;
     window_end := CASE WHEN isfinite(hi) THEN label_end + w + slack ELSE '200000-01-01 00:00:00+00' END;
 END $$;
@@ -685,7 +689,7 @@ BEGIN
     key := mvscheduler.increment_key(v, new);
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
     IF before IS DISTINCT FROM after OR v.time_column <> mvscheduler.partition_column(data) OR mvscheduler.other_key(v, data, key)
-       OR mvscheduler.partition_unit(v.bucket_width) <> mvscheduler.unit_in_force(data) THEN
+       OR (v.bucket_width <> was.bucket_width OR pending IS NOT NULL) AND mvscheduler.partition_unit(v.bucket_width, v.retention_period) <> mvscheduler.unit_in_force(data) THEN
         RETURN mvscheduler.redefine_incremental(v, relation, query_relation, data);
     END IF;
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
@@ -1319,7 +1323,7 @@ COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is com
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[])
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT unit text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1331,8 +1335,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity')
-      INTO owner, query, data, time_column, width, zone, filled_from
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity'), mvscheduler.partition_unit(s.bucket_width, s.retention_period)
+      INTO owner, query, data, time_column, width, zone, filled_from, unit
       FROM mvscheduler.view_state AS s
      CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
@@ -1377,13 +1381,34 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
 
-CREATE FUNCTION mvscheduler.partition_unit(width interval) RETURNS text
+-- Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is a day or more.
+CREATE FUNCTION mvscheduler.partition_unit(width interval, retention interval) RETURNS text
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-RETURN CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN 'day'
-            WHEN mvscheduler.longest(width) < interval '24 hours' THEN 'month'
-            WHEN mvscheduler.longest(width) < interval '600 hours' THEN 'year'
-            ELSE 'century' END;
-COMMENT ON FUNCTION mvscheduler.partition_unit(interval) IS 'How much time a partition holds whose buckets are this wide.';
+BEGIN ATOMIC
+    SELECT u.unit
+      FROM (VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours')) AS u(unit, span)
+     WHERE u.span <= CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
+                          WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
+                          WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
+                          ELSE interval '892800 hours' END
+       AND (retention IS NULL OR u.span <= greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours'))
+     ORDER BY u.span DESC
+     LIMIT 1;
+END;
+COMMENT ON FUNCTION mvscheduler.partition_unit(interval, interval) IS 'How much time a partition holds whose buckets are this wide and are kept for this long; NULL = for ever.';
+
+-- What is farther away than two centuries are times that make no sense, of which there can be any number: they share
+-- partitions of up to a thousand years, which end where the others begin.
+CREATE FUNCTION mvscheduler.partition_extent(unit text, label timestamp) RETURNS tsrange
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN label < f.first THEN tsrange(date_trunc('millennium', label), least(date_trunc('millennium', label) + interval '1 millennium', f.first))
+                WHEN label >= f.beyond THEN tsrange(greatest(date_trunc('millennium', label), f.beyond), date_trunc('millennium', label) + interval '1 millennium')
+                ELSE tsrange(date_trunc(unit, label), date_trunc(unit, label) + ('1 ' || unit)::interval) END
+      FROM (SELECT date_trunc('century', now() AT TIME ZONE 'UTC' - interval '200 years') AS first, date_trunc('century', now() AT TIME ZONE 'UTC' + interval '200 years') AS beyond) AS f
+$$;
+COMMENT ON FUNCTION mvscheduler.partition_extent(text, timestamp) IS 'Labels that belong into one partition with this one, where partitions are made by a unit.';
 
 -- Labels as times without a zone: with one they count as UTC, so that no zone matters for partitions.
 CREATE FUNCTION mvscheduler.bare_label(column_name text, column_type oid) RETURNS text
@@ -1469,68 +1494,48 @@ SET TimeZone = 'UTC'
 RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN (label AT TIME ZONE 'UTC')::text WHEN column_type = 'date'::regtype THEN label::date::text ELSE label::text END;
 COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a partition in the type of its labels.';
 
-CREATE FUNCTION mvscheduler.cover(data oid, width interval, label timestamp) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    unit   text := mvscheduler.partition_unit(width);
-    first  timestamp := date_trunc(unit, label);
-    beyond timestamp := date_trunc(unit, label) + ('1 ' || unit)::interval;
-    part   record;
-BEGIN
-    FOR part IN SELECT p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p WHERE p.lo < beyond AND p.hi > first ORDER BY p.lo LOOP   -- of another width, perhaps
-        IF first < part.lo THEN
-            PERFORM mvscheduler.make_partition(data, first, part.lo);
-        END IF;
-        first := greatest(first, part.hi);
-    END LOOP;
-    IF first < beyond THEN
-        PERFORM mvscheduler.make_partition(data, first, beyond);
-    END IF;
-END $$;
-COMMENT ON FUNCTION mvscheduler.cover(oid, interval, timestamp) IS 'Makes the partition for a label, as far as there is none.';
-
 -- A few partitions are made ahead; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
-CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, width interval, label_start text, label_end text) RETURNS void
+-- Of more than one transaction can lock those that are the farthest from now become years. Partitions of other widths
+-- that are there already stay, and what is new fills the gaps between them.
+CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, unit text, label_start text, label_end text) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
-    type  oid := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column);
-    bare  text := mvscheduler.bare_label(format('q.%I', time_column), type);
-    unit  text := mvscheduler.partition_unit(width);
-    first timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
-    last  timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
-    label timestamp;
-    made  int := 0;
+    type    oid := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column);
+    bare    text := mvscheduler.bare_label(format('q.%I', time_column), type);
+    one     interval := ('1 ' || unit)::interval;
+    first   timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
+    last    timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
+    covered tsmultirange := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(data) AS p WHERE p.lo IS NOT NULL), '{}');
     missing timestamp[];
+    label   timestamp;
+    extent  tsrange;
+    gap     tsrange;
+    n       int := 0;
 BEGIN
-    IF isfinite(first) AND isfinite(last) AND last - first < 1000 * ('1 ' || unit)::interval THEN
-        missing := ARRAY(SELECT u.start FROM generate_series(date_trunc(unit, first), last, ('1 ' || unit)::interval) AS u(start)
-                          WHERE u.start < last
-                            AND NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= u.start AND p.hi >= u.start + ('1 ' || unit)::interval));
-        IF cardinality(missing) <= 2 THEN
-            FOREACH label IN ARRAY missing LOOP
-                PERFORM mvscheduler.cover(data, width, label);
-            END LOOP;
-            RETURN;
-        END IF;
+    IF isfinite(first) AND isfinite(last) AND last - first < 1000 * one THEN
+        missing := ARRAY(SELECT u.start FROM generate_series(date_trunc(unit, first), last, one) AS u(start) WHERE u.start < last AND NOT covered @> tsrange(u.start, u.start + one));
     END IF;
-    FOR label IN EXECUTE format('SELECT DISTINCT date_trunc(%L, %s) FROM %s AS q WHERE q.%I >= %L AND q.%I < %L AND isfinite(q.%I) ORDER BY 1', unit, bare, mvscheduler.shown_name(fresh),
-                                time_column, label_start, time_column, label_end, time_column) LOOP
-        IF NOT EXISTS (SELECT FROM mvscheduler.partitions_of(data) AS p WHERE p.lo <= label AND p.hi >= label + ('1 ' || unit)::interval) THEN
-            PERFORM mvscheduler.cover(data, width, label);
-            made := made + 1;
-            IF made > 2000 THEN
-                RAISE EXCEPTION 'the view would need more than 2000 new partitions: % is one of its times', label USING ERRCODE = 'program_limit_exceeded',
-                    HINT = 'Look for times that make no sense, or give the view a larger bucket_width.';
-            END IF;
+    IF missing IS NULL OR cardinality(missing) > 2 THEN
+        EXECUTE format('SELECT array_agg(l.start ORDER BY abs(extract(epoch FROM l.start - now() AT TIME ZONE ''UTC'')))'
+                       ' FROM (SELECT DISTINCT date_trunc(%1$L, %2$s) AS start FROM %3$s AS q WHERE q.%4$I >= %5$L AND q.%4$I < %6$L AND isfinite(q.%4$I)) AS l'
+                       ' WHERE NOT $1 @> tsrange(l.start, l.start + $2)', unit, bare, mvscheduler.shown_name(fresh), time_column, label_start, label_end) INTO missing USING covered, one;
+    END IF;
+    FOREACH label IN ARRAY coalesce(missing, '{}') LOOP
+        n := n + 1;
+        extent := mvscheduler.partition_extent(unit, label);
+        IF n > 200 AND unit <> 'century' THEN
+            extent := range_merge(extent, mvscheduler.partition_extent('year', label));
         END IF;
+        FOR gap IN SELECT g FROM unnest(tsmultirange(extent) - covered) AS g WHERE g && tsrange(label, label + one) LOOP
+            PERFORM mvscheduler.make_partition(data, lower(gap), upper(gap));
+            covered := covered + tsmultirange(gap);
+        END LOOP;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, interval, text, text) IS 'Makes the partitions that the labels of a range need.';
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text) IS 'Makes the partitions that the labels of a range need.';
 
 CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid
 LANGUAGE sql
@@ -1660,6 +1665,7 @@ DECLARE
     query  oid;     -- handles
     data   oid;
     staged oid;
+    unit   text;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1672,6 +1678,7 @@ BEGIN
     cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
     query := mvscheduler.handle(work.query, work.data);
     data := mvscheduler.rows_handle(work.data, work.data);
+    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
     FOR span IN
         SELECT w.*, r.staged, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
@@ -1685,7 +1692,7 @@ BEGIN
         -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
         staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE')
                        THEN (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation END;
-        PERFORM mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, work.width, span.first, span.last);
+        PERFORM mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last);
         SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
@@ -1709,7 +1716,7 @@ COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the bucket
 -- first, so the increment that follows brings what changed meanwhile.
 
 CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz)
+                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz, OUT unit text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -1721,8 +1728,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from
-      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from, mvscheduler.partition_unit(s.bucket_width, s.retention_period)
+      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from, unit
       FROM mvscheduler.view_state AS s
      CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
       JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
@@ -1770,7 +1777,8 @@ DECLARE
     newest     timestamptz;   -- of what may not be
     oldest     timestamptz;
     instant    text;
-    first      timestamp;     -- label of the partition
+    extent     tsrange;       -- labels of the partition
+    first      timestamp;
     beyond     timestamp;
     handle     oid;
     part       oid;
@@ -1783,7 +1791,7 @@ BEGIN
     END IF;
     PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
-    unit := mvscheduler.partition_unit(work.width);
+    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
     slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
     border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
     instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
@@ -1796,11 +1804,12 @@ BEGIN
         PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
         RETURN 0;
     END IF;
-    first := date_trunc(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
-    IF isfinite(work.filled_from) AND first >= work.filled_from AT TIME ZONE 'UTC' THEN
-        first := date_trunc(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
+    extent := mvscheduler.partition_extent(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
+    IF isfinite(work.filled_from) AND lower(extent) >= work.filled_from AT TIME ZONE 'UTC' THEN
+        extent := mvscheduler.partition_extent(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
     END IF;
-    beyond := first + ('1 ' || unit)::interval;
+    first := lower(extent);
+    beyond := upper(extent);
     IF beyond AT TIME ZONE 'UTC' <= mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type) THEN
         PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
         RETURN 0;

@@ -23,19 +23,20 @@ type Range struct{ Lo, Hi *time.Time }
 
 // String shows a range as people read it.
 func (r Range) String() string {
-	show := func(t *time.Time, unbounded string) string {
-		if t == nil {
-			return unbounded
-		}
-		return t.UTC().Format("2006-01-02 15:04:05")
-	}
 	switch {
 	case r.Lo == nil && r.Hi == nil:
 		return "everything"
 	case r.Lo != nil && r.Hi != nil && r.Lo.Equal(*r.Hi):
-		return show(r.Lo, "")
+		return shown(r.Lo, "")
 	}
-	return show(r.Lo, "the beginning") + " to " + show(r.Hi, "the end")
+	return shown(r.Lo, "the beginning") + " to " + shown(r.Hi, "the end")
+}
+
+func shown(t *time.Time, unbounded string) string {
+	if t == nil {
+		return unbounded
+	}
+	return t.UTC().Format("2006-01-02 15:04:05")
 }
 
 // mostRanges is how many statements one refresh may take: each of them is planned anew.
@@ -77,7 +78,7 @@ func Coalesce(dirt []Dirt, margin time.Duration) (ranges []Range, reason string)
 	}
 	asked := len(merged)
 	merged = fewest(merged)
-	reason = fmt.Sprintf("%s of times changed", count(len(merged), "range"))
+	reason = fmt.Sprintf("%d ranges of times changed, from %s to %s", len(merged), shown(merged[0].Lo, "the beginning"), shown(merged[len(merged)-1].Hi, "the end"))
 	if len(merged) == 1 {
 		reason = "changed: " + merged[0].String()
 	}

@@ -52,10 +52,12 @@ func (i Interval) After(t Timestamp, zone *time.Location) Timestamp {
 	return t.shift(i.Microseconds)
 }
 
-// longest is as long as i can be: a month has 31 days. It never overflows.
+// longest is as long as i can be: a month has 31 days, and 30 days are as much as a month. It never overflows.
 func (i Interval) longest() time.Duration {
 	const most = math.MaxInt64 / 4
-	long := float64(i.Months)*31*float64(day) + float64(i.Days)*float64(day) + float64(i.Microseconds)*1000
+	days := float64(i.Days) + float64(i.Microseconds)*1000/float64(day)
+	months := float64(i.Months) + math.Floor(days/30)
+	long := (months*31 + days - 30*math.Floor(days/30)) * float64(day)
 	return time.Duration(max(0, min(long, most)))
 }
 

@@ -227,7 +227,7 @@ func (p *progress) show(asked []requested) {
 				part += " " + span(r.run.Took().Round(time.Second))
 			}
 			if w := r.run.WaitingFor(); w != "" {
-				part += ": " + w
+				part += ": " + runBar(*r.run, p.a.errTerminal) + w
 			}
 			if after := textOf(r.run.Reason); strings.HasPrefix(after, "begins after run ") {
 				taken = true

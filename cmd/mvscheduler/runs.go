@@ -79,7 +79,7 @@ func (a *app) runColumns(runs []catalog.RunRecord) []column[catalog.RunRecord] {
 		{title: "tries", cell: func(r catalog.RunRecord) string { return strconv.Itoa(r.Attempts) }, right: true, spare: true},
 		{title: "method", cell: func(r catalog.RunRecord) string { return textOf(r.Method) }, spare: true},
 		{title: "rows", cell: func(r catalog.RunRecord) string { return countOf(r.Rows) }, right: true, spare: true},
-		{title: "why", cell: runWords, wrap: true},
+		{title: "why", cell: func(r catalog.RunRecord) string { return runBar(r, a.outTerminal) + runWords(r) }, wrap: true},
 	}
 }
 
@@ -88,6 +88,17 @@ func runTook(r catalog.RunRecord) string {
 		return nothing
 	}
 	return span(r.Took())
+}
+
+// runBar draws how far a run is, on a terminal; empty where that is not known.
+func runBar(r catalog.RunRecord, terminal bool) string {
+	const cells = 10
+	percent, known := r.Percent()
+	if !known || !terminal || r.Ended() {
+		return ""
+	}
+	done := max(0, min(percent*cells/100, cells))
+	return strings.Repeat("█", done) + strings.Repeat("░", cells-done) + " "
 }
 
 // runWords is the error of a run, or the lock it waits for, or the reason that was recorded.
