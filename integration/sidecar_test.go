@@ -64,7 +64,7 @@ func startSidecarAs(t testing.TB, db *pgtest.DB, role string, args ...string) *s
 		s.signal(syscall.SIGCONT)
 		s.signal(syscall.SIGKILL)
 		<-s.done
-		if path := db.Server().LogFile(); path != pgtest.SharedLogFile() {
+		if path := db.LogFile(); path != pgtest.SharedLogFile() {
 			if _, err := allowlist.Search(path); err != nil {
 				t.Error(err)
 			}

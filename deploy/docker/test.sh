@@ -325,8 +325,7 @@ say "looked at the containers"
 
 # --------------------------------------------------------------------------------------- testcontainers
 if command -v go >/dev/null; then
-    some='TestWhatHasNotChangedIsNotRefreshed|TestAViewGetsAddedRemovedRenamedRetypedAndReorderedColumns|TestOnlyTheBucketsThatChangedAreComputed|TestAdoptionAndReleaseChangeNothingThatPgDumpSees'
-    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 8m -run "^($some)\$|^Test.*Migrat" ./migrations ./integration; }
+    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 5m ./migrations; }
     check "the tests run on an image by testcontainers" with_image
     say "testcontainers"
 else

@@ -49,6 +49,9 @@ func (d *DB) Log(t testing.TB) []LogLine {
 	return all
 }
 
+// LogFile is the log of the server that the database lives on.
+func (d *DB) LogFile() string { return d.server.LogFile() }
+
 // SharedLogFile is the log of the server that the tests of this process share; empty when none was started.
 func SharedLogFile() string {
 	if shared.server == nil {
