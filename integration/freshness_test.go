@@ -298,7 +298,7 @@ func (a *author) come() (err error) {
 // all worlds, as in one of them an author may keep the horizon back to the end.
 func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	t.Parallel()
-	length := time.Minute
+	length := 45 * time.Second
 	if os.Getenv("MVSCHEDULER_LONG") != "" {
 		length = 6 * time.Minute
 	}
