@@ -413,3 +413,12 @@ func SourceRetentions(ctx context.Context, q Querier) ([]int64, error) {
 	}
 	return ids, nil
 }
+
+// SidecarConnected says whether a sidecar is connected to the database.
+func SidecarConnected(ctx context.Context, q Querier) (there bool, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler control' AND a.datname = current_database())`).Scan(&there)
+	if err != nil {
+		return false, fmt.Errorf("look for a sidecar: %w", err)
+	}
+	return there, nil
+}
