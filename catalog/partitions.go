@@ -123,7 +123,7 @@ func PruneAsked(ctx context.Context, q Querier) (map[int64]time.Time, error) {
 }
 
 // QueuePrune makes a run that prunes. It makes none while another run of the target is under way, nor soon after one
-// that failed.
+// that failed, unless the row of a table was written since.
 func QueuePrune(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration) ([]Queued, error) {
 	rows, err := tx.Query(ctx, `
 INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state)
@@ -135,7 +135,7 @@ SELECT t.id, t.name, t.owner, 'prune', 'schedule', clock_timestamp(), clock_time
                     WHERE r.view_id = $1
                       AND r.kind = 'prune'
                       AND r.state = 'failed'
-                      AND r.finished_at > clock_timestamp() - make_interval(secs => $2))
+                      AND r.finished_at > greatest(clock_timestamp() - make_interval(secs => $2), (SELECT s.asked_at FROM mvscheduler.source_state AS s WHERE s.id = $1)))
 ON CONFLICT DO NOTHING
 RETURNING id`, id, pause.Seconds())
 	if err != nil {
@@ -412,4 +412,13 @@ func SourceRetentions(ctx context.Context, q Querier) ([]int64, error) {
 		return nil, fmt.Errorf("list the rows of source_retention: %w", err)
 	}
 	return ids, nil
+}
+
+// SidecarConnected says whether a sidecar is connected to the database.
+func SidecarConnected(ctx context.Context, q Querier) (there bool, err error) {
+	err = q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler control' AND a.datname = current_database())`).Scan(&there)
+	if err != nil {
+		return false, fmt.Errorf("look for a sidecar: %w", err)
+	}
+	return there, nil
 }

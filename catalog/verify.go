@@ -32,6 +32,19 @@ func LoadBuckets(ctx context.Context, q Querier, viewID int64) ([]Bucket, error)
 	return buckets, nil
 }
 
+// FrozenBefore is the label before which buckets of an incremental view cannot be computed any more, one without a zone as
+// UTC; nil = all can be.
+func FrozenBefore(ctx context.Context, q Querier, viewID int64) (*time.Time, error) {
+	var horizon *time.Time
+	err := q.QueryRow(ctx, `
+SELECT nullif(mvscheduler.bound_instant(mvscheduler.latest_label('-infinity', c.frozen_labels, c.frozen_times, c.label_type, c.source_type, c.timezone), c.label_type), '-infinity')
+  FROM mvscheduler.compared($1) AS c`, viewID).Scan(&horizon)
+	if err != nil {
+		return nil, fmt.Errorf("read from where on the buckets can be computed: %w", err)
+	}
+	return horizon, nil
+}
+
 // Difference is a bucket that is not what the query gives.
 type Difference struct {
 	Label     string    `db:"bucket"`

@@ -298,3 +298,69 @@ func TestTheDoctorSeesViewsAtWhichAPersonHasToLook(t *testing.T) {
 	require.Contains(t, said["forbidden"], "permission denied for table sales")
 	require.Equal(t, s.owner+".otherwise "+team, ask[string](t, s.root, `SELECT string_agg(CASE WHEN name LIKE '%.given' THEN owner::text ELSE name END, ' ' ORDER BY id) FROM mvscheduler.views WHERE name LIKE '%.given' OR name LIKE '%.otherwise'`), "the fixes mend it")
 }
+
+func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	s.incremental(t, "hourly", hourlyReadings)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '200 days')`)
+	table, view := s.owner+".readings", s.owner+".hourly"
+	for _, role := range []string{"", s.owner} {
+		found, _ := examine(t, s.db, role)
+		require.Empty(t, about(found, "leftover"))
+		require.Empty(t, about(found, "gate"))
+	}
+	gates := func() string {
+		return ask[string](t, s.alice, `SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class AS c WHERE c.relkind = 'm' AND c.relnamespace = current_schema()::regnamespace`)
+	}
+	require.Equal(t, "hourly__gate readings__gate", gates())
+
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW readings__gate, hourly__gate`)
+	found, code := examine(t, s.db, "")
+	require.Equal(t, 5, code)
+	missing := about(found, "gate")
+	require.Len(t, missing, 2)
+	require.Equal(t, []string{"error", view, "error", table}, []string{missing[0].Severity, missing[0].Subject, missing[1].Severity, missing[1].Subject})
+	for _, f := range missing {
+		pgtest.Exec(t, s.alice, f.Fix)
+	}
+	require.Equal(t, "hourly__gate readings__gate", gates())
+	s.incremented(t, "hourly")
+	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW readings__gate`, `UPDATE mvscheduler.source_retention SET retention_period = '2 days'`)
+	require.Equal(t, "hourly__gate readings__gate", gates(), "any UPDATE makes it anew")
+	found, _ = examine(t, s.db, "")
+	require.Empty(t, about(found, "gate"))
+	require.Empty(t, about(found, "leftover"))
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`)
+
+	// Given away by hand, it is not the owner's any more, and stays what it is.
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.root, `ALTER MATERIALIZED VIEW `+s.owner+`.readings__gate OWNER TO `+bob)
+	found, _ = examine(t, s.db, "")
+	require.Equal(t, table, about(found, "gate")[0].Subject)
+	pgtest.Exec(t, s.alice, about(found, "gate")[0].Fix)
+	require.Equal(t, "hourly__gate readings__gate readings__gate1", gates())
+	require.Equal(t, "readings__gate1", ask[string](t, s.alice, `SELECT gate::text FROM mvscheduler.visible_targets WHERE kind = 'source'`))
+}
+
+func TestARunThatFoundNoGateSaysWhatMakesItAnew(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '2 days')`, `DROP MATERIALIZED VIEW readings__gate`)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'failed')`)
+	out := mvscheduler(t, s.db, s.owner, "", "runs", "readings", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	require.NotContains(t, out.stdout, "Resuming")
+	fix := `UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = -1`
+	require.Contains(t, out.stdout, fix)
+	pgtest.Exec(t, s.alice, fix)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
+	out = mvscheduler(t, s.db, s.owner, "", "runs", s.owner+".readings")
+	require.Contains(t, out.stdout, "put aside")
+	require.Equal(t, 3, mvscheduler(t, s.db, s.owner, "", "runs", "nix").code)
+}

@@ -142,7 +142,14 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	for _, words := range []string{"DEFAULT partition holds rows", "it has no upper bound", "foreign keys of"} {
 		require.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(out.stdout, "│", " ")), " "), words)
 	}
-	require.Contains(t, out.stderr, "put aside: 2 partitions")
+	require.Contains(t, out.stderr, "would be put aside: 2 partitions")
+	require.NotContains(t, out.stderr, "sidecar")
+	out = mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings")
+	require.Zero(t, out.code, out.stderr)
+	require.Contains(t, out.stderr, "asked for, to be put aside: 2 partitions")
+	require.Contains(t, out.stderr, "no sidecar is connected")
+	require.Contains(t, out.stderr, "mvscheduler runs "+s.owner+".readings")
+	require.Equal(t, 2, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "--wait").code)
 	startSidecar(t, s.db)
 	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.kept`)
 	require.Equal(t, "c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))
@@ -151,6 +158,28 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
 	require.Equal(t, int64(4), ask[int64](t, s.alice, `SELECT count(*) FROM readings`))
 	require.Equal(t, "a b c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))
+}
+
+func TestPruneWaitsForTheRunAndFailsWithIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, enabled) VALUES ('readings', '2 days', false)`, `DROP MATERIALIZED VIEW readings__gate`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.NotContains(t, out.stderr, "asked for", "nothing leaves")
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET enabled = true`)
+	out = mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--wait")
+	require.Equal(t, 1, out.code)
+	require.Contains(t, out.stderr, "AccessShareLock on readings")
+	pgtest.Exec(t, reader, `COMMIT`)
+	out = mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.Contains(t, out.stderr, ": put aside")
+	require.NotZero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.visible_kept`))
 }
 
 func TestAReaderWhoHoldsTheTableIsNamedAndNobodyWaitsLongBehindUs(t *testing.T) {

@@ -262,7 +262,11 @@ func (s *pruneShell) fail(ctx context.Context, cause error) error {
 	defer cancel()
 	v := judge(ended{View: s.work.ViewName, Err: cause, ShuttingDown: ctx.Err() != nil, MaxAttempts: 1})
 	v.Counts, v.Pause = false, ""
+	var piece *refresh.PieceError
 	switch {
+	case errors.As(cause, &piece) && s.work.ViewID < 0: // a table is not resumed
+		v.RunState = stateFailed
+		v.Reason = fmt.Sprintf("An UPDATE of its row makes it anew: UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = %d", s.work.ViewID)
 	case refresh.Classify(cause) == refresh.Busy:
 		v.Outcome, v.RunState = outcomeBusy, stateFailed
 		v.Reason = "a partition that is old enough was not had within " + detachLockTimeout.String()

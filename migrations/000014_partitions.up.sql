@@ -764,7 +764,13 @@ DECLARE
     gate       oid;
     who        mvscheduler.views;
 BEGIN
-    IF TG_OP = 'INSERT' THEN
+    IF TG_OP <> 'INSERT' THEN
+        SELECT c.oid INTO gate
+          FROM mvscheduler.visible_targets AS t
+          JOIN pg_class AS c ON c.oid = t.gate::oid AND c.relkind = 'm' AND c.relowner = OLD.owner::oid
+         WHERE t.id = OLD.id;
+    END IF;
+    IF TG_OP <> 'DELETE' AND gate IS NULL THEN   -- at an UPDATE it was dropped, or given away, by hand
         PERFORM mvscheduler.act_as(NEW.owner::oid);
         SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = NEW."table"::oid;
         name := mvscheduler.free_name(place.nspname, place.relname, '__gate');
@@ -775,11 +781,7 @@ BEGIN
         who.name := mvscheduler.shown_name(NEW."table"::oid);
         who.owner := NEW.owner;
         PERFORM mvscheduler.grant_to_worker(who, gate);
-    ELSE
-        SELECT c.oid INTO gate
-          FROM mvscheduler.visible_targets AS t
-          JOIN pg_class AS c ON c.oid = t.gate::oid AND c.relkind = 'm' AND c.relowner = OLD.owner::oid
-         WHERE t.id = OLD.id;
+    ELSIF TG_OP = 'DELETE' THEN
         IF gate IS NOT NULL THEN
             PERFORM mvscheduler.act_as(OLD.owner::oid);
             EXECUTE format('DROP MATERIALIZED VIEW %s', mvscheduler.shown_name(gate));
@@ -794,7 +796,7 @@ BEGIN
     PERFORM set_config('mvscheduler.gate', coalesce(gate, 0)::text, true), set_config('mvscheduler.actor', actor, true);
     RETURN NULL;
 END $$;
-COMMENT ON FUNCTION mvscheduler.source_ddl() IS 'Trigger b_ddl on source_retention: makes and drops the gate of the table, as its owner.';
+COMMENT ON FUNCTION mvscheduler.source_ddl() IS 'Trigger b_ddl on source_retention: makes the gate of the table, anew at an UPDATE where it is missing, and drops it, as its owner.';
 
 CREATE FUNCTION mvscheduler.source_bookkeeping() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -821,16 +823,16 @@ BEGIN
           FROM pg_inherits AS i WHERE k.target = OLD.id AND i.inhrelid = k.relation::oid AND i.inhparent = OLD."table"::oid AND k.detached_at IS NOT NULL;
         RETURN NULL;
     END IF;
+    SELECT c.oid INTO made FROM pg_class AS c WHERE c.oid = current_setting('mvscheduler.gate')::oid AND c.relkind = 'm' AND c.relowner = NEW.owner::oid;
+    IF made IS NULL THEN
+        RAISE EXCEPTION 'the gate of the table is not what it should be' USING ERRCODE = 'wrong_object_type';
+    END IF;
     IF TG_OP = 'INSERT' THEN
-        SELECT c.oid INTO made FROM pg_class AS c WHERE c.oid = current_setting('mvscheduler.gate')::oid AND c.relkind = 'm' AND c.relowner = NEW.owner::oid;
-        IF made IS NULL THEN
-            RAISE EXCEPTION 'the gate of the table is not what it should be' USING ERRCODE = 'wrong_object_type';
-        END IF;
         INSERT INTO mvscheduler.source_state (id, name, relation, owner, gate, time_column, retention_period, grace_period, legal_hold, enabled, timezone)
         VALUES (NEW.id, mvscheduler.shown_name(NEW."table"::oid), NEW."table", NEW.owner, made::regclass, NEW.time_column, NEW.retention_period, NEW.grace_period, NEW.legal_hold, NEW.enabled, NEW.timezone);
     ELSE
         UPDATE mvscheduler.source_state AS s
-           SET name = mvscheduler.shown_name(NEW."table"::oid), owner = NEW.owner, time_column = NEW.time_column, retention_period = NEW.retention_period,
+           SET name = mvscheduler.shown_name(NEW."table"::oid), owner = NEW.owner, gate = made::regclass, time_column = NEW.time_column, retention_period = NEW.retention_period,
                grace_period = NEW.grace_period, legal_hold = NEW.legal_hold, enabled = NEW.enabled, timezone = NEW.timezone, asked_at = clock_timestamp()
          WHERE s.id = NEW.id;
     END IF;
@@ -842,7 +844,7 @@ REVOKE ALL ON FUNCTION mvscheduler.source_bookkeeping() FROM PUBLIC;
 
 CREATE TRIGGER a_normalize BEFORE INSERT OR UPDATE ON mvscheduler.source_retention
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_normalize();
-CREATE TRIGGER b_ddl AFTER INSERT OR DELETE ON mvscheduler.source_retention
+CREATE TRIGGER b_ddl AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.source_retention
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_ddl();
 CREATE TRIGGER c_bookkeeping AFTER INSERT OR UPDATE OR DELETE ON mvscheduler.source_retention
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.source_bookkeeping();

@@ -273,7 +273,7 @@ func Down(ctx context.Context, databaseURL string, options Options) error {
 
 // refuseForeign names what others built on our schema before anything is dropped.
 func refuseForeign(ctx context.Context, conn *pgx.Conn) error {
-	var dependents, managed *string
+	var dependents, managed, tables *string
 	err := conn.QueryRow(ctx, `
 WITH ours AS (
     SELECT 'pg_class'::regclass AS classid, c.oid FROM pg_class AS c WHERE c.relnamespace = 'mvscheduler'::regnamespace
@@ -289,20 +289,32 @@ WITH ours AS (
      WHERE d.deptype = 'n'
 )
 SELECT string_agg(DISTINCT c.oid::regclass::text, ', '),
-       string_agg(DISTINCT substring(obj_description(c.oid, 'pg_class') FROM '^mvscheduler: (?:gate|query) of (.*)$'), ', ')
+       string_agg(DISTINCT i.name, ', ') FILTER (WHERE NOT i.retained),
+       string_agg(DISTINCT i.name, ', ') FILTER (WHERE i.retained)
   FROM dependent AS d
   JOIN pg_class AS c ON d.classid = 'pg_class'::regclass AND c.oid = d.objid
- WHERE c.relnamespace <> 'mvscheduler'::regnamespace`).Scan(&dependents, &managed)
+ CROSS JOIN LATERAL (SELECT o.name, EXISTS (SELECT   -- of source_retention, which the caller may not be allowed to read
+                                             FROM pg_class AS t JOIN pg_namespace AS n ON n.oid = t.relnamespace
+                                            WHERE t.relkind = 'p' AND format('%I.%I', n.nspname, t.relname) = o.name) AS retained
+                       FROM substring(obj_description(c.oid, 'pg_class') FROM '^mvscheduler: (?:gate|query) of (.*)$') AS o(name)) AS i
+ WHERE c.relnamespace <> 'mvscheduler'::regnamespace`).Scan(&dependents, &managed, &tables)
 	if err != nil {
 		return fmt.Errorf("look for what depends on schema mvscheduler: %w", err)
 	}
-	switch {
-	case dependents == nil:
+	if dependents == nil {
 		return nil
-	case managed == nil:
-		return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Drop them, then repeat", *dependents)
 	}
-	return fmt.Errorf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed. Most belong to managed views, which stay when they are given back with mvscheduler release: %s. Drop by hand what is left then, and repeat", *dependents, *managed)
+	said := fmt.Sprintf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed.", *dependents)
+	if managed != nil {
+		said += " Most belong to managed views, which stay when they are given back with mvscheduler release: " + *managed + "."
+	}
+	if tables != nil {
+		said += " Gates of tables with retention, which stay, go with their rows: DELETE FROM mvscheduler.source_retention (" + *tables + ")."
+	}
+	if managed == nil && tables == nil {
+		return errors.New(said + " Drop them, then repeat")
+	}
+	return errors.New(said + " Drop by hand what is left then, and repeat")
 }
 
 // Status is the version that the database has and the one that this program needs.

@@ -169,6 +169,22 @@ func TestDownNamesWhatOthersBuiltOnTheSchema(t *testing.T) {
 	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
 }
 
+func TestDownSaysHowTablesWithRetentionAreGivenBack(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "postgres")
+	pgtest.Exec(t, conn, `CREATE TABLE public.flights (ts timestamptz) PARTITION BY RANGE (ts)`, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('public.flights', '1 day')`)
+	err := migrations.Down(t.Context(), db.URL(), migrations.Options{})
+	require.ErrorContains(t, err, "DELETE FROM mvscheduler.source_retention (public.flights)")
+	require.NotContains(t, err.Error(), "mvscheduler release")
+	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('public.v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM public.flights WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`)
+	err = migrations.Down(t.Context(), db.URL(), migrations.Options{})
+	require.ErrorContains(t, err, "mvscheduler release: public.v.")
+	require.ErrorContains(t, err, "DELETE FROM mvscheduler.source_retention (public.flights)")
+	pgtest.Exec(t, conn, `DELETE FROM mvscheduler.views`, `DELETE FROM mvscheduler.source_retention`)
+	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
+}
+
 func TestDownKeepsUsersViews(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

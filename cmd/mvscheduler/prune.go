@@ -19,12 +19,13 @@ type pruneCmd struct {
 	zoned
 	Name   string `arg:"" complete:"view" help:"The view, or the table of source_retention."`
 	DryRun bool   `help:"Only say what would leave, and why what stays does."`
+	Wait   bool   `short:"w" help:"Wait for at most 30 s until the sidecar has let it go. Exit with 1 when it has not."`
 
 	RetentionPeriod string `placeholder:"INTERVAL" help:"With --dry-run: if it were kept so long, as '30 days'."`
 }
 
 func (pruneCmd) Help() string {
-	return `Says what leaves for a retention_period, and unless --dry-run is given asks the sidecar to let it go.
+	return `Says what leaves for a retention_period, and unless --dry-run is given asks the sidecar to let it go. The sidecar plans anew and does it; mvscheduler runs NAME says what became of it, and so does --wait.
 
 Of incremental views, and of tables of source_retention, whole partitions leave: they are put aside, can be brought back by restore, and are dropped when their grace period is over. Each is listed with the reason. Of other views rows leave at a refresh; they are counted with your own rights.
 
@@ -34,6 +35,7 @@ Examples:
   mvscheduler prune analytics.daily --dry-run --retention-period '90 days'
   mvscheduler prune analytics.daily
   mvscheduler prune app.flights --dry-run
+  mvscheduler prune app.flights --wait
 
 The same in SQL: SELECT * FROM mvscheduler.prune_view('analytics.daily', dry_run => true)
 
@@ -58,6 +60,9 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 	if c.RetentionPeriod != "" && !c.DryRun {
 		return usagef("--retention-period is for --dry-run: what is kept is said by the row of the view, or of source_retention")
 	}
+	if c.Wait && c.DryRun {
+		return usagef("--wait is for what is done: leave out --dry-run")
+	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		id, err := a.findTarget(ctx, conn, c.Name)
 		if err != nil {
@@ -81,6 +86,17 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		})
 		if err != nil {
 			return fmt.Errorf("prune view %q: %w", c.Name, err)
+		}
+		if c.Wait {
+			var asked []requested
+			for _, p := range found {
+				if p.Run != nil {
+					asked = append(asked, requested{Name: p.Relation, RunID: *p.Run, State: "requested"})
+				}
+			}
+			if err := a.waitFor(ctx, conn, asked, pruneWait); err != nil {
+				return err
+			}
 		}
 		return emit(a, found, []column[pruning]{
 			{title: "view", cell: func(p pruning) string { return p.Relation }},
@@ -149,8 +165,15 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		facts.Policy.Enabled = true
 	}
 	plan := retention.Plan(facts)
-	var run *int64
-	if !c.DryRun && !plan.Empty() {
+	var (
+		run  *int64
+		last int64 // run that pruned it and has ended
+	)
+	asked := !c.DryRun && !plan.Empty()
+	if asked {
+		if last, _, err = pruneRun(ctx, conn, target.ID, 0); err != nil {
+			return err
+		}
 		if run, err = c.ask(ctx, conn, target); err != nil {
 			return fmt.Errorf("prune %q: %w", target.Name, err)
 		}
@@ -175,15 +198,79 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	}
 	for _, action := range []retention.Action{retention.Detach, retention.Drop} {
 		if total := plan.Total(action); total.Partitions > 0 {
-			a.say("%s: %s", map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good"}[action], total)
+			words := map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good"}[action]
+			if c.DryRun {
+				a.say("would be %s: %s", words, total)
+			} else {
+				a.say("asked for, to be %s: %s", words, total)
+			}
 		}
 	}
 	for _, note := range plan.Notes {
 		a.say("%s", note)
 	}
-	if c.DryRun {
+	switch {
+	case c.DryRun:
 		a.say("nothing was changed: --dry-run")
+	case asked && c.Wait:
+		return a.waitForPrune(ctx, conn, target, last)
+	case asked:
+		return a.sayWhoPrunes(ctx, conn, target)
 	}
+	return nil
+}
+
+const pruneWait = 30 * time.Second
+
+// pruneRun is the newest run after a number that pruned a target and has ended; zero when there is none.
+func pruneRun(ctx context.Context, conn *pgx.Conn, target, after int64) (id int64, r catalog.RunRecord, err error) {
+	runs, err := catalog.Runs(ctx, conn, catalog.RunFilter{ViewID: target, Limit: 100})
+	for _, r := range runs {
+		if r.Kind == "prune" && r.Ended() && r.ID > after {
+			return r.ID, r, err
+		}
+	}
+	return 0, r, err
+}
+
+// waitForPrune waits until a run that ended after the last one has pruned a target.
+func (a *app) waitForPrune(ctx context.Context, conn *pgx.Conn, target catalog.PruneTarget, last int64) error {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	for began := time.Now(); ; {
+		id, run, err := pruneRun(ctx, conn, target.ID, last)
+		switch {
+		case err != nil:
+			return err
+		case id != 0 && run.State == "succeeded":
+			a.say("run %d: %s", id, runWords(run))
+			return nil
+		case id != 0:
+			return &exitError{code: exitFailure, err: fmt.Errorf("prune %q: run %d %s: %s", target.Name, id, run.State, runWords(run))}
+		case time.Since(began) > pruneWait:
+			if err := a.sayWhoPrunes(ctx, conn, target); err != nil {
+				return err
+			}
+			return &exitError{code: exitFailure, err: fmt.Errorf("prune %q: not done after %s", target.Name, pruneWait)}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-poll.C:
+		}
+	}
+}
+
+// sayWhoPrunes says who does what was asked for, and where to see it.
+func (a *app) sayWhoPrunes(ctx context.Context, conn *pgx.Conn, target catalog.PruneTarget) error {
+	there, err := catalog.SidecarConnected(ctx, conn)
+	if err != nil {
+		return err
+	}
+	if !there {
+		a.say("no sidecar is connected to this database, and it is the sidecar that does it: mvscheduler serve --help")
+	}
+	a.say("what the sidecar does of it:  mvscheduler runs %s", shellQuote(target.Name))
 	return nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 type runsCmd struct {
 	zoned
-	Name   string `arg:"" optional:"" complete:"view" help:"Only runs of this view."`
+	Name   string `arg:"" optional:"" complete:"view" help:"Only runs of this view, or of this table of source_retention."`
 	Failed bool   `help:"Only runs that failed."`
 	Since  string `placeholder:"INTERVAL" help:"Only runs queued within this time, for example 24h or '7 days'."`
 	Limit  int    `short:"n" default:"30" help:"At most so many, the newest."`
@@ -46,7 +46,7 @@ func (c *runsCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		filter := catalog.RunFilter{Failed: c.Failed, Since: c.Since, Limit: c.Limit}
 		if c.Name != "" {
-			id, err := a.find(ctx, conn, c.Name)
+			id, err := a.findTarget(ctx, conn, c.Name)
 			if err != nil {
 				return err
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -36,13 +37,13 @@ An incremental view is compared bucket by bucket, a sample of them unless --all 
   dirty   something changed below that the last refresh had not seen: the next one computes it
   wrong   nothing that is known changed: for example changes came later than lateness, a function of the query gives other results than it did, or somebody wrote into the view's table
 
-Rows are missing (the query gives them and the view does not hold them), extra (the other way round), or different (the key is there, with other values; without a key such a row is missing and extra). With change_tracking = 'counters' a change of the last minute may not be known yet, and shows as wrong. Buckets of which the rows below have left (source_retention) cannot be computed any more and are left out.
+Rows are missing (the query gives them and the view does not hold them), extra (the other way round), or different (the key is there, with other values; without a key such a row is missing and extra). With change_tracking = 'counters' a change of the last minute may not be known yet, and shows as wrong. Buckets of which the rows below have left (source_retention), also while they were compared, cannot be computed any more and are left out.
 
 Any other view is compared as a whole with what a REFRESH would give. It differs also when the tables changed since data_as_of, or when the query has functions such as now() or random().
 
 --repair marks the buckets that are wrong as dirty, for the next refresh; of any other view it asks for a refresh. What is wrong with the query, or not noted by change tracking, it does not mend.
 
-Exits with 5 when something is wrong, repaired or not, and with 0 when buckets are dirty at most.
+Exits with 5 when something is wrong, and with 0 when buckets are dirty at most, or --repair has marked all that was wrong, or asked for the refresh.
 
 Examples:
 
@@ -62,7 +63,7 @@ type verified struct {
 	DataAsOf    *time.Time       `json:"data_as_of"` // nil = it was never filled
 	Buckets     int              `json:"buckets"`    // that it holds and that can be computed; 0 where it has none
 	Compared    int              `json:"compared"`   // of them
-	Frozen      int              `json:"frozen"`     // that cannot be computed any more
+	Frozen      int              `json:"frozen"`     // that cannot be computed any more, or not when they had been compared
 	Rows        int64            `json:"rows"`       // stored rows that were compared
 	Wrong       int              `json:"wrong"`      // buckets, or 1 for a whole view
 	Dirty       int              `json:"dirty"`      // buckets
@@ -72,11 +73,13 @@ type verified struct {
 
 // bucketVerified is one bucket that differs, or a whole view.
 type bucketVerified struct {
-	Bucket    string `json:"bucket"` // empty = the whole view
-	State     string `json:"state"`  // wrong or dirty
-	Missing   int64  `json:"missing"`
-	Extra     int64  `json:"extra"`
-	Different int64  `json:"different"`
+	Bucket    string    `json:"bucket"` // empty = the whole view
+	State     string    `json:"state"`  // wrong or dirty
+	Missing   int64     `json:"missing"`
+	Extra     int64     `json:"extra"`
+	Different int64     `json:"different"`
+	instant   time.Time // the label; one without a zone as UTC
+	at        time.Time // a time of the source within it
 }
 
 const (
@@ -97,8 +100,8 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		var (
 			found verified
 			scans []catalog.OwnScans
-			marks []time.Time // times within buckets that are wrong
-			width time.Duration
+			width time.Duration // of a bucket; zero where there are none
+			zone  string
 		)
 		err = rolledBack(ctx, conn, func(tx pgx.Tx) error {
 			view, err := catalog.LoadVerifiable(ctx, tx, id)
@@ -109,16 +112,15 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			if err != nil {
 				return err
 			}
+			zone = view.Timezone
 			found = verified{Name: view.Name, Method: status.Method, DataAsOf: status.DataAsOf, Differences: []bucketVerified{}}
-			// As in the session that refreshes the view.
-			_, err = tx.Exec(ctx, `SELECT set_config('TimeZone', $1, true), set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true)`, view.Timezone)
-			if err != nil {
+			if err := asItsSession(ctx, tx, zone); err != nil {
 				return fmt.Errorf("verify view %q: %w", view.Name, err)
 			}
 			if view.ChangeTracking == "" {
 				err = found.whole(ctx, a, tx, id)
 			} else {
-				marks, width, err = c.buckets(ctx, a, tx, id, view, &found)
+				width, err = c.buckets(ctx, a, tx, id, view, &found)
 			}
 			if err != nil {
 				return fmt.Errorf("verify view %q: %w", view.Name, err)
@@ -132,12 +134,51 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		if err := catalog.NoteVerified(ctx, conn, scans); err != nil {
 			return err
 		}
+		if width > 0 && len(found.Differences) > 0 {
+			if err := found.leaveOut(ctx, conn, id, zone); err != nil {
+				return fmt.Errorf("verify view %q: %w", found.Name, err)
+			}
+		}
 		if c.Repair && found.Wrong > 0 {
-			if err := found.repair(ctx, conn, id, marks, width); err != nil {
+			if err := found.repair(ctx, conn, id, width); err != nil {
 				return err
 			}
 		}
 		return found.report(a, c.Repair)
+	})
+}
+
+// asItsSession has the transaction read and write times as the session that refreshes the view.
+func asItsSession(ctx context.Context, tx pgx.Tx, zone string) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('TimeZone', $1, true), set_config('DateStyle', 'ISO, MDY', true), set_config('IntervalStyle', 'postgres', true)`, zone)
+	return err
+}
+
+// leaveOut takes out of the differences what has been frozen since the snapshot was taken. A snapshot shows rows and
+// horizons of its time, but a query reads the partitions that there are when it is planned: what one of them held that
+// left in between is not computed, and the horizon of the snapshot does not tell. So it is read again, afterwards.
+func (v *verified) leaveOut(ctx context.Context, conn *pgx.Conn, id int64, zone string) error {
+	return rolledBack(ctx, conn, func(tx pgx.Tx) error {
+		if err := asItsSession(ctx, tx, zone); err != nil {
+			return err
+		}
+		horizon, err := catalog.FrozenBefore(ctx, tx, id)
+		if err != nil || horizon == nil {
+			return err
+		}
+		v.Differences = slices.DeleteFunc(v.Differences, func(b bucketVerified) bool {
+			if !b.instant.Before(*horizon) {
+				return false
+			}
+			v.Frozen++
+			if b.State == bucketWrong {
+				v.Wrong--
+			} else {
+				v.Dirty--
+			}
+			return true
+		})
+		return nil
 	})
 }
 
@@ -175,15 +216,15 @@ func (v *verified) whole(ctx context.Context, a *app, tx pgx.Tx, id int64) error
 	return nil
 }
 
-// buckets compares an incremental view. It returns times within the buckets that are wrong, and how wide one is.
-func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, view catalog.Verifiable, found *verified) (marks []time.Time, width time.Duration, err error) {
+// buckets compares an incremental view. It returns how wide a bucket is.
+func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, view catalog.Verifiable, found *verified) (width time.Duration, err error) {
 	below, err := catalog.LoadIncremental(ctx, tx, id)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
 	}
 	all, err := catalog.LoadBuckets(ctx, tx, id)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
 	}
 	var open []catalog.Bucket
 	for _, b := range all {
@@ -196,7 +237,7 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 	found.Buckets = len(open)
 	dirty, err := dirtyBuckets(ctx, tx, id, view, below)
 	if err != nil {
-		return nil, 0, err
+		return 0, err
 	}
 	sample, most := cmp.Or(c.Sample, defaultSample), spanRows
 	if c.All || !below.Bound {
@@ -212,12 +253,12 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 		bar.show(n, found)
 		differing, err := catalog.CompareBuckets(ctx, tx, id, s.First, s.Last)
 		if err != nil {
-			return nil, 0, err
+			return 0, err
 		}
 		found.Compared += s.Buckets
 		found.Rows += s.Rows
 		for _, d := range differing {
-			b := bucketVerified{Bucket: d.Label, State: bucketWrong, Missing: d.Missing, Extra: d.Extra, Different: d.Different}
+			b := bucketVerified{Bucket: d.Label, State: bucketWrong, Missing: d.Missing, Extra: d.Extra, Different: d.Different, instant: d.Instant, at: d.At}
 			for _, labels := range dirty {
 				if labels.Contain(d.Instant) {
 					b.State = bucketDirty
@@ -227,12 +268,11 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 				found.Dirty++
 			} else {
 				found.Wrong++
-				marks = append(marks, d.At)
 			}
 			found.Differences = append(found.Differences, b)
 		}
 	}
-	return marks, below.Width, nil
+	return below.Width, nil
 }
 
 // dirtyBuckets are what the next refresh would compute, by the same decision.
@@ -343,8 +383,8 @@ func sampled(n, k int) []int {
 }
 
 // repair has the next refresh compute what is wrong.
-func (v *verified) repair(ctx context.Context, conn *pgx.Conn, id int64, marks []time.Time, width time.Duration) error {
-	if marks == nil {
+func (v *verified) repair(ctx context.Context, conn *pgx.Conn, id int64, width time.Duration) error {
+	if width == 0 {
 		var run int64
 		if err := conn.QueryRow(ctx, `SELECT mvscheduler.refresh_view($1)`, v.Name).Scan(&run); err != nil {
 			return fmt.Errorf("refresh view %q: %w", v.Name, err)
@@ -352,9 +392,11 @@ func (v *verified) repair(ctx context.Context, conn *pgx.Conn, id int64, marks [
 		v.Repair = fmt.Sprintf("asked for a refresh: run %d", run)
 		return nil
 	}
-	dirt := make([]refresh.Dirt, len(marks))
-	for n := range marks {
-		dirt[n] = refresh.Dirt{Lo: &marks[n], Hi: &marks[n]}
+	var dirt []refresh.Dirt
+	for _, b := range v.Differences {
+		if b.State == bucketWrong {
+			dirt = append(dirt, refresh.Dirt{Lo: &b.at, Hi: &b.at})
+		}
 	}
 	starts, ends := coalesced(dirt, width)
 	if err := catalog.MarkDirty(ctx, conn, id, starts, ends); err != nil {
@@ -385,7 +427,7 @@ func (v *verified) report(a *app, repair bool) error {
 	case v.Wrong > 0 && !repair:
 		a.say("  do:  mvscheduler verify %s --repair", shellQuote(v.Name))
 	}
-	if v.Wrong > 0 {
+	if v.Wrong > 0 && v.Repair == "" {
 		return &exitError{code: exitUnhealthy}
 	}
 	return nil

@@ -41,6 +41,18 @@ SELECT 'error', v.name, format('it was given to %s by hand', c.relowner::regrole
 	return append(found, moved...), err
 }
 
+// gates finds incremental views and tables of source_retention without the gate through which their owner's steps run.
+func gates(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
+SELECT 'error', t.name,
+       'its gate was dropped or given away by hand: ' || CASE t.kind WHEN 'source' THEN 'no partition leaves the table' ELSE 'it cannot be refreshed' END || '; the fix makes it anew',
+       CASE t.kind WHEN 'source' THEN format('UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = %s', t.id) ELSE format('SELECT mvscheduler.resume_view(%L)', t.name) END
+  FROM mvscheduler.visible_targets AS t
+  JOIN pg_class AS face ON face.oid = t.face::oid
+ WHERE NOT EXISTS (SELECT FROM pg_class AS g WHERE g.oid = t.gate::oid AND g.relkind = 'm' AND g.relowner = t.owner::oid)
+ ORDER BY 2`)
+}
+
 // indexes finds managed views that lock out their readers, and indexes that a failed build left invalid.
 func indexes(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
@@ -126,6 +138,7 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
    AND (SELECT mvscheduler.sees_all() OR pg_has_role(current_user, c.relowner, 'MEMBER'))
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v WHERE c.oid IN (v.relation::oid, v.query_relation::oid))
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE c.oid = p.relation::oid)
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_targets AS t WHERE c.oid = t.gate::oid)
 UNION ALL
 SELECT 'note', format('%I.%I', n.nspname, c.relname),
        format('it is what was left when a new version of %s took its place, and goes with the next refresh in which nothing holds it', v.name)
