@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -180,22 +181,31 @@ func spanOfSeconds(s float64) string {
 	return span(time.Duration(s * float64(time.Second)).Round(time.Second))
 }
 
-// traceSpan is a length of time as Go writes it, and in days: 30s, 1h30m, 14d.
+// traceSpan is a length of time as Go writes it, or as PostgreSQL does in one unit: 30s, 1h30m, 10min, '14 days'.
 type traceSpan time.Duration
+
+var (
+	oneUnit   = regexp.MustCompile(`^([0-9]{1,8}(?:\.[0-9]+)?) *([a-z]+)$`)
+	spanUnits = map[string]time.Duration{
+		"sec": time.Second, "second": time.Second, "min": time.Minute, "minute": time.Minute, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour,
+	}
+)
 
 // UnmarshalText reads it.
 func (s *traceSpan) UnmarshalText(text []byte) error {
-	if days, ok := strings.CutSuffix(string(text), "d"); ok {
-		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || !(n >= 0 && n <= 36525) {
-			return fmt.Errorf("%q is no number of days", text)
+	if parts := oneUnit.FindStringSubmatch(string(text)); parts != nil {
+		if unit, known := spanUnits[strings.TrimSuffix(parts[2], "s")]; known {
+			n, err := strconv.ParseFloat(parts[1], 64)
+			if days := n * unit.Hours() / 24; err != nil || days > 36525 {
+				return fmt.Errorf("%q is more than a hundred years", text)
+			}
+			*s = traceSpan(n * float64(unit))
+			return nil
 		}
-		*s = traceSpan(n * 24 * float64(time.Hour))
-		return nil
 	}
 	d, err := time.ParseDuration(string(text))
 	if err != nil || d < 0 {
-		return fmt.Errorf("%q is no length of time: write for example 30s, 1h30m or 14d", text)
+		return fmt.Errorf("%q is no length of time: write for example 30s, 1h30m, 10min or 14d", text)
 	}
 	*s = traceSpan(d)
 	return nil

@@ -105,3 +105,17 @@ func TestATraceSpanIsALengthOfTime(t *testing.T) {
 		require.Error(t, s.UnmarshalText([]byte(text)), text)
 	}
 }
+
+func TestLengthsOfTimeAreReadAsGoAndPostgreSQLWriteThem(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]time.Duration{
+		"30s": 30 * time.Second, "1h30m": 90 * time.Minute, "10min": 10 * time.Minute, "14 days": 14 * 24 * time.Hour, "1.5d": 36 * time.Hour, "2 hours": 2 * time.Hour, "1 week": 7 * 24 * time.Hour, "0": 0,
+	} {
+		var s traceSpan
+		require.NoError(t, s.UnmarshalText([]byte(text)), text)
+		require.Equal(t, want, time.Duration(s), text)
+	}
+	for _, text := range []string{"", "10", "-1h", "1 month", "99999999 days", "x"} {
+		require.Error(t, new(traceSpan).UnmarshalText([]byte(text)), text)
+	}
+}
