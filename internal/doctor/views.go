@@ -75,7 +75,7 @@ SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use
 func replacedQueries(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
 SELECT 'warning', v.name, format('%s does not say what the query of the row said when it was parsed: it was replaced by hand, or something that it reads was renamed; the fix is its owner''s, in whose session the text is parsed', coalesce(v.query_relation, v.relation)),
-       format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L', v.name)
+       format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L; -- or, where a name in it is gone: mvscheduler edit %s --editor', v.name, v.name)
   FROM mvscheduler.visible_views AS v
  WHERE substr(mvscheduler.seal_of(coalesce(v.query_relation::oid, v.relation::oid)), 33) <> substr(v.query_seal, 33)   -- of the text alone: a redefinition below changes the rule
  ORDER BY 2`)
