@@ -67,6 +67,7 @@ type RelationCounters struct {
 	Rows                            float64
 	Large                           bool // may be scanned in parallel
 	Partition                       bool
+	Empty                           bool // not filled yet
 }
 
 // SourceCounters are those of a table below views.
@@ -83,7 +84,7 @@ type OwnScans struct {
 
 const readRelations = `
 SELECT k.view_id, k.relation, pg_stat_get_numscans(k.relation) AS seq,
-       i.idx, pg_stat_get_tuples_returned(k.relation) AS tuples, i.keys, i.fetched + pg_stat_get_tuples_fetched(k.relation) AS fetched, c.relispartition AS partition, c.reltuples::float8 AS rows,
+       i.idx, pg_stat_get_tuples_returned(k.relation) AS tuples, i.keys, i.fetched + pg_stat_get_tuples_fetched(k.relation) AS fetched, c.relispartition AS partition, NOT c.relispopulated AS empty, c.reltuples::float8 AS rows,
        c.relpages::bigint * current_setting('block_size')::bigint >= pg_size_bytes(current_setting('min_parallel_table_scan_size')) AS large
   FROM %s AS k
   JOIN pg_class AS c ON c.oid = k.relation

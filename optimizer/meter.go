@@ -25,6 +25,7 @@ type RelationCounters struct {
 	Tuples   int64   // that sequential scans returned
 	Rows     float64 // that the relation holds; zero or less = unknown
 	Large    bool    // enough to be scanned in parallel
+	Empty    bool    // it was not filled yet, so nobody can read it
 	Keys     int64   // that scans of its indexes returned
 	Fetched  int64   // rows that were fetched for them
 	// From is where the times begin that it holds, when it is a partition; zero = it is none, or that is not known.
@@ -101,6 +102,9 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		}
 		if was, known := relations[r.Relation]; known { // else it is new: a partition, or another version of the view
 			did := m.scans(was, r, s.Workers)
+			if was.Empty { // the first fill scans it, in workers too
+				did = scanned{from: did.from}
+			}
 			reads := did.full + did.idx
 			if math.IsNaN(reads) {
 				v.Why = "the counters of the view were reset"

@@ -66,6 +66,19 @@ func TestOurOwnScansAreNoReadsWheneverTheyAreReported(t *testing.T) {
 	require.InDelta(t, 5, s.take().Reads, 0, "what does not come within a minute is given up")
 }
 
+func TestWhatIsScannedUntilAViewIsFilledAreNoReads(t *testing.T) {
+	t.Parallel()
+	s := newMeterScene()
+	s.Relations[0].Empty = true
+	s.take()
+	s.Relations[0].Empty = false
+	s.Relations[0].Seq += 3 // of workers, which count for themselves
+	s.Own = []OwnScans{{Relation: 10, Seq: 1}}
+	require.Zero(t, s.take().Reads)
+	s.scan(2)
+	require.Equal(t, 2.0, s.take().Reads)
+}
+
 func TestWorkersOfAParallelScanAreNoReads(t *testing.T) {
 	t.Parallel()
 	s := newMeterScene()
