@@ -14,11 +14,7 @@ import (
 func TestAForeignPartitionCanBeWrittenToAsBefore(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	if _, err := s.root.Exec(t.Context(), `CREATE EXTENSION postgres_fdw WITH SCHEMA public`); err != nil {
-		t.Skip(err)
-	}
-	pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname '%s', host '%s', port '%s')`, s.db.Name, ask[string](t, s.root, `SELECT split_part(current_setting('unix_socket_directories'), ',', 1)`), ask[string](t, s.root, `SHOW port`)),
-		`GRANT USAGE ON FOREIGN SERVER here TO `+s.owner, `CREATE USER MAPPING FOR PUBLIC SERVER here OPTIONS (user '`+s.owner+`', password_required 'false')`)
+	s.foreignServer(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE near PARTITION OF raw FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`, `CREATE TABLE remote (ts timestamptz NOT NULL, k int)`,
 		`CREATE FOREIGN TABLE far PARTITION OF raw FOR VALUES FROM ('2025-01-01') TO ('2026-01-01') SERVER here OPTIONS (schema_name '`+s.owner+`', table_name 'remote')`, `INSERT INTO raw VALUES ('2025-05-05', 1), ('2026-05-05', 1)`)
 	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, sum(k) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
@@ -65,11 +61,7 @@ func (s *scene) counted(t testing.TB) {
 func TestATableThatGetsAForeignPartitionLosesItsTriggers(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	if _, err := s.root.Exec(t.Context(), `CREATE EXTENSION postgres_fdw WITH SCHEMA public`); err != nil {
-		t.Skip(err)
-	}
-	pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname '%s', host '%s', port '%s')`, s.db.Name, ask[string](t, s.root, `SELECT split_part(current_setting('unix_socket_directories'), ',', 1)`), ask[string](t, s.root, `SHOW port`)),
-		`GRANT USAGE ON FOREIGN SERVER here TO `+s.owner, `CREATE USER MAPPING FOR PUBLIC SERVER here OPTIONS (user '`+s.owner+`', password_required 'false')`)
+	s.foreignServer(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE near PARTITION OF raw FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`, `CREATE TABLE remote (ts timestamptz NOT NULL, k int)`,
 		`CREATE FOREIGN TABLE far (ts timestamptz NOT NULL, k int) SERVER here OPTIONS (schema_name '`+s.owner+`', table_name 'remote')`, `INSERT INTO raw VALUES ('2026-05-05', 1)`)
 	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, sum(k) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
@@ -93,4 +85,14 @@ func TestATableThatGetsAForeignPartitionLosesItsTriggers(t *testing.T) {
 	s.incremented(t, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-06-07 00:00:00;")
 	same(t, s.alice, "v")
+}
+
+// foreignServer is the same database once more, over postgres_fdw, by the name here.
+func (s *scene) foreignServer(t testing.TB) {
+	t.Helper()
+	if _, err := s.root.Exec(t.Context(), `CREATE EXTENSION postgres_fdw WITH SCHEMA public`); err != nil {
+		t.Skipf("this PostgreSQL comes without postgres_fdw: %v", err)
+	}
+	pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE SERVER here FOREIGN DATA WRAPPER postgres_fdw OPTIONS (dbname '%s', host '%s', port '%s')`, s.db.Name, ask[string](t, s.root, `SELECT split_part(current_setting('unix_socket_directories'), ',', 1)`), ask[string](t, s.root, `SHOW port`)),
+		`GRANT USAGE ON FOREIGN SERVER here TO `+s.owner, `CREATE USER MAPPING FOR PUBLIC SERVER here OPTIONS (user '`+s.owner+`', password_required 'false')`)
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -33,18 +34,8 @@ func TestWhatAnOpenWriterWroteBetweenTwoViewsIsNotMissed(t *testing.T) {
 // triggers that are right for any column none is made anew, so nobody waits for the writer.
 func TestWhatAnOpenWriterWroteBeforeAViewByAnotherColumnIsNotMissed(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz, sold date, seen timestamptz, k int)`, `INSERT INTO raw VALUES ('2026-03-01 10:00+00', '2026-03-01', '2026-03-01 10:00+00', 1)`)
-	query := `SELECT %[1]s::date AS hour, sum(k) AS n FROM raw WHERE mvscheduler.in_window(%[1]s) GROUP BY 1`
-	startSidecar(t, s.db)
-	for _, c := range []string{"ts", "sold"} {
-		s.incremental(t, "by_"+c, fmt.Sprintf(query, c), "bucket_width", "1 day")
-		s.incremented(t, "by_"+c)
-	}
-	s.incremented(t, "by_ts")
-	writer := s.db.Conn(t, s.owner)
-	pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO raw VALUES ('2026-03-02 10:00+00', '2026-03-03', '2026-03-05 10:00+00', 10)`)
-	s.incremental(t, "by_seen", fmt.Sprintf(query, "seen"), "bucket_width", "1 day")
+	s, writer := openWriter(t)
+	s.incremental(t, "by_seen", fmt.Sprintf(byDay, "seen"), "bucket_width", "1 day")
 	s.incremented(t, "by_seen")
 	pgtest.Exec(t, writer, `COMMIT`)
 	s.incremented(t, "by_seen", "by_ts", "by_sold")
@@ -57,18 +48,8 @@ func TestWhatAnOpenWriterWroteBeforeAViewByAnotherColumnIsNotMissed(t *testing.T
 // As before, by a change of the query.
 func TestWhatAnOpenWriterWroteBeforeAViewChangedItsColumnIsNotMissed(t *testing.T) {
 	t.Parallel()
-	s := newScene(t)
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz, sold date, seen timestamptz, k int)`, `INSERT INTO raw VALUES ('2026-03-01 10:00+00', '2026-03-01', '2026-03-01 10:00+00', 1)`)
-	query := `SELECT %[1]s::date AS hour, sum(k) AS n FROM raw WHERE mvscheduler.in_window(%[1]s) GROUP BY 1`
-	startSidecar(t, s.db)
-	for _, c := range []string{"ts", "sold"} {
-		s.incremental(t, "by_"+c, fmt.Sprintf(query, c), "bucket_width", "1 day")
-		s.incremented(t, "by_"+c)
-	}
-	s.incremented(t, "by_ts")
-	writer := s.db.Conn(t, s.owner)
-	pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO raw VALUES ('2026-03-02 10:00+00', '2026-03-03', '2026-03-05 10:00+00', 10)`)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(fmt.Sprintf(query, "seen"))+` WHERE name LIKE '%.by_ts'`)
+	s, writer := openWriter(t)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(fmt.Sprintf(byDay, "seen"))+` WHERE name LIKE '%.by_ts'`)
 	s.incremented(t, "by_ts")
 	pgtest.Exec(t, writer, `COMMIT`)
 	s.incremented(t, "by_ts")
@@ -123,4 +104,23 @@ func TestWhatAPreparedTransactionWroteIsNotMissed(t *testing.T) {
 	s.incremented(t, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "did not know of the view yet")
 	same(t, s.alice, "v")
+}
+
+// byDay is a query by one of the columns of raw.
+const byDay = `SELECT %[1]s::date AS hour, sum(k) AS n FROM raw WHERE mvscheduler.in_window(%[1]s) GROUP BY 1`
+
+// openWriter has written to raw, which two views by other columns follow, and has not committed.
+func openWriter(t testing.TB) (*scene, *pgx.Conn) {
+	t.Helper()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz, sold date, seen timestamptz, k int)`, `INSERT INTO raw VALUES ('2026-03-01 10:00+00', '2026-03-01', '2026-03-01 10:00+00', 1)`)
+	startSidecar(t, s.db)
+	for _, c := range []string{"ts", "sold"} {
+		s.incremental(t, "by_"+c, fmt.Sprintf(byDay, c), "bucket_width", "1 day")
+		s.incremented(t, "by_"+c)
+	}
+	s.incremented(t, "by_ts")
+	writer := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, writer, `BEGIN`, `INSERT INTO raw VALUES ('2026-03-02 10:00+00', '2026-03-03', '2026-03-05 10:00+00', 10)`)
+	return s, writer
 }

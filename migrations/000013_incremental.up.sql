@@ -1617,7 +1617,7 @@ DECLARE
     inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
     differing text;
     key       text[] := mvscheduler.key_of(data);
-    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(handle, mvscheduler.key_of(data), time_column, mvscheduler.shown_name(staged), label_start, label_end) END;
+    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(handle, key, time_column, mvscheduler.shown_name(staged), label_start, label_end) END;
     differ    oid;
     memory    text := current_setting('work_mem');
     statement text;

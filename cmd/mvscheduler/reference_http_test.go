@@ -17,7 +17,7 @@ var paths = [][2]string{
 	{"/views/{name}", "One view: state, settings, next slots, staleness against its target, its last runs and their troubles. Not its query, which no sidecar reads."},
 	{"/runs/{id}", "One run: what it did, its progress, attempts and errors. Loads itself anew until it has ended."},
 	{"/graph", "Which view reads which, by depth. `?view=NAME`: what it reads and what reads it."},
-	{"/timeline", "The runs of the last hours: outcomes, waits for locks, skips, pauses. `?hours=` 1 to 168 (6), `?view=NAME`."},
+	{"/timeline", "The runs of the last hours: outcomes, waits for locks, skips, pauses. `?hours=` 1 to 168 (6, or 1 while that has every run), `?view=NAME`."},
 	{"/recommendations", "What the optimizer would change, why, when the view is read, and the statement. `?view=NAME`, `?past=1` also what was decided about."},
 	{"/doctor", "What `mvscheduler doctor` finds with the sidecar's rights, with the fixes. What would read or lock relations of users is left out, and said."},
 	{"/style.css", "The style of these pages."},

@@ -83,3 +83,13 @@ func TestFactsWithoutAValueAreLeftOut(t *testing.T) {
 	t.Parallel()
 	require.Equal(t, []fact{{"a", "1"}, {"d", `x\ny`}}, facts("a", "1", "b", "", "c", words.Nothing, "d", "x\ny"))
 }
+
+func TestATimelineOfNewViewsIsShort(t *testing.T) {
+	t.Parallel()
+	page := TimelinePage{To: noon}
+	require.False(t, page.holdsAll(time.Hour), "nothing is no reason")
+	page.Runs = []catalog.RunRecord{{QueuedAt: *ago(59)}, {QueuedAt: *ago(1)}}
+	require.True(t, page.holdsAll(time.Hour))
+	page.Runs = append(page.Runs, catalog.RunRecord{QueuedAt: *ago(61)})
+	require.False(t, page.holdsAll(time.Hour))
+}

@@ -90,6 +90,9 @@ func (s *Server) timeline(ctx context.Context, query url.Values) (TimelinePage, 
 		return t, err
 	}
 	t.LeftOut = len(t.Runs) == timelineAtMost
+	if query.Get("hours") == "" && t.holdsAll(time.Hour) {
+		t.hours, t.From = 1, t.To.Add(-time.Hour)
+	}
 	var troubled []int64
 	for _, r := range t.Runs {
 		if r.Attempts > 1 || r.State == "failed" || r.State == "running" {
@@ -99,7 +102,7 @@ func (s *Server) timeline(ctx context.Context, query url.Values) (TimelinePage, 
 	if t.Attempts, err = catalog.Attempts(ctx, s.DB, troubled); err != nil {
 		return t, err
 	}
-	if t.Pauses, err = catalog.PausesSince(ctx, s.DB, ids, ago); err != nil {
+	if t.Pauses, err = catalog.PausesSince(ctx, s.DB, ids, t.To.Sub(t.From)); err != nil {
 		return t, err
 	}
 	window, err := catalog.ReadWindow(ctx, s.DB)
@@ -107,6 +110,11 @@ func (s *Server) timeline(ctx context.Context, query url.Values) (TimelinePage, 
 		t.All = &pauseOfAll{window.From, window.Until, window.Reason}
 	}
 	return t, err
+}
+
+// holdsAll says whether every run was queued within the last of the time, as where views are new.
+func (t TimelinePage) holdsAll(last time.Duration) bool {
+	return len(t.Runs) > 0 && !slices.ContainsFunc(t.Runs, func(r catalog.RunRecord) bool { return r.QueuedAt.Before(t.To.Add(-last)) })
 }
 
 // rank puts the views that did something since then before those that did nothing.
