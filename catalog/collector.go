@@ -67,7 +67,6 @@ type RelationCounters struct {
 	Rows                            float64
 	Large                           bool // may be scanned in parallel
 	Partition                       bool
-	Empty                           bool // not filled yet
 }
 
 // SourceCounters are those of a table below views.
@@ -84,7 +83,7 @@ type OwnScans struct {
 
 const readRelations = `
 SELECT k.view_id, k.relation, pg_stat_get_numscans(k.relation) AS seq,
-       i.idx, pg_stat_get_tuples_returned(k.relation) AS tuples, i.keys, i.fetched + pg_stat_get_tuples_fetched(k.relation) AS fetched, c.relispartition AS partition, NOT c.relispopulated AS empty, c.reltuples::float8 AS rows,
+       i.idx, pg_stat_get_tuples_returned(k.relation) AS tuples, i.keys, i.fetched + pg_stat_get_tuples_fetched(k.relation) AS fetched, c.relispartition AS partition, c.reltuples::float8 AS rows,
        c.relpages::bigint * current_setting('block_size')::bigint >= pg_size_bytes(current_setting('min_parallel_table_scan_size')) AS large
   FROM %s AS k
   JOIN pg_class AS c ON c.oid = k.relation
@@ -98,7 +97,7 @@ const readHeader = `
 SELECT clock_timestamp(),
        concat_ws(' ', pg_stat_get_db_stat_reset_time(d.oid), pg_stat_get_bgwriter_stat_reset_time()),
        pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid),
-       current_setting('max_parallel_workers_per_gather')::int,
+       greatest(current_setting('max_parallel_workers_per_gather')::int, current_setting('max_parallel_maintenance_workers')::int),
        (SELECT count(*)::int
           FROM pg_stat_get_wal_senders() AS w
          WHERE w.state IS NOT NULL
@@ -107,19 +106,9 @@ SELECT clock_timestamp(),
  WHERE d.datname = current_database()`
 
 // ReadCounters looks at the counters of every view and of the given tables in one round trip, and takes the scans that
-// refreshes recorded. Since is when that was done last.
+// refreshes recorded. These come last: what is in the counters has been recorded by then. Since is when that was done last.
 func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, since time.Time) (c Counters, err error) {
 	batch := &pgx.Batch{}
-	batch.Queue(`
-WITH refreshed AS (
-    DELETE FROM mvscheduler.own_scan RETURNING relation, seq, idx, tuples, keys, fetched
-), verified AS (
-    DELETE FROM mvscheduler.verify_scan RETURNING relation, seq, idx, tuples, keys, fetched
-)
-SELECT relation, seq, idx, tuples, keys, fetched FROM refreshed UNION ALL SELECT relation, seq, idx, tuples, keys, fetched FROM verified`).Query(func(rows pgx.Rows) (err error) {
-		c.Own, err = pgx.CollectRows(rows, pgx.RowToStructByName[OwnScans])
-		return err
-	})
 	batch.Queue(`SELECT view_id FROM mvscheduler.view_health WHERE last_failure_at >= $1`, since).Query(func(rows pgx.Rows) (err error) {
 		c.Failed, err = pgx.CollectRows(rows, pgx.RowTo[int64])
 		return err
@@ -138,6 +127,16 @@ SELECT c.oid AS relation, c.relfilenode AS file,
   FROM unnest($1::oid[]) AS t(oid)
   JOIN pg_class AS c ON c.oid = t.oid`, tables).Query(func(rows pgx.Rows) (err error) {
 		c.Sources, err = pgx.CollectRows(rows, pgx.RowToStructByName[SourceCounters])
+		return err
+	})
+	batch.Queue(`
+WITH refreshed AS (
+    DELETE FROM mvscheduler.own_scan RETURNING relation, seq, idx, tuples, keys, fetched
+), verified AS (
+    DELETE FROM mvscheduler.verify_scan RETURNING relation, seq, idx, tuples, keys, fetched
+)
+SELECT relation, seq, idx, tuples, keys, fetched FROM refreshed UNION ALL SELECT relation, seq, idx, tuples, keys, fetched FROM verified`).Query(func(rows pgx.Rows) (err error) {
+		c.Own, err = pgx.CollectRows(rows, pgx.RowToStructByName[OwnScans])
 		return err
 	})
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {

@@ -19,11 +19,6 @@ func TestADumpRestoresIncrementalViewsThatLiveOn(t *testing.T) {
 		t.Skip("these binaries of PostgreSQL come without pg_dump")
 	}
 	to := pgtest.NewEmpty(t)
-	t.Cleanup(func() {
-		if !t.Failed() {
-			to.Exec(t, "DROP OWNED BY "+s.owner+" CASCADE")
-		}
-	})
 	s.incremental(t, "v", hourly)
 	s.incremental(t, "days", `SELECT date_trunc('day', hour) AS hour, sum(n) AS n FROM v WHERE mvscheduler.in_window(hour) GROUP BY 1`, "bucket_width", "1 day", "refresh_on", "upstream")
 	s.incremental(t, "changing", hourly)

@@ -31,11 +31,6 @@ func restored(t *testing.T, dumpArgs ...string) (from, to *pgtest.DB, alice stri
 	if _, err := os.Stat(filepath.Join(from.Server().BinDir(), "pg_dump")); err != nil {
 		t.Skip("these binaries of PostgreSQL come without pg_dump")
 	}
-	t.Cleanup(func() {
-		if !t.Failed() {
-			to.Exec(t, "DROP OWNED BY "+alice+" CASCADE")
-		}
-	})
 	conn := from.Conn(t, alice)
 	pgtest.Exec(t, conn, `CREATE TABLE t (id int PRIMARY KEY, g int, b text)`, `INSERT INTO t SELECT i, i % 3, 'x' || i FROM generate_series(1, 10) AS i`,
 		`INSERT INTO mvscheduler.views (name, query, indexes, refresh_interval) VALUES

@@ -13,7 +13,7 @@ type Sample struct {
 	Workers      int       // that a parallel scan may have beside its leader
 	Relations    []RelationCounters
 	Sources      []SourceCounters
-	Own          []OwnScans // by refreshes that committed since the sample before
+	Own          []OwnScans // by refreshes that committed since the sample before, read after the counters
 	Doubtful     []int64    // views with an attempt that failed since: what it scanned is not known
 }
 
@@ -25,7 +25,6 @@ type RelationCounters struct {
 	Tuples   int64   // that sequential scans returned
 	Rows     float64 // that the relation holds; zero or less = unknown
 	Large    bool    // enough to be scanned in parallel
-	Empty    bool    // it was not filled yet, so nobody can read it
 	Keys     int64   // that scans of its indexes returned
 	Fetched  int64   // rows that were fetched for them
 	// From is where the times begin that it holds, when it is a partition; zero = it is none, or that is not known.
@@ -72,6 +71,7 @@ type Meter struct {
 // debt are scans of our own that are not in the counters yet.
 type debt struct {
 	seq, idx, tuples, keys, fetched float64
+	fresh                           []OwnScans // that are to be added once the relation is as they left it
 	since                           time.Time
 }
 
@@ -102,9 +102,6 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		}
 		if was, known := relations[r.Relation]; known { // else it is new: a partition, or another version of the view
 			did := m.scans(was, r, s.Workers)
-			if was.Empty { // the first fill scans it, in workers too
-				did = scanned{from: did.from}
-			}
 			reads := did.full + did.idx
 			if math.IsNaN(reads) {
 				v.Why = "the counters of the view were reset"
@@ -153,8 +150,20 @@ func (m *Meter) owe(s Sample) {
 			m.debts = make(map[uint32]debt)
 		}
 		d := m.debts[o.Relation]
-		m.debts[o.Relation] = debt{d.seq + float64(o.Seq), d.idx + float64(o.Idx), d.tuples + float64(o.Tuples), d.keys + float64(o.Keys), d.fetched + float64(o.Fetched), s.At}
+		d.fresh, d.since = append(d.fresh, o), s.At
+		m.debts[o.Relation] = d
 	}
+}
+
+// withWorkers are the sequential scans, and what they returned, with those of parallel workers, which count for
+// themselves. Leader and workers return about the same: what the leader did not tells how many there were.
+func (o OwnScans) withWorkers(r RelationCounters, workers int) (seq, tuples float64) {
+	seq, tuples = float64(o.Seq), float64(o.Tuples)
+	whole := seq * r.Rows
+	if !r.Large || r.Rows <= 0 || tuples >= 0.9*whole {
+		return seq, tuples
+	}
+	return seq * (1 + min(float64(workers), math.Round(whole/max(tuples, 1)-1))), whole
 }
 
 // age keeps in mind which relations are new.
@@ -175,7 +184,7 @@ func (m *Meter) age(s Sample, before map[uint32]RelationCounters) {
 // forgive gives up what has not come: a reset may have swallowed it.
 func (m *Meter) forgive(now time.Time) {
 	for relation, d := range m.debts {
-		if d.seq+d.idx == 0 || now.Sub(d.since) > ownPatience {
+		if d.seq+d.idx == 0 && len(d.fresh) == 0 || now.Sub(d.since) > ownPatience {
 			delete(m.debts, relation)
 		}
 	}
@@ -197,21 +206,26 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 		delete(m.debts, is.Relation)
 		return scanned{from: is.From, full: math.NaN(), idx: math.NaN()}
 	}
-	if d, ok := m.debts[is.Relation]; ok {
-		paid := debt{min(d.seq, seq), min(d.idx, idx), min(d.tuples, tuples), min(d.keys, keys), min(d.fetched, fetched), d.since}
-		m.debts[is.Relation] = debt{d.seq - paid.seq, d.idx - paid.idx, d.tuples - paid.tuples, d.keys - paid.keys, d.fetched - paid.fetched, d.since}
+	if d, ok := m.debts[is.Relation]; ok && seq+idx > 0 {
+		for _, o := range d.fresh {
+			ownSeq, ownTuples := o.withWorkers(is, workers)
+			d.seq, d.idx, d.tuples, d.keys, d.fetched = d.seq+ownSeq, d.idx+float64(o.Idx), d.tuples+ownTuples, d.keys+float64(o.Keys), d.fetched+float64(o.Fetched)
+		}
+		paid := debt{seq: min(d.seq, seq), idx: min(d.idx, idx), tuples: min(d.tuples, tuples), keys: min(d.keys, keys), fetched: min(d.fetched, fetched)}
+		m.debts[is.Relation] = debt{seq: d.seq - paid.seq, idx: d.idx - paid.idx, tuples: d.tuples - paid.tuples, keys: d.keys - paid.keys, fetched: d.fetched - paid.fetched, since: d.since}
 		seq, idx, tuples, keys, fetched = seq-paid.seq, idx-paid.idx, tuples-paid.tuples, keys-paid.keys, fetched-paid.fetched
 	}
 	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, fetched <= 0 && keys <= idx}
 }
 
 // fullScans takes the workers of parallel scans away, each of which counts as a scan: together they return the
-// rows of the relation once. A scan that ended early (LIMIT) returns fewer, so there is a lower limit as well.
+// rows of the relation once. A scan that ended early (LIMIT) returns fewer, one at least, so there is a lower limit as
+// well.
 func fullScans(seq, tuples float64, r RelationCounters, workers int) float64 {
 	if !r.Large || workers == 0 || r.Rows <= 0 {
 		return seq
 	}
-	return min(seq, max(seq/float64(1+workers), math.Round(tuples/r.Rows)))
+	return min(seq, max(min(seq/float64(1+workers), tuples), math.Round(tuples/r.Rows)))
 }
 
 // changesOf is how many rows were written to tables; NaN when it is not known, and for nil.

@@ -66,17 +66,28 @@ func TestOurOwnScansAreNoReadsWheneverTheyAreReported(t *testing.T) {
 	require.InDelta(t, 5, s.take().Reads, 0, "what does not come within a minute is given up")
 }
 
-func TestWhatIsScannedUntilAViewIsFilledAreNoReads(t *testing.T) {
+func TestWorkersOfOurOwnParallelScansAreNoReads(t *testing.T) {
 	t.Parallel()
 	s := newMeterScene()
-	s.Relations[0].Empty = true
-	s.take()
-	s.Relations[0].Empty = false
-	s.Relations[0].Seq += 3 // of workers, which count for themselves
-	s.Own = []OwnScans{{Relation: 10, Seq: 1}}
+	s.Relations[0].Large = true
+	s.Own = []OwnScans{{Relation: 10, Seq: 2, Tuples: 70}} // an index build by a leader and two workers, twice
+	s.Relations[0].Seq += 6
+	s.Relations[0].Tuples += 200
 	require.Zero(t, s.take().Reads)
-	s.scan(2)
-	require.Equal(t, 2.0, s.take().Reads)
+	s.Own = []OwnScans{{Relation: 10, Seq: 1, Tuples: 48}} // one worker only, and a read
+	s.Relations[0].Seq += 2 + 1
+	s.Relations[0].Tuples += 100 + 100
+	require.InDelta(t, 1, s.take().Reads, 0)
+	s.Own = []OwnScans{{Relation: 10, Seq: 1, Tuples: 100}} // no worker
+	s.scan(1 + 2)
+	require.InDelta(t, 2, s.take().Reads, 0)
+	s.Relations[0].Rows = -1 // recorded before the relation was seen as the first fill left it
+	s.Own = []OwnScans{{Relation: 10, Seq: 1, Tuples: 34}}
+	require.Zero(t, s.take().Reads)
+	s.Relations[0].Rows = 100
+	s.Relations[0].Seq += 3 + 1 // and a worker that came too late to find a row
+	s.Relations[0].Tuples += 100
+	require.Zero(t, s.take().Reads)
 }
 
 func TestWorkersOfAParallelScanAreNoReads(t *testing.T) {

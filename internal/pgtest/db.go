@@ -22,6 +22,8 @@ import (
 type DB struct {
 	Name   string
 	server server
+	roles  []string // go when the database went
+	log    logReader
 }
 
 // server is a private one of this machine's binaries, or one in a container.
@@ -119,8 +121,12 @@ func create(t testing.TB, server server, from string) *DB {
 			t.Logf("the database of this test is kept: %s", db.URL())
 			return
 		}
-		if err := admin(server, "DROP DATABASE IF EXISTS "+db.Name+" WITH (FORCE)"); err != nil {
-			t.Errorf("drop the database of this test: %v", err)
+		statements := []string{"DROP DATABASE IF EXISTS " + db.Name + " WITH (FORCE)"}
+		if len(db.roles) > 0 {
+			statements = append(statements, "DROP ROLE "+strings.Join(db.roles, ", "))
+		}
+		if err := admin(server, statements...); err != nil {
+			t.Errorf("drop the database of this test and its roles: %v", err)
 		}
 	})
 	return db
@@ -211,22 +217,14 @@ func (d *DB) Exec(t testing.TB, sql string, args ...any) {
 }
 
 // Role creates a login role with a unique name that begins with base; options follow CREATE ROLE name.
-// What it owns in this database is dropped with it at the end.
+// It goes with the database at the end, and shall own nothing in another one by then.
 func (d *DB) Role(t testing.TB, base string, options ...string) string {
 	t.Helper()
 	name := base + "_" + suffix()
 	if err := admin(d.server, "CREATE ROLE "+name+" LOGIN "+strings.Join(options, " ")); err != nil {
 		t.Fatalf("create role %s: %v", name, err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			return
-		}
-		d.Exec(t, "DROP OWNED BY "+name+" CASCADE")
-		if err := admin(d.server, "DROP ROLE "+name); err != nil {
-			t.Errorf("drop role %s: %v", name, err)
-		}
-	})
+	d.roles = append(d.roles, name)
 	return name
 }
 

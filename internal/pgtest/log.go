@@ -2,12 +2,17 @@ package pgtest
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -34,7 +39,8 @@ func (l LogLine) Executed() string {
 	return ""
 }
 
-// Log returns what the server logged about this database so far, without the duration of statements.
+// Log returns what the server logged about this database so far, without the duration of statements. It goes on
+// where the last call ended.
 func (d *DB) Log(t testing.TB) []LogLine {
 	t.Helper()
 	file, err := os.Open(d.server.LogFile())
@@ -42,11 +48,15 @@ func (d *DB) Log(t testing.TB) []LogLine {
 		t.Fatalf("open the server's log: %v", err)
 	}
 	defer file.Close()
-	all, err := ReadLog(file, func(l LogLine) bool { return l.Database == d.Name && !strings.HasPrefix(l.Message, "LOG:  duration: ") })
-	if err != nil {
+	d.log.reading.Lock()
+	defer d.log.reading.Unlock()
+	about := "@" + d.Name + " "
+	d.log.keep = func(l LogLine) bool { return l.Database == d.Name && !strings.HasPrefix(l.Message, "LOG:  duration: ") }
+	d.log.likely = func(line []byte) bool { return bytes.Contains(line, []byte(about)) }
+	if err := d.log.read(file); err != nil {
 		t.Fatal(err)
 	}
-	return all
+	return slices.Clone(d.log.lines)
 }
 
 // LogFile is the log of the server that the database lives on.
@@ -62,36 +72,76 @@ func SharedLogFile() string {
 
 // ReadLog reads the entries that keep wants of a log that was written with the settings of this package. keep
 // sees the first line of the message only.
-func ReadLog(log io.Reader, keep func(LogLine) bool) ([]LogLine, error) {
-	var all []LogLine
-	scanner := bufio.NewScanner(log)
-	scanner.Buffer(nil, 64<<20)
-	known := false
-	for scanner.Scan() {
-		line := scanner.Text()
-		m := logPrefix.FindStringSubmatch(line)
-		switch {
-		case m != nil:
-			at, err := time.Parse("2006-01-02 15:04:05.000 MST", m[1])
-			if err != nil {
-				return nil, fmt.Errorf("read the time of %q: %w", line, err)
-			}
-			pid, err := strconv.Atoi(m[2])
-			if err != nil {
-				return nil, fmt.Errorf("read the pid of %q: %w", line, err)
-			}
-			entry := LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]}
-			if known = keep(entry); known {
-				all = append(all, entry)
-			}
-		case known && strings.HasPrefix(line, "\t"):
-			all[len(all)-1].Message += "\n" + line[1:]
-		default:
-			known = false
+func ReadLog(log io.ReaderAt, keep func(LogLine) bool) ([]LogLine, error) {
+	reader := logReader{keep: keep, likely: func([]byte) bool { return true }}
+	err := reader.read(log)
+	return reader.lines, err
+}
+
+// logReader reads a log that grows.
+type logReader struct {
+	reading sync.Mutex
+	keep    func(LogLine) bool
+	likely  func(line []byte) bool // is false for lines that begin no entry which keep wants, and cheap
+
+	offset int64 // of the first line that was not there to its end
+	lines  []LogLine
+	open   bool // the last of lines may go on
+}
+
+func (r *logReader) read(log io.ReaderAt) error {
+	buffered := bufio.NewReaderSize(io.NewSectionReader(log, r.offset, math.MaxInt64-r.offset), 1<<20)
+	var long []byte
+	for {
+		piece, err := buffered.ReadSlice('\n')
+		if errors.Is(err, bufio.ErrBufferFull) {
+			long = append(long, piece...)
+			continue
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("read the server's log: %w", err)
+		}
+		line := piece
+		if len(long) > 0 {
+			long = append(long, piece...)
+			line, long = long, nil
+		}
+		r.offset += int64(len(line))
+		if err := r.take(bytes.TrimSuffix(line, []byte("\n"))); err != nil {
+			return err
 		}
 	}
-	if err := scanner.Err(); err != nil {
-		return nil, fmt.Errorf("read the server's log: %w", err)
+}
+
+func (r *logReader) take(line []byte) error {
+	if bytes.HasPrefix(line, []byte("\t")) { // goes on with the entry before
+		if r.open {
+			r.lines[len(r.lines)-1].Message += "\n" + string(line[1:])
+		}
+		return nil
 	}
-	return all, nil
+	r.open = false
+	if !r.likely(line) {
+		return nil
+	}
+	m := logPrefix.FindStringSubmatch(string(line))
+	if m == nil {
+		return nil
+	}
+	at, err := time.Parse("2006-01-02 15:04:05.000 MST", m[1])
+	if err != nil {
+		return fmt.Errorf("read the time of %q: %w", line, err)
+	}
+	pid, err := strconv.Atoi(m[2])
+	if err != nil {
+		return fmt.Errorf("read the pid of %q: %w", line, err)
+	}
+	entry := LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]}
+	if r.open = r.keep(entry); r.open {
+		r.lines = append(r.lines, entry)
+	}
+	return nil
 }
