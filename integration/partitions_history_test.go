@@ -142,7 +142,7 @@ func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 		`CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'DROP TABLE') EXECUTE FUNCTION linger()`)
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('readings', '480 hours', '0')`)
 	hit := map[string]int{}
-	hours := 480
+	hours := 474 // the hours of a partition may last three hours longer than it, at midnight too
 	for n := 0; (hit["detach"] < points || hit["drop"] < points) && hours > 60; n++ {
 		want := []string{"detach", "drop"}[n%2]
 		if want == "detach" { // one more partition is old enough

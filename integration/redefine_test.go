@@ -483,4 +483,7 @@ func TestEditsThatRaceWithSwapsEndInWhatTheRowSays(t *testing.T) {
 	pgtest.Exec(t, s.alice, `DROP VIEW direct`, `DELETE FROM mvscheduler.views`)
 	require.Equal(t, "", ask[string](t, s.alice, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('m', 'v')`))
 	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.view_health WHERE auto_paused_at IS NOT NULL`))
+	for _, line := range s.db.Log(t) {
+		require.NotContains(t, line.Message, "deadlock detected")
+	}
 }

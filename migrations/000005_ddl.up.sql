@@ -587,8 +587,8 @@ BEGIN
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
+        PERFORM mvscheduler.rename_pieces(v);   -- the gate before all else, as a step that runs
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
-        PERFORM mvscheduler.rename_pieces(v);
     END IF;
     IF v.method = 'incremental' THEN
         RETURN mvscheduler.alter_incremental(was, v, relation, query_relation, broken);

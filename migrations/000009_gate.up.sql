@@ -1180,7 +1180,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v', 'p')
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE p.view_id = v.id
-         ORDER BY p.kind, c.oid
+         ORDER BY p.kind <> 'gate', p.kind, c.oid
     LOOP
         wanted := mvscheduler.free_name(target[1], target[2],
             CASE rel.piece WHEN 'gate' THEN '__gate' WHEN 'data' THEN '__data' WHEN 'next' THEN '__next' WHEN 'next_query' THEN '__next__query' WHEN 'old' THEN '__old' ELSE '__old__query' END);

@@ -123,7 +123,8 @@ func create(t testing.TB, server server, from string) *DB {
 		}
 		statements := []string{"DROP DATABASE IF EXISTS " + db.Name + " WITH (FORCE)"}
 		if len(db.roles) > 0 {
-			statements = append(statements, "DROP ROLE "+strings.Join(db.roles, ", "))
+			roles := strings.Join(db.roles, ", ")
+			statements = append(statements, "DROP OWNED BY "+roles, "DROP ROLE "+roles) // what is shared by databases may know them
 		}
 		if err := admin(server, statements...); err != nil {
 			t.Errorf("drop the database of this test and its roles: %v", err)
