@@ -59,6 +59,7 @@ COMMENT ON FUNCTION mvscheduler.demand_face(oid, oid) IS 'Raises unless the view
 CREATE FUNCTION mvscheduler.data_obstacles(relation oid, query_relation oid, data oid) RETURNS text[]
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET jit = off   -- to compile it takes ten times what it takes
 AS $$
     WITH tree AS (
         SELECT t.relid::oid AS oid FROM pg_partition_tree(data::regclass) AS t
