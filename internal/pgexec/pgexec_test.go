@@ -196,7 +196,7 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 		b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET `+setting)
 	}
 	target := b.view(t, "v", `SELECT current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem, current_setting('lock_timeout') AS lock_timeout,
-		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates, current_setting('IntervalStyle') AS intervals, current_setting('jit') AS jit`)
+		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates, current_setting('IntervalStyle') AS intervals, current_setting('jit') || ' ' || current_setting('plan_cache_mode') AS plans`)
 	b.pool.Close() // its first connection has seen other defaults
 	pool, err := pgexec.NewPool(t.Context(), b.db.URLAs(b.db.Worker(t)), pgexec.Config{MaxConns: 2})
 	require.NoError(t, err)
@@ -206,13 +206,13 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 	settings := pgexec.Settings{TimeZone: "Asia/Kathmandu", WorkMem: "7MB", StatementTimeout: 9 * time.Second, LockTimeout: 300 * time.Millisecond}
 	require.NoError(t, s.InTx(t.Context(), settings, func(tx *pgexec.Tx) error { return tx.Refresh(t.Context(), target, false) }))
 	var got string
-	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates, intervals, jit) FROM v`).Scan(&got))
-	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|postgres|on", got, "jit as the server has it")
-	rows, err := s.Query(t.Context(), `SELECT current_setting('jit')`)
+	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates, intervals, plans) FROM v`).Scan(&got))
+	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|postgres|on auto", got, "plans as the server has them")
+	rows, err := s.Query(t.Context(), `SELECT current_setting('jit') || ' ' || current_setting('plan_cache_mode')`)
 	require.NoError(t, err)
-	jit, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
+	plans, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, "off", jit, "for queries of the catalog")
+	require.Equal(t, "off force_generic_plan", plans, "for queries of the catalog")
 	rows, err = s.Query(t.Context(), `SELECT current_setting('work_mem')`)
 	require.NoError(t, err)
 	after, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])

@@ -94,13 +94,11 @@ func (s *Session) in(ctx context.Context, level pgx.TxIsoLevel, settings Setting
 	return err
 }
 
-// setUp gives users' queries the server's own jit back, which Acquire has set aside for ours. It also makes
-// the backend report its counters as soon as it is idle: whoever compares them later can then rely on an idle
-// session for runs.
+// setUp also makes the backend report its counters as soon as it is idle: whoever compares them later can then rely on
+// an idle session for runs.
 func setUp(ctx context.Context, tx pgx.Tx, settings Settings) error {
 	_, err := tx.Exec(ctx, `
 SELECT pg_stat_force_next_flush(),
-       set_config('jit', NULL, true),
        set_config('statement_timeout', $1, true),
        set_config('lock_timeout', $2, true),
        CASE WHEN $3 <> '' THEN set_config('TimeZone', $3, true) END,

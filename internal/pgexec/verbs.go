@@ -73,8 +73,8 @@ func (s *Session) Analyze(ctx context.Context, target Target, settings Settings)
 var errNotLocked = errors.New("the statement took no lock on this relation")
 
 // identify returns the quoted name of the target after looking at what it is and, unless mode is empty, that we
-// hold a lock of this mode (as in pg_locks) on it. No lock is taken. With a mode REFRESH is over, and only our own
-// statements follow, whose plans need not be made anew for each of them.
+// hold a lock of this mode (as in pg_locks) on it. No lock is taken. Without a mode a statement on the target follows,
+// which is planned and compiled as the server has it; with one only our own follow, for which Acquire has set that aside.
 // It has to be of one of the kinds (of pg_class); none = a materialized view.
 func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ...string) (string, error) {
 	var (
@@ -82,7 +82,7 @@ func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ..
 		owner              uint32
 		foreign            *string
 		locked             bool
-		plans              *string
+		jit, plans         *string
 	)
 	err := tx.QueryRow(ctx, `
 SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
@@ -94,10 +94,11 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
                                AND l.relation = $1
                                AND l.granted
                                AND l.mode = $2),
-       CASE WHEN $2 <> '' THEN set_config('plan_cache_mode', 'force_generic_plan', true) END
+       set_config('jit', CASE WHEN $2 <> '' THEN 'off' END, true),
+       set_config('plan_cache_mode', CASE WHEN $2 <> '' THEN 'force_generic_plan' END, true)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &plans)
+ WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &jit, &plans)
 	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
 		return "", errNotLocked
 	}
