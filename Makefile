@@ -61,7 +61,11 @@ pictures: ## docs/graph.svg and docs/timeline.svg anew, as the pages draw them; 
 
 .PHONY: bench
 bench: postgres build ## What mvscheduler costs over the bare statements; writes docs/benchmark.md and .svg (takes 15 minutes)
-	go run ./internal/bench
+	go run ./internal/bench -out docs/benchmark
+
+.PHONY: bench-large
+bench-large: postgres build ## The incremental view at 1, 10 and 50 million rows; writes docs/benchmark-large.md (takes an hour, 30 GB)
+	go run ./internal/bench -only incremental -rows 1000000,10000000,50000000 -rounds 10 -out docs/benchmark-large
 
 TRACES ?= ../shared/traces/dev
 .PHONY: bench-optimizer

@@ -11,7 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -19,11 +19,11 @@ import (
 func main() {
 	var c config
 	flag.StringVar(&c.program, "program", "bin/mvscheduler", "the binary to measure")
-	flag.StringVar(&c.out, "out", "docs", "directory for benchmark.md and benchmark.svg; empty = print only")
+	flag.StringVar(&c.out, "out", "", "where to write: this and .md, and .svg where there is a plot; empty = print only")
 	flag.IntVar(&c.idleViews, "idle-views", 10_000, "views of the idle measurement")
 	flag.IntVar(&c.runs, "runs", 100_000, "runs of the bloat measurement")
-	flag.IntVar(&c.rows, "rows", 1_000_000, "rows of the table below the incremental view")
-	flag.IntVar(&c.rounds, "rounds", 5, "times that each refresh of the incremental view is measured")
+	flag.StringVar(&c.sizes, "rows", "1000000", "rows of the table below the incremental view; several separated by commas")
+	flag.IntVar(&c.rounds, "rounds", 5, "times that each refresh of the incremental view is measured with a million rows; fewer with more, one at least")
 	flag.StringVar(&c.only, "only", "", "phases to run, separated by commas: overhead, start, rate, skip, idle, bloat, incremental")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -39,7 +39,8 @@ type config struct {
 	out       string
 	idleViews int
 	runs      int
-	rows      int
+	sizes     string
+	rows      int // of the phase that is measured
 	rounds    int
 	only      string
 }
@@ -54,10 +55,18 @@ type figure struct {
 type phase struct {
 	name    string
 	measure func(context.Context, *bench) error
+	rows    int
 }
 
 func run(ctx context.Context, c config) error {
-	phases := []phase{{"overhead", overhead}, {"start", dueToStart}, {"rate", rate}, {"skip", skipCost}, {"idle", idle}, {"bloat", bloat}, {"incremental", incremental}}
+	phases := []phase{{"overhead", overhead, 0}, {"start", dueToStart, 0}, {"rate", rate, 0}, {"skip", skipCost, 0}, {"idle", idle, 0}, {"bloat", bloat, 0}}
+	for _, size := range strings.Split(c.sizes, ",") {
+		rows, err := strconv.Atoi(size)
+		if err != nil || rows < 1 {
+			return fmt.Errorf("-rows: %q is no number of rows", size)
+		}
+		phases = append(phases, phase{"incremental", incremental, rows})
+	}
 	var report report
 	for _, p := range phases {
 		if c.only != "" && !strings.Contains(","+c.only+",", ","+p.name+",") {
@@ -65,6 +74,7 @@ func run(ctx context.Context, c config) error {
 		}
 		began := time.Now()
 		fmt.Fprintf(os.Stderr, "%s ...\n", p.name)
+		c.rows = p.rows
 		b, err := setUp(ctx, c, &report)
 		if err != nil {
 			return fmt.Errorf("%s: %w", p.name, err)
@@ -78,11 +88,11 @@ func run(ctx context.Context, c config) error {
 	}
 	text := report.markdown()
 	fmt.Fprint(os.Stdout, text)
-	if c.out == "" || c.only != "" {
+	if c.out == "" {
 		return nil
 	}
-	if err := os.WriteFile(filepath.Join(c.out, "benchmark.md"), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(c.out+".md", []byte(text), 0o644); err != nil || len(report.starts) == 0 {
 		return err
 	}
-	return os.WriteFile(filepath.Join(c.out, "benchmark.svg"), []byte(report.plot()), 0o644)
+	return os.WriteFile(c.out+".svg", []byte(report.plot()), 0o644)
 }
