@@ -112,12 +112,13 @@ func dueToStart(ctx context.Context, b *bench) error {
 		}
 		p50, p95 := percentile(delays, 0.5), percentile(delays, 0.95)
 		bare, ratio := "-", "-"
+		var half time.Duration
 		if n > ownerRuns { // else none waits for another
 			waited, err := b.bareStarts(ctx, n, rounds)
 			if err != nil {
 				return err
 			}
-			half := percentile(waited, 0.5)
+			half = percentile(waited, 0.5)
 			bare, ratio = fmt.Sprintf("p50 %s, p95 %s", ms(half), ms(percentile(waited, 0.95))), times(p50, half)
 		}
 		aim, met := "-", true
@@ -126,6 +127,9 @@ func dueToStart(ctx context.Context, b *bench) error {
 			if a[1] > 0 {
 				aim += ", p95 " + ms(a[1])
 				met = met && p95 <= a[1]
+			}
+			if share := half.Seconds() / a[0].Seconds(); !met && share > 0.5 {
+				aim += fmt.Sprintf(" (the bare loop: %.0f %% of p50)", 100*share)
 			}
 		}
 		b.report.add(figure{"start", fmt.Sprintf("%d views due at once: from due to start", n), bare, fmt.Sprintf("p50 %s, p95 %s", ms(p50), ms(p95)), ratio, aim, met})
