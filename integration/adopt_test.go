@@ -14,7 +14,7 @@ import (
 // dump is what pg_dump sees of a schema.
 func dump(t *testing.T, db *pgtest.DB, schema string) string {
 	t.Helper()
-	out, err := db.Server().Command(t.Context(), nil, "pg_dump", "-n", schema, "-d", db.Name)
+	out, err := db.Server(t).Command(t.Context(), nil, "pg_dump", "-n", schema, "-d", db.Name)
 	if err != nil {
 		t.Skipf("pg_dump of this server's version is not there: %v", err)
 	}

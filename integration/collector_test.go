@@ -199,7 +199,7 @@ func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone:
 		}
 		reported(t, s.alice)
 		sampledTwice(t, s.root)
-		require.NoError(t, s.db.Server().Restart(t.Context(), mode))
+		require.NoError(t, s.db.Server(t).Restart(t.Context(), mode))
 		s.alice, s.root = s.db.Conn(t, s.owner), s.db.Conn(t, "")
 		sampledTwice(t, s.root)
 		for range 20 {

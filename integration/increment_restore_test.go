@@ -15,7 +15,7 @@ import (
 func TestADumpRestoresIncrementalViewsThatLiveOn(t *testing.T) {
 	t.Parallel()
 	s := newMetrics(t)
-	if _, err := os.Stat(filepath.Join(s.db.Server().BinDir(), "pg_dump")); err != nil {
+	if _, err := os.Stat(filepath.Join(s.db.Server(t).BinDir(), "pg_dump")); err != nil {
 		t.Skip("these binaries of PostgreSQL come without pg_dump")
 	}
 	to := pgtest.NewEmpty(t)

@@ -22,7 +22,7 @@ func TestAnUnloggedTableThatACrashEmptiedIsNotMissed(t *testing.T) {
 	s.incremented(t, "v")
 	file := `SELECT relfilenode || ' ' || (SELECT count(*) FROM metrics) FROM pg_class WHERE oid = 'metrics'::regclass`
 	before := ask[string](t, s.alice, file)
-	require.NoError(t, s.db.Server().Restart(t.Context(), pgserver.Immediate))
+	require.NoError(t, s.db.Server(t).Restart(t.Context(), pgserver.Immediate))
 	s.reconnected(t)
 	t.Log(before, " -> ", ask[string](t, s.alice, file))
 	s.incremented(t, "v")

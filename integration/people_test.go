@@ -118,7 +118,7 @@ func TestPagesAnswer503AsAPageWhenTheDatabaseIsAway(t *testing.T) {
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	sidecar := startSidecar(t, db)
 	refreshed(t, conn, "v")
-	require.NoError(t, db.Server().Stop(pgserver.Fast))
+	require.NoError(t, db.Server(t).Stop(pgserver.Fast))
 	for _, path := range peoplesPages(alice+".v", "1") {
 		code, body := sidecar.get(path)
 		require.Equal(t, 503, code, path)
@@ -127,5 +127,5 @@ func TestPagesAnswer503AsAPageWhenTheDatabaseIsAway(t *testing.T) {
 	}
 	code, _ := sidecar.get("/healthz")
 	require.Equal(t, 200, code)
-	require.NoError(t, db.Server().Restart(t.Context(), pgserver.Fast)) // roles are dropped at the end
+	require.NoError(t, db.Server(t).Restart(t.Context(), pgserver.Fast)) // roles are dropped at the end
 }

@@ -134,7 +134,7 @@ func TestAServerThatStopsInASwapServesTheOldVersionAndGoesOn(t *testing.T) {
 	for n, mode := range []pgserver.Mode{pgserver.Immediate, pgserver.Fast} {
 		s.redefine(t, "v", versioned(n+1, 0))
 		until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'REFRESH%gate%')`)
-		require.NoError(t, s.db.Server().Restart(t.Context(), mode))
+		require.NoError(t, s.db.Server(t).Restart(t.Context(), mode))
 		s.reconnected(t)
 		require.True(t, strings.HasSuffix(ask[string](t, s.alice, `SELECT said FROM v_deep`), "-100"))
 		s.oneVersion(t, "v")

@@ -52,8 +52,8 @@ func TestAServerThatRestartsOrCrashesIsTakenUpAgainByPolicy(t *testing.T) {
 		name string
 		do   func()
 	}{
-		{"a fast restart", func() { require.NoError(t, db.Server().Restart(t.Context(), pgserver.Fast)) }},
-		{"an immediate restart", func() { require.NoError(t, db.Server().Restart(t.Context(), pgserver.Immediate)) }},
+		{"a fast restart", func() { require.NoError(t, db.Server(t).Restart(t.Context(), pgserver.Fast)) }},
+		{"an immediate restart", func() { require.NoError(t, db.Server(t).Restart(t.Context(), pgserver.Immediate)) }},
 		{"a backend killed", func() {
 			pid := s.working(t, "long")
 			require.NotZero(t, pid)
@@ -61,9 +61,9 @@ func TestAServerThatRestartsOrCrashesIsTakenUpAgainByPolicy(t *testing.T) {
 			require.Eventually(t, func() bool { return s.root.Ping(t.Context()) != nil }, patience, 10*time.Millisecond, "the server ends every session")
 		}},
 		{"an outage", func() {
-			require.NoError(t, db.Server().Stop(pgserver.Fast))
+			require.NoError(t, db.Server(t).Stop(pgserver.Fast))
 			time.Sleep(6 * time.Second) // as long as the outage lasts
-			require.NoError(t, db.Server().Restart(t.Context(), pgserver.Fast))
+			require.NoError(t, db.Server(t).Restart(t.Context(), pgserver.Fast))
 		}},
 	}
 	rounds := 1

@@ -15,10 +15,10 @@ import (
 // client runs a client program of the server's distribution as the superuser.
 func client(t testing.TB, db *pgtest.DB, stdin, program string, args ...string) string {
 	t.Helper()
-	if _, err := os.Stat(filepath.Join(db.Server().BinDir(), program)); err != nil {
+	if _, err := os.Stat(filepath.Join(db.Server(t).BinDir(), program)); err != nil {
 		t.Skipf("these binaries of PostgreSQL come without %s", program)
 	}
-	out, err := db.Server().Command(context.WithoutCancel(t.Context()), strings.NewReader(stdin), program, args...)
+	out, err := db.Server(t).Command(context.WithoutCancel(t.Context()), strings.NewReader(stdin), program, args...)
 	require.NoError(t, err, "%s %s: %s", program, strings.Join(args, " "), out)
 	return out
 }
@@ -28,7 +28,7 @@ func restored(t *testing.T, dumpArgs ...string) (from, to *pgtest.DB, alice stri
 	t.Helper()
 	from, to = pgtest.New(t), pgtest.NewEmpty(t)
 	alice = from.User(t, "alice")
-	if _, err := os.Stat(filepath.Join(from.Server().BinDir(), "pg_dump")); err != nil {
+	if _, err := os.Stat(filepath.Join(from.Server(t).BinDir(), "pg_dump")); err != nil {
 		t.Skip("these binaries of PostgreSQL come without pg_dump")
 	}
 	conn := from.Conn(t, alice)
@@ -128,7 +128,7 @@ func TestADataOnlyDumpOfTheRowsAdoptsWhatIsThere(t *testing.T) {
 func TestPgRestoreOfACustomDumpInParallelWorks(t *testing.T) {
 	t.Parallel()
 	from, to, alice, _ := restored(t)
-	file := filepath.Join(from.Server().SocketDir(), "dump_"+from.Name)
+	file := filepath.Join(from.Server(t).SocketDir(), "dump_"+from.Name)
 	client(t, from, "", "pg_dump", "-d", from.URL(), "-Fc", "-f", file)
 	client(t, to, "", "pg_restore", "--exit-on-error", "-j", "2", "-d", to.URL(), file)
 	alive(t, to, alice)

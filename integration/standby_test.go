@@ -47,7 +47,7 @@ func TestReadsOnAStandbyAreAddedOrSaidToBeMissing(t *testing.T) {
 	s := sceneOn(t, pgtest.Dedicated(t, nil))
 	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
 	worker := s.db.Worker(t)
-	server := standby(t, s.db.Server())
+	server := standby(t, s.db.Server(t))
 	first := startSidecarAs(t, s.db, worker, often...)
 	collecting(t, s.root)
 	refreshed(t, s.alice, "v")
