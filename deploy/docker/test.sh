@@ -325,8 +325,12 @@ say "looked at the containers"
 
 # --------------------------------------------------------------------------------------- testcontainers
 if command -v go >/dev/null; then
-    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 5m ./migrations; }
-    check "the tests run on an image by testcontainers" with_image
+    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 10m \
+        -run "^(${image_tests:-Test})" "$@"; }
+    check "the tests of the migrations run on an image by testcontainers" with_image ./migrations
+    # All of them run there: make test-image.
+    image_tests='TestAnIncrementalView(Follows|IsMade)|TestTheDoctorSees|TestPaused|TestAdopt|TestADefinition|TestTheTour'
+    check "sidecars refresh, increment, adopt and diagnose there" with_image ./integration
     say "testcontainers"
 else
     skip "testcontainers: there is no Go"
