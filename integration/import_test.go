@@ -118,6 +118,30 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 	require.Equal(t, "not yet", ask[string](t, s.alice, `SELECT pause_reason FROM mvscheduler.views WHERE name LIKE '%.a_top'`))
 }
 
+func TestImportKeepsGoingPastWhatReadsAPlainViewThatIsGone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	plain := `CREATE VIEW plain AS SELECT sum(amount) AS s FROM base`
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query) VALUES ('base', 'SELECT id, amount FROM sales')`, plain,
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('a_top', 'SELECT s FROM plain'), ('b_top', 'SELECT s FROM a_top')`, `DROP MATERIALIZED VIEW base CASCADE`)
+	exported := mvscheduler(t, s.db, s.owner, "", "export").stdout
+	refused := mvscheduler(t, s.db, s.owner, exported, "import", "-")
+	require.Equal(t, 1, refused.code)
+	require.Contains(t, refused.stderr, "import "+s.owner+".a_top")
+	require.Contains(t, refused.stderr, "Nothing was imported")
+	missing := `SELECT count(*) FROM mvscheduler.status WHERE freshness = 'missing'`
+	require.Equal(t, int64(3), ask[int64](t, s.alice, missing))
+
+	rows := imports(t, s.db, s.owner, exported, 1, "--keep-going")
+	require.Len(t, rows, 1)
+	require.Equal(t, "recreate", rows["base"].Action)
+	require.Equal(t, int64(2), ask[int64](t, s.alice, missing), "the rows of the others are as they were")
+	require.Equal(t, int64(3), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.views`))
+	pgtest.Exec(t, s.alice, plain)
+	require.Equal(t, "recreate", imports(t, s.db, s.owner, exported, 0)["b_top"].Action)
+	require.Zero(t, ask[int64](t, s.alice, missing))
+}
+
 func TestImportNamesTheViewAndTheFixAndLeavesNothingBehind(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

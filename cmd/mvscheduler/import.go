@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -11,8 +12,9 @@ import (
 )
 
 type importCmd struct {
-	Files  []string `arg:"" name:"file" help:"YAML or JSON as export writes it; - is stdin."`
-	DryRun bool     `help:"Do it all, show it, and undo it. The exit code is 4 when something would change."`
+	Files     []string `arg:"" name:"file" help:"YAML or JSON as export writes it; - is stdin."`
+	KeepGoing bool     `help:"Leave what fails as it is, and import the rest. The exit code is 1 all the same."`
+	DryRun    bool     `help:"Do it all, show it, and undo it. The exit code is 4 when something would change."`
 }
 
 func (importCmd) Help() string {
@@ -29,6 +31,8 @@ Examples:
   mvscheduler import --dry-run views.yaml
   mvscheduler import views.yaml tables.yaml
   mvscheduler export | mvscheduler import -      # after a DROP ... CASCADE: what is gone comes back
+
+Plain views between managed ones that went too are yours to make again: import --keep-going, make them, import the rest.
 
 ` + exitCodesHelp
 }
@@ -63,25 +67,49 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	if err := checkNames(rows); err != nil {
 		return err
 	}
+	a.told = map[string]bool{}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		tx, err := conn.Begin(ctx)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
-		if err := deleteMissing(ctx, tx, rows); err != nil {
-			return err
-		}
-		if err := importRows(ctx, a, tx, rows); err != nil {
-			return err
-		}
-		if !c.DryRun {
-			if err := tx.Commit(ctx); err != nil {
-				return fmt.Errorf("import: %w", err)
+		failed := false
+		for {
+			bad, err := c.together(ctx, a, conn, rows)
+			if err == nil {
+				break
 			}
+			if !c.KeepGoing || bad == nil {
+				return err
+			}
+			explain(err).write(a.stderr)
+			failed = true
+			rows = slices.DeleteFunc(slices.Clone(rows), func(r *importRow) bool { return r == bad })
 		}
-		return c.show(a, rows)
+		err := c.show(a, rows)
+		if failed {
+			return &exitError{code: exitFailure}
+		}
+		return err
 	})
+}
+
+// together writes the rows in one transaction; bad is the one because of which it was undone.
+func (c *importCmd) together(ctx context.Context, a *app, conn *pgx.Conn, rows []*importRow) (bad *importRow, err error) {
+	tx, err := conn.Begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if bad, err = deleteMissing(ctx, tx, rows); err != nil {
+		return bad, err
+	}
+	if bad, err = importRows(ctx, a, tx, rows); err != nil {
+		return bad, bad.explained(c.KeepGoing)
+	}
+	if c.DryRun {
+		return nil, nil
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return nil, fmt.Errorf("import: %w", err)
+	}
+	return nil, nil
 }
 
 func (c *importCmd) show(a *app, rows []*importRow) error {
@@ -115,7 +143,7 @@ func (c *importCmd) show(a *app, rows []*importRow) error {
 
 // importRows writes the rows in an order that the server finds: what reads something that is not there yet comes again
 // after the others, as long as there is progress.
-func importRows(ctx context.Context, a *app, tx pgx.Tx, rows []*importRow) error {
+func importRows(ctx context.Context, a *app, tx pgx.Tx, rows []*importRow) (bad *importRow, err error) {
 	for left := rows; len(left) > 0; {
 		var later []*importRow
 		for _, r := range left {
@@ -125,15 +153,16 @@ func importRows(ctx context.Context, a *app, tx pgx.Tx, rows []*importRow) error
 			case isUndefined(r.err):
 				later = append(later, r)
 			default:
-				return r.explained()
+				return r, r.err
 			}
 		}
 		if len(later) == len(left) {
-			return firstCause(later).explained()
+			bad = firstCause(later)
+			return bad, bad.err
 		}
 		left = later
 	}
-	return nil
+	return nil, nil
 }
 
 // isUndefined says that a query names a table or a column that another document may still bring.
@@ -157,11 +186,15 @@ func firstCause(stuck []*importRow) *importRow {
 }
 
 // explained is the error of a row with its place in the files.
-func (r *importRow) explained() error {
+func (r *importRow) explained(alone bool) error {
 	query, _ := r.columns["query"].(string)
-	do := fmt.Sprintf("Nothing was imported. Mend the %s of %s, then import again.", r.place, r.file)
+	done := "Nothing was imported."
+	if alone {
+		done = "It was left as it is."
+	}
+	do := fmt.Sprintf("%s Mend the %s of %s, then import again.", done, r.place, r.file)
 	if isUndefined(r.err) {
-		do = fmt.Sprintf("Nothing was imported. What a query reads and no file brings, tables and plain views, is made first; or mend the %s of %s.", r.place, r.file)
+		do = fmt.Sprintf("%s What a query reads and no file brings, tables and plain views, is made first; those that read managed views after import --keep-going. Or mend the %s of %s.", done, r.place, r.file)
 	}
 	return &adviceError{err: fmt.Errorf("import %s: %w", r.name, &queryError{query, r.err}), do: do}
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,15 +19,16 @@ var keeps = map[string]bool{
 }
 
 // deleteMissing deletes the rows whose materialized views are gone, in one statement, since they may read each other.
-func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) error {
+func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *importRow, err error) {
 	var ids []int64
 	for _, r := range rows {
+		r.again, r.paused = false, nil
 		if r.source {
 			continue
 		}
 		id, err := r.find(ctx, tx)
 		if err != nil {
-			return r.failed(err)
+			return r, r.failed(err)
 		}
 		var missing, incremental bool
 		var paused map[string]any
@@ -37,13 +39,13 @@ SELECT s.freshness = 'missing', v.method = 'incremental',
   JOIN mvscheduler.views AS v ON v.id = s.id
  WHERE s.id = $1`, id).Scan(&missing, &incremental, &paused)
 		switch {
-		case err == pgx.ErrNoRows || err == nil && !missing:
+		case errors.Is(err, pgx.ErrNoRows) || err == nil && !missing:
 			continue
 		case err != nil:
-			return r.failed(err)
+			return r, r.failed(err)
 		case incremental:
-			return &adviceError{
-				err: r.failed(fmt.Errorf("the view is gone, and its data may be made of rows that have left")),
+			return r, &adviceError{
+				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
 				do:  "To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
 			}
 		}
@@ -51,12 +53,12 @@ SELECT s.freshness = 'missing', v.method = 'incremental',
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
-		return nil
+		return nil, nil
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM mvscheduler.views WHERE id = ANY ($1)`, ids); err != nil {
-		return fmt.Errorf("import: delete the rows of views that are gone: %w", err)
+		return nil, fmt.Errorf("import: delete the rows of views that are gone: %w", err)
 	}
-	return nil
+	return nil, nil
 }
 
 func (r *importRow) failed(err error) error { return fmt.Errorf("import %s: %w", r.name, err) }
