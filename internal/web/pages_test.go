@@ -61,7 +61,10 @@ func TestATryIsShownBesideTheOneBefore(t *testing.T) {
 	t.Parallel()
 	text, other, state := "division by zero", "a lock", "22012"
 	began := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
-	at := func(seconds int) *time.Time { return new(began.Add(time.Duration(seconds) * time.Second)) }
+	at := func(seconds int) *time.Time {
+		t := began.Add(time.Duration(seconds) * time.Second)
+		return &t
+	}
 	tries := triesOf([]catalog.AttemptRecord{
 		{Attempt: 1, Outcome: "failed", Error: &text, SQLState: &state, StartedAt: *at(0), FinishedAt: at(1)},
 		{Attempt: 2, Outcome: "failed", Error: &text, SQLState: &state, StartedAt: *at(3), FinishedAt: at(4)},
