@@ -20,7 +20,7 @@ func TestEveryCommandTeachesWithExamplesAndItsExitCodes(t *testing.T) {
 	require.Zero(t, help.code)
 	commands := []string{
 		"demo", "migrate up", "migrate down", "migrate status", "serve", "grants", "status", "list", "show", "runs", "next",
-		"create", "edit", "adopt", "release", "prune", "drop", "pause", "resume", "refresh", "cancel", "health", "doctor", "export", "simulate", "version", "completion",
+		"create", "edit", "adopt", "release", "prune", "drop", "pause", "resume", "refresh", "cancel", "health", "doctor", "export", "import", "simulate", "version", "completion",
 	}
 	for _, command := range commands {
 		require.Contains(t, help.stdout, command)

@@ -142,6 +142,7 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	for _, words := range []string{"DEFAULT partition holds rows", "it has no upper bound", "foreign keys of"} {
 		require.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(out.stdout, "│", " ")), " "), words)
 	}
+	require.NotContains(t, out.stdout, "stays:", "the columns say what is decided about what")
 	require.Contains(t, out.stderr, "would be put aside: 2 partitions")
 	require.NotContains(t, out.stderr, "sidecar")
 	out = mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings")

@@ -256,7 +256,8 @@ BEGIN
     IF op = 'INSERT' OR v.name <> was.name THEN
         SELECT n.oid INTO schema_oid FROM pg_namespace AS n WHERE n.nspname = parts[1];
         IF schema_oid IS NULL THEN
-            RAISE EXCEPTION 'schema "%" does not exist', parts[1] USING ERRCODE = 'invalid_schema_name';
+            RAISE EXCEPTION 'schema "%" does not exist', parts[1] USING ERRCODE = 'invalid_schema_name',
+                HINT = format('Name one that does, or: CREATE SCHEMA %I AUTHORIZATION %s;', parts[1], v.owner);
         ELSIF NOT has_schema_privilege(v.owner::oid, schema_oid, 'CREATE')
               AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.relnamespace = schema_oid AND c.relname = parts[2] AND c.relowner = v.owner::oid) THEN
             RAISE EXCEPTION 'permission denied for schema %', parts[1] USING ERRCODE = 'insufficient_privilege',

@@ -19,6 +19,7 @@ type Decision struct {
 	Bound     Bound // zero where it cannot be read
 	Action    Action
 	Reason    string     // a sentence for people
+	Why       string     // the end of it, without what is decided about what
 	Blocker   string     // the view, table or role that keeps it although it is old enough; empty = none does
 	Until     *Timestamp // of Detach and Hold: it can be restored at least until then; nil = no end is in sight
 	// Freezes of Detach are the views whose horizon moves when it leaves. They are to be recorded in the

@@ -154,7 +154,7 @@ func (p *planner) decide(partition Partition) Decision {
 	default:
 		why = p.decideAttached(&d, err)
 	}
-	d.Reason = d.sentence(why, err == nil)
+	d.Why, d.Reason = why, d.sentence(why, err == nil)
 	return d
 }
 

@@ -33,9 +33,10 @@ type app struct {
 	errTerminal bool // stderr is a terminal: progress can be drawn
 	width       int  // columns of the terminal; 0 when stdout is none
 	colour      bool
-	zone        *time.Location // in which instants are shown to people
-	path        string         // search_path of the user's session, see inPath
-	fromEnv     []envValue     // what this command takes from environment variables
+	zone        *time.Location  // in which instants are shown to people
+	path        string          // search_path of the user's session, see inPath
+	told        map[string]bool // notices that were shown; nil = each is shown as often as it comes
+	fromEnv     []envValue      // what this command takes from environment variables
 }
 
 func newApp(g *globals, parser *kong.Kong, stdin io.Reader, stdout, stderr io.Writer) *app {

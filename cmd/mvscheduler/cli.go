@@ -48,6 +48,7 @@ type grammar struct {
 	Prune   pruneCmd   `cmd:"" group:"act" help:"Let go of rows that are older than retention_period."`
 	Restore restoreCmd `cmd:"" group:"act" help:"Bring back partitions that retention has put aside."`
 	Verify  verifyCmd  `cmd:"" group:"act" help:"Compute a view anew and compare, without touching it."`
+	Import  importCmd  `cmd:"" group:"act" help:"Make views what files of export say."`
 	Drop    dropCmd    `cmd:"" group:"act" help:"Drop a view and what mvscheduler made for it."`
 	Pause   pauseCmd   `cmd:"" group:"act" help:"Stop the clock of a view."`
 	Resume  resumeCmd  `cmd:"" group:"act" help:"Start the clock of a view again."`

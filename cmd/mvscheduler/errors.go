@@ -307,6 +307,12 @@ func (a *app) notice(n *pgconn.PgError) {
 	if n.SeverityUnlocalized != "NOTICE" && n.SeverityUnlocalized != "WARNING" {
 		return
 	}
+	if a.told[n.Message] {
+		return
+	}
+	if a.told != nil {
+		a.told[n.Message] = true
+	}
 	fmt.Fprintf(a.stderr, "%s: %s\n", strings.ToLower(n.SeverityUnlocalized), indentRest(sanitizeLines(n.Message), "  "))
 	if n.Detail != "" {
 		fmt.Fprintln(a.stderr, "  why: "+indentRest(sanitizeLines(n.Detail), "       "))

@@ -17,7 +17,7 @@ type exportCmd struct {
 }
 
 func (exportCmd) Help() string {
-	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control. Rows of mvscheduler.source_retention follow; they have "table" in place of "name". With --full everything that mvscheduler and PostgreSQL know about them.
+	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control, from which import makes them again. Rows of mvscheduler.source_retention follow; they have "table" in place of "name". With --full everything that mvscheduler and PostgreSQL know about them.
 
 Examples:
 
@@ -94,22 +94,20 @@ var sourceColumns = []string{"table", "owner", "time_column", "retention_period"
 // always are written whatever their value is.
 var always = map[string]bool{"name": true, "table": true, "owner": true, "timezone": true, "query": true}
 
-// Both read the columns of a row as text, with their defaults.
 const (
+	// defaultsOf are the defaults of the columns of a table, as text.
+	defaultsOf = `
+SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
+  FROM pg_attribute AS a
+  LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+ WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped`
+	// Both read the columns of a row as text.
 	readView = `
-SELECT to_jsonb(v) - 'id',
-       (SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
-          FROM pg_attribute AS a
-          LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-         WHERE a.attrelid = 'mvscheduler.views'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
+SELECT to_jsonb(v) - 'id'
   FROM mvscheduler.views AS v
  WHERE v.id = $1`
 	readSource = `
-SELECT to_jsonb(s) - 'id' || jsonb_build_object('table', coalesce(mvscheduler.shown_name(s."table"::oid), s."table"::text)),
-       (SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_replace(pg_get_expr(d.adbin, d.adrelid), '^''(.*)''::[a-z ]+$', '\1') END)
-          FROM pg_attribute AS a
-          LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-         WHERE a.attrelid = 'mvscheduler.source_retention'::regclass AND a.attnum > 0 AND NOT a.attisdropped)
+SELECT to_jsonb(s) - 'id' || jsonb_build_object('table', coalesce(mvscheduler.shown_name(s."table"::oid), s."table"::text))
   FROM mvscheduler.source_retention AS s
  WHERE s.id = $1`
 )
@@ -121,12 +119,15 @@ func exportRow(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte
 		row      map[string]any
 		defaults map[string]any
 	)
-	query, names, parts := readView, exportColumns, aboutView
+	query, table, names, parts := readView, "mvscheduler.views", exportColumns, aboutView
 	if id < 0 {
-		query, names, parts = readSource, sourceColumns, aboutSource
+		query, table, names, parts = readSource, "mvscheduler.source_retention", sourceColumns, aboutSource
 	}
-	if err := conn.QueryRow(ctx, query, id).Scan(&columns, &defaults); err != nil {
+	if err := conn.QueryRow(ctx, query, id).Scan(&columns); err != nil {
 		return nil, fmt.Errorf("read row %d: %w", id, err)
+	}
+	if err := conn.QueryRow(ctx, defaultsOf, table).Scan(&defaults); err != nil {
+		return nil, fmt.Errorf("read the defaults of %s: %w", table, err)
 	}
 	if err := yaml.Unmarshal(columns, &row); err != nil { // JSON is YAML, and its numbers stay whole
 		return nil, fmt.Errorf("read row %d: %w", id, err)
@@ -139,7 +140,7 @@ func exportRow(ctx context.Context, conn *pgx.Conn, id int64, full bool) ([]byte
 				continue
 			}
 		}
-		doc = append(doc, yaml.MapItem{Key: column, Value: value})
+		doc = append(doc, yaml.MapItem{Key: column, Value: topYAML(value)})
 	}
 	if full {
 		about, err := aboutRow(ctx, conn, id, parts)

@@ -87,7 +87,7 @@ func marshalYAML(v any) ([]byte, error) {
 func escaped(v any) any {
 	switch v := v.(type) {
 	case string:
-		if strings.IndexFunc(v, func(r rune) bool { return !plain(r) && r != '\n' }) >= 0 {
+		if !isText(v) || hasBlankEdge(v) {
 			return quotedYAML(v)
 		}
 	case yaml.MapSlice:
@@ -104,6 +104,39 @@ func escaped(v any) any {
 		}
 	}
 	return v
+}
+
+// isText says that v holds no control characters but line feeds.
+func isText(v string) bool {
+	return strings.IndexFunc(v, func(r rune) bool { return !plain(r) && r != '\n' }) < 0
+}
+
+// hasBlankEdge says that v has several lines and begins or ends with a blank, as queries do that PostgreSQL writes: the
+// reader would take the blanks of the first line for the indentation of all, and the library loses those at the end.
+func hasBlankEdge(v string) bool {
+	return strings.Contains(v, "\n") && (v[0] == ' ' || strings.HasSuffix(v, " "))
+}
+
+// indentedYAML is such a text as a block that says its indentation. The library takes one as a value of a document's
+// own mapping only, without empty lines and without blanks at the end.
+type indentedYAML string
+
+func (t indentedYAML) MarshalYAML() ([]byte, error) {
+	return []byte("|2-\n" + indent(string(t), "  ")), nil
+}
+
+// topYAML is a value of a document's own mapping: a query that can be shown as a block is one.
+func topYAML(value any) any {
+	text, ok := value.(string)
+	if !ok || !isText(text) || !hasBlankEdge(text) || strings.HasSuffix(text, " ") {
+		return value
+	}
+	for line := range strings.SplitSeq(text, "\n") {
+		if strings.TrimSpace(line) == "" {
+			return value
+		}
+	}
+	return indentedYAML(text)
 }
 
 // quotedYAML is a string in double quotes. JSON's escapes are YAML's.

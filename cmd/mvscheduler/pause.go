@@ -170,9 +170,25 @@ func (c *resumeCmd) Run(ctx context.Context, a *app) error {
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.resume_view($1)`, name); err != nil {
 				return "", err
 			}
-			return "resumed " + name, nil
+			return resumedWords(ctx, tx, name)
 		})
 	})
+}
+
+// resumedWords says that a view was resumed, and what keeps it from being refreshed all the same.
+func resumedWords(ctx context.Context, tx pgx.Tx, name string) (string, error) {
+	id, err := catalog.FindView(ctx, tx, name)
+	if err != nil {
+		return "", err
+	}
+	s, err := catalog.StatusByID(ctx, tx, id)
+	if err != nil {
+		return "", err
+	}
+	if s.Freshness == "missing" {
+		return "resumed " + name + ", but it cannot be refreshed: its materialized view is gone\n  do:  " + nextStep(s), nil
+	}
+	return "resumed " + name, nil
 }
 
 // eachView looks every name up and then calls act with the qualified names, in one transaction. What act

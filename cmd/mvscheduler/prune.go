@@ -147,8 +147,10 @@ type leaving struct {
 	Rows      *int64           `json:"rows"` // estimated; nil = unknown
 	Bytes     int64            `json:"bytes"`
 	Reason    string           `json:"reason"`
-	Blocker   string           `json:"blocker,omitempty"` // the view, table or role that needs it
-	Run       *int64           `json:"run"`               // that was asked for; nil = none
+	holds     string
+	why       string // the reason without what the other columns say
+	Blocker   string `json:"blocker,omitempty"` // the view, table or role that needs it
+	Run       *int64 `json:"run"`               // that was asked for; nil = none
 }
 
 // partitions shows the plan and, unless it is only to be shown, has it carried out.
@@ -180,18 +182,22 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	}
 	all := make([]leaving, 0, len(plan.Decisions))
 	for _, d := range plan.Decisions {
-		l := leaving{Name: target.Name, Partition: d.Partition.Name, Action: d.Action, Bytes: d.Partition.Bytes, Reason: d.Reason, Blocker: d.Blocker, Run: run}
+		l := leaving{Name: target.Name, Partition: d.Partition.Name, Action: d.Action, Bytes: d.Partition.Bytes, Reason: d.Reason, holds: nothing, why: d.Why, Blocker: d.Blocker, Run: run}
 		if d.Partition.Rows >= 0 {
 			l.Rows = &d.Partition.Rows
+		}
+		if d.Bound != (retention.Bound{}) {
+			l.holds = d.Bound.String()
 		}
 		all = append(all, l)
 	}
 	err = emit(a, all, []column[leaving]{
 		{title: "partition", cell: func(l leaving) string { return l.Partition }},
+		{title: "holds", cell: func(l leaving) string { return l.holds }},
 		{title: "action", cell: func(l leaving) string { return string(l.Action) }},
 		{title: "rows", cell: func(l leaving) string { return countOf(l.Rows) }, right: true},
 		{title: "bytes", cell: func(l leaving) string { return bytesOf(&l.Bytes) }, right: true},
-		{title: "why", cell: func(l leaving) string { return l.Reason }, wrap: true},
+		{title: "why", cell: func(l leaving) string { return l.why }, wrap: true},
 	}, target.Name+" has no partitions.")
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
@@ -9,7 +10,7 @@ import (
 
 func TestYAMLHoldsNoControlCharactersAndReadsBackAsItWas(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"plain", "two\nlines\n", "tab\there", "esc\x1b[31mred", "c1\u0085\u009b", "bidi\u202eleft", "both\x1b\nlines", `"quoted" \ back`, "# no comment", "", "\x00nul", "\ufeffbom"} {
+	for _, text := range []string{"plain", "two\nlines\n", "tab\there", "esc\x1b[31mred", "c1\u0085\u009b", "bidi\u202eleft", "both\x1b\nlines", `"quoted" \ back`, "# no comment", "", "\x00nul", " a\n   b\n  c", "a\n  ", " a\n b\n", "\ufeffbom"} {
 		out, err := yamlOf([]struct {
 			Name string            `json:"name"`
 			In   map[string]string `json:"in"`
@@ -25,5 +26,24 @@ func TestYAMLHoldsNoControlCharactersAndReadsBackAsItWas(t *testing.T) {
 		require.NoError(t, yaml.Unmarshal(out, &back), "%s", out)
 		require.Equal(t, text, back[0].Name, "%s", out)
 		require.Equal(t, map[string]string{"deep": text}, back[0].In, "%s", out)
+	}
+}
+
+func TestAQueryReadsBackAsItWas(t *testing.T) {
+	t.Parallel()
+	for text, block := range map[string]bool{
+		" SELECT a,\n    b\n   FROM t": true, " SELECT 1\n ,2 ": false, "\tSELECT 1\n": false, "SELECT a\n  FROM t": true,
+		"  a\n\n b\n": false, "a\n  ": false, " a\x01\nb": false,
+	} {
+		out, err := marshalYAML(yaml.MapSlice{{Key: "query", Value: topYAML(text)}, {Key: "after", Value: 1}})
+		require.NoError(t, err)
+		require.Equal(t, block, strings.HasPrefix(string(out), "query: |"), "%s", out)
+		var back struct {
+			Query string
+			After int
+		}
+		require.NoError(t, yaml.Unmarshal(out, &back), "%s", out)
+		require.Equal(t, text, back.Query, "%s", out)
+		require.Equal(t, 1, back.After)
 	}
 }

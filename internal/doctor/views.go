@@ -7,6 +7,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 // unwell finds views at which a person has to look, and those that were renamed or given away by hand.
@@ -25,7 +26,7 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 			f.Severity = Error
 		}
 		if s.Freshness == "missing" {
-			f.Fix = "mvscheduler drop " + s.Name + ", which deletes the row (mvscheduler export " + s.Name + " keeps its settings)"
+			f.Fix = words.NextStep(s)
 		}
 		found = append(found, f)
 	}

@@ -57,6 +57,30 @@ func TestTheSameTroubleIsToldOnce(t *testing.T) {
 	require.Equal(t, []int64{3, 1, 1}, runs)
 }
 
+func TestATryIsShownBesideTheOneBefore(t *testing.T) {
+	t.Parallel()
+	text, other, state := "division by zero", "a lock", "22012"
+	began := time.Date(2027, 1, 2, 12, 0, 0, 0, time.UTC)
+	at := func(seconds int) *time.Time {
+		t := began.Add(time.Duration(seconds) * time.Second)
+		return &t
+	}
+	tries := triesOf([]catalog.AttemptRecord{
+		{Attempt: 1, Outcome: "failed", Error: &text, SQLState: &state, StartedAt: *at(0), FinishedAt: at(1)},
+		{Attempt: 2, Outcome: "failed", Error: &text, SQLState: &state, StartedAt: *at(3), FinishedAt: at(4)},
+		{Attempt: 3, Outcome: "busy", Error: &other, StartedAt: *at(4), FinishedAt: at(5)},
+		{Attempt: 4, Outcome: "running", StartedAt: *at(9)},
+	})
+	var same []bool
+	var took, after []string
+	for _, t := range tries {
+		same, took, after = append(same, t.Same), append(took, t.Took), append(after, t.After)
+	}
+	require.Equal(t, []bool{false, true, false, false}, same)
+	require.Equal(t, []string{"1 s", "1 s", "1 s", "-"}, took)
+	require.Equal(t, []string{"", "2 s", "0 s", "4 s"}, after)
+}
+
 func TestARunThatWaitsIsDrawnAsWaitingAndAPauseWithoutEndReachesUntilNow(t *testing.T) {
 	t.Parallel()
 	rows := drawTimeline(shopTimeline()).Rows

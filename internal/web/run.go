@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/words"
@@ -27,8 +28,36 @@ func (s *Server) run(ctx context.Context, r *http.Request) (RunPage, error) {
 type runBody struct {
 	RunPage
 	Facts    []fact
+	Tries    []try
 	Progress string
 	Path     string // in /river or elsewhere; empty = none
+}
+
+// try is an attempt beside the one before.
+type try struct {
+	catalog.AttemptRecord
+	Took  string
+	After string // how long after the end of the one before it began; empty of the first
+	Same  bool   // it ended as the one before, with the same error
+}
+
+func triesOf(attempts []catalog.AttemptRecord) []try {
+	tries := make([]try, len(attempts))
+	for i, a := range attempts {
+		t := try{AttemptRecord: a, Took: words.Nothing}
+		if a.FinishedAt != nil {
+			t.Took = words.Span(a.FinishedAt.Sub(a.StartedAt).Round(time.Millisecond))
+		}
+		if i > 0 {
+			before := attempts[i-1]
+			if before.FinishedAt != nil {
+				t.After = words.Span(a.StartedAt.Sub(*before.FinishedAt).Round(time.Millisecond))
+			}
+			t.Same = a.Error != nil && a.Outcome == before.Outcome && words.TextOf(a.Error) == words.TextOf(before.Error) && words.TextOf(a.SQLState) == words.TextOf(before.SQLState)
+		}
+		tries[i] = t
+	}
+	return tries
 }
 
 type fact struct{ Key, Value string }
@@ -39,7 +68,7 @@ func (s *Server) runPage(ctx context.Context, r *http.Request) (page, error) {
 		return page{}, err
 	}
 	run := found.Run
-	b := runBody{RunPage: found, Progress: words.Line(run.WaitingFor())}
+	b := runBody{RunPage: found, Tries: triesOf(found.Attempts), Progress: words.Line(run.WaitingFor())}
 	add := func(key, value string) {
 		if value != "" && value != words.Nothing {
 			b.Facts = append(b.Facts, fact{key, words.Line(value)})

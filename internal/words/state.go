@@ -62,8 +62,10 @@ func ShellQuote(s string) string {
 // NextStep is what a person does about the state of a view; empty when nothing needs doing.
 func NextStep(s catalog.ViewStatus) string {
 	switch {
+	case s.Freshness == "missing" && s.Method == "incremental": // import does not give up its data by itself
+		return "mvscheduler drop " + ShellQuote(s.Name) + ", then create it again (mvscheduler export " + ShellQuote(s.Name) + " has its settings)"
 	case s.Freshness == "missing":
-		return "mvscheduler drop " + ShellQuote(s.Name) + ", then create it again"
+		return "mvscheduler export | mvscheduler import -, which creates again what is gone; or give it up: mvscheduler drop " + ShellQuote(s.Name)
 	case s.AutoPaused:
 		return "mend the cause, then: mvscheduler resume " + ShellQuote(s.Name)
 	case !s.Enabled:

@@ -2,6 +2,7 @@ package draw
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +43,13 @@ func TestWhatIsReadStandsLeftOfWhatReadsItAndNoBoxesMeet(t *testing.T) {
 		}
 		require.Equal(t, n, count, "every view is on one page, or apart")
 	})
+}
+
+func TestABoxIsAsWideAsTheLongestName(t *testing.T) {
+	t.Parallel()
+	for letters, room := range map[int]int{3: 25, 25: 25, 26: 26, 40: 40, 200: 50} {
+		require.Equal(t, room, Layers([]Node{{Name: "x"}, {Name: strings.Repeat("ü", letters)}}).Boxes[0].Room())
+	}
 }
 
 func TestTheDepthIsTheLongestWayAndACircleEnds(t *testing.T) {

@@ -3,6 +3,7 @@ package draw
 import (
 	"cmp"
 	"slices"
+	"unicode/utf8"
 )
 
 // Node is a view of the graph. Upstream are the names of the nodes that it reads; names that are no nodes are left out.
@@ -16,6 +17,18 @@ type Box struct {
 	Name       string
 	X, Y, W, H int
 	Depth      int // 0 reads no other node
+}
+
+// Room is how many letters of its name a box has room for.
+func (b Box) Room() int { return (b.W - boxEdges) / boxLetter }
+
+// boxWidth is that of all boxes: the longest name fits, unless it is very long.
+func boxWidth(nodes []Node) int {
+	longest := 0
+	for _, n := range nodes {
+		longest = max(longest, utf8.RuneCountInString(n.Name))
+	}
+	return min(max(boxEdges+boxLetter*longest, boxLeast), boxMost)
 }
 
 // Edge leads from the box that is read to the one that reads it, as a cubic curve.
@@ -33,7 +46,11 @@ type Graph struct {
 }
 
 const (
-	boxW, boxH   = 236, 66
+	boxH         = 66
+	boxLeast     = 236 // wide
+	boxMost      = 436
+	boxEdges     = 36 // of the width that a name does not have
+	boxLetter    = 8  // pixels
 	gapX, gapY   = 72, 18
 	graphMargin  = 8
 	graphSweeps  = 4   // passes that bring boxes close to what they read
@@ -55,7 +72,7 @@ func Layers(nodes []Node) Graph {
 	}
 	place := order(nodes, index, layers)
 
-	tallest := 0
+	boxW, tallest := boxWidth(nodes), 0
 	for _, layer := range layers {
 		tallest = max(tallest, len(layer))
 	}

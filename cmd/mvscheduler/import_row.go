@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// keeps are the columns that stay as they are when a document leaves them out: whose the row is, and what somebody has
+// stopped meanwhile.
+var keeps = map[string]bool{
+	"name": true, "table": true, "query": true, "owner": true, "timezone": true, "search_path": true, "enabled": true, "legal_hold": true, "adopted": true,
+}
+
+// deleteMissing deletes the rows whose materialized views are gone, in one statement, since they may read each other.
+func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *importRow, err error) {
+	var ids []int64
+	for _, r := range rows {
+		r.again, r.paused = false, nil
+		if r.source {
+			continue
+		}
+		id, err := r.find(ctx, tx)
+		if err != nil {
+			return r, r.failed(err)
+		}
+		var missing, incremental bool
+		var paused map[string]any
+		err = tx.QueryRow(ctx, `
+SELECT s.freshness = 'missing', v.method = 'incremental',
+       jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason)
+  FROM mvscheduler.status AS s
+  JOIN mvscheduler.views AS v ON v.id = s.id
+ WHERE s.id = $1`, id).Scan(&missing, &incremental, &paused)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows) || err == nil && !missing:
+			continue
+		case err != nil:
+			return r, r.failed(err)
+		case incremental:
+			return r, &adviceError{
+				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
+				do:  "To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
+			}
+		}
+		r.again, r.paused = true, paused
+		ids = append(ids, id)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	if _, err := tx.Exec(ctx, `DELETE FROM mvscheduler.views WHERE id = ANY ($1)`, ids); err != nil {
+		return nil, fmt.Errorf("import: delete the rows of views that are gone: %w", err)
+	}
+	return nil, nil
+}
+
+func (r *importRow) failed(err error) error { return fmt.Errorf("import %s: %w", r.name, err) }
+
+// find is the id of the row, 0 where there is none.
+func (r *importRow) find(ctx context.Context, tx pgx.Tx) (id int64, err error) {
+	var qualified bool
+	if err := tx.QueryRow(ctx, `SELECT cardinality(mvscheduler.split_name($1)) = 2`, r.name).Scan(&qualified); err != nil {
+		return 0, err
+	}
+	if !qualified {
+		return 0, usagef("the name has no schema: write schema.%s", r.name)
+	}
+	sql := `
+SELECT coalesce(max(v.id), 0)
+  FROM mvscheduler.views AS v
+  JOIN mvscheduler.split_name($1) AS parts ON v.name = mvscheduler.qualified_name(parts[1], parts[2])`
+	if r.source {
+		sql = `SELECT coalesce(max(s.id), 0) FROM mvscheduler.source_retention AS s WHERE s."table"::oid = to_regclass($1)::oid`
+	}
+	return id, tx.QueryRow(ctx, sql, r.name).Scan(&id)
+}
+
+// table is where the row is.
+func (r *importRow) table() string {
+	if r.source {
+		return "mvscheduler.source_retention"
+	}
+	return "mvscheduler.views"
+}
+
+// write makes the row what the document says.
+func (r *importRow) write(ctx context.Context, a *app, tx pgx.Tx) error {
+	id, err := r.find(ctx, tx)
+	if err != nil {
+		return err
+	}
+	if id != 0 {
+		r.changes, err = r.update(ctx, a, tx, id)
+		r.action = "none"
+		if len(r.changes) > 0 {
+			r.action = "update"
+		}
+		return err
+	}
+	columns := maps.Clone(r.columns)
+	delete(columns, "about")
+	r.action = "insert"
+	if r.source {
+		delete(columns, "owner") // filled in
+	} else if columns["adopted"] == true {
+		var there bool
+		if err := tx.QueryRow(ctx, `SELECT to_regclass($1) IS NOT NULL`, r.name).Scan(&there); err != nil {
+			return err
+		}
+		if there {
+			r.action = "adopt"
+		} else {
+			delete(columns, "adopted")
+		}
+	}
+	if r.again {
+		r.action = "recreate"
+		for column, value := range r.paused {
+			if value != nil {
+				columns[column] = value
+			}
+		}
+	}
+	if r.action == "adopt" { // as it is; a new query or a retention_period comes after it
+		delete(columns, "query")
+		delete(columns, "retention_period")
+	}
+	if err := r.insert(ctx, a, tx, columns); err != nil {
+		return err
+	}
+	if r.action != "adopt" {
+		return nil
+	}
+	if id, err = r.find(ctx, tx); err != nil {
+		return err
+	}
+	r.changes, err = r.update(ctx, a, tx, id)
+	return err
+}
+
+// insert writes the columns, each cast by the type of the table's; all other names are PostgreSQL's own, whatever the
+// search_path is.
+func (r *importRow) insert(ctx context.Context, a *app, tx pgx.Tx, columns map[string]any) error {
+	doc, err := json.Marshal(columns)
+	if err != nil {
+		return err
+	}
+	var names, values []string
+	for _, column := range slices.Sorted(maps.Keys(columns)) {
+		quoted := pgx.Identifier{column}.Sanitize()
+		names, values = append(names, quoted), append(values, "r."+quoted)
+	}
+	return r.inPath(ctx, a, tx, func() error {
+		_, err := tx.Exec(ctx, fmt.Sprintf("INSERT INTO %s (%s)\nSELECT %s\n  FROM pg_catalog.jsonb_populate_record(NULL::%s, $1::pg_catalog.jsonb) AS r",
+			r.table(), strings.Join(names, ", "), strings.Join(values, ", "), r.table()), string(doc))
+		return err
+	})
+}
+
+// inPath runs f with the search_path of the document, which the query of the row is read with.
+func (r *importRow) inPath(ctx context.Context, a *app, tx pgx.Tx, f func() error) error {
+	user := *a
+	if path, ok := r.columns["search_path"].(string); ok {
+		user.path = path
+	}
+	return user.inPath(ctx, tx, f)
+}
+
+// update changes the columns that differ and says how.
+func (r *importRow) update(ctx context.Context, a *app, tx pgx.Tx, id int64) ([]string, error) {
+	doc, compared, err := r.wanted(ctx, tx)
+	if err != nil {
+		return nil, err
+	}
+	var pairs []string
+	for _, column := range compared {
+		quoted := pgx.Identifier{column}.Sanitize()
+		pairs = append(pairs, fmt.Sprintf("('%s', o.%s::text, r.%s::text)", column, quoted, quoted))
+	}
+	rows, err := tx.Query(ctx, fmt.Sprintf(`
+SELECT c.name, c.was, c.now
+  FROM %s AS o, jsonb_populate_record(NULL::%s, $2::jsonb) AS r, LATERAL (VALUES %s) AS c (name, was, now)
+ WHERE o.id = $1 AND c.was IS DISTINCT FROM c.now`, r.table(), r.table(), strings.Join(pairs, ", ")), id, string(doc))
+	if err != nil {
+		return nil, err
+	}
+	type change struct {
+		Name     string
+		Was, Now *string
+	}
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[change])
+	if err != nil || len(changes) == 0 {
+		return nil, err
+	}
+	var sets, said []string
+	for _, c := range changes {
+		quoted := pgx.Identifier{c.Name}.Sanitize()
+		sets = append(sets, fmt.Sprintf("%s = r.%s", quoted, quoted))
+		if c.Name == "query" {
+			said = append(said, "another query")
+		} else {
+			said = append(said, fmt.Sprintf("%s %s -> %s", c.Name, valueWords(c.Name, c.Was), valueWords(c.Name, c.Now)))
+		}
+	}
+	err = r.inPath(ctx, a, tx, func() error {
+		tag, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s AS o\n   SET %s\n  FROM pg_catalog.jsonb_populate_record(NULL::%s, $2::pg_catalog.jsonb) AS r\n WHERE o.id OPERATOR(pg_catalog.=) $1",
+			r.table(), strings.Join(sets, ", "), r.table()), id, string(doc))
+		if err == nil && tag.RowsAffected() == 0 {
+			return errNotOwner
+		}
+		return err
+	})
+	return said, err
+}
+
+// wanted is the document with the defaults of what it leaves out, and the columns to compare.
+func (r *importRow) wanted(ctx context.Context, tx pgx.Tx) (doc []byte, compared []string, err error) {
+	var defaults map[string]any
+	if err := tx.QueryRow(ctx, defaultsOf, r.table()).Scan(&defaults); err != nil {
+		return nil, nil, err
+	}
+	names, fixed := exportColumns, map[string]bool{"name": true, "adopted": true}
+	if r.source {
+		names, fixed = sourceColumns, map[string]bool{"table": true, "owner": true, "time_column": r.columns["time_column"] == nil}
+	}
+	if r.columns["cron"] != nil || r.columns["calendar"] != nil {
+		defaults["refresh_interval"] = nil
+	}
+	all := map[string]any{}
+	for _, column := range names {
+		value, given := r.columns[column]
+		if fixed[column] || !given && keeps[column] {
+			continue
+		}
+		if !given {
+			value = defaults[column]
+		}
+		all[column] = value
+		compared = append(compared, column)
+	}
+	doc, err = json.Marshal(all)
+	return doc, compared, err
+}
