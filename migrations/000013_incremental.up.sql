@@ -1650,6 +1650,46 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
 
+-- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
+-- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
+-- one row is this row; of a fill those that the partition leaves out, on either side.
+CREATE FUNCTION mvscheduler.demand_no_strange(strange text, lo timestamptz, hi timestamptz, time_column text, width interval) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', lo, hi, strange, quote_ident(time_column), width
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval) IS 'Raises where rows of a range were found to have a label that they cannot have.';
+
+CREATE FUNCTION mvscheduler.demand_labels(query oid, time_column text, width interval, lo timestamptz, hi timestamptz, first text, beyond text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    strange text;
+BEGIN
+    PERFORM set_config('mvscheduler.window_start', lo::text, true), set_config('mvscheduler.window_end', hi::text, true);
+    EXECUTE format('SELECT q.%1$I::text FROM %2$s AS q WHERE isfinite(q.%1$I) AND (q.%1$I < %3$L OR q.%1$I >= %4$L) LIMIT 1', time_column, mvscheduler.shown_name(query), coalesce(first, '-infinity'), coalesce(beyond, 'infinity')) INTO strange;
+    PERFORM mvscheduler.demand_no_strange(strange, lo, hi, time_column, width);
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text) IS 'Raises where rows from lo up to hi have a label before first (NULL = no matter), or one that is not before beyond. query is its handle. Leaves the window at lo and hi.';
+
+CREATE FUNCTION mvscheduler.demand_near_labels(query oid, time_column text, label_type oid, source_type oid, lo timestamptz, hi timestamptz, width interval, zone text) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT mvscheduler.demand_labels(query, time_column, width, p.lo, p.hi + interval '1 microsecond', mvscheduler.label_text(w.label_start, label_type, source_type, zone), mvscheduler.label_text(w.label_end, label_type, source_type, zone))
+      FROM (SELECT lo, least(hi, lo + mvscheduler.longest(width)) UNION SELECT greatest(lo, hi - mvscheduler.longest(width)), hi) AS p(lo, hi)
+     CROSS JOIN LATERAL mvscheduler.window_of(p.lo, p.hi, width, zone, NULL) AS w
+     WHERE isfinite(p.lo) AND isfinite(p.hi)
+$$;
+COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for. query is its handle. Leaves the window changed.';
+
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -1680,13 +1720,16 @@ BEGIN
     data := mvscheduler.rows_handle(work.data, work.data);
     unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
     FOR span IN
-        SELECT w.*, r.staged, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+        SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
           FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
+        IF cut.unit IS NULL THEN
+            PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
+        END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
         -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
@@ -1697,10 +1740,7 @@ BEGIN
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
         END IF;
-        IF did.strange IS NOT NULL THEN
-            RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
-                USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';
-        END IF;
+        PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
@@ -1780,6 +1820,8 @@ DECLARE
     extent     tsrange;       -- labels of the partition
     first      timestamp;
     beyond     timestamp;
+    begins     timestamptz;   -- of the rows that are read for it
+    ends       timestamptz;
     handle     oid;
     part       oid;
     rows       bigint;
@@ -1816,10 +1858,16 @@ BEGIN
     END IF;
 
     -- Labels of the partition, whole.
-    PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),
-            set_config('mvscheduler.window_end', (mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack)::text, true);
-    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+    begins := mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack;
+    ends := mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack;
     handle := mvscheduler.handle(work.query, work.data);
+    IF (mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone)).unit IS NULL THEN
+        PERFORM mvscheduler.demand_near_labels(handle, work.time_column, label_type, work.source_type, newest, newest, work.width, work.zone),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, begins - mvscheduler.longest(work.width), begins, NULL, mvscheduler.bound_text(first, label_type)),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, ends, ends + mvscheduler.longest(work.width), mvscheduler.bound_text(beyond, label_type), NULL);
+    END IF;
+    PERFORM set_config('mvscheduler.window_start', begins::text, true), set_config('mvscheduler.window_end', ends::text, true);
+    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
     SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s', mvscheduler.shown_name(handle), bounds)) AS m;
     PERFORM mvscheduler.drop_handle(handle, work.query);
     IF rows = 0 THEN
