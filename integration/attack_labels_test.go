@@ -32,6 +32,21 @@ func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
 		"spans":        {`SELECT h AS hour, count(*) AS n FROM $, generate_series(date_trunc('hour', ts), date_trunc('hour', ts) + id * interval '1 hour', '1 hour') AS h WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", fails},
 		"onwards":      {`WITH RECURSIVE r AS (SELECT date_trunc('hour', ts) AS hour, id, 0 AS depth FROM $ WHERE mvscheduler.in_window(ts) UNION SELECT hour + interval '1 hour', id, depth + 1 FROM r WHERE depth < 2) SELECT hour, id, depth FROM r`, "1 hour", "UTC", fails},
 		"too_narrow":   {`SELECT ts::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", fails},
+		// what is brought together
+		"of_the_day":    {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n, sum(count(*)) OVER (PARTITION BY date_trunc('day', ts) ORDER BY date_trunc('hour', ts)) AS total FROM $ WHERE mvscheduler.in_window(ts) GROUP BY date_trunc('hour', ts), date_trunc('day', ts)`, "1 hour", "UTC", refused},
+		"share":         {`SELECT x.hour, x.n, x.n / x.whole AS share FROM (SELECT date_trunc('hour', ts) AS hour, count(*) AS n, sum(count(*)) OVER (PARTITION BY ts::date) AS whole FROM $ WHERE mvscheduler.in_window(ts) GROUP BY date_trunc('hour', ts), ts::date) AS x`, "1 hour", "UTC", refused},
+		"lag_in_month":  {`WITH d AS (SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1) SELECT hour, n, lag(n) OVER (PARTITION BY date_trunc('month', hour) ORDER BY hour) AS before FROM d`, "1 day", "UTC", refused},
+		"cohort":        {`SELECT min(date_trunc('hour', ts)) AS hour, born, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY born`, "1 hour", "UTC", refused},
+		"cohort_inside": {`SELECT x.hour, count(*) AS n FROM (SELECT date_trunc('hour', min(ts)) AS hour, born FROM $ WHERE mvscheduler.in_window(ts) GROUP BY born) AS x GROUP BY 1`, "1 hour", "UTC", refused},
+		"other_day":     {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY born ORDER BY ts) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
+		"constant":      {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY date '2026-01-01' ORDER BY ts) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
+		"first_of_day":  {`SELECT DISTINCT ON (born) date_trunc('hour', ts) AS hour, born, id FROM $ WHERE mvscheduler.in_window(ts) ORDER BY born, ts`, "1 hour", "UTC", refused},
+		"within":        {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY ts, id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
+		"instants":      {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY ts ORDER BY id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
+		"finer":         {`SELECT date_trunc('day', x.hours) AS hour, max(n) AS n, max(x.place) AS place FROM (SELECT date_trunc('hour', ts) AS hours, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*)) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1) AS x GROUP BY 1`, "1 day", "UTC", right},
+		"top":           {`WITH x AS (SELECT date_trunc('hour', ts) AS hour, id, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*), id) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2) SELECT hour, id, n FROM x WHERE place < 3`, "1 hour", "UTC", right},
+		"casts":         {`SELECT ts::date AS hour, born, array_agg(id ORDER BY id) AS ids, min(ts) AS first FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", "UTC", right},
+		"last_of":       {`SELECT DISTINCT ON (hour, born) date_trunc('hour', ts) AS hour, born, id FROM $ WHERE mvscheduler.in_window(ts) ORDER BY hour, born, ts DESC`, "1 hour", "UTC", right},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, c.want, s.outcome(t, name, c.query, c.width, c.zone), refused)
