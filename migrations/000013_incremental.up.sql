@@ -1762,13 +1762,13 @@ BEGIN
     unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
     FOR span IN
         SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) AND work.source_type IS NOT NULL THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) AND work.source_type IS NOT NULL THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
           FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
-        IF cut.unit IS NULL THEN
+        IF cut.unit IS NULL AND work.source_type IS NOT NULL THEN   -- else all rows are given, whatever the window is
             PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
         END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
