@@ -103,7 +103,7 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
-    SELECT s.relation, s.col FROM mvscheduler.sources_of((mvscheduler.version_at_work($1)).query) AS s
+    SELECT s.relation, s.col FROM mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, (SELECT v.time_column FROM mvscheduler.view_state AS v WHERE v.view_id = $1)) AS s
 ), gone AS (
     DELETE FROM mvscheduler.view_source AS v
      WHERE v.view_id = $1

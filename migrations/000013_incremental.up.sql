@@ -196,7 +196,7 @@ COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvsch
 -- What PostgreSQL has stored of a query tells in which SELECT in_window is asked, and which of the tables that are read
 -- there it is asked about: varno counts them. Names cannot look like any of this, since in them spaces and braces are
 -- escaped.
-CREATE FUNCTION mvscheduler.query_levels(reader oid) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, mixes boolean, shared boolean, reads oid[], asks int[], calls int)
+CREATE FUNCTION mvscheduler.query_levels(reader oid, time_column text) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, mixes boolean, shared boolean, reads oid[], asks int[], calls int)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -216,7 +216,13 @@ DECLARE
     grouped  boolean[] := '{}';   -- aggregates come before GROUP BY: false until that is seen
     mixed    boolean[] := '{}';
     is_time  boolean[] := '{}';   -- the column that is being read
+    names    text[] := '{}';      -- the columns of tables that it names
     times    text[] := '{}';      -- columns that are, by the numbers that GROUP BY and the like know them by
+    bare     text[] := '{}';      -- those of them that are no expressions: numbers, and which column of which table
+    label    text[] := '{}';      -- of the column that is called like the label of the view: its number, the columns of tables that it names
+    plain    boolean[] := '{}';   -- whether the column that is being read is no expression
+    totals   boolean[] := '{}';   -- whether that is aggregated
+    totalled boolean[] := '{}';   -- whether the column that is being read is
     repeated boolean[] := '{}';
     reading  text[] := '{}';
     asking   text[] := '{}';
@@ -225,7 +231,7 @@ BEGIN
     FOR token IN
         SELECT m.parts[1]
           FROM pg_rewrite AS w
-         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{|\{|\}|:(?:var|funcresult|opresult|result|case|coalesce|const|minmax)type (?:' || stamps || ') |:ressortgroupref [1-9][0-9]*'
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{(?:AGGREF|VAR :varno [-0-9]+ :varattno [-0-9]+)?|\{AGGREF|\{VAR :varno [-0-9]+ :varattno [-0-9]+|\{|\}|:(?:agg|win|var|funcresult|opresult|result|case|coalesce|minmax)type (?:' || stamps || ') |:resname (?:\\.|[^ \\])+ :ressortgroupref [0-9]+'
                                    '|:hasAggs true|:(?:group|distinct|partition)Clause (?:<>|\(\{SORTGROUPCLAUSE [^{}]*\}(?: \{SORTGROUPCLAUSE [^{}]*\})*\))|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
                                    '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
          WHERE w.ev_class = reader
@@ -239,7 +245,13 @@ BEGIN
             grouped := grouped || true;
             mixed := mixed || false;
             is_time := is_time || false;
+            names := names || ' '::text;
             times := times || ' '::text;
+            bare := bare || ' '::text;
+            label := label || NULL::text;
+            plain := plain || false;
+            totals := totals || false;
+            totalled := totalled || false;
             repeated := repeated || false;
             reading := reading || ''::text;
             asking := asking || ''::text;
@@ -255,19 +267,43 @@ BEGIN
             depth := depth - 1;
         ELSIF token LIKE '{TARGETENTRY%' THEN
             depth := depth + 2;
-            is_time[top] := is_time[top] AND depth <> began[cardinality(began)] + 2;
+            found_ := ARRAY[replace(substring(token FROM ':varno .*'), ' ', '')];
+            IF depth = began[cardinality(began)] + 2 THEN
+                is_time[top] := false;
+                totalled[top] := false;
+                names[top] := ' ';
+            END IF;
+            totalled[top] := totalled[top] OR token LIKE '%AGGREF';
+            plain[top] := CASE WHEN depth = began[cardinality(began)] + 2 THEN found_[1] IS NOT NULL ELSE plain[top] END;
+            names[top] := names[top] || coalesce(found_[1] || ' ', '');
+        ELSIF token LIKE '{AGGREF%' OR token LIKE '{VAR%' THEN
+            depth := depth + 1;
+            totalled[top] := totalled[top] OR token LIKE '%AGGREF';
+            names[top] := names[top] || coalesce(replace(substring(token FROM ':varno .*'), ' ', '') || ' ', '');
         ELSIF token ~ '^:[a-z]+type ' THEN
             is_time[top] := is_time[top] OR depth = began[cardinality(began)] + 2;
-        ELSIF token LIKE ':ressortgroupref%' THEN
+        ELSIF token LIKE ':resname%' THEN
             IF depth = began[cardinality(began)] + 1 AND is_time[top] THEN
-                times[top] := times[top] || substring(token FROM '[0-9]+') || ' ';
+                found_ := regexp_match(token, '^:resname (.*) :ressortgroupref ([0-9]+)$');
+                IF found_[2] <> '0' AND NOT totalled[top] THEN
+                    times[top] := times[top] || found_[2] || ' ';
+                    bare[top] := bare[top] || CASE WHEN plain[top] THEN found_[2] || trim(names[top]) || ' ' ELSE '' END;
+                END IF;
+                IF regexp_replace(found_[1], '\\(.)', '\1', 'g') = time_column THEN
+                    label[top] := found_[2] || names[top];
+                    totals[top] := totalled[top];
+                END IF;
             END IF;
         ELSIF token = ':hasAggs true' THEN
             grouped[top] := false;
         ELSIF token ~ '^:[a-z]+Clause ' THEN
             grouped[top] := grouped[top] OR token LIKE ':groupClause (%';
             mixed[top] := mixed[top] OR (token LIKE '%(%' OR token LIKE ':partition%')
-                          AND NOT EXISTS (SELECT FROM regexp_matches(token, ':tleSortGroupRef ([0-9]+)', 'g') AS m(parts) WHERE times[top] LIKE '% ' || m.parts[1] || ' %');
+                          AND (token LIKE ':group%' AND totals[top]
+                               OR NOT EXISTS (SELECT FROM regexp_matches(token, ':tleSortGroupRef ([0-9]+)', 'g') AS m(parts)
+                                               WHERE times[top] LIKE '% ' || m.parts[1] || ' %'
+                                                 AND (token LIKE ':group%' OR label[top] IS NULL OR label[top] LIKE m.parts[1] || ' %'
+                                                      OR label[top] LIKE '% ' || substring(bare[top] FROM ' ' || m.parts[1] || '(:varno[^ ]*)') || ' %')));
         ELSIF token LIKE ':rtekind%' THEN
             reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
         ELSIF token LIKE ':cterefcount%' THEN
@@ -289,13 +325,14 @@ BEGIN
     SELECT n, parents[n], combined[n], cut[n], mixed[n] OR NOT grouped[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
       FROM generate_subscripts(parents, 1) AS n;
 END $$;
-COMMENT ON FUNCTION mvscheduler.query_levels(oid) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, brings rows together that do not have a time in common, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
+COMMENT ON FUNCTION mvscheduler.query_levels(oid, text) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, brings rows together that do not have a time in common, the time_column where it has a column of that name, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
 
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
 -- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like; and what brings rows
--- together, GROUP BY, DISTINCT and windows of window functions, has to name a time, which is taken for the bucket. Returns whether all
+-- together, GROUP BY, DISTINCT and windows of window functions, has to name the time_column, or the very column that this is computed from; a
+-- SELECT without a column of that name has to name a time, which is taken for the bucket. Returns whether all
 -- that is read of what in_window is asked about (targets) is read within windows.
-CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int) RETURNS boolean
+CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int, time_column text) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -303,7 +340,7 @@ DECLARE
     verdict record;
 BEGIN
     WITH RECURSIVE levels AS MATERIALIZED (
-        SELECT r.oid AS reader, l.* FROM unnest(readers) AS r(oid) CROSS JOIN LATERAL mvscheduler.query_levels(r.oid) AS l
+        SELECT r.oid AS reader, l.* FROM unnest(readers) AS r(oid) CROSS JOIN LATERAL mvscheduler.query_levels(r.oid, time_column) AS l
     ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
         SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
         UNION
@@ -340,12 +377,12 @@ BEGIN
     END IF;
     RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
 END $$;
-COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
+COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
 
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
 -- a table of which any change may concern every bucket.
-CREATE FUNCTION mvscheduler.sources_of(query_relation oid) RETURNS TABLE (relation oid, col smallint)
+CREATE FUNCTION mvscheduler.sources_of(query_relation oid, time_column text DEFAULT NULL) RETURNS TABLE (relation oid, col smallint)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET jit = off
@@ -433,7 +470,7 @@ BEGIN
         source := matched[1];
         at := place.attnum;
     END LOOP;
-    within := source IS NULL OR mvscheduler.check_windows(readers, asked || source, windows);
+    within := source IS NULL OR mvscheduler.check_windows(readers, asked || source, windows, time_column);
     -- By functions of which PostgreSQL has stored the body, and by policies.
     WITH RECURSIVE used(classid, objid, owner) AS (
         SELECT d.refclassid, d.refobjid, p.proowner
@@ -473,7 +510,7 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.sources_of(oid) IS 'Tables that a query reads, itself, through plain views, or by what it depends on: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
+COMMENT ON FUNCTION mvscheduler.sources_of(oid, text) IS 'Tables that a query reads, itself, through plain views, or by what it depends on: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
 
 -- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
 -- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
@@ -540,7 +577,7 @@ BEGIN
     query := format('%I.%I', place, query_name)::regclass;
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', place, query_name, 'mvscheduler: query of ' || v.name);
     PERFORM mvscheduler.check_time_column(v, query);
-    IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query) AS s WHERE s.col > 0) THEN
+    IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query, v.time_column) AS s WHERE s.col > 0) THEN
         RAISE NOTICE 'the query of managed view % does not ask in_window', v.name
             USING DETAIL = 'Whenever anything changes below it, all of it is computed.',
                   HINT = 'Add WHERE mvscheduler.in_window(column) with the column of the table from which the time of a bucket comes.';
@@ -694,7 +731,7 @@ BEGIN
     END IF;
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
-    PERFORM mvscheduler.sources_of(query_relation);   -- or raises
+    PERFORM mvscheduler.sources_of(query_relation, v.time_column);   -- or raises
     IF pending IS NOT NULL THEN
         PERFORM mvscheduler.drop_version(v.id);
     END IF;
@@ -1650,6 +1687,50 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
 
+-- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
+-- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
+-- one row is this row; of a wide range and of a fill also those that are left out, on either side.
+CREATE FUNCTION mvscheduler.demand_no_strange(strange text, lo timestamptz, hi timestamptz, time_column text, width interval) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', lo, hi, strange, quote_ident(time_column), width
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval) IS 'Raises where rows of a range were found to have a label that they cannot have.';
+
+CREATE FUNCTION mvscheduler.demand_labels(query oid, time_column text, width interval, lo timestamptz, hi timestamptz, first text, beyond text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    strange text;
+BEGIN
+    PERFORM set_config('mvscheduler.window_start', lo::text, true), set_config('mvscheduler.window_end', hi::text, true);
+    EXECUTE format('SELECT q.%1$I::text FROM %2$s AS q WHERE isfinite(q.%1$I) AND (q.%1$I < %3$L OR q.%1$I >= %4$L) LIMIT 1', time_column, mvscheduler.shown_name(query), coalesce(first, '-infinity'), coalesce(beyond, 'infinity')) INTO strange;
+    PERFORM mvscheduler.demand_no_strange(strange, lo, hi, time_column, width);
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text) IS 'Raises where rows from lo up to hi have a label before first (NULL = no matter), or one that is not before beyond. query is its handle. Leaves the window at lo and hi.';
+
+CREATE FUNCTION mvscheduler.demand_near_labels(query oid, time_column text, label_type oid, source_type oid, lo timestamptz, hi timestamptz, width interval, zone text) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT mvscheduler.demand_labels(query, time_column, width, p.lo, p.hi + interval '1 microsecond', mvscheduler.label_text(w.label_start, label_type, source_type, zone), mvscheduler.label_text(w.label_end, label_type, source_type, zone))
+      FROM (SELECT lo, least(hi, lo + mvscheduler.longest(width)) UNION SELECT greatest(lo, hi - mvscheduler.longest(width)), hi) AS p(lo, hi)
+     CROSS JOIN LATERAL mvscheduler.window_of(p.lo, p.hi, width, zone, NULL) AS w
+     WHERE isfinite(p.lo) AND isfinite(p.hi);
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_start - mvscheduler.longest(width), w.window_start, NULL, mvscheduler.label_text(w.label_start, label_type, source_type, zone))
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo) AND hi >= lo + mvscheduler.longest(width);
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_end, w.window_end + mvscheduler.longest(width), mvscheduler.label_text(w.label_end, label_type, source_type, zone), NULL)
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi) AND hi >= lo + mvscheduler.longest(width);
+$$;
+COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for, or rows beside the window of a wide range labels that are replaced. query is its handle. Leaves the window changed.';
+
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -1680,13 +1761,16 @@ BEGIN
     data := mvscheduler.rows_handle(work.data, work.data);
     unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
     FOR span IN
-        SELECT w.*, r.staged, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+        SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) AND work.source_type IS NOT NULL THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) AND work.source_type IS NOT NULL THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
           FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
+        IF cut.unit IS NULL AND work.source_type IS NOT NULL THEN   -- else all rows are given, whatever the window is
+            PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
+        END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
         -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
@@ -1697,10 +1781,7 @@ BEGIN
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
         END IF;
-        IF did.strange IS NOT NULL THEN
-            RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', span.window_start, span.window_end, did.strange, quote_ident(work.time_column), work.width
-                USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, and let the time_column be the start of the bucket.';
-        END IF;
+        PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
@@ -1780,6 +1861,8 @@ DECLARE
     extent     tsrange;       -- labels of the partition
     first      timestamp;
     beyond     timestamp;
+    begins     timestamptz;   -- of the rows that are read for it
+    ends       timestamptz;
     handle     oid;
     part       oid;
     rows       bigint;
@@ -1816,10 +1899,16 @@ BEGIN
     END IF;
 
     -- Labels of the partition, whole.
-    PERFORM set_config('mvscheduler.window_start', (mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack)::text, true),
-            set_config('mvscheduler.window_end', (mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack)::text, true);
-    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+    begins := mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack;
+    ends := mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack;
     handle := mvscheduler.handle(work.query, work.data);
+    IF (mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone)).unit IS NULL THEN
+        PERFORM mvscheduler.demand_near_labels(handle, work.time_column, label_type, work.source_type, newest, newest, work.width, work.zone),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, begins - mvscheduler.longest(work.width), begins, NULL, mvscheduler.bound_text(first, label_type)),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, ends, ends + mvscheduler.longest(work.width), mvscheduler.bound_text(beyond, label_type), NULL);
+    END IF;
+    PERFORM set_config('mvscheduler.window_start', begins::text, true), set_config('mvscheduler.window_end', ends::text, true);
+    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
     SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s', mvscheduler.shown_name(handle), bounds)) AS m;
     PERFORM mvscheduler.drop_handle(handle, work.query);
     IF rows = 0 THEN

@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// Queries that window by window are something else than as a whole: their labels are not near the rows that they come
+// from, or what is brought together is named by a time that is not the bucket. Each of them is refused, or fails and says
+// why, or is right; want is which. Rows come one by one into a table that is almost empty, so no other row gives it away.
+func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
+	t.Parallel()
+	const refused, fails, right = "refused", "fails", "right"
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`)
+	startSidecar(t, s.db)
+	for name, c := range map[string]struct{ query, width, zone, want string }{
+		// labels
+		"tokyo":        {`SELECT (ts AT TIME ZONE 'Asia/Tokyo')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", fails},
+		"tokyo_known":  {`SELECT (ts AT TIME ZONE 'Asia/Tokyo')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "Asia/Tokyo", right},
+		"tokyo_stamps": {`SELECT date_trunc('day', ts AT TIME ZONE 'Asia/Tokyo') AT TIME ZONE 'Asia/Tokyo' AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", right},
+		"angeles":      {`SELECT (ts AT TIME ZONE 'America/Los_Angeles')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", fails},
+		"end_day":      {`SELECT date_trunc('day', ts) + interval '1 day' AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", fails},
+		"end_month":    {`SELECT (date_trunc('month', ts) + interval '1 month - 1 day')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 month", "UTC", fails},
+		"sundays":      {`SELECT date_trunc('week', ts + interval '1 day') - interval '1 day' AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "7 days", "UTC", right},
+		"bins":         {`SELECT date_bin('15 minutes', ts, '2000-01-01 00:07+00') AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "15 minutes", "UTC", right},
+		"spans":        {`SELECT h AS hour, count(*) AS n FROM $, generate_series(date_trunc('hour', ts), date_trunc('hour', ts) + id * interval '1 hour', '1 hour') AS h WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", fails},
+		"onwards":      {`WITH RECURSIVE r AS (SELECT date_trunc('hour', ts) AS hour, id, 0 AS depth FROM $ WHERE mvscheduler.in_window(ts) UNION SELECT hour + interval '1 hour', id, depth + 1 FROM r WHERE depth < 2) SELECT hour, id, depth FROM r`, "1 hour", "UTC", fails},
+		"too_narrow":   {`SELECT ts::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", fails},
+		// what is brought together
+		"of_the_day":    {`SELECT date_trunc('hour', ts) AS hour, count(*) AS n, sum(count(*)) OVER (PARTITION BY date_trunc('day', ts) ORDER BY date_trunc('hour', ts)) AS total FROM $ WHERE mvscheduler.in_window(ts) GROUP BY date_trunc('hour', ts), date_trunc('day', ts)`, "1 hour", "UTC", refused},
+		"share":         {`SELECT x.hour, x.n, x.n / x.whole AS share FROM (SELECT date_trunc('hour', ts) AS hour, count(*) AS n, sum(count(*)) OVER (PARTITION BY ts::date) AS whole FROM $ WHERE mvscheduler.in_window(ts) GROUP BY date_trunc('hour', ts), ts::date) AS x`, "1 hour", "UTC", refused},
+		"lag_in_month":  {`WITH d AS (SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1) SELECT hour, n, lag(n) OVER (PARTITION BY date_trunc('month', hour) ORDER BY hour) AS before FROM d`, "1 day", "UTC", refused},
+		"cohort":        {`SELECT min(date_trunc('hour', ts)) AS hour, born, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY born`, "1 hour", "UTC", refused},
+		"cohort_inside": {`SELECT x.hour, count(*) AS n FROM (SELECT date_trunc('hour', min(ts)) AS hour, born FROM $ WHERE mvscheduler.in_window(ts) GROUP BY born) AS x GROUP BY 1`, "1 hour", "UTC", refused},
+		"other_day":     {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY born ORDER BY ts) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
+		"constant":      {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY date '2026-01-01' ORDER BY ts) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
+		"first_of_day":  {`SELECT DISTINCT ON (born) date_trunc('hour', ts) AS hour, born, id FROM $ WHERE mvscheduler.in_window(ts) ORDER BY born, ts`, "1 hour", "UTC", refused},
+		"within":        {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY ts, id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
+		"instants":      {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY ts ORDER BY id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
+		"finer":         {`SELECT date_trunc('day', x.hours) AS hour, max(n) AS n, max(x.place) AS place FROM (SELECT date_trunc('hour', ts) AS hours, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*)) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1) AS x GROUP BY 1`, "1 day", "UTC", right},
+		"top":           {`WITH x AS (SELECT date_trunc('hour', ts) AS hour, id, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*), id) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2) SELECT hour, id, n FROM x WHERE place < 3`, "1 hour", "UTC", right},
+		"casts":         {`SELECT ts::date AS hour, born, array_agg(id ORDER BY id) AS ids, min(ts) AS first FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", "UTC", right},
+		"last_of":       {`SELECT DISTINCT ON (hour, born) date_trunc('hour', ts) AS hour, born, id FROM $ WHERE mvscheduler.in_window(ts) ORDER BY hour, born, ts DESC`, "1 hour", "UTC", right},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Equal(t, c.want, s.outcome(t, name, c.query, c.width, c.zone), refused)
+		})
+	}
+}
+
+// A table to which nobody writes any more: the first fill is all that there is.
+func TestAFirstFillLeavesOutNoRowsWhoseLabelsAreFarAway(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE past AS SELECT ts FROM generate_series('2025-10-05 12:00+00'::timestamptz, '2026-02-10 12:00+00', '1 hour') AS ts`)
+	startSidecar(t, s.db)
+	for name, c := range map[string]struct{ label, zone, want string }{
+		"tokyo":       {`(ts AT TIME ZONE 'Asia/Tokyo')::date`, "UTC", "is not the start of a bucket"},
+		"angeles":     {`(ts AT TIME ZONE 'America/Los_Angeles')::date`, "UTC", ""}, // within what is read
+		"tokyo_known": {`(ts AT TIME ZONE 'Asia/Tokyo')::date`, "Asia/Tokyo", ""},
+		"bins":        {`date_bin('1 day', ts, '2000-01-01 05:30+00')`, "UTC", ""},
+	} {
+		s.incremental(t, name, `SELECT `+c.label+` AS hour, count(*) AS n FROM past WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 day", "retention_period", "100 years", "timezone", c.zone, "max_attempts", 1) // partitions of a year
+		run := `FROM mvscheduler.runs WHERE view_name = '` + s.owner + `.` + name + `'`
+		until(t, s.alice, `SELECT count(*) > 0 AND bool_and(state NOT IN ('queued', 'running')) `+run)
+		failed := ask[string](t, s.alice, `SELECT coalesce(string_agg(error, ' '), '') `+run)
+		if c.want != "" {
+			require.Contains(t, failed, c.want, name)
+			continue
+		}
+		require.Equal(t, "", failed, name)
+		same(t, s.alice, name)
+		// A wide range, as counters tell it, ends within buckets.
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.mark_dirty('`+name+`', '2026-01-05 00:00+00', '2026-01-08 00:00+00'), mvscheduler.refresh_view('`+name+`')`)
+		until(t, s.alice, `SELECT count(*) > 1 AND bool_and(state NOT IN ('queued', 'running')) `+run)
+		if state := ask[string](t, s.alice, `SELECT concat_ws(' ', state, error) `+run+` ORDER BY id DESC LIMIT 1`); name == "angeles" {
+			require.Contains(t, state, "is not the start of a bucket")
+			continue
+		}
+		same(t, s.alice, name)
+	}
+}
+
+// outcome registers a view on a table of its own and tells what becomes of it: refused, fails, right, or what differs.
+func (s *scene) outcome(t *testing.T, name, query, width, zone string) string {
+	pgtest.Exec(t, s.alice, `CREATE TABLE t_`+name+` (ts timestamptz NOT NULL, id int, born date)`, `SET TimeZone = '`+zone+`'`)
+	t.Cleanup(func() { pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name = '`+name+`'`) })
+	if _, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ($1, $2, 'incremental', 'hour', $3::text::interval, 'manual', $4, 1)`,
+		name, strings.ReplaceAll(query, "$", "t_"+name), width, zone); err != nil {
+		require.ErrorContains(t, err, "rows of several buckets would be", "and not for something else")
+		return "refused"
+	}
+	for i, ts := range []string{"2026-03-10 12:00", "2026-03-10 23:30", "2026-03-20 01:00", "2026-03-10 05:30", "2026-03-20 20:00", "2026-04-20 20:00", "2026-03-10 12:10"} {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO t_%s VALUES ('%s+00', %d, '2026-03-%d')`, name, ts, i+1, 10+i%2))
+		run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view($1)`, name)
+		const ended = ` FROM mvscheduler.runs AS r LEFT JOIN mvscheduler.runs AS j ON j.id = r.joined_run WHERE r.id = $1`
+		until(t, s.alice, `SELECT EXISTS (SELECT`+ended+` AND coalesce(j.state, r.state) NOT IN ('queued', 'running'))`, run)
+		if state := ask[string](t, s.alice, `SELECT concat_ws(' ', coalesce(j.state, r.state), coalesce(j.error, r.error))`+ended, run); state != "succeeded" {
+			require.Contains(t, state, "is not the start of a bucket")
+			return "fails"
+		}
+		if differ := ask[string](t, s.alice, fmt.Sprintf(`SELECT concat_ws(' / ', (SELECT string_agg(q::text, ' ' ORDER BY q::text) FROM %[1]s__query AS q), (SELECT coalesce(string_agg(q::text, ' ' ORDER BY q::text), 'nothing') FROM %[1]s AS q))`, name)); true {
+			if left, right, _ := strings.Cut(differ, " / "); left != right {
+				return fmt.Sprintf("row %d: the query gives %s, the view has %s", i, left, right)
+			}
+		}
+	}
+	return "right"
+}
