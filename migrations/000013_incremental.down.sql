@@ -11,7 +11,7 @@ DROP FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text);
 DROP FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid);
 DROP FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text);
 DROP FUNCTION mvscheduler.rows_handle(oid, oid);
-DROP FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text);
+DROP FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange);
 DROP FUNCTION mvscheduler.bound_text(timestamp, oid);
 DROP FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp);
 DROP FUNCTION mvscheduler.name_partition(oid, oid, text);

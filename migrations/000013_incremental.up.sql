@@ -1534,7 +1534,7 @@ COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a part
 -- A few partitions are made ahead; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
 -- Of more than one transaction can lock those that are the farthest from now become years. Partitions of other widths
 -- that are there already stay, and what is new fills the gaps between them.
-CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, unit text, label_start text, label_end text) RETURNS void
+CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, unit text, label_start text, label_end text, INOUT covered tsmultirange)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -1545,7 +1545,6 @@ DECLARE
     one     interval := ('1 ' || unit)::interval;
     first   timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
     last    timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
-    covered tsmultirange := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(data) AS p WHERE p.lo IS NOT NULL), '{}');
     missing timestamp[];
     label   timestamp;
     extent  tsrange;
@@ -1572,7 +1571,7 @@ BEGIN
         END LOOP;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text) IS 'Makes the partitions that the labels of a range need.';
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange) IS 'Makes the partitions that the labels of a range need; covered are the labels that have one.';
 
 CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid
 LANGUAGE sql
@@ -1747,6 +1746,7 @@ DECLARE
     data   oid;
     staged oid;
     unit   text;
+    covered tsmultirange;
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -1760,6 +1760,7 @@ BEGIN
     query := mvscheduler.handle(work.query, work.data);
     data := mvscheduler.rows_handle(work.data, work.data);
     unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
+    covered := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(work.data) AS p WHERE p.lo IS NOT NULL), '{}');
     FOR span IN
         SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) AND work.source_type IS NOT NULL THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
@@ -1776,7 +1777,7 @@ BEGIN
         -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
         staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE')
                        THEN (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation END;
-        PERFORM mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last);
+        covered := mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last, covered);
         SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
