@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -211,4 +212,39 @@ func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone:
 		require.InDelta(t, 40, ask[int64](t, s.root, usage, "v"), 4, mode)
 		require.Equal(t, note, ask[string](t, s.root, `SELECT string_agg(DISTINCT note, ',') FROM mvscheduler.view_usage`), mode)
 	}
+}
+
+func TestReadsAreCountedWhereStatementsAreEvictedOrHiddenAndItIsSaid(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "100"}))
+	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements`)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	side := startSidecar(t, s.db, often...)
+	refreshed(t, s.alice, "v")
+	collecting(t, s.root)
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	for range 3 {
+		for n := range 150 { // each of them is another one
+			pgtest.Exec(t, s.alice, `SELECT 1`+strings.Repeat(`, 1`, n))
+		}
+		for range 5 {
+			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+	}
+	require.Positive(t, ask[int](t, s.root, `SELECT dealloc::int FROM pg_stat_statements_info`))
+	pgtest.Exec(t, s.root, `REVOKE pg_read_all_stats, pg_monitor FROM mvscheduler_worker`)
+	for range 6 { // what there is to read is looked for now and then
+		sampledTwice(t, s.root)
+	}
+	for range 5 {
+		pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+	}
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 20, ask[int64](t, s.root, usage, "v"), 2)
+	require.Equal(t, "L0 counters of scans; pg_stat_statements hides what others run; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker", ask[string](t, s.root, `SELECT level || ' ' || sources FROM mvscheduler.collector`))
 }

@@ -54,9 +54,12 @@ type Metered struct {
 	LookBacks      map[LookedBack]float64
 }
 
-// ownPatience is how long scans of our own are waited for in the counters: a session reports them when it has been
-// idle for ten seconds at the latest.
-const ownPatience = time.Minute
+// Scans of our own are waited for in the counters for ownPatience, and in ownSamples samples however far apart: a session
+// reports them when it has been idle for ten seconds at the latest, later on a busy machine.
+const (
+	ownPatience = time.Minute
+	ownSamples  = 3
+)
 
 // Meter turns the counters of one server into reads and changes. What it knows is the sample before: after a
 // restart the first sample tells nothing. The zero value is ready. Not for concurrent use.
@@ -73,6 +76,7 @@ type debt struct {
 	seq, idx, tuples, keys, fetched float64
 	fresh                           []OwnScans // that are to be added once the relation is as they left it
 	since                           time.Time
+	samples                         int // since
 }
 
 // Take compares a sample with the one before. Below says which tables each view reads; a view that is not in it
@@ -92,7 +96,6 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		return metered
 	}
 	m.owe(s)
-	m.forgive(s.At)
 	most := float64(s.Transactions - before.Transactions)
 	parts := make(map[int64][]scanned)
 	for _, r := range s.Relations {
@@ -115,6 +118,7 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		}
 		metered[r.View] = v
 	}
+	m.forgive(s.At)
 	m.age(s, relations)
 	for view, p := range parts {
 		if v := metered[view]; !math.IsNaN(v.Reads) {
@@ -150,7 +154,7 @@ func (m *Meter) owe(s Sample) {
 			m.debts = make(map[uint32]debt)
 		}
 		d := m.debts[o.Relation]
-		d.fresh, d.since = append(d.fresh, o), s.At
+		d.fresh, d.since, d.samples = append(d.fresh, o), s.At, 0
 		m.debts[o.Relation] = d
 	}
 }
@@ -184,9 +188,12 @@ func (m *Meter) age(s Sample, before map[uint32]RelationCounters) {
 // forgive gives up what has not come: a reset may have swallowed it.
 func (m *Meter) forgive(now time.Time) {
 	for relation, d := range m.debts {
-		if d.seq+d.idx == 0 && len(d.fresh) == 0 || now.Sub(d.since) > ownPatience {
+		if d.seq+d.idx == 0 && len(d.fresh) == 0 || now.Sub(d.since) >= ownPatience && d.samples >= ownSamples {
 			delete(m.debts, relation)
+			continue
 		}
+		d.samples++
+		m.debts[relation] = d
 	}
 }
 
@@ -212,7 +219,7 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 			d.seq, d.idx, d.tuples, d.keys, d.fetched = d.seq+ownSeq, d.idx+float64(o.Idx), d.tuples+ownTuples, d.keys+float64(o.Keys), d.fetched+float64(o.Fetched)
 		}
 		paid := debt{seq: min(d.seq, seq), idx: min(d.idx, idx), tuples: min(d.tuples, tuples), keys: min(d.keys, keys), fetched: min(d.fetched, fetched)}
-		m.debts[is.Relation] = debt{seq: d.seq - paid.seq, idx: d.idx - paid.idx, tuples: d.tuples - paid.tuples, keys: d.keys - paid.keys, fetched: d.fetched - paid.fetched, since: d.since}
+		m.debts[is.Relation] = debt{seq: d.seq - paid.seq, idx: d.idx - paid.idx, tuples: d.tuples - paid.tuples, keys: d.keys - paid.keys, fetched: d.fetched - paid.fetched, since: d.since, samples: d.samples}
 		seq, idx, tuples, keys, fetched = seq-paid.seq, idx-paid.idx, tuples-paid.tuples, keys-paid.keys, fetched-paid.fetched
 	}
 	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, fetched <= 0 && keys <= idx}
@@ -265,6 +272,7 @@ func (s SourceCounters) changedSince(was SourceCounters) float64 {
 type Bin struct {
 	scans, calls, changes    float64
 	scanned, called, changed time.Duration // for which they are known
+	seen, longest            time.Duration // all spans, and the longest of them
 	beside                   float64       // scans while calls were known
 	elsewhere                float64       // reads on standbys
 	Unknown                  time.Duration // for which neither scans nor calls are
@@ -281,6 +289,7 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 			*known += span
 		}
 	}
+	b.seen, b.longest = b.seen+span, max(b.longest, span)
 	b.elsewhere += m.Elsewhere
 	b.LookBacks = addLookBacks(b.LookBacks, m.LookBacks)
 	add(&b.scans, &b.scanned, m.Reads)
@@ -307,19 +316,20 @@ func (b *Bin) Reads(ratio *Ratio) float64 {
 	return reads + (b.scans-b.beside)/ratio.scansPerCall() + b.elsewhere
 }
 
-// Counts are the reads and changes of the whole bin, when at least half of it was observed; else NaN.
+// Counts are the reads and changes of the whole bin, when at least half of it was observed; else NaN. What is missing of
+// it, when that is a span at most, is in a bin beside it: a span belongs to one bin.
 func (b *Bin) Counts(width time.Duration, reads float64) (wholeReads, wholeChanges float64) {
-	return whole(reads, max(b.scanned, b.called), width), whole(b.changes, b.changed, width)
-}
-
-func whole(count float64, known, width time.Duration) float64 {
-	switch {
-	case known < width/2:
-		return math.NaN()
-	case known >= width*9/10:
-		return count
+	all := width
+	if b.seen+b.longest >= width {
+		all = b.seen
 	}
-	return count * float64(width) / float64(known)
+	whole := func(count float64, known time.Duration) float64 {
+		if known < width/2 {
+			return math.NaN()
+		}
+		return count * float64(all) / float64(known)
+	}
+	return whole(reads, max(b.scanned, b.called)), whole(b.changes, b.changed)
 }
 
 // Ratio learns how many scans of a view a read makes. The zero value knows nothing, which means one.

@@ -60,10 +60,26 @@ func TestOurOwnScansAreNoReadsWheneverTheyAreReported(t *testing.T) {
 	s.scan(2 + 4)
 	require.InDelta(t, 4, s.take().Reads, 0, "and reported later")
 	s.Own = own
-	s.take()
-	s.take()
+	for range 1 + ownSamples {
+		s.take()
+	}
 	s.scan(5)
-	require.InDelta(t, 5, s.take().Reads, 0, "what does not come within a minute is given up")
+	require.InDelta(t, 5, s.take().Reads, 0, "what does not come within three samples is given up")
+	s.Own = own
+	s.take()
+	s.At = s.At.Add(time.Hour)
+	s.scan(2 + 4)
+	require.InDelta(t, 4, s.take().Reads, 0, "however far apart they are")
+	for range 10 { // within a minute
+		s.Own = own
+		s.take()
+	}
+	for range 10 {
+		s.At = s.At.Add(5*time.Second - time.Minute)
+		s.take()
+	}
+	s.scan(20 + 4)
+	require.InDelta(t, 4, s.take().Reads, 0, "and for a minute")
 }
 
 func TestWorkersOfOurOwnParallelScansAreNoReads(t *testing.T) {
@@ -176,6 +192,11 @@ func TestCallsAreReadsAndScansAreWhatIsLeft(t *testing.T) {
 		{func(b *Bin) { b.Add(known, none, 3*time.Minute); b.Add(unknown, none, 2*time.Minute) }, 50, 2 * time.Minute},
 		{func(b *Bin) { b.Add(known, none, 2*time.Minute); b.Add(unknown, none, 3*time.Minute) }, none, 3 * time.Minute},
 		{func(b *Bin) { b.Add(known, none, 2*time.Minute) }, none, 0},
+		{func(b *Bin) { // it began within the bin
+			for range 3 {
+				b.Add(known, none, time.Minute)
+			}
+		}, 150, 0},
 	} {
 		var b Bin
 		c.add(&b)
@@ -191,4 +212,21 @@ func TestCallsAreReadsAndScansAreWhatIsLeft(t *testing.T) {
 	b = Bin{}
 	b.Add(known, none, 5*time.Minute)
 	require.InDelta(t, 10, b.Reads(&ratio), 0)
+}
+
+func TestReadsAddUpWhereverSamplesFallInTheirBins(t *testing.T) {
+	t.Parallel()
+	for _, spans := range [][]int{{5, 5, 5}, {4, 6, 5}, {6, 4, 5}, {4, 7, 4}} { // of a minute, in each of three bins
+		var sum float64
+		for _, n := range spans {
+			var b Bin
+			for range n {
+				b.Add(Metered{Reads: 10, Changes: 1}, math.NaN(), time.Minute)
+			}
+			reads, changes := b.Counts(5*time.Minute, b.Reads(&Ratio{}))
+			require.InDelta(t, reads, 10*changes, 1e-9)
+			sum += reads
+		}
+		require.InDelta(t, 150, sum, 1e-9, "%v", spans)
+	}
 }

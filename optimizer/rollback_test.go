@@ -1,6 +1,8 @@
 package optimizer
 
 import (
+	"math"
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -71,6 +73,33 @@ func TestAWrongIntervalIsTakenBackWithinAWeekAndAGoodOneIsKept(t *testing.T) {
 			}
 		}
 	}
+}
+
+func TestAWrongIntervalIsTakenBackAndAGoodOneIsKeptWhereSamplesAreMissing(t *testing.T) {
+	t.Parallel()
+	good, lost := 0, 0
+	for seed := range seeds(12, 100) {
+		for _, kind := range []string{"flat", "office", "bursts"} {
+			h := history(fiveMinutes(), traffic(seed, kind, 400), time.Hour)
+			random := rand.New(rand.NewPCG(seed, 2))
+			for from := 0; from < len(h.Reads); from += dayBins { // six hours of each day, and a tenth of the others
+				at := random.IntN(dayBins - 72)
+				for i := range dayBins {
+					if i >= at && i < at+72 || random.IntN(10) == 0 {
+						h.Reads[from+i] = math.NaN()
+					}
+				}
+			}
+			for _, wrong := range []time.Duration{4 * time.Hour, 15 * time.Minute} {
+				require.NotZero(t, observed(t, h, 7*dayBins, time.Hour, wrong), "%s, seed %d: %s", kind, seed, wrong)
+				good++
+				if observed(t, h, 7*dayBins, wrong, time.Hour) > 0 {
+					lost++
+				}
+			}
+		}
+	}
+	require.Less(t, float64(lost), 0.05*float64(good))
 }
 
 func TestASmallImprovementIsKept(t *testing.T) {

@@ -64,23 +64,29 @@ func ReadTrace(r io.Reader) (Trace, error) {
 	return newTrace(points, header == "t,count")
 }
 
-// Trace is what was recorded, as a trace: bins that are not known hold nothing. The error says that there is nothing.
+// Trace is what was recorded, as a trace: in bins that are not known nothing was read, and something changed. Parts of a
+// read, of hours that were spread, add up. The error says that there is nothing.
 func (h History) Trace() (reads Trace, changes *Trace, err error) {
-	of := func(counts []float64) (Trace, error) {
+	of := func(counts []float64, unknown float64) (Trace, error) {
 		var points []point
+		var sum, given float64
 		for i, n := range counts {
-			if !math.IsNaN(n) {
-				points = append(points, point{h.Grid.At(i).Unix(), int64(math.Round(n))})
+			if math.IsNaN(n) {
+				n = unknown
 			}
+			sum += n
+			count := math.Round(sum) - given
+			given += count
+			points = append(points, point{h.Grid.At(i).Unix(), int64(count)})
 		}
 		t, err := newTrace(points, true)
 		t.step = h.Grid.Width
 		return t, err
 	}
-	if reads, err = of(h.Reads); err != nil || h.Changes == nil {
+	if reads, err = of(h.Reads, 0); err != nil || h.Changes == nil {
 		return reads, nil, err
 	}
-	c, err := of(h.Changes)
+	c, err := of(h.Changes, 1)
 	return reads, &c, err
 }
 

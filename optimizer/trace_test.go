@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -199,4 +200,28 @@ func newTestTrace(start int64, n int) Trace {
 		t.points = append(t.points, point{start + int64(i)*300, 1})
 	}
 	return t
+}
+
+func TestARecordedTraceKeepsPartsOfReadsAndWhatIsUnknownChanged(t *testing.T) {
+	t.Parallel()
+	nan := math.NaN()
+	h := History{Grid: fiveMinutes(), Reads: make([]float64, 288), Changes: make([]float64, 288)}
+	for i := range h.Reads { // of rare reads only the hour is known
+		h.Reads[i], h.Changes[i] = 2./12, 1./12
+	}
+	copy(h.Reads[12:], []float64{nan, nan, nan})
+	copy(h.Changes[24:], []float64{nan, nan, nan})
+	reads, changes, err := h.Trace()
+	require.NoError(t, err)
+	start, of := reads.Counts(5 * time.Minute)
+	require.Equal(t, h.Grid.Start, start)
+	require.Len(t, of, 288)
+	require.InDelta(t, 48-3*2./12, sum(of), 1)
+	_, of = changes.Counts(5 * time.Minute)
+	require.InDelta(t, 24+3*11./12, sum(of), 1)
+	require.InDelta(t, 3, sum(of[24:27]), 0)
+	h.Changes = nil
+	_, changes, err = h.Trace()
+	require.NoError(t, err)
+	require.Nil(t, changes)
 }
