@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -242,7 +243,7 @@ func TestTheDoctorSeesWhatElseIsWrongWithAView(t *testing.T) {
 	invalid := about(found, "index")[0]
 	require.Equal(t, user+".v", invalid.Subject)
 	require.Contains(t, invalid.What, "is invalid")
-	db.Exec(t, strings.Split(invalid.Fix, ",")[0])
+	db.Exec(t, invalid.Fix)
 	schedulers := about(found, "scheduler")
 	require.Len(t, schedulers, 2)
 	lonely := about(found, "unmanaged")
@@ -297,6 +298,50 @@ func TestTheDoctorSeesViewsAtWhichAPersonHasToLook(t *testing.T) {
 	require.Contains(t, said["forbidden"], "error ")
 	require.Contains(t, said["forbidden"], "permission denied for table sales")
 	require.Equal(t, s.owner+".otherwise "+team, ask[string](t, s.root, `SELECT string_agg(CASE WHEN name LIKE '%.given' THEN owner::text ELSE name END, ' ' ORDER BY id) FROM mvscheduler.views WHERE name LIKE '%.given' OR name LIKE '%.otherwise'`), "the fixes mend it")
+}
+
+// A fix is pasted into a shell or psql by somebody with more rights than who named the view.
+func TestNamesRunNothingWhereAFixIsPasted(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user := db.User(t, "alice")
+	alice := db.Conn(t, user)
+	root := db.Conn(t, "")
+	pgtest.Exec(t, root, `CREATE TABLE public.precious (a int)`)
+	dir := t.TempDir()
+	views := map[string]string{}
+	for _, kind := range []string{"gone", "replaced", "index", "grants"} {
+		name := kind + "$(touch ran)';\nDROP TABLE precious; --"
+		require.NoError(t, alice.QueryRow(t.Context(), `INSERT INTO mvscheduler.views (name, query) VALUES (quote_ident($1), 'SELECT 1 AS a') RETURNING name`, name).Scan(&name))
+		views[kind] = name
+	}
+	query := ask[string](t, alice, `SELECT query_relation FROM mvscheduler.visible_views WHERE name = $1`, views["replaced"])
+	pgtest.Exec(t, alice, `DROP MATERIALIZED VIEW `+views["gone"], `CREATE OR REPLACE VIEW `+query+` AS SELECT 2 AS a`)
+	if db.Version() >= 170000 {
+		pgtest.Exec(t, alice, `REVOKE MAINTAIN ON TABLE `+views["grants"]+` FROM mvscheduler_worker`)
+	}
+	found, _ := examine(t, db, "")
+	commands, statements := 0, 0
+	for _, f := range found {
+		if !strings.Contains(f.Fix, "touch ran") {
+			continue
+		}
+		if strings.HasPrefix(f.Fix, "mvscheduler ") {
+			shell := exec.CommandContext(t.Context(), "sh", "-c", `mvscheduler() { printf %s "$2"; }; `+f.Fix)
+			shell.Dir = dir
+			said, err := shell.Output()
+			require.NoError(t, err, f.Fix)
+			require.Equal(t, views["gone"], string(said))
+			commands++
+			continue
+		}
+		_, _ = root.PgConn().Exec(t.Context(), f.Fix).ReadAll() // {COLUMN,...} is to be filled in
+		statements++
+	}
+	require.Equal(t, 1, commands)
+	require.GreaterOrEqual(t, statements, 3)
+	require.NoFileExists(t, filepath.Join(dir, "ran"))
+	require.True(t, ask[bool](t, alice, `SELECT to_regclass('public.precious') IS NOT NULL`))
 }
 
 func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {

@@ -2,8 +2,10 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -49,20 +51,35 @@ func TestRulesAndDashboardUseOnlyMetricsThatTheSidecarHas(t *testing.T) {
 	}
 }
 
-func TestTheDashboardLoadsAndItsPanelsDoNotOverlap(t *testing.T) {
-	t.Parallel()
+type dashboard struct {
+	UID    string
+	Panels []struct {
+		Title, Description string
+		GridPos            struct{ W, H, X, Y int }
+		Targets            []struct{ Expr string }
+	}
+}
+
+func readDashboard(t *testing.T) (d dashboard) {
+	t.Helper()
 	text, err := os.ReadFile(dashboardFile)
 	require.NoError(t, err)
-	var dashboard struct {
-		Title  string
-		UID    string
-		Panels []struct {
-			Title, Description string
-			GridPos            struct{ W, H, X, Y int }
-			Targets            []struct{ Expr string }
+	require.NoError(t, json.Unmarshal(text, &d))
+	return d
+}
+
+func (d dashboard) queries() (all []string) {
+	for _, p := range d.Panels {
+		for _, target := range p.Targets {
+			all = append(all, target.Expr)
 		}
 	}
-	require.NoError(t, json.Unmarshal(text, &dashboard))
+	return all
+}
+
+func TestTheDashboardLoadsAndItsPanelsDoNotOverlap(t *testing.T) {
+	t.Parallel()
+	dashboard := readDashboard(t)
 	require.Equal(t, "mvscheduler", dashboard.UID)
 	taken := map[[2]int]string{}
 	for _, p := range dashboard.Panels {
@@ -87,6 +104,8 @@ func TestPrometheusTakesTheRulesAndTheMetrics(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), promtool, "check", "rules", rulesFile).CombinedOutput()
 	require.NoError(t, err, string(out))
 	require.Contains(t, string(out), "SUCCESS: 9 rules found")
+	out, err = exec.CommandContext(t.Context(), promtool, "check", "rules", rulesOfDashboard(t)).CombinedOutput()
+	require.NoError(t, err, string(out))
 	out, err = exec.CommandContext(t.Context(), promtool, "test", "rules", strings.Replace(rulesFile, ".yml", ".test.yml", 1)).CombinedOutput()
 	require.NoError(t, err, string(out))
 
@@ -96,4 +115,23 @@ func TestPrometheusTakesTheRulesAndTheMetrics(t *testing.T) {
 	check.Stdin = strings.NewReader(metrics)
 	out, err = check.CombinedOutput()
 	require.NoError(t, err, string(out))
+}
+
+// rulesOfDashboard writes the queries of the dashboard as rules, which promtool parses.
+func rulesOfDashboard(t *testing.T) (file string) {
+	t.Helper()
+	type rule struct {
+		Record string `json:"record"`
+		Expr   string `json:"expr"`
+	}
+	var rules []rule
+	for i, expr := range readDashboard(t).queries() {
+		rules = append(rules, rule{fmt.Sprintf("query%d", i), expr})
+	}
+	require.NotEmpty(t, rules)
+	text, err := json.Marshal(map[string]any{"groups": []any{map[string]any{"name": "dashboard", "rules": rules}}}) // JSON is YAML
+	require.NoError(t, err)
+	file = filepath.Join(t.TempDir(), "rules.yml")
+	require.NoError(t, os.WriteFile(file, text, 0o600))
+	return file
 }

@@ -90,7 +90,7 @@ SELECT string_agg(line, E'\n' ORDER BY line) FROM (
                   obj_description(c.oid, 'pg_class')) AS line
       FROM pg_class AS c WHERE c.oid = ANY ($1::text[]::regclass[])
     UNION ALL
-    SELECT format('%s.%s stats %s %s acl %s comment %s', c.relname, a.attname, coalesce(a.attstattarget, -1), a.attoptions,
+    SELECT format('%s.%s stats %s %s acl %s comment %s', c.relname, a.attname, coalesce(a.attstattarget, -1), ARRAY(SELECT o FROM unnest(a.attoptions) AS o WHERE o NOT LIKE 'pg\_attver=%'),
                   (SELECT array_agg(x ORDER BY x) FROM (SELECT format('%s:%s:%s', grantee::regrole, privilege_type, is_grantable) AS x FROM aclexplode(a.attacl)) AS y),
                   col_description(c.oid, a.attnum))
       FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped WHERE c.oid = ANY ($1::text[]::regclass[]) AND a.attname <> 'extra'

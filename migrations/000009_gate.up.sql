@@ -640,6 +640,7 @@ BEGIN
                            CASE col.attcompression WHEN 'p' THEN 'pglz' WHEN 'l' THEN 'lz4' ELSE 'default' END);
         END IF;
         FOREACH option IN ARRAY coalesce(col.attoptions, '{}') LOOP
+            CONTINUE WHEN option LIKE 'pg\_%';   -- which the server keeps there itself, since 17.12
             EXECUTE format('ALTER TABLE %s ALTER COLUMN %I SET (%s)', named, col.attname,
                            format('%I = %L', split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)));
         END LOOP;

@@ -26,7 +26,7 @@ type adoptCmd struct {
 func (adoptCmd) Help() string {
 	return `Takes over materialized views that exist: their data, indexes, grants and comments stay as they are, and from now on the sidecar refreshes them. The view's own query is read from PostgreSQL. Give it back with: mvscheduler release. When its query is edited meanwhile, the new version is a pair as of any managed view: NAME, with the same indexes, grants and comments, and the plain view NAME__query that it reads.
 
---from-pg-cron finds the jobs of pg_cron that refresh materialized views, shows who refreshes what today, and registers the views with the same schedule in the zone of pg_cron. The jobs go on until you stop them: the statement for it is printed with each.
+--from-pg-cron finds the jobs of pg_cron that refresh materialized views, shows who refreshes what today, and registers the views with the same schedule in the zone of pg_cron (in --timezone, where you may not see cron.timezone). The jobs go on until you stop them: the statement for it is printed with each.
 
 Examples:
 
@@ -65,7 +65,7 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 		}
 		if c.FromPgCron {
 			var err error
-			if plans, err = fromPgCron(ctx, conn); err != nil {
+			if plans, err = c.fromPgCron(ctx, a, conn); err != nil {
 				return err
 			}
 		}
@@ -150,17 +150,14 @@ SELECT name, coalesce('cron ' || cron, 'every ' || refresh_interval, refresh_on)
 
 // fromPgCron makes a plan of each REFRESH in cron.job. pg_cron's "N seconds" is an interval; its schedules
 // are read in cron.timezone.
-func fromPgCron(ctx context.Context, conn *pgx.Conn) ([]adoption, error) {
+func (c *adoptCmd) fromPgCron(ctx context.Context, a *app, conn *pgx.Conn) ([]adoption, error) {
 	commands, err := doctor.RefreshCommands(ctx, conn)
-	if err != nil {
+	if err != nil || len(commands) == 0 {
 		return nil, err
 	}
-	var zone string
-	if err := conn.QueryRow(ctx, `SELECT coalesce(nullif(current_setting('cron.timezone', true), ''), 'GMT')`).Scan(&zone); err != nil {
-		return nil, fmt.Errorf("read cron.timezone: %w", err)
-	}
-	if zone == "GMT" {
-		zone = "UTC"
+	zone, err := c.cronZone(ctx, a, conn)
+	if err != nil {
+		return nil, err
 	}
 	var plans []adoption
 	for _, command := range commands {
@@ -180,6 +177,22 @@ func fromPgCron(ctx context.Context, conn *pgx.Conn) ([]adoption, error) {
 		plans = append(plans, p)
 	}
 	return plans, nil
+}
+
+// cronZone is cron.timezone, which pg_cron since 1.5 shows to members of pg_read_all_settings only.
+func (c *adoptCmd) cronZone(ctx context.Context, a *app, conn *pgx.Conn) (zone string, err error) {
+	err = conn.QueryRow(ctx, `SELECT coalesce(nullif(nullif(current_setting('cron.timezone', true), ''), 'GMT'), 'UTC')`).Scan(&zone)
+	var pg *pgconn.PgError
+	switch {
+	case err == nil:
+		return zone, nil
+	case !errors.As(err, &pg) || pg.Code != "42501":
+		return "", fmt.Errorf("read cron.timezone: %w", err)
+	case c.Timezone != nil:
+		return *c.Timezone, nil
+	}
+	a.say("you may not see cron.timezone, in which pg_cron reads its schedules: its default, GMT, is taken; --timezone names another")
+	return "UTC", nil
 }
 
 type releaseCmd struct {

@@ -26,5 +26,5 @@ func pauses(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	if w.Reason != nil && *w.Reason != "" {
 		what += ": " + *w.Reason
 	}
-	return []Finding{{Severity: Note, What: what, Fix: "when that is not wanted: mvscheduler resume --all"}}, nil
+	return []Finding{{Severity: Note, What: what, Fix: "mvscheduler resume --all"}}, nil
 }

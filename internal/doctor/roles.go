@@ -24,8 +24,8 @@ SELECT 'warning', r.rolname::text, format('login %s of the sidecar can also crea
  WHERE r.rolcanlogin AND NOT r.rolsuper AND (r.rolcreaterole OR r.rolcreatedb)
    AND pg_has_role(r.oid, 'mvscheduler_worker', 'USAGE')   -- on 16 and later who makes a role is a member, and may not use it
 UNION ALL
-SELECT 'note', r.rolname::text, format('%s may act as mvscheduler_owner: it administers every managed view, and could change the functions that run in everybody''s session', r.rolname),
-       format('unless you trust it with that: REVOKE mvscheduler_owner FROM %I CASCADE', r.rolname)
+SELECT 'note', r.rolname::text, format('%s may act as mvscheduler_owner: it administers every managed view, and could change the functions that run in everybody''s session; the fix is for when you do not trust it with that', r.rolname),
+       format('REVOKE mvscheduler_owner FROM %I CASCADE', r.rolname)
   FROM pg_roles AS r
  WHERE NOT r.rolsuper AND r.rolname <> 'mvscheduler_owner'
    AND pg_has_role(r.oid, 'mvscheduler_owner', 'MEMBER')

@@ -166,10 +166,11 @@ SELECT 'note', t.name, format('it belongs to %s, whose code would run in your se
   FROM (`+schedulerTables+`) AS t
  WHERE NOT t.trusted
 UNION ALL
-SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.name),
-       format('psql -d %s -c "SELECT jobid, schedule, command FROM cron.job WHERE database = %s"', home.name, quote_literal(current_database()))
-  FROM current_setting('cron.database_name', true) AS home(name)
- WHERE home.name <> current_database()
+SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.setting),
+       format('psql -d %s -c "SELECT jobid, schedule, command FROM cron.job WHERE database = %s"', home.setting, quote_literal(current_database()))
+  FROM pg_settings AS home   -- without the right to see it there is no row; current_setting would be an error
+ WHERE home.name = 'cron.database_name'
+   AND home.setting <> current_database()
  ORDER BY 1 DESC, 2`)
 }
 

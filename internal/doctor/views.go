@@ -21,12 +21,17 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 		if !s.Unhealthy() {
 			continue
 		}
-		f := Finding{Severity: Warning, Subject: s.Name, What: s.Freshness + ": " + cmp.Or(s.Reason, "see its runs"), Fix: "mvscheduler show " + s.Name}
+		f := Finding{Severity: Warning, Subject: s.Name, What: s.Freshness + ": " + cmp.Or(s.Reason, "see its runs"), Fix: "mvscheduler show " + words.ShellQuote(s.Name)}
 		if s.AutoPaused || s.Freshness == "missing" {
 			f.Severity = Error
 		}
-		if s.Freshness == "missing" {
-			f.Fix = words.NextStep(s)
+		switch {
+		case s.Freshness == "missing" && s.Method == "incremental":
+			f.What += "; the fix deletes the row, whose settings mvscheduler export keeps"
+			f.Fix = "mvscheduler drop " + words.ShellQuote(s.Name)
+		case s.Freshness == "missing":
+			f.What += "; the fix creates again what is gone, mvscheduler drop gives it up"
+			f.Fix = "mvscheduler export | mvscheduler import -"
 		}
 		found = append(found, f)
 	}
@@ -57,8 +62,8 @@ SELECT 'error', t.name,
 // indexes finds managed views that lock out their readers, and indexes that a failed build left invalid.
 func indexes(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', v.name, format('its index %s is invalid: an interrupted CREATE INDEX CONCURRENTLY left it', i.indexrelid::regclass),
-       format('DROP INDEX CONCURRENTLY %s, then create it again', i.indexrelid::regclass)
+SELECT 'warning', v.name, format('its index %s is invalid: an interrupted CREATE INDEX CONCURRENTLY left it; after the fix, create it again', i.indexrelid::regclass),
+       format('DROP INDEX CONCURRENTLY %s', i.indexrelid::regclass)
   FROM mvscheduler.visible_views AS v
   JOIN pg_index AS i ON i.indrelid = v.relation::oid AND NOT i.indisvalid
 UNION ALL
@@ -75,8 +80,8 @@ SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use
 // replacedQueries finds views that do not hold the query of their row any more, as far as their text tells.
 func replacedQueries(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', v.name, format('%s does not say what the query of the row said when it was parsed: it was replaced by hand, or something that it reads was renamed; the fix is its owner''s, in whose session the text is parsed', coalesce(v.query_relation, v.relation)),
-       format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L; -- or, where a name in it is gone: mvscheduler edit %s --editor', v.name, v.name)
+SELECT 'warning', v.name, format('%s does not say what the query of the row said when it was parsed: it was replaced by hand, or something that it reads was renamed; the fix is its owner''s, in whose session the text is parsed (where a name in it is gone: mvscheduler edit --editor)', coalesce(v.query_relation, v.relation)),
+       format('UPDATE mvscheduler.views SET query = query || '' '' WHERE name = %L', v.name)
   FROM mvscheduler.visible_views AS v
  WHERE substr(mvscheduler.seal_of(coalesce(v.query_relation::oid, v.relation::oid)), 33) <> substr(v.query_seal, 33)   -- of the text alone: a redefinition below changes the rule
  ORDER BY 2`)
@@ -119,9 +124,9 @@ func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error)
 	return rowsOf(ctx, conn, `
 SELECT 'note', format('%I.%I', n.nspname, c.relname),
        'mvscheduler made it, and no row of the catalog stands for it any more (' || CASE WHEN reader.name IS NULL THEN 'its row was deleted without its triggers, or restored elsewhere'
-            ELSE format('%s, whose query it holds, was released, or its row was deleted without its triggers', reader.name) END || ')',
+            ELSE format('%s, whose query it holds, was released, or its row was deleted without its triggers: it can stay', reader.name) END || ')',
        CASE WHEN reader.name IS NULL THEN format('DROP %s %I.%I', CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'p' THEN 'TABLE' ELSE 'VIEW' END, n.nspname, c.relname)
-            ELSE format('SELECT mvscheduler.adopt_view(%L), or leave it as it is: %s needs it', reader.name, reader.name) END
+            ELSE format('SELECT mvscheduler.adopt_view(%L)', reader.name) END
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   LEFT JOIN LATERAL (

@@ -15,6 +15,8 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -37,6 +39,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: container DIRECTORY IMAGE [ARGUMENT OF postgres]...")
 		os.Exit(2)
 	}
+	signal.Ignore(os.Interrupt, syscall.SIGTERM) // the tests get them too; what ends this is the end of their side of the pipe
 	if err := run(context.Background(), os.Args[1], os.Args[2], os.Args[3:]); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
