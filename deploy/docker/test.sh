@@ -380,7 +380,7 @@ TestAGateDoesNothingForAnybodyButTheRunningAttempt
 TestAForeignPartitionCanBeWrittenToAsBefore
 TestATerminatedBackendCostsNoSlot'
 if command -v go >/dev/null; then
-    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 5m "$@"; }
+    with_image() { MVSCHEDULER_TEST_IMAGE=$POSTGRES_IMAGE go test -count=1 -timeout 10m "$@"; }
     some_of_integration() {
         with_image -v -parallel 4 -run "^($(paste -sd'|' <<<"$some"))\$" ./integration >"$work/some.log" 2>&1 || { cat "$work/some.log"; return 1; }
         grep -E '^--- (PASS|SKIP)' "$work/some.log" # each of them by name, and none is left out
