@@ -238,3 +238,15 @@ func errorText(err error) string {
 	}
 	return strings.Join([]string{pg.Message, pg.Detail, pg.Hint}, "\n")
 }
+
+// despiteDeadlocks runs a statement that locks in an order of its own, until it meets no work of a sidecar in a deadlock.
+func despiteDeadlocks(t testing.TB, conn *pgx.Conn, sql string) {
+	t.Helper()
+	for {
+		_, err := conn.Exec(t.Context(), sql)
+		if !strings.Contains(errorText(err), "deadlock detected") {
+			require.NoError(t, err, sql)
+			return
+		}
+	}
+}
