@@ -308,15 +308,20 @@ func TestNamesRunNothingWhereAFixIsPasted(t *testing.T) {
 	alice := db.Conn(t, user)
 	root := db.Conn(t, "")
 	pgtest.Exec(t, root, `CREATE TABLE public.precious (a int)`)
+	pgtest.Exec(t, alice, `CREATE TABLE m (ts timestamptz)`)
 	dir := t.TempDir()
 	views := map[string]string{}
 	for _, kind := range []string{"gone", "replaced", "index", "grants"} {
 		name := kind + "$(touch ran)';\nDROP TABLE precious; --"
-		require.NoError(t, alice.QueryRow(t.Context(), `INSERT INTO mvscheduler.views (name, query) VALUES (quote_ident($1), 'SELECT 1 AS a') RETURNING name`, name).Scan(&name))
+		insert := `INSERT INTO mvscheduler.views (name, query) VALUES (quote_ident($1), 'SELECT 1 AS a') RETURNING name`
+		if kind == "gone" {
+			insert = `INSERT INTO mvscheduler.views (name, method, time_column, bucket_width, query) VALUES (quote_ident($1), 'incremental', 'hour', '1 hour', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM m WHERE mvscheduler.in_window(ts) GROUP BY 1') RETURNING name`
+		}
+		require.NoError(t, alice.QueryRow(t.Context(), insert, name).Scan(&name))
 		views[kind] = name
 	}
 	query := ask[string](t, alice, `SELECT query_relation FROM mvscheduler.visible_views WHERE name = $1`, views["replaced"])
-	pgtest.Exec(t, alice, `DROP MATERIALIZED VIEW `+views["gone"], `CREATE OR REPLACE VIEW `+query+` AS SELECT 2 AS a`)
+	pgtest.Exec(t, alice, `DROP VIEW `+views["gone"], `CREATE OR REPLACE VIEW `+query+` AS SELECT 2 AS a`)
 	if db.Version() >= 170000 {
 		pgtest.Exec(t, alice, `REVOKE MAINTAIN ON TABLE `+views["grants"]+` FROM mvscheduler_worker`)
 	}
