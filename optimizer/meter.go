@@ -23,7 +23,7 @@ type RelationCounters struct {
 	Relation uint32
 	Seq, Idx int64   // scans
 	Tuples   int64   // that sequential scans returned
-	Rows     float64 // that the relation holds; zero or less = unknown
+	Rows     float64 // that the relation holds; zero = unknown, or none; negative = nobody has looked yet
 	Large    bool    // enough to be scanned in parallel
 	Keys     int64   // that scans of its indexes returned
 	Fetched  int64   // rows that were fetched for them
@@ -229,6 +229,9 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 // rows of the relation once. A scan that ended early (LIMIT) returns fewer, one at least, so there is a lower limit as
 // well.
 func fullScans(seq, tuples float64, r RelationCounters, workers int) float64 {
+	if r.Rows < 0 { // it is not filled yet, while its indexes are made
+		seq = min(seq, tuples)
+	}
 	if !r.Large || workers == 0 || r.Rows <= 0 {
 		return seq
 	}

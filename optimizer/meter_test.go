@@ -106,6 +106,16 @@ func TestWorkersOfOurOwnParallelScansAreNoReads(t *testing.T) {
 	require.Zero(t, s.take().Reads)
 }
 
+func TestWhoMakesAnIndexOfWhatIsNotFilledReadsNothing(t *testing.T) {
+	t.Parallel()
+	s := newMeterScene()
+	s.Relations[0].Rows, s.Relations[0].Large = -1, true
+	s.Relations[0].Seq += 3
+	require.Zero(t, s.take().Reads)
+	s.scan(2) // it was filled, and has no index
+	require.InDelta(t, 2, s.take().Reads, 0)
+}
+
 func TestWorkersOfAParallelScanAreNoReads(t *testing.T) {
 	t.Parallel()
 	s := newMeterScene()
