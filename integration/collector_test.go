@@ -37,6 +37,16 @@ func collecting(t testing.TB, root *pgx.Conn) {
 	sampledTwice(t, root)
 }
 
+// readAndSampled reads view v so many times, and waits until a sidecar has seen it.
+func (s *scene) readAndSampled(t testing.TB, times int) {
+	t.Helper()
+	for range times {
+		pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+	}
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+}
+
 const usage = `SELECT coalesce((SELECT round(u.reads)::bigint FROM mvscheduler.view_usage AS u JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id WHERE s.name LIKE '%.' || $1), -1)`
 
 func TestReadsAreCountedAndOurOwnRefreshesAreNot(t *testing.T) { // alone: samples and reads keep to the clock
@@ -195,19 +205,11 @@ func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone:
 		collecting(t, s.root)
 		reported(t, s.alice)
 		sampledTwice(t, s.root)
-		for range 20 {
-			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
-		}
-		reported(t, s.alice)
-		sampledTwice(t, s.root)
+		s.readAndSampled(t, 20)
 		require.NoError(t, s.db.Server(t).Restart(t.Context(), mode))
 		s.alice, s.root = s.db.Conn(t, s.owner), s.db.Conn(t, "")
 		sampledTwice(t, s.root)
-		for range 20 {
-			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
-		}
-		reported(t, s.alice)
-		sampledTwice(t, s.root)
+		s.readAndSampled(t, 20)
 		require.Zero(t, side.stop())
 		require.InDelta(t, 40, ask[int64](t, s.root, usage, "v"), 4, mode)
 		require.Equal(t, note, ask[string](t, s.root, `SELECT string_agg(DISTINCT note, ',') FROM mvscheduler.view_usage`), mode)
@@ -228,22 +230,14 @@ func TestReadsAreCountedWhereStatementsAreEvictedOrHiddenAndItIsSaid(t *testing.
 		for n := range 150 { // each of them is another one
 			pgtest.Exec(t, s.alice, `SELECT 1`+strings.Repeat(`, 1`, n))
 		}
-		for range 5 {
-			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
-		}
-		reported(t, s.alice)
-		sampledTwice(t, s.root)
+		s.readAndSampled(t, 5)
 	}
 	require.Positive(t, ask[int](t, s.root, `SELECT dealloc::int FROM pg_stat_statements_info`))
 	pgtest.Exec(t, s.root, `REVOKE pg_read_all_stats, pg_monitor FROM mvscheduler_worker`)
-	for range 6 { // what there is to read is looked for now and then
+	for range 6 { // what it may read a sidecar asks again in every tenth sample
 		sampledTwice(t, s.root)
 	}
-	for range 5 {
-		pgtest.Exec(t, s.alice, `SELECT * FROM v`)
-	}
-	reported(t, s.alice)
-	sampledTwice(t, s.root)
+	s.readAndSampled(t, 5)
 	require.Zero(t, side.stop())
 	require.InDelta(t, 20, ask[int64](t, s.root, usage, "v"), 2)
 	require.Equal(t, "L0 counters of scans; pg_stat_statements hides what others run; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker", ask[string](t, s.root, `SELECT level || ' ' || sources FROM mvscheduler.collector`))

@@ -218,11 +218,22 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 			ownSeq, ownTuples := o.withWorkers(is, workers)
 			d.seq, d.idx, d.tuples, d.keys, d.fetched = d.seq+ownSeq, d.idx+float64(o.Idx), d.tuples+ownTuples, d.keys+float64(o.Keys), d.fetched+float64(o.Fetched)
 		}
-		paid := debt{seq: min(d.seq, seq), idx: min(d.idx, idx), tuples: min(d.tuples, tuples), keys: min(d.keys, keys), fetched: min(d.fetched, fetched)}
-		m.debts[is.Relation] = debt{seq: d.seq - paid.seq, idx: d.idx - paid.idx, tuples: d.tuples - paid.tuples, keys: d.keys - paid.keys, fetched: d.fetched - paid.fetched, since: d.since, samples: d.samples}
-		seq, idx, tuples, keys, fetched = seq-paid.seq, idx-paid.idx, tuples-paid.tuples, keys-paid.keys, fetched-paid.fetched
+		d.fresh = nil
+		pay(&d.seq, &seq)
+		pay(&d.idx, &idx)
+		pay(&d.tuples, &tuples)
+		pay(&d.keys, &keys)
+		pay(&d.fetched, &fetched)
+		m.debts[is.Relation] = d
 	}
 	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, fetched <= 0 && keys <= idx}
+}
+
+// pay takes what is owed from what was counted.
+func pay(owed, counted *float64) {
+	paid := min(*owed, *counted)
+	*owed -= paid
+	*counted -= paid
 }
 
 // fullScans takes the workers of parallel scans away, each of which counts as a scan: together they return the
