@@ -104,6 +104,16 @@ func makeTemplate(server server) error {
 	return err
 }
 
+// lastBackend waits a moment until the sessions of processes that were killed have ended by themselves: PostgreSQL 15
+// can hang in one that is told to end while it says that its client is gone, and then CREATE and DROP DATABASE hang too.
+const lastBackend = `
+DO $$ BEGIN
+    FOR n IN 1..100 LOOP
+        EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '%s' AND backend_type = 'client backend');
+        PERFORM pg_sleep(0.02), pg_stat_clear_snapshot();
+    END LOOP;
+END $$`
+
 // creating serialises CREATE DATABASE: a template can be copied by one session at a time.
 var creating sync.Mutex
 
@@ -121,7 +131,7 @@ func create(t testing.TB, server server, from string) *DB {
 			t.Logf("the database of this test is kept: %s", db.URL())
 			return
 		}
-		statements := []string{"DROP DATABASE IF EXISTS " + db.Name + " WITH (FORCE)"}
+		statements := []string{fmt.Sprintf(lastBackend, db.Name), "DROP DATABASE IF EXISTS " + db.Name + " WITH (FORCE)"}
 		if len(db.roles) > 0 {
 			roles := strings.Join(db.roles, ", ")
 			statements = append(statements, "DROP OWNED BY "+roles, "DROP ROLE "+roles) // what is shared by databases may know them
