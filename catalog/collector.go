@@ -304,14 +304,15 @@ WITH old AS (
     DELETE FROM mvscheduler.looked_back
      WHERE NOT monthly
        AND at < date_trunc('month', (clock_timestamp() - make_interval(secs => $1)) AT TIME ZONE 'UTC')
-    RETURNING view_id, at, days_back, entire, days, reads
+    RETURNING view_id, at, days_back, entire, asked, days, reads
 )
-INSERT INTO mvscheduler.looked_back (view_id, at, monthly, days_back, entire, days, reads)
-SELECT o.view_id, date_trunc('month', o.at), true, o.days_back, o.entire, sum(o.days), sum(o.reads)
+INSERT INTO mvscheduler.looked_back (view_id, at, monthly, days_back, entire, asked, days, reads)
+SELECT o.view_id, date_trunc('month', o.at), true, o.days_back, o.entire, o.asked, sum(o.days), sum(o.reads)
   FROM old AS o
- GROUP BY 1, 2, 4, 5
+ GROUP BY 1, 2, 4, 5, 6
 ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.looked_back AS d WHERE d.at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{lookBacks.Seconds()}},
+		{`DELETE FROM mvscheduler.tested AS d WHERE d.at < (clock_timestamp() - make_interval(secs => $1)) AT TIME ZONE 'UTC' OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{KeepTested.Seconds()}},
 		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.recommendation AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},

@@ -44,7 +44,8 @@ type LookBack struct {
 	At       time.Time // the day, or the first of the month, in UTC
 	Monthly  bool
 	DaysBack int
-	Entire   bool    // they read the oldest partition that there was
+	Entire   bool    // they read the oldest partition that there was; where asked, they had no lower bound
+	Asked    bool    // by their conditions, as pg_qualstats saw them; else by what they scanned
 	Days     int     // on how many of them
 	Reads    float64 // all of them
 }
@@ -52,27 +53,27 @@ type LookBack struct {
 // WriteLookBacks adds reads of a day, as the sampler whose lease has not passed on; else it does nothing.
 func WriteLookBacks(ctx context.Context, q Querier, sampler string, at time.Time, reads []LookBack) error {
 	n := len(reads)
-	views, back, entire, count := make([]int64, n), make([]int32, n), make([]bool, n), make([]float64, n)
+	views, back, entire, asked, count := make([]int64, n), make([]int32, n), make([]bool, n), make([]bool, n), make([]float64, n)
 	for i, r := range reads {
-		views[i], back[i], entire[i], count[i] = r.ViewID, int32(r.DaysBack), r.Entire, r.Reads
+		views[i], back[i], entire[i], asked[i], count[i] = r.ViewID, int32(r.DaysBack), r.Entire, r.Asked, r.Reads
 	}
 	_, err := q.Exec(ctx, `
 WITH seen AS (
     SELECT b.*
-      FROM unnest($3::bigint[], $4::int[], $5::boolean[], $6::float8[]) AS b(view_id, days_back, entire, reads)
+      FROM unnest($3::bigint[], $4::int[], $5::boolean[], $6::float8[], $7::boolean[]) AS b(view_id, days_back, entire, reads, asked)
      WHERE EXISTS (SELECT FROM mvscheduler.collector AS c WHERE c.sampler = $1)
        AND EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = b.view_id)
 ), furthest AS (
     UPDATE mvscheduler.view_usage AS u
        SET furthest = greatest(u.furthest, m.days_back)
-      FROM (SELECT s.view_id, max(s.days_back) AS days_back FROM seen AS s GROUP BY s.view_id) AS m
+      FROM (SELECT s.view_id, max(s.days_back) AS days_back FROM seen AS s WHERE NOT s.asked OR NOT s.entire GROUP BY s.view_id) AS m
      WHERE u.view_id = m.view_id
        AND u.furthest IS DISTINCT FROM greatest(u.furthest, m.days_back)
 )
-INSERT INTO mvscheduler.looked_back AS l (view_id, at, days_back, entire, reads)
-SELECT s.view_id, $2::timestamptz AT TIME ZONE 'UTC', s.days_back, s.entire, s.reads
+INSERT INTO mvscheduler.looked_back AS l (view_id, at, days_back, entire, asked, reads)
+SELECT s.view_id, $2::timestamptz AT TIME ZONE 'UTC', s.days_back, s.entire, s.asked, s.reads
   FROM seen AS s
-ON CONFLICT (view_id, at, monthly, days_back, entire) DO UPDATE SET reads = l.reads + EXCLUDED.reads`, sampler, at, views, back, entire, count)
+ON CONFLICT (view_id, at, monthly, days_back, entire, asked) DO UPDATE SET reads = l.reads + EXCLUDED.reads`, sampler, at, views, back, entire, count, asked)
 	if err != nil {
 		return fmt.Errorf("record how far back was read: %w", err)
 	}
@@ -132,7 +133,7 @@ SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period
 		return nil, nil, nil
 	}
 	rows, err = q.Query(ctx, `
-SELECT view_id, at, monthly, days_back, entire, days, reads
+SELECT view_id, at, monthly, days_back, entire, asked, days, reads
   FROM mvscheduler.looked_back
  WHERE view_id = $1
  ORDER BY at, days_back, entire`, viewID)

@@ -42,7 +42,7 @@ type collector struct {
 
 // evidence is what reads rest on.
 type evidence struct {
-	level    string // L0 (counters of scans) or L1 (pg_stat_statements as well)
+	level    string // L0 (counters of scans), L1 (pg_stat_statements as well) or L2 (pg_qualstats as well)
 	words    string
 	standbys int // whose reads are not counted
 	servers  int // that may be read
@@ -65,6 +65,8 @@ type sampling struct {
 	source   catalog.StatementSource
 	calls    catalog.Statements
 	reads    map[int64][]attribution.Name // of statements, by queryid
+	quals    qualSampling
+	zones    map[int64]*time.Location // of the views that have a time_column
 }
 
 // Run samples until ctx ends, which is not an error.
@@ -158,6 +160,9 @@ func (c *collector) sample(ctx context.Context) error {
 			return err
 		}
 		c.bin = bin
+	}
+	if err := c.qualify(ctx, counters.At); err != nil {
+		return err
 	}
 	c.elsewhere(ctx, metered)
 	for view, m := range metered {
@@ -283,7 +288,7 @@ func (c *collector) flush(ctx context.Context) error {
 	if c.ratios == nil {
 		c.ratios = make(map[int64]*optimizer.Ratio)
 	}
-	return nil
+	return c.tellQuals(ctx)
 }
 
 // lookAround reads what is below the views, and by what they are read.
@@ -300,6 +305,12 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 				c.tables = append(c.tables, t)
 			}
 		}
+	}
+	if c.quals.source, err = catalog.FindQuals(ctx, c.pool); err != nil {
+		return err
+	}
+	if c.zones, err = catalog.ReadZones(ctx, c.pool); err != nil {
+		return err
 	}
 	if c.source, err = catalog.FindStatements(ctx, c.pool); err != nil || c.source.Missing != "" {
 		return err
@@ -391,6 +402,12 @@ func (c *collector) describe(counters catalog.Counters) {
 	c.level, c.words = "L1", "counters of scans and pg_stat_statements"
 	if c.calls.Missing != "" {
 		c.level, c.words = "L0", "counters of scans; "+c.calls.Missing
+	}
+	if c.quals.source.Missing == "" {
+		c.level = "L2"
+		c.words += "; pg_qualstats"
+	} else if !c.quals.source.Absent {
+		c.words += "; " + c.quals.source.Missing
 	}
 	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
 	c.servers = 1 + max(counters.Standbys, len(c.standbys))

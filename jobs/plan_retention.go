@@ -11,10 +11,10 @@ import (
 	"github.com/mvscheduler/mvscheduler/retention"
 )
 
-// retention says whether less of an incremental view may be kept, and since when everything spoke for it; nil = it does
-// not. Where reads are not known, or on standbys whose counters are not, nothing is recommended. It is never done by
-// itself: reads of what is gone leave no trace, so nobody would notice that it was wrong.
-func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (*optimizer.Recommendation, *time.Time, error) {
+// retention says whether less of an incremental view may be kept, or older data in coarser buckets, and since when
+// everything spoke for a shorter period; nil = it does not. Where reads are not known, or on standbys whose counters are
+// not, nothing is recommended. It is never done by itself: it takes weeks until somebody misses what is gone.
+func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) ([]optimizer.Recommendation, *time.Time, error) {
 	if v.Optimize == "off" || !v.Active || v.Since == nil || facts.Standbys > 0 || !usageKnown(facts, v) {
 		return nil, nil, nil
 	}
@@ -37,29 +37,59 @@ func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v
 	case since == nil:
 		since = &facts.Now
 	}
+	recommendations, err := p.coarser(ctx, v, view)
+	if err != nil {
+		return nil, nil, err
+	}
 	period := d.Proposed(view)
 	if period == 0 {
-		return nil, since, nil
+		return recommendations, since, nil
 	}
 	leaving := leavingAt(pruning.facts, period)
 	if record.Period != nil {
 		leaving.CurrentPeriod = *record.Period
 	}
-	r, ok := optimizer.RecommendRetention(v.Name, view, d, reads, leaving, "the partitions that reads scanned")
-	if !ok {
-		return nil, since, nil
+	if r, ok := optimizer.RecommendRetention(v.Name, view, d, reads, leaving, scannedPartitions); ok {
+		recommendations = append(recommendations, r)
 	}
-	return &r, since, nil
+	return recommendations, since, nil
+}
+
+const scannedPartitions = "the partitions that reads scanned"
+
+// coarser says whether buckets beyond what readers look back to may be coarser.
+func (p *planner) coarser(ctx context.Context, v catalog.TunedView, r optimizer.RetentionView) ([]optimizer.Recommendation, error) {
+	view := optimizer.Coarsened{
+		Name: v.Name, Timezone: v.Timezone, Bucket: r.Bucket, Kept: r.Kept, LookBacks: r.LookBacks, BytesPerDay: r.BytesPerDay, Worth: r.WorthBytes(), Source: scannedPartitions,
+	}
+	if r.Current > 0 {
+		view.Kept = min(r.Current, r.Kept)
+	}
+	if _, ok := view.Coarser(); !ok {
+		return nil, nil
+	}
+	shape, err := catalog.LoadShape(ctx, p.pool, v.ViewID, "by_"+view.Unit())
+	if err != nil || shape == nil {
+		return nil, err
+	}
+	view.TimeColumn, view.ColumnName, view.Keys, view.Values, view.Coarse = shape.TimeColumn, shape.ColumnName, shape.Keys, shape.Values, shape.Coarse
+	if recommendation, ok := view.Coarser(); ok {
+		return []optimizer.Recommendation{recommendation}, nil
+	}
+	return nil, nil
 }
 
 func lookedBackOn(found []catalog.LookBack) []optimizer.LookedBackOn {
-	reads := make([]optimizer.LookedBackOn, len(found))
-	for i, f := range found {
+	var reads []optimizer.LookedBackOn
+	for _, f := range found {
+		if f.Asked {
+			continue
+		}
 		half := 12 * time.Hour
 		if f.Monthly {
 			half = 15 * 24 * time.Hour
 		}
-		reads[i] = optimizer.LookedBackOn{LookedBack: optimizer.LookedBack{Days: f.DaysBack, Entire: f.Entire}, At: f.At.Add(half), Days: f.Days, Reads: f.Reads}
+		reads = append(reads, optimizer.LookedBackOn{LookedBack: optimizer.LookedBack{Days: f.DaysBack, Entire: f.Entire}, At: f.At.Add(half), Days: f.Days, Reads: f.Reads})
 	}
 	return reads
 }

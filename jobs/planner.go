@@ -112,14 +112,23 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	if err != nil {
 		return err
 	}
-	if kept != nil {
-		recommendations = append(recommendations, recommendationOf(v, *kept))
+	for _, r := range kept {
+		recommendations = append(recommendations, recommendationOf(v, r))
 	}
 	stored, err := p.storage(ctx, facts, v)
 	if err != nil {
 		return err
 	}
 	recommendations = append(recommendations, stored...)
+	for _, advise := range []func(context.Context, catalog.OptimizerFacts, catalog.TunedView) (*optimizer.Recommendation, error){p.index, p.method} {
+		r, err := advise(ctx, facts, v)
+		if err != nil {
+			return err
+		}
+		if r != nil {
+			recommendations = append(recommendations, recommendationOf(v, *r))
+		}
+	}
 	var applied []int64
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
 		if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
@@ -261,6 +270,10 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		return c
 	}
 	c.Basis, c.Change = columns(r.Basis), columns(r.Change)
+	if r.Command != "" {
+		c.Command = fmt.Sprintf(r.Command, v.NameSQL)
+		return c
+	}
 	if v.RowInterval != nil && r.Basis["refresh_interval"] != "" { // the row may say something else than what is in force
 		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
 	}

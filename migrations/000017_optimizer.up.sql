@@ -64,26 +64,49 @@ COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever look
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
 
--- How far back incremental views are read: the oldest partition that a read scanned tells. One row a day, or a month, and length.
+-- How far back views are read: the oldest partition that a read scanned tells, and what pg_qualstats keeps of what was asked
+-- for. One row a day, or a month, and length.
 CREATE TABLE mvscheduler.looked_back (
     view_id   bigint NOT NULL,
     at        date NOT NULL,
     monthly   boolean NOT NULL DEFAULT false,
     days_back integer NOT NULL CHECK (days_back > 0),
     entire    boolean NOT NULL,
+    asked     boolean NOT NULL DEFAULT false,
     days      integer NOT NULL DEFAULT 1,
     reads     double precision NOT NULL,
-    PRIMARY KEY (view_id, at, monthly, days_back, entire)
+    PRIMARY KEY (view_id, at, monthly, days_back, entire, asked)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX looked_back_at ON mvscheduler.looked_back (at) WHERE NOT monthly;
-COMMENT ON TABLE mvscheduler.looked_back IS 'Private: how far back each incremental view was read.';
+COMMENT ON TABLE mvscheduler.looked_back IS 'Private: how far back each view was read.';
 COMMENT ON COLUMN mvscheduler.looked_back.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.looked_back.at IS 'The day, or the first of the month, in UTC.';
 COMMENT ON COLUMN mvscheduler.looked_back.monthly IS 'A month: days become months when they are ten weeks old.';
 COMMENT ON COLUMN mvscheduler.looked_back.days_back IS 'How many days the reads looked back at most, counted from the end of the day to the start of the oldest partition that they scanned; in steps of a fifth: 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, ...';
-COMMENT ON COLUMN mvscheduler.looked_back.entire IS 'They scanned the oldest partition that there was: perhaps they wanted more.';
+COMMENT ON COLUMN mvscheduler.looked_back.entire IS 'They scanned the oldest partition that there was: perhaps they wanted more. Where asked: they had no lower bound.';
+COMMENT ON COLUMN mvscheduler.looked_back.asked IS 'It is what conditions on the time_column asked for, as pg_qualstats saw it, also where that is not kept any more; else what was scanned.';
 COMMENT ON COLUMN mvscheduler.looked_back.days IS 'On how many days.';
 COMMENT ON COLUMN mvscheduler.looked_back.reads IS 'How many they were.';
+
+-- Conditions that reads had and no index served, as pg_qualstats saw them. One row a day and condition, twenty at most.
+CREATE TABLE mvscheduler.tested (
+    view_id  bigint NOT NULL,
+    at       date NOT NULL,
+    columns  text[] NOT NULL CHECK (cardinality(columns) BETWEEN 1 AND 4),
+    ranged   boolean NOT NULL,
+    reads    double precision NOT NULL,
+    examined double precision NOT NULL,
+    removed  double precision NOT NULL,
+    PRIMARY KEY (view_id, at, columns, ranged)
+) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
+COMMENT ON TABLE mvscheduler.tested IS 'Private: by which columns readers of each view look for rows, where no index served them.';
+COMMENT ON COLUMN mvscheduler.tested.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.tested.at IS 'The day, in UTC; for 28 days.';
+COMMENT ON COLUMN mvscheduler.tested.columns IS 'Columns that were compared with =, by name, and then at most one that was compared by a range.';
+COMMENT ON COLUMN mvscheduler.tested.ranged IS 'The last one was.';
+COMMENT ON COLUMN mvscheduler.tested.reads IS 'How many did, extrapolated where pg_qualstats looks at a share of the statements.';
+COMMENT ON COLUMN mvscheduler.tested.examined IS 'Rows that they looked at.';
+COMMENT ON COLUMN mvscheduler.tested.removed IS 'Rows among them that did not fulfil all conditions of the read.';
 
 -- No counter tells since when an index is not used, and none when it was made.
 CREATE TABLE mvscheduler.watched_index (
@@ -189,17 +212,22 @@ CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
       FROM mvscheduler.sampled AS d
       JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
 CREATE VIEW mvscheduler.look_backs WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, l.at, l.monthly, l.days_back, l.entire, l.days, l.reads
+    SELECT v.view_id, v.name AS view_name, l.at, l.monthly, l.days_back, l.entire, l.days, l.reads, l.asked
       FROM mvscheduler.looked_back AS l
       JOIN mvscheduler.visible_views AS v ON v.view_id = l.view_id;
-COMMENT ON VIEW mvscheduler.look_backs IS 'How far back incremental views are read, for 13 months: by days for ten weeks, then by months.';
+COMMENT ON VIEW mvscheduler.look_backs IS 'How far back views are read, for 13 months: by days for ten weeks, then by months.';
+CREATE VIEW mvscheduler.conditions WITH (security_barrier) AS
+    SELECT v.view_id, v.name AS view_name, t.at, t.columns, t.ranged, t.reads, t.examined, t.removed
+      FROM mvscheduler.tested AS t
+      JOIN mvscheduler.visible_views AS v ON v.view_id = t.view_id;
+COMMENT ON VIEW mvscheduler.conditions IS 'By which columns readers look for rows where no index serves them, for 28 days; needs pg_qualstats.';
 COMMENT ON VIEW mvscheduler.samples IS 'Reads and changes below views by bins of time: five minutes for three weeks, then hours for ten.';
 DO $$
 DECLARE
     c record;
 BEGIN
     FOR c IN SELECT p.v, a.attname, col_description(('mvscheduler.' || p.t)::regclass, b.attnum) AS words
-               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled'), ('look_backs', 'looked_back')) AS p(v, t)
+               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled'), ('look_backs', 'looked_back'), ('conditions', 'tested')) AS p(v, t)
                JOIN pg_attribute AS a ON a.attrelid = ('mvscheduler.' || p.v)::regclass AND a.attnum > 0
                LEFT JOIN pg_attribute AS b ON b.attrelid = ('mvscheduler.' || p.t)::regclass AND b.attname = a.attname LOOP
         EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.v, c.attname, coalesce(c.words, 'views.name'));
@@ -218,7 +246,7 @@ CREATE TABLE mvscheduler.recommendation (
     reason        text NOT NULL,
     command       text NOT NULL,
     basis         jsonb,
-    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,calendar,refresh_on,method,retention_period}'::text[] = '{}')),
+    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,calendar,refresh_on,method,retention_period,add_index}'::text[] = '{}')),
     evidence      jsonb NOT NULL,
     predicted     jsonb,
     measured      jsonb,
@@ -244,10 +272,10 @@ COMMENT ON COLUMN mvscheduler.recommendation.proposed IS 'What should be.';
 COMMENT ON COLUMN mvscheduler.recommendation.reason IS 'Why, in words.';
 COMMENT ON COLUMN mvscheduler.recommendation.command IS 'The statement that does it.';
 COMMENT ON COLUMN mvscheduler.recommendation.basis IS 'What the columns of change were when it was proposed: otherwise it is not applied or undone.';
-COMMENT ON COLUMN mvscheduler.recommendation.change IS 'Columns of the row of views that accepting it sets; NULL = a person runs the command.';
+COMMENT ON COLUMN mvscheduler.recommendation.change IS 'Columns of the row of views that accepting it sets, and add_index, an element more of the column indexes; NULL = a person runs the command.';
 COMMENT ON COLUMN mvscheduler.recommendation.evidence IS 'What it rests on: level (L0 counters, L1 pg_stat_statements, L2 constants), days, reads, cost of a refresh, what was missing.';
 COMMENT ON COLUMN mvscheduler.recommendation.predicted IS 'What it is expected to change: before and after, a day.';
-COMMENT ON COLUMN mvscheduler.recommendation.measured IS 'What it did change, by a replay of what was really read; NULL = not known yet.';
+COMMENT ON COLUMN mvscheduler.recommendation.measured IS 'What it did change, by a replay of what was really read; of an index what try_index said when it was accepted; NULL = not known (yet).';
 COMMENT ON COLUMN mvscheduler.recommendation.automatic IS 'True when the sidecar applied it, as optimize = ''auto'' lets it; the row of views stays as it is.';
 COMMENT ON COLUMN mvscheduler.recommendation.state IS 'proposed, snoozed, accepted (a person has to run the command), applied, rejected, undone or expired (no longer true).';
 COMMENT ON COLUMN mvscheduler.recommendation.created_at IS 'When it was first proposed.';
@@ -265,6 +293,7 @@ CREATE TABLE mvscheduler.recommendation_decision (
     action            text NOT NULL CHECK (action IN ('accept', 'reject', 'snooze', 'undo')),
     reason            text CHECK (length(reason) <= 1000),
     until             timestamptz,
+    tried             jsonb CHECK (length(tried::text) <= 4000),
     decided_by        regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
     decided_at        timestamptz NOT NULL DEFAULT clock_timestamp()
 );
@@ -276,6 +305,7 @@ COMMENT ON COLUMN mvscheduler.recommendation_decision.view_id IS 'views.id, whic
 COMMENT ON COLUMN mvscheduler.recommendation_decision.action IS 'accept, reject, snooze or undo.';
 COMMENT ON COLUMN mvscheduler.recommendation_decision.reason IS 'Why.';
 COMMENT ON COLUMN mvscheduler.recommendation_decision.until IS 'snooze: until when.';
+COMMENT ON COLUMN mvscheduler.recommendation_decision.tried IS 'accept, of an index: what try_index said.';
 COMMENT ON COLUMN mvscheduler.recommendation_decision.decided_by IS 'Who.';
 COMMENT ON COLUMN mvscheduler.recommendation_decision.decided_at IS 'When.';
 ALTER TABLE mvscheduler.recommendation_decision ENABLE ROW LEVEL SECURITY;
@@ -327,6 +357,7 @@ BEGIN
        SET state = CASE NEW.action WHEN 'accept' THEN CASE WHEN r.change IS NULL THEN 'accepted' ELSE 'applied' END
                                    WHEN 'reject' THEN 'rejected' WHEN 'snooze' THEN 'snoozed' ELSE 'undone' END,
            snoozed_until = CASE NEW.action WHEN 'snooze' THEN NEW.until END,
+           measured = coalesce(CASE WHEN NEW.action = 'accept' AND r.kind = 'index' THEN NEW.tried END, r.measured),
            decided_at = clock_timestamp(), decided_by = who, decision = NEW.reason
      WHERE x.id = r.id;
     IF NEW.action = 'undo' AND r.automatic THEN
@@ -391,6 +422,102 @@ RETURN NOT EXISTS (SELECT
                                ELSE x.value IS DISTINCT FROM y.value END);
 COMMENT ON FUNCTION mvscheduler.same_columns(jsonb, jsonb) IS 'True when the columns say the same: an interval and a calendar can be written in several ways.';
 
+-- HypoPG makes an index that only the planner of this session sees. EXPLAIN plans, and that can run functions of the view's
+-- owner (of an index predicate, say), so it is for those whom the owner can become. Constants are taken from the caller's own
+-- view of the statistics: what readers asked for is text of others.
+CREATE FUNCTION mvscheduler.try_index(id bigint) RETURNS jsonb
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    r         mvscheduler.recommendations;
+    v         mvscheduler.visible_views;
+    hypo      text;      -- the schema of HypoPG
+    may       boolean;
+    targets   oid[];     -- the materialized view, or the partitions
+    sample    oid;       -- whose statistics give the constants
+    columns   text[];
+    condition text;
+    statement text;
+    target    oid;
+    one       oid;
+    made      oid[] := '{}';
+    before    json;
+    after     json;
+    tried     jsonb;
+BEGIN
+    SELECT x.* INTO r FROM mvscheduler.recommendations AS x WHERE x.id = try_index.id AND x.kind = 'index';
+    IF NOT FOUND THEN
+        RAISE EXCEPTION 'recommendation % does not exist, or is for no index', try_index.id
+            USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed FROM mvscheduler.recommendations WHERE kind = ''index''.';
+    END IF;
+    SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE') AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) INTO hypo, may
+      FROM pg_extension AS e
+      JOIN pg_roles AS o ON o.oid = e.extowner AND o.rolsuper
+      JOIN pg_namespace AS n ON n.oid = e.extnamespace
+      LEFT JOIN pg_depend AS d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.classid = 'pg_proc'::regclass AND d.deptype = 'e'
+      LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
+                            AND (p.proname = 'hypopg_create_index' AND p.proargtypes[0] = 'text'::regtype OR p.proname = 'hypopg_drop_index' AND p.proargtypes[0] = 'oid'::regtype)
+     WHERE e.extname = 'hypopg'
+     GROUP BY n.oid, n.nspname;
+    IF hypo IS NULL THEN
+        RETURN jsonb_build_object('not_tried', 'HypoPG is not installed in this database');
+    ELSIF NOT may THEN
+        RETURN jsonb_build_object('not_tried', format('you may not use HypoPG: GRANT USAGE ON SCHEMA %s TO %I', hypo, CURRENT_USER));
+    END IF;
+    SELECT x.* INTO v FROM mvscheduler.visible_views AS x WHERE x.view_id = r.view_id;
+    IF NOT mvscheduler.can_become(v.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
+        RETURN jsonb_build_object('not_tried', format('to plan can run functions of %1$s in your session: let %1$s do it', v.owner));
+    END IF;
+    columns := ARRAY(SELECT jsonb_array_elements_text(r.evidence -> 'columns'));
+    SELECT CASE WHEN v.method = 'incremental' THEN array_agg(i.inhrelid) ELSE ARRAY[v.relation::oid] END INTO targets
+      FROM mvscheduler.visible_pieces AS p
+      JOIN pg_inherits AS i ON i.inhparent = p.relation::oid
+     WHERE p.view_id = r.view_id AND p.kind = 'data';
+    SELECT c.oid INTO sample FROM pg_class AS c WHERE c.oid = ANY (targets) ORDER BY c.reltuples DESC, c.oid LIMIT 1;
+    SELECT string_agg(format('%I %s %L::%s', k.name, CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean THEN '>=' ELSE '=' END,
+                             CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean
+                                  THEN t.bounds[greatest(1, ceil(cardinality(t.bounds) * (1 - (r.evidence ->> 'selectivity')::float8))::int)]
+                                  ELSE coalesce(t.common[1], t.bounds[cardinality(t.bounds) / 2 + 1]) END,
+                             format_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY k.n)
+      INTO condition
+      FROM unnest(columns) WITH ORDINALITY AS k(name, n)
+      JOIN pg_attribute AS a ON a.attrelid = sample AND a.attname = k.name
+      JOIN pg_class AS c ON c.oid = sample
+      JOIN pg_namespace AS n ON n.oid = c.relnamespace
+      LEFT JOIN LATERAL (
+            SELECT coalesce(s.histogram_bounds::text::text[], s.most_common_vals::text::text[]) AS bounds, s.most_common_vals::text::text[] AS common
+              FROM pg_stats AS s
+             WHERE s.schemaname = n.nspname AND s.tablename = c.relname AND s.attname = k.name AND NOT s.inherited) AS t ON true
+    HAVING bool_and(coalesce(t.common, t.bounds) IS NOT NULL) AND count(*) = cardinality(columns);
+    IF condition IS NULL THEN
+        RETURN jsonb_build_object('not_tried', format('there are no statistics of its columns that you may see: ANALYZE %s', mvscheduler.shown_name(sample)));
+    ELSIF cardinality(targets) > 500 THEN
+        RETURN jsonb_build_object('not_tried', 'it has more than 500 partitions');
+    END IF;
+    statement := format('EXPLAIN (FORMAT JSON) SELECT * FROM %s WHERE %s', mvscheduler.shown_name(v.relation::oid), condition);
+    BEGIN
+        EXECUTE statement INTO before;
+        FOREACH target IN ARRAY targets LOOP
+            EXECUTE format('SELECT h.indexrelid FROM %s.hypopg_create_index($1) AS h', hypo) INTO one
+              USING format('CREATE INDEX ON %s (%s)', mvscheduler.shown_name(target), (SELECT string_agg(quote_ident(k.name), ', ' ORDER BY k.n) FROM unnest(columns) WITH ORDINALITY AS k(name, n)));
+            made := made || one;
+        END LOOP;
+        EXECUTE statement INTO after;
+        tried := jsonb_build_object('statement', left(substr(statement, 23), 1000), 'plan_cost_before', before -> 0 -> 'Plan' -> 'Total Cost', 'plan_cost_after', after -> 0 -> 'Plan' -> 'Total Cost',
+                                    'index_is_used', EXISTS (SELECT FROM unnest(made) AS m WHERE position(format('<%s>', m) IN after::text) > 0), 'by', CURRENT_USER);
+    EXCEPTION
+        WHEN query_canceled THEN
+            EXECUTE format('SELECT %s.hypopg_drop_index(m) FROM unnest($1) AS m', hypo) USING made;   -- no rollback takes it away
+            RAISE;
+        WHEN OTHERS THEN
+            tried := jsonb_build_object('not_tried', left(SQLERRM, 500));
+    END;
+    EXECUTE format('SELECT %s.hypopg_drop_index(m) FROM unnest($1) AS m', hypo) USING made;
+    RETURN tried;
+END $$;
+COMMENT ON FUNCTION mvscheduler.try_index(bigint) IS 'What the planner says of the index of a recommendation, by a hypothetical one of HypoPG in your own session: plan_cost_before, plan_cost_after, index_is_used; or not_tried, and why. Nothing is made.';
+
 CREATE FUNCTION mvscheduler.decide_recommendation(id bigint, action text, reason text, until timestamptz) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -406,8 +533,9 @@ BEGIN
         RAISE EXCEPTION 'recommendation % does not exist', decide_recommendation.id
             USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed, state FROM mvscheduler.recommendations.';
     END IF;
-    INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until)
-    VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until);
+    INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until, tried)
+    VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until,
+            CASE WHEN action = 'accept' AND r.kind = 'index' THEN mvscheduler.try_index(r.id) END);
     IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND r.automatic THEN
         RETURN;
     END IF;
@@ -428,7 +556,11 @@ BEGIN
            calendar = CASE WHEN new ? 'calendar' THEN (new ->> 'calendar')::jsonb ELSE x.calendar END,
            refresh_on = CASE WHEN new ? 'refresh_on' THEN new ->> 'refresh_on' ELSE x.refresh_on END,
            method = CASE WHEN new ? 'method' THEN new ->> 'method' ELSE x.method END,
-           retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END
+           retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END,
+           indexes = CASE WHEN r.change ? 'add_index' THEN nullif(CASE WHEN action = 'undo' THEN array_remove(x.indexes, r.change ->> 'add_index')
+                                                                       WHEN x.indexes @> ARRAY[r.change ->> 'add_index'] THEN x.indexes
+                                                                       ELSE array_append(x.indexes, r.change ->> 'add_index') END, '{}')
+                          ELSE x.indexes END
      WHERE x.id = r.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.decide_recommendation(bigint, text, text, timestamptz) IS 'What accept, reject, snooze and undo have in common.';
@@ -460,15 +592,15 @@ COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back
 
 -- Rights ----------------------------------------------------------------------------------------------
 
-REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
+REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.tested, mvscheduler.conditions, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
               mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
-GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples, mvscheduler.look_backs TO mvscheduler_user, mvscheduler_worker;
+GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples, mvscheduler.look_backs, mvscheduler.conditions TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT ON mvscheduler.scans_here, mvscheduler.visible_counted TO mvscheduler_user;
 GRANT INSERT ON mvscheduler.verify_scan TO mvscheduler_user;
 GRANT SELECT, DELETE ON mvscheduler.verify_scan TO mvscheduler_worker;
-GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until) ON mvscheduler.recommendation_decision TO mvscheduler_user;
+GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until, tried) ON mvscheduler.recommendation_decision TO mvscheduler_user;
 GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;

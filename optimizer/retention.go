@@ -88,16 +88,12 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 		return keep("readers need %s of the %s that are kept: it stays", shortly(need.Seconds()), shortly(current.Seconds()))
 	}
 	saved := v.BytesPerDay * (current - need).Hours() / 24
-	worth := savedBytes + 0.0
-	if v.DatabaseBytes > 0 {
-		worth = min(worth, savedShare*v.DatabaseBytes)
-	}
 	switch {
 	case v.LookBacks.Unbounded > unboundedShare:
 		return keep("%.1f %% of the reads ask for everything: shrinking is left to a person", 100*v.LookBacks.Unbounded)
 	case v.RawHorizon > 0 && current > v.RawHorizon && !v.AllowIrrecoverable:
 		return keep("the source goes back %s only, older data could not be rebuilt: it is kept", shortly(v.RawHorizon.Seconds()))
-	case saved < worth:
+	case saved < v.WorthBytes():
 		return keep("shrinking would save %s only", size(saved))
 	case v.Now.Before(s.FrozenUntil):
 		return keep("a read missed data lately: nothing is shrunk until %s", date(s.FrozenUntil))
@@ -125,6 +121,14 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	d.Why = append(d.Why, fmt.Sprintf("shrunk from %s to %s, which saves %s; what is taken away is kept aside first",
 		shortly(v.Current.Seconds()), shortly(d.Period.Seconds()), size(v.BytesPerDay*(v.Current-d.Period).Hours()/24)))
 	return d
+}
+
+// WorthBytes is how much has to be saved for a change to be worth it.
+func (v RetentionView) WorthBytes() float64 {
+	if v.DatabaseBytes > 0 {
+		return min(savedBytes, savedShare*v.DatabaseBytes)
+	}
+	return savedBytes
 }
 
 const forever = time.Duration(math.MaxInt64)

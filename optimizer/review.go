@@ -35,7 +35,7 @@ type Recommendation struct {
 	Kind              string
 	Current, Proposed string
 	Reason            string            // a sentence
-	Command           string            // where Change is nil: what a person runs; %s stands for the name as SQL
+	Command           string            // what a person runs, where Change is nil or does not say it; %s stands for the name as SQL
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
 	Every             time.Duration     // the new interval of the kind "interval"
 	Evidence          map[string]any

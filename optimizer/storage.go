@@ -142,58 +142,12 @@ func Rebuild(live, dead float64, reads [hoursOfWeek]float64) (Advice, bool) {
 		"%.0f dead rows for %.0f live ones", dead, live)
 }
 
-// Predicate is a condition on a column that readers have and no index serves.
-type Predicate struct {
-	Column      string
-	Share       float64 // of the calls
-	Selectivity float64
-	Calls       float64 // a day
-	SavedPer    float64 // seconds a call, as HypoPG says; zero = not tried
-	BuildCost   float64 // seconds that the index adds to a refresh
-	Refreshes   float64 // a day
-}
-
-// Index advises an index where it saves more than it costs.
-func (p Predicate) Index() (Advice, bool) {
-	saved, spent := p.Calls*p.SavedPer, p.Refreshes*p.BuildCost
-	if p.Share < indexCalls || p.Selectivity >= indexSelectivity || p.SavedPer > 0 && saved <= spent {
-		return Advice{}, false
-	}
-	a, _ := advise("index", "add an index on "+p.Column, "%.0f %% of the reads filter by %s, which selects %.2g %% of the rows", 100*p.Share, p.Column, 100*p.Selectivity)
-	if p.SavedPer > 0 {
-		a.Why = append(a.Why, fmt.Sprintf("it would save %.1f s a day and cost %.1f s in refreshes", saved, spent))
-	} else {
-		a.Why = append(a.Why, "what it saves was not tried: HypoPG is not installed")
-	}
-	return a, true
-}
-
 // UnusedIndex advises to drop an index that no read used for 30 days.
 func UnusedIndex(name string, unique bool, silent time.Duration, bytes float64) (Advice, bool) {
 	if unique || silent < unusedFor {
 		return Advice{}, false
 	}
 	return advise("drop_index", "drop index "+name, "%s was not used for %s; it takes %s, and time at each refresh. What the column indexes of the row names is taken out there", name, shortly(silent.Seconds()), size(bytes))
-}
-
-// CoarserBucket advises to keep a coarser bucket beyond the look-back of the reads that need the fine one: it
-// saves more than a shorter retention and loses nothing that is read.
-func CoarserBucket(fine LookBacks, bucket, retention time.Duration, bytesPerDay float64) (Advice, bool) {
-	limit, ok := fine.UpperLimit(coarseQuantile)
-	if !ok || fine.Effective < coarseReads || math.IsInf(limit, 1) {
-		return Advice{}, false
-	}
-	beyond := seconds(coarseFactor * limit)
-	coarse := 24 * time.Hour
-	if bucket >= coarse {
-		coarse = 30 * 24 * time.Hour
-	}
-	saved := bytesPerDay * (retention - beyond).Hours() / 24 * (1 - float64(bucket)/float64(coarse))
-	if bucket <= 0 || bucket >= coarse || saved < savedBytes {
-		return Advice{}, false
-	}
-	return advise("bucket", fmt.Sprintf("keep buckets of %s beyond %s", words(coarse), shortly(beyond.Seconds())),
-		"99 %% of the reads of the fine buckets look back at most %s; coarser ones beyond twice that save %s", shortly(limit), size(saved))
 }
 
 // ByHourOfWeek is how many reads an hour of the week has in the mean; infinite where that was never seen.

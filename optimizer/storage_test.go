@@ -1,10 +1,8 @@
 package optimizer
 
 import (
-	"math"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -102,40 +100,8 @@ func TestStorageAdviceHasItsThresholds(t *testing.T) {
 	_, ok = Rebuild(0, 30, reads)
 	require.False(t, ok)
 
-	p := Predicate{Column: "origin", Share: 0.3, Selectivity: 0.01, Calls: 100, SavedPer: 1, BuildCost: 2, Refreshes: 24}
-	_, ok = p.Index()
-	require.True(t, ok)
-	p.BuildCost = 5
-	_, ok = p.Index()
-	require.False(t, ok, "it costs more than it saves")
-	p.SavedPer = 0
-	a, ok = p.Index()
-	require.True(t, ok)
-	require.Contains(t, a.Reasons()[1], "HypoPG")
-	p.Selectivity = 0.1
-	_, ok = p.Index()
-	require.False(t, ok)
-
 	_, ok = UnusedIndex("i", false, 31*oneDay, 8192)
 	require.True(t, ok)
 	_, ok = UnusedIndex("i", true, 31*oneDay, 8192)
 	require.False(t, ok, "a unique index has another purpose")
-}
-
-func TestACoarserBucketIsOfferedBeyondWhatIsRead(t *testing.T) {
-	t.Parallel()
-	v, _ := weekly()
-	a, ok := CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<30)
-	require.True(t, ok)
-	require.Equal(t, "keep buckets of 1 day beyond 20.0 days", a.Proposed)
-	_, ok = CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<10)
-	require.False(t, ok)
-	_, ok = CoarserBucket(LookBacks{}, time.Hour, 365*oneDay, 1<<30)
-	require.False(t, ok)
-	v.LookBacks.spans[0].span = math.Inf(1)
-	for i := range 100 {
-		v.LookBacks.spans[i].span = math.Inf(1)
-	}
-	_, ok = CoarserBucket(v.LookBacks, time.Hour, 365*oneDay, 1<<30)
-	require.False(t, ok)
 }

@@ -107,8 +107,8 @@ func foreign(statement any) string {
 	})
 }
 
-// statistics are functions of an extension that only a superuser makes; the sidecar looks that they are its own.
-var statistics = map[string]bool{"pg_stat_statements": true, "pg_stat_statements_info": true}
+// statistics are functions of extensions that only a superuser makes; the sidecar looks that they are its own.
+var statistics = map[string]bool{"pg_stat_statements": true, "pg_stat_statements_info": true, "pg_qualstats": true, "pg_qualstats_example_queries": true}
 
 // runsText are functions of pg_catalog that run a text which they are given, read a relation which they
 // are given, or reach outside.
