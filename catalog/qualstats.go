@@ -37,12 +37,12 @@ type QualSource struct {
 // FindQuals looks for pg_qualstats. Only the extension's own functions are ever called, and only when the server has
 // loaded it at its start: else a call would load it into this session, which would then watch itself.
 func FindQuals(ctx context.Context, q Querier) (s QualSource, err error) {
-	var allowed, callable, loaded, identified bool
+	var allowed, callable, identified, texts bool
 	err = q.QueryRow(ctx, `
 SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
        r.rolsuper AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE'),
-       CASE WHEN has_table_privilege('pg_shmem_allocations', 'SELECT') THEN EXISTS (SELECT FROM pg_shmem_allocations AS m WHERE m.name = 'pg_qualstats') ELSE false END,
        current_setting('compute_query_id') = 'on' OR current_setting('compute_query_id') <> 'off' AND EXISTS (SELECT FROM pg_settings AS g WHERE g.name = 'pg_stat_statements.max'),
+       current_setting('pg_qualstats.track_constants', true) IS DISTINCT FROM 'off',
        coalesce((SELECT g.setting::float8 FROM pg_settings AS g WHERE g.name = 'pg_qualstats.sample_rate' AND g.setting::float8 > 0), 1 / current_setting('max_connections')::float8)
   FROM pg_extension AS e
   JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -51,7 +51,7 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
   LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                         AND p.proname IN ('pg_qualstats', 'pg_qualstats_example_queries') AND p.pronargs = 0
  WHERE e.extname = 'pg_qualstats'
- GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &allowed, &callable, &loaded, &identified, &s.Rate)
+ GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &allowed, &callable, &identified, &texts, &s.Rate)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		s.Absent, s.Missing = true, "pg_qualstats is not installed in this database"
@@ -61,10 +61,20 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
 		s.Missing = "pg_qualstats hides what others ask; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker"
 	case !callable:
 		s.Missing = "pg_qualstats may not be called; a DBA runs: GRANT USAGE ON SCHEMA " + pgx.Identifier{s.Schema}.Sanitize() + " TO mvscheduler_worker"
-	case !loaded:
-		s.Missing = "pg_qualstats is not in shared_preload_libraries"
 	case !identified:
 		s.Missing = "pg_qualstats cannot tell statements apart: compute_query_id = on, or pg_stat_statements in shared_preload_libraries, lets it"
+	case !texts: // which tell our own steps from reads
+		s.Missing = "pg_qualstats keeps no texts: pg_qualstats.track_constants is off"
+	}
+	if !allowed || !callable { // to see what follows takes the same role
+		return s, nil
+	}
+	var loaded bool
+	if err := q.QueryRow(ctx, `SELECT EXISTS (SELECT FROM pg_shmem_allocations AS m WHERE m.name = 'pg_qualstats')`).Scan(&loaded); err != nil {
+		return s, fmt.Errorf("look whether pg_qualstats is loaded: %w", err)
+	}
+	if !loaded {
+		s.Missing = "pg_qualstats is not in shared_preload_libraries"
 	}
 	return s, nil
 }

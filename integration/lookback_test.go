@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -190,4 +191,32 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 func execError(t testing.TB, conn *pgx.Conn, sql string) error {
 	_, err := conn.Exec(t.Context(), sql)
 	return err
+}
+
+func TestCoarserBucketsAreAdvisedBeyondWhatReadersLookBackTo(t *testing.T) {
+	t.Parallel()
+	s := keeping(t)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
+	advised := `SELECT coalesce(string_agg(current || ' -> ' || proposed, ', '), 'nothing') FROM mvscheduler.recommendations WHERE kind = 'bucket' AND state = 'proposed'`
+	s.readForYears(t, "v", 40)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "all of it is read")
+	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
+	s.planned(t)
+	require.Equal(t, "buckets of 1 minute are kept for 50 days -> keep buckets of 1 day beyond 31 days", ask[string](t, s.alice, advised))
+	command := ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'bucket'`)
+	first, then, found := strings.Cut(command, "; when that is fresh: ")
+	require.True(t, found, command)
+
+	// Both statements do what they say, and then there is a coarser view.
+	pgtest.Exec(t, s.alice, first)
+	s.incremented(t, "v_by_day")
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM (SELECT date_trunc('day', minute) AS d, device, sum(n), sum(total) FROM v GROUP BY 1, 2 EXCEPT SELECT minute, device, n, total FROM v_by_day) AS x`))
+	days := ask[int](t, s.alice, `SELECT count(DISTINCT minute)::int FROM v_by_day`)
+	pgtest.Exec(t, s.alice, then)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
+	require.Less(t, ask[int](t, s.alice, `SELECT count(DISTINCT minute::date)::int FROM v`), days)
+	require.Equal(t, days, ask[int](t, s.alice, `SELECT count(DISTINCT minute)::int FROM v_by_day`))
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised))
 }

@@ -79,3 +79,108 @@ SELECT string_agg(format('%s %s %s of %s', array_to_string(columns, '+'), ranged
 SELECT string_agg(format('%s %s: %s', substr(view_name, strpos(view_name, '.') + 1), CASE WHEN entire THEN 'all' ELSE days_back::text END, reads), ', ' ORDER BY view_name, days_back) FROM mvscheduler.look_backs WHERE asked`))
 	require.Equal(t, "7.00", ask[string](t, s.alice, `SELECT sum(removed / examined * 7 / 0.99)::numeric(10, 2)::text FROM mvscheduler.conditions WHERE columns = '{origin}'`))
 }
+
+// searched makes as if pg_qualstats had seen, for twenty days, 100 reads a day of a view of 100,000 rows that look for one in
+// a thousand of them.
+func (s *scene) searched(t *testing.T, view, columns string, ranged bool) {
+	t.Helper()
+	pgtest.Exec(t, s.root, fmt.Sprintf(`
+INSERT INTO mvscheduler.tested (view_id, at, columns, ranged, reads, examined, removed)
+SELECT s.view_id, d, '%s', %t, 100, 1e7, 9.99e6 FROM mvscheduler.view_state AS s, generate_series(now() - interval '20 days', now() - interval '1 day', '1 day') AS d WHERE s.name LIKE '%%.%s'`, columns, ranged, view))
+}
+
+func TestAnIndexIsAdvisedTriedInTheOwnersSessionAndMadeByAPerson(t *testing.T) {
+	t.Parallel()
+	needExtension(t, "hypopg")
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE flights AS SELECT i AS id, 'o' || i % 1000 AS origin, timestamptz '2026-01-01' + i * interval '1 minute' AS hour FROM generate_series(1, 100000) AS i`)
+	startSidecar(t, s.db, often...)
+	s.manage(t, "v", "SELECT id, origin, hour FROM flights", "indexes", []string{"(hour)"}, "refresh_interval", "1 day")
+	s.readings(t, 3)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT now() - i * interval '1 minute', i % 50, 1 FROM generate_series(1, 3000) AS i`)
+	s.minutely(t, "i")
+	s.incremented(t, "i")
+	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "v", 1, "true")
+	s.history(t, "i", 1, "true")
+	s.searched(t, "v", "{origin}", false)
+	s.searched(t, "v", "{hour}", true) // an index serves it
+	s.searched(t, "i", "{device}", false)
+	pgtest.Exec(t, s.alice, `ANALYZE v`, `ANALYZE v__query`, `ANALYZE i__data`)
+	s.planned(t)
+	index := func(view string) int64 {
+		return ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'index' AND view_name LIKE '%.' || $1`, view)
+	}
+	id := index("v")
+	require.Equal(t, `add an index on ("origin")`, ask[string](t, s.alice, `SELECT proposed FROM mvscheduler.recommendations WHERE id = $1`, id))
+	require.Equal(t, `UPDATE mvscheduler.views SET indexes = array_append(indexes, '("origin")') WHERE name = '`+s.owner+`.v'`, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE id = $1`, id))
+	require.Equal(t, "L2", ask[string](t, s.alice, `SELECT evidence ->> 'level' FROM mvscheduler.recommendations WHERE id = $1`, id))
+	tried := func(role string, id int64) string {
+		t.Helper()
+		return ask[string](t, s.db.Conn(t, role), `
+SELECT coalesce(r ->> 'not_tried', format('%s, used: %s, cheaper: %s', r ->> 'condition', r ->> 'index_is_used', (r ->> 'plan_cost_after')::float8 < (r ->> 'plan_cost_before')::float8)) FROM mvscheduler.try_index($1) AS r`, id)
+	}
+	require.Equal(t, "HypoPG is not installed in this database", tried(s.owner, id))
+	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION hypopg SCHEMA ext`)
+	require.Equal(t, "you may not use HypoPG: GRANT USAGE ON SCHEMA ext TO "+s.owner, tried(s.owner, id))
+	pgtest.Exec(t, s.root, `GRANT USAGE ON SCHEMA ext TO PUBLIC`)
+	require.Equal(t, "origin = ?, used: true, cheaper: t", tried(s.owner, id))
+	require.Equal(t, "device = ?, used: true, cheaper: t", tried(s.owner, index("i")), "of every partition")
+	require.Equal(t, "to plan can run functions of "+s.owner+" in your session: let "+s.owner+" do it", tried("", id), "not in a superuser's session")
+	requireSQLState(t, s.db.Conn(t, s.db.User(t, "bob")), "P0002", fmt.Sprintf(`SELECT mvscheduler.try_index(%d)`, id))
+	requireSQLState(t, s.alice, "P0002", `SELECT mvscheduler.try_index(id + 1000) FROM mvscheduler.recommendations`)
+
+	// The program shows it before one decides; nothing of it is left.
+	out := mvscheduler(t, s.db, s.owner, "", "recommend", "show", fmt.Sprint(id))
+	require.Zero(t, out.code, out.stderr)
+	require.Regexp(t, `tried +\{.*"index_is_used": true`, out.stdout)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.try_index(%d)`, id))
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM ext.hypopg()`))
+	require.Nil(t, ask[*string](t, s.alice, `SELECT measured::text FROM mvscheduler.recommendations WHERE id = $1`, id))
+
+	for _, id := range []int64{id, index("i")} {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))
+		require.Equal(t, "applied true", ask[string](t, s.alice, `SELECT state || ' ' || (measured ->> 'index_is_used') FROM mvscheduler.recommendations WHERE id = $1`, id))
+	}
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM ext.hypopg()`))
+	require.Equal(t, `{(hour),"(\"origin\")"}`, ask[string](t, s.alice, `SELECT indexes::text FROM mvscheduler.views WHERE name LIKE '%.v'`))
+	const made = `SELECT count(*)::int FROM pg_indexes WHERE tablename ~ '^(v|i__data_.*)$' AND indexdef ~ '\((origin|device)\)$'`
+	require.Equal(t, 5, ask[int](t, s.root, made), "of the view, and of the four partitions")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET indexes = array_append(indexes, '(id)') WHERE name LIKE '%.v'`, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d)`, id))
+	require.Equal(t, `{(hour),(id)}`, ask[string](t, s.alice, `SELECT indexes::text FROM mvscheduler.views WHERE name LIKE '%.v'`), "what was added since stays")
+	s.planned(t)
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.recommendations WHERE kind = 'index' AND state = 'proposed'`), "undone, and served")
+}
+
+func TestWhyPgQualstatsSaysNothingIsTold(t *testing.T) {
+	t.Parallel()
+	needExtension(t, "pg_qualstats")
+	evidence := func(s *scene, want string) {
+		t.Helper()
+		pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET sources = ''`)
+		side := startSidecar(t, s.db, often...)
+		collecting(t, s.root)
+		require.Zero(t, side.stop())
+		require.Contains(t, ask[string](t, s.root, evidenceNow), want)
+	}
+	s := newScene(t)
+	s.manage(t, "m", "SELECT id, amount FROM sales")
+	evidence(s, "L0 counters of scans; pg_stat_statements is not installed in this database")
+	require.NotContains(t, ask[string](t, s.root, evidenceNow), "pg_qualstats", "who does not have it is not told of it")
+	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_qualstats`)
+	evidence(s, "; pg_qualstats is not in shared_preload_libraries")
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.tested`))
+
+	s = sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_qualstats", "pg_qualstats.sample_rate": "1"}))
+	s.manage(t, "m", "SELECT id, amount FROM sales")
+	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `CREATE EXTENSION pg_qualstats SCHEMA ext`, `REVOKE pg_read_all_stats FROM mvscheduler_worker`)
+	evidence(s, "; pg_qualstats hides what others ask; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker")
+	pgtest.Exec(t, s.root, `GRANT pg_read_all_stats TO mvscheduler_worker`)
+	evidence(s, "; pg_qualstats may not be called; a DBA runs: GRANT USAGE ON SCHEMA \"ext\" TO mvscheduler_worker")
+	pgtest.Exec(t, s.root, `GRANT USAGE ON SCHEMA ext TO mvscheduler_worker`)
+	evidence(s, "; pg_qualstats cannot tell statements apart: compute_query_id = on, or pg_stat_statements in shared_preload_libraries, lets it")
+	pgtest.Exec(t, s.root, `ALTER SYSTEM SET compute_query_id = on`, `SELECT pg_reload_conf()`)
+	evidence(s, "L2 counters of scans; pg_stat_statements is not installed in this database; pg_qualstats")
+	pgtest.Exec(t, s.root, `ALTER SYSTEM SET pg_qualstats.track_constants = off`, `SELECT pg_reload_conf()`)
+	evidence(s, "; pg_qualstats keeps no texts: pg_qualstats.track_constants is off")
+}

@@ -321,3 +321,27 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	_, body = side.get("/recommendations?past=1")
 	require.Contains(t, body, "no &lt;b&gt;")
 }
+
+func TestAViewOfWhichLittleChangesIsAdvisedToBecomeIncremental(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `CREATE TABLE flights AS SELECT i AS id, timestamptz '2026-01-01' + i * interval '1 hour' AS hour FROM generate_series(1, 1000) AS i`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_interval, unique_key, time_column) VALUES ('v', 'SELECT id, hour FROM flights', '15 minutes', '{id}', 'hour'), ('w', 'SELECT id, hour FROM flights', '15 minutes', '{id}', NULL)`)
+	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "v", 10, "true")
+	s.history(t, "w", 10, "true")
+	advised := `SELECT coalesce(string_agg(view_name || ': ' || proposed, ', ' ORDER BY kind), 'nothing') FROM mvscheduler.recommendations WHERE kind = 'method' AND state = 'proposed'`
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "no refresh told how many rows changed")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET changed = 100 WHERE method = 'concurrent'`)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised), "half of the rows change")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET changed = 4 WHERE method = 'concurrent'`)
+	s.planned(t)
+	require.Equal(t, s.owner+".v: compute only the time buckets that changed", ask[string](t, s.alice, advised), "w has no time_column")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'method'`), "A refresh costs 10.0 s, and 2 % of its rows change between two refreshes: computing those alone would cost about 0.4 s")
+	require.Contains(t, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'method'`), "UPDATE mvscheduler.views SET method = 'incremental', bucket_width = '<width of a bucket>'")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'method'`)
+	require.Equal(t, "accepted", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'method'`), "a person shapes the query")
+}

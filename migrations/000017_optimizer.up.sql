@@ -434,14 +434,13 @@ DECLARE
     v         mvscheduler.visible_views;
     hypo      text;      -- the schema of HypoPG
     may       boolean;
-    targets   oid[];     -- the materialized view, or the partitions
-    sample    oid;       -- whose statistics give the constants
+    target    oid;       -- the materialized view, or the partitioned table: HypoPG takes the index for one of each partition
+    sample    oid;       -- whose statistics give the constants: itself, or the largest partition
     columns   text[];
     condition text;
+    shown     text;      -- the same without constants, which are data of the view
     statement text;
-    target    oid;
-    one       oid;
-    made      oid[] := '{}';
+    made      oid;
     before    json;
     after     json;
     tried     jsonb;
@@ -470,17 +469,15 @@ BEGIN
         RETURN jsonb_build_object('not_tried', format('to plan can run functions of %1$s in your session: let %1$s do it', v.owner));
     END IF;
     columns := ARRAY(SELECT jsonb_array_elements_text(r.evidence -> 'columns'));
-    SELECT CASE WHEN v.method = 'incremental' THEN array_agg(i.inhrelid) ELSE ARRAY[v.relation::oid] END INTO targets
-      FROM mvscheduler.visible_pieces AS p
-      JOIN pg_inherits AS i ON i.inhparent = p.relation::oid
-     WHERE p.view_id = r.view_id AND p.kind = 'data';
-    SELECT c.oid INTO sample FROM pg_class AS c WHERE c.oid = ANY (targets) ORDER BY c.reltuples DESC, c.oid LIMIT 1;
+    target := coalesce((SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = r.view_id AND p.kind = 'data' AND v.method = 'incremental'), v.relation::oid);
+    sample := coalesce((SELECT i.inhrelid FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = target ORDER BY c.reltuples DESC, c.oid LIMIT 1), target);
     SELECT string_agg(format('%I %s %L::%s', k.name, CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean THEN '>=' ELSE '=' END,
                              CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean
                                   THEN t.bounds[greatest(1, ceil(cardinality(t.bounds) * (1 - (r.evidence ->> 'selectivity')::float8))::int)]
                                   ELSE coalesce(t.common[1], t.bounds[cardinality(t.bounds) / 2 + 1]) END,
-                             format_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY k.n)
-      INTO condition
+                             format_type(a.atttypid, a.atttypmod)), ' AND ' ORDER BY k.n),
+           string_agg(format('%I %s ?', k.name, CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean THEN '>=' ELSE '=' END), ' AND ' ORDER BY k.n)
+      INTO condition, shown
       FROM unnest(columns) WITH ORDINALITY AS k(name, n)
       JOIN pg_attribute AS a ON a.attrelid = sample AND a.attname = k.name
       JOIN pg_class AS c ON c.oid = sample
@@ -492,28 +489,27 @@ BEGIN
     HAVING bool_and(coalesce(t.common, t.bounds) IS NOT NULL) AND count(*) = cardinality(columns);
     IF condition IS NULL THEN
         RETURN jsonb_build_object('not_tried', format('there are no statistics of its columns that you may see: ANALYZE %s', mvscheduler.shown_name(sample)));
-    ELSIF cardinality(targets) > 500 THEN
-        RETURN jsonb_build_object('not_tried', 'it has more than 500 partitions');
     END IF;
     statement := format('EXPLAIN (FORMAT JSON) SELECT * FROM %s WHERE %s', mvscheduler.shown_name(v.relation::oid), condition);
     BEGIN
         EXECUTE statement INTO before;
-        FOREACH target IN ARRAY targets LOOP
-            EXECUTE format('SELECT h.indexrelid FROM %s.hypopg_create_index($1) AS h', hypo) INTO one
-              USING format('CREATE INDEX ON %s (%s)', mvscheduler.shown_name(target), (SELECT string_agg(quote_ident(k.name), ', ' ORDER BY k.n) FROM unnest(columns) WITH ORDINALITY AS k(name, n)));
-            made := made || one;
-        END LOOP;
+        EXECUTE format('SELECT h.indexrelid FROM %s.hypopg_create_index($1) AS h', hypo) INTO made
+          USING format('CREATE INDEX ON %s (%s)', mvscheduler.shown_name(target), (SELECT string_agg(quote_ident(k.name), ', ' ORDER BY k.n) FROM unnest(columns) WITH ORDINALITY AS k(name, n)));
         EXECUTE statement INTO after;
-        tried := jsonb_build_object('statement', left(substr(statement, 23), 1000), 'plan_cost_before', before -> 0 -> 'Plan' -> 'Total Cost', 'plan_cost_after', after -> 0 -> 'Plan' -> 'Total Cost',
-                                    'index_is_used', EXISTS (SELECT FROM unnest(made) AS m WHERE position(format('<%s>', m) IN after::text) > 0), 'by', CURRENT_USER);
+        tried := jsonb_build_object('condition', shown, 'plan_cost_before', before -> 0 -> 'Plan' -> 'Total Cost', 'plan_cost_after', after -> 0 -> 'Plan' -> 'Total Cost',
+                                    'index_is_used', position(format('<%s>', made) IN after::text) > 0, 'by', CURRENT_USER);
     EXCEPTION
         WHEN query_canceled THEN
-            EXECUTE format('SELECT %s.hypopg_drop_index(m) FROM unnest($1) AS m', hypo) USING made;   -- no rollback takes it away
+            IF made IS NOT NULL THEN   -- no rollback takes it away
+                EXECUTE format('SELECT %s.hypopg_drop_index($1)', hypo) USING made;
+            END IF;
             RAISE;
         WHEN OTHERS THEN
             tried := jsonb_build_object('not_tried', left(SQLERRM, 500));
     END;
-    EXECUTE format('SELECT %s.hypopg_drop_index(m) FROM unnest($1) AS m', hypo) USING made;
+    IF made IS NOT NULL THEN
+        EXECUTE format('SELECT %s.hypopg_drop_index($1)', hypo) USING made;
+    END IF;
     RETURN tried;
 END $$;
 COMMENT ON FUNCTION mvscheduler.try_index(bigint) IS 'What the planner says of the index of a recommendation, by a hypothetical one of HypoPG in your own session: plan_cost_before, plan_cost_after, index_is_used; or not_tried, and why. Nothing is made.';

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -87,7 +88,7 @@ type recommendShowCmd struct {
 }
 
 func (recommendShowCmd) Help() string {
-	return `Everything about one recommendation: why, on what evidence, what it is expected to change a day, and the statement that does it.
+	return `Everything about one recommendation: why, on what evidence, what it is expected to change a day, and the statement that does it. An index that is proposed is tried as a hypothetical one in your own session, where HypoPG is installed and the view is yours.
 
 Examples:
 
@@ -110,7 +111,12 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		if len(found) == 0 {
 			return &exitError{code: exitNotFound, err: fmt.Errorf("recommendation %d does not exist, or is not for a view of yours: mvscheduler recommend list", c.ID)}
 		}
-		r := found[0]
+		r := shownRecommendation{RecommendationRecord: found[0]}
+		if r.Kind == "index" && (r.State == "proposed" || r.State == "snoozed") {
+			if err := conn.QueryRow(ctx, `SELECT mvscheduler.try_index($1)`, r.ID).Scan(&r.Tried); err != nil {
+				return fmt.Errorf("try the index of recommendation %d: %w", c.ID, err)
+			}
+		}
 		if a.Output != "table" {
 			return a.emitData(r)
 		}
@@ -122,17 +128,24 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		}
 		line("view", r.ViewName)
 		line("kind", r.Kind)
-		line("state", stateOf(r)+decidedWords(a, r))
+		line("state", stateOf(r.RecommendationRecord)+decidedWords(a, r.RecommendationRecord))
 		line("now", r.Current)
 		line("proposed", r.Proposed)
 		line("why", r.Reason)
 		line("evidence", string(r.Evidence))
 		line("predicted", string(r.Predicted))
+		line("tried", string(r.Tried))
 		line("measured", string(r.Measured))
 		line("does it", r.Command)
 		_, err = fmt.Fprint(a.stdout, sanitize(b.String()))
 		return err
 	})
+}
+
+// shownRecommendation is a recommendation and, of an index that is proposed, what the planner says of it.
+type shownRecommendation struct {
+	catalog.RecommendationRecord
+	Tried json.RawMessage `json:"tried,omitempty"`
 }
 
 func decidedWords(a *app, r catalog.RecommendationRecord) (words string) {
