@@ -96,7 +96,7 @@ type RetentionRecord struct {
 	DatabaseBytes float64 // estimated
 }
 
-// LoadRetention reads that, and how far back the view was read. A view that is not incremental gives nil.
+// LoadRetention reads that, and how far back the view was read, by what was scanned. A view that is not incremental gives nil.
 func LoadRetention(ctx context.Context, q Querier, viewID int64) (*RetentionRecord, []LookBack, error) {
 	rows, err := q.Query(ctx, `
 SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds,
@@ -136,6 +136,7 @@ SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period
 SELECT view_id, at, monthly, days_back, entire, asked, days, reads
   FROM mvscheduler.looked_back
  WHERE view_id = $1
+   AND NOT asked
  ORDER BY at, days_back, entire`, viewID)
 	if err != nil {
 		return nil, nil, fmt.Errorf("read how far back view %d was read: %w", viewID, err)

@@ -86,25 +86,37 @@ const mostQuals = 20_000
 // between two columns need no constant, and the sidecar's own are left out.
 func ReadQuals(ctx context.Context, q Querier, s QualSource) ([]Qual, error) {
 	rows, err := q.Query(ctx, fmt.Sprintf(`
+WITH strategy AS MATERIALIZED (
+    SELECT o.amopopr AS operator, min(o.amopstrategy)::int AS n
+      FROM pg_amop AS o
+      JOIN pg_am AS m ON m.oid = o.amopmethod AND m.amname = 'btree'
+     WHERE o.amoppurpose = 's'
+       AND EXISTS (SELECT FROM pg_opclass AS c WHERE c.opcfamily = o.amopfamily AND c.opcdefault)
+     GROUP BY o.amopopr
+), ours AS MATERIALIZED (
+    SELECT r.oid FROM pg_roles AS r WHERE NOT r.rolsuper AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER')
+), qual AS MATERIALIZED (
+    SELECT x.*
+      FROM %s.pg_qualstats() AS x
+      JOIN pg_database AS d ON d.oid = x.dbid AND d.datname = current_database()
+     WHERE x.rrelid IS NULL
+       AND x.queryid IS NOT NULL
+     ORDER BY x.occurences DESC
+     LIMIT $1
+), counted AS MATERIALIZED (
+    SELECT k.view_id, k.relation, s.time_column
+      FROM mvscheduler.counted AS k
+      JOIN mvscheduler.view_state AS s ON s.view_id = k.view_id
+)
 SELECT k.view_id, x.lrelid AS relation, x.userid AS user_id, x.queryid AS query_id, coalesce(x.uniquequalid, 0) AS group_id, x.uniquequalnodeid AS node_id,
-       a.attname::text AS column_name,
-       coalesce((SELECT min(o.amopstrategy)::int
-                   FROM pg_amop AS o
-                   JOIN pg_opclass AS c ON c.opcfamily = o.amopfamily AND c.opcdefault
-                   JOIN pg_am AS m ON m.oid = c.opcmethod AND m.amname = 'btree'
-                  WHERE o.amopopr = x.opno AND o.amoppurpose = 's'), 0) AS strategy,
-       x.eval_type = 'i' AS indexed, a.attname = s.time_column AS is_time, coalesce(x.constvalue, '') AS constant,
+       a.attname::text AS column_name, coalesce(y.n, 0) AS strategy,
+       coalesce(x.eval_type = 'i', false) AS indexed, coalesce(a.attname = k.time_column, false) AS is_time, coalesce(x.constvalue, '') AS constant,
        x.occurences AS seen, x.execution_count AS examined, x.nbfiltered AS removed
-  FROM %s.pg_qualstats() AS x
-  JOIN pg_database AS d ON d.oid = x.dbid AND d.datname = current_database()
-  JOIN mvscheduler.counted AS k ON k.relation = x.lrelid
-  JOIN mvscheduler.view_state AS s ON s.view_id = k.view_id
+  FROM qual AS x
+  JOIN counted AS k ON k.relation = x.lrelid
   JOIN pg_attribute AS a ON a.attrelid = x.lrelid AND a.attnum = x.lattnum AND NOT a.attisdropped
- WHERE x.rrelid IS NULL
-   AND x.queryid IS NOT NULL
-   AND NOT coalesce((SELECT pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER') AND NOT r.rolsuper FROM pg_roles AS r WHERE r.oid = x.userid), false)
- ORDER BY x.occurences DESC
- LIMIT $1`, pgx.Identifier{s.Schema}.Sanitize()), mostQuals)
+  LEFT JOIN strategy AS y ON y.operator = x.opno
+ WHERE x.userid NOT IN (SELECT o.oid FROM ours AS o)`, pgx.Identifier{s.Schema}.Sanitize()), mostQuals)
 	if err != nil {
 		return nil, fmt.Errorf("read pg_qualstats: %w", err)
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,7 +14,7 @@ import (
 func needExtension(t *testing.T, name string) {
 	t.Helper()
 	if ask[int](t, pgtest.NewEmpty(t).Conn(t, ""), `SELECT count(*)::int FROM pg_available_extensions WHERE name = $1`, name) == 0 {
-		t.Skipf("this PostgreSQL comes without %s (package postgresql-NN-%[1]s, with a hyphen)", name)
+		t.Skipf("this PostgreSQL comes without %s (package postgresql-NN-%s)", name, strings.ReplaceAll(name, "_", "-"))
 	}
 }
 
@@ -38,11 +39,12 @@ func TestWhatReadersLookForIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: 
 		`INSERT INTO flights SELECT now() - i * interval '1 hour', 'o' || i % 100, CASE WHEN i % 7 = 0 THEN 'late' END FROM generate_series(1, 2000) AS i`)
 	s.minutely(t, "v")
 	s.manage(t, "m", "SELECT hour, origin, note FROM flights", "time_column", "hour", "timezone", "UTC")
+	s.manage(t, "timeless", "SELECT id, amount FROM sales")
 	pgtest.Exec(t, s.alice, `CREATE VIEW shown AS SELECT origin AS place, hour FROM m`,
 		`CREATE FUNCTION hidden(o text) RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM m WHERE origin = o'`)
 	side := startSidecar(t, s.db, often...)
 	s.incremented(t, "v")
-	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	until(t, s.alice, `SELECT count(*) = 3 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
 	collecting(t, s.root)
 	for range 6 { // what is below and above the views is looked for now and then
 		sampledTwice(t, s.root)
@@ -63,6 +65,7 @@ func TestWhatReadersLookForIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: 
 	read(3, `SELECT count(*) FROM m AS a JOIN m AS b USING (hour)`)
 	read(2, `SELECT count(*) FROM v WHERE minute >= date_trunc('day', now(), 'UTC') - interval '3 days'`)
 	read(2, fmt.Sprintf(`SELECT count(*) FROM v WHERE minute >= '%s'`, ask[string](t, s.alice, `SELECT (current_date - 100)::text`)))
+	read(2, `SELECT * FROM timeless WHERE amount = 3`)
 	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 7, 7 FROM readings`, `INSERT INTO flights VALUES (now(), 'new')`)
 	s.incremented(t, "v")
 	refreshed(t, s.alice, "m")
@@ -77,6 +80,7 @@ SELECT string_agg(format('%s %s %s of %s', array_to_string(columns, '+'), ranged
 		"not by an OR, nor by what an index of the view served")
 	require.Equal(t, "m 7: 4, m 305: 2, m all: 17, v 4: 2, v 108: 2", ask[string](t, s.alice, `
 SELECT string_agg(format('%s %s: %s', substr(view_name, strpos(view_name, '.') + 1), CASE WHEN entire THEN 'all' ELSE days_back::text END, reads), ', ' ORDER BY view_name, days_back) FROM mvscheduler.look_backs WHERE asked`))
+	require.Equal(t, "{amount} 2", ask[string](t, s.alice, `SELECT columns::text || ' ' || reads FROM mvscheduler.conditions WHERE view_name LIKE '%.timeless'`))
 	require.Equal(t, "7.00", ask[string](t, s.alice, `SELECT sum(removed / examined * 7 / 0.99)::numeric(10, 2)::text FROM mvscheduler.conditions WHERE columns = '{origin}'`))
 }
 
@@ -183,4 +187,35 @@ func TestWhyPgQualstatsSaysNothingIsTold(t *testing.T) {
 	evidence(s, "L2 counters of scans; pg_stat_statements is not installed in this database; pg_qualstats")
 	pgtest.Exec(t, s.root, `ALTER SYSTEM SET pg_qualstats.track_constants = off`, `SELECT pg_reload_conf()`)
 	evidence(s, "; pg_qualstats keeps no texts: pg_qualstats.track_constants is off")
+}
+
+func TestALongerRetentionIsAdvisedWhereReadersAskedForWhatHasLeft(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `CREATE TABLE flights AS SELECT i AS id, now() - i * interval '1 day' AS day FROM generate_series(1, 100) AS i`)
+	s.manage(t, "m", "SELECT id, day FROM flights", "time_column", "day", "retention_period", "30 days", "optimize", "auto")
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "m", 1, "true")
+	asked := func(days int, entire bool) {
+		pgtest.Exec(t, s.root, fmt.Sprintf(`INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, asked, reads)
+SELECT s.view_id, d, %d, %t, true, 5 FROM mvscheduler.view_state AS s, generate_series(now() - interval '3 days', now() - interval '1 day', '1 day') AS d`, days, entire))
+	}
+	advised := `SELECT coalesce(string_agg(current || ' -> ' || proposed || ' ' || state, ', '), 'nothing') FROM mvscheduler.recommendations WHERE kind = 'retention'`
+	asked(32, false)    // thirty days, perhaps
+	asked(16384, true)  // all of it
+	asked(16384, false) // since 1970
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, advised))
+	asked(64, false)
+	s.planned(t)
+	require.Equal(t, "30 days are kept -> keep 80 days proposed", ask[string](t, s.alice, advised), "and a person decides")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'retention'`), "On 3 days 15 reads of 60 asked for what is older than the 30 days that are kept, as far back as 64 days")
+	require.Equal(t, 30, ask[int](t, s.alice, `SELECT count(*)::int FROM m`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'retention'`)
+	require.Equal(t, "80 days", ask[string](t, s.alice, `SELECT retention_period::text FROM mvscheduler.views`))
+	refreshed(t, s.alice, "m")
+	require.Equal(t, 80, ask[int](t, s.alice, `SELECT count(*)::int FROM m`), "as far as the table has it")
+	s.planned(t)
+	require.Equal(t, "30 days are kept -> keep 80 days applied", ask[string](t, s.alice, advised))
 }

@@ -80,16 +80,13 @@ func (p *planner) coarser(ctx context.Context, v catalog.TunedView, r optimizer.
 }
 
 func lookedBackOn(found []catalog.LookBack) []optimizer.LookedBackOn {
-	var reads []optimizer.LookedBackOn
-	for _, f := range found {
-		if f.Asked {
-			continue
-		}
+	reads := make([]optimizer.LookedBackOn, len(found))
+	for i, f := range found {
 		half := 12 * time.Hour
 		if f.Monthly {
 			half = 15 * 24 * time.Hour
 		}
-		reads = append(reads, optimizer.LookedBackOn{LookedBack: optimizer.LookedBack{Days: f.DaysBack, Entire: f.Entire}, At: f.At.Add(half), Days: f.Days, Reads: f.Reads})
+		reads[i] = optimizer.LookedBackOn{LookedBack: optimizer.LookedBack{Days: f.DaysBack, Entire: f.Entire}, At: f.At.Add(half), Days: f.Days, Reads: f.Reads}
 	}
 	return reads
 }

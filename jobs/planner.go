@@ -112,6 +112,13 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	if err != nil {
 		return err
 	}
+	more, err := p.missed(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	if more != nil { // and nothing is to leave meanwhile
+		kept, shrinkSince = []optimizer.Recommendation{*more}, nil
+	}
 	for _, r := range kept {
 		recommendations = append(recommendations, recommendationOf(v, r))
 	}

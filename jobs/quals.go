@@ -44,6 +44,7 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 		return err
 	}
 	since = slices.DeleteFunc(since, func(q optimizer.Qual) bool { return ours(k.examples[q.Query]) })
+	timed := slices.DeleteFunc(slices.Clone(since), func(q optimizer.Qual) bool { return c.zones[q.View] == nil })
 	if k.tested == nil {
 		k.tested, k.asked = make(map[int64][]optimizer.Tested), make(map[int64]map[optimizer.LookedBack]float64)
 	}
@@ -55,7 +56,7 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 		k.tested[view] = optimizer.MostRead(k.tested[view], catalog.MostTested)
 	}
 	bounds := make(map[int64]attribution.Bound) // by statement, of which there may be many constants
-	for view, reads := range optimizer.AskedBy(since, now, func(q optimizer.Qual) (time.Time, bool) { return c.lowerBound(q, now, bounds) }) {
+	for view, reads := range optimizer.AskedBy(timed, now, func(q optimizer.Qual) (time.Time, bool) { return c.lowerBound(q, now, bounds) }) {
 		if k.asked[view] == nil {
 			k.asked[view] = make(map[optimizer.LookedBack]float64)
 		}
@@ -102,9 +103,6 @@ func ours(text string) bool {
 // lowerBound is the lower bound that a condition on the time_column has: its constant, or what its text says.
 func (c *collector) lowerBound(q optimizer.Qual, now time.Time, known map[int64]attribution.Bound) (time.Time, bool) {
 	zone := c.zones[q.View]
-	if zone == nil {
-		return time.Time{}, false
-	}
 	bound, there := known[q.Query]
 	if !there {
 		var err error

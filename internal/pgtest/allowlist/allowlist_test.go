@@ -22,6 +22,7 @@ func TestTheAllowListTellsWhatASidecarMayNotRun(t *testing.T) {
 	}
 	for _, statement := range []string{
 		`REFRESH MATERIALIZED VIEW CONCURRENTLY "a""b"."v"`, `ANALYZE (SKIP_LOCKED) "a"."v"`, `CLOSE ALL`, `begin isolation level read committed`, `DISCARD ALL`,
+		`WITH x AS (SELECT q.* FROM ext.pg_qualstats() AS q) SELECT x.lrelid FROM x JOIN pg_attribute AS a ON a.attrelid = x.lrelid`,
 		`WITH x AS (SELECT * FROM mvscheduler.run) UPDATE mvscheduler.attempt AS a SET stop = 'cancel' FROM x WHERE x.id = a.run_id`,
 	} {
 		require.Empty(t, Unexpected(statement), statement)
