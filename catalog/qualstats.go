@@ -114,7 +114,7 @@ SELECT k.view_id, x.lrelid AS relation, x.userid AS user_id, x.queryid AS query_
        x.occurences AS seen, x.execution_count AS examined, x.nbfiltered AS removed
   FROM qual AS x
   JOIN counted AS k ON k.relation = x.lrelid
-  JOIN pg_attribute AS a ON a.attrelid = x.lrelid AND a.attnum = x.lattnum AND NOT a.attisdropped
+  JOIN pg_attribute AS a ON a.attrelid = x.lrelid AND a.attnum = x.lattnum AND a.attnum > 0 AND NOT a.attisdropped
   LEFT JOIN strategy AS y ON y.operator = x.opno
  WHERE x.userid NOT IN (SELECT o.oid FROM ours AS o)`, pgx.Identifier{s.Schema}.Sanitize()), mostQuals)
 	if err != nil {

@@ -38,6 +38,13 @@ func (s *scene) vacuumed(t testing.TB, table string) {
 	t.Fatal("a transaction that is older does not end")
 }
 
+// withinOneDay waits for midnight where it is near: look-backs are counted in days, so all of them have to be of one.
+func withinOneDay() {
+	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < 4*time.Minute {
+		time.Sleep(left + time.Second)
+	}
+}
+
 func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: samples and reads keep to the clock
 	s := newScene(t)
 	s.readings(t, 20)
@@ -51,9 +58,7 @@ func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.
 	sampledTwice(t, s.root)
 	require.Zero(t, side.stop())
 	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.looked_back`)
-	if left := time.Until(time.Now().UTC().Truncate(24 * time.Hour).Add(24 * time.Hour)); left < 4*time.Minute {
-		time.Sleep(left + time.Second) // look-backs are counted in days, so all of them have to be of one
-	}
+	withinOneDay()
 
 	side = startSidecar(t, s.db, often...)
 	collecting(t, s.root)

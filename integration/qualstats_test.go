@@ -49,6 +49,7 @@ func TestWhatReadersLookForIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: 
 	for range 6 { // what is below and above the views is looked for now and then
 		sampledTwice(t, s.root)
 	}
+	withinOneDay()
 	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.tested`, `DELETE FROM mvscheduler.looked_back`)
 	read := func(times int, sql string, args ...any) {
 		for range times {
@@ -81,6 +82,8 @@ SELECT string_agg(format('%s %s %s of %s', array_to_string(columns, '+'), ranged
 	require.Equal(t, "m 7: 4, m 305: 2, m all: 17, v 4: 2, v 108: 2", ask[string](t, s.alice, `
 SELECT string_agg(format('%s %s: %s', substr(view_name, strpos(view_name, '.') + 1), CASE WHEN entire THEN 'all' ELSE days_back::text END, reads), ', ' ORDER BY view_name, days_back) FROM mvscheduler.look_backs WHERE asked`))
 	require.Equal(t, "{amount} 2", ask[string](t, s.alice, `SELECT columns::text || ' ' || reads FROM mvscheduler.conditions WHERE view_name LIKE '%.timeless'`))
+	require.True(t, ask[bool](t, s.alice, `SELECT coalesce(bool_and(columns = '{minute}') AND sum(reads) <= 4, true) FROM mvscheduler.conditions WHERE view_name LIKE '%.v'`), "its readers alone, where they did not take the index")
+	require.True(t, ask[bool](t, s.root, `SELECT count(*) > 2 FROM pg_qualstats() JOIN pg_qualstats_example_queries() USING (queryid) WHERE lrelid::regclass::text LIKE '%v__data%' AND query LIKE 'WITH fresh %'`), "our steps are there")
 	require.Equal(t, "7.00", ask[string](t, s.alice, `SELECT sum(removed / examined * 7 / 0.99)::numeric(10, 2)::text FROM mvscheduler.conditions WHERE columns = '{origin}'`))
 }
 
@@ -141,6 +144,11 @@ SELECT coalesce(r ->> 'not_tried', format('%s, used: %s, cheaper: %s', r ->> 'co
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.try_index(%d)`, id))
 	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM ext.hypopg()`))
 	require.Nil(t, ask[*string](t, s.alice, `SELECT measured::text FROM mvscheduler.recommendations WHERE id = $1`, id))
+
+	// A sidecar that was taken over cannot have a person's session parse its text.
+	pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.recommendation SET change = '{"add_index": ["slow(1)) WHERE (slow(1) > 0"]}' WHERE id = %d`, id))
+	requireSQLState(t, s.alice, "42703", fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))
+	pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.recommendation SET change = '{"add_index": ["origin"]}' WHERE id = %d`, id))
 
 	for _, id := range []int64{id, index("i")} {
 		pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.accept_recommendation(%d)`, id))

@@ -272,7 +272,7 @@ COMMENT ON COLUMN mvscheduler.recommendation.proposed IS 'What should be.';
 COMMENT ON COLUMN mvscheduler.recommendation.reason IS 'Why, in words.';
 COMMENT ON COLUMN mvscheduler.recommendation.command IS 'The statement that does it.';
 COMMENT ON COLUMN mvscheduler.recommendation.basis IS 'What the columns of change were when it was proposed: otherwise it is not applied or undone.';
-COMMENT ON COLUMN mvscheduler.recommendation.change IS 'Columns of the row of views that accepting it sets, and add_index, an element more of the column indexes; NULL = a person runs the command.';
+COMMENT ON COLUMN mvscheduler.recommendation.change IS 'Columns of the row of views that accepting it sets, and add_index, columns of one more index in the column indexes; NULL = a person runs the command.';
 COMMENT ON COLUMN mvscheduler.recommendation.evidence IS 'What it rests on: level (L0 counters, L1 pg_stat_statements, L2 constants), days, reads, cost of a refresh, what was missing.';
 COMMENT ON COLUMN mvscheduler.recommendation.predicted IS 'What it is expected to change: before and after, a day.';
 COMMENT ON COLUMN mvscheduler.recommendation.measured IS 'What it did change, by a replay of what was really read; of an index what try_index said when it was accepted; NULL = not known (yet).';
@@ -523,6 +523,7 @@ DECLARE
     v   mvscheduler.views;
     was jsonb;
     new jsonb;
+    index_on text;   -- made of names of columns alone: the sidecar writes no text that this session parses
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendations AS x WHERE x.id = decide_recommendation.id;
     IF NOT FOUND THEN
@@ -537,6 +538,8 @@ BEGIN
     END IF;
     was := CASE action WHEN 'accept' THEN r.basis ELSE r.change END;
     new := CASE action WHEN 'accept' THEN r.change ELSE r.basis END;
+    index_on := (SELECT '(' || string_agg('"' || replace(c.value, '"', '""') || '"', ', ' ORDER BY c.n) || ')'
+                   FROM jsonb_array_elements_text((r.change ->> 'add_index')::jsonb) WITH ORDINALITY AS c(value, n));
     SELECT x.* INTO v FROM mvscheduler.views AS x WHERE x.id = r.view_id FOR UPDATE;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'permission denied to change managed view %', r.view_name USING ERRCODE = 'insufficient_privilege',
@@ -553,10 +556,9 @@ BEGIN
            refresh_on = CASE WHEN new ? 'refresh_on' THEN new ->> 'refresh_on' ELSE x.refresh_on END,
            method = CASE WHEN new ? 'method' THEN new ->> 'method' ELSE x.method END,
            retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END,
-           indexes = CASE WHEN r.change ? 'add_index' THEN nullif(CASE WHEN action = 'undo' THEN array_remove(x.indexes, r.change ->> 'add_index')
-                                                                       WHEN x.indexes @> ARRAY[r.change ->> 'add_index'] THEN x.indexes
-                                                                       ELSE array_append(x.indexes, r.change ->> 'add_index') END, '{}')
-                          ELSE x.indexes END
+           indexes = CASE WHEN index_on IS NULL OR action = 'accept' AND x.indexes @> ARRAY[index_on] THEN x.indexes
+                          WHEN action = 'accept' THEN array_append(x.indexes, index_on)
+                          ELSE nullif(array_remove(x.indexes, index_on), '{}') END
      WHERE x.id = r.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.decide_recommendation(bigint, text, text, timestamptz) IS 'What accept, reject, snooze and undo have in common.';

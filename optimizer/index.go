@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -66,7 +67,9 @@ func (v Indexable) recommend(t Tested, share, selectivity, saved, spent float64)
 	}
 	literal := "'" + strings.ReplaceAll(definition, "'", "''") + "'"
 	r.Command = "UPDATE mvscheduler.views SET indexes = array_append(indexes, " + strings.ReplaceAll(literal, "%", "%%") + ") WHERE name = %s"
-	r.Basis, r.Change = map[string]string{}, map[string]string{"add_index": definition}
+	if columns, err := json.Marshal(t.Columns); err == nil {
+		r.Basis, r.Change = map[string]string{}, map[string]string{"add_index": string(columns)}
+	}
 	return r
 }
 

@@ -23,7 +23,7 @@ func TestAnIndexIsAdvisedWhereItSavesMoreThanItCosts(t *testing.T) {
 	r, ok := advise(func(v *Indexable, _ *Tested) { v.Refreshes = 2 })
 	require.True(t, ok)
 	require.Equal(t, "index", r.Kind)
-	require.Equal(t, map[string]string{"add_index": `("origin")`}, r.Change)
+	require.Equal(t, map[string]string{"add_index": `["origin"]`}, r.Change)
 	require.Equal(t, `UPDATE mvscheduler.views SET indexes = array_append(indexes, '("origin")') WHERE name = %s`, r.Command)
 	require.Equal(t, `app.v: add an index on ("origin"). In 10 days 30 % of the reads looked for rows by origin, with no index that serves it, and kept 0.33 % of the 1000000 rows that each looked at: it saves them some 50.8 s a day and costs refreshes some 4.0 s. Evidence: counters.`, r.Reason)
 	require.Equal(t, []string{"origin"}, r.Evidence["columns"])
@@ -48,6 +48,6 @@ func TestAnIndexIsAdvisedWhereItSavesMoreThanItCosts(t *testing.T) {
 	require.Contains(t, best.Reason, `looked for rows by origin and by a range of day, with`)
 	odd, ok := view.Index([]Tested{{Columns: []string{`100% "odd"`}, Reads: 3000, Examined: 3e9, Removed: 2.99e9}})
 	require.True(t, ok)
-	require.Equal(t, `("100% ""odd""")`, odd.Change["add_index"])
+	require.Equal(t, `["100% \"odd\""]`, odd.Change["add_index"])
 	require.Contains(t, odd.Command, `'("100%% ""odd""")'`, "it is a format")
 }
