@@ -273,27 +273,48 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.stored_selects(oid) IS 'The SELECTs of a plain view as PostgreSQL has stored them: which of them stands in which, 0 for none, and their nodes, whose fields are called as in PostgreSQL''s parsenodes.h and primnodes.h.';
 
--- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them.
-CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (rte jsonb, col int)
+-- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them; of a function in FROM also what it is called with.
+CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH RECURSIVE named(expr) AS (
-        SELECT $2
+    WITH RECURSIVE var(node) AS (
+        SELECT v FROM jsonb_path_query($2, 'strict $.**?(@.node == "VAR")') AS v
         UNION
-        SELECT coalesce(t.rte -> 'joinaliasvars', t.rte -> 'groupexprs') -> ((v.node ->> 'varattno')::int - 1)
-          FROM named AS n
-         CROSS JOIN LATERAL jsonb_path_query(n.expr, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
-         CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((v.node ->> 'varno')::int - 1)) AS t(rte)
-         WHERE t.rte ->> 'rtekind' IN ('2', '9')
+        SELECT v.node
+          FROM var AS n
+         CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((n.node ->> 'varno')::int - 1)) AS t(rte)
+         CROSS JOIN LATERAL jsonb_path_query(coalesce(t.rte -> 'functions', t.rte -> 'values_lists', coalesce(t.rte -> 'joinaliasvars', t.rte -> 'groupexprs') -> ((n.node ->> 'varattno')::int - 1)),
+                                             'strict $.**?(@.node == "VAR")') AS v(node)
+         WHERE n.node ->> 'varlevelsup' = '0' AND t.rte ->> 'rtekind' IN ('2', '3', '5', '9')
     )
-    SELECT DISTINCT t.rte, (v.node ->> 'varattno')::int
-      FROM named AS n
-     CROSS JOIN LATERAL jsonb_path_query(n.expr, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
-     CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((v.node ->> 'varno')::int - 1)) AS t(rte)
-     WHERE t.rte ->> 'rtekind' NOT IN ('2', '9')
+    SELECT DISTINCT (n.node ->> 'varlevelsup')::int, (n.node ->> 'varno')::int, (n.node ->> 'varattno')::int
+      FROM var AS n
+     WHERE n.node ->> 'varlevelsup' <> '0' OR $1 #>> ARRAY['rtable', ((n.node ->> 'varno')::int - 1)::text, 'rtekind'] NOT IN ('2', '9')
 $$;
-COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: what is read there, as the SELECT has it in its range table, and the number of the column.';
+COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: how many SELECTs further out they are read, at which place of its range table what they are columns of is, and their numbers.';
+
+CREATE FUNCTION mvscheduler.times_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH named AS MATERIALIZED (
+        SELECT n.* FROM mvscheduler.columns_named($1, $2) AS n
+    ), comparison AS (
+        SELECT q.node -> 'args' AS args
+          FROM jsonb_path_query($1 -> 'jointree', 'strict $.**?(@.node == "OPEXPR")') AS q(node)
+          JOIN pg_operator AS o ON o.oid = (q.node ->> 'opno')::oid AND o.oprname IN ('=', '<', '<=', '>', '>=') AND o.oprnamespace = 'pg_catalog'::regnamespace
+                               AND o.oprleft IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+    )
+    SELECT n.* FROM named AS n
+    UNION
+    SELECT y.*
+      FROM comparison AS e
+     CROSS JOIN (VALUES (0, 1), (1, 0)) AS s(one, other)
+     CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.other) AS y
+     WHERE EXISTS (SELECT FROM mvscheduler.columns_named($1, e.args -> s.one) AS x JOIN named AS n ON n.up = x.up AND n.place = x.place AND n.col = x.col)
+$$;
+COMMENT ON FUNCTION mvscheduler.times_named(jsonb, jsonb) IS 'columns_named, and the columns of the times that the SELECT compares with one of them where it joins and filters: a calendar is tied so to what is counted.';
 
 CREATE FUNCTION mvscheduler.determine(keys jsonb[], expr jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE
@@ -311,10 +332,10 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an expression of a SELECT is one of these expressions, or computed from them and nothing else that differs from row to row.';
 
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
--- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like. What brings rows
--- together, GROUP BY, DISTINCT and windows of window functions, has to determine what the time_column is made of in that
--- SELECT (labels), found from column to column, or a column that is called like it; where it is made of nothing there, as
--- where a calendar gives the time and counts are joined to it, it has to name a time, which is taken for the bucket.
+-- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like, and so are
+-- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
+-- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
+-- and this has to be a time of each thing with a window that is read there.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
 CREATE FUNCTION mvscheduler.check_windows(query_relation oid, readers oid[], targets oid[], parsed int, time_column text) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -322,7 +343,6 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     windows oid[] := ARRAY(SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
-    stamps  text[] := ARRAY['timestamptz'::regtype::oid::text, 'timestamp'::regtype::oid::text, 'date'::regtype::oid::text];
     verdict record;
 BEGIN
     WITH RECURSIVE levels AS MATERIALIZED (
@@ -341,42 +361,50 @@ BEGIN
         SELECT a.reader, a.level, a.up, k.node ->> 'ctename' AS name, (k.node #>> '{ctequery,level}')::int AS query, k.node ->> 'cterefcount' NOT IN ('0', '1') AS shared
           FROM around AS a JOIN levels AS l ON l.reader = a.reader AND l.level = a.outer_level
          CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'cteList') AS k(node)
-    ), input AS (   -- which SELECT reads which: what stands in it, common table expressions that it names, plain views
-        SELECT l.reader, l.parent AS level, l.reader AS from_reader, l.level AS from_level
+    ), place AS (   -- what is read there
+        SELECT l.reader, l.level, t.place::int AS place,
+               CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE l.reader END AS from_reader,
+               CASE t.rte ->> 'rtekind' WHEN '0' THEN 1 WHEN '1' THEN (t.rte #>> '{subquery,level}')::int
+                    WHEN '6' THEN (SELECT k.query FROM cte AS k WHERE k.reader = l.reader AND k.level = l.level AND k.up = (t.rte ->> 'ctelevelsup')::int AND k.name = t.rte ->> 'ctename') END AS from_level
+          FROM levels AS l CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'rtable') WITH ORDINALITY AS t(rte, place)
+         WHERE t.rte ->> 'rtekind' IN ('1', '6') OR t.rte ->> 'rtekind' = '0' AND (t.rte ->> 'relid')::oid <> l.reader
+    ), expression AS (   -- SELECTs that are read in no FROM
+        SELECT l.reader, l.level, l.parent
           FROM levels AS l
-         WHERE NOT EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level)
+         WHERE l.parent > 0
+           AND NOT EXISTS (SELECT FROM place AS p WHERE p.from_reader = l.reader AND p.from_level = l.level)
+           AND NOT EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level)
+    ), input AS (   -- which SELECT reads which
+        SELECT p.reader, p.level, p.from_reader, p.from_level FROM place AS p
         UNION ALL
-        SELECT l.reader, l.level, CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE l.reader END, CASE t.rte ->> 'rtekind' WHEN '0' THEN 1 ELSE k.query END
-          FROM levels AS l
-         CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'rtable') AS t(rte)
-          LEFT JOIN cte AS k ON k.reader = l.reader AND k.level = l.level AND k.up = (t.rte ->> 'ctelevelsup')::int AND k.name = t.rte ->> 'ctename'
-         WHERE t.rte ->> 'rtekind' = '6' OR t.rte ->> 'rtekind' = '0' AND (t.rte ->> 'relid')::oid <> l.reader
+        SELECT e.reader, e.parent, e.reader, e.level FROM expression AS e
     ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
         SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
         UNION
         SELECT i.reader, i.level FROM windowed AS w JOIN input AS i ON i.from_reader = w.reader AND i.from_level = w.level
-    ), made_of(reader, level, col) AS (   -- what the time_column is made of
-        SELECT l.reader, l.level, t.place::int
+    ), label AS (   -- the time_column
+        SELECT l.reader, l.level, t.place::int AS col
           FROM levels AS l CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'targetList') WITH ORDINALITY AS t(target, place)
          WHERE l.reader = query_relation AND l.level = 1 AND t.target ->> 'resname' = time_column AND t.target ->> 'resjunk' = 'false'
+    ), tied(reader, level, place, col, from_reader, from_level) AS (   -- the columns that it is made of, of what is read
+        SELECT b.reader, NULL::int, NULL::int, b.col, b.reader, b.level FROM label AS b
         UNION
-        SELECT n.reader, n.level, n.col
-          FROM made_of AS m JOIN levels AS l ON l.reader = m.reader AND l.level = m.level
-         CROSS JOIN LATERAL (SELECT l.reader, (t.rte #>> '{subquery,level}')::int AS level, m.col   -- the arms of a UNION
-                               FROM jsonb_array_elements(l.node -> 'rtable') AS t(rte)
+        SELECT n.reader, n.level, n.place, n.col, p.from_reader, p.from_level
+          FROM tied AS m
+          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND m.col > 0   -- 0 is a whole row
+         CROSS JOIN LATERAL (SELECT l.reader, l.level, t.place::int, m.col   -- the arms of a UNION
+                               FROM jsonb_array_elements(l.node -> 'rtable') WITH ORDINALITY AS t(rte, place)
                               WHERE l.node -> 'setOperations' <> '[]' AND t.rte ->> 'rtekind' = '1'
                              UNION ALL
-                             SELECT CASE c.rte ->> 'rtekind' WHEN '0' THEN (c.rte ->> 'relid')::oid ELSE l.reader END,
-                                    CASE c.rte ->> 'rtekind' WHEN '0' THEN 1 WHEN '1' THEN (c.rte #>> '{subquery,level}')::int
-                                         WHEN '6' THEN (SELECT k.query FROM cte AS k WHERE k.reader = l.reader AND k.level = l.level AND k.up = (c.rte ->> 'ctelevelsup')::int AND k.name = c.rte ->> 'ctename') END,
-                                    c.col
-                               FROM mvscheduler.columns_named(l.node, l.node -> 'targetList' -> (m.col - 1) -> 'expr') AS c) AS n
-    ), together AS (   -- each clause that brings rows together, and by which expressions
+                             SELECT l.reader, a.outer_level, c.place, c.col
+                               FROM mvscheduler.times_named(l.node, l.node -> 'targetList' -> (m.col - 1) -> 'expr') AS c
+                               JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = c.up
+                              WHERE l.node -> 'setOperations' = '[]') AS n(reader, level, place, col)
+          LEFT JOIN place AS p ON p.reader = n.reader AND p.level = n.level AND p.place = n.place
+    ), together AS (   -- each clause that brings rows together, by which expressions, and what the time_column is made of there
         SELECT l.reader, l.level, ARRAY(SELECT t.target -> 'expr' FROM jsonb_array_elements(l.node -> 'targetList') AS t(target)
                                          WHERE t.target ->> 'ressortgroupref' IN (SELECT k.node ->> 'tleSortGroupRef' FROM jsonb_array_elements(c.clause) AS k(node))) AS keys,
-               ARRAY(SELECT t.target -> 'expr' FROM jsonb_array_elements(l.node -> 'targetList') WITH ORDINALITY AS t(target, place)
-                      WHERE CASE WHEN EXISTS (SELECT FROM made_of AS m WHERE m.reader = l.reader AND m.level = l.level) THEN t.place IN (SELECT m.col FROM made_of AS m WHERE m.reader = l.reader AND m.level = l.level)
-                                 ELSE t.target ->> 'resname' = time_column AND t.target ->> 'resjunk' = 'false' END) AS labels
+               ARRAY(SELECT CASE WHEN m.col > 0 THEN l.node -> 'targetList' -> (m.col - 1) -> 'expr' ELSE 'null' END FROM tied AS m WHERE m.from_reader = l.reader AND m.from_level = l.level) AS labels
           FROM levels AS l
          CROSS JOIN LATERAL (SELECT l.node -> 'groupClause' AS clause WHERE l.node ->> 'hasAggs' = 'true' OR l.node -> 'groupClause' <> '[]' OR l.node -> 'havingQual' <> '[]'
                              UNION ALL
@@ -384,12 +412,16 @@ BEGIN
                              UNION ALL
                              SELECT w.node -> 'partitionClause' FROM jsonb_array_elements(l.node -> 'windowClause') AS w(node)) AS c
     ), mixed AS (
-        SELECT DISTINCT t.reader, t.level
+        SELECT t.reader, t.level
           FROM together AS t
-         WHERE CASE WHEN t.labels <> '{}' THEN EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
-                    ELSE NOT EXISTS (SELECT FROM unnest(t.keys) AS k
-                                      WHERE coalesce(k ->> 'vartype', k ->> 'funcresulttype', k ->> 'opresulttype', k ->> 'resulttype', k ->> 'casetype', k ->> 'coalescetype', k ->> 'minmaxtype') = ANY (stamps)
-                                        AND NOT jsonb_path_exists(k, 'strict $.**?(@.node == "AGGREF")')) END
+         WHERE t.labels = '{}'
+            OR EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
+            OR EXISTS (SELECT FROM (SELECT p.place FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level WHERE p.reader = t.reader AND p.level = t.level
+                                    UNION ALL
+                                    SELECT a FROM levels AS l CROSS JOIN unnest(l.asks) AS a WHERE l.reader = t.reader AND l.level = t.level AND a > 0) AS w(place)
+                        WHERE NOT EXISTS (SELECT FROM tied AS m WHERE m.reader = t.reader AND m.level = t.level AND m.place = w.place))
+        UNION
+        SELECT e.reader, e.level FROM expression AS e
     ), judged AS (
         SELECT l.*,
                l.node -> 'setOperations' <> '[]' AS combines,
@@ -405,7 +437,7 @@ BEGIN
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
-           bool_or(w.level IS NOT NULL AND j.mixes) AS mixes,
+           bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
       INTO verdict
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
