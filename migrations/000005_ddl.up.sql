@@ -587,7 +587,7 @@ BEGIN
     SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
-        PERFORM mvscheduler.rename_pieces(v);   -- the gate before all else, as a step that runs
+        PERFORM mvscheduler.rename_pieces(v);
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
     END IF;
     IF v.method = 'incremental' THEN
