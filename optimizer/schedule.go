@@ -111,7 +111,7 @@ func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) 
 	case CalendarMode:
 		return world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
 	case Adaptive:
-		return h.ask(s, bounds, lo, hi)
+		return h.ask(world, s, bounds, lo, hi)
 	}
 	return h.fly(bounds, lo, hi)
 }

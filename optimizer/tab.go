@@ -19,17 +19,17 @@ type Tab struct {
 // NewTab is empty: the contents are whole up to an instant.
 func NewTab(asOf time.Time) Tab { return Tab{asOf: asOf} }
 
-// Add puts down what happened in a span, in the order of time. NaN = unknown; changes that are not known are taken to
-// happen all the time.
+// Add puts down what happened in a span, in the order of time. NaN = unknown: of changes it means that they are taken to
+// happen all the time, of both that nothing is put down.
 func (t *Tab) Add(at time.Time, width time.Duration, reads, changes float64) {
 	middle := at.Add(width / 2)
-	if middle.Before(t.asOf) {
+	if middle.Before(t.asOf) || math.IsNaN(reads) && math.IsNaN(changes) {
 		return
 	}
 	if t.unseen.IsZero() {
 		switch {
 		case math.IsNaN(changes):
-			t.unseen = later(t.asOf, at)
+			t.unseen = t.asOf
 		case changes != 0:
 			t.unseen = middle
 		}
@@ -63,8 +63,8 @@ func AdaptiveSchedule(cost, kappa, rate float64, bounds Bounds) Schedule {
 	}
 }
 
-// ask refreshes in the slots of an interval, and between them when the tab says so.
-func (h History) ask(s Schedule, bounds Bounds, lo, hi int) []int {
+// ask refreshes a view that changed in the slots of an interval, and between them when the tab says so.
+func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int {
 	slots := append(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi), hi)
 	least := bounds.least()
 	refreshes, next := []int{lo}, 1
@@ -80,8 +80,9 @@ func (h History) ask(s Schedule, bounds Bounds, lo, hi int) []int {
 			next++
 		}
 		left := time.Duration(slots[next]-t) * h.Grid.Width
-		soon := time.Duration(t-refreshes[len(refreshes)-1])*h.Grid.Width < least
-		if !tab.unseen.IsZero() && (slot || !soon && tab.Due(s.Patience, left)) {
+		last := refreshes[len(refreshes)-1]
+		soon := time.Duration(t-last)*h.Grid.Width < least
+		if world.changedBy(last, t) && (slot || !soon && tab.Due(s.Patience, left)) {
 			refreshes = append(refreshes, t)
 			tab = NewTab(h.Grid.At(t))
 		}

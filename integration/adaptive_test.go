@@ -1,0 +1,151 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// adaptive makes as if the optimizer had let the readers of a view ask for refreshes: they may see data whose age adds up
+// to so many seconds. Its next slot is far away, whatever time it is.
+func (s *scene) adaptive(t testing.TB, view string, patience int) {
+	t.Helper()
+	pgtest.Exec(t, s.root, fmt.Sprintf(`
+WITH made AS (
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, automatic, state, decided_at, decided_by)
+    SELECT view_id, name, 'adaptive', 'every 4 hours', 'every 4 hours and when readers saw enough old data', 'because', 'UPDATE', '{"optimize": "auto"}', '{"optimize": "auto"}', '{}', true, 'applied', clock_timestamp(), 'mvscheduler'
+      FROM mvscheduler.view_state WHERE name LIKE '%%.%s'
+    RETURNING id, view_id)
+UPDATE mvscheduler.view_state AS s SET tuned_interval = '4 hours', tuned_patience = %d, tuned_by = m.id, next_slot = clock_timestamp() + interval '3 hours', next_due = clock_timestamp() + interval '3 hours'
+  FROM made AS m WHERE m.view_id = s.view_id`, view, patience))
+}
+
+// anHourAgo makes as if the views had been refreshed an hour ago.
+func (s *scene) anHourAgo(t testing.TB) {
+	t.Helper()
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET data_as_of = data_as_of - interval '1 hour'`,
+		`UPDATE mvscheduler.run SET started_at = started_at - interval '1 hour', finished_at = finished_at - interval '1 hour'`)
+}
+
+const askedByReaders = `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1), ' ' ORDER BY view_name), 'none') FROM mvscheduler.runs WHERE cause = 'readers'`
+
+func TestReadersThatSawEnoughOldDataGetARefreshBetweenTwoSlots(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	// What depends on the time of the day is never skipped, and its age counts from the last refresh on.
+	s.manage(t, "v", "SELECT id, amount, clock_timestamp() AS at FROM sales", "refresh_interval", "1 hour", "optimize", "auto", "unique_key", []string{"id"})
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle' AND next_refresh_at > now()`)
+	s.adaptive(t, "v", 30000)
+	collecting(t, s.root)
+	s.anHourAgo(t)
+	slot := ask[time.Time](t, s.alice, `SELECT next_refresh_at FROM mvscheduler.status`)
+	s.readAndSampled(t, 5)
+	sampledTwice(t, s.root)
+	require.Equal(t, "none", ask[string](t, s.alice, askedByReaders), "five hours are less than 30000 seconds")
+	s.readAndSampled(t, 5)
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.runs WHERE cause = 'readers' AND state = 'succeeded'`)
+	require.Regexp(t, `^\d+ reads since the last refresh saw data that was 60 min old on average, which adds up to [0-9.]+ h where 8.3 h are allowed`, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.runs WHERE cause = 'readers'`))
+	require.Equal(t, slot, ask[time.Time](t, s.alice, `SELECT next_refresh_at FROM mvscheduler.status`), "the clock stands where it stood")
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.audit_log WHERE action = 'refresh'`), "nobody asked by hand")
+	require.Equal(t, 30000., ask[float64](t, s.alice, `SELECT tuned_patience FROM mvscheduler.status`))
+	out := mvscheduler(t, s.db, s.owner, "", "show", s.owner+".v")
+	require.Contains(t, out.stdout, "every 4 hours (tuned from 1 hour), and when readers saw enough old data")
+
+	// They have been answered.
+	s.readAndSampled(t, 10)
+	sampledTwice(t, s.root)
+	require.Equal(t, "v", ask[string](t, s.alice, askedByReaders))
+
+	// What the owner takes back ends at once.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'adaptive'`)
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_patience::text, 'none') FROM mvscheduler.status`))
+	s.anHourAgo(t)
+	s.readAndSampled(t, 20)
+	sampledTwice(t, s.root)
+	require.Equal(t, "v", ask[string](t, s.alice, askedByReaders))
+
+	worker := s.db.Conn(t, s.db.Worker(t))
+	requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET tuned_patience = 1`)
+	requireSQLState(t, s.alice, "42501", `INSERT INTO mvscheduler.request (kind, view_id, cause) SELECT 'refresh', id, 'readers' FROM mvscheduler.status`)
+}
+
+func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	first := startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `CREATE TABLE fuse (id int)`,
+		`CREATE FUNCTION boom() RETURNS int LANGUAGE plpgsql AS 'BEGIN IF EXISTS (SELECT FROM `+s.owner+`.fuse) THEN RAISE EXCEPTION $$boom$$; END IF; RETURN 1; END'`)
+	views := map[string]string{"control": "clock_timestamp()", "paused": "clock_timestamp()", "disabled": "clock_timestamp()", "failing": "boom()", "still": "1"}
+	for view, column := range views {
+		s.manage(t, view, "SELECT id, amount, "+column+" AS c FROM sales", "refresh_interval", "4 hours", "optimize", "auto", "max_attempts", 1, "unique_key", []string{"id"})
+	}
+	s.manage(t, "above", "SELECT id, c FROM control", "refresh_interval", "4 hours", "optimize", "auto", "unique_key", []string{"id"})
+	until(t, s.alice, `SELECT count(*) = 6 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle' AND next_refresh_at > now()`)
+	for range 6 { // it is looked now and then what is below the views
+		sampledTwice(t, s.root)
+	}
+	read := func(times int) {
+		t.Helper()
+		for range times {
+			for view := range views {
+				pgtest.Exec(t, s.alice, "SELECT * FROM "+view)
+			}
+			pgtest.Exec(t, s.alice, "SELECT * FROM above")
+		}
+		reported(t, s.alice)
+		sampledTwice(t, s.root)
+		sampledTwice(t, s.root)
+		until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running')) AND NOT EXISTS (SELECT FROM mvscheduler.request)`)
+	}
+	readers := func(states string) string {
+		t.Helper()
+		return ask[string](t, s.alice, `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state, ', ' ORDER BY id), 'none') FROM mvscheduler.runs WHERE cause = 'readers' AND state = ANY (string_to_array($1, ' '))`, states)
+	}
+	for view := range views {
+		s.adaptive(t, view, 100000)
+	}
+	s.adaptive(t, "above", 100000)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view(name) FROM mvscheduler.status WHERE name LIKE '%.paused'`,
+		`UPDATE mvscheduler.views SET enabled = false WHERE name LIKE '%.disabled'`, `INSERT INTO fuse VALUES (1)`)
+	s.anHourAgo(t)
+
+	// While every view is paused nothing is asked for; and it has not been forgotten afterwards.
+	pgtest.Exec(t, s.root, `SELECT mvscheduler.pause_all('maintenance')`)
+	read(40)
+	require.Equal(t, "none", readers("queued running succeeded skipped failed"))
+	pgtest.Exec(t, s.root, `SELECT mvscheduler.resume_all()`)
+	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.runs WHERE cause = 'readers' AND state IN ('succeeded', 'failed')`)
+	require.Equal(t, "control succeeded", readers("succeeded"))
+	require.Equal(t, "failing failed", readers("failed"))
+
+	// A view that fails waits for its clock.
+	s.anHourAgo(t)
+	read(40)
+	require.Equal(t, "control succeeded, control succeeded", readers("queued running succeeded skipped"))
+	require.Equal(t, "failing failed", readers("failed"))
+
+	// What was read while nobody looked is not known.
+	require.Zero(t, first.stop())
+	s.anHourAgo(t)
+	for range 200 {
+		pgtest.Exec(t, s.alice, `SELECT * FROM control`)
+	}
+	reported(t, s.alice)
+	startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	sampledTwice(t, s.root)
+	require.Equal(t, "control succeeded, control succeeded", readers("queued running succeeded skipped"))
+
+	// Nor is more asked for than the budget allows.
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET started_at = clock_timestamp() - interval '400 seconds', finished_at = clock_timestamp() WHERE cause = 'readers' AND state = 'succeeded'`)
+	read(40)
+	require.Equal(t, "control succeeded, control succeeded", readers("queued running succeeded skipped"))
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_budget = 1`)
+	until(t, s.alice, `SELECT count(*) = 3 FROM mvscheduler.runs WHERE cause = 'readers' AND state = 'succeeded'`)
+	require.Equal(t, "control succeeded, control succeeded, control succeeded", readers("queued running succeeded skipped"))
+}
