@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/optimizer"
 )
 
 // adaptive makes as if the optimizer had let the readers of a view ask for refreshes: they may see data whose age adds up
@@ -148,4 +149,68 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_budget = 1`)
 	until(t, s.alice, `SELECT count(*) = 3 FROM mvscheduler.runs WHERE cause = 'readers' AND state = 'succeeded'`)
 	require.Equal(t, "control succeeded, control succeeded, control succeeded", readers("queued running succeeded skipped"))
+}
+
+// A day takes one and a half minutes. For six weeks readers came in bursts, an hour long and at another time each day; the
+// sidecar finds out what suits them, and then they come again: on this day from eight to nine. In the middle of that
+// another sidecar takes over.
+func TestReadersThatComeInBurstsAskForRefreshesAsOftenAsTheSimulatorSays(t *testing.T) { // alone: it keeps to the clock
+	s := newScene(t)
+	today := time.Now().UTC().Truncate(24 * time.Hour)
+	begin := today.AddDate(0, 0, 1+(7-int(today.Weekday()))%7).Add(6 * time.Hour) // on a Monday to come
+	const seldom, burst = 2., 100.
+	v := tale{view: "bursty", interval: "2h", query: napping, rate: 1}
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_target = '2 hours', optimizer_budget = 1`)
+	pgtest.Exec(t, s.alice, `CREATE FUNCTION nap(id integer) RETURNS integer LANGUAGE plpgsql IMMUTABLE AS 'BEGIN IF id = 1 THEN PERFORM pg_sleep(0.05); END IF; RETURN id; END'`)
+	s.manage(t, v.view, v.query, "refresh_interval", v.interval, "timezone", "UTC", "optimize", "auto", "unique_key", []string{"id"})
+	v.remember(t, s, begin)
+	pgtest.Exec(t, s.root, fmt.Sprintf(`
+UPDATE mvscheduler.sampled AS d
+   SET reads = ARRAY(SELECT round(2 * %g * random()) FROM generate_series(1, 12))::real[]
+ WHERE extract(hour FROM at AT TIME ZONE 'UTC')::int <> extract(doy FROM at AT TIME ZONE 'UTC')::int * 7 %% 24`, seldom), fmt.Sprintf(`
+UPDATE mvscheduler.sampled AS d
+   SET reads = ARRAY(SELECT round(2 * %g * random()) FROM generate_series(1, 12))::real[]
+ WHERE extract(hour FROM at AT TIME ZONE 'UTC')::int = extract(doy FROM at AT TIME ZONE 'UTC')::int * 7 %% 24`, burst))
+	reported(t, s.alice)
+	clock := s.hurry(t, begin.Add(-10*time.Minute), 960)
+	side := startSidecar(t, s.db, "--sample-every", "50ms")
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness <> 'never' AND activity = 'idle'`)
+	s.planned(t)
+	require.Equal(t, "adaptive applied true", ask[string](t, s.alice, `SELECT string_agg(kind || ' ' || state || ' ' || automatic, ', ') FROM mvscheduler.recommendations`))
+	schedule := optimizer.Schedule{Mode: optimizer.Adaptive, Patience: ask[float64](t, s.alice, `SELECT tuned_patience FROM mvscheduler.status`),
+		Interval: time.Duration(ask[float64](t, s.alice, `SELECT extract(epoch FROM tuned_interval)::float8 FROM mvscheduler.status`)) * time.Second}
+
+	s.visit(t, clock, "SELECT count(*) FROM "+v.view, func(at time.Time) float64 {
+		if at.Hour() == 8 {
+			return burst
+		}
+		return seldom
+	})
+	s.visit(t, clock, `NOTIFY mvscheduler_due`, constantly(5))
+	from, half, to := begin.Add(90*time.Minute), begin.Add(150*time.Minute), begin.Add(6*time.Hour-5*time.Minute)
+	require.True(t, clock.now().Before(from), "the machine is too slow for this")
+	clock.await(t, half)
+	require.Zero(t, side.stop())
+	startSidecar(t, s.db, "--sample-every", "50ms")
+	clock.await(t, to.Add(10*time.Minute)) // and what was sampled is written down
+
+	h := optimizer.History{Grid: optimizer.Grid{Start: from.Truncate(time.Hour), Width: 5 * time.Minute}, Cost: 1, Kappa: 1}
+	h.Reads = ask[[]float64](t, s.alice, `
+SELECT array_agg(coalesce(r, 0)::float8 ORDER BY d.at, n)
+  FROM mvscheduler.samples AS d, unnest(d.reads) WITH ORDINALITY AS u(r, n)
+ WHERE d.at >= $1 AND d.at < $2`, from.Truncate(time.Hour), to)
+	since := begin.Add(2 * time.Hour) // from when on it does not matter when it was refreshed before
+	var simulated int
+	for _, bin := range h.Refreshes(schedule, optimizer.Bounds{}, 0, len(h.Reads)) {
+		if !h.Grid.At(bin).Before(since) {
+			simulated++
+		}
+	}
+	ran := ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.runs WHERE state = 'succeeded' AND started_at >= $1 AND started_at < $2`, since, to)
+	t.Logf("%s, %.0f: the simulator says %d refreshes, there were %d: %s", schedule, schedule.Patience, simulated, ran,
+		ask[string](t, s.alice, `SELECT string_agg(cause || ' ' || state || to_char(started_at, ' HH24:MI'), ', ' ORDER BY id) FROM mvscheduler.runs`))
+	require.InDelta(t, simulated, ran, 1)
+	for _, part := range []struct{ from, to time.Time }{{since, half}, {half, begin.Add(190 * time.Minute)}} { // before the other took over, and after
+		require.NotZero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.runs WHERE cause = 'readers' AND state = 'succeeded' AND started_at >= $1 AND started_at < $2`, part.from, part.to))
+	}
 }
