@@ -151,6 +151,70 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 	require.Equal(t, "control succeeded, control succeeded, control succeeded", readers("queued running succeeded skipped"))
 }
 
+// inBursts has a view with a history be read a hundred times as often for an hour of each day, always another one.
+func (s *scene) inBursts(t testing.TB, view string) {
+	t.Helper()
+	pgtest.Exec(t, s.root, fmt.Sprintf(`
+UPDATE mvscheduler.sampled AS d
+   SET reads = ARRAY(SELECT 100 * r FROM unnest(d.reads) AS r)::real[]
+  FROM mvscheduler.view_state AS s
+ WHERE s.view_id = d.view_id AND s.name LIKE '%%.%s'
+   AND extract(hour FROM d.at AT TIME ZONE 'UTC')::int = extract(doy FROM d.at AT TIME ZONE 'UTC')::int * 7 %% 24`, view))
+}
+
+func TestAPersonLetsReadersAskAndWhatDoesNotHelpIsTakenBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_target = '2 hours'`)
+	startSidecar(t, s.db, often...)
+	for view, optimize := range map[string]string{"person": "advise", "wrong": "auto"} {
+		s.manage(t, view, "SELECT id, amount FROM sales", "refresh_interval", "1 hour", "optimize", optimize, "timezone", "UTC", "unique_key", []string{"id"})
+	}
+	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	for _, view := range []string{"person", "wrong"} {
+		s.history(t, view, 4, "true")
+		s.inBursts(t, view)
+	}
+	// As if readers had been far too patient for eight days, so that it was refreshed at its interval alone.
+	s.tunedFor(t, "wrong", "12 hours", "1 hour", 8)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET kind = 'adaptive', basis = '{"optimize": "auto"}', change = '{"optimize": "auto"}'`,
+		`UPDATE mvscheduler.view_state SET tuned_patience = 1e12 WHERE tuned_interval IS NOT NULL`)
+	s.planned(t)
+	decided := func() string {
+		t.Helper()
+		return ask[string](t, s.alice, `
+SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state || CASE WHEN automatic THEN ' by itself' ELSE '' END, ', ' ORDER BY view_name, id), 'nothing')
+  FROM mvscheduler.recommendations WHERE kind = 'adaptive'`)
+	}
+	require.Equal(t, "person proposed, wrong undone by itself", decided())
+	require.Contains(t, ask[string](t, s.alice, `SELECT decision FROM mvscheduler.recommendations WHERE state = 'undone'`), "the old one would have cost")
+	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_patience::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.wrong'`))
+	require.Equal(t, "every 1 hour -> every 4 hours and when readers saw enough old data", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed FROM mvscheduler.recommendations WHERE state = 'proposed' AND kind = 'adaptive'`))
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "show", ask[string](t, s.alice, `SELECT id::text FROM mvscheduler.recommendations WHERE state = 'proposed' AND kind = 'adaptive'`)).stdout,
+		"UPDATE mvscheduler.views SET optimize = 'auto' WHERE name = '"+s.owner+".person'")
+
+	// Who accepts it need not wait for the next day.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE state = 'proposed' AND kind = 'adaptive'`)
+	require.Equal(t, "auto", ask[string](t, s.alice, `SELECT optimize FROM mvscheduler.views WHERE name LIKE '%.person'`))
+	again := func() {
+		t.Helper()
+		pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET planned_at = NULL`)
+		until(t, s.root, `SELECT planned_at IS NOT NULL FROM mvscheduler.collector`)
+	}
+	again()
+	require.Equal(t, "person applied, person applied by itself, wrong undone by itself", decided())
+	require.Equal(t, "04:00:00 true", ask[string](t, s.alice, `SELECT tuned_interval || ' ' || (tuned_patience > 100) FROM mvscheduler.status WHERE name LIKE '%.person'`))
+	again()
+	require.Equal(t, "person applied, person applied by itself, wrong undone by itself", decided(), "once")
+
+	// An interval takes its place as a whole, and so does what the owner takes back.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'adaptive' AND state = 'applied' AND NOT automatic`)
+	require.Equal(t, "advise none none", ask[string](t, s.alice, `
+SELECT v.optimize || ' ' || coalesce(s.tuned_interval::text, 'none') || ' ' || coalesce(s.tuned_patience::text, 'none') FROM mvscheduler.status AS s JOIN mvscheduler.views AS v ON v.id = s.id AND v.name LIKE '%.person'`))
+	s.planned(t)
+	require.Equal(t, "person undone, person applied by itself, wrong undone by itself", decided(), "what was taken back is not proposed again")
+}
+
 // A day takes one and a half minutes. For six weeks readers came in bursts, an hour long and at another time each day; the
 // sidecar finds out what suits them, and then they come again: on this day from eight to nine. In the middle of that
 // another sidecar takes over.

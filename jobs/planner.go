@@ -322,21 +322,25 @@ func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, views
 		if i < 0 || views[i].Since == nil || kappa == 0 {
 			continue
 		}
-		if judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t); judgeErr != nil {
+		back, judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t)
+		if judgeErr != nil {
 			err = errors.Join(err, judgeErr)
+		}
+		if back { // it is not thought about on the same day
+			views[i].LastChange = &facts.Now
 		}
 	}
 	return err
 }
 
-func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) error {
+func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) (back bool, err error) {
 	view, err := p.view(ctx, facts, v, views, kappa)
 	if err != nil {
-		return err
+		return false, err
 	}
 	model, ok := optimizer.FitCost(view.Runs)
 	if !ok || len(view.History.Reads) == 0 {
-		return nil
+		return false, nil
 	}
 	view.History.Kappa, view.History.Cost = kappa, model.Median(v.Rows[len(v.Rows)-1])
 	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
@@ -364,11 +368,12 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
 		"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
-	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
-		if done && verdict.RollBack {
+		if back = done && verdict.RollBack; back {
 			p.log.WarnContext(ctx, "took a change back", "view", v.Name, "recommendation", t.ID, "why", why)
 		}
 		return err
 	})
+	return back, err
 }
