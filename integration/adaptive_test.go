@@ -85,7 +85,7 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 	for view, column := range views {
 		s.manage(t, view, "SELECT id, amount, "+column+" AS c FROM sales", "refresh_interval", "4 hours", "optimize", "auto", "max_attempts", 1, "unique_key", []string{"id"})
 	}
-	s.manage(t, "above", "SELECT id, c FROM control", "refresh_interval", "4 hours", "optimize", "auto", "unique_key", []string{"id"})
+	s.manage(t, "above", "SELECT id, clock_timestamp() AS c FROM control", "refresh_interval", "4 hours", "optimize", "auto", "unique_key", []string{"id"})
 	until(t, s.alice, `SELECT count(*) = 6 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle' AND next_refresh_at > now()`)
 	for range 6 { // it is looked now and then what is below the views
 		sampledTwice(t, s.root)
