@@ -35,6 +35,13 @@ type Due struct {
 	UpstreamMoved   bool       // refresh_on = upstream, and an upstream view was refreshed since the last run
 	UpstreamCount   int64
 	Requests        []int64 // run ids reserved by requests for a refresh, oldest first
+	Readers         *Asked  // what the sidecar asks for in the place of readers; nil = nothing
+}
+
+// Asked is a request of the sidecar's own.
+type Asked struct {
+	RunID  int64
+	Reason string
 }
 
 // Spec is the view's clock. A view that is not refreshed on schedule has none.
@@ -296,14 +303,19 @@ DELETE FROM mvscheduler.request AS q
                    AND r.kind = 'refresh'
                  ORDER BY r.id
                  LIMIT $2) AS taken))
-RETURNING q.view_id, q.run_id`, ids, takeAtMost)
+RETURNING q.view_id, q.run_id, q.cause, coalesce(q.reason, '')`, ids, takeAtMost)
 	if err != nil {
 		return fmt.Errorf("take refresh requests: %w", err)
 	}
 	var view, run int64
-	_, err = pgx.ForEachRow(rows, []any{&view, &run}, func() error {
+	var cause, reason string
+	_, err = pgx.ForEachRow(rows, []any{&view, &run, &cause, &reason}, func() error {
 		d := &due[index[view]]
-		d.Requests = append(d.Requests, run)
+		if cause == "readers" {
+			d.Readers = &Asked{RunID: run, Reason: reason}
+		} else {
+			d.Requests = append(d.Requests, run)
+		}
 		return nil
 	})
 	if err != nil {

@@ -15,7 +15,7 @@ type NewRun struct {
 	ViewName    string
 	Owner       uint32
 	Priority    int16
-	Cause       string // schedule, catchup, initial, upstream or manual
+	Cause       string // schedule, catchup, initial, upstream, manual or readers
 	Slot        time.Time
 	DueAt       time.Time
 	Reason      string
@@ -106,6 +106,11 @@ func Decide(d Due, now time.Time) Decision {
 			requests = requests[1:]
 		}
 		out.Joined = requests
+	}
+	// Readers are answered by any run, and are no reason to end a pause.
+	if d.Readers != nil && out.Run == nil && d.ActiveRun == nil && !d.Paused && d.RefreshOn == "schedule" {
+		out.Run = newRun("readers", now, now)
+		out.Run.ID, out.Run.Reason = d.Readers.RunID, d.Readers.Reason
 	}
 	return out
 }

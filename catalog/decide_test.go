@@ -123,6 +123,36 @@ func TestDecide(t *testing.T) {
 			},
 		},
 		{
+			"what is asked for in the place of readers makes a run with its reason and leaves the clock", hourly(func(d *Due) { d.Readers = &Asked{8, "they paid"} }), noon.Add(-minute),
+			func(t *testing.T, d Decision) {
+				require.Equal(t, "readers they paid", d.Run.Cause+" "+d.Run.Reason)
+				require.Equal(t, int64(8), d.Run.ID)
+				require.Nil(t, d.Clock)
+			},
+		},
+		{
+			"a slot that is due answers readers too", hourly(func(d *Due) { d.Readers = &Asked{8, "they paid"} }), noon.Add(minute),
+			func(t *testing.T, d Decision) {
+				require.Equal(t, "schedule", d.Run.Cause)
+				require.Empty(t, d.Joined)
+			},
+		},
+		{
+			"and so does what people ask", hourly(func(d *Due) { d.Requests, d.Readers = []int64{7}, &Asked{8, "they paid"} }), noon.Add(-minute),
+			func(t *testing.T, d Decision) {
+				require.Equal(t, "manual", d.Run.Cause)
+				require.Empty(t, d.Joined)
+			},
+		},
+		{
+			"readers do not end a pause", hourly(func(d *Due) { d.Paused, d.Readers = true, &Asked{8, "they paid"} }), noon.Add(minute),
+			func(t *testing.T, d Decision) { require.Equal(t, Decision{}, d) },
+		},
+		{
+			"a view that was given another clock meanwhile is left alone", hourly(func(d *Due) { d.RefreshOn, d.Readers = "manual", &Asked{8, "they paid"} }), noon.Add(-minute),
+			func(t *testing.T, d Decision) { require.Nil(t, d.Run) },
+		},
+		{
 			"a view refreshed on upstream follows it and has no clock",
 			hourly(func(d *Due) {
 				d.RefreshOn, d.NextSlot, d.NextDue, d.UpstreamMoved, d.UpstreamCount = "upstream", nil, nil, true, 5

@@ -21,6 +21,8 @@ type TunedView struct {
 	RefreshOn                string
 	Interval, Least, Most    *float64 // seconds; Interval is the one in force
 	RowInterval              *float64 // seconds; of the row
+	Patience                 *float64 // view_state.tuned_patience
+	Refused                  bool     // the mode adaptive was rejected or taken back not long ago
 	Upstream                 []int64
 	Active                   bool // its clock runs
 	Method                   string
@@ -59,7 +61,12 @@ SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.opti
 SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on,
        extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
-       extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream,
+       extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream, s.tuned_patience AS patience,
+       EXISTS (SELECT
+                 FROM mvscheduler.recommendation AS x
+                WHERE x.view_id = s.view_id AND x.kind = 'adaptive'
+                  AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
+                       OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
        coalesce(h.method, '') AS method,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
@@ -69,12 +76,18 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
          WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = s.relation::oid AND w.ev_class <> s.relation::oid) AS dependants,
        EXISTS (SELECT FROM pg_publication_rel AS p WHERE p.prrelid = s.relation::oid) AS published,
        coalesce(h.size_bytes, 0) AS size_bytes,
-       u.since, u.last_read_at AS last_read, u.planned_at AS planned,
+       u.since, u.last_read_at AS last_read,
+       CASE WHEN NOT EXISTS (SELECT   -- what a person has just let the sidecar do need not wait for tomorrow
+                               FROM mvscheduler.recommendation AS x
+                              WHERE x.view_id = s.view_id AND x.kind = 'adaptive' AND x.state = 'applied' AND NOT x.automatic AND x.decided_at > u.planned_at) THEN u.planned_at END AS planned,
        coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown), 0)::float8 AS unknown,
        coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown)::float8), 0) AS rate, coalesce(u.note, '') AS note,
        coalesce(r.durations, '{}') AS durations, coalesce(r.wal, '{}') AS wal, coalesce(r.rows, '{}') AS rows,
-       (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar') AND x.state IN ('applied', 'undone')) AS last_change,
-       ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar') AND x.state = 'undone') AS undone
+       (SELECT max(x.decided_at)
+          FROM mvscheduler.recommendation AS x
+         WHERE x.view_id = s.view_id AND x.state IN ('applied', 'undone')
+           AND (x.kind IN ('interval', 'calendar') OR x.kind = 'adaptive' AND x.automatic)) AS last_change,
+       ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar', 'adaptive') AND x.state = 'undone') AS undone
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
@@ -87,7 +100,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
                  WHERE x.view_id = s.view_id AND x.method = h.method AND x.took IS NOT NULL
                  ORDER BY x.id DESC
                  LIMIT 50) AS l) AS r ON true
- ORDER BY u.planned_at NULLS FIRST, s.view_id`)
+ ORDER BY u.planned_at NULLS FIRST, s.view_id`, keepRejected.Seconds(), keepUndone.Seconds())
 	if err != nil {
 		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
 	}
@@ -175,6 +188,7 @@ type Recommendation struct {
 	Basis, Change                            map[string]*string // nil = a person runs the command
 	Evidence, Predicted                      map[string]any
 	Apply                                    *time.Duration // not nil: optimize = 'auto' lets the sidecar refresh at this interval
+	Patience                                 float64        // with Apply: view_state.tuned_patience; zero = none
 }
 
 // keepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
@@ -297,6 +311,7 @@ WITH free AS (
 ), tuned AS (
     UPDATE mvscheduler.view_state AS s
        SET tuned_interval = make_interval(secs => $3),
+           tuned_patience = nullif($6::float8, 0),
            tuned_by = $2,
            reschedule = true
       FROM free AS f
@@ -308,7 +323,7 @@ UPDATE mvscheduler.recommendation AS r
   FROM tuned AS t
  WHERE r.id = $2
    AND r.view_id = t.view_id
-RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds()).Scan(&applied)
+RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds(), r.Patience).Scan(&applied)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return id, false, nil
 	}
@@ -325,6 +340,7 @@ type TrialRecord struct {
 	AppliedAt      time.Time
 	RowSeconds     float64     // the interval of the row
 	Was            *string     // the interval before, as the proposal has it
+	Patience       float64     // and the patience; zero = none
 	PredictedCost  float64     // of a refresh, in seconds; zero = unknown
 	Began          []time.Time // successful refreshes since, in order
 	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
@@ -334,7 +350,7 @@ type TrialRecord struct {
 func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id, r.view_id, r.decided_at AS applied_at, extract(epoch FROM s.refresh_interval)::float8 AS row_seconds,
-       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
+       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience, coalesce((r.evidence ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
        coalesce(x.began, '{}') AS began, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
   FROM mvscheduler.recommendation AS r
   JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id AND s.tuned_by = r.id AND s.tuned_interval IS NOT NULL
@@ -377,7 +393,7 @@ WITH free AS (
        FOR UPDATE SKIP LOCKED
 ), back AS (
     UPDATE mvscheduler.view_state AS s
-       SET tuned_interval = NULL, tuned_by = NULL, reschedule = true
+       SET tuned_interval = NULL, tuned_patience = NULL, tuned_by = NULL, reschedule = true
       FROM free AS f
      WHERE $4
        AND s.view_id = f.view_id

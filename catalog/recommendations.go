@@ -71,7 +71,7 @@ func SpentSince(ctx context.Context, q Querier, view int64, since string) ([]Spe
 	rows, err := q.Query(ctx, `
 SELECT s.id AS view_id, s.name AS view_name, s.timezone, count(r.id) AS refreshes, coalesce(sum(extract(epoch FROM r.took)), 0)::float8 AS refresh_seconds,
        coalesce(sum(r.wal_bytes), 0)::bigint AS wal_bytes, s.size_bytes, coalesce(array_agg(r.started_at ORDER BY r.started_at) FILTER (WHERE r.id IS NOT NULL), '{}') AS began,
-       (SELECT max(x.decided_at) FROM mvscheduler.recommendations AS x WHERE x.view_id = s.id AND x.kind IN ('interval', 'calendar') AND x.state IN ('applied', 'undone')) AS changed_at,
+       (SELECT max(x.decided_at) FROM mvscheduler.recommendations AS x WHERE x.view_id = s.id AND x.state IN ('applied', 'undone') AND (x.kind IN ('interval', 'calendar') OR x.kind = 'adaptive' AND x.automatic)) AS changed_at,
        clock_timestamp() AS as_of
   FROM mvscheduler.status AS s
   LEFT JOIN mvscheduler.runs AS r ON r.view_id = s.id AND r.state = 'succeeded' AND r.took IS NOT NULL AND r.started_at >= now() - $2::text::interval

@@ -67,6 +67,8 @@ type sampling struct {
 	reads    map[int64][]attribution.Name // of statements, by queryid
 	quals    qualSampling
 	zones    map[int64]*time.Location // of the views that have a time_column
+	upstream map[int64][]int64        // managed views that views read
+	spans    map[int64][]span         // since the last refresh, of the views whose readers ask for refreshes
 }
 
 // Run samples until ctx ends, which is not an error.
@@ -154,8 +156,8 @@ func (c *collector) sample(ctx context.Context) error {
 	if before.IsZero() || metered == nil {
 		return nil
 	}
-	span := counters.At.Sub(before)
-	if bin := before.Add(span / 2).Truncate(catalog.BinWidth); !bin.Equal(c.bin) {
+	took := counters.At.Sub(before)
+	if bin := before.Add(took / 2).Truncate(catalog.BinWidth); !bin.Equal(c.bin) {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
@@ -165,6 +167,7 @@ func (c *collector) sample(ctx context.Context) error {
 		return err
 	}
 	c.elsewhere(ctx, metered)
+	reads := make(map[int64]float64)
 	for view, m := range metered {
 		if c.bins[view] == nil {
 			c.bins[view] = &optimizer.Bin{}
@@ -173,9 +176,27 @@ func (c *collector) sample(ctx context.Context) error {
 		if calls != nil && !math.IsNaN(m.Reads+m.Elsewhere) {
 			n = calls[view]
 		}
-		c.bins[view].Add(m, n, span)
+		reads[view] = c.add(view, m, n, took)
 	}
-	return nil
+	return c.heed(ctx, before, took, reads, metered)
+}
+
+// add puts what was metered into the bin, and says how many reads of it are new; NaN = that is not known.
+func (c *collector) add(view int64, m optimizer.Metered, calls float64, took time.Duration) float64 {
+	b := c.bins[view]
+	counted := func() float64 {
+		var ratio optimizer.Ratio // learns a bin once, when it is whole
+		if r := c.ratios[view]; r != nil {
+			ratio = *r
+		}
+		return b.Reads(&ratio)
+	}
+	before := counted()
+	b.Add(m, calls, took)
+	if math.IsNaN(m.Reads) && math.IsNaN(calls) {
+		return math.NaN()
+	}
+	return max(0, counted()-before)
 }
 
 // elsewhere adds the reads on standbys. Where one of them cannot be read, the reads are not known at all.
@@ -294,6 +315,9 @@ func (c *collector) flush(ctx context.Context) error {
 // lookAround reads what is below the views, and by what they are read.
 func (c *collector) lookAround(ctx context.Context) (err error) {
 	if c.below, err = catalog.ReadTables(ctx, c.pool); err != nil {
+		return err
+	}
+	if c.upstream, err = catalog.ReadUpstream(ctx, c.pool); err != nil {
 		return err
 	}
 	known := make(map[uint32]bool)

@@ -157,7 +157,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if err != nil {
 		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
 	}
-	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, views), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, upstreamOf(views)), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
 	if err != nil {
 		return optimizer.View{}, err
 	}
@@ -165,6 +165,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
 		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
+		Adaptive:   len(v.Upstream) == 0 && !v.Refused, // what reads managed views is no fresher than they are
 		Usage: optimizer.Usage{
 			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
 			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
@@ -175,6 +176,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	if v.Interval != nil {
 		view.Interval = duration(*v.Interval)
+	}
+	if v.Patience != nil {
+		view.Patience = *v.Patience
 	}
 	if v.LastRead != nil {
 		view.Usage.LastRead = *v.LastRead
@@ -192,16 +196,26 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 }
 
 // withAbove are a view and those that read it, directly or not.
-func withAbove(view int64, views []catalog.TunedView) []int64 {
+func withAbove(view int64, upstream map[int64][]int64) []int64 {
 	ids := []int64{view}
 	for i := 0; i < len(ids); i++ {
-		for _, v := range views {
-			if slices.Contains(v.Upstream, ids[i]) && !slices.Contains(ids, v.ViewID) {
-				ids = append(ids, v.ViewID)
+		for id, reads := range upstream {
+			if slices.Contains(reads, ids[i]) && !slices.Contains(ids, id) {
+				ids = append(ids, id)
 			}
 		}
 	}
 	return ids
+}
+
+func upstreamOf(views []catalog.TunedView) map[int64][]int64 {
+	upstream := make(map[int64][]int64)
+	for _, v := range views {
+		if len(v.Upstream) > 0 {
+			upstream[v.ViewID] = v.Upstream
+		}
+	}
+	return upstream
 }
 
 // HistoryOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
@@ -285,7 +299,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
 	}
 	var sets string
-	for _, name := range []string{"refresh_interval", "cron", "calendar", "refresh_on", "method", "retention_period"} {
+	for _, name := range []string{"refresh_interval", "cron", "calendar", "refresh_on", "method", "retention_period", "optimize"} {
 		value, there := r.Change[name]
 		if !there {
 			continue
@@ -300,8 +314,8 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		}
 	}
 	c.Command = "UPDATE mvscheduler.views SET " + sets + " WHERE name = " + v.NameSQL
-	if r.Kind == "interval" && v.Optimize == "auto" {
-		c.Apply = &r.Every
+	if v.Optimize == "auto" && (r.Kind == "interval" || r.Kind == "adaptive") {
+		c.Apply, c.Patience = &r.Every, r.Patience
 	}
 	return c
 }
@@ -328,21 +342,25 @@ func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, views
 		if i < 0 || views[i].Since == nil || kappa == 0 {
 			continue
 		}
-		if judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t); judgeErr != nil {
+		back, judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t)
+		if judgeErr != nil {
 			err = errors.Join(err, judgeErr)
+		}
+		if back { // it is not thought about on the same day
+			views[i].LastChange = &facts.Now
 		}
 	}
 	return err
 }
 
-func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) error {
+func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) (back bool, err error) {
 	view, err := p.view(ctx, facts, v, views, kappa)
 	if err != nil {
-		return err
+		return false, err
 	}
 	model, ok := optimizer.FitCost(view.Runs)
 	if !ok || len(view.History.Reads) == 0 {
-		return nil
+		return false, nil
 	}
 	view.History.Kappa, view.History.Cost = kappa, model.Median(v.Rows[len(v.Rows)-1])
 	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
@@ -350,6 +368,9 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		var words optimizer.IntervalWords
 		if words.UnmarshalText([]byte(*t.Was)) == nil {
 			old.Interval = time.Duration(words)
+		}
+		if t.Patience > 0 {
+			old.Mode, old.Patience = optimizer.Adaptive, t.Patience
 		}
 	}
 	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
@@ -367,11 +388,12 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
 		"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
-	return pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
+	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
-		if done && verdict.RollBack {
+		if back = done && verdict.RollBack; back {
 			p.log.WarnContext(ctx, "took a change back", "view", v.Name, "recommendation", t.ID, "why", why)
 		}
 		return err
 	})
+	return back, err
 }

@@ -158,6 +158,7 @@ CREATE TABLE mvscheduler.view_state (
     max_retention     interval,
     tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
                                       AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
+    tuned_patience    double precision CHECK (tuned_patience IS NULL OR tuned_interval IS NOT NULL AND tuned_patience > 0),
     tuned_by          bigint,
     paused_at         timestamptz,
     paused_until      timestamptz,
@@ -216,6 +217,7 @@ COMMENT ON COLUMN mvscheduler.view_state.max_interval IS 'views.max_interval';
 COMMENT ON COLUMN mvscheduler.view_state.min_retention IS 'views.min_retention';
 COMMENT ON COLUMN mvscheduler.view_state.max_retention IS 'views.max_retention';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, within the bounds of the row; NULL = none. The trigger takes it away when the owner changes the clock or the bounds.';
+COMMENT ON COLUMN mvscheduler.view_state.tuned_patience IS 'Between two slots of tuned_interval a refresh is asked for when the age of what readers saw since the last one adds up to so many seconds; NULL = never. It goes with tuned_interval.';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_by IS 'recommendation.id of tuned_interval.';
 COMMENT ON COLUMN mvscheduler.view_state.resumed_at IS 'When its clock was last set going again by hand, after a pause or after it was disabled; slots until then were not missed.';
 COMMENT ON COLUMN mvscheduler.view_state.rearmed_at IS 'Last change of the row; an automatic pause that is older has ended.';
@@ -283,7 +285,7 @@ CREATE TABLE mvscheduler.run (
     view_name    text NOT NULL,
     owner        regrole NOT NULL,
     kind         text NOT NULL DEFAULT 'refresh' CHECK (kind IN ('refresh', 'prune', 'optimize', 'build')),
-    cause        text NOT NULL CHECK (cause IN ('schedule', 'manual', 'upstream', 'initial', 'catchup')),
+    cause        text NOT NULL CHECK (cause IN ('schedule', 'manual', 'upstream', 'initial', 'catchup', 'readers')),
     slot         timestamptz NOT NULL,
     due_at       timestamptz NOT NULL,
     state        text NOT NULL CHECK (state IN ('queued', 'running', 'succeeded', 'skipped', 'failed', 'cancelled')),
@@ -325,7 +327,7 @@ COMMENT ON COLUMN mvscheduler.run.view_id IS 'views.id; the view may be gone.';
 COMMENT ON COLUMN mvscheduler.run.view_name IS 'Name of the view when the run was made.';
 COMMENT ON COLUMN mvscheduler.run.owner IS 'Owner of the view when the run was made.';
 COMMENT ON COLUMN mvscheduler.run.kind IS 'What the run does.';
-COMMENT ON COLUMN mvscheduler.run.cause IS 'Why it was made.';
+COMMENT ON COLUMN mvscheduler.run.cause IS 'Why it was made: schedule, catchup (slots that were missed), upstream, initial (the first, or the first after an edit), manual (somebody asked) or readers (they had read old data for long enough, see status.tuned_patience).';
 COMMENT ON COLUMN mvscheduler.run.slot IS 'The slot that it stands for; for runs that no clock made, when they became due.';
 COMMENT ON COLUMN mvscheduler.run.due_at IS 'slot plus jitter.';
 COMMENT ON COLUMN mvscheduler.run.state IS 'queued and running are active; the others are terminal and never left.';
@@ -480,6 +482,8 @@ CREATE TABLE mvscheduler.request (
     view_id      bigint NOT NULL,
     target_run   bigint,
     run_id       bigint,
+    cause        text NOT NULL DEFAULT 'manual' CHECK (cause IN ('manual', 'readers')),
+    reason       text,
     requested_by regrole NOT NULL DEFAULT (pg_catalog.quote_ident(CURRENT_USER)::regrole),
     requested_at timestamptz NOT NULL DEFAULT clock_timestamp(),
     PRIMARY KEY (kind, view_id, id)   -- no index on id alone: for a view without requests the planner would walk it past a heap of another's
@@ -498,12 +502,14 @@ CREATE VIEW mvscheduler.requested_view WITH (security_barrier) AS
     SELECT f.view_id FROM found AS f WHERE f.view_id IS NOT NULL;
 COMMENT ON VIEW mvscheduler.requested_view IS 'Private: views whose refresh was asked for, found from one to the next in the index: a heap of requests for one costs no more than one.';
 COMMENT ON COLUMN mvscheduler.requested_view.view_id IS 'views.id';
-COMMENT ON TABLE mvscheduler.request IS 'Private: what people asked of the sidecar and it has not answered yet.';
+COMMENT ON TABLE mvscheduler.request IS 'Private: what people asked of the sidecar, and it of itself in the place of readers, and what is not answered yet.';
 COMMENT ON COLUMN mvscheduler.request.id IS 'Identifier of the request.';
 COMMENT ON COLUMN mvscheduler.request.kind IS 'refresh or cancel.';
 COMMENT ON COLUMN mvscheduler.request.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.request.target_run IS 'Run to cancel.';
 COMMENT ON COLUMN mvscheduler.request.run_id IS 'Identifier reserved for the run that answers a refresh request.';
+COMMENT ON COLUMN mvscheduler.request.cause IS 'manual (somebody asks) or readers (the sidecar asks in their place).';
+COMMENT ON COLUMN mvscheduler.request.reason IS 'Why; NULL = whoever asked did not say.';
 COMMENT ON COLUMN mvscheduler.request.requested_by IS 'Who asked.';
 COMMENT ON COLUMN mvscheduler.request.requested_at IS 'When it was asked; the run starts after the asking transaction committed.';
 

@@ -78,5 +78,5 @@ GRANT USAGE ON SEQUENCE mvscheduler.run_id_seq TO mvscheduler_user, mvscheduler_
 GRANT SELECT, UPDATE (next_slot, next_due, next_cause, reschedule, target, upstream, upstream_seen) ON mvscheduler.view_state TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.view_health TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE ON mvscheduler.run, mvscheduler.attempt TO mvscheduler_worker;
-GRANT SELECT, DELETE ON mvscheduler.request TO mvscheduler_worker;
+GRANT SELECT, DELETE, INSERT (kind, view_id, cause, reason) ON mvscheduler.request TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.requested_view TO mvscheduler_worker;

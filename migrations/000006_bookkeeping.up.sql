@@ -127,6 +127,8 @@ BEGIN
            max_retention = EXCLUDED.max_retention,
            tuned_interval = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
                                       IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_interval END,
+           tuned_patience = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
+                                      IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_patience END,
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
@@ -188,7 +190,8 @@ BEGIN
            jsonb_build_object('run', CASE NEW.kind WHEN 'refresh' THEN NEW.run_id ELSE NEW.target_run END)
       FROM mvscheduler.view_state AS s
       JOIN pg_roles AS r ON r.oid = NEW.requested_by::oid
-     WHERE s.view_id = NEW.view_id;
+     WHERE s.view_id = NEW.view_id
+       AND NEW.cause = 'manual';
     PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;
 END $$;

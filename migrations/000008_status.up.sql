@@ -116,7 +116,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.progress ->> 'waiting_for' AS waiting_for,
            j.run_id,
            (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = j.view_id AND k.detached_at IS NOT NULL) AS kept_partitions,
-           j.tuned_interval
+           j.tuned_interval,
+           j.tuned_patience
       FROM judged AS j;
 
 -- Two views, each a barrier of its own: in a view that is a UNION ALL the planner mixes the user's conditions
@@ -130,8 +131,8 @@ CREATE VIEW mvscheduler.begun_runs WITH (security_barrier) AS
         OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
 
 CREATE VIEW mvscheduler.requested_runs WITH (security_barrier) AS
-    SELECT q.run_id AS id, s.name AS view_name, q.requested_at, s.owner, q.view_id,
-           coalesce('begins after run ' || (SELECT min(a.id) FROM mvscheduler.run AS a WHERE a.view_id = q.view_id AND a.state IN ('queued', 'running')), 'waits for a sidecar to take it up')
+    SELECT q.run_id AS id, s.name AS view_name, q.requested_at, s.owner, q.view_id, q.cause,
+           coalesce(q.reason || '; ', '') || coalesce('begins after run ' || (SELECT min(a.id) FROM mvscheduler.run AS a WHERE a.view_id = q.view_id AND a.state IN ('queued', 'running')), 'waits for a sidecar to take it up')
                || CASE WHEN EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = q.view_id AND c.target_run = q.run_id) THEN ', which will cancel it' ELSE '' END AS reason
       FROM mvscheduler.request AS q
       JOIN mvscheduler.view_state AS s ON s.view_id = q.view_id
@@ -141,7 +142,7 @@ CREATE VIEW mvscheduler.requested_runs WITH (security_barrier) AS
 CREATE VIEW mvscheduler.runs WITH (security_barrier) AS
     SELECT * FROM mvscheduler.begun_runs
     UNION ALL
-    SELECT q.id, q.view_name, 'refresh', 'manual', q.requested_at, 'queued', 0, q.requested_at, NULL, NULL, NULL,
+    SELECT q.id, q.view_name, 'refresh', q.cause, q.requested_at, 'queued', 0, q.requested_at, NULL, NULL, NULL,
            NULL, NULL, NULL, NULL, NULL, NULL, q.reason, NULL, NULL, q.requested_at, NULL, 0, NULL, q.owner, q.view_id, NULL, NULL, NULL, NULL
       FROM mvscheduler.requested_runs AS q;
 
@@ -206,6 +207,7 @@ COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits for and who holds it.';
 COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
 COMMENT ON COLUMN mvscheduler.status.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, since optimize is auto; NULL = none.';
+COMMENT ON COLUMN mvscheduler.status.tuned_patience IS 'Between two slots of tuned_interval the view is refreshed as well when the age of what readers saw since the last refresh adds up to so many seconds; NULL = never.';
 COMMENT ON COLUMN mvscheduler.status.kept_partitions IS 'Partitions that retention has put aside and that can be restored; see restore_view and prunings.';
 COMMENT ON VIEW mvscheduler.runs IS 'One row a slot: when it was due, what became of it.';
 COMMENT ON VIEW mvscheduler.begun_runs IS 'Private: the runs that a sidecar has taken up.';
@@ -215,6 +217,7 @@ COMMENT ON COLUMN mvscheduler.requested_runs.view_name IS 'views.name';
 COMMENT ON COLUMN mvscheduler.requested_runs.requested_at IS 'When it was asked for.';
 COMMENT ON COLUMN mvscheduler.requested_runs.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.requested_runs.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.requested_runs.cause IS 'request.cause';
 COMMENT ON COLUMN mvscheduler.requested_runs.reason IS 'What it waits for.';
 COMMENT ON VIEW mvscheduler.attempts IS 'One row a try of a run.';
 COMMENT ON VIEW mvscheduler.audit_log IS 'Who changed what: catalog rows, refresh and cancel requests, automatic pauses.';

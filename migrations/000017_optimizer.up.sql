@@ -240,13 +240,13 @@ CREATE TABLE mvscheduler.recommendation (
     id            bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     view_id       bigint NOT NULL,
     view_name     text NOT NULL,
-    kind          text NOT NULL CHECK (kind IN ('interval', 'calendar', 'retention', 'method', 'unique_index', 'index', 'drop_index', 'unused', 'plain_view', 'rebuild', 'bucket')),
+    kind          text NOT NULL CHECK (kind IN ('interval', 'calendar', 'adaptive', 'retention', 'method', 'unique_index', 'index', 'drop_index', 'unused', 'plain_view', 'rebuild', 'bucket')),
     current       text NOT NULL,
     proposed      text NOT NULL,
     reason        text NOT NULL,
     command       text NOT NULL,
     basis         jsonb,
-    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,calendar,refresh_on,method,retention_period,add_index}'::text[] = '{}')),
+    change        jsonb CHECK (change IS NULL OR (basis IS NOT NULL AND change - '{refresh_interval,cron,calendar,refresh_on,method,retention_period,optimize,add_index}'::text[] = '{}')),
     evidence      jsonb NOT NULL,
     predicted     jsonb,
     measured      jsonb,
@@ -266,7 +266,7 @@ COMMENT ON TABLE mvscheduler.recommendation IS 'Private: what the optimizer reco
 COMMENT ON COLUMN mvscheduler.recommendation.id IS 'Identifier of the recommendation.';
 COMMENT ON COLUMN mvscheduler.recommendation.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.recommendation.view_name IS 'Name of the view when it was last proposed.';
-COMMENT ON COLUMN mvscheduler.recommendation.kind IS 'interval, calendar, retention, method, unique_index, index, drop_index, unused, plain_view, rebuild or bucket.';
+COMMENT ON COLUMN mvscheduler.recommendation.kind IS 'interval, calendar, adaptive (an interval, and a refresh in between when readers saw enough old data), retention, method, unique_index, index, drop_index, unused, plain_view, rebuild or bucket.';
 COMMENT ON COLUMN mvscheduler.recommendation.current IS 'What is now.';
 COMMENT ON COLUMN mvscheduler.recommendation.proposed IS 'What should be.';
 COMMENT ON COLUMN mvscheduler.recommendation.reason IS 'Why, in words.';
@@ -362,7 +362,7 @@ BEGIN
      WHERE x.id = r.id;
     IF NEW.action = 'undo' AND r.automatic THEN
         UPDATE mvscheduler.view_state AS s
-           SET tuned_interval = NULL, tuned_by = NULL, reschedule = true
+           SET tuned_interval = NULL, tuned_patience = NULL, tuned_by = NULL, reschedule = true
          WHERE s.view_id = r.view_id AND s.tuned_by = r.id;
     END IF;
     INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
@@ -407,7 +407,7 @@ SET search_path = pg_catalog, pg_temp
 SET IntervalStyle = 'postgres'
 RETURN (SELECT coalesce(jsonb_object_agg(e.key, e.value), '{}')
           FROM jsonb_each(jsonb_build_object('refresh_interval', v.refresh_interval, 'cron', v.cron, 'calendar', v.calendar, 'refresh_on', v.refresh_on,
-                                             'method', v.method, 'retention_period', v.retention_period)) AS e
+                                             'method', v.method, 'retention_period', v.retention_period, 'optimize', v.optimize)) AS e
          WHERE names ? e.key);
 COMMENT ON FUNCTION mvscheduler.columns_of(mvscheduler.views, jsonb) IS 'The columns of a row of views that a recommendation names.';
 
@@ -558,7 +558,8 @@ BEGIN
            retention_period = CASE WHEN new ? 'retention_period' THEN (new ->> 'retention_period')::interval ELSE x.retention_period END,
            indexes = CASE WHEN index_on IS NULL OR action = 'accept' AND x.indexes @> ARRAY[index_on] THEN x.indexes
                           WHEN action = 'accept' THEN array_append(x.indexes, index_on)
-                          ELSE nullif(array_remove(x.indexes, index_on), '{}') END
+                          ELSE nullif(array_remove(x.indexes, index_on), '{}') END,
+           optimize = CASE WHEN new ? 'optimize' THEN new ->> 'optimize' ELSE x.optimize END
      WHERE x.id = r.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.decide_recommendation(bigint, text, text, timestamptz) IS 'What accept, reject, snooze and undo have in common.';
@@ -601,4 +602,4 @@ GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sourc
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
-GRANT UPDATE (tuned_interval, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;
+GRANT UPDATE (tuned_interval, tuned_patience, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;

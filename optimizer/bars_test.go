@@ -17,7 +17,7 @@ import (
 func TestBarsDense(t *testing.T) {
 	traces, _ := loadTraces(t)
 	b := newBars(t, "Regret against the clairvoyant optimum, in percent; refreshes that a fixed interval needs for the same age (ceiling)",
-		"trace target mvscheduler fixed best_fixed half_read_gap eoq power_of_two ratio ceiling advice")
+		"trace target mvscheduler adaptive fixed best_fixed half_read_gap eoq power_of_two ratio ceiling advice")
 	var regrets, harm, ratios []float64
 	for _, trace := range traces {
 		for _, target := range barTargets {
@@ -46,6 +46,46 @@ func TestBarsDense(t *testing.T) {
 	b.most("dense: 90th percentile of the regret", quantileOf(regrets, 0.9), 0.26)
 	b.most("do no harm: worst J over best fixed in hindsight", slices.Max(harm), 1.01)
 	b.least("smooth traffic: least equal-age ratio", slices.Min(ratios), 0.98)
+}
+
+// TestBarsModes is how near the modes come that can be had to the pilot, which cannot: J on the last two weeks, or half
+// of a shorter trace, of the last nine.
+func TestBarsModes(t *testing.T) {
+	traces, _ := loadTraces(t)
+	b := newBars(t, "J over that of the pilot", "trace target fixed calendar adaptive chosen was")
+	for i := range traces {
+		traces = append(traces, traces[i].thin([]float64{20, 50, 100, 200}[i%4]))
+	}
+	var chosen, before []float64
+	for _, trace := range traces {
+		for _, target := range barTargets {
+			grid, reads := trace.grid, trace.reads
+			if over := len(reads) - 9*weekBins; over > 0 {
+				grid.Start, reads = grid.At(over), reads[over:]
+			}
+			s, err := newScenario(grid, reads, nil, 30*time.Second, target, 0)
+			require.NoError(t, err)
+			choose := func(modes ...Mode) (choice Choice, over map[Mode]float64) {
+				choice, ok := ChooseAmong(s.History, Bounds{}, modes...)
+				require.True(t, ok)
+				over = map[Mode]float64{CalendarMode: math.NaN()}
+				pilot := choice.Candidates[len(choice.Candidates)-1].Predicted.Cost
+				for _, c := range choice.Candidates {
+					over[c.Schedule.Mode] = c.Predicted.Cost / pilot
+				}
+				return choice, over
+			}
+			_, over := choose(Fixed, CalendarMode, Adaptive, Piloted)
+			now, _ := choose(Fixed, CalendarMode, Adaptive)
+			was, _ := choose(Fixed, CalendarMode)
+			a, w := over[now.Schedule.Mode], over[was.Schedule.Mode]
+			chosen, before = append(chosen, math.Log(a)), append(before, math.Log(w))
+			b.row(trace.name, target.String(), ratio(over[Fixed]), ratio(over[CalendarMode]), ratio(over[Adaptive]), now.Schedule.Mode.String(), ratio(w)+" -> "+ratio(a))
+		}
+	}
+	n := float64(len(chosen))
+	b.most("modes: the chosen one over the pilot, geometric mean", math.Exp(sum(chosen)/n), 1.05)
+	b.least("modes: fixed and calendar alone over the chosen one, geometric mean", math.Exp((sum(before)-sum(chosen))/n), 1)
 }
 
 func TestBarsThinned(t *testing.T) {
@@ -77,7 +117,7 @@ func TestBarsRobust(t *testing.T) {
 		s := trace.scenario(t, nil, time.Hour)
 		truth := s.costOf(s.mvscheduler())
 		wrong := func(h History) float64 {
-			return s.costOf(h.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, s.lo, s.hi)) / truth
+			return s.costOf(h.Refreshes(Schedule{Mode: Piloted}, Bounds{}, s.lo, s.hi)) / truth
 		}
 		half, twice, holes := s.History, s.History, s.History
 		half.Kappa, twice.Kappa = s.Kappa/2, s.Kappa*2

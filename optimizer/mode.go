@@ -56,7 +56,7 @@ func (s *study) price(kappa, cost float64) {
 func (s *study) predict(schedule Schedule) Prediction {
 	hi := len(s.recent.Reads)
 	var refreshes []int
-	if schedule.Mode == Adaptive { // which learns from what was before
+	if schedule.Mode == Piloted { // which learns from what was before
 		for _, t := range s.fly(s.bounds, s.lo, len(s.Reads)) {
 			refreshes = append(refreshes, t-s.lo)
 		}
@@ -101,7 +101,7 @@ func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
 	return ChooseAmong(h, bounds, Fixed, CalendarMode, Adaptive)
 }
 
-// ChooseAmong is ChooseSchedule where not every mode can be had. The mode Fixed always is among them.
+// ChooseAmong is ChooseSchedule among some modes. The mode Fixed always is among them.
 func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
 	if len(h.Reads) < h.Grid.Bins(7*24*time.Hour) {
 		return Choice{}, false
@@ -128,7 +128,10 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 		}
 	}
 	if slices.Contains(modes, Adaptive) {
-		add(Schedule{Mode: Adaptive})
+		add(AdaptiveSchedule(h.Cost, h.Kappa, s.before.MeanRate(), bounds))
+	}
+	if slices.Contains(modes, Piloted) {
+		add(Schedule{Mode: Piloted})
 	}
 
 	best := math.Inf(1)
@@ -153,6 +156,8 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 	case CalendarMode:
 		rates, _ := s.all.Week(0)
 		choice.Schedule.Calendar = FitCalendar(rates, h.Cost, h.Kappa, bounds)
+	case Adaptive:
+		choice.Schedule = AdaptiveSchedule(h.Cost, h.Kappa, s.all.MeanRate(), bounds)
 	}
 	return choice, true
 }

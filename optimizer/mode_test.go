@@ -43,7 +43,7 @@ func TestAnOfficeHoursViewGetsACalendarThatHalvesItsRefreshes(t *testing.T) {
 		require.LessOrEqual(t, len(choice.Schedule.Calendar), 3, "%s", choice.Schedule)
 
 		lo, hi := 42*dayBins, len(h.Reads) // three weeks that nobody has seen yet
-		for _, s := range []Schedule{choice.Schedule, {Mode: Adaptive}} {
+		for _, s := range []Schedule{choice.Schedule, {Mode: Piloted}} {
 			ratio := equalAgeRatio(h.World(), h.Refreshes(s, Bounds{}, lo, hi), lo, hi)
 			require.Greater(t, ratio, least, "%s, %g reads a day", s, perDay)
 		}

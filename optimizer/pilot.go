@@ -21,7 +21,7 @@ type PilotConfig struct {
 	Tracked bool
 }
 
-// Pilot steers one view in the mode adaptive: it is told what happens and says when to refresh. It plans on
+// Pilot steers one view in the mode Piloted: it is told what happens and says when to refresh. It plans on
 // its own forecast, at least every hour and after each refresh, and guards the plan: a view is refreshed at
 // once when its readers have paid enough (spec 3d). It only ever looks back. Not for concurrent use.
 type Pilot struct {

@@ -18,14 +18,14 @@ func TestThePilotDoesNotLookAhead(t *testing.T) {
 		h := history(fiveMinutes(), draw(seed, fiveMinutes(), 5, 200, office), time.Hour)
 		h.Changes = draw(seed, fiveMinutes(), 5, 20, flat)
 		lo, hi := 3*dayBins, len(h.Reads)
-		before := h.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, lo, hi)
+		before := h.Refreshes(Schedule{Mode: Piloted}, Bounds{}, lo, hi)
 
 		cut := lo + random.IntN(hi-lo)
 		h.Reads, h.Changes = append([]float64(nil), h.Reads...), append([]float64(nil), h.Changes...)
 		for i := cut; i < hi; i++ { // another future
 			h.Reads[i], h.Changes[i] = float64(random.IntN(50)), float64(random.IntN(2))
 		}
-		after := h.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, lo, hi)
+		after := h.Refreshes(Schedule{Mode: Piloted}, Bounds{}, lo, hi)
 		for i := 0; i < len(before) && before[i] <= cut; i++ {
 			require.Equal(t, before[i], after[i], "bin %d is decided before the cut at %d", before[i], cut)
 		}
@@ -38,7 +38,7 @@ func TestNothingIsRefreshedThatDidNotChange(t *testing.T) {
 	h.Changes = draw(2, fiveMinutes(), 21, 3, flat)
 	lo, hi := 10*dayBins, len(h.Reads)
 	w := h.World()
-	for _, s := range []Schedule{{Mode: Adaptive}, {Mode: Fixed, Interval: 10 * time.Minute}} {
+	for _, s := range []Schedule{{Mode: Piloted}, {Mode: Fixed, Interval: 10 * time.Minute}} {
 		refreshes := h.Refreshes(s, Bounds{}, lo, hi)
 		require.Equal(t, w.skipUnchanged(refreshes), refreshes)
 		require.Greater(t, len(refreshes), 10)
@@ -110,7 +110,7 @@ func TestBoundsAreKept(t *testing.T) {
 func TestAViewThatNobodyReadsIsRefreshedEverMoreRarely(t *testing.T) {
 	t.Parallel()
 	h := History{Grid: fiveMinutes(), Reads: make([]float64, 56*dayBins), Cost: 30, Kappa: 1e-3}
-	refreshes := h.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, dayBins, len(h.Reads))
+	refreshes := h.Refreshes(Schedule{Mode: Piloted}, Bounds{}, dayBins, len(h.Reads))
 	require.Less(t, len(refreshes), 16)
 	last := len(refreshes) - 1
 	require.Greater(t, refreshes[last]-refreshes[last-1], 2*(refreshes[1]-refreshes[0]))
@@ -130,7 +130,7 @@ func TestLostSamplesAreNotTakenForQuietHours(t *testing.T) {
 		}
 	}
 	cost := func(h History) float64 {
-		return whole.Replay(h.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, lo, hi), lo, hi).Cost
+		return whole.Replay(h.Refreshes(Schedule{Mode: Piloted}, Bounds{}, lo, hi), lo, hi).Cost
 	}
 	require.InEpsilon(t, cost(h), cost(lost), 0.01)
 }

@@ -25,6 +25,7 @@ type policy struct {
 
 var policies = []policy{
 	{"mvscheduler", "the optimizer: plan on the forecast, guard, skip what did not change", (*scenario).mvscheduler},
+	{"adaptive", "an interval, and a refresh in between when readers saw enough old data, as optimize = 'auto' does it", (*scenario).adaptive},
 	{"fixed", "a fixed interval, --interval", (*scenario).fixed},
 	{"best_fixed", "the best of fixed intervals a cube root of two (26 %) apart, chosen in hindsight", (*scenario).bestFixed},
 	{"half_read_gap", "half the mean gap between the reads of the last day", (*scenario).halfReadGap},
@@ -34,7 +35,11 @@ var policies = []policy{
 }
 
 func (s *scenario) mvscheduler() []int {
-	return s.Refreshes(Schedule{Mode: Adaptive}, Bounds{}, s.lo, s.hi)
+	return s.Refreshes(Schedule{Mode: Piloted}, Bounds{}, s.lo, s.hi)
+}
+
+func (s *scenario) adaptive() []int {
+	return s.Refreshes(AdaptiveSchedule(s.Cost, s.Kappa, s.learn(s.lo).MeanRate(), Bounds{}), Bounds{}, s.lo, s.hi)
 }
 
 func (s *scenario) fixed() []int {

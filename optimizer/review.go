@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +17,8 @@ type View struct {
 	Runs     []Run         // of the method in force, the oldest first
 	Kappa    float64       // of the fleet, see [FleetKappa]
 	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
+	Patience float64       // in force, see [Schedule]; zero = none
+	Adaptive bool          // that mode can be had
 	Bounds   Bounds
 	Level    string // of the evidence: L0, L1, L2
 	Sources  string // of the reads, in words
@@ -27,7 +30,7 @@ type View struct {
 	Method   string // in force: full, concurrent or incremental
 	Unique   bool   // it has a unique index
 	OnDemand bool   // it is refreshed only when somebody asks
-	Auto     bool   // an interval is applied without asking, and nothing else is
+	Auto     bool   // an interval is applied without asking, and so is the mode Adaptive; nothing else is
 }
 
 // Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
@@ -37,7 +40,8 @@ type Recommendation struct {
 	Reason            string            // a sentence
 	Command           string            // what a person runs, where Change is nil or does not say it; %s stands for the name as SQL
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
-	Every             time.Duration     // the new interval of the kind "interval"
+	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"
+	Patience          float64           // of the kind "adaptive", see [Schedule]
 	Evidence          map[string]any
 	Predicted         map[string]any
 }
@@ -106,14 +110,25 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 }
 
 // schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and several rules
-// would be better, there are both: the interval does not wait until a person has looked at the rules.
+// would be better, there are both: what it applies does not wait until a person has looked at the rules. Where it may
+// not, and readers should ask for refreshes, there is also what a person can have without.
 func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
-	choice, ok := study.choose(Fixed, CalendarMode)
+	modes := []Mode{Fixed, CalendarMode}
+	if v.Adaptive {
+		modes = append(modes, Adaptive)
+	}
+	choice, ok := study.choose(modes...)
 	if !ok {
 		return nil, []string{"less than a week of reads, or none"}
+	}
+	if choice.Schedule.Mode == Adaptive && !v.Auto {
+		if r, _ := v.propose(study, choice, p90, evidence); r != nil {
+			found = append(found, *r)
+		}
+		choice, _ = study.choose(Fixed, CalendarMode)
 	}
 	if rules := choice.Schedule.Calendar; choice.Schedule.Mode == CalendarMode && len(rules) > 1 {
 		if line, ok := study.oneLine(rules); ok {
@@ -122,9 +137,8 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 		}
 	}
 	if _, line := choice.Schedule.Calendar.Cron(); v.Auto && choice.Schedule.Mode == CalendarMode && !line {
-		interval := choice
-		interval.Schedule = choice.Candidates[0].Schedule
-		if r, _ := v.propose(study, interval, p90, evidence); r != nil {
+		own, _ := study.choose(slices.DeleteFunc(modes, func(m Mode) bool { return m == CalendarMode })...)
+		if r, _ := v.propose(study, own, p90, evidence); r != nil {
 			found = append(found, *r)
 		}
 	}
@@ -138,6 +152,9 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 // propose is a proposal for the clock, or why it is left as it is.
 func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := Schedule{Mode: Fixed, Interval: v.Interval}
+	if v.Adaptive && v.Patience > 0 {
+		old = Schedule{Mode: Adaptive, Interval: v.Interval, Patience: v.Patience}
+	}
 	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
 	verdict := Change{
 		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
@@ -154,9 +171,17 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: p.Sentence(),
 		Basis:  map[string]string{"refresh_interval": words(v.Interval)},
 		Change: map[string]string{"refresh_interval": words(choice.Schedule.Interval)},
-		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
+		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "patience_before": round(old.Patience, 1), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
 			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
+	}
+	if choice.Schedule.Mode == Adaptive { // what readers pay is the sidecar's to watch: a person allows it
+		r.Kind, r.Patience = "adaptive", choice.Schedule.Patience
+		r.Evidence["patience"] = round(r.Patience, 1)
+		r.Basis, r.Change = map[string]string{"optimize": "advise"}, map[string]string{"optimize": "auto"}
+		if v.Auto {
+			r.Basis["optimize"] = "auto"
+		}
 	}
 	if choice.Schedule.Mode == CalendarMode {
 		// One line of cron where it can say it: everybody reads that.

@@ -100,6 +100,39 @@ func TestWhatOneLineOfCronCannotSayBecomesACalendar(t *testing.T) {
 	require.Equal(t, []string{"interval", "calendar"}, kindsOf(found), "the sidecar applies the one, a person the other")
 }
 
+func TestReadersThatComeInBurstsAreOfferedToAskForRefreshes(t *testing.T) {
+	t.Parallel()
+	v := reviewed(bursty(1, 63, 2000), 15*time.Minute)
+	found, why := Review(v)
+	require.Empty(t, found, "%v", why)
+
+	v.Adaptive = true
+	found, why = Review(v)
+	require.Equal(t, []string{"adaptive"}, kindsOf(found), "%v", why)
+	require.Equal(t, map[string]string{"optimize": "advise"}, found[0].Basis)
+	require.Equal(t, map[string]string{"optimize": "auto"}, found[0].Change)
+	require.Equal(t, "every 1 hour and when readers saw enough old data", found[0].Proposed)
+	require.Equal(t, time.Hour, found[0].Every)
+	require.Greater(t, found[0].Patience, 1000.)
+	v.Interval = 4 * time.Hour
+	found, _ = Review(v)
+	require.Equal(t, []string{"adaptive", "interval"}, kindsOf(found), "a person may want an interval alone")
+
+	v.Auto = true
+	found, _ = Review(v)
+	require.Equal(t, []string{"adaptive"}, kindsOf(found))
+	v.Interval, v.Patience = found[0].Every, found[0].Patience
+	found, why = Review(v)
+	require.Empty(t, found, "it is in force: %v", why)
+	v.Patience /= 10
+	found, _ = Review(v)
+	require.Equal(t, []string{"adaptive"}, kindsOf(found), "ten times too often")
+	require.InDelta(t, v.Patience, found[0].Evidence["patience_before"], 1)
+	v.Adaptive, v.Interval = false, 4*time.Hour
+	found, _ = Review(v)
+	require.Equal(t, []string{"interval"}, kindsOf(found), "it was taken back")
+}
+
 func TestACalendarOfOneRuleIsALineOfCron(t *testing.T) {
 	t.Parallel()
 	at := TimeOfDay(6*60 + 45)
@@ -121,6 +154,7 @@ func BenchmarkReview(b *testing.B) {
 	for name, reads := range map[string][]float64{"office": draw(1, fiveMinutes(), 63, 400, office), "flat": draw(1, fiveMinutes(), 63, 400, flat), "bursts": bursty(1, 63, 400)} {
 		b.Run(name, func(b *testing.B) {
 			v := reviewed(reads, 15*time.Minute)
+			v.Adaptive = true
 			before := cpu()
 			for b.Loop() {
 				Review(v)

@@ -11,15 +11,17 @@ type Mode int
 const (
 	Fixed        Mode = iota // an interval
 	CalendarMode             // windows of the week
-	Adaptive                 // the pilot decides
+	Adaptive                 // an interval, and a refresh in between when readers have paid enough
+	Piloted                  // the pilot decides; nothing in production does so
 )
 
-func (m Mode) String() string { return [...]string{"fixed", "calendar", "adaptive"}[m] }
+func (m Mode) String() string { return [...]string{"fixed", "calendar", "adaptive", "piloted"}[m] }
 
 // Schedule is when a view is refreshed.
 type Schedule struct {
 	Mode     Mode
-	Interval time.Duration // in the mode Fixed
+	Interval time.Duration // in the modes Fixed and Adaptive
+	Patience float64       // in the mode Adaptive: age that readers may see between two refreshes, added up over all reads, in seconds
 	Calendar Calendar      // in the mode CalendarMode
 }
 
@@ -29,8 +31,10 @@ func (s Schedule) String() string {
 		return "every " + words(s.Interval)
 	case CalendarMode:
 		return s.Calendar.String()
+	case Adaptive:
+		return "every " + words(s.Interval) + " and when readers saw enough old data"
 	}
-	return "when readers need it (adaptive)"
+	return "when readers need it (piloted)"
 }
 
 // Bounds are what a view's owner allows. Zero values: 60 s, 24 h, any.
@@ -93,8 +97,8 @@ func (h History) World() *World {
 	return NewWorld(h.Grid, reads, changes, []float64{h.Cost}, h.Kappa)
 }
 
-// Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The
-// mode adaptive learns from the bins before lo and never looks ahead.
+// Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The modes
+// Adaptive and Piloted never look ahead; the latter learns from the bins before lo.
 func (h History) Refreshes(s Schedule, bounds Bounds, lo, hi int) []int {
 	return h.refreshes(h.World(), s, bounds, lo, hi)
 }
@@ -106,6 +110,8 @@ func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) 
 		return world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
 	case CalendarMode:
 		return world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
+	case Adaptive:
+		return h.ask(world, s, bounds, lo, hi)
 	}
 	return h.fly(bounds, lo, hi)
 }
@@ -127,7 +133,7 @@ func (g Grid) sinceMonday() int {
 	return int(floorDiv(g.Start.Unix()-firstMonday, int64(g.Width/time.Second)))
 }
 
-// fly lets the pilot of production decide, bin by bin.
+// fly lets the pilot decide, bin by bin.
 func (h History) fly(bounds Bounds, lo, hi int) []int {
 	pilot := NewPilot(PilotConfig{
 		Width: h.Grid.Width, Zone: h.Grid.Zone, Kappa: h.Kappa, Cost: h.Cost, Tracked: h.Changes != nil,

@@ -22,7 +22,11 @@ func Schedule(s catalog.ViewStatus) string {
 	case s.Calendar != nil:
 		return fmt.Sprintf("%s (%s)", calendarWords(string(s.Calendar)), s.Timezone)
 	case s.TunedInterval != nil:
-		return "every " + ExactSpan(s.TunedInterval.Duration()) + " (tuned from " + ExactSpan(s.RefreshInterval.Duration()) + ")"
+		tuned := "every " + ExactSpan(s.TunedInterval.Duration()) + " (tuned from " + ExactSpan(s.RefreshInterval.Duration()) + ")"
+		if s.TunedPatience != nil {
+			tuned += ", and when readers saw enough old data"
+		}
+		return tuned
 	case s.RefreshInterval != nil:
 		return "every " + ExactSpan(s.RefreshInterval.Duration())
 	}

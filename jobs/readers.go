@@ -1,0 +1,96 @@
+package jobs
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/optimizer"
+)
+
+// span is what happened to a view from an instant on. NaN = unknown.
+type span struct {
+	at             time.Time
+	width          time.Duration
+	reads, changes float64
+}
+
+// spansKept is a day of minutes: what is older does not matter to who asks for a refresh today.
+const spansKept = 24 * 60
+
+// heed asks for a refresh of the views whose readers have seen enough old data. What is remembered for that begins with
+// what was written down, so a sidecar that takes over has missed a few minutes at most.
+func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration, reads map[int64]float64, metered map[int64]optimizer.Metered) error {
+	adaptive, spent, budget, err := catalog.LoadAdaptive(ctx, c.pool)
+	if err != nil {
+		return err
+	}
+	spans := make(map[int64][]span, len(adaptive))
+	var asked []catalog.Asking
+	for _, v := range adaptive {
+		above := withAbove(v.ViewID, c.upstream)
+		seen, known := c.spans[v.ViewID]
+		if !known {
+			if seen, err = c.recall(ctx, v, above); err != nil {
+				return err
+			}
+		}
+		spans[v.ViewID] = since(append(seen, span{at, width, readsOf(above, reads), metered[v.ViewID].Changes}), v.AsOf)
+		if !v.Ready || spent >= budget {
+			continue
+		}
+		tab := optimizer.NewTab(v.AsOf)
+		for _, s := range spans[v.ViewID] {
+			tab.Add(s.at, s.width, s.reads, s.changes)
+		}
+		if tab.Due(v.Patience, v.NextDue.Sub(at.Add(width))) {
+			asked = append(asked, catalog.Asking{ViewID: v.ViewID, Reason: tab.Words(v.Patience)})
+			spent += duration(v.Took)
+		}
+	}
+	c.spans = spans
+	return catalog.AskForReaders(ctx, c.pool, c.name, asked)
+}
+
+// recall is what was written down of a view since its last refresh.
+func (c *collector) recall(ctx context.Context, v catalog.AdaptiveView, above []int64) ([]span, error) {
+	from := v.Now.Add(-spansKept * time.Minute)
+	if v.AsOf.After(from) {
+		from = v.AsOf
+	}
+	samples, err := catalog.LoadSamples(ctx, c.pool, above, from.Truncate(time.Hour))
+	if err != nil {
+		return nil, err
+	}
+	h := HistoryOf(v.ViewID, samples, time.UTC, v.Now)
+	spans := make([]span, len(h.Reads))
+	for i, reads := range h.Reads {
+		spans[i] = span{h.Grid.At(i), h.Grid.Width, reads, math.NaN()}
+		if h.Changes != nil {
+			spans[i].changes = h.Changes[i]
+		}
+	}
+	return spans, nil
+}
+
+// readsOf are those of a view, which comes first, and of the views above it as far as they are known.
+func readsOf(views []int64, reads map[int64]float64) (sum float64) {
+	for i, view := range views {
+		n, known := reads[view]
+		switch {
+		case known && !math.IsNaN(n):
+			sum += n
+		case i == 0:
+			return math.NaN()
+		}
+	}
+	return sum
+}
+
+// since leaves out what ended before an instant, and what is too much to be kept.
+func since(spans []span, asOf time.Time) []span {
+	spans = slices.DeleteFunc(spans, func(s span) bool { return s.at.Add(s.width).Before(asOf) })
+	return spans[max(0, len(spans)-spansKept):]
+}
