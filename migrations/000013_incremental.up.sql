@@ -219,10 +219,11 @@ DECLARE
     names    text[] := '{}';      -- the columns of tables that it names
     times    text[] := '{}';      -- columns that are, by the numbers that GROUP BY and the like know them by
     bare     text[] := '{}';      -- those of them that are no expressions: numbers, and which column of which table
-    label    text[] := '{}';      -- of the column that is called like the label of the view: its number, the columns of tables that it names
+    label    text[] := '{}';      -- of the column that is called like the label of the view: its number, the columns of tables that it names, and "sublink" for a subquery, of which neither the type is told nor what it aggregates
     plain    boolean[] := '{}';   -- whether the column that is being read is no expression
     totals   boolean[] := '{}';   -- whether that is aggregated
     totalled boolean[] := '{}';   -- whether the column that is being read is
+    labelled boolean := EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = reader AND a.attname = time_column AND a.atttypid::text = ANY (string_to_array(stamps, '|')));
     repeated boolean[] := '{}';
     reading  text[] := '{}';
     asking   text[] := '{}';
@@ -231,7 +232,7 @@ BEGIN
     FOR token IN
         SELECT m.parts[1]
           FROM pg_rewrite AS w
-         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{(?:AGGREF|VAR :varno [-0-9]+ :varattno [-0-9]+)?|\{AGGREF|\{VAR :varno [-0-9]+ :varattno [-0-9]+|\{|\}|:(?:agg|win|var|funcresult|opresult|result|case|coalesce|minmax)type (?:' || stamps || ') |:resname (?:\\.|[^ \\])+ :ressortgroupref [0-9]+'
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{(?:AGGREF|SUBLINK|VAR :varno [-0-9]+ :varattno [-0-9]+)?|\{AGGREF|\{SUBLINK|\{VAR :varno [-0-9]+ :varattno [-0-9]+|\{|\}|:(?:agg|win|var|funcresult|opresult|result|refres|case|coalesce|minmax)type (?:' || stamps || ') |:resname (?:\\.|[^ \\])+ :ressortgroupref [0-9]+'
                                    '|:hasAggs true|:(?:group|distinct|partition)Clause (?:<>|\(\{SORTGROUPCLAUSE [^{}]*\}(?: \{SORTGROUPCLAUSE [^{}]*\})*\))|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
                                    '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
          WHERE w.ev_class = reader
@@ -267,7 +268,7 @@ BEGIN
             depth := depth - 1;
         ELSIF token LIKE '{TARGETENTRY%' THEN
             depth := depth + 2;
-            found_ := ARRAY[replace(substring(token FROM ':varno .*'), ' ', '')];
+            found_ := ARRAY[replace(substring(token FROM ':varno .*'), ' ', ''), CASE WHEN token LIKE '%SUBLINK' THEN 'sublink' END];
             IF depth = began[cardinality(began)] + 2 THEN
                 is_time[top] := false;
                 totalled[top] := false;
@@ -275,17 +276,17 @@ BEGIN
             END IF;
             totalled[top] := totalled[top] OR token LIKE '%AGGREF';
             plain[top] := CASE WHEN depth = began[cardinality(began)] + 2 THEN found_[1] IS NOT NULL ELSE plain[top] END;
-            names[top] := names[top] || coalesce(found_[1] || ' ', '');
-        ELSIF token LIKE '{AGGREF%' OR token LIKE '{VAR%' THEN
+            names[top] := names[top] || coalesce(coalesce(found_[1], found_[2]) || ' ', '');
+        ELSIF token LIKE '{AGGREF%' OR token LIKE '{SUBLINK%' OR token LIKE '{VAR%' THEN
             depth := depth + 1;
             totalled[top] := totalled[top] OR token LIKE '%AGGREF';
-            names[top] := names[top] || coalesce(replace(substring(token FROM ':varno .*'), ' ', '') || ' ', '');
+            names[top] := names[top] || coalesce(replace(substring(token FROM ':varno .*'), ' ', '') || ' ', CASE WHEN token LIKE '%SUBLINK' THEN 'sublink ' END, '');
         ELSIF token ~ '^:[a-z]+type ' THEN
             is_time[top] := is_time[top] OR depth = began[cardinality(began)] + 2;
         ELSIF token LIKE ':resname%' THEN
-            IF depth = began[cardinality(began)] + 1 AND is_time[top] THEN
+            IF depth = began[cardinality(began)] + 1 AND (is_time[top] OR names[top] LIKE '% sublink %' OR labelled AND parents[top] = 0) THEN
                 found_ := regexp_match(token, '^:resname (.*) :ressortgroupref ([0-9]+)$');
-                IF found_[2] <> '0' AND NOT totalled[top] THEN
+                IF found_[2] <> '0' AND is_time[top] AND NOT totalled[top] THEN
                     times[top] := times[top] || found_[2] || ' ';
                     bare[top] := bare[top] || CASE WHEN plain[top] THEN found_[2] || trim(names[top]) || ' ' ELSE '' END;
                 END IF;
@@ -299,11 +300,11 @@ BEGIN
         ELSIF token ~ '^:[a-z]+Clause ' THEN
             grouped[top] := grouped[top] OR token LIKE ':groupClause (%';
             mixed[top] := mixed[top] OR (token LIKE '%(%' OR token LIKE ':partition%')
-                          AND (token LIKE ':group%' AND totals[top]
+                          AND (token LIKE ':group%' AND (totals[top] OR label[top] LIKE '% sublink %') AND strpos(token, ':tleSortGroupRef ' || split_part(label[top], ' ', 1) || ' ') = 0
                                OR NOT EXISTS (SELECT FROM regexp_matches(token, ':tleSortGroupRef ([0-9]+)', 'g') AS m(parts)
                                                WHERE times[top] LIKE '% ' || m.parts[1] || ' %'
                                                  AND (token LIKE ':group%' OR label[top] IS NULL OR label[top] LIKE m.parts[1] || ' %'
-                                                      OR label[top] LIKE '% ' || substring(bare[top] FROM ' ' || m.parts[1] || '(:varno[^ ]*)') || ' %')));
+                                                      OR label[top] ~ ('^[0-9]+( ' || substring(bare[top] FROM ' ' || m.parts[1] || '(:varno[^ ]*)') || ')+ $'))));
         ELSIF token LIKE ':rtekind%' THEN
             reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
         ELSIF token LIKE ':cterefcount%' THEN
@@ -1230,7 +1231,7 @@ BEGIN
               LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
               LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
                                          AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-             CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+             CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
         ), far(oid) AS (   -- what foreign tables are parts of
             SELECT n.leaf FROM node AS n WHERE n.kind = 'f'
             UNION
@@ -1467,7 +1468,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = i.inhrelid
           JOIN pg_partitioned_table AS p ON p.partrelid = data
           JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
-         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
          WHERE i.inhparent = data;
 END $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
