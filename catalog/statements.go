@@ -89,12 +89,14 @@ SELECT i.dealloc || ' ' || i.stats_reset, s.queryid, s.calls
 
 type sqlStater interface{ SQLState() string }
 
-// ReadTexts is the text of statements, by queryid; those that are hidden are left out.
-func ReadTexts(ctx context.Context, q Querier, s StatementSource, ids []int64) (map[int64]string, error) {
+// ReadTexts is the text of statements, by queryid; those that are hidden, or longer than so many bytes, are left out. With
+// a comment in it a text can have hundreds of megabytes.
+func ReadTexts(ctx context.Context, q Querier, s StatementSource, ids []int64, longest int) (map[int64]string, error) {
 	rows, err := q.Query(ctx, fmt.Sprintf(`
 SELECT DISTINCT ON (x.queryid) x.queryid, x.query
   FROM %s.pg_stat_statements(true) AS x
- WHERE x.queryid = ANY ($1) AND x.query IS NOT NULL AND x.query <> '<insufficient privilege>'`, pgx.Identifier{s.Schema}.Sanitize()), ids)
+ WHERE x.queryid = ANY ($1) AND x.query IS NOT NULL AND x.query <> '<insufficient privilege>' AND octet_length(x.query) <= $2
+ ORDER BY x.queryid, octet_length(x.query)`, pgx.Identifier{s.Schema}.Sanitize()), ids, longest)
 	if err != nil {
 		return nil, fmt.Errorf("read the texts of pg_stat_statements: %w", err)
 	}

@@ -403,7 +403,7 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	texts, err := catalog.ReadTexts(ctx, c.pool, c.source, ids)
+	texts, err := catalog.ReadTexts(ctx, c.pool, c.source, ids, attribution.Longest)
 	if err != nil {
 		return err
 	}

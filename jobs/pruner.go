@@ -108,7 +108,13 @@ func (p *pruner) look(ctx context.Context, id int64) error {
 	if err := catalog.NoteRestored(ctx, p.control, id); err != nil {
 		return err
 	}
-	plan, err := planPruning(ctx, p.control, id, nil)
+	var plan *pruning
+	err := pgx.BeginFunc(ctx, p.control, func(tx pgx.Tx) (err error) {
+		if _, err = tx.Exec(ctx, `SET LOCAL lock_timeout = '50ms'`); err == nil { // others wait for their turn
+			plan, err = planPruning(ctx, tx, id, nil)
+		}
+		return err
+	})
 	if refresh.Classify(err) == refresh.Busy { // DDL on the table, perhaps a run that prunes it
 		return nil
 	}

@@ -1309,7 +1309,7 @@ BEGIN
               LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
               LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
                                          AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-             CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
+             CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS b
         ), far(oid) AS (   -- what foreign tables are parts of
             SELECT n.leaf FROM node AS n WHERE n.kind = 'f'
             UNION
@@ -1546,7 +1546,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = i.inhrelid
           JOIN pg_partitioned_table AS p ON p.partrelid = data
           JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
-         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, c.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
          WHERE i.inhparent = data;
 END $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';

@@ -254,14 +254,15 @@ RETURN CASE WHEN span IS NOT NULL THEN
 COMMENT ON FUNCTION mvscheduler.parts(interval) IS 'An interval as the three numbers that PostgreSQL stores.';
 
 -- The value of a bound is printed for a partition by one column whose type is PostgreSQL's own, and for no other: the
--- output function of another type would be somebody's code.
+-- output function of another type would be somebody's code. With the table's OID
+-- pg_get_expr locks it, from 17 on, and whoever holds it would be waited for.
 CREATE FUNCTION mvscheduler.bound_of(partition oid) RETURNS text
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 AS $$
-    SELECT pg_get_expr(c.relpartbound, c.oid)
+    SELECT pg_get_expr(c.relpartbound, 0)
       FROM pg_class AS c
       JOIN pg_inherits AS i ON i.inhrelid = c.oid
       JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent AND p.partstrat = 'r' AND p.partnatts = 1

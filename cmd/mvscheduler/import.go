@@ -24,7 +24,7 @@ A column that a file leaves out gets its default, as export leaves it out; but o
 
 A view whose materialized view was dropped behind the catalog's back is created anew: its row goes and comes again, and its pause with it. One that is incremental is not, since its buckets may be made of rows that have left: drop it first. A view that was adopted and is gone is created as any other.
 
-Queries are parsed in your session, as with create.
+Queries are parsed in your session, as with create, and can run code of whoever wrote them there: read what others have written. What somebody else stored is not created anew in your session.
 
 Examples:
 

@@ -30,14 +30,19 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *impo
 		if err != nil {
 			return r, r.failed(err)
 		}
-		var missing, incremental bool
+		var missing, incremental, distrusted bool
+		var author string
 		var paused map[string]any
+		query, _ := r.columns["query"].(string)
 		err = tx.QueryRow(ctx, `
 SELECT s.freshness = 'missing', v.method = 'incremental',
-       jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason)
+       jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason),
+       o.text_author::text, NOT mvscheduler.can_become(o.text_author::oid, quote_ident(current_user)::regrole::oid)
+       AND (regexp_replace($2::text, '\s+', '', 'g') = regexp_replace(v.query, '\s+', '', 'g') OR v.indexes IS NOT NULL AND $3)
   FROM mvscheduler.status AS s
   JOIN mvscheduler.views AS v ON v.id = s.id
- WHERE s.id = $1`, id).Scan(&missing, &incremental, &paused)
+  JOIN mvscheduler.visible_views AS o ON o.view_id = s.id
+ WHERE s.id = $1`, id, query, r.columns["indexes"] != nil).Scan(&missing, &incremental, &paused, &author, &distrusted)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) || err == nil && !missing:
 			continue
@@ -47,6 +52,12 @@ SELECT s.freshness = 'missing', v.method = 'incremental',
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
 				do:  "To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
+			}
+		}
+		if distrusted { // as for UPDATE, see refuse_stored_text
+			return r, &adviceError{
+				err: r.failed(fmt.Errorf("to create it anew parses text that %[1]s wrote, which can run code of %[1]s in your session", author)),
+				do:  fmt.Sprintf("Let %s import it, with its own login. Or read the query, drop the view and create it again as yours: mvscheduler drop %s", author, shellQuote(r.name)),
 			}
 		}
 		r.again, r.paused = true, paused

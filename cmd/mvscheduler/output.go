@@ -111,10 +111,12 @@ func isText(v string) bool {
 	return strings.IndexFunc(v, func(r rune) bool { return !plain(r) && r != '\n' }) < 0
 }
 
-// hasBlankEdge says that v has several lines and begins or ends with a blank, as queries do that PostgreSQL writes: the
-// reader would take the blanks of the first line for the indentation of all, and the library loses those at the end.
+// hasBlankEdge says that v has several lines and its first or its last, but for empty ones, begins or ends with a blank, as
+// queries do that PostgreSQL writes and that stand between $$: the reader would take the blanks of the first line for the
+// indentation of all, and the library loses those at the end. Nor can it read empty lines alone.
 func hasBlankEdge(v string) bool {
-	return strings.Contains(v, "\n") && (v[0] == ' ' || strings.HasSuffix(v, " "))
+	lines := strings.Trim(v, "\n")
+	return strings.Contains(v, "\n") && (lines == "" || lines[0] == ' ' || strings.HasSuffix(lines, " "))
 }
 
 // indentedYAML is such a text as a block that says its indentation. The library takes one as a value of a document's

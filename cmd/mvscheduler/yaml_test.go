@@ -10,7 +10,7 @@ import (
 
 func TestYAMLHoldsNoControlCharactersAndReadsBackAsItWas(t *testing.T) {
 	t.Parallel()
-	for _, text := range []string{"plain", "two\nlines\n", "tab\there", "esc\x1b[31mred", "c1\u0085\u009b", "bidi\u202eleft", "both\x1b\nlines", `"quoted" \ back`, "# no comment", "", "\x00nul", " a\n   b\n  c", "a\n  ", " a\n b\n", "\ufeffbom"} {
+	for _, text := range []string{"plain", "two\nlines\n", "tab\there", "esc\x1b[31mred", "c1\u0085\u009b", "bidi\u202eleft", "both\x1b\nlines", `"quoted" \ back`, "# no comment", "", "\x00nul", " a\n   b\n  c", "a\n  ", " a\n b\n", "\ufeffbom", "\n    a\n  b\n", "\n  a\n    b", "a  \n", "\n", "\n\n"} {
 		out, err := yamlOf([]struct {
 			Name string            `json:"name"`
 			In   map[string]string `json:"in"`
@@ -34,6 +34,7 @@ func TestAQueryReadsBackAsItWas(t *testing.T) {
 	for text, block := range map[string]bool{
 		" SELECT a,\n    b\n   FROM t": true, " SELECT 1\n ,2 ": false, "\tSELECT 1\n": false, "SELECT a\n  FROM t": true,
 		"  a\n\n b\n": false, "a\n  ": false, " a\x01\nb": false,
+		"\n    SELECT 1\n  FROM t\n": false, "\n  SELECT 1\n    FROM t": false, "\nSELECT 1\n  FROM t\n": true, "SELECT 1  \n": false, "\n": false,
 	} {
 		out, err := marshalYAML(yaml.MapSlice{{Key: "query", Value: topYAML(text)}, {Key: "after", Value: 1}})
 		require.NoError(t, err)

@@ -30,7 +30,7 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 			f.What += "; the fix deletes the row, whose settings mvscheduler export keeps"
 			f.Fix = "mvscheduler drop " + words.ShellQuote(s.Name)
 		case s.Freshness == "missing":
-			f.What += "; the fix creates again what is gone, mvscheduler drop gives it up"
+			f.What += "; the fix creates again what is gone, in a session of whoever wrote the query; mvscheduler drop gives it up"
 			f.Fix = "mvscheduler export | mvscheduler import -"
 		}
 		found = append(found, f)

@@ -18,8 +18,8 @@ type Name struct {
 	Relation string
 }
 
-// longest bounds the text that is looked at: parsing takes time and stack.
-const longest = 16 << 10
+// Longest bounds the text that is looked at, in bytes: parsing takes time and stack.
+const Longest = 16 << 10
 
 // ErrLong says that a text is too long to be looked at.
 var ErrLong = errors.New("the statement is too long to be attributed")
@@ -33,7 +33,7 @@ var constants = regexp.MustCompile(`(?i)\b(interval|date|time|timestamp|timestam
 // Relations are those that the statements of a text read, once each. Names of common table expressions are left
 // out, wherever they stand: a relation of the same name in the same statement is missed.
 func Relations(text string) (names []Name, err error) {
-	if len(text) > longest {
+	if len(text) > Longest {
 		return nil, ErrLong
 	}
 	defer func() { // it was written by anybody

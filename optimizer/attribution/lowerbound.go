@@ -21,7 +21,7 @@ type Bound struct {
 // days' and the like, as of an instant in a zone. now() and its kin, date_trunc, casts, + and - of an interval are
 // understood, nothing that a session may have set otherwise, and nothing of it is ever sent to a server.
 func LowerBound(text, column string, now time.Time, zone *time.Location) (b Bound, err error) {
-	if len(text) > longest {
+	if len(text) > Longest {
 		return b, ErrLong
 	}
 	defer func() { // it was written by anybody
