@@ -414,9 +414,10 @@ CREATE TABLE mvscheduler.redefinition (
     filled_rows   bigint,
     filled_bytes  bigint,
     filled_method text,
-    frozen_times  timestamptz
+    frozen_times  timestamptz,
+    method        text NOT NULL
 );
-COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns, that waits to take the place of the one that is served.';
+COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns or by another method, that waits to take the place of the one that is served.';
 COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.redefinition.requested_at IS 'When its owner changed the query.';
 COMMENT ON COLUMN mvscheduler.redefinition.query_seal IS 'As in view_state, for the new version.';
@@ -426,12 +427,13 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
 COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'frozen.times when it was asked for; NULL = nothing had left.';
+COMMENT ON COLUMN mvscheduler.redefinition.method IS 'views.method: of the new version. Where it is incremental and view_state.method is not, or the other way round, so do the relations differ.';
 
 CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
+    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'swap_method', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
     taken   boolean NOT NULL DEFAULT false,
     done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()

@@ -410,6 +410,7 @@ CREATE FUNCTION mvscheduler.parses_query(was mvscheduler.views, v mvscheduler.vi
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT (v.query, v.search_path) IS DISTINCT FROM (was.query, was.search_path)
+           OR (v.method = 'incremental') <> (was.method = 'incremental')
            OR v.method <> 'incremental' AND ((v.retention_period IS NULL) <> (was.retention_period IS NULL)
                                              OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column);
 END;
@@ -522,6 +523,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     target text[] := mvscheduler.split_name(v.name);
+    served text := (SELECT o.method FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id);
     rel    record;
     wanted text;
 BEGIN
@@ -530,7 +532,7 @@ BEGIN
                CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.oid = relation AND c.relkind = CASE v.method WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = query_relation AND c.relkind = 'v'
+         WHERE c.oid = relation AND c.relkind = CASE served WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = query_relation AND c.relkind = 'v'
          ORDER BY c.oid = query_relation
     LOOP
         wanted := target[2];
@@ -582,19 +584,21 @@ AS $$
 DECLARE
     relation       oid;
     query_relation oid;
+    served         text;
     renamed        record;
 BEGIN
-    SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
+    SELECT o.relation::oid, o.query_relation::oid, o.method INTO relation, query_relation, served
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
         PERFORM mvscheduler.rename_pieces(v);   -- the gate before all else, as a step that runs
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
     END IF;
-    IF v.method = 'incremental' THEN
-        RETURN mvscheduler.alter_incremental(was, v, relation, query_relation, broken);
+    IF served = 'incremental' THEN
+        RETURN CASE v.method WHEN 'incremental' THEN mvscheduler.alter_incremental(was, v, relation, query_relation, broken)
+                             ELSE mvscheduler.change_method(was, v, relation, query_relation, broken) END;
     END IF;
-    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
-                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
+    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column, v.bucket_width)
+                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column, was.bucket_width) THEN
         RETURN '';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
@@ -611,6 +615,9 @@ BEGIN
         RAISE EXCEPTION 'column % of managed view % was renamed by hand to %', quote_ident(renamed.was), v.name, quote_ident(renamed.now)
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = format('Rename it back, then change the query: ALTER MATERIALIZED VIEW %s RENAME COLUMN %I TO %I;', v.name, renamed.now, renamed.was);
+    END IF;
+    IF v.method = 'incremental' THEN
+        RETURN mvscheduler.change_method(was, v, relation, query_relation, broken);
     END IF;
     IF v.indexes IS DISTINCT FROM was.indexes THEN
         PERFORM mvscheduler.drop_indexes(r, 'mvscheduler: indexes') FROM unnest(ARRAY[relation, (mvscheduler.pending_version(v.id)).relation]) AS r;
@@ -667,7 +674,7 @@ AS $$
 DECLARE
     me         oid := quote_ident(CURRENT_USER)::regrole;
     author     regrole := (SELECT o.text_author FROM mvscheduler.visible_views AS o WHERE o.view_id = was.id);
-    anew       boolean := broken OR v.search_path <> was.search_path
+    anew       boolean := broken OR v.search_path <> was.search_path OR (v.method = 'incremental') <> (was.method = 'incremental')
                           OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
                           OR v.time_column IS DISTINCT FROM was.time_column
                           OR v.method = 'incremental' AND (v.unique_key, v.bucket_width) IS DISTINCT FROM (was.unique_key, was.bucket_width);
@@ -852,8 +859,8 @@ BEGIN
                 IF NEW.owner <> OLD.owner THEN
                     PERFORM mvscheduler.demand_present(NEW.name);
                     IF pieces NOT IN ('', 'none') THEN
-                        RAISE EXCEPTION 'the owner and the columns of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
-                            HINT = 'Change the query first; when the new version is in place, change the owner.';
+                        RAISE EXCEPTION 'the owner and the columns or method of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
+                            HINT = 'Leave the owner first; when the new version is in place, change the owner.';
                     END IF;
                     trusted := mvscheduler.all_can_become(OLD.id, NEW.owner);
                     given := mvscheduler.change_owner(NEW);

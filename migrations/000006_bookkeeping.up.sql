@@ -27,6 +27,7 @@ DECLARE
     mended   boolean;
     slower   record;
     author   regrole;
+    served   text := NEW.method;  -- of the relations that there are
     parsed   boolean;             -- whether the text of the row went into <name>__query
     reader   oid;                 -- the plain view with the query; an adopted view has none
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
@@ -63,7 +64,7 @@ BEGIN
         END IF;
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, reader, mended, author
+        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author, s.method INTO relid, reader, mended, author, served
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;
@@ -79,7 +80,7 @@ BEGIN
                        ELSE current_setting('mvscheduler.pieces', true) NOT LIKE '% %'
                   END;
     END IF;
-    reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
+    reads := mvscheduler.upstream_of(CASE WHEN served = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, calendar, timezone, refresh_on, catchup, priority,
@@ -99,7 +100,7 @@ BEGIN
            owner = EXCLUDED.owner,
            text_author = EXCLUDED.text_author,
            query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
-           method = EXCLUDED.method,
+           method = CASE WHEN (EXCLUDED.method = 'incremental') = (s.method = 'incremental') THEN EXCLUDED.method ELSE s.method END,   -- the swap changes what it is made of
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,
            calendar = EXCLUDED.calendar,

@@ -66,7 +66,6 @@ DROP FUNCTION mvscheduler.sources_of(oid, text);
 DROP FUNCTION mvscheduler.check_windows(oid[], oid[], int, text);
 DROP FUNCTION mvscheduler.query_levels(oid, text);
 DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);
-DROP FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views);
 DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
 DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
 DROP FUNCTION mvscheduler.unit_width(text);

@@ -151,26 +151,6 @@ COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An i
 --                         v__gate   the gate through which the steps run
 -- All of them belong to the user and are made in the user's session.
 
--- What a row of the other method is made of are other relations: it has to be made anew.
-CREATE FUNCTION mvscheduler.check_method_change(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
-LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-SET IntervalStyle = 'postgres'
-AS $$
-DECLARE
-    also text[] := CASE v.method WHEN 'incremental' THEN ARRAY[', time_column, bucket_width', format(', %s, %s', coalesce(quote_literal(v.time_column), '...'), coalesce(quote_literal(v.bucket_width), '...'))] ELSE '{"",""}' END;
-BEGIN
-    IF op = 'UPDATE' AND NOT v.adopted AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
-        RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
-            USING ERRCODE = 'feature_not_supported',
-                  DETAIL = 'An incremental view is made of other relations. Views that read it have to be dropped before, and GRANTs are to be given again.',
-                  HINT = format('Make it anew: BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; INSERT INTO mvscheduler.views (name, query, method%2$s) VALUES (%1$L, ''SELECT ...'', %3$L%4$s); COMMIT; '
-                                'mvscheduler export shows all of the row. Or, so that nobody finds it empty, INSERT it under another name, and when that is fresh: '
-                                'BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; UPDATE mvscheduler.views SET name = %1$L WHERE name = ''the other''; COMMIT;', was.name, also[1], v.method, also[2]);
-    END IF;
-END $$;
-COMMENT ON FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views) IS 'Raises where a view would become incremental or cease to be, and says how to do that.';
-
 CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp

@@ -33,7 +33,7 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *impo
 		var missing, incremental bool
 		var paused map[string]any
 		err = tx.QueryRow(ctx, `
-SELECT s.freshness = 'missing', v.method = 'incremental',
+SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = s.id AND p.kind = 'data'),
        jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason)
   FROM mvscheduler.status AS s
   JOIN mvscheduler.views AS v ON v.id = s.id
