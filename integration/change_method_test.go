@@ -262,6 +262,7 @@ func TestAChangeOfMethodLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET enabled = false`)
 	r := mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".readings")
 	require.Zero(t, r.code, r.stderr)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen AS f JOIN mvscheduler.view_state AS v ON v.view_id = f.target WHERE f.times > '-infinity')`)
 	s.incremented(t, "v")
 	pgtest.Exec(t, s.alice, toAuto)
 	s.incremented(t, "v")

@@ -448,7 +448,7 @@ BEGIN
     SELECT jsonb_object_agg(a.attnum, a.attname) INTO names FROM pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped;
     SELECT w.ev_action::text INTO tree FROM pg_rewrite AS w WHERE w.ev_class = reader AND w.ev_type = '1';
     tree := regexp_replace(tree, ' :(?:alias|eref) (?:<>|\{ALIAS (?:[^{}\\]|\\.)*\})| :[a-z_]*(?:location|stmt_len|resorigtbl|resorigcol|varnosyn|varattnosyn) -?\d+| :[a-zA-Z]+Cols \(b[ \d]*\)', '', 'g');
-    tree := regexp_replace(tree, '( :relid )' || relation || '(?: :relkind [a-z])?(?= )', '\1relation', 'g');   -- a new version may be of another kind
+    tree := regexp_replace(tree, '( :relid )' || relation || '((?: :inh [a-z]+)?)(?: :relkind [a-z])?(?= )', '\1relation\2', 'g');   -- a new version may be of another kind
     tree := regexp_replace(tree, '( :vartype | \(o )' || (SELECT c.reltype FROM pg_class AS c WHERE c.oid = relation) || '(?=[ )])', '\1row', 'g');
     tree := regexp_replace(tree, '( :consttype 2205 [^{}]* :constvalue )\d+ \[[^]]*\]', '\1', 'g');   -- 'relation'::regclass
     FOR token IN SELECT m[1] FROM regexp_matches(tree, '(\{VAR (?:[^{}\\]|\\.)*\}|\{[A-Z_]*|\}|(?:[^{}\\]|\\.)+)', 'g') AS m LOOP
