@@ -577,7 +577,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner; false where it belonged to that role already.';
 
-CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS text
+CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean, mended oid[]) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -587,7 +587,7 @@ DECLARE
     served         text;
     renamed        record;
 BEGIN
-    SELECT o.relation::oid, o.query_relation::oid, o.method INTO relation, query_relation, served
+    SELECT coalesce(mended[1], o.relation::oid), coalesce(mended[2], o.query_relation::oid), o.method INTO relation, query_relation, served
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
         PERFORM mvscheduler.rename_pieces(v);   -- the gate before all else, as a step that runs
@@ -624,7 +624,7 @@ BEGIN
     END IF;
     RETURN CASE WHEN broken OR mvscheduler.parses_query(was, v) THEN mvscheduler.change_query(v, relation, query_relation) ELSE '' END;
 END $$;
-COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean) IS 'Brings the pair of a view in line with its changed row, except for its owner and its indexes; returns what to tell d_pieces.';
+COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean, oid[]) IS 'Brings the pair of a view, of which mend_parts has just made what mended says, in line with its changed row, except for its owner and its indexes; returns what to tell d_pieces.';
 
 -- Where the named role is somebody else whom the session's user can become.
 CREATE FUNCTION mvscheduler.act_as(role oid) RETURNS void
@@ -819,6 +819,8 @@ DECLARE
     given      boolean;
     pieces     text := '';
     increment  text := '';
+    gone       text[];
+    mended     oid[];
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -841,17 +843,19 @@ BEGIN
             ELSE
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column, NEW.bucket_width)
                    IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column, OLD.bucket_width)
-                   OR OLD.owner = quote_ident(actor)::regrole AND mvscheduler.pending_version_broken(OLD) THEN
+                   OR OLD.owner = quote_ident(actor)::regrole AND (mvscheduler.pending_version_broken(OLD) OR mvscheduler.missing_parts(OLD) <> '{}') THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.settle(OLD.id);
                     PERFORM mvscheduler.demand_owned(OLD.id, OLD.owner);
                     broken := mvscheduler.pending_version_broken(OLD);
+                    gone := mvscheduler.missing_parts(OLD);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;
-                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken);
+                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken OR 'query' = ANY (gone));
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
-                    pieces := mvscheduler.alter_relations(OLD, NEW, broken);
+                    mended := mvscheduler.mend_parts(OLD, gone);
+                    pieces := mvscheduler.alter_relations(OLD, NEW, broken, mended);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;
@@ -897,6 +901,7 @@ BEGIN
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
     PERFORM set_config('mvscheduler.increment', increment, true);
+    PERFORM set_config('mvscheduler.mended', array_to_string(mended, ' ', 'none'), true);
     PERFORM set_config('mvscheduler.relation', relation::text, true);   -- read after an INSERT
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;

@@ -28,6 +28,7 @@ DECLARE
     slower   record;
     author   regrole;
     served   text := NEW.method;  -- of the relations that there are
+    made     text[];              -- the view and its plain view with the query, where they were made again
     parsed   boolean;             -- whether the text of the row went into <name>__query
     reader   oid;                 -- the plain view with the query; an adopted view has none
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
@@ -79,6 +80,13 @@ BEGIN
                        WHEN '' THEN mvscheduler.parses_query(OLD, NEW)
                        ELSE current_setting('mvscheduler.pieces', true) NOT LIKE '% %'
                   END;
+        made := string_to_array(nullif(current_setting('mvscheduler.mended', true), ''), ' ', 'none');
+        IF EXISTS (SELECT FROM unnest(made) AS m WHERE m IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = m::oid AND c.relkind = 'v' AND c.relowner = NEW.owner::oid)) THEN
+            RAISE EXCEPTION 'what managed view % is made of is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
+        END IF;
+        relid := coalesce(made[1]::oid, relid);
+        reader := coalesce(made[2]::oid, reader);
+        parsed := parsed OR made[2] IS NOT NULL;
     END IF;
     reads := mvscheduler.upstream_of(CASE WHEN served = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
@@ -97,9 +105,11 @@ BEGIN
         CASE WHEN NEW.refresh_on <> 'manual' AND NOT populated THEN 'initial' END)
     ON CONFLICT (view_id) DO UPDATE
        SET name = EXCLUDED.name,
+           relation = CASE WHEN made[1] IS NOT NULL THEN EXCLUDED.relation ELSE s.relation END,
+           query_relation = CASE WHEN made[2] IS NOT NULL THEN EXCLUDED.query_relation ELSE s.query_relation END,
            owner = EXCLUDED.owner,
            text_author = EXCLUDED.text_author,
-           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
+           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(made[2]::oid, s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
            method = CASE WHEN (EXCLUDED.method = 'incremental') = (s.method = 'incremental') THEN EXCLUDED.method ELSE s.method END,   -- the swap changes what it is made of
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,
@@ -167,7 +177,7 @@ BEGIN
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.
     IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'
-       AND (mended OR current_setting('mvscheduler.pieces', true) <> '' OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
+       AND (mended OR made IS NOT NULL OR current_setting('mvscheduler.pieces', true) <> '' OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
                      IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner, OLD.retention_period, OLD.time_column)) THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false

@@ -655,6 +655,59 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_incremental(mvscheduler.views) IS 'Makes what an incremental view is made of, empty; returns the view that people read, and tells c_bookkeeping and d_pieces of the others.';
 
+-- What holds nothing and was dropped by hand, or with what it read. Where something else has its name the view stays missing.
+CREATE FUNCTION mvscheduler.missing_parts(v mvscheduler.views) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ARRAY(SELECT p.part
+                   FROM mvscheduler.visible_views AS o
+                   JOIN mvscheduler.visible_pieces AS d ON d.view_id = o.view_id AND d.kind = 'data'
+                   JOIN pg_class AS t ON t.oid = d.relation::oid AND t.relkind = 'p' AND t.relowner = v.owner::oid
+                  CROSS JOIN LATERAL (VALUES ('view', o.relation::oid), ('query', o.query_relation::oid)) AS p(part, oid)
+                  WHERE o.view_id = v.id AND o.method = 'incremental'
+                    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.oid)
+                    AND NOT (p.part = 'view' AND mvscheduler.relation_named(v.name) IS NOT NULL))
+$$;
+COMMENT ON FUNCTION mvscheduler.missing_parts(mvscheduler.views) IS 'view and query, where an incremental view has its data and lacks them.';
+
+CREATE FUNCTION mvscheduler.mend_parts(v mvscheduler.views, gone text[]) RETURNS oid[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[] := mvscheduler.split_name(v.name);
+    data  oid := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'data');
+    view  oid;
+    query oid;
+    named text;
+BEGIN
+    IF 'query' = ANY (gone) THEN   -- first: what it reads may be gone as well
+        named := mvscheduler.free_name(parts[1], parts[2], '__probe');
+        PERFORM mvscheduler.probe_query(v, parts[1], named);
+        EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], named);
+        named := mvscheduler.free_name(parts[1], parts[2], '__query');
+        PERFORM mvscheduler.create_query_view(v, parts[1], named);
+        query := format('%I.%I', parts[1], named)::regclass;
+        EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], named, 'mvscheduler: query of ' || v.name);
+        PERFORM mvscheduler.keep_to_owner(query), mvscheduler.sources_of(query, v.time_column);
+        IF mvscheduler.reads(query, data) THEN
+            RAISE EXCEPTION 'the query of managed view % reads the view itself', v.name USING ERRCODE = 'invalid_object_definition';
+        ELSIF NOT (mvscheduler.extends(query, data) AND mvscheduler.extends(data, query)) THEN
+            RAISE EXCEPTION 'the query of managed view % gives other columns than it did', v.name USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'UPDATE the query so that it gives the columns of ' || mvscheduler.shown_name(data) || '.';
+        END IF;
+    END IF;
+    IF 'view' = ANY (gone) THEN
+        EXECUTE format('CREATE VIEW %I.%I AS SELECT %s FROM %s', parts[1], parts[2], mvscheduler.column_list(data), mvscheduler.shown_name(data));
+        view := mvscheduler.relation_named(v.name);
+        PERFORM mvscheduler.demand_reads(view, data);
+        RAISE NOTICE 'view % is there again, over the data that it had', v.name USING DETAIL = 'Privileges, comments and views that hung on it are gone.';
+    END IF;
+    RETURN CASE WHEN gone <> '{}' THEN ARRAY[view, query] END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.mend_parts(mvscheduler.views, text[]) IS 'Makes the missing parts of an incremental view again, empty-handed: its data is there. Returns view and plain view with the query, NULL for what was not missing.';
+
 -- c_bookkeeping believes only in a plain view of the owner.
 CREATE FUNCTION mvscheduler.query_relation_told(owner regrole) RETURNS oid
 LANGUAGE plpgsql STABLE
@@ -1390,7 +1443,7 @@ BEGIN
     FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
         IF rel.oid IS NULL THEN
             RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
-                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.';
+                USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN 'SELECT mvscheduler.resume_view(name) makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.' END;
         ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
             RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
         END IF;

@@ -46,7 +46,7 @@ SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces A
 		case incremental:
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
-				do:  "To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
+				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
 			}
 		}
 		r.again, r.paused = true, paused
