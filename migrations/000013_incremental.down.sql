@@ -43,6 +43,7 @@ DROP FUNCTION mvscheduler.known_column(name, oid);
 DROP FUNCTION mvscheduler.make_change_function(oid);
 DROP FUNCTION mvscheduler.change_function(oid);
 DROP FUNCTION mvscheduler.changed();
+DROP FUNCTION mvscheduler.partition_cuts(oid, text);
 DROP FUNCTION mvscheduler.watched(oid);
 DROP FUNCTION mvscheduler.instant_of(name, oid);
 DROP FUNCTION mvscheduler.version_at_work(bigint);

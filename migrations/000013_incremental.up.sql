@@ -1003,6 +1003,9 @@ BEGIN
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
         INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
     END IF;
+    IF TG_OP = 'DELETE' THEN   -- what the server has not counted into shared memory is in the counts of the next transaction too: see deleted
+        PERFORM pg_stat_force_next_flush() FROM pg_class AS c WHERE c.oid = TG_RELID AND (c.relkind = 'p' OR c.relispartition);
+    END IF;
     -- by a known column: see change_function
     DECLARE
         w     record;
@@ -1015,14 +1018,31 @@ BEGIN
                                   WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
                                     AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
         -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
-        moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
-                         AND (NOT current_setting('track_counts')::boolean
-                              OR (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
-                                      SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
-                                  ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) > 0 FROM part AS p));
+        -- But each row that is moved counts as deleted. So nothing is hidden where the transaction has deleted no more rows
+        -- than the transition tables show to have left their partition. NULL = nobody has counted.
+        deleted bigint := CASE WHEN TG_OP <> 'UPDATE' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p') THEN 0
+                               WHEN current_setting('track_counts')::boolean
+                               THEN (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
+                                         SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
+                                     ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) FROM part AS p) END;
+        cuts    record;
+        shown   bigint;
     BEGIN
         FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
-            IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
+            shown := 0;
+            IF deleted > 0 THEN
+                PERFORM pg_stat_force_next_flush();
+            END IF;
+            IF deleted > 0 AND known AND w.expression IS NOT NULL THEN
+                SELECT * INTO cuts FROM mvscheduler.partition_cuts(TG_RELID, w.expression);
+                -- At least so many left: of rows that come and go others may have stayed. In no partition of its own is what DEFAULT holds.
+                EXECUTE format('SELECT CASE WHEN bool_and(sane) THEN sum(greatest(n, 0)) END
+                                  FROM (SELECT sum(x) AS n, bool_and(coalesce(t > ''4000-01-01 00:00:00+00 BC'' AND t < ''200000-01-01 00:00:00+00'', false)) AS sane
+                                          FROM (SELECT %1$s AS t, 1 AS x FROM old_rows UNION ALL SELECT %1$s, -1 FROM new_rows) AS r
+                                         GROUP BY CASE WHEN $2[width_bucket(t, $1)] THEN width_bucket(t, $1) END) AS p', w.expression)
+                   INTO shown USING cuts.bounds, cuts.begins;
+            END IF;
+            IF TG_OP = 'TRUNCATE' OR coalesce(shown, 0) < deleted OR deleted IS NULL OR NOT known OR w.expression IS NULL THEN
                 INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
                 CONTINUE;
             END IF;
@@ -1169,6 +1189,27 @@ AS $$
                 ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END
 $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
+
+CREATE FUNCTION mvscheduler.partition_cuts(relation oid, expression text, OUT bounds timestamptz[], OUT begins boolean[])
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT array_agg(c.at ORDER BY c.at), array_agg(c.begins ORDER BY c.at)
+      FROM (SELECT b.at, bool_or(b.begins) AS begins
+              FROM pg_partitioned_table AS p
+              JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] AND mvscheduler.instant_of(a.attname, a.atttypid) = partition_cuts.expression
+              JOIN pg_opclass AS o ON o.oid = p.partclass[0] AND o.opcdefault AND o.opcnamespace = 'pg_catalog'::regnamespace
+              JOIN pg_inherits AS i ON i.inhparent = p.partrelid
+              JOIN pg_class AS l ON l.oid = i.inhrelid
+             CROSS JOIN LATERAL regexp_match(pg_get_expr(l.relpartbound, l.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+             CROSS JOIN LATERAL (VALUES (mvscheduler.bound_instant(m.bound[1], a.atttypid), true), (mvscheduler.bound_instant(m.bound[2], a.atttypid), false)) AS b(at, begins)
+             WHERE p.partrelid = partition_cuts.relation AND p.partstrat = 'r' AND p.partnatts = 1 AND b.at IS NOT NULL
+             GROUP BY b.at) AS c
+$$;
+COMMENT ON FUNCTION mvscheduler.partition_cuts(oid, text) IS 'Bounds of the partitions of a table that is partitioned by ranges of this time, in their order, and whether one begins there; NULL for other tables.';
+REVOKE ALL ON FUNCTION mvscheduler.partition_cuts(oid, text) FROM PUBLIC;
 
 -- Everything that PostgreSQL knows a query to be made of, from rules on through what they name: columns, functions, with the bodies that
 -- are stored, operators, types, row-level security. Whatever of that is replaced has another xmin. Our own functions change with
