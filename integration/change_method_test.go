@@ -89,6 +89,15 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 	pgtest.Exec(t, s.alice, `UPDATE metrics SET value = 1 WHERE ts = '2026-03-02 10:10+00' AND device = 1`)
 	s.incremented(t, "v")
 
+	// The way back cancels here too.
+	data := ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`)
+	pgtest.Exec(t, s.alice, `BEGIN`, toAuto, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, toIncremental, `COMMIT`)
+	require.Equal(t, data, ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`))
+	s.incremented(t, "v")
+	s.stands(t, "incremental")
+	pgtest.Exec(t, s.alice, `DELETE FROM metrics WHERE value = 100`)
+	s.incremented(t, "v")
+
 	// What hangs on the contents, and cannot follow, is named.
 	for made, c := range map[string]struct{ undo, says string }{
 		`CREATE VIEW around AS SELECT * FROM v__data`:               {`DROP VIEW around`, "around reads it directly"},
@@ -121,7 +130,8 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 	require.Equal(t, "concurrent", s.last(t, "v", "method"))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET method = 'incremental', bucket_width = '1 day' WHERE name LIKE '%.v'`)
 	s.idle(t)
-	pgtest.Exec(t, s.alice, `DROP VIEW direct CASCADE`, `DELETE FROM mvscheduler.views`)
+	s.manage(t, "x", hourly, "refresh_interval", "1 day")
+	pgtest.Exec(t, s.alice, `DROP VIEW direct CASCADE`, `BEGIN`, `UPDATE mvscheduler.views SET method = 'incremental', time_column = 'hour', bucket_width = '1 hour' WHERE name LIKE '%.x'`, toAuto, `DELETE FROM mvscheduler.views`, `COMMIT`)
 	require.Equal(t, "", s.relations(t))
 	require.Zero(t, ask[int](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.piece) + (SELECT count(*) FROM mvscheduler.redefinition)`))
 }

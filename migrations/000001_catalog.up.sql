@@ -82,7 +82,7 @@ COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler
 COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
-COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: DELETE the row and INSERT it anew.';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental a new version is built beside the view, and takes its place.';
 COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron or a calendar and the default interval means that alone.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval and calendar.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'List of rules {days, from, to, every} or {days, at}, evaluated in timezone; due when any of them says so. Instead of refresh_interval and cron.';
@@ -186,7 +186,7 @@ COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
 COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'What seal_of says of <name>__query, or of an adopted view, when its text was parsed: anything else means that it was replaced by hand, or that something it reads was renamed or redefined.';
-COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
+COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method; while a change to or from incremental is being built, that of what is served. See redefinition.';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
 COMMENT ON COLUMN mvscheduler.view_state.calendar IS 'views.calendar';
