@@ -67,6 +67,8 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 	pgtest.Exec(t, s.alice, toIncremental)
 	require.Contains(t, ask[string](t, s.alice, reason), `a new version by method "incremental" waits to be built, the old one is served until then`)
 	require.Equal(t, "auto full", ask[string](t, s.alice, `SELECT (SELECT s.method FROM mvscheduler.visible_views AS s WHERE s.name LIKE '%.v') || ' ' || method FROM mvscheduler.status WHERE name LIKE '%.v'`))
+	r := mvscheduler(t, s.db, s.owner, "", "verify", s.owner+".v")
+	require.Zero(t, r.code, r.stdout+r.stderr)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET name = `+quote(s.owner+".w")+` WHERE name LIKE '%.v'`, `UPDATE mvscheduler.views SET name = `+quote(s.owner+".v")+`, indexes = '{(device),(total)}' WHERE name LIKE '%.w'`)
 	require.Equal(t, said, ask[string](t, s.alice, `SELECT md5(string_agg(v::text, '' ORDER BY v)) FROM v`))
 	pgtest.Exec(t, s.alice, toAuto)
@@ -91,7 +93,10 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 
 	// The way back cancels here too.
 	data := ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`)
-	pgtest.Exec(t, s.alice, `BEGIN`, toAuto, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, toIncremental, `COMMIT`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET refresh_on = 'manual', refresh_interval = NULL WHERE name LIKE '%.v'`, toAuto)
+	r = mvscheduler(t, s.db, s.owner, "", "verify", "--all", s.owner+".v")
+	require.Zero(t, r.code, r.stdout+r.stderr)
+	pgtest.Exec(t, s.alice, `BEGIN`, `UPDATE mvscheduler.views SET refresh_on = 'schedule', refresh_interval = '1 day' WHERE name LIKE '%.v'`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, toIncremental, `COMMIT`)
 	require.Equal(t, data, ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`))
 	s.incremented(t, "v")
 	s.stands(t, "incremental")

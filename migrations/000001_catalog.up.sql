@@ -186,7 +186,7 @@ COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
 COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'What seal_of says of <name>__query, or of an adopted view, when its text was parsed: anything else means that it was replaced by hand, or that something it reads was renamed or redefined.';
-COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method; while a change to or from incremental is being built, that of what is served. See redefinition.';
+COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method; while a change to or from incremental is being built, that of what is served, and so are time_column, bucket_width and lateness of a view that ceases to be incremental. See redefinition.';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
 COMMENT ON COLUMN mvscheduler.view_state.calendar IS 'views.calendar';
@@ -415,7 +415,8 @@ CREATE TABLE mvscheduler.redefinition (
     filled_bytes  bigint,
     filled_method text,
     frozen_times  timestamptz,
-    method        text NOT NULL
+    method        text NOT NULL,
+    time_column   text
 );
 COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns or by another method, that waits to take the place of the one that is served.';
 COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
@@ -428,6 +429,7 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, inde
 COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
 COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'frozen.times when it was asked for; NULL = nothing had left.';
 COMMENT ON COLUMN mvscheduler.redefinition.method IS 'views.method: of the new version. Where it is incremental and view_state.method is not, or the other way round, so do the relations differ.';
+COMMENT ON COLUMN mvscheduler.redefinition.time_column IS 'views.time_column: of the new version.';
 
 CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,

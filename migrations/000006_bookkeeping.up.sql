@@ -29,6 +29,8 @@ DECLARE
     author   regrole;
     served   text := NEW.method;  -- of the relations that there are
     made     text[];              -- the view and its plain view with the query, where they were made again
+    width    interval := NEW.bucket_width;   -- of what is served
+    ceases   boolean := false;    -- to be incremental: what is served is so until the swap
     parsed   boolean;             -- whether the text of the row went into <name>__query
     reader   oid;                 -- the plain view with the query; an adopted view has none
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
@@ -65,11 +67,12 @@ BEGIN
         END IF;
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author, s.method INTO relid, reader, mended, author, served
+        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author, s.method, s.bucket_width INTO relid, reader, mended, author, served, width
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;
     END IF;
+    ceases := served = 'incremental' AND NEW.method <> 'incremental';
     IF TG_OP = 'UPDATE' THEN
         -- Who wrote all of it anew is its author; so is who added to what an author wrote that can become that role.
         IF NEW.query <> OLD.query
@@ -128,9 +131,9 @@ BEGIN
            enabled = EXCLUDED.enabled,
            adopted = EXCLUDED.adopted,
            retention_period = EXCLUDED.retention_period,
-           time_column = EXCLUDED.time_column,
-           bucket_width = EXCLUDED.bucket_width,
-           lateness = EXCLUDED.lateness,
+           time_column = CASE WHEN ceases THEN s.time_column ELSE EXCLUDED.time_column END,
+           bucket_width = CASE WHEN ceases THEN s.bucket_width ELSE EXCLUDED.bucket_width END,
+           lateness = CASE WHEN ceases THEN s.lateness ELSE EXCLUDED.lateness END,
            optimize = EXCLUDED.optimize,
            min_interval = EXCLUDED.min_interval,
            max_interval = EXCLUDED.max_interval,
@@ -171,7 +174,7 @@ BEGIN
          WHERE s.view_id = NEW.id;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental'
-       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.bucket_width, OLD.timezone, OLD.owner) THEN
+       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, width, OLD.timezone, OLD.owner) THEN
         INSERT INTO mvscheduler.dirt (view_id, lo, hi) VALUES (NEW.id, '-infinity', 'infinity');
     END IF;
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be

@@ -1267,7 +1267,7 @@ BEGIN
         UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
     IF told IS NULL THEN
-        UPDATE mvscheduler.redefinition AS r SET method = NEW.method WHERE r.view_id = NEW.id AND r.method <> NEW.method;
+        UPDATE mvscheduler.redefinition AS r SET method = NEW.method, time_column = NEW.time_column WHERE r.view_id = NEW.id AND (r.method, r.time_column) IS DISTINCT FROM (NEW.method, NEW.time_column);
         RETURN NULL;
     END IF;
     DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('gate', 'next', 'next_query') AND NOT (NEW.method = 'incremental' AND p.kind = 'gate' AND told[1] = 'none');
@@ -1282,7 +1282,7 @@ BEGIN
             RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
         END IF;
         IF made = 3 THEN
-            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times, method) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id), NEW.method);
+            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times, method, time_column) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id), NEW.method, NEW.time_column);
             PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
         END IF;
     END IF;

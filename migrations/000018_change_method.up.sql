@@ -1,7 +1,8 @@
 -- Another method. A materialized view and an incremental view are made of other relations, so a change from the one to the
 -- other is a new version (000009_gate, 000015_redefine_incremental): the UPDATE makes v__next and v__next__query of the
 -- other kind, the sidecar fills them, and the step swap_method puts them in the place of what is served. Until then
--- view_state.method is the method of what is served, and redefinition.method the one that is wanted.
+-- view_state.method is the method of what is served, and redefinition.method the one that is wanted; time_column,
+-- bucket_width and lateness of a view that ceases to be incremental, which retention goes by, stay as well.
 
 -- In the session of the user who changes the row --------------------------------------------------------
 
@@ -131,7 +132,8 @@ BEGIN
       FROM pg_class AS c
      WHERE c.oid = work.query_relation OR c.oid = coalesce(work.data, work.relation);
     UPDATE mvscheduler.view_state AS s
-       SET relation = work.face::regclass, query_relation = work.next_query, upstream = mvscheduler.upstream_of(work.next_query::oid), query_seal = r.query_seal, method = r.method
+       SET relation = work.face::regclass, query_relation = work.next_query, upstream = mvscheduler.upstream_of(work.next_query::oid), query_seal = r.query_seal, method = r.method,
+           time_column = r.time_column, bucket_width = CASE WHEN r.method = 'incremental' THEN s.bucket_width END, lateness = CASE WHEN r.method = 'incremental' THEN s.lateness ELSE '0' END
       FROM mvscheduler.redefinition AS r
      WHERE s.view_id = swap_method_done.view_id AND r.view_id = s.view_id;
     DELETE FROM mvscheduler.redefinition AS r WHERE r.view_id = swap_method_done.view_id;
