@@ -100,7 +100,14 @@ func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T)
 		got      []delivery
 		refusals = 2
 	)
+	var slow sync.Once
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		taken := false
+		defer func() {
+			if taken {
+				slow.Do(func() { time.Sleep(7 * time.Second) }) // longer than the other replica waits between two looks
+			}
+		}()
 		mu.Lock()
 		defer mu.Unlock()
 		if refusals > 0 {
@@ -114,6 +121,7 @@ func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T)
 		var alert struct{ Event, Kind, View string }
 		_ = json.Unmarshal(body, &alert)
 		got = append(got, delivery{r.Header.Get("X-Mvscheduler-Delivery"), alert.Event, alert.Kind, alert.View, r.Header.Get("X-Mvscheduler-Signature") == "v1="+hex.EncodeToString(mac.Sum(nil))})
+		taken = true
 	}))
 	defer receiver.Close()
 	file := filepath.Join(t.TempDir(), "secret")

@@ -81,7 +81,7 @@ func TestTheDoctorSaysWhereAPgCronIsThatItCannotSee(t *testing.T) {
 	require.Len(t, hidden, 1)
 	require.Equal(t, "note", hidden[0].Severity)
 	require.Contains(t, hidden[0].What, "keeps its jobs in database postgres")
-	require.Equal(t, `psql -d postgres -c "SELECT jobid, schedule, command FROM cron.job WHERE database = '`+db.Name+`'"`, hidden[0].Fix)
+	require.Equal(t, `psql -d postgres -c 'SELECT jobid, database, schedule, command FROM cron.job'`, hidden[0].Fix)
 	found, _ = examine(t, db, db.User(t, "alice"))
 	require.Empty(t, about(found, "scheduler"), "only who may read all settings sees this one")
 }

@@ -590,7 +590,7 @@ BEGIN
     SELECT coalesce(mended[1], o.relation::oid), coalesce(mended[2], o.query_relation::oid), o.method INTO relation, query_relation, served
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
-        PERFORM mvscheduler.rename_pieces(v);   -- the gate before all else, as a step that runs
+        PERFORM mvscheduler.rename_pieces(v);
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
     END IF;
     IF served = 'incremental' THEN

@@ -991,8 +991,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.hold(oid[]) IS 'Locks relations of the current role against DDL until the end of the transaction, in this order. The caller looks afterwards whether they are still what they were.';
 
--- A swap gives the pair other OIDs, and its owner other names. REFRESH locks the view before its query, and so
--- does everything here.
+-- A swap gives the pair other OIDs, and its owner other names. A step locks the gate before all else, and REFRESH
+-- the view before its query; so does everything here.
 CREATE FUNCTION mvscheduler.settle(view_id bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -1002,17 +1002,20 @@ DECLARE
     held  text;
 BEGIN
     LOOP
-        SELECT array_agg(c.oid ORDER BY c.oid = o.query_relation::oid) AS pair, string_agg(concat_ws(' ', c.oid, mvscheduler.shown_name(c.oid)), E'\n' ORDER BY c.oid) AS said INTO known
+        SELECT array_agg(c.oid ORDER BY m.place) AS oids, string_agg(concat_ws(' ', c.oid, mvscheduler.shown_name(c.oid)), E'\n' ORDER BY c.oid) AS said INTO known
           FROM mvscheduler.visible_views AS o
-          JOIN pg_class AS c ON c.oid = o.relation::oid AND c.relkind = CASE o.method WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = o.query_relation::oid AND c.relkind = 'v'
+         CROSS JOIN LATERAL (SELECT 1 AS place, p.relation::oid AS oid, 'm' AS kind FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'gate'
+                             UNION ALL
+                             VALUES (2, o.relation::oid, CASE o.method WHEN 'incremental' THEN 'v' ELSE 'm' END), (3, o.query_relation::oid, 'v')) AS m
+          JOIN pg_class AS c ON c.oid = m.oid AND c.relkind = m.kind
           JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolname = CURRENT_USER
          WHERE o.view_id = settle.view_id;
-        EXIT WHEN known.pair IS NULL OR known.said = held;
-        PERFORM mvscheduler.hold(VARIADIC known.pair);
+        EXIT WHEN known.oids IS NULL OR known.said = held;
+        PERFORM mvscheduler.hold(VARIADIC known.oids);
         held := known.said;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by locks on the view and on the plain view with its query, that its pair stays what the catalog says until the end of the transaction.';
+COMMENT ON FUNCTION mvscheduler.settle(bigint) IS 'Makes sure, by locks on the gate, the view and the plain view with its query, that they stay what the catalog says until the end of the transaction. A step locks the gate first, too, so the two never meet in a deadlock.';
 
 CREATE FUNCTION mvscheduler.drop_pieces(view_id bigint, VARIADIC kinds text[]) RETURNS void
 LANGUAGE plpgsql
@@ -1184,7 +1187,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = p.relation::oid AND c.relkind IN ('m', 'v', 'p')
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
          WHERE p.view_id = v.id
-         ORDER BY p.kind <> 'gate', p.kind, c.oid
+         ORDER BY p.kind, c.oid
     LOOP
         wanted := mvscheduler.free_name(target[1], target[2],
             CASE rel.piece WHEN 'gate' THEN '__gate' WHEN 'data' THEN '__data' WHEN 'next' THEN '__next' WHEN 'next_query' THEN '__next__query' WHEN 'old' THEN '__old' ELSE '__old__query' END);

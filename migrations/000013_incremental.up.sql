@@ -173,164 +173,243 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';
 
--- What PostgreSQL has stored of a query tells in which SELECT in_window is asked, and which of the tables that are read
--- there it is asked about: varno counts them. Names cannot look like any of this, since in them spaces and braces are
--- escaped.
-CREATE FUNCTION mvscheduler.query_levels(reader oid, time_column text) RETURNS TABLE (level int, parent int, combines boolean, cuts boolean, mixes boolean, shared boolean, reads oid[], asks int[], calls int)
+-- What PostgreSQL has stored of a query is a text of nodes, {NAME :field value ...}, and of lists, (...). Here it becomes
+-- JSON, one document for each SELECT in it, in which another SELECT is {"level": number}. A field comes with its value in
+-- one piece, and in names spaces, brackets and braces are escaped, so no name looks like any of this. A node that is not
+-- there is an empty list, as it is to PostgreSQL. Left out is what differs where one thing is written twice.
+CREATE FUNCTION mvscheduler.stored_selects(reader oid) RETURNS TABLE (level int, parent int, node jsonb)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    windows  text := (SELECT string_agg(p.oid::text, '|') FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
-    stamps   text := concat_ws('|', 'timestamptz'::regtype::oid, 'timestamp'::regtype::oid, 'date'::regtype::oid);
-    token    text;
-    found_   text[];
-    depth    int := 0;
-    open     int[] := '{}';   -- queries that have not ended, and how deep each of them began
-    began    int[] := '{}';
-    top      int;
-    last     int;
-    parents  int[] := '{}';
-    combined boolean[] := '{}';
-    cut      boolean[] := '{}';
-    grouped  boolean[] := '{}';   -- aggregates come before GROUP BY: false until that is seen
-    mixed    boolean[] := '{}';
-    is_time  boolean[] := '{}';   -- the column that is being read
-    names    text[] := '{}';      -- the columns of tables that it names
-    times    text[] := '{}';      -- columns that are, by the numbers that GROUP BY and the like know them by
-    bare     text[] := '{}';      -- those of them that are no expressions: numbers, and which column of which table
-    label    text[] := '{}';      -- of the column that is called like the label of the view: its number, the columns of tables that it names
-    plain    boolean[] := '{}';   -- whether the column that is being read is no expression
-    totals   boolean[] := '{}';   -- whether that is aggregated
-    totalled boolean[] := '{}';   -- whether the column that is being read is
-    repeated boolean[] := '{}';
-    reading  text[] := '{}';
-    asking   text[] := '{}';
-    asked    int[] := '{}';
+    token   text[];
+    before  text := '';     -- kind of the token before: {, }, (, ), field or word
+    piece   text;
+    selects int := 0;
+    open    int[] := '{}';   -- SELECTs that have not ended,
+    parents int[] := '{}';
+    began   int[] := '{}';   -- and how deep each of them began
+    depth   int := 0;
+    at      int[] := '{}';
+    pieces  text[] := '{}';
 BEGIN
     FOR token IN
-        SELECT m.parts[1]
+        SELECT m.parts
           FROM pg_rewrite AS w
-         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(\\.|\{QUERY |:setOperations \{|:limitOffset \{|:limitCount \{|:groupingSets \(|\{TARGETENTRY :expr \{(?:AGGREF|VAR :varno [-0-9]+ :varattno [-0-9]+)?|\{AGGREF|\{VAR :varno [-0-9]+ :varattno [-0-9]+|\{|\}|:(?:agg|win|var|funcresult|opresult|result|case|coalesce|minmax)type (?:' || stamps || ') |:resname (?:\\.|[^ \\])+ :ressortgroupref [0-9]+'
-                                   '|:hasAggs true|:(?:group|distinct|partition)Clause (?:<>|\(\{SORTGROUPCLAUSE [^{}]*\}(?: \{SORTGROUPCLAUSE [^{}]*\})*\))|:rtekind [0-9]+(?: :relid [0-9]+)?|:cterefcount [0-9]+'
-                                   '|:funcid (?:' || windows || ') [^{}]*:args \(\{VAR [^{}]*|:funcid (?:' || windows || ') )', 'g') AS m(parts)
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '([{][A-Z_0-9]+|[})(]|:([A-Za-z_]+)(?: ([0-9]+ \[[^]]*\]|(?:\\.|[^ (){}\\])+))?|(?:\\.|[^ (){}\\])+)', 'g') AS m(parts)
          WHERE w.ev_class = reader
     LOOP
-        top := open[cardinality(open)];
-        IF token LIKE '{QUERY%' THEN
+        piece := CASE WHEN before IN ('}', ')', 'word') AND token[1] !~ '^[:})]' THEN ',' ELSE '' END;
+        IF token[1] = '{QUERY' THEN
             depth := depth + 1;
-            parents := parents || coalesce(top, 0);
-            combined := combined || false;
-            cut := cut || false;
-            grouped := grouped || true;
-            mixed := mixed || false;
-            is_time := is_time || false;
-            names := names || ' '::text;
-            times := times || ' '::text;
-            bare := bare || ' '::text;
-            label := label || NULL::text;
-            plain := plain || false;
-            totals := totals || false;
-            totalled := totalled || false;
-            repeated := repeated || false;
-            reading := reading || ''::text;
-            asking := asking || ''::text;
-            asked := asked || 0;
-            open := open || cardinality(parents);
+            selects := selects + 1;
+            at := at || open[cardinality(open)];
+            pieces := pieces || (piece || '{"level":' || selects || '}');
+            parents := parents || coalesce(open[cardinality(open)], 0);
+            open := open || selects;
             began := began || depth;
-        ELSIF token = '}' THEN
+            piece := '{"node":"QUERY"';
+            before := '{';
+        ELSIF token[1] LIKE '{%' THEN
+            depth := depth + 1;
+            piece := piece || '{"node":' || to_json(substr(token[1], 2));
+            before := '{';
+        ELSIF token[2] IS NOT NULL AND token[3] IS NULL THEN
+            piece := ',"' || token[2] || '":';
+            before := 'field';
+        ELSIF token[2] IS NOT NULL THEN
+            CONTINUE WHEN token[2] IN ('location', 'stmt_location', 'stmt_len', 'varnosyn', 'varattnosyn');
+            piece := ',"' || token[2] || '":' || CASE token[3] WHEN '<>' THEN '[]' ELSE to_json(regexp_replace(token[3], '\\(.)', '\1', 'g'))::text END;
+            before := 'value';
+        ELSIF token[1] = '(' THEN
+            piece := piece || '[';
+            before := '(';
+        ELSIF token[1] = ')' THEN
+            piece := ']';
+            before := ')';
+        ELSIF token[1] = '}' THEN
+            piece := '}';
+            before := '}';
+        ELSE
+            CONTINUE WHEN before = 'value';
+            piece := piece || CASE token[1] WHEN '<>' THEN '[]' ELSE to_json(regexp_replace(token[1], '\\(.)', '\1', 'g'))::text END;
+            before := 'word';
+        END IF;
+        at := at || open[cardinality(open)];
+        pieces := pieces || piece;
+        IF token[1] = '}' THEN
             IF depth = began[cardinality(began)] THEN
-                last := top;
                 open := trim_array(open, 1);
                 began := trim_array(began, 1);
             END IF;
             depth := depth - 1;
-        ELSIF token LIKE '{TARGETENTRY%' THEN
-            depth := depth + 2;
-            found_ := ARRAY[replace(substring(token FROM ':varno .*'), ' ', '')];
-            IF depth = began[cardinality(began)] + 2 THEN
-                is_time[top] := false;
-                totalled[top] := false;
-                names[top] := ' ';
-            END IF;
-            totalled[top] := totalled[top] OR token LIKE '%AGGREF';
-            plain[top] := CASE WHEN depth = began[cardinality(began)] + 2 THEN found_[1] IS NOT NULL ELSE plain[top] END;
-            names[top] := names[top] || coalesce(found_[1] || ' ', '');
-        ELSIF token LIKE '{AGGREF%' OR token LIKE '{VAR%' THEN
-            depth := depth + 1;
-            totalled[top] := totalled[top] OR token LIKE '%AGGREF';
-            names[top] := names[top] || coalesce(replace(substring(token FROM ':varno .*'), ' ', '') || ' ', '');
-        ELSIF token ~ '^:[a-z]+type ' THEN
-            is_time[top] := is_time[top] OR depth = began[cardinality(began)] + 2;
-        ELSIF token LIKE ':resname%' THEN
-            IF depth = began[cardinality(began)] + 1 AND is_time[top] THEN
-                found_ := regexp_match(token, '^:resname (.*) :ressortgroupref ([0-9]+)$');
-                IF found_[2] <> '0' AND NOT totalled[top] THEN
-                    times[top] := times[top] || found_[2] || ' ';
-                    bare[top] := bare[top] || CASE WHEN plain[top] THEN found_[2] || trim(names[top]) || ' ' ELSE '' END;
-                END IF;
-                IF regexp_replace(found_[1], '\\(.)', '\1', 'g') = time_column THEN
-                    label[top] := found_[2] || names[top];
-                    totals[top] := totalled[top];
-                END IF;
-            END IF;
-        ELSIF token = ':hasAggs true' THEN
-            grouped[top] := false;
-        ELSIF token ~ '^:[a-z]+Clause ' THEN
-            grouped[top] := grouped[top] OR token LIKE ':groupClause (%';
-            mixed[top] := mixed[top] OR (token LIKE '%(%' OR token LIKE ':partition%')
-                          AND (token LIKE ':group%' AND totals[top]
-                               OR NOT EXISTS (SELECT FROM regexp_matches(token, ':tleSortGroupRef ([0-9]+)', 'g') AS m(parts)
-                                               WHERE times[top] LIKE '% ' || m.parts[1] || ' %'
-                                                 AND (token LIKE ':group%' OR label[top] IS NULL OR label[top] LIKE m.parts[1] || ' %'
-                                                      OR label[top] LIKE '% ' || substring(bare[top] FROM ' ' || m.parts[1] || '(:varno[^ ]*)') || ' %')));
-        ELSIF token LIKE ':rtekind%' THEN
-            reading[top] := concat_ws(' ', nullif(reading[top], ''), coalesce(substring(token FROM '^:rtekind 0 :relid ([0-9]+)$'), '0'));
-        ELSIF token LIKE ':cterefcount%' THEN
-            repeated[last] := repeated[last] OR token NOT IN (':cterefcount 0', ':cterefcount 1');
-        ELSIF token LIKE ':funcid%' THEN
-            found_ := regexp_match(token, '\{VAR :varno ([0-9]+) .*:varlevelsup ([0-9]+)');
-            asked[top] := asked[top] + 1;
-            asking[top] := concat_ws(' ', nullif(asking[top], ''), CASE WHEN found_[2] = '0' THEN found_[1] ELSE '-1' END);
-            depth := depth + (found_ IS NOT NULL)::int;
-        ELSIF token LIKE '%{' AND token NOT LIKE '\\%' THEN
-            depth := depth + 1;
-            combined[top] := combined[top] OR token LIKE ':setOperations%';
-            cut[top] := cut[top] OR token LIKE ':limit%';
-        ELSIF token LIKE ':groupingSets%' THEN
-            cut[top] := true;
         END IF;
     END LOOP;
     RETURN QUERY
-    SELECT n, parents[n], combined[n], cut[n], mixed[n] OR NOT grouped[n], repeated[n], string_to_array(reading[n], ' ')::oid[], ARRAY(SELECT DISTINCT a::int FROM unnest(string_to_array(asking[n], ' ')) AS a), asked[n]
-      FROM generate_subscripts(parents, 1) AS n;
+    SELECT p.at, parents[p.at], string_agg(p.piece, '' ORDER BY p.place)::jsonb
+      FROM unnest(at, pieces) WITH ORDINALITY AS p(at, piece, place)
+     WHERE p.at IS NOT NULL
+     GROUP BY p.at;
 END $$;
-COMMENT ON FUNCTION mvscheduler.query_levels(oid, text) IS 'The SELECTs of a plain view and which of them stands in which: whether it is a UNION or the like, has LIMIT, OFFSET or grouping sets, brings rows together that do not have a time in common, the time_column where it has a column of that name, is read more than once; the tables that it reads, by their numbers, 0 for what is no table; and the numbers of those that in_window is asked about, -1 for others.';
+COMMENT ON FUNCTION mvscheduler.stored_selects(oid) IS 'The SELECTs of a plain view as PostgreSQL has stored them: which of them stands in which, 0 for none, and their nodes, whose fields are called as in PostgreSQL''s parsenodes.h and primnodes.h.';
+
+-- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them; of a function in FROM also what it is called with.
+CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE var(node) AS (
+        SELECT v FROM jsonb_path_query($2, 'strict $.**?(@.node == "VAR")') AS v
+        UNION
+        SELECT v.node
+          FROM var AS n
+         CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((n.node ->> 'varno')::int - 1)) AS t(rte)
+         CROSS JOIN LATERAL jsonb_path_query(coalesce(t.rte -> 'functions', t.rte -> 'values_lists', coalesce(t.rte -> 'joinaliasvars', t.rte -> 'groupexprs') -> ((n.node ->> 'varattno')::int - 1)),
+                                             'strict $.**?(@.node == "VAR")') AS v(node)
+         WHERE n.node ->> 'varlevelsup' = '0' AND t.rte ->> 'rtekind' IN ('2', '3', '5', '9')
+    )
+    SELECT DISTINCT (n.node ->> 'varlevelsup')::int, (n.node ->> 'varno')::int, (n.node ->> 'varattno')::int
+      FROM var AS n
+     WHERE n.node ->> 'varlevelsup' <> '0' OR $1 #>> ARRAY['rtable', ((n.node ->> 'varno')::int - 1)::text, 'rtekind'] NOT IN ('2', '9')
+$$;
+COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: how many SELECTs further out they are read, at which place of its range table what they are columns of is, and their numbers.';
+
+CREATE FUNCTION mvscheduler.times_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH named AS MATERIALIZED (
+        SELECT n.* FROM mvscheduler.columns_named($1, $2) AS n
+    ), comparison AS (
+        SELECT q.node -> 'args' AS args
+          FROM jsonb_path_query($1 -> 'jointree', 'strict $.**?(@.node == "OPEXPR")') AS q(node)
+          JOIN pg_operator AS o ON o.oid = (q.node ->> 'opno')::oid AND o.oprname IN ('=', '<', '<=', '>', '>=') AND o.oprnamespace = 'pg_catalog'::regnamespace
+                               AND o.oprleft IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+    )
+    SELECT n.* FROM named AS n
+    UNION
+    SELECT y.*
+      FROM comparison AS e
+     CROSS JOIN (VALUES (0, 1), (1, 0)) AS s(one, other)
+     CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.other) AS y
+     WHERE EXISTS (SELECT FROM mvscheduler.columns_named($1, e.args -> s.one) AS x JOIN named AS n ON n.up = x.up AND n.place = x.place AND n.col = x.col)
+$$;
+COMMENT ON FUNCTION mvscheduler.times_named(jsonb, jsonb) IS 'columns_named, and the columns of the times that the SELECT compares with one of them where it joins and filters: a calendar is tied so to what is counted.';
+
+CREATE FUNCTION mvscheduler.determine(keys jsonb[], expr jsonb) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rest text := expr::text;
+    key  text;
+BEGIN
+    FOR key IN SELECT k::text FROM unnest(keys) AS k ORDER BY length(k::text) DESC LOOP
+        rest := replace(rest, key, '"key"');
+    END LOOP;
+    RETURN strpos(rest, '"key"') > 0 AND rest !~ '"node": "(VAR|AGGREF|WINDOWFUNC|SUBLINK|PARAM)"';
+END $$;
+COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an expression of a SELECT is one of these expressions, or computed from them and nothing else that differs from row to row.';
 
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
--- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like; and what brings rows
--- together, GROUP BY, DISTINCT and windows of window functions, has to name the time_column, or the very column that this is computed from; a
--- SELECT without a column of that name has to name a time, which is taken for the bucket. Returns whether all
--- that is read of what in_window is asked about (targets) is read within windows.
-CREATE FUNCTION mvscheduler.check_windows(readers oid[], targets oid[], parsed int, time_column text) RETURNS boolean
+-- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like, and so are
+-- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
+-- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
+-- and this has to be a time of each thing with a window that is read there.
+-- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
+CREATE FUNCTION mvscheduler.check_windows(query_relation oid, readers oid[], targets oid[], parsed int, time_column text) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
+    windows oid[] := ARRAY(SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
     verdict record;
 BEGIN
     WITH RECURSIVE levels AS MATERIALIZED (
-        SELECT r.oid AS reader, l.* FROM unnest(readers) AS r(oid) CROSS JOIN LATERAL mvscheduler.query_levels(r.oid, time_column) AS l
+        SELECT r.oid AS reader, s.level, s.parent, s.node, w.calls, w.asks,
+               ARRAY(SELECT CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE 0 END FROM jsonb_array_elements(s.node -> 'rtable') WITH ORDINALITY AS t(rte, place) ORDER BY t.place) AS reads
+          FROM unnest(readers) AS r(oid)
+         CROSS JOIN LATERAL mvscheduler.stored_selects(r.oid) AS s
+         CROSS JOIN LATERAL (SELECT count(*) AS calls, array_agg(DISTINCT CASE WHEN f.node #>> '{args,0,node}' = 'VAR' AND f.node #>> '{args,0,varlevelsup}' = '0' THEN (f.node #>> '{args,0,varno}')::int ELSE -1 END) AS asks
+                               FROM jsonb_path_query(s.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+                              WHERE (f.node ->> 'funcid')::oid = ANY (windows)) AS w
+    ), around(reader, level, up, outer_level) AS (
+        SELECT l.reader, l.level, 0, l.level FROM levels AS l
+        UNION ALL
+        SELECT a.reader, a.level, a.up + 1, l.parent FROM around AS a JOIN levels AS l ON l.reader = a.reader AND l.level = a.outer_level WHERE l.parent > 0
+    ), cte AS (
+        SELECT a.reader, a.level, a.up, k.node ->> 'ctename' AS name, (k.node #>> '{ctequery,level}')::int AS query, k.node ->> 'cterefcount' NOT IN ('0', '1') AS shared
+          FROM around AS a JOIN levels AS l ON l.reader = a.reader AND l.level = a.outer_level
+         CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'cteList') AS k(node)
+    ), place AS (   -- what is read there
+        SELECT l.reader, l.level, t.place::int AS place,
+               CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE l.reader END AS from_reader,
+               CASE t.rte ->> 'rtekind' WHEN '0' THEN 1 WHEN '1' THEN (t.rte #>> '{subquery,level}')::int
+                    WHEN '6' THEN (SELECT k.query FROM cte AS k WHERE k.reader = l.reader AND k.level = l.level AND k.up = (t.rte ->> 'ctelevelsup')::int AND k.name = t.rte ->> 'ctename') END AS from_level
+          FROM levels AS l CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'rtable') WITH ORDINALITY AS t(rte, place)
+         WHERE t.rte ->> 'rtekind' IN ('1', '6') OR t.rte ->> 'rtekind' = '0' AND (t.rte ->> 'relid')::oid <> l.reader
+    ), expression AS (   -- SELECTs that are read in no FROM
+        SELECT l.reader, l.level, l.parent
+          FROM levels AS l
+         WHERE l.parent > 0
+           AND NOT EXISTS (SELECT FROM place AS p WHERE p.from_reader = l.reader AND p.from_level = l.level)
+           AND NOT EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level)
+    ), input AS (   -- which SELECT reads which
+        SELECT p.reader, p.level, p.from_reader, p.from_level FROM place AS p
+        UNION ALL
+        SELECT e.reader, e.parent, e.reader, e.level FROM expression AS e
     ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
         SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
         UNION
-        SELECT a.reader, a.level FROM windowed AS w JOIN levels AS l ON l.reader = w.reader AND l.level = w.level
-          JOIN levels AS a ON a.reader = w.reader AND a.level = l.parent OR a.reader <> w.reader AND w.reader = ANY (a.reads)
+        SELECT i.reader, i.level FROM windowed AS w JOIN input AS i ON i.from_reader = w.reader AND i.from_level = w.level
+    ), label AS (   -- the time_column
+        SELECT l.reader, l.level, t.place::int AS col
+          FROM levels AS l CROSS JOIN LATERAL jsonb_array_elements(l.node -> 'targetList') WITH ORDINALITY AS t(target, place)
+         WHERE l.reader = query_relation AND l.level = 1 AND t.target ->> 'resname' = time_column AND t.target ->> 'resjunk' = 'false'
+    ), tied(reader, level, place, col, from_reader, from_level) AS (   -- the columns that it is made of, of what is read
+        SELECT b.reader, NULL::int, NULL::int, b.col, b.reader, b.level FROM label AS b
+        UNION
+        SELECT n.reader, n.level, n.place, n.col, p.from_reader, p.from_level
+          FROM tied AS m
+          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND m.col > 0   -- 0 is a whole row
+         CROSS JOIN LATERAL (SELECT l.reader, l.level, t.place::int, m.col   -- the arms of a UNION
+                               FROM jsonb_array_elements(l.node -> 'rtable') WITH ORDINALITY AS t(rte, place)
+                              WHERE l.node -> 'setOperations' <> '[]' AND t.rte ->> 'rtekind' = '1'
+                             UNION ALL
+                             SELECT l.reader, a.outer_level, c.place, c.col
+                               FROM mvscheduler.times_named(l.node, l.node -> 'targetList' -> (m.col - 1) -> 'expr') AS c
+                               JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = c.up
+                              WHERE l.node -> 'setOperations' = '[]') AS n(reader, level, place, col)
+          LEFT JOIN place AS p ON p.reader = n.reader AND p.level = n.level AND p.place = n.place
+    ), together AS (   -- each clause that brings rows together, by which expressions, and what the time_column is made of there
+        SELECT l.reader, l.level, ARRAY(SELECT t.target -> 'expr' FROM jsonb_array_elements(l.node -> 'targetList') AS t(target)
+                                         WHERE t.target ->> 'ressortgroupref' IN (SELECT k.node ->> 'tleSortGroupRef' FROM jsonb_array_elements(c.clause) AS k(node))) AS keys,
+               ARRAY(SELECT CASE WHEN m.col > 0 THEN l.node -> 'targetList' -> (m.col - 1) -> 'expr' ELSE 'null' END FROM tied AS m WHERE m.from_reader = l.reader AND m.from_level = l.level) AS labels
+          FROM levels AS l
+         CROSS JOIN LATERAL (SELECT l.node -> 'groupClause' AS clause WHERE l.node ->> 'hasAggs' = 'true' OR l.node -> 'groupClause' <> '[]' OR l.node -> 'havingQual' <> '[]'
+                             UNION ALL
+                             SELECT l.node -> 'distinctClause' WHERE l.node -> 'distinctClause' <> '[]'
+                             UNION ALL
+                             SELECT w.node -> 'partitionClause' FROM jsonb_array_elements(l.node -> 'windowClause') AS w(node)) AS c
+    ), mixed AS (
+        SELECT t.reader, t.level
+          FROM together AS t
+         WHERE t.labels = '{}'
+            OR EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
+            OR EXISTS (SELECT FROM (SELECT p.place FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level WHERE p.reader = t.reader AND p.level = t.level
+                                    UNION ALL
+                                    SELECT a FROM levels AS l CROSS JOIN unnest(l.asks) AS a WHERE l.reader = t.reader AND l.level = t.level AND a > 0) AS w(place)
+                        WHERE NOT EXISTS (SELECT FROM tied AS m WHERE m.reader = t.reader AND m.level = t.level AND m.place = w.place))
+        UNION
+        SELECT e.reader, e.level FROM expression AS e
     ), judged AS (
         SELECT l.*,
+               l.node -> 'setOperations' <> '[]' AS combines,
+               l.node -> 'limitOffset' <> '[]' OR l.node -> 'limitCount' <> '[]' OR l.node -> 'groupingSets' <> '[]' AS cuts,
+               EXISTS (SELECT FROM mixed AS m WHERE m.reader = l.reader AND m.level = l.level) AS mixes,
+               EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level AND k.shared) AS shared,
                (SELECT count(*) FROM unnest(l.asks) AS a WHERE a > 0)   -- windows that meet here
-               + (SELECT count(*) FROM levels AS b JOIN windowed AS c ON c.reader = b.reader AND c.level = b.level WHERE b.reader = l.reader AND b.parent = l.level)
-               + (SELECT count(*) FROM unnest(l.reads) AS r WHERE r <> l.reader AND r IN (SELECT c.reader FROM windowed AS c)) AS meeting,
+               + (SELECT count(*) FROM input AS i JOIN windowed AS w ON w.reader = i.from_reader AND w.level = i.from_level WHERE i.reader = l.reader AND i.level = l.level) AS meeting,
                (SELECT count(*) FROM unnest(l.reads) AS r WHERE r = ANY (targets) AND l.reader <> ALL (targets)) AS readings,
                (SELECT count(*) FROM unnest(l.asks) AS a WHERE l.reads[a] = ANY (targets)) AS within
           FROM levels AS l
@@ -338,7 +417,7 @@ BEGIN
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
-           bool_or(w.level IS NOT NULL AND j.mixes) AS mixes,
+           bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
       INTO verdict
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
@@ -357,7 +436,7 @@ BEGIN
     END IF;
     RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
 END $$;
-COMMENT ON FUNCTION mvscheduler.check_windows(oid[], oid[], int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
+COMMENT ON FUNCTION mvscheduler.check_windows(oid, oid[], oid[], int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
 
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
@@ -450,7 +529,7 @@ BEGIN
         source := matched[1];
         at := place.attnum;
     END LOOP;
-    within := source IS NULL OR mvscheduler.check_windows(readers, asked || source, windows, time_column);
+    within := source IS NULL OR mvscheduler.check_windows(query_relation, readers, asked || source, windows, time_column);
     -- By functions of which PostgreSQL has stored the body, and by policies.
     WITH RECURSIVE used(classid, objid, owner) AS (
         SELECT d.refclassid, d.refobjid, p.proowner

@@ -122,12 +122,17 @@ SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a
 		}
 	}
 	h.At = a.look(seen.Now, slices.DeleteFunc(sessions, func(s session) bool { return s.Streams }))
+	a.keep(h, read)
+	return h, nil
+}
+
+// keep makes a horizon the last, unless an older one proves more. While a session is busy the horizon stands still.
+func (a *Activity) keep(h Horizon, read time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if h.At.After(a.last.At) {
+	if !h.At.Before(a.last.At) {
 		a.last, a.lastRead = h, read
 	}
-	return h, nil
 }
 
 // Recent is the last horizon when it is no older than age, and a new one otherwise: what was in the

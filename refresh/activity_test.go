@@ -47,6 +47,18 @@ func TestTheHorizonOfASession(t *testing.T) {
 	}
 }
 
+func TestAHorizonThatStandsStillIsNotReadForEachRun(t *testing.T) {
+	t.Parallel()
+	var a Activity
+	at := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	a.keep(Horizon{Now: at, At: at}, time.Now().Add(-time.Hour))
+	a.keep(Horizon{Now: at.Add(time.Hour), At: at, Streams: at}, time.Now())
+	h, err := a.Recent(t.Context(), nil, time.Minute)
+	require.NoError(t, err)
+	require.Equal(t, []time.Time{at, at}, []time.Time{h.At, h.Streams})
+	require.WithinDuration(t, at.Add(time.Hour), h.Now, time.Minute)
+}
+
 // A Describe opens a transaction, and an answer that nobody reads keeps the timer from being served; both look idle.
 func TestASessionThatOnlyLooksIdleProvesNothing(t *testing.T) {
 	t.Parallel()

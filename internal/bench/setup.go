@@ -126,7 +126,7 @@ func (b *bench) mark(ctx context.Context) error {
 
 // ended waits until so many runs since the mark are in the state.
 func (b *bench) ended(ctx context.Context, state string, n int) error {
-	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 		var count int
 		err := b.admin.QueryRow(ctx, `SELECT count(*) FROM mvscheduler.run WHERE state = $1 AND id > $2`, state, b.since).Scan(&count)
 		if err != nil {
@@ -139,6 +139,19 @@ func (b *bench) ended(ctx context.Context, state string, n int) error {
 			return fmt.Errorf("only %d of %d runs are %s", count, n, state)
 		}
 	}
+}
+
+// serverTime is the processor time that all processes of the server take while something is done.
+func (b *bench) serverTime(do func() error) (time.Duration, error) {
+	before, err := familyTime(b.server.PID())
+	if err != nil {
+		return 0, err
+	}
+	if err := do(); err != nil {
+		return 0, err
+	}
+	after, err := familyTime(b.server.PID())
+	return after - before, err
 }
 
 // warmUp refreshes n views once: a sidecar looks once at the functions of each definition, and autovacuum knows

@@ -8,8 +8,8 @@ import (
 
 func logins(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'error', a.usename::text, 'a sidecar is connected as a superuser: whoever finds a hole has everything',
-       'make a login that is only a member of mvscheduler_worker: mvscheduler grants'
+SELECT 'error', a.usename::text, 'a sidecar is connected as a superuser: whoever finds a hole has everything; the fix says how to make a login that is only a member of mvscheduler_worker',
+       'mvscheduler grants'
   FROM pg_stat_activity AS a
   JOIN pg_roles AS r ON r.oid = a.usesysid AND r.rolsuper
  WHERE a.application_name IN ('mvscheduler run', 'mvscheduler control')

@@ -5,9 +5,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 // Command is a command of another scheduler that refreshes a materialized view.
@@ -153,25 +156,41 @@ func sameView(written, qualified string) bool {
 // hiddenSchedulers finds other catalogs of mvscheduler, and says where the jobs of a pg_cron are that cannot be
 // seen from here.
 func hiddenSchedulers(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
-	return rowsOf(ctx, conn, `
+	found, err := rowsOf(ctx, conn, `
 SELECT 'warning', n.nspname::text, format('there is a second catalog of mvscheduler in schema %1$I: a sidecar of it would refresh the same views. SELECT name FROM %1$I.view_state; an administrator drops it when nobody needs it', n.nspname),
        format('DROP SCHEMA %I CASCADE', n.nspname)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
  WHERE c.relname = 'view_state' AND c.relkind = 'r' AND n.nspname <> 'mvscheduler' AND pg_get_userbyid(c.relowner) = 'mvscheduler_owner'
    AND EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = 'query_relation')
-UNION ALL
-SELECT 'note', t.name, format('it belongs to %s, whose code would run in your session: it was not looked at', t.owner),
-       format('as %s: mvscheduler doctor', t.owner)
+ ORDER BY 2`)
+	if err != nil {
+		return nil, err
+	}
+	strange, err := rowsOf(ctx, conn, `
+SELECT 'note', t.name, format('it belongs to %s, whose code would run in your session: it was not looked at', t.owner), t.owner
   FROM (`+schedulerTables+`) AS t
  WHERE NOT t.trusted
-UNION ALL
-SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.setting),
-       format('psql -d %s -c "SELECT jobid, schedule, command FROM cron.job WHERE database = %s"', home.setting, quote_literal(current_database()))
-  FROM pg_settings AS home   -- without the right to see it there is no row; current_setting would be an error
+ ORDER BY 2`)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range strange {
+		strange[i].Fix = "PGUSER=" + words.ShellQuote(f.Fix) + " mvscheduler doctor"
+	}
+	// Without the right to see the setting there is no row; current_setting would be an error.
+	elsewhere, err := rowsOf(ctx, conn, `
+SELECT 'note', 'pg_cron', format('it keeps its jobs in database %s, which cannot be seen from here', home.setting), home.setting
+  FROM pg_settings AS home
  WHERE home.name = 'cron.database_name'
-   AND home.setting <> current_database()
- ORDER BY 1 DESC, 2`)
+   AND home.setting <> current_database()`)
+	if err != nil {
+		return nil, err
+	}
+	for i, f := range elsewhere {
+		elsewhere[i].Fix = "psql -d " + words.ShellQuote(f.Fix) + " -c 'SELECT jobid, database, schedule, command FROM cron.job'"
+	}
+	return slices.Concat(found, strange, elsewhere), nil
 }
 
 // otherSchedulers finds commands elsewhere that refresh what mvscheduler refreshes.

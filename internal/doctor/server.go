@@ -47,6 +47,11 @@ var holes = []struct {
 	{"CVE-2024-10978", "SET ROLE could be reset to another user", map[int]int{15: 9, 16: 5, 17: 1, 18: 0}},
 }
 
+// takenOver is the first minor release of each major one in which a user of the database can no longer run code as the
+// operating system user of the server (CVE-2026-14680, the newest hole of that kind that is known here). It has nothing
+// to do with views, so it is a note: a distribution may not have that release yet.
+var takenOver = map[int]int{15: 19, 16: 15, 17: 11, 18: 6}
+
 func knownHoles(_ context.Context, _ *pgx.Conn, s server) ([]Finding, error) {
 	return holesOf(s.Version, s.Shown), nil
 }
@@ -55,15 +60,27 @@ func knownHoles(_ context.Context, _ *pgx.Conn, s server) ([]Finding, error) {
 func holesOf(version int, shown string) []Finding {
 	major, minor := version/10000, version%10000
 	if major < 15 {
-		return []Finding{{Severity: Error, What: "PostgreSQL " + shown + " is too old: mvscheduler needs 15 or later", Fix: "upgrade PostgreSQL"}}
+		return []Finding{{Severity: Error, What: "PostgreSQL " + shown + " is too old: mvscheduler needs 15 or later", Fix: "apt-get install postgresql-18  # Debian, Ubuntu; then pg_upgrade"}}
 	}
 	var found []Finding
 	for _, h := range holes {
 		if mended, known := h.mended[major]; known && minor < mended {
-			found = append(found, Finding{Severity: Error, Subject: h.cve, What: fmt.Sprintf("PostgreSQL %s: %s", shown, h.what), Fix: fmt.Sprintf("upgrade to %d.%d or later", major, mended)})
+			found = append(found, Finding{Severity: Error, Subject: h.cve, What: fmt.Sprintf("PostgreSQL %s: %s; %d.%d is the first without", shown, h.what, major, mended), Fix: upgrade(major)})
 		}
 	}
+	if mended, known := takenOver[major]; known && minor < mended {
+		found = append(found, Finding{
+			Severity: Note, Subject: "CVE-2026-14680",
+			What: fmt.Sprintf("PostgreSQL %s: whoever may write SQL can run code as the operating system user of the server; %d.%d is the first without", shown, major, mended),
+			Fix:  upgrade(major),
+		})
+	}
 	return found
+}
+
+// upgrade is how the packages of PostgreSQL's most common home are brought up to date.
+func upgrade(major int) string {
+	return fmt.Sprintf("apt-get update && apt-get install --only-upgrade postgresql-%d  # Debian, Ubuntu", major)
 }
 
 func standby(_ context.Context, _ *pgx.Conn, s server) ([]Finding, error) {
@@ -90,7 +107,7 @@ func clockSkew(_ context.Context, _ *pgx.Conn, s server) ([]Finding, error) {
 	return []Finding{{
 		Severity: Warning,
 		What:     fmt.Sprintf("the server's clock and the one of this machine are %s apart; schedules follow the server's", s.Skew.Abs()),
-		Fix:      "synchronise the clocks (chrony, systemd-timesyncd)",
+		Fix:      "timedatectl set-ntp true",
 	}}, nil
 }
 

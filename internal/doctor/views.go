@@ -168,8 +168,8 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
 // starvedTables finds tables of mvscheduler whose dead rows nobody removes: every claim reads them.
 func starvedTables(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
-SELECT 'warning', format('mvscheduler.%I', t.relname), format('it has %s dead rows beside %s live ones, and autovacuum was last there %s', t.n_dead_tup, t.n_live_tup, coalesce('at ' || date_trunc('second', t.last_autovacuum), 'never')),
-       format('VACUUM ANALYZE mvscheduler.%I; then look who holds back the horizon: SELECT pid, usename, backend_xmin FROM pg_stat_activity ORDER BY age(backend_xmin) DESC NULLS LAST', t.relname)
+SELECT 'warning', format('mvscheduler.%I', t.relname), format('it has %s dead rows beside %s live ones, and autovacuum was last there %s; the fix also shows who holds back the horizon', t.n_dead_tup, t.n_live_tup, coalesce('at ' || date_trunc('second', t.last_autovacuum), 'never')),
+       format('VACUUM ANALYZE mvscheduler.%I; SELECT pid, usename, backend_xmin FROM pg_stat_activity ORDER BY age(backend_xmin) DESC NULLS LAST', t.relname)
   FROM pg_stat_all_tables AS t
  WHERE t.schemaname = 'mvscheduler'
    AND t.n_dead_tup > 20000
