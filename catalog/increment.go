@@ -432,7 +432,7 @@ SELECT s.view_id, '-infinity', 'infinity', 'more than ' || $1 || ' changes were 
 func ForgetChanges(ctx context.Context, q Querier) error {
 	_, err := q.Exec(ctx, `
 WITH RECURSIVE alive AS (
-    SELECT s.view_id FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
+    SELECT s.view_id FROM mvscheduler.view_state AS s LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id WHERE 'incremental' IN (s.method, r.method)
 ), sources AS (
     DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
 ), states AS (

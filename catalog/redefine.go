@@ -13,7 +13,8 @@ import (
 // 000009_gate.
 const (
 	StepSwap         = "swap"
-	StepSwapData     = "swap_data" // of an incremental view, see 000015_redefine_incremental
+	StepSwapData     = "swap_data"   // of an incremental view, see 000015_redefine_incremental
+	StepSwapMethod   = "swap_method" // by another method, see 000018_change_method
 	StepDropLeftover = "drop_leftover"
 )
 
@@ -27,6 +28,8 @@ type Redefinition struct {
 	FilledRows  *int64
 	FilledBytes *int64
 	Populated   bool
+	Method      string // views.method
+	OtherMethod bool   // it is incremental and what is served is not, or the other way round
 }
 
 // FilledBy says whether an earlier attempt of the run has filled the new version.
@@ -38,8 +41,9 @@ func (r Redefinition) FilledBy(runID int64) bool {
 func LoadRedefinition(ctx context.Context, q Querier, viewID int64) (*Redefinition, error) {
 	rows, err := q.Query(ctx, `
 SELECT coalesce(g.relation::oid, 0::oid) AS gate, n.relation::oid AS next, coalesce(q.relation::oid, 0::oid) AS next_query, r.filled_run, r.filled_as_of, r.filled_rows, r.filled_bytes,
-       coalesce(c.relispopulated, false) AS populated
+       coalesce(c.relispopulated, false) AS populated, r.method, (r.method = 'incremental') <> (s.method = 'incremental') AS other_method
   FROM mvscheduler.redefinition AS r
+  JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   JOIN mvscheduler.piece AS n ON n.view_id = r.view_id AND n.kind = 'next'
   LEFT JOIN mvscheduler.piece AS q ON q.view_id = r.view_id AND q.kind = 'next_query'
   LEFT JOIN mvscheduler.piece AS g ON g.view_id = r.view_id AND g.kind = 'gate'

@@ -163,7 +163,7 @@ type Work struct {
 	QueryRelation    uint32 // the plain view with its query; 0 = an adopted view has none
 	Owner            uint32
 	OwnerName        string
-	Method           string
+	Method           string // of the version that runs work on
 	Timezone         string
 	StatementTimeout time.Duration
 	LockTimeout      time.Duration
@@ -242,22 +242,23 @@ SELECT r.id AS run_id, r.state, r.job_id, r.counted, r.view_id, r.view_name, r.d
        s.view_id IS NULL AND k.id IS NULL AS gone, s.rearmed_at,
        EXISTS (SELECT FROM mvscheduler.request AS c WHERE c.kind = 'cancel' AND c.view_id = r.view_id AND c.target_run = r.id) AS cancel_requested,
        coalesce(s.relation::oid, 0::oid) AS relation, coalesce(s.query_relation::oid, 0::oid) AS query_relation, coalesce(s.owner::oid, k.owner::oid, 0::oid) AS owner, coalesce(s.owner::text, k.owner::text, '') AS owner_name,
-       coalesce(s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
+       coalesce(d.method, s.method, '') AS method, coalesce(s.timezone, '') AS timezone,
        coalesce(s.statement_timeout, '0') AS statement_timeout, coalesce(s.lock_timeout, '0') AS lock_timeout, s.work_mem,
        coalesce(s.max_attempts, 0) AS max_attempts, s.max_size_bytes, coalesce(s."analyze", false) AS "analyze",
        coalesce(s.target, s.tuned_interval, s.refresh_interval, '0') AS target,
        h.analyzed_rows, h.rows_estimate, coalesce(s.change_tracking, '') AS change_tracking, h.change_token, h.contents, h.data_as_of,
        h.last_refresh_at - h.last_duration AS refresh_began,
        coalesce(h.skips, 0) AS skips, (SELECT g.max_skips FROM mvscheduler.settings AS g) AS max_skips,
-       EXISTS (SELECT FROM mvscheduler.redefinition AS d WHERE d.view_id = r.view_id) AS redefined,
+       d.view_id IS NOT NULL AS redefined,
        EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = r.view_id AND p.kind IN ('old', 'old_query')) AS leftovers,
        coalesce(up.stream, '{}') AS upstream, up.stream IS DISTINCT FROM s.upstream AS upstream_moved,
        below.as_of AS upstream_as_of, below.unknown AS upstream_unknown
   FROM mvscheduler.run AS r
   LEFT JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
   LEFT JOIN mvscheduler.source_state AS k ON k.id = r.view_id
+  LEFT JOIN mvscheduler.redefinition AS d ON d.view_id = r.view_id
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = r.view_id
- CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN s.method = 'incremental' THEN (mvscheduler.version_at_work(s.view_id)).query ELSE s.relation::oid END) AS stream OFFSET 0) AS up  -- asked once
+ CROSS JOIN LATERAL (SELECT mvscheduler.upstream_of(CASE WHEN 'incremental' IN (s.method, d.method) THEN (mvscheduler.version_at_work(s.view_id)).query ELSE s.relation::oid END) AS stream OFFSET 0) AS up  -- asked once
  CROSS JOIN LATERAL (SELECT min(u.data_as_of) AS as_of, coalesce(bool_or(u.data_as_of IS NULL), false) AS unknown
                        FROM unnest(up.stream) AS n(view_id)
                        LEFT JOIN mvscheduler.view_health AS u ON u.view_id = n.view_id) AS below

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -59,6 +60,11 @@ func (s ViewStatus) Unhealthy() bool {
 
 // failingAfter is how many failed attempts in a row raise the alert "failing".
 const failingAfter = 3
+
+// HasData says that an incremental view was dropped by hand, and that its data is still there.
+func (s ViewStatus) HasData() bool {
+	return s.Freshness == "missing" && strings.HasPrefix(s.Reason, "the view was dropped or replaced by hand, and its data is still there")
+}
 
 // An infinite instant (paused_until) is no end: NULL.
 const selectStatus = `

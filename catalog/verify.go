@@ -117,7 +117,7 @@ type Verifiable struct {
 // LoadVerifiable reads what is known of a view before it is verified.
 func LoadVerifiable(ctx context.Context, q Querier, viewID int64) (Verifiable, error) {
 	rows, err := q.Query(ctx, `
-SELECT v.name, v.owner::text AS owner, v.method, v.timezone, coalesce(i.change_tracking, '') AS change_tracking
+SELECT v.name, v.owner::text AS owner, v.method, v.timezone, coalesce(CASE v.method WHEN 'incremental' THEN i.change_tracking END, '') AS change_tracking
   FROM mvscheduler.visible_views AS v
   LEFT JOIN mvscheduler.visible_increments AS i ON i.view_id = v.view_id
  WHERE v.view_id = $1`, viewID)

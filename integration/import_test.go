@@ -186,6 +186,18 @@ func TestImportGivesUpNoBucketsOfAnIncrementalViewThatIsGone(t *testing.T) {
 	require.Equal(t, 1, r.code)
 	require.Contains(t, r.stderr, "mvscheduler drop "+s.owner+".hourly")
 	require.True(t, ask[bool](t, s.alice, `SELECT to_regclass('hourly__data') IS NOT NULL`))
+
+	// What went with it of the view that reads it is made again as well.
+	require.Contains(t, r.stderr, "mvscheduler resume "+s.owner+".hourly")
+	for _, view := range []string{"hourly", "daily"} {
+		r = mvscheduler(t, s.db, s.owner, "", "resume", s.owner+"."+view)
+		require.Zero(t, r.code, r.stderr)
+	}
+	require.Empty(t, imports(t, s.db, s.owner, exported, 0)["hourly"].Changes)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.whole(t, "hourly")
+	s.whole(t, "daily")
 }
 
 func TestAnImportOfAnotherRolesViewIsRefused(t *testing.T) {

@@ -2,11 +2,8 @@ package integration
 
 import (
 	"fmt"
-	"regexp"
-	"strings"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -89,40 +86,6 @@ func (s *scene) refusal(t testing.TB, statement string) string {
 	_, err := s.alice.Exec(t.Context(), statement)
 	require.Error(t, err, statement)
 	return errorText(err)
-}
-
-func TestTheWayToAnotherMethodThatTheErrorNamesIsOne(t *testing.T) {
-	t.Parallel()
-	s := newMetrics(t)
-	startSidecar(t, s.db)
-	name := s.owner + ".v"
-	s.manage(t, "v", hourly, "refresh_interval", "1 day")
-	s.incremented(t, "v")
-	hint := func(statement string) (anew, aside string) {
-		t.Helper()
-		_, err := s.alice.Exec(t.Context(), statement)
-		var pg *pgconn.PgError
-		require.ErrorAs(t, err, &pg)
-		require.Equal(t, "0A000", pg.Code)
-		statements := regexp.MustCompile(`BEGIN;.*?COMMIT;`).FindAllString(pg.Hint, -1)
-		require.Len(t, statements, 2)
-		anew = strings.Replace(statements[0], "'SELECT ...'", quote(hourly), 1)
-		return anew, strings.Replace(statements[1], "the other", s.owner+".w", 1)
-	}
-	anew, _ := hint(`UPDATE mvscheduler.views SET method = 'incremental', time_column = 'hour', bucket_width = '1 hour'`)
-	pgtest.Exec(t, s.alice, anew)
-	s.incremented(t, "v")
-	same(t, s.alice, "v")
-	require.Equal(t, "v v, v__data p, v__gate m, v__query v", s.relations(t))
-
-	_, aside := hint(`UPDATE mvscheduler.views SET method = 'auto' WHERE name = ` + quote(name))
-	s.manage(t, "w", hourly, "refresh_interval", "1 day")
-	s.incremented(t, "w")
-	pgtest.Exec(t, s.alice, aside)
-	require.Equal(t, "v m, v__query v", s.relations(t))
-	require.Equal(t, int64(3*96), ask[int64](t, s.alice, `SELECT count(*) FROM v`))
-	anew, _ = hint(`UPDATE mvscheduler.views SET method = 'incremental'`)
-	require.Contains(t, anew, "(name, query, method, time_column, bucket_width) VALUES ('"+name+"', ")
 }
 
 const another = `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, max(value) AS most') WHERE name LIKE '%.v'`

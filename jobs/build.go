@@ -3,6 +3,7 @@ package jobs
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -96,9 +97,11 @@ func (w *RefreshWorker) buildAndSwap(ctx context.Context, log *slog.Logger, job 
 		}
 	}
 	progress.enter("putting the new version in place")
-	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy, swap{
-		step: catalog.StepSwap, method: refresh.Full, reason: "a new version with other columns took the place of the old one", changed: refresh.ErrReplaced,
-	})
+	how := swap{step: catalog.StepSwap, method: refresh.Full, reason: "a new version with other columns took the place of the old one", changed: refresh.ErrReplaced}
+	if version.OtherMethod {
+		how.step, how.reason = catalog.StepSwapMethod, fmt.Sprintf("a new version by method %q took the place of the old one", version.Method)
+	}
+	return analyzed, w.swap(ctx, job, work, *version, attempt, session, onBusy, how)
 }
 
 // swap is how a new version takes the place of the old one.

@@ -288,10 +288,14 @@ func (s *incrementShell) swap(ctx context.Context) error {
 	if err := catalog.ReportPhase(ctx, s.w.control, s.attempt, "putting the new version in place", nil); err != nil {
 		s.log.WarnContext(ctx, "progress could not be reported", "err", err)
 	}
-	return s.w.swap(ctx, s.job, s.work, *version, s.attempt, s.session, s.onBusy, swap{
+	how := swap{
 		step: catalog.StepSwapData, method: refresh.Incremental, changed: refresh.ErrEdited,
 		reason: "a new version took the place of the old one; " + reasons(s.reason, s.below.reason),
-	})
+	}
+	if version.OtherMethod {
+		how.step, how.reason = catalog.StepSwapMethod, "of method \"incremental\", "+how.reason
+	}
+	return s.w.swap(ctx, s.job, s.work, *version, s.attempt, s.session, s.onBusy, how)
 }
 
 // rowsBefore are the rows of the version that runs work on, as far as they are known.

@@ -82,7 +82,7 @@ COMMENT ON COLUMN mvscheduler.views.id IS 'Identifier of the view in mvscheduler
 COMMENT ON COLUMN mvscheduler.views.name IS 'schema.view, quoted where needed; unqualified means the first schema of the search_path; stored qualified.';
 COMMENT ON COLUMN mvscheduler.views.query IS 'The defining SELECT; a trailing semicolon is accepted. It is parsed in the session that writes the row, never by the sidecar.';
 COMMENT ON COLUMN mvscheduler.views.owner IS 'Role that owns the view and with whose rights its query runs; only a role that the writer of the row can become. Default: current_user.';
-COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental: DELETE the row and INSERT it anew.';
+COMMENT ON COLUMN mvscheduler.views.method IS 'auto (concurrent where possible, full where that is quick, at least twice as cheap and no reader was seen waiting; it learns from its own runs), full (plain REFRESH: readers wait while it runs), concurrent (needs a unique index: readers never wait) or incremental (only the time buckets that changed are computed; needs time_column and bucket_width, and in_window in the query). To and from incremental a new version is built beside the view, and takes its place.';
 COMMENT ON COLUMN mvscheduler.views.refresh_interval IS 'Target staleness, exact (days are 24 hours); NULL = no clock. Months and years: use cron. An INSERT with cron or a calendar and the default interval means that alone.';
 COMMENT ON COLUMN mvscheduler.views.cron IS 'Five cron fields, evaluated in timezone; instead of refresh_interval and calendar.';
 COMMENT ON COLUMN mvscheduler.views.calendar IS 'List of rules {days, from, to, every} or {days, at}, evaluated in timezone; due when any of them says so. Instead of refresh_interval and cron.';
@@ -187,7 +187,7 @@ COMMENT ON COLUMN mvscheduler.view_state.query_relation IS 'The plain view <name
 COMMENT ON COLUMN mvscheduler.view_state.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.view_state.text_author IS 'Role that wrote the query, its search_path and the indexes last: in whose session they may be parsed, see refuse_stored_text.';
 COMMENT ON COLUMN mvscheduler.view_state.query_seal IS 'What seal_of says of <name>__query, or of an adopted view, when its text was parsed: anything else means that it was replaced by hand, or that something it reads was renamed or redefined.';
-COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method';
+COMMENT ON COLUMN mvscheduler.view_state.method IS 'views.method; while a change to or from incremental is being built, that of what is served, and so are time_column, bucket_width and lateness of a view that ceases to be incremental. See redefinition.';
 COMMENT ON COLUMN mvscheduler.view_state.refresh_interval IS 'views.refresh_interval';
 COMMENT ON COLUMN mvscheduler.view_state.cron IS 'views.cron';
 COMMENT ON COLUMN mvscheduler.view_state.calendar IS 'views.calendar';
@@ -416,9 +416,11 @@ CREATE TABLE mvscheduler.redefinition (
     filled_rows   bigint,
     filled_bytes  bigint,
     filled_method text,
-    frozen_times  timestamptz
+    frozen_times  timestamptz,
+    method        text NOT NULL,
+    time_column   text
 );
-COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns, that waits to take the place of the one that is served.';
+COMMENT ON TABLE mvscheduler.redefinition IS 'Private: a new version of a view, with other columns or by another method, that waits to take the place of the one that is served.';
 COMMENT ON COLUMN mvscheduler.redefinition.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.redefinition.requested_at IS 'When its owner changed the query.';
 COMMENT ON COLUMN mvscheduler.redefinition.query_seal IS 'As in view_state, for the new version.';
@@ -428,12 +430,14 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
 COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'frozen.times when it was asked for; NULL = nothing had left.';
+COMMENT ON COLUMN mvscheduler.redefinition.method IS 'views.method: of the new version. Where it is incremental and view_state.method is not, or the other way round, so do the relations differ.';
+COMMENT ON COLUMN mvscheduler.redefinition.time_column IS 'views.time_column: of the new version.';
 
 CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
+    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'swap_method', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
     taken   boolean NOT NULL DEFAULT false,
     done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()

@@ -265,7 +265,11 @@ BEGIN
         END IF;
     END IF;
 
-    PERFORM mvscheduler.check_method_change(op, was, v);
+    IF op = 'UPDATE' AND was.method = 'incremental' AND v.method <> 'incremental' THEN   -- what that alone has goes with it
+        v.bucket_width := CASE WHEN v.bucket_width IS DISTINCT FROM was.bucket_width THEN v.bucket_width END;
+        v.lateness := CASE WHEN v.lateness IS DISTINCT FROM was.lateness THEN v.lateness ELSE '0' END;
+        v.change_tracking := CASE WHEN v.change_tracking <> was.change_tracking OR v.change_tracking <> 'trigger' THEN v.change_tracking ELSE 'auto' END;
+    END IF;
     PERFORM mvscheduler.check_reserved(v);
     PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent', 'incremental');
     PERFORM mvscheduler.check_incremental(op, was, v);

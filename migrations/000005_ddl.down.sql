@@ -5,7 +5,7 @@ DROP FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.view
 DROP FUNCTION mvscheduler.demand_nothing_hidden(mvscheduler.views, mvscheduler.views, boolean);
 DROP FUNCTION mvscheduler.demand_present(text);
 DROP FUNCTION mvscheduler.act_as(oid);
-DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean);
+DROP FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean, oid[]);
 DROP FUNCTION mvscheduler.change_owner(mvscheduler.views);
 DROP FUNCTION mvscheduler.rename_relations(mvscheduler.views, oid, oid);
 DROP FUNCTION mvscheduler.drop_relations(bigint, bigint[]);

@@ -410,6 +410,7 @@ CREATE FUNCTION mvscheduler.parses_query(was mvscheduler.views, v mvscheduler.vi
 LANGUAGE sql IMMUTABLE
 BEGIN ATOMIC
     SELECT (v.query, v.search_path) IS DISTINCT FROM (was.query, was.search_path)
+           OR (v.method = 'incremental') <> (was.method = 'incremental')
            OR v.method <> 'incremental' AND ((v.retention_period IS NULL) <> (was.retention_period IS NULL)
                                              OR v.retention_period IS NOT NULL AND v.time_column <> was.time_column);
 END;
@@ -522,6 +523,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     target text[] := mvscheduler.split_name(v.name);
+    served text := (SELECT o.method FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id);
     rel    record;
     wanted text;
 BEGIN
@@ -530,7 +532,7 @@ BEGIN
                CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind
           FROM pg_class AS c
           JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.oid = relation AND c.relkind = CASE v.method WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = query_relation AND c.relkind = 'v'
+         WHERE c.oid = relation AND c.relkind = CASE served WHEN 'incremental' THEN 'v' ELSE 'm' END OR c.oid = query_relation AND c.relkind = 'v'
          ORDER BY c.oid = query_relation
     LOOP
         wanted := target[2];
@@ -575,26 +577,28 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_owner(mvscheduler.views) IS 'Gives the pair of a view to another owner; false where it belonged to that role already.';
 
-CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS text
+CREATE FUNCTION mvscheduler.alter_relations(was mvscheduler.views, v mvscheduler.views, broken boolean, mended oid[]) RETURNS text
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     relation       oid;
     query_relation oid;
+    served         text;
     renamed        record;
 BEGIN
-    SELECT o.relation::oid, o.query_relation::oid INTO relation, query_relation
+    SELECT coalesce(mended[1], o.relation::oid), coalesce(mended[2], o.query_relation::oid), o.method INTO relation, query_relation, served
       FROM mvscheduler.visible_views AS o WHERE o.view_id = v.id;
     IF v.name <> was.name THEN
         PERFORM mvscheduler.rename_pieces(v);
         PERFORM mvscheduler.rename_relations(v, relation, query_relation);
     END IF;
-    IF v.method = 'incremental' THEN
-        RETURN mvscheduler.alter_incremental(was, v, relation, query_relation, broken);
+    IF served = 'incremental' THEN
+        RETURN CASE v.method WHEN 'incremental' THEN mvscheduler.alter_incremental(was, v, relation, query_relation, broken)
+                             ELSE mvscheduler.change_method(was, v, relation, query_relation, broken) END;
     END IF;
-    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column)
-                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column) THEN
+    IF NOT broken AND (v.query, v.search_path, v.method, v.unique_key, v.indexes, v.retention_period IS NULL, v.time_column, v.bucket_width)
+                      IS NOT DISTINCT FROM (was.query, was.search_path, was.method, was.unique_key, was.indexes, was.retention_period IS NULL, was.time_column, was.bucket_width) THEN
         RETURN '';
     END IF;
     IF NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = relation AND c.relkind = 'm') THEN
@@ -612,12 +616,15 @@ BEGIN
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   HINT = format('Rename it back, then change the query: ALTER MATERIALIZED VIEW %s RENAME COLUMN %I TO %I;', v.name, renamed.now, renamed.was);
     END IF;
+    IF v.method = 'incremental' THEN
+        RETURN mvscheduler.change_method(was, v, relation, query_relation, broken);
+    END IF;
     IF v.indexes IS DISTINCT FROM was.indexes THEN
         PERFORM mvscheduler.drop_indexes(r, 'mvscheduler: indexes') FROM unnest(ARRAY[relation, (mvscheduler.pending_version(v.id)).relation]) AS r;
     END IF;
     RETURN CASE WHEN broken OR mvscheduler.parses_query(was, v) THEN mvscheduler.change_query(v, relation, query_relation) ELSE '' END;
 END $$;
-COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean) IS 'Brings the pair of a view in line with its changed row, except for its owner and its indexes; returns what to tell d_pieces.';
+COMMENT ON FUNCTION mvscheduler.alter_relations(mvscheduler.views, mvscheduler.views, boolean, oid[]) IS 'Brings the pair of a view, of which mend_parts has just made what mended says, in line with its changed row, except for its owner and its indexes; returns what to tell d_pieces.';
 
 -- Where the named role is somebody else whom the session's user can become.
 CREATE FUNCTION mvscheduler.act_as(role oid) RETURNS void
@@ -667,7 +674,7 @@ AS $$
 DECLARE
     me         oid := quote_ident(CURRENT_USER)::regrole;
     author     regrole := (SELECT o.text_author FROM mvscheduler.visible_views AS o WHERE o.view_id = was.id);
-    anew       boolean := broken OR v.search_path <> was.search_path
+    anew       boolean := broken OR v.search_path <> was.search_path OR (v.method = 'incremental') <> (was.method = 'incremental')
                           OR (v.retention_period IS NULL) <> (was.retention_period IS NULL)
                           OR v.time_column IS DISTINCT FROM was.time_column
                           OR v.method = 'incremental' AND (v.unique_key, v.bucket_width) IS DISTINCT FROM (was.unique_key, was.bucket_width);
@@ -812,6 +819,8 @@ DECLARE
     given      boolean;
     pieces     text := '';
     increment  text := '';
+    gone       text[];
+    mended     oid[];
 BEGIN
     IF TG_OP = 'DELETE' AND EXISTS (SELECT FROM mvscheduler.visible_views AS o WHERE OLD.id = ANY (o.upstream)) THEN
         SELECT coalesce(array_agg(o.view_id), '{}') INTO together
@@ -834,17 +843,19 @@ BEGIN
             ELSE
                 IF (NEW.name, NEW.query, NEW.search_path, NEW.method, NEW.unique_key, NEW.indexes, NEW.retention_period IS NULL, NEW.time_column, NEW.bucket_width)
                    IS DISTINCT FROM (OLD.name, OLD.query, OLD.search_path, OLD.method, OLD.unique_key, OLD.indexes, OLD.retention_period IS NULL, OLD.time_column, OLD.bucket_width)
-                   OR OLD.owner = quote_ident(actor)::regrole AND mvscheduler.pending_version_broken(OLD) THEN
+                   OR OLD.owner = quote_ident(actor)::regrole AND (mvscheduler.pending_version_broken(OLD) OR mvscheduler.missing_parts(OLD) <> '{}') THEN
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
                     PERFORM mvscheduler.settle(OLD.id);
                     PERFORM mvscheduler.demand_owned(OLD.id, OLD.owner);
                     broken := mvscheduler.pending_version_broken(OLD);
+                    gone := mvscheduler.missing_parts(OLD);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;
-                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken);
+                    PERFORM mvscheduler.refuse_stored_text(OLD, NEW, broken OR 'query' = ANY (gone));
                     PERFORM mvscheduler.act_as(OLD.owner::oid);
-                    pieces := mvscheduler.alter_relations(OLD, NEW, broken);
+                    mended := mvscheduler.mend_parts(OLD, gone);
+                    pieces := mvscheduler.alter_relations(OLD, NEW, broken, mended);
                     IF CURRENT_USER <> actor THEN
                         PERFORM set_config('role', saved_role, true);
                     END IF;
@@ -852,8 +863,8 @@ BEGIN
                 IF NEW.owner <> OLD.owner THEN
                     PERFORM mvscheduler.demand_present(NEW.name);
                     IF pieces NOT IN ('', 'none') THEN
-                        RAISE EXCEPTION 'the owner and the columns of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
-                            HINT = 'Change the query first; when the new version is in place, change the owner.';
+                        RAISE EXCEPTION 'the owner and the columns or method of managed view % cannot be changed at once', NEW.name USING ERRCODE = 'feature_not_supported',
+                            HINT = 'Leave the owner first; when the new version is in place, change the owner.';
                     END IF;
                     trusted := mvscheduler.all_can_become(OLD.id, NEW.owner);
                     given := mvscheduler.change_owner(NEW);
@@ -890,6 +901,7 @@ BEGIN
     -- For the next triggers, which cannot see it. Last of all: text of the user's has run above.
     PERFORM mvscheduler.tell_pieces(pieces);
     PERFORM set_config('mvscheduler.increment', increment, true);
+    PERFORM set_config('mvscheduler.mended', array_to_string(mended, ' ', 'none'), true);
     PERFORM set_config('mvscheduler.relation', relation::text, true);   -- read after an INSERT
     PERFORM set_config('mvscheduler.actor', actor, true);
     RETURN NULL;

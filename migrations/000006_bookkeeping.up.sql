@@ -27,6 +27,10 @@ DECLARE
     mended   boolean;
     slower   record;
     author   regrole;
+    served   text := NEW.method;  -- of the relations that there are
+    made     text[];              -- the view and its plain view with the query, where they were made again
+    width    interval := NEW.bucket_width;   -- of what is served
+    ceases   boolean := false;    -- to be incremental: what is served is so until the swap
     parsed   boolean;             -- whether the text of the row went into <name>__query
     reader   oid;                 -- the plain view with the query; an adopted view has none
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
@@ -63,11 +67,12 @@ BEGIN
         END IF;
         populated := NEW.adopted AND (SELECT c.relispopulated FROM pg_class AS c WHERE c.oid = relid);
     ELSE
-        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author INTO relid, reader, mended, author
+        SELECT s.relation::oid, s.query_relation::oid, h.auto_paused_version = s.rearmed_at, s.text_author, s.method, s.bucket_width INTO relid, reader, mended, author, served, width
           FROM mvscheduler.view_state AS s
           LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
          WHERE s.view_id = NEW.id;
     END IF;
+    ceases := served = 'incremental' AND NEW.method <> 'incremental';
     IF TG_OP = 'UPDATE' THEN
         -- Who wrote all of it anew is its author; so is who added to what an author wrote that can become that role.
         IF NEW.query <> OLD.query
@@ -78,8 +83,15 @@ BEGIN
                        WHEN '' THEN mvscheduler.parses_query(OLD, NEW)
                        ELSE current_setting('mvscheduler.pieces', true) NOT LIKE '% %'
                   END;
+        made := string_to_array(nullif(current_setting('mvscheduler.mended', true), ''), ' ', 'none');
+        IF EXISTS (SELECT FROM unnest(made) AS m WHERE m IS NOT NULL AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = m::oid AND c.relkind = 'v' AND c.relowner = NEW.owner::oid)) THEN
+            RAISE EXCEPTION 'what managed view % is made of is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
+        END IF;
+        relid := coalesce(made[1]::oid, relid);
+        reader := coalesce(made[2]::oid, reader);
+        parsed := parsed OR made[2] IS NOT NULL;
     END IF;
-    reads := mvscheduler.upstream_of(CASE WHEN NEW.method = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
+    reads := mvscheduler.upstream_of(CASE WHEN served = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, calendar, timezone, refresh_on, catchup, priority,
@@ -96,10 +108,12 @@ BEGIN
         CASE WHEN NEW.refresh_on <> 'manual' AND NOT populated THEN 'initial' END)
     ON CONFLICT (view_id) DO UPDATE
        SET name = EXCLUDED.name,
+           relation = CASE WHEN made[1] IS NOT NULL THEN EXCLUDED.relation ELSE s.relation END,
+           query_relation = CASE WHEN made[2] IS NOT NULL THEN EXCLUDED.query_relation ELSE s.query_relation END,
            owner = EXCLUDED.owner,
            text_author = EXCLUDED.text_author,
-           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
-           method = EXCLUDED.method,
+           query_seal = CASE WHEN parsed THEN mvscheduler.seal_of(coalesce(made[2]::oid, s.query_relation, CASE WHEN EXCLUDED.adopted THEN s.relation END)) ELSE s.query_seal END,
+           method = CASE WHEN (EXCLUDED.method = 'incremental') = (s.method = 'incremental') THEN EXCLUDED.method ELSE s.method END,   -- the swap changes what it is made of
            refresh_interval = EXCLUDED.refresh_interval,
            cron = EXCLUDED.cron,
            calendar = EXCLUDED.calendar,
@@ -117,9 +131,9 @@ BEGIN
            enabled = EXCLUDED.enabled,
            adopted = EXCLUDED.adopted,
            retention_period = EXCLUDED.retention_period,
-           time_column = EXCLUDED.time_column,
-           bucket_width = EXCLUDED.bucket_width,
-           lateness = EXCLUDED.lateness,
+           time_column = CASE WHEN ceases THEN s.time_column ELSE EXCLUDED.time_column END,
+           bucket_width = CASE WHEN ceases THEN s.bucket_width ELSE EXCLUDED.bucket_width END,
+           lateness = CASE WHEN ceases THEN s.lateness ELSE EXCLUDED.lateness END,
            optimize = EXCLUDED.optimize,
            min_interval = EXCLUDED.min_interval,
            max_interval = EXCLUDED.max_interval,
@@ -162,13 +176,13 @@ BEGIN
          WHERE s.view_id = NEW.id;
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental'
-       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.bucket_width, OLD.timezone, OLD.owner) THEN
+       AND (NEW.query, NEW.search_path, NEW.bucket_width, NEW.timezone, NEW.owner) IS DISTINCT FROM (OLD.query, OLD.search_path, width, OLD.timezone, OLD.owner) THEN
         INSERT INTO mvscheduler.dirt (view_id, lo, hi) VALUES (NEW.id, '-infinity', 'infinity');
     END IF;
     -- What was edited is tried at once: a new query becomes visible at the next refresh, and so should it be
     -- soon; and who ends an automatic pause wants to see that it works.
     IF TG_OP = 'UPDATE' AND NEW.refresh_on <> 'manual'
-       AND (mended OR current_setting('mvscheduler.pieces', true) <> '' OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
+       AND (mended OR made IS NOT NULL OR current_setting('mvscheduler.pieces', true) <> '' OR (NEW.query, NEW.search_path, NEW.owner, NEW.retention_period, NEW.time_column)
                      IS DISTINCT FROM (OLD.query, OLD.search_path, OLD.owner, OLD.retention_period, OLD.time_column)) THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = clock_timestamp(), next_due = clock_timestamp(), next_cause = 'initial', reschedule = false

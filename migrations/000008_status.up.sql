@@ -14,7 +14,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                greatest(coalesce(s.target, s.refresh_interval), CASE WHEN s.upstream <> '{}' THEN
                    (SELECT max(coalesce(u.target, u.refresh_interval)) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream) AND u.refresh_on <> 'manual') END) AS goal,
                clock_timestamp() - h.data_as_of AS age,
-               d.view_id IS NOT NULL AS redefined,
+               d.view_id IS NOT NULL AS redefined, d.method AS next_method,
                coalesce(a.id, q.run_id) AS run_id, a.state AS run_state, a.started_at AS run_started_at, q.requested_at AS asked_at,
                a.state = 'running' AND EXISTS (SELECT FROM mvscheduler.attempt AS t
                                                 WHERE t.run_id = a.id AND t.outcome = 'running' AND NOT EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid))) AS lost, a.progress, a.sqlstate AS run_sqlstate, a.reason AS run_reason, a.attempts AS run_attempts
@@ -49,12 +49,14 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.freshness,
            j.activity,
            pg_catalog.concat_ws('; ',
-               CASE WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
+               CASE WHEN NOT j.present AND EXISTS (SELECT FROM mvscheduler.piece AS p JOIN pg_catalog.pg_class AS t ON t.oid = p.relation::oid AND t.relkind = 'p' WHERE p.view_id = j.view_id AND p.kind = 'data')
+                    THEN 'the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(name) makes it again, when nothing else has its name'
+                    WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
                CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
-               CASE WHEN j.redefined THEN pg_catalog.format('a new version%s %s, the old one is served until then', CASE WHEN j.method <> 'incremental' THEN ' with other columns' END,
+               CASE WHEN j.redefined THEN pg_catalog.format('a new version%s %s, the old one is served until then', CASE WHEN (j.next_method = 'incremental') <> (j.method = 'incremental') THEN pg_catalog.format(' by method "%s"', j.next_method) WHEN j.method <> 'incremental' THEN ' with other columns' END,
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built' || coalesce(' (' || (j.progress ->> 'phase') || coalesce(': ' || (j.progress ->> 'what') || ', ' || (j.progress ->> 'percent') || ' %', '') || ')', '')
                                                                  WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'
                                                                  ELSE 'waits to be built' END) END,

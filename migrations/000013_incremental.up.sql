@@ -151,26 +151,6 @@ COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An i
 --                         v__gate   the gate through which the steps run
 -- All of them belong to the user and are made in the user's session.
 
--- What a row of the other method is made of are other relations: it has to be made anew.
-CREATE FUNCTION mvscheduler.check_method_change(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
-LANGUAGE plpgsql IMMUTABLE
-SET search_path = pg_catalog, pg_temp
-SET IntervalStyle = 'postgres'
-AS $$
-DECLARE
-    also text[] := CASE v.method WHEN 'incremental' THEN ARRAY[', time_column, bucket_width', format(', %s, %s', coalesce(quote_literal(v.time_column), '...'), coalesce(quote_literal(v.bucket_width), '...'))] ELSE '{"",""}' END;
-BEGIN
-    IF op = 'UPDATE' AND NOT v.adopted AND v.method IN ('auto', 'full', 'concurrent', 'incremental') AND (v.method = 'incremental') <> (was.method = 'incremental') THEN
-        RAISE EXCEPTION 'method of managed view % cannot be changed from "%" to "%"', v.name, was.method, v.method
-            USING ERRCODE = 'feature_not_supported',
-                  DETAIL = 'An incremental view is made of other relations. Views that read it have to be dropped before, and GRANTs are to be given again.',
-                  HINT = format('Make it anew: BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; INSERT INTO mvscheduler.views (name, query, method%2$s) VALUES (%1$L, ''SELECT ...'', %3$L%4$s); COMMIT; '
-                                'mvscheduler export shows all of the row. Or, so that nobody finds it empty, INSERT it under another name, and when that is fresh: '
-                                'BEGIN; DELETE FROM mvscheduler.views WHERE name = %1$L; UPDATE mvscheduler.views SET name = %1$L WHERE name = ''the other''; COMMIT;', was.name, also[1], v.method, also[2]);
-    END IF;
-END $$;
-COMMENT ON FUNCTION mvscheduler.check_method_change(text, mvscheduler.views, mvscheduler.views) IS 'Raises where a view would become incremental or cease to be, and says how to do that.';
-
 CREATE FUNCTION mvscheduler.check_incremental(op text, was mvscheduler.views, v mvscheduler.views) RETURNS void
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -754,6 +734,59 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.create_incremental(mvscheduler.views) IS 'Makes what an incremental view is made of, empty; returns the view that people read, and tells c_bookkeeping and d_pieces of the others.';
 
+-- What holds nothing and was dropped by hand, or with what it read. Where something else has its name the view stays missing.
+CREATE FUNCTION mvscheduler.missing_parts(v mvscheduler.views) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT ARRAY(SELECT p.part
+                   FROM mvscheduler.visible_views AS o
+                   JOIN mvscheduler.visible_pieces AS d ON d.view_id = o.view_id AND d.kind = 'data'
+                   JOIN pg_class AS t ON t.oid = d.relation::oid AND t.relkind = 'p' AND t.relowner = v.owner::oid
+                  CROSS JOIN LATERAL (VALUES ('view', o.relation::oid), ('query', o.query_relation::oid)) AS p(part, oid)
+                  WHERE o.view_id = v.id AND o.method = 'incremental'
+                    AND NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = p.oid)
+                    AND NOT (p.part = 'view' AND mvscheduler.relation_named(v.name) IS NOT NULL))
+$$;
+COMMENT ON FUNCTION mvscheduler.missing_parts(mvscheduler.views) IS 'view and query, where an incremental view has its data and lacks them.';
+
+CREATE FUNCTION mvscheduler.mend_parts(v mvscheduler.views, gone text[]) RETURNS oid[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[] := mvscheduler.split_name(v.name);
+    data  oid := (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = v.id AND p.kind = 'data');
+    view  oid;
+    query oid;
+    named text;
+BEGIN
+    IF 'query' = ANY (gone) THEN   -- first: what it reads may be gone as well
+        named := mvscheduler.free_name(parts[1], parts[2], '__probe');
+        PERFORM mvscheduler.probe_query(v, parts[1], named);
+        EXECUTE format('DROP MATERIALIZED VIEW %I.%I', parts[1], named);
+        named := mvscheduler.free_name(parts[1], parts[2], '__query');
+        PERFORM mvscheduler.create_query_view(v, parts[1], named);
+        query := format('%I.%I', parts[1], named)::regclass;
+        EXECUTE format('COMMENT ON VIEW %I.%I IS %L', parts[1], named, 'mvscheduler: query of ' || v.name);
+        PERFORM mvscheduler.keep_to_owner(query), mvscheduler.sources_of(query, v.time_column);
+        IF mvscheduler.reads(query, data) THEN
+            RAISE EXCEPTION 'the query of managed view % reads the view itself', v.name USING ERRCODE = 'invalid_object_definition';
+        ELSIF NOT (mvscheduler.extends(query, data) AND mvscheduler.extends(data, query)) THEN
+            RAISE EXCEPTION 'the query of managed view % gives other columns than it did', v.name USING ERRCODE = 'object_not_in_prerequisite_state',
+                HINT = 'UPDATE the query so that it gives the columns of ' || mvscheduler.shown_name(data) || '.';
+        END IF;
+    END IF;
+    IF 'view' = ANY (gone) THEN
+        EXECUTE format('CREATE VIEW %I.%I AS SELECT %s FROM %s', parts[1], parts[2], mvscheduler.column_list(data), mvscheduler.shown_name(data));
+        view := mvscheduler.relation_named(v.name);
+        PERFORM mvscheduler.demand_reads(view, data);
+        RAISE NOTICE 'view % is there again, over the data that it had', v.name USING DETAIL = 'Privileges, comments and views that hung on it are gone.';
+    END IF;
+    RETURN CASE WHEN gone <> '{}' THEN ARRAY[view, query] END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.mend_parts(mvscheduler.views, text[]) IS 'Makes the missing parts of an incremental view again, empty-handed: its data is there. Returns view and plain view with the query, NULL for what was not missing.';
+
 -- c_bookkeeping believes only in a plain view of the owner.
 CREATE FUNCTION mvscheduler.query_relation_told(owner regrole) RETURNS oid
 LANGUAGE plpgsql STABLE
@@ -1049,6 +1082,9 @@ BEGIN
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
         INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
     END IF;
+    IF TG_OP = 'DELETE' THEN   -- what the server has not counted into shared memory is in the counts of the next transaction too: see deleted
+        PERFORM pg_stat_force_next_flush() FROM pg_class AS c WHERE c.oid = TG_RELID AND (c.relkind = 'p' OR c.relispartition);
+    END IF;
     -- by a known column: see change_function
     DECLARE
         w     record;
@@ -1061,14 +1097,31 @@ BEGIN
                                   WHERE t.tgrelid = TG_RELID AND t.tgname = TG_NAME AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
                                     AND (TG_OP = 'INSERT' OR t.tgoldtable IS NOT DISTINCT FROM 'old_rows') AND (TG_OP = 'DELETE' OR t.tgnewtable IS NOT DISTINCT FROM 'new_rows'));
         -- MERGE tells UPDATE triggers nothing of rows that it moves to another partition, and nobody tells that it was MERGE.
-        moved boolean := TG_OP = 'UPDATE' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p')
-                         AND (NOT current_setting('track_counts')::boolean
-                              OR (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
-                                      SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
-                                  ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) > 0 FROM part AS p));
+        -- But each row that is moved counts as deleted. So nothing is hidden where the transaction has deleted no more rows
+        -- than the transition tables show to have left their partition. NULL = nobody has counted.
+        deleted bigint := CASE WHEN TG_OP <> 'UPDATE' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind = 'p') THEN 0
+                               WHEN current_setting('track_counts')::boolean
+                               THEN (WITH RECURSIVE part(oid) AS (   -- pg_partition_tree would lock all of them
+                                         SELECT TG_RELID UNION ALL SELECT i.inhrelid FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
+                                     ) SELECT sum(pg_stat_get_xact_tuples_deleted(p.oid)) FROM part AS p) END;
+        cuts    record;
+        shown   bigint;
     BEGIN
         FOR w IN SELECT * FROM mvscheduler.watched(TG_RELID) LOOP
-            IF TG_OP = 'TRUNCATE' OR moved OR NOT known OR w.expression IS NULL THEN
+            shown := 0;
+            IF deleted > 0 THEN
+                PERFORM pg_stat_force_next_flush();
+            END IF;
+            IF deleted > 0 AND known AND w.expression IS NOT NULL THEN
+                SELECT * INTO cuts FROM mvscheduler.partition_cuts(TG_RELID, w.expression);
+                -- At least so many left: of rows that come and go others may have stayed. In no partition of its own is what DEFAULT holds.
+                EXECUTE format('SELECT CASE WHEN bool_and(sane) THEN sum(greatest(n, 0)) END
+                                  FROM (SELECT sum(x) AS n, bool_and(coalesce(t > ''4000-01-01 00:00:00+00 BC'' AND t < ''200000-01-01 00:00:00+00'', false)) AS sane
+                                          FROM (SELECT %1$s AS t, 1 AS x FROM old_rows UNION ALL SELECT %1$s, -1 FROM new_rows) AS r
+                                         GROUP BY CASE WHEN $2[width_bucket(t, $1)] THEN width_bucket(t, $1) END) AS p', w.expression)
+                   INTO shown USING cuts.bounds, cuts.begins;
+            END IF;
+            IF TG_OP = 'TRUNCATE' OR coalesce(shown, 0) < deleted OR deleted IS NULL OR NOT known OR w.expression IS NULL THEN
                 INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
                 CONTINUE;
             END IF;
@@ -1215,6 +1268,27 @@ AS $$
                 ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END
 $$;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
+
+CREATE FUNCTION mvscheduler.partition_cuts(relation oid, expression text, OUT bounds timestamptz[], OUT begins boolean[])
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT array_agg(c.at ORDER BY c.at), array_agg(c.begins ORDER BY c.at)
+      FROM (SELECT b.at, bool_or(b.begins) AS begins
+              FROM pg_partitioned_table AS p
+              JOIN pg_attribute AS a ON a.attrelid = p.partrelid AND a.attnum = p.partattrs[0] AND mvscheduler.instant_of(a.attname, a.atttypid) = partition_cuts.expression
+              JOIN pg_opclass AS o ON o.oid = p.partclass[0] AND o.opcdefault AND o.opcnamespace = 'pg_catalog'::regnamespace
+              JOIN pg_inherits AS i ON i.inhparent = p.partrelid
+              JOIN pg_class AS l ON l.oid = i.inhrelid
+             CROSS JOIN LATERAL regexp_match(pg_get_expr(l.relpartbound, l.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+             CROSS JOIN LATERAL (VALUES (mvscheduler.bound_instant(m.bound[1], a.atttypid), true), (mvscheduler.bound_instant(m.bound[2], a.atttypid), false)) AS b(at, begins)
+             WHERE p.partrelid = partition_cuts.relation AND p.partstrat = 'r' AND p.partnatts = 1 AND b.at IS NOT NULL
+             GROUP BY b.at) AS c
+$$;
+COMMENT ON FUNCTION mvscheduler.partition_cuts(oid, text) IS 'Bounds of the partitions of a table that is partitioned by ranges of this time, in their order, and whether one begins there; NULL for other tables.';
+REVOKE ALL ON FUNCTION mvscheduler.partition_cuts(oid, text) FROM PUBLIC;
 
 -- Everything that PostgreSQL knows a query to be made of, from rules on through what they name: columns, functions, with the bodies that
 -- are stored, operators, types, row-level security. Whatever of that is replaced has another xmin. Our own functions change with
@@ -1489,7 +1563,7 @@ BEGIN
     FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
         IF rel.oid IS NULL THEN
             RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
-                USING ERRCODE = 'undefined_table', HINT = 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.';
+                USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN 'SELECT mvscheduler.resume_view(name) makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.' END;
         ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
             RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
         END IF;

@@ -383,7 +383,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
-                  'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN s.method = 'incremental' THEN s.method ELSE coalesce(e.method, s.method) END,
+                  'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN h.kind = 'v' THEN 'incremental' ELSE coalesce(e.method, s.method) END,
                   'Direct', h.direct, 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
@@ -418,8 +418,10 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
          FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
-         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid OR h.kind = 'v' AND s.method = 'incremental'
-                                                          AND (s.query_relation::oid = h.oid OR EXISTS (SELECT FROM mvscheduler.piece AS n WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid))
+         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
+                                                  OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
+                                                                       OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
+                                                                                   WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
                                    (SELECT w.times FROM mvscheduler.frozen AS w WHERE w.target = s.view_id) AS times) AS z ON true

@@ -1,4 +1,6 @@
 DROP FUNCTION mvscheduler.step_swap_data(bigint);
+DROP FUNCTION mvscheduler.rename_indexes(jsonb);
+DROP FUNCTION mvscheduler.index_names(oid, oid, text);
 DROP FUNCTION mvscheduler.swap_data_done(bigint, oid);
 DROP FUNCTION mvscheduler.swap_data_at_hand(bigint);
 DROP FUNCTION mvscheduler.redefine_incremental(mvscheduler.views, oid, oid, oid);

@@ -241,6 +241,37 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.swap_data_done(bigint, oid) IS 'Makes the new version of an incremental view the one that is served, in the transaction of the swap.';
 
+-- Those of equal definition have the name that their owner gave to the old one, the others are named after the new contents.
+CREATE FUNCTION mvscheduler.index_names(source oid, target oid, target_name text) RETURNS jsonb
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT jsonb_object_agg(c.oid, coalesce((SELECT oc.relname::text FROM pg_index AS o JOIN pg_class AS oc ON oc.oid = o.indexrelid
+                                              WHERE o.indrelid = source AND o.indisunique = i.indisunique AND mvscheduler.index_body(o.indexrelid) = mvscheduler.index_body(i.indexrelid)
+                                                AND (s.relkind = t.relkind OR NOT starts_with(oc.relname, s.relname)) LIMIT 1),
+                                            CASE WHEN starts_with(c.relname, t.relname) THEN mvscheduler.helper_name(target_name, substr(c.relname, length(t.relname) + 1)) END))
+      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid, pg_class AS s, pg_class AS t
+     WHERE i.indrelid = target AND s.oid = source AND t.oid = target
+$$;
+COMMENT ON FUNCTION mvscheduler.index_names(oid, oid, text) IS 'Which index of a new version is to have which name, by OID, when that takes the place of another relation.';
+
+CREATE FUNCTION mvscheduler.rename_indexes(named jsonb) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    idx record;
+BEGIN
+    FOR idx IN
+        SELECT n.nspname, c.relname, x.value AS wanted
+          FROM jsonb_each_text(named) AS x JOIN pg_class AS c ON c.oid = x.key::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
+         WHERE x.value <> c.relname AND NOT EXISTS (SELECT FROM pg_class AS o WHERE o.relnamespace = n.oid AND o.relname = x.value)
+    LOOP
+        EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', idx.nspname, idx.relname, idx.wanted);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.rename_indexes(jsonb) IS 'Gives indexes the names of index_names, as far as these are free.';
+
 -- Locks from the outside inwards, as readers take them; see step_swap.
 CREATE FUNCTION mvscheduler.step_swap_data(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -251,7 +282,6 @@ DECLARE
     work      record;
     old       record;     -- names of the relations as they are now
     fresh     record;
-    idx       record;
     options   text;
     in_place  boolean;
     dependent oid;
@@ -303,13 +333,7 @@ BEGIN
       FROM pg_class AS d JOIN pg_namespace AS dn ON dn.oid = d.relnamespace,
            pg_class AS q JOIN pg_namespace AS qn ON qn.oid = q.relnamespace
      WHERE d.oid = work.next AND q.oid = work.next_query;
-    -- Those of equal definition have the name of the old one, the others are named after the new table.
-    SELECT jsonb_object_agg(c.oid, coalesce((SELECT oc.relname FROM pg_index AS o JOIN pg_class AS oc ON oc.oid = o.indexrelid
-                                              WHERE o.indrelid = work.data AND o.indisunique = i.indisunique AND mvscheduler.index_body(o.indexrelid) = mvscheduler.index_body(i.indexrelid) LIMIT 1),
-                                            CASE WHEN starts_with(c.relname, fresh.data_name) THEN mvscheduler.helper_name(old.data_name, substr(c.relname, length(fresh.data_name) + 1)) END))
-      INTO named
-      FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
-     WHERE i.indrelid = work.next;
+    named := mvscheduler.index_names(work.data, work.next, old.data_name);
 
     aside := mvscheduler.free_name(old.data_schema, old.relname, '__old');
     EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', old.data_schema, old.data_name, aside);
@@ -346,14 +370,7 @@ BEGIN
     EXCEPTION WHEN dependent_objects_still_exist OR lock_not_available THEN NULL;   -- swap_data_done sees what is left
     END;
     PERFORM mvscheduler.rename_partitions(work.next, old.data_schema, old.data_name, false);
-    FOR idx IN
-        SELECT n.nspname, c.relname, x.value AS wanted
-          FROM jsonb_each_text(named) AS x JOIN pg_class AS c ON c.oid = x.key::oid JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE x.value <> c.relname AND NOT EXISTS (SELECT FROM pg_class AS o WHERE o.relnamespace = n.oid AND o.relname = x.value)
-    LOOP
-        EXECUTE format('ALTER INDEX %I.%I RENAME TO %I', idx.nspname, idx.relname, idx.wanted);
-    END LOOP;
-    PERFORM mvscheduler.swap_data_done(view_id, face);
+    PERFORM mvscheduler.rename_indexes(named), mvscheduler.swap_data_done(view_id, face);
     RETURN 1;
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_swap_data(bigint) IS 'The new version of an incremental view takes the place of the one that is served, in one transaction.';

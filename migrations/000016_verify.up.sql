@@ -10,11 +10,12 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            greatest(f.labels, f.fill) AS frozen_labels, f.times AS frozen_times
       FROM mvscheduler.view_state AS s   -- see version_at_work
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
-      LEFT JOIN mvscheduler.piece AS n ON n.view_id = s.view_id AND n.kind = 'next'
-      LEFT JOIN mvscheduler.piece AS nq ON nq.view_id = s.view_id AND nq.kind = 'next_query'
+      LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id AND r.method = 'incremental'
+      LEFT JOIN mvscheduler.piece AS n ON n.view_id = r.view_id AND n.kind = 'next'
+      LEFT JOIN mvscheduler.piece AS nq ON nq.view_id = r.view_id AND nq.kind = 'next_query'
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = coalesce(n.relation, d.relation)::oid
       LEFT JOIN mvscheduler.frozen AS f ON f.target = s.view_id
-     WHERE s.method = 'incremental'
+     WHERE 'incremental' IN (s.method, r.method)
        AND ((SELECT mvscheduler.sees_all()) OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles())));
 COMMENT ON VIEW mvscheduler.visible_increments IS 'What the last refresh of each incremental view that the caller may see has seen; while a new version is built, of that one.';
 COMMENT ON COLUMN mvscheduler.visible_increments.view_id IS 'views.id';
@@ -41,7 +42,10 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
     WITH state AS NOT MATERIALIZED (   -- of the version that runs work on
         SELECT i.view_id, i.data, i.taken, i.parts
           FROM mvscheduler.increment_state AS i
-         WHERE i.data::oid = (SELECT p.relation::oid FROM mvscheduler.piece AS p WHERE p.view_id = i.view_id AND p.kind IN ('data', 'next') ORDER BY p.kind = 'next' DESC LIMIT 1)
+         WHERE i.data::oid = (SELECT p.relation::oid FROM mvscheduler.piece AS p
+                              WHERE p.view_id = i.view_id
+                                AND (p.kind = 'data' OR p.kind = 'next' AND EXISTS (SELECT FROM mvscheduler.redefinition AS r WHERE r.view_id = i.view_id AND r.method = 'incremental'))
+                              ORDER BY p.kind = 'next' DESC LIMIT 1)
     )
     SELECT c.view_id, c.lo, c.hi, c.why
       FROM (SELECT i.view_id, CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi,

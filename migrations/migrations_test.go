@@ -305,7 +305,7 @@ SELECT p.oid::regprocedure::text
    AND (coalesce(NOT 'search_path=pg_catalog, pg_temp' = ANY (p.proconfig), true)
         OR has_function_privilege('mvscheduler_user', p.oid, 'EXECUTE')
            -- what a step asks, which demands the running attempt in this very transaction
-           AND p.proname <> ALL ('{step_at_hand,swap_at_hand,swap_done,swap_data_at_hand,swap_data_done,leftovers_at_hand,leftovers_done,track_at_hand,increment_at_hand,increment_done,build_at_hand,build_done,partition_at_hand,unfrozen_label}')
+           AND p.proname <> ALL ('{step_at_hand,swap_at_hand,swap_done,swap_data_at_hand,swap_data_done,swap_method_at_hand,swap_method_done,leftovers_at_hand,leftovers_done,track_at_hand,increment_at_hand,increment_done,build_at_hand,build_done,partition_at_hand,unfrozen_label}')
            -- what the query of a view with retention asks, at every refresh, with the rights of its owner: a time
            AND p.proname <> 'cutoff'
            -- what the owner of a view makes triggers of: they write for registered tables, which they know by TG_RELID

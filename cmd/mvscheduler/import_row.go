@@ -35,7 +35,7 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *impo
 		var paused map[string]any
 		query, _ := r.columns["query"].(string)
 		err = tx.QueryRow(ctx, `
-SELECT s.freshness = 'missing', v.method = 'incremental',
+SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = s.id AND p.kind = 'data'),
        jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason),
        o.text_author::text, NOT mvscheduler.can_become(o.text_author::oid, quote_ident(current_user)::regrole::oid)
        AND (regexp_replace($2::text, '\s+', '', 'g') = regexp_replace(v.query, '\s+', '', 'g') OR v.indexes IS NOT NULL AND $3)
@@ -51,7 +51,7 @@ SELECT s.freshness = 'missing', v.method = 'incremental',
 		case incremental:
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
-				do:  "To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
+				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
 			}
 		}
 		if distrusted { // as for UPDATE, see refuse_stored_text

@@ -26,6 +26,8 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 			f.Severity = Error
 		}
 		switch {
+		case s.HasData():
+			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
 		case s.Freshness == "missing" && s.Method == "incremental":
 			f.What += "; the fix deletes the row, whose settings mvscheduler export keeps"
 			f.Fix = "mvscheduler drop " + words.ShellQuote(s.Name)

@@ -66,6 +66,8 @@ func ShellQuote(s string) string {
 // NextStep is what a person does about the state of a view; empty when nothing needs doing.
 func NextStep(s catalog.ViewStatus) string {
 	switch {
+	case s.HasData():
+		return "mvscheduler resume " + ShellQuote(s.Name) + ", which makes it again over its data"
 	case s.Freshness == "missing" && s.Method == "incremental": // import does not give up its data by itself
 		return "mvscheduler drop " + ShellQuote(s.Name) + ", then create it again (mvscheduler export " + ShellQuote(s.Name) + " has its settings)"
 	case s.Freshness == "missing":
