@@ -11,7 +11,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Steps of incremental views; the functions are in the migration 000013_incremental.
+// Steps of incremental views; the functions are in the migrations 000017_change_log and 000018_increment.
 const (
 	StepTrack     = "track"
 	StepIncrement = "increment"

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Steps of retention; the functions are in the migration 000014_partitions.
+// Steps of retention; the functions are in the migration 000019_partitions.
 const (
 	StepDetach   = "detach"
 	StepDropKept = "drop_kept"

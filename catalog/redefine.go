@@ -10,11 +10,11 @@ import (
 )
 
 // Steps for which an attempt can be let through the gate of its view; the functions are in the migration
-// 000009_gate.
+// 000011_redefine.
 const (
 	StepSwap         = "swap"
-	StepSwapData     = "swap_data"   // of an incremental view, see 000015_redefine_incremental
-	StepSwapMethod   = "swap_method" // by another method, see 000018_change_method
+	StepSwapData     = "swap_data"   // of an incremental view, see 000020_redefine_incremental
+	StepSwapMethod   = "swap_method" // by another method, see 000023_change_method
 	StepDropLeftover = "drop_leftover"
 )
 

@@ -394,7 +394,7 @@ COMMENT ON COLUMN mvscheduler.attempt.stop_at IS 'When it was told so first; a f
 COMMENT ON COLUMN mvscheduler.attempt.sqlstate IS 'SQLSTATE of its error.';
 COMMENT ON COLUMN mvscheduler.attempt.error IS 'Message of its error.';
 
--- Relations that a view has besides its pair, and what is under way with them; see 000009_gate.
+-- Relations that a view has besides its pair, and what is under way with them; see 000011_redefine.
 CREATE TABLE mvscheduler.piece (
     view_id  bigint NOT NULL,
     kind     text NOT NULL CHECK (kind IN ('gate', 'data', 'next', 'next_query', 'old', 'old_query')),
@@ -451,7 +451,7 @@ COMMENT ON COLUMN mvscheduler.pass.done IS 'What a step of an incremental view d
 COMMENT ON COLUMN mvscheduler.pass.taken IS 'The step has begun: it cannot be begun again from within.';
 COMMENT ON COLUMN mvscheduler.pass.xid IS 'The transaction for which it holds.';
 
--- Partitions that retention has put aside; see 000014_partitions.
+-- Partitions that retention has put aside; see 000019_partitions.
 CREATE TABLE mvscheduler.kept (
     target      bigint NOT NULL,
     relation    regclass NOT NULL PRIMARY KEY,

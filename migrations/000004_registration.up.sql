@@ -3,8 +3,8 @@
 --   b_ddl         AFTER row, as the user: creates, changes or drops the relations in the user's own session,
 --                 so that no text of a user is ever parsed with another's rights
 --   c_bookkeeping AFTER row, as mvscheduler_owner: copies the row to view_state and writes the audit log
---   d_pieces      (000009) AFTER row, as mvscheduler_owner: records the relations that b_ddl made for a redefinition
---   e_indexes     (000009) AFTER row, as the user: indexes, whose functions run here and find everything recorded
+--   d_pieces      (000011) AFTER row, as mvscheduler_owner: records the relations that b_ddl made for a redefinition
+--   e_indexes     (000011) AFTER row, as the user: indexes, whose functions run here and find everything recorded
 --   no_truncate   refuses TRUNCATE, which fires no row trigger
 -- Functions that run as the user pin search_path and qualify everything; those that run as the owner
 -- have no dynamic SQL and nobody else may EXECUTE them.

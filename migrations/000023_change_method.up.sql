@@ -1,5 +1,5 @@
 -- Another method. A materialized view and an incremental view are made of other relations, so a change from the one to the
--- other is a new version (000009_gate, 000015_redefine_incremental): the UPDATE makes v__next and v__next__query of the
+-- other is a new version (000011_redefine, 000020_redefine_incremental): the UPDATE makes v__next and v__next__query of the
 -- other kind, the sidecar fills them, and the step swap_method puts them in the place of what is served. Until then
 -- view_state.method is the method of what is served, and redefinition.method the one that is wanted; time_column,
 -- bucket_width and lateness of a view that ceases to be incremental, which retention goes by, stay as well.

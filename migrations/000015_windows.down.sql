@@ -1,0 +1,18 @@
+DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
+DROP FUNCTION mvscheduler.sources_of(oid, text);
+DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], int, text);
+DROP FUNCTION mvscheduler.determine(jsonb[], jsonb);
+DROP FUNCTION mvscheduler.times_named(jsonb, jsonb);
+DROP FUNCTION mvscheduler.columns_named(jsonb, jsonb);
+DROP FUNCTION mvscheduler.stored_selects(oid);
+DROP FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text);
+DROP FUNCTION mvscheduler.window_of(timestamptz, timestamptz, interval, text, text);
+DROP FUNCTION mvscheduler.unit_width(text);
+DROP FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text);
+DROP FUNCTION mvscheduler.longest(interval);
+DROP FUNCTION mvscheduler.clamp(timestamptz);
+DROP FUNCTION mvscheduler.in_window(date);
+DROP FUNCTION mvscheduler.in_window(timestamp);
+DROP FUNCTION mvscheduler.in_window(timestamptz);
+DROP FUNCTION mvscheduler.window_end();
+DROP FUNCTION mvscheduler.window_start();

@@ -1,0 +1,13 @@
+DROP FUNCTION mvscheduler.rename_partitions(oid, text, text, boolean);
+DROP FUNCTION mvscheduler.demand_no_hidden_data(mvscheduler.views);
+DROP FUNCTION mvscheduler.key_of(oid);
+DROP FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid, boolean);
+DROP FUNCTION mvscheduler.query_relation_told(regrole);
+DROP FUNCTION mvscheduler.create_incremental(mvscheduler.views);
+DROP FUNCTION mvscheduler.mend_parts(mvscheduler.views, text[]);
+DROP FUNCTION mvscheduler.missing_parts(mvscheduler.views);
+DROP FUNCTION mvscheduler.orphan_hint(text);
+DROP FUNCTION mvscheduler.create_gate(mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.create_version(mvscheduler.views, text, text, text);
+DROP FUNCTION mvscheduler.increment_key(mvscheduler.views, oid);
+DROP FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views);

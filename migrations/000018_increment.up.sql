@@ -1,0 +1,618 @@
+-- The step increment ------------------------------------------------------------------------------------
+
+CREATE TABLE mvscheduler.pass_range (
+    run_id  bigint NOT NULL,
+    n       integer NOT NULL,
+    lo      timestamptz NOT NULL,
+    hi      timestamptz NOT NULL,
+    staged  boolean NOT NULL DEFAULT false,
+    PRIMARY KEY (run_id, n)
+);
+COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
+COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
+COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
+COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
+COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass into a table of its own first.';
+GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
+
+CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT unit text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'increment' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = increment_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity'), mvscheduler.partition_unit(s.bucket_width, s.retention_period)
+      INTO owner, query, data, time_column, width, zone, filled_from, unit
+      FROM mvscheduler.view_state AS s
+     CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
+     WHERE s.view_id = increment_at_hand.view_id;
+    SELECT a.atttypid INTO source_type
+      FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
+      FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build') THEN
+        UPDATE mvscheduler.pass AS p
+           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
+         WHERE p.view_id = increment_done.view_id;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done.';
+
+-- A step touches nothing but relations of its owner that are what they were recorded as.
+CREATE FUNCTION mvscheduler.demand_increment(owner oid, query oid, data oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    rel record;
+BEGIN
+    FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
+        IF rel.oid IS NULL THEN
+            RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
+                USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN 'SELECT mvscheduler.resume_view(name) makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.' END;
+        ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
+            RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
+        END IF;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
+
+-- Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is a day or more.
+CREATE FUNCTION mvscheduler.partition_unit(width interval, retention interval) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+BEGIN ATOMIC
+    SELECT u.unit
+      FROM (VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours')) AS u(unit, span)
+     WHERE u.span <= CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
+                          WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
+                          WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
+                          ELSE interval '892800 hours' END
+       AND (retention IS NULL OR u.span <= greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours'))
+     ORDER BY u.span DESC
+     LIMIT 1;
+END;
+COMMENT ON FUNCTION mvscheduler.partition_unit(interval, interval) IS 'How much time a partition holds whose buckets are this wide and are kept for this long; NULL = for ever.';
+
+-- What is farther away than two centuries are times that make no sense, of which there can be any number: they share
+-- partitions of up to a thousand years, which end where the others begin.
+CREATE FUNCTION mvscheduler.partition_extent(unit text, label timestamp) RETURNS tsrange
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN label < f.first THEN tsrange(date_trunc('millennium', label), least(date_trunc('millennium', label) + interval '1 millennium', f.first))
+                WHEN label >= f.beyond THEN tsrange(greatest(date_trunc('millennium', label), f.beyond), date_trunc('millennium', label) + interval '1 millennium')
+                ELSE tsrange(date_trunc(unit, label), date_trunc(unit, label) + ('1 ' || unit)::interval) END
+      FROM (SELECT date_trunc('century', now() AT TIME ZONE 'UTC' - interval '200 years') AS first, date_trunc('century', now() AT TIME ZONE 'UTC' + interval '200 years') AS beyond) AS f
+$$;
+COMMENT ON FUNCTION mvscheduler.partition_extent(text, timestamp) IS 'Labels that belong into one partition with this one, where partitions are made by a unit.';
+
+-- Labels as times without a zone: with one they count as UTC, so that no zone matters for partitions.
+CREATE FUNCTION mvscheduler.bare_label(column_name text, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME ZONE ''UTC'')', column_name) ELSE format('%s::timestamp', column_name) END;
+COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
+
+CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, lo timestamp, hi timestamp)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+          FROM pg_inherits AS i
+          JOIN pg_class AS c ON c.oid = i.inhrelid
+          JOIN pg_partitioned_table AS p ON p.partrelid = data
+          JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
+         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+         WHERE i.inhparent = data;
+END $$;
+COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
+
+CREATE FUNCTION mvscheduler.parts_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
+        SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL;
+END $$;
+COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
+
+-- Whatever has the name of the one or the other by then, its owner is us, or nothing is done.
+CREATE FUNCTION mvscheduler.attach_partition(data oid, part oid, lo timestamp, hi timestamp, label_type oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE format('ALTER TABLE %s ATTACH PARTITION %s FOR VALUES FROM (%L) TO (%L)', mvscheduler.shown_name(data), mvscheduler.shown_name(part), mvscheduler.bound_text(lo, label_type), mvscheduler.bound_text(hi, label_type));
+    IF NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = part AND i.inhparent = data) THEN
+        RAISE EXCEPTION 'another table took the name of the data meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.attach_partition(oid, oid, timestamp, timestamp, oid) IS 'Makes a table of ours the partition for labels from lo up to hi.';
+
+CREATE FUNCTION mvscheduler.name_partition(data oid, part oid, suffix text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    EXECUTE (SELECT format('ALTER TABLE %s RENAME TO %I', mvscheduler.shown_name(part), mvscheduler.free_name(n.nspname, c.relname, suffix)) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data);
+    PERFORM mvscheduler.keep_to_owner(part);
+END $$;
+COMMENT ON FUNCTION mvscheduler.name_partition(oid, oid, text) IS 'Names a table that create_unnamed has made, and that becomes a partition, after its parent.';
+
+CREATE FUNCTION mvscheduler.make_partition(data oid, lo timestamp, hi timestamp) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    handle oid := mvscheduler.handle(data, data);
+    part   oid;
+BEGIN
+    -- Not PARTITION OF: that would lock readers out until the step ends.
+    part := (mvscheduler.create_unnamed(data, 'TABLE', format('(LIKE %s)', mvscheduler.shown_name(handle)))).relation;
+    PERFORM mvscheduler.name_partition(data, part, '_' || to_char(lo, CASE WHEN lo = lo::date THEN 'FMYYYYMMDD' ELSE 'FMYYYYMMDDHH24MI' END)),
+            mvscheduler.equip_partition(data, part),
+            mvscheduler.attach_partition(data, part, lo, hi, (SELECT a.atttypid FROM pg_partitioned_table AS p JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0] WHERE p.partrelid = data)),
+            mvscheduler.drop_handle(handle, data);
+END $$;
+COMMENT ON FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp) IS 'Makes an empty partition for labels from lo up to hi.';
+
+CREATE FUNCTION mvscheduler.bound_text(label timestamp, column_type oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET TimeZone = 'UTC'
+RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN (label AT TIME ZONE 'UTC')::text WHEN column_type = 'date'::regtype THEN label::date::text ELSE label::text END;
+COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a partition in the type of its labels.';
+
+-- A few partitions are made ahead; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
+-- Of more than one transaction can lock those that are the farthest from now become years. Partitions of other widths
+-- that are there already stay, and what is new fills the gaps between them.
+CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, unit text, label_start text, label_end text, INOUT covered tsmultirange)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    type    oid := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = data AND a.attname = time_column);
+    bare    text := mvscheduler.bare_label(format('q.%I', time_column), type);
+    one     interval := ('1 ' || unit)::interval;
+    first   timestamp := mvscheduler.bound_instant(label_start, type) AT TIME ZONE 'UTC';
+    last    timestamp := mvscheduler.bound_instant(label_end, type) AT TIME ZONE 'UTC';
+    missing timestamp[];
+    label   timestamp;
+    extent  tsrange;
+    gap     tsrange;
+    n       int := 0;
+BEGIN
+    IF isfinite(first) AND isfinite(last) AND last - first < 1000 * one THEN
+        missing := ARRAY(SELECT u.start FROM generate_series(date_trunc(unit, first), last, one) AS u(start) WHERE u.start < last AND NOT covered @> tsrange(u.start, u.start + one));
+    END IF;
+    IF missing IS NULL OR cardinality(missing) > 2 THEN
+        EXECUTE format('SELECT array_agg(l.start ORDER BY abs(extract(epoch FROM l.start - now() AT TIME ZONE ''UTC'')))'
+                       ' FROM (SELECT DISTINCT date_trunc(%1$L, %2$s) AS start FROM %3$s AS q WHERE q.%4$I >= %5$L AND q.%4$I < %6$L AND isfinite(q.%4$I)) AS l'
+                       ' WHERE NOT $1 @> tsrange(l.start, l.start + $2)', unit, bare, mvscheduler.shown_name(fresh), time_column, label_start, label_end) INTO missing USING covered, one;
+    END IF;
+    FOREACH label IN ARRAY coalesce(missing, '{}') LOOP
+        n := n + 1;
+        extent := mvscheduler.partition_extent(unit, label);
+        IF n > 200 AND unit <> 'century' THEN
+            extent := range_merge(extent, mvscheduler.partition_extent('year', label));
+        END IF;
+        FOR gap IN SELECT g FROM unnest(tsmultirange(extent) - covered) AS g WHERE g && tsrange(label, label + one) LOOP
+            PERFORM mvscheduler.make_partition(data, lower(gap), upper(gap));
+            covered := covered + tsmultirange(gap);
+        END LOOP;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange) IS 'Makes the partitions that the labels of a range need; covered are the labels that have one.';
+
+CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+RETURN mvscheduler.handle(data, beside, '*, tableoid AS "mvscheduler part", ctid AS "mvscheduler place"');
+COMMENT ON FUNCTION mvscheduler.rows_handle(oid, oid) IS 'A handle of a table or materialized view that tells where a row lies.';
+
+-- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
+-- beside it how many of the same came before: then rows only come and go.
+CREATE FUNCTION mvscheduler.difference(data oid, handle oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t      text := quote_ident(time_column);
+    inside text := CASE WHEN time_column IS NULL THEN '' ELSE format(' WHERE x.%1$s >= %2$L AND x.%1$s < %3$L', t, label_start, label_end) END;
+    finite text := CASE WHEN time_column IS NULL THEN '' ELSE format(' AND isfinite(x.%s)', t) END;
+    whole  text;      -- x.a, x.b
+    differ text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
+    same   text;
+    extra  text := '';   -- more to be told apart by, of x
+BEGIN
+    SELECT string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
+      INTO whole, differ
+      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    IF key IS NULL THEN
+        extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY %2$s ROW(%1$s)::text) AS "mvscheduler copy"', whole, 'x.' || t || ',');
+        same := concat_ws(' AND ', 'n.' || t || ' = o.' || t, 'n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"');
+    ELSE
+        -- NULL is a key like any other. Arrays in an array would be one of more dimensions, so they are compared in a row.
+        -- Where none is NULL half the time is saved, with an operator that no search_path can choose.
+        SELECT string_agg(CASE WHEN k.name = time_column OR k.name = ANY (solid) AND y.typnamespace = 'pg_catalog'::regnamespace THEN format('n.%1$I OPERATOR(pg_catalog.=) o.%1$I', k.name)
+                               WHEN y.typcategory = 'A' THEN format('n."mvscheduler %1$s" OPERATOR(pg_catalog.=) o."mvscheduler %1$s"', k.n)
+                               ELSE format('ARRAY[n.%1$I] OPERATOR(pg_catalog.=) ARRAY[o.%1$I]', k.name) END, ' AND ' ORDER BY k.n),
+               coalesce(string_agg(format(', ROW(x.%I) AS "mvscheduler %s"', k.name, k.n), '') FILTER (WHERE y.typcategory = 'A'), '')
+          INTO same, extra
+          FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
+    END IF;
+    RETURN format('SELECT %s', shown)
+        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite)
+        || format(' FULL JOIN (SELECT %sx.*%s FROM %s AS x%s) AS o ON %s', CASE WHEN handle = data THEN 'x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", ' END, extra, mvscheduler.shown_name(handle), inside, same)
+        || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
+END $$;
+COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all.';
+
+CREATE FUNCTION mvscheduler.solid_keys(handle oid, key text[], time_column text, fresh text, label_start text, label_end text) RETURNS text[]
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    solid text[];
+BEGIN
+    IF key IS NOT NULL THEN
+        EXECUTE format('SELECT ARRAY[%1$s]::text[] FROM (SELECT %2$s FROM %3$s UNION ALL SELECT %2$s FROM %4$s AS o WHERE o.%5$I >= %6$L AND o.%5$I < %7$L) AS x',
+                       (SELECT string_agg(format('CASE WHEN bool_and(x.%1$I IS NOT NULL) THEN %1$L END', k.name), ', ') FROM unnest(key) AS k(name)),
+                       (SELECT string_agg(quote_ident(k.name), ', ') FROM unnest(key) AS k(name)), fresh, mvscheduler.shown_name(handle), time_column, label_start, label_end) INTO solid;
+    END IF;
+    RETURN solid;
+END $$;
+COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of the data with labels from label_start up to label_end.';
+
+-- The window is set. What did not change is not written.
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid,
+                                            OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    q         text := mvscheduler.shown_name(query);
+    d         text := mvscheduler.shown_name(handle);
+    same      text := CASE WHEN handle = data THEN 'd.tableoid = x."mvscheduler part" AND d.ctid = x."mvscheduler place"'
+                           ELSE 'd."mvscheduler part" = x."mvscheduler part" AND d."mvscheduler place" = x."mvscheduler place"' END;
+    t         text := quote_ident(time_column);
+    source    text := coalesce(mvscheduler.shown_name(staged), 'fresh');
+    columns   text;      -- a, b
+    fresh     text;      -- x.a, x.b
+    assign    text;
+    inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
+    differing text;
+    key       text[] := mvscheduler.key_of(data);
+    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(handle, key, time_column, mvscheduler.shown_name(staged), label_start, label_end) END;
+    differ    oid;
+    memory    text := current_setting('work_mem');
+    statement text;
+BEGIN
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
+           mvscheduler.difference(data, handle, key, solid, source, time_column, label_start, label_end,
+               string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
+      INTO columns, fresh, assign, differing
+      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    IF staged IS NULL THEN
+        statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
+    ELSE   -- as indexes of a full refresh are built
+        PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
+        differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || differing)).relation;
+        EXECUTE format('ANALYZE %s', mvscheduler.shown_name(differ));
+        statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', mvscheduler.shown_name(differ));
+    END IF;
+    statement := statement
+        || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
+                  ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
+                  ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
+        || format(' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone), count(*) FILTER (WHERE %2$s), '
+                  'min(d.%1$s) FILTER (WHERE isfinite(d.%1$s) AND (d.%1$s < %3$L OR d.%1$s >= %4$L))::text FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source);
+    EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+    IF staged IS NOT NULL THEN
+        EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
+        PERFORM set_config('work_mem', memory, true);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
+
+-- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
+-- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
+-- one row is this row; of a wide range and of a fill also those that are left out, on either side.
+CREATE FUNCTION mvscheduler.demand_no_strange(strange text, lo timestamptz, hi timestamptz, time_column text, width interval) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF strange IS NOT NULL THEN
+        RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', lo, hi, strange, quote_ident(time_column), width
+            USING ERRCODE = 'invalid_parameter_value', HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval) IS 'Raises where rows of a range were found to have a label that they cannot have.';
+
+CREATE FUNCTION mvscheduler.demand_labels(query oid, time_column text, width interval, lo timestamptz, hi timestamptz, first text, beyond text) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    strange text;
+BEGIN
+    PERFORM set_config('mvscheduler.window_start', lo::text, true), set_config('mvscheduler.window_end', hi::text, true);
+    EXECUTE format('SELECT q.%1$I::text FROM %2$s AS q WHERE isfinite(q.%1$I) AND (q.%1$I < %3$L OR q.%1$I >= %4$L) LIMIT 1', time_column, mvscheduler.shown_name(query), coalesce(first, '-infinity'), coalesce(beyond, 'infinity')) INTO strange;
+    PERFORM mvscheduler.demand_no_strange(strange, lo, hi, time_column, width);
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text) IS 'Raises where rows from lo up to hi have a label before first (NULL = no matter), or one that is not before beyond. query is its handle. Leaves the window at lo and hi.';
+
+CREATE FUNCTION mvscheduler.demand_near_labels(query oid, time_column text, label_type oid, source_type oid, lo timestamptz, hi timestamptz, width interval, zone text) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT mvscheduler.demand_labels(query, time_column, width, p.lo, p.hi + interval '1 microsecond', mvscheduler.label_text(w.label_start, label_type, source_type, zone), mvscheduler.label_text(w.label_end, label_type, source_type, zone))
+      FROM (SELECT lo, least(hi, lo + mvscheduler.longest(width)) UNION SELECT greatest(lo, hi - mvscheduler.longest(width)), hi) AS p(lo, hi)
+     CROSS JOIN LATERAL mvscheduler.window_of(p.lo, p.hi, width, zone, NULL) AS w
+     WHERE isfinite(p.lo) AND isfinite(p.hi);
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_start - mvscheduler.longest(width), w.window_start, NULL, mvscheduler.label_text(w.label_start, label_type, source_type, zone))
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo) AND hi >= lo + mvscheduler.longest(width);
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_end, w.window_end + mvscheduler.longest(width), mvscheduler.label_text(w.label_end, label_type, source_type, zone), NULL)
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi) AND hi >= lo + mvscheduler.longest(width);
+$$;
+COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for, or rows beside the window of a wide range labels that are replaced. query is its handle. Leaves the window changed.';
+
+CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work   record;
+    span   record;
+    did    record;
+    label_type oid;
+    source oid;
+    cut    record;
+    query  oid;     -- handles
+    data   oid;
+    staged oid;
+    unit   text;
+    covered tsmultirange;
+    total  bigint[] := '{0,0,0,0}';
+BEGIN
+    SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    source := coalesce(work.source_type, label_type);
+    cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
+    query := mvscheduler.handle(work.query, work.data);
+    data := mvscheduler.rows_handle(work.data, work.data);
+    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
+    covered := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(work.data) AS p WHERE p.lo IS NOT NULL), '{}');
+    FOR span IN
+        SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) AND work.source_type IS NOT NULL THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
+               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) AND work.source_type IS NOT NULL THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+          FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
+         CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
+    LOOP
+        CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
+        IF cut.unit IS NULL AND work.source_type IS NOT NULL THEN   -- else all rows are given, whatever the window is
+            PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
+        END IF;
+        PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
+        -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
+        -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
+        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE')
+                       THEN (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation END;
+        covered := mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last, covered);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
+        IF staged IS NOT NULL THEN
+            EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
+        END IF;
+        PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
+        total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
+    END LOOP;
+    PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
+    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
+    RETURN total[2] + total[3] + total[4];
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';
+
+-- The step build ----------------------------------------------------------------------------------------
+--
+-- The first contents come partition by partition, the newest first, each in a transaction of its own: CREATE TABLE AS,
+-- which runs in parallel, and ATTACH at its end. All of them are younger than the snapshot that was taken before the
+-- first, so the increment that follows brings what changed meanwhile.
+
+CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
+                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz, OUT unit text)
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) IS DISTINCT FROM 'build' THEN
+        RETURN;
+    END IF;
+    UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = build_at_hand.view_id AND NOT p.taken;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from, mvscheduler.partition_unit(s.bucket_width, s.retention_period)
+      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from, unit
+      FROM mvscheduler.view_state AS s
+     CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+      JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
+      JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id AND v.col > 0
+      JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
+     WHERE s.view_id = build_at_hand.view_id;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_at_hand(bigint) IS 'Of what the attempt that was let through has to build the next partition, once; all NULL everywhere else.';
+
+CREATE FUNCTION mvscheduler.build_done(view_id bigint, filled_from timestamptz, oldest timestamptz, rows bigint) RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF mvscheduler.step_at_hand(view_id) = 'build' THEN
+        UPDATE mvscheduler.increment_state AS i
+           SET filled_from = least(i.filled_from, build_done.filled_from),
+               fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.filled_from::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
+                                         'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
+         WHERE i.view_id = build_done.view_id AND i.data::oid = (mvscheduler.version_at_work(build_done.view_id)).data;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint) IS 'Records from where on the view is filled, in the transaction that built a partition.';
+
+-- The other way round than label_text.
+CREATE FUNCTION mvscheduler.source_instant(label timestamp, label_type oid, source_type oid, zone text) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN (label_type = 'timestamptz'::regtype) = (source_type = 'timestamptz'::regtype) THEN label AT TIME ZONE 'UTC'
+            WHEN source_type = 'timestamptz'::regtype THEN label AT TIME ZONE zone
+            ELSE ((label AT TIME ZONE 'UTC') AT TIME ZONE zone) AT TIME ZONE 'UTC' END;
+COMMENT ON FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text) IS 'A bound of a partition as an instant among the times of a source.';
+
+CREATE FUNCTION mvscheduler.step_build(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    work       record;
+    label_type oid;
+    unit       text;
+    slack      interval;
+    border     timestamptz;   -- of what is filled, among the times of the source
+    newest     timestamptz;   -- of what may not be
+    oldest     timestamptz;
+    instant    text;
+    extent     tsrange;       -- labels of the partition
+    first      timestamp;
+    beyond     timestamp;
+    begins     timestamptz;   -- of the rows that are read for it
+    ends       timestamptz;
+    handle     oid;
+    part       oid;
+    rows       bigint;
+    bounds     text;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.build_at_hand(view_id);
+    IF work.owner IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
+    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
+    slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
+    border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
+    instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
+    PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', coalesce(border::text, ''), true);
+    handle := mvscheduler.handle(work.source, work.data, quote_ident(work.source_column));
+    EXECUTE format('SELECT (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I DESC LIMIT 1), (SELECT %1$s FROM %2$s AS s WHERE mvscheduler.in_window(s.%3$I) ORDER BY s.%3$I LIMIT 1)',
+                   instant, mvscheduler.shown_name(handle), work.source_column) INTO newest, oldest;
+    PERFORM mvscheduler.drop_handle(handle, work.source);
+    IF newest IS NULL THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
+        RETURN 0;
+    END IF;
+    extent := mvscheduler.partition_extent(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
+    IF isfinite(work.filled_from) AND lower(extent) >= work.filled_from AT TIME ZONE 'UTC' THEN
+        extent := mvscheduler.partition_extent(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
+    END IF;
+    first := lower(extent);
+    beyond := upper(extent);
+    IF beyond AT TIME ZONE 'UTC' <= mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type) THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
+        RETURN 0;
+    END IF;
+
+    -- Labels of the partition, whole.
+    begins := mvscheduler.source_instant(first, label_type, work.source_type, work.zone) - slack;
+    ends := mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack;
+    handle := mvscheduler.handle(work.query, work.data);
+    IF (mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone)).unit IS NULL THEN
+        PERFORM mvscheduler.demand_near_labels(handle, work.time_column, label_type, work.source_type, newest, newest, work.width, work.zone),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, begins - mvscheduler.longest(work.width), begins, NULL, mvscheduler.bound_text(first, label_type)),
+                mvscheduler.demand_labels(handle, work.time_column, work.width, ends, ends + mvscheduler.longest(work.width), mvscheduler.bound_text(beyond, label_type), NULL);
+    END IF;
+    PERFORM set_config('mvscheduler.window_start', begins::text, true), set_config('mvscheduler.window_end', ends::text, true);
+    bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
+    SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s', mvscheduler.shown_name(handle), bounds)) AS m;
+    PERFORM mvscheduler.drop_handle(handle, work.query);
+    IF rows = 0 THEN
+        EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part));
+    ELSE
+        PERFORM mvscheduler.name_partition(work.data, part, '_' || to_char(first, 'FMYYYYMMDD'));
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', mvscheduler.shown_name(part), work.time_column, bounds);   -- known when it is attached
+        PERFORM mvscheduler.equip_partition(work.data, part), mvscheduler.attach_partition(work.data, part, first, beyond, label_type);
+        EXECUTE format('ALTER TABLE %s DROP CONSTRAINT bounds', mvscheduler.shown_name(part));
+    END IF;
+    PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', oldest, rows), mvscheduler.increment_done(view_id, 0, rows, 0, 0);
+    RETURN rows;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_build(bigint) IS 'Builds the newest partition that an incremental view does not have yet; where there is nothing left to build, says so.';
+
+-- Before it is attached, when nobody waits for the table yet.
+CREATE FUNCTION mvscheduler.equip_partition(data oid, part oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    idx record;
+    con record;
+    col record;
+BEGIN
+    EXECUTE format('ALTER TABLE %s REPLICA IDENTITY FULL', mvscheduler.shown_name(part));   -- else a publication of all tables keeps us from writing
+    FOR idx IN
+        SELECT i.indisunique, regexp_replace(pg_get_indexdef(i.indexrelid), '^.*? USING ', 'USING ') AS body
+          FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid
+         WHERE i.indrelid = data AND coalesce(obj_description(i.indexrelid, 'pg_class'), '') IN ('mvscheduler: unique_key', 'mvscheduler: buckets')
+         ORDER BY i.indexrelid
+    LOOP
+        EXECUTE format('CREATE %s INDEX ON %s %s', CASE WHEN idx.indisunique THEN 'UNIQUE' END, mvscheduler.shown_name(part), idx.body);
+    END LOOP;
+    FOR con IN   -- by hand; nothing of them runs before they are known to be the same
+        SELECT n.conname, regexp_replace(pg_get_constraintdef(n.oid), '( NOT VALID)?$', ' NOT VALID') AS body, mvscheduler.names_in('pg_constraint', n.oid, data) AS uses FROM pg_constraint AS n WHERE n.conrelid = data AND n.contype = 'c' ORDER BY n.conname
+    LOOP
+        EXECUTE format('ALTER TABLE %s ADD CONSTRAINT %I %s', mvscheduler.shown_name(part), con.conname, con.body);
+        IF con.uses IS DISTINCT FROM (SELECT mvscheduler.names_in('pg_constraint', n.oid, part) FROM pg_constraint AS n WHERE n.conrelid = part AND n.conname = con.conname) THEN
+            RAISE EXCEPTION 'something that constraint % uses was renamed or replaced meanwhile', quote_ident(con.conname) USING ERRCODE = 'object_not_in_prerequisite_state';
+        END IF;
+        CONTINUE WHEN con.body LIKE '% NOT ENFORCED NOT VALID';
+        EXECUTE format('ALTER TABLE %s VALIDATE CONSTRAINT %I', mvscheduler.shown_name(part), con.conname);
+    END LOOP;
+    FOR col IN SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND a.attnotnull AND NOT a.attisdropped LOOP
+        EXECUTE format('ALTER TABLE %s ALTER %I SET NOT NULL', mvscheduler.shown_name(part), col.attname);
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.equip_partition(oid, oid) IS 'Makes the index of the key on a table that becomes a partition, the constraints that ATTACH demands and what a publication does; indexes that are missing ATTACH makes.';
