@@ -19,6 +19,7 @@ func TestWhoLocksAPartitionOfHisDoesNotStopTheCollector(t *testing.T) { // alone
 	side := startSidecar(t, s.db)
 	other.incremented(t, "w")
 	until(t, s.alice, `SELECT freshness = 'fresh' FROM mvscheduler.status WHERE name LIKE '%.v'`)
+	reported(t, s.alice)
 	require.Zero(t, side.stop())
 
 	part := ask[string](t, other.alice, `SELECT relid::regclass::text FROM pg_partition_tree('w__data') WHERE isleaf LIMIT 1`)

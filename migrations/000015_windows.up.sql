@@ -225,8 +225,8 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.stored_selects(oid) IS 'The SELECTs of a plain view as PostgreSQL has stored them: which of them stands in which, 0 for none, and their nodes, whose fields are called as in PostgreSQL''s parsenodes.h and primnodes.h.';
 
--- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them; of a function in FROM also what it is called with.
-CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
+-- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them; of a function in FROM what it is called with.
+CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int, type oid)
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -240,11 +240,13 @@ AS $$
                                              'strict $.**?(@.node == "VAR")') AS v(node)
          WHERE n.node ->> 'varlevelsup' = '0' AND t.rte ->> 'rtekind' IN ('2', '3', '5', '9')
     )
-    SELECT DISTINCT (n.node ->> 'varlevelsup')::int, (n.node ->> 'varno')::int, (n.node ->> 'varattno')::int
+    SELECT DISTINCT (n.node ->> 'varlevelsup')::int, (n.node ->> 'varno')::int, (n.node ->> 'varattno')::int, (n.node ->> 'vartype')::oid
       FROM var AS n
-     WHERE n.node ->> 'varlevelsup' <> '0' OR $1 #>> ARRAY['rtable', ((n.node ->> 'varno')::int - 1)::text, 'rtekind'] NOT IN ('2', '9')
+     CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((n.node ->> 'varno')::int - 1)) AS t(rte)
+     WHERE n.node ->> 'varlevelsup' <> '0'
+        OR t.rte ->> 'rtekind' NOT IN ('2', '9') AND NOT jsonb_path_exists(coalesce(t.rte -> 'functions', t.rte -> 'values_lists', '[]'), 'strict $.**?(@.node == "VAR")')
 $$;
-COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: how many SELECTs further out they are read, at which place of its range table what they are columns of is, and their numbers.';
+COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: how many SELECTs further out they are read, at which place of its range table what they are columns of is, their numbers, and their types.';
 
 CREATE FUNCTION mvscheduler.times_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
 LANGUAGE sql STABLE
@@ -258,9 +260,9 @@ AS $$
           JOIN pg_operator AS o ON o.oid = (q.node ->> 'opno')::oid AND o.oprname IN ('=', '<', '<=', '>', '>=') AND o.oprnamespace = 'pg_catalog'::regnamespace
                                AND o.oprleft IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
     )
-    SELECT n.* FROM named AS n
+    SELECT n.up, n.place, n.col FROM named AS n
     UNION
-    SELECT y.*
+    SELECT y.up, y.place, y.col
       FROM comparison AS e
      CROSS JOIN (VALUES (0, 1), (1, 0)) AS s(one, other)
      CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.other) AS y
@@ -286,6 +288,8 @@ COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an express
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
 -- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like, and so are
 -- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
+-- It is computed from the column that in_window is asked about and from no other time, span or number, which could put a row
+-- into any bucket; or a calendar has it, and is compared with what is read within a window.
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
@@ -353,6 +357,26 @@ BEGIN
                                JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = c.up
                               WHERE l.node -> 'setOperations' = '[]') AS n(reader, level, place, col)
           LEFT JOIN place AS p ON p.reader = n.reader AND p.level = n.level AND p.place = n.place
+    ), within AS (   -- what is read within a window, and of a table itself the column
+        SELECT p.reader, p.level, p.place, NULL::int AS col FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
+        UNION ALL
+        SELECT l.reader, l.level, (f.node #>> '{args,0,varno}')::int, (f.node #>> '{args,0,varattno}')::int
+          FROM levels AS l CROSS JOIN LATERAL jsonb_path_query(l.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+         WHERE l.calls > 0 AND (f.node ->> 'funcid')::oid = ANY (windows)
+    ), stray AS (
+        SELECT w.reader, w.level   -- nothing ties the time_column to it
+          FROM within AS w
+         WHERE NOT EXISTS (SELECT FROM tied AS m WHERE m.reader = w.reader AND m.level = w.level AND m.place = w.place AND m.col = coalesce(w.col, m.col))
+        UNION
+        SELECT l.reader, l.level   -- something else is in it
+          FROM (SELECT DISTINCT m.from_reader, m.from_level, m.col FROM tied AS m) AS m
+          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND l.node -> 'setOperations' = '[]' AND m.col > 0
+         CROSS JOIN LATERAL (SELECT bool_or(w.place IS NOT NULL) AS one, bool_or((w.place IS NULL OR w.col <> c.col) AND t.typcategory IN ('D', 'T', 'N')) AS other
+                               FROM mvscheduler.columns_named(l.node, l.node -> 'targetList' -> (m.col - 1) -> 'expr') AS c
+                               JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = c.up
+                               JOIN pg_type AS t ON t.oid = c.type
+                               LEFT JOIN within AS w ON w.reader = l.reader AND w.level = a.outer_level AND w.place = c.place) AS n
+         WHERE n.one AND n.other
     ), together AS (   -- each clause that brings rows together, by which expressions, and what the time_column is made of there
         SELECT l.reader, l.level, ARRAY(SELECT t.target -> 'expr' FROM jsonb_array_elements(l.node -> 'targetList') AS t(target)
                                          WHERE t.target ->> 'ressortgroupref' IN (SELECT k.node ->> 'tleSortGroupRef' FROM jsonb_array_elements(c.clause) AS k(node))) AS keys,
@@ -368,10 +392,6 @@ BEGIN
           FROM together AS t
          WHERE t.labels = '{}'
             OR EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
-            OR EXISTS (SELECT FROM (SELECT p.place FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level WHERE p.reader = t.reader AND p.level = t.level
-                                    UNION ALL
-                                    SELECT a FROM levels AS l CROSS JOIN unnest(l.asks) AS a WHERE l.reader = t.reader AND l.level = t.level AND a > 0) AS w(place)
-                        WHERE NOT EXISTS (SELECT FROM tied AS m WHERE m.reader = t.reader AND m.level = t.level AND m.place = w.place))
         UNION
         SELECT e.reader, e.level FROM expression AS e
     ), judged AS (
@@ -379,6 +399,7 @@ BEGIN
                l.node -> 'setOperations' <> '[]' AS combines,
                l.node -> 'limitOffset' <> '[]' OR l.node -> 'limitCount' <> '[]' OR l.node -> 'groupingSets' <> '[]' AS cuts,
                EXISTS (SELECT FROM mixed AS m WHERE m.reader = l.reader AND m.level = l.level) AS mixes,
+               EXISTS (SELECT FROM stray AS y WHERE y.reader = l.reader AND y.level = l.level) AS strays,
                EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level AND k.shared) AS shared,
                (SELECT count(*) FROM unnest(l.asks) AS a WHERE a > 0)   -- windows that meet here
                + (SELECT count(*) FROM input AS i JOIN windowed AS w ON w.reader = i.from_reader AND w.level = i.from_level WHERE i.reader = l.reader AND i.level = l.level) AS meeting,
@@ -390,6 +411,7 @@ BEGIN
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
            bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
+           bool_or(w.level IS NOT NULL AND j.strays AND time_column IS NOT NULL) AS strays,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
       INTO verdict
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
@@ -402,6 +424,9 @@ BEGIN
     ELSIF verdict.mixes THEN
         RAISE EXCEPTION 'rows of several buckets would be aggregated, compared or numbered together' USING ERRCODE = 'feature_not_supported',
             HINT = 'GROUP BY, DISTINCT ON and OVER (PARTITION BY ...) have to name the time that is the bucket, such as date_trunc(''hour'', ts). Running totals and the like belong into a view or query that reads this one.';
+    ELSIF verdict.strays THEN
+        RAISE EXCEPTION 'column % is not computed from the column that in_window is asked about alone', quote_ident(time_column) USING ERRCODE = 'feature_not_supported',
+            HINT = 'Compute it from that column, such as date_trunc(''hour'', ts), and from no other time, interval or number; or take it from a calendar that the query compares with that column. What else is in it could put a row into any bucket.';
     ELSIF verdict.meet THEN
         RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
             HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';
