@@ -302,13 +302,15 @@ DECLARE
     verdict record;
 BEGIN
     WITH RECURSIVE levels AS MATERIALIZED (
-        SELECT r.oid AS reader, s.level, s.parent, s.node, w.calls, w.asks,
+        SELECT r.oid AS reader, s.level, s.parent, s.node,
                ARRAY(SELECT CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE 0 END FROM jsonb_array_elements(s.node -> 'rtable') WITH ORDINALITY AS t(rte, place) ORDER BY t.place) AS reads
           FROM unnest(readers) AS r(oid)
          CROSS JOIN LATERAL mvscheduler.stored_selects(r.oid) AS s
-         CROSS JOIN LATERAL (SELECT count(*) AS calls, array_agg(DISTINCT CASE WHEN f.node #>> '{args,0,node}' = 'VAR' AND f.node #>> '{args,0,varlevelsup}' = '0' THEN (f.node #>> '{args,0,varno}')::int ELSE -1 END) AS asks
-                               FROM jsonb_path_query(s.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
-                              WHERE (f.node ->> 'funcid')::oid = ANY (windows)) AS w
+    ), call AS MATERIALIZED (   -- of in_window: about which column of what is read there; -1 for anything else
+        SELECT l.reader, l.level, CASE WHEN f.node #>> '{args,0,node}' = 'VAR' AND f.node #>> '{args,0,varlevelsup}' = '0' THEN (f.node #>> '{args,0,varno}')::int ELSE -1 END AS place,
+               (f.node #>> '{args,0,varattno}')::int AS col
+          FROM levels AS l CROSS JOIN LATERAL jsonb_path_query(l.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+         WHERE (f.node ->> 'funcid')::oid = ANY (windows)
     ), around(reader, level, up, outer_level) AS (
         SELECT l.reader, l.level, 0, l.level FROM levels AS l
         UNION ALL
@@ -335,7 +337,7 @@ BEGIN
         UNION ALL
         SELECT e.reader, e.parent, e.reader, e.level FROM expression AS e
     ), windowed(reader, level) AS (   -- in which, or below which, in_window is asked
-        SELECT l.reader, l.level FROM levels AS l WHERE l.calls > 0
+        SELECT c.reader, c.level FROM call AS c
         UNION
         SELECT i.reader, i.level FROM windowed AS w JOIN input AS i ON i.from_reader = w.reader AND i.from_level = w.level
     ), label AS (   -- the time_column
@@ -360,9 +362,7 @@ BEGIN
     ), within AS (   -- what is read within a window, and of a table itself the column
         SELECT p.reader, p.level, p.place, NULL::int AS col FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
         UNION ALL
-        SELECT l.reader, l.level, (f.node #>> '{args,0,varno}')::int, (f.node #>> '{args,0,varattno}')::int
-          FROM levels AS l CROSS JOIN LATERAL jsonb_path_query(l.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
-         WHERE l.calls > 0 AND (f.node ->> 'funcid')::oid = ANY (windows)
+        SELECT c.reader, c.level, c.place, c.col FROM call AS c WHERE c.place > 0
     ), stray AS (
         SELECT w.reader, w.level   -- nothing ties the time_column to it
           FROM within AS w
@@ -395,17 +395,18 @@ BEGIN
         UNION
         SELECT e.reader, e.level FROM expression AS e
     ), judged AS (
-        SELECT l.*,
+        SELECT l.reader, l.level, c.calls, c.asks, l.reads,
                l.node -> 'setOperations' <> '[]' AS combines,
                l.node -> 'limitOffset' <> '[]' OR l.node -> 'limitCount' <> '[]' OR l.node -> 'groupingSets' <> '[]' AS cuts,
                EXISTS (SELECT FROM mixed AS m WHERE m.reader = l.reader AND m.level = l.level) AS mixes,
                EXISTS (SELECT FROM stray AS y WHERE y.reader = l.reader AND y.level = l.level) AS strays,
                EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level AND k.shared) AS shared,
-               (SELECT count(*) FROM unnest(l.asks) AS a WHERE a > 0)   -- windows that meet here
+               (SELECT count(*) FROM unnest(c.asks) AS a WHERE a > 0)   -- windows that meet here
                + (SELECT count(*) FROM input AS i JOIN windowed AS w ON w.reader = i.from_reader AND w.level = i.from_level WHERE i.reader = l.reader AND i.level = l.level) AS meeting,
                (SELECT count(*) FROM unnest(l.reads) AS r WHERE r = ANY (targets) AND l.reader <> ALL (targets)) AS readings,
-               (SELECT count(*) FROM unnest(l.asks) AS a WHERE l.reads[a] = ANY (targets)) AS within
+               (SELECT count(*) FROM unnest(c.asks) AS a WHERE l.reads[a] = ANY (targets)) AS within
           FROM levels AS l
+         CROSS JOIN LATERAL (SELECT count(*) AS calls, array_agg(DISTINCT c.place) AS asks FROM call AS c WHERE c.reader = l.reader AND c.level = l.level) AS c
     )
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,

@@ -3,6 +3,7 @@ DROP FUNCTION mvscheduler.rename_indexes(jsonb);
 DROP FUNCTION mvscheduler.index_names(oid, oid, text);
 DROP FUNCTION mvscheduler.swap_data_done(bigint, oid);
 DROP FUNCTION mvscheduler.swap_data_at_hand(bigint);
+DROP FUNCTION mvscheduler.demand_nothing_left(bigint);
 DROP FUNCTION mvscheduler.redefine_incremental(mvscheduler.views, oid, oid, oid);
 DROP FUNCTION mvscheduler.drop_version(bigint);
 DROP FUNCTION mvscheduler.demand_nothing_frozen(bigint, text);

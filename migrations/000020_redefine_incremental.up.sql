@@ -170,6 +170,19 @@ COMMENT ON FUNCTION mvscheduler.redefine_incremental(mvscheduler.views, oid, oid
 
 -- The step swap_data ------------------------------------------------------------------------------------
 
+CREATE FUNCTION mvscheduler.demand_nothing_left(view_id bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF EXISTS (SELECT FROM mvscheduler.redefinition AS r JOIN mvscheduler.frozen AS f ON f.target = r.view_id
+                WHERE r.view_id = demand_nothing_left.view_id AND f.times > coalesce(r.frozen_times, '-infinity')) THEN
+        RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made' USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_nothing_left(bigint) IS 'Raises where partitions of what a view reads have left since its new version was begun.';
+
 CREATE FUNCTION mvscheduler.swap_data_at_hand(view_id bigint, OUT owner oid, OUT relation oid, OUT query_relation oid, OUT data oid, OUT next oid, OUT next_query oid)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -183,11 +196,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM FROM mvscheduler.view_state AS s WHERE s.view_id = swap_data_at_hand.view_id FOR NO KEY UPDATE;
-    IF EXISTS (SELECT FROM mvscheduler.redefinition AS r JOIN mvscheduler.frozen AS f ON f.target = r.view_id
-                WHERE r.view_id = swap_data_at_hand.view_id AND f.times > coalesce(r.frozen_times, '-infinity')) THEN
-        RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made' USING ERRCODE = 'object_not_in_prerequisite_state',
-            DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
-    END IF;
+    PERFORM mvscheduler.demand_nothing_left(view_id);
     SELECT s.owner::oid, s.relation::oid, s.query_relation::oid, d.relation::oid, n.relation::oid, q.relation::oid
       INTO owner, relation, query_relation, data, next, next_query
       FROM mvscheduler.view_state AS s

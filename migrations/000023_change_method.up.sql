@@ -80,11 +80,7 @@ BEGIN
         RETURN;
     END IF;
     PERFORM FROM mvscheduler.view_state AS s WHERE s.view_id = swap_method_at_hand.view_id FOR NO KEY UPDATE;
-    IF EXISTS (SELECT FROM mvscheduler.redefinition AS r JOIN mvscheduler.frozen AS f ON f.target = r.view_id
-                WHERE r.view_id = swap_method_at_hand.view_id AND f.times > coalesce(r.frozen_times, '-infinity')) THEN
-        RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made' USING ERRCODE = 'object_not_in_prerequisite_state',
-            DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
-    END IF;
+    PERFORM mvscheduler.demand_nothing_left(view_id);
     SELECT s.owner::oid, s.relation::oid, s.query_relation::oid, d.relation::oid, n.relation::oid, q.relation::oid, r.method
       INTO owner, relation, query_relation, data, next, next_query, method
       FROM mvscheduler.view_state AS s
