@@ -110,12 +110,13 @@ func TestARecommendedCalendarIsSetByAcceptAndTakenBackByUndo(t *testing.T) {
 	require.Regexp(t, `^UPDATE mvscheduler.views SET refresh_interval = NULL, calendar = '\[.*\]' WHERE name = '.*\.v'$`, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations`))
 	id := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations`)
 	clocks := `SELECT concat_ws(' ', refresh_interval, cron, jsonb_array_length(calendar) > 1) FROM mvscheduler.views`
-	cli := func(args ...string) {
+	cli := func(args ...string) string {
 		r := mvscheduler(t, s.db, s.owner, "", args...)
 		require.Zero(t, r.code, r.stderr)
+		return r.stdout
 	}
 	number := ask[string](t, s.alice, `SELECT $1::bigint::text`, id)
-	cli("recommend", "show", number)
+	require.Regexp(t, `(?m)^kind +calendar$`, cli("recommend", "show", number), "a line for each")
 	cli("recommend", "accept", number)
 	require.Equal(t, "t", ask[string](t, s.alice, clocks))
 	until(t, s.alice, `SELECT next_refresh_at > now() FROM mvscheduler.status`)

@@ -123,7 +123,7 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		var b strings.Builder
 		line := func(title, text string) {
 			if text != "" {
-				fmt.Fprintf(&b, "%-10s %s\n", title, text)
+				fmt.Fprintf(&b, "%-10s %s\n", title, indentRest(sanitizeLines(text), strings.Repeat(" ", 11)))
 			}
 		}
 		line("view", r.ViewName)
@@ -137,7 +137,7 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		line("tried", string(r.Tried))
 		line("measured", string(r.Measured))
 		line("does it", r.Command)
-		_, err = fmt.Fprint(a.stdout, sanitize(b.String()))
+		_, err = fmt.Fprint(a.stdout, b.String())
 		return err
 	})
 }
