@@ -104,6 +104,29 @@ UPDATE mvscheduler.river_job
 	return nil
 }
 
+// Hasten lets a run that waits for its next try begin it now, when somebody has changed the row of its view or asked for
+// a refresh since the last try began: what was wrong may be mended. Each change and each request hastens one try at most.
+func Hasten(ctx context.Context, q Querier) error {
+	_, err := q.Exec(ctx, `
+UPDATE mvscheduler.river_job
+   SET state = 'available',
+       scheduled_at = now()
+ WHERE id IN (
+       SELECT j.id
+         FROM mvscheduler.run AS r
+         JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
+         JOIN mvscheduler.river_job AS j ON j.id = r.job_id
+        WHERE r.state = 'queued'
+          AND j.state = 'scheduled'
+          AND greatest(s.rearmed_at, (SELECT c.requested_at FROM mvscheduler.request AS c WHERE c.kind = 'refresh' AND c.view_id = r.view_id ORDER BY c.id DESC LIMIT 1))
+              > (SELECT max(t.started_at) FROM mvscheduler.attempt AS t WHERE t.run_id = r.id)
+          FOR UPDATE OF j SKIP LOCKED)`)
+	if err != nil {
+		return fmt.Errorf("hasten what was mended: %w", err)
+	}
+	return nil
+}
+
 // Stopped is a backend that was told to stop.
 type Stopped struct {
 	RunID      int64

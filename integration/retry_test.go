@@ -37,6 +37,31 @@ SELECT array_agg(extract(epoch FROM a.started_at - b.finished_at)::float8 ORDER 
 	until(t, s.alice, `SELECT freshness = 'fresh' AND consecutive_failures = 0 AND reason = '' FROM mvscheduler.status`)
 }
 
+func TestWhoMendsAViewOrAsksForItDoesNotWaitForTheNextTry(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE divisor (by int NOT NULL)`, `INSERT INTO divisor VALUES (0)`)
+	s.manage(t, "big", "SELECT id FROM sales", "refresh_interval", "1 day", "max_size_bytes", 1)
+	s.manage(t, "divided", "SELECT id, 1 / by AS a FROM sales CROSS JOIN divisor", "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	for _, v := range []struct{ name, mend, hasten string }{
+		{"big", `SELECT`, `UPDATE mvscheduler.views SET max_size_bytes = NULL WHERE id = mvscheduler.view_id('big')`},
+		{"divided", `UPDATE divisor SET by = 1`, `SELECT mvscheduler.refresh_view('divided')`},
+	} {
+		// The next try is far away, as it is after some that failed.
+		until(t, s.root, `
+WITH later AS (
+    UPDATE mvscheduler.river_job AS j
+       SET state = 'scheduled', scheduled_at = now() + interval '1 hour'
+      FROM mvscheduler.run AS r
+     WHERE r.job_id = j.id AND r.state = 'queued' AND r.attempts > 0 AND j.state IN ('available', 'scheduled') AND r.view_name LIKE '%.' || $1
+    RETURNING 1)
+SELECT EXISTS (SELECT FROM later)`, v.name)
+		pgtest.Exec(t, s.alice, v.mend, v.hasten)
+		until(t, s.alice, `SELECT freshness = 'fresh' FROM mvscheduler.status WHERE name LIKE '%.' || $1`, v.name)
+	}
+}
+
 func autoPauses(t *testing.T, s *scene) int {
 	t.Helper()
 	return ask[int](t, s.alice, `SELECT count(*) FROM mvscheduler.audit_log WHERE action = 'auto_pause'`)

@@ -10,7 +10,7 @@
 //   - [Dispatcher] claims due views (FOR UPDATE SKIP LOCKED), writes a run, inserts its River job and
 //     moves the clock in one transaction. LISTEN is a hint to look sooner; polling is the truth.
 //   - [Reaper] finds attempts whose backend is gone, runs that no job carries, backends past their
-//     deadline, cancelled runs, and DDL that waits behind a refresh.
+//     deadline, cancelled runs, DDL that waits behind a refresh, and retries that need not wait any longer.
 //   - The skipper watches which sessions are idle, so that runs can be skipped when nothing changed.
 //   - The housekeeper raises alerts, tells the webhook and deletes old runs.
 //   - The pruner finds partitions that are old enough to leave.

@@ -60,6 +60,7 @@ func (r *Reaper) Tick(ctx context.Context) error {
 		catalog.EndCancelled(ctx, r.pool),
 		r.adoptOrphans(ctx),
 		catalog.BuryJobs(ctx, r.pool),
+		catalog.Hasten(ctx, r.pool),
 	)
 }
 
