@@ -133,6 +133,33 @@ func TestVerifyComparesWhatIsStoredAndNotWhatIsEqual(t *testing.T) {
 	require.Equal(t, 2, mvscheduler(t, s.db, s.owner, "", "verify", "plain", "--all", "--sample", "3").code)
 }
 
+func TestVerifyDoesNotMindTheLastDigitsOfASumOfFloats(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE measured (ts timestamptz, f float8, r float4)`, `INSERT INTO measured VALUES ('2026-03-01 10:10+00', 0.1, 0.1), ('2026-03-01 10:20+00', 0.2, 0.2), ('2026-03-02 10:00+00', 0.3, 0.3)`)
+	s.incremental(t, "v", `SELECT date_trunc('day', ts, 'UTC') AS day, sum(f) AS f, sum(r) AS r, count(*) AS n FROM measured WHERE mvscheduler.in_window(ts) GROUP BY 1`, "time_column", "day", "bucket_width", "1 day", "timezone", "UTC")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Zero(t, worker.stop())
+	for values, wrong := range map[string]int{
+		`f = f * (1 + 1e-12::float8), r = r * (1 + 1e-6::float4)`: 0,
+		`f = f * (1 + 1e-6::float8)`:                              2,
+		`r = r * 1.01`:                                            2,
+		`f = f * (1 + 1e-12::float8), n = n + 1`:                  2,
+		`f = -f`:                                                  2,
+		`f = 'infinity'`:                                          2,
+		`f = 'NaN'`:                                               2,
+		`f = NULL`:                                                2,
+		`f = 1e-320`:                                              2,
+		`f = -1.7e308`:                                            2,
+		`f = CASE WHEN n = 2 THEN 0.30000000000000004 ELSE 0.3 END`: 0,
+	} {
+		pgtest.Exec(t, s.alice, `BEGIN`, `UPDATE v__data SET `+values)
+		require.Equal(t, wrong, ask[int](t, s.alice, `SELECT count(*) FROM mvscheduler.compare_buckets(mvscheduler.view_id('v'), '-infinity', 'infinity')`), values)
+		pgtest.Exec(t, s.alice, `ROLLBACK`)
+	}
+}
+
 // Partitions that came, counters, lateness and dimensions are dirt that no entry of the change log tells of, or all of it.
 func TestVerifyKnowsWhatTheNextRefreshWouldCompute(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ DROP VIEW mvscheduler.marked_dirty;
 DROP FUNCTION mvscheduler.dirty_buckets(bigint, timestamptz[], timestamptz[]);
 DROP FUNCTION mvscheduler.compare_contents(bigint);
 DROP FUNCTION mvscheduler.compare_buckets(bigint, text, text);
+DROP FUNCTION mvscheduler.is_rounding(double precision, double precision, double precision);
 DROP FUNCTION mvscheduler.compared(bigint);
 DROP FUNCTION mvscheduler.buckets_of(bigint);
 DROP FUNCTION mvscheduler.demand_own_query(bigint);

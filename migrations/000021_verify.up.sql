@@ -155,6 +155,14 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.compared(bigint) IS 'What there is to compare of an incremental view.';
 
+-- The order in which rows are added up decides on the last digits of a sum of floats, and is another in each plan.
+CREATE FUNCTION mvscheduler.is_rounding(a double precision, b double precision, most double precision) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN sign(a) = sign(b) AND greatest(abs(a), abs(b)) BETWEEN 1e-290 AND 1.79e308   -- beyond that arithmetic raises errors
+            THEN a <> b AND abs(a - b) <= most * greatest(abs(a), abs(b)) ELSE false END;
+COMMENT ON FUNCTION mvscheduler.is_rounding(double precision, double precision, double precision) IS 'Whether two numbers are not the same, and differ by no more than so much of the larger one.';
+
 -- The window is that of step_build: labels of the range, whole.
 CREATE FUNCTION mvscheduler.compare_buckets(view_id bigint, first text, last text) RETURNS TABLE (bucket text, instant timestamptz, at timestamptz, missing bigint, extra bigint, different bigint)
 LANGUAGE plpgsql
@@ -167,6 +175,7 @@ DECLARE
     begins  timestamptz;
     ends    timestamptz;
     columns text;
+    rounded text;   -- that rows differ by rounding of their floats alone
     differ  text;
     query   oid;   -- handles
     data    oid;
@@ -179,18 +188,23 @@ BEGIN
     slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.timezone));
     PERFORM set_config('mvscheduler.window_start', CASE WHEN work.bound AND begins = mvscheduler.clamp(begins) THEN mvscheduler.clamp(mvscheduler.source_instant(begins AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) - slack)::text ELSE '' END, true),
             set_config('mvscheduler.window_end', CASE WHEN work.bound AND ends = mvscheduler.clamp(ends) THEN mvscheduler.clamp(mvscheduler.source_instant(ends AT TIME ZONE 'UTC', work.label_type, work.source_type, work.timezone) + mvscheduler.longest(work.width) + slack)::text ELSE '' END, true);
-    columns := (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped);
+    SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum),
+           string_agg(format('(ROW(n.%1$I)::record OPERATOR(pg_catalog.*=) ROW(o.%1$I)::record%2$s)', a.attname,
+                             CASE a.atttypid WHEN 'float8'::regtype THEN format(' OR mvscheduler.is_rounding(n.%1$I, o.%1$I, 1e-9)', a.attname)
+                                             WHEN 'float4'::regtype THEN format(' OR mvscheduler.is_rounding(n.%1$I, o.%1$I, 1e-4)', a.attname) END), ' AND ' ORDER BY a.attnum)
+      INTO columns, rounded
+      FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attnum > 0 AND NOT a.attisdropped;
     query := mvscheduler.handle(work.query, NULL);
     data := mvscheduler.rows_handle(work.data, NULL);
     differ := mvscheduler.difference(work.data, data, mvscheduler.key_of(work.data), NULL, 'fresh', work.time_column, first, last,
-        format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' ELSE ''different'' END AS what', work.time_column));
+        format('CASE WHEN n."mvscheduler fresh" THEN n.%1$I ELSE o.%1$I END AS bucket, CASE WHEN o."mvscheduler place" IS NULL THEN ''missing'' WHEN n."mvscheduler fresh" IS NULL THEN ''extra'' WHEN %2$s THEN ''rounded'' ELSE ''different'' END AS what', work.time_column, rounded));
     RETURN QUERY EXECUTE format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s) ', columns, mvscheduler.shown_name(query), differ)
         || format('SELECT d.bucket::text, i.instant, mvscheduler.source_instant(i.instant AT TIME ZONE ''UTC'', %1$s, %2$s, %3$L), count(*) FILTER (WHERE d.what = ''missing''), count(*) FILTER (WHERE d.what = ''extra''), count(*) FILTER (WHERE d.what = ''different'')'
-                  ' FROM differ AS d CROSS JOIN LATERAL mvscheduler.bound_instant(d.bucket::text, %1$s) AS i(instant) GROUP BY d.bucket, i.instant ORDER BY d.bucket', work.label_type, work.source_type, work.timezone);
+                  ' FROM differ AS d CROSS JOIN LATERAL mvscheduler.bound_instant(d.bucket::text, %1$s) AS i(instant) WHERE d.what <> ''rounded'' GROUP BY d.bucket, i.instant ORDER BY d.bucket', work.label_type, work.source_type, work.timezone);
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
     PERFORM set_config('mvscheduler.window_start', '', true), set_config('mvscheduler.window_end', '', true);
 END $$;
-COMMENT ON FUNCTION mvscheduler.compare_buckets(bigint, text, text) IS 'Computes the buckets of an incremental view from first up to last, without frozen ones, and counts for each that is not what is stored the rows that are missing, that should not be there, and that say something else. at is a time of the source within it.';
+COMMENT ON FUNCTION mvscheduler.compare_buckets(bigint, text, text) IS 'Computes the buckets of an incremental view from first up to last, without frozen ones, and counts for each that is not what is stored the rows that are missing, that should not be there, and that say something else, by more than rounding of floats. at is a time of the source within it.';
 
 -- Without a key, since the unique index of a materialized view lets NULLs in more than once.
 CREATE FUNCTION mvscheduler.compare_contents(view_id bigint, OUT missing bigint, OUT extra bigint)

@@ -34,7 +34,7 @@ An incremental view is compared bucket by bucket, a sample of them unless --all 
   dirty   something changed below that the last refresh had not seen: the next one computes it
   wrong   nothing that is known changed: for example changes came later than lateness, a function of the query gives other results than it did, or somebody wrote into the view's table
 
-Rows are missing (the query gives them and the view does not hold them), extra (the other way round), or different (the key is there, with other values; without a key such a row is missing and extra). With change_tracking = 'counters' a change of the last minute may not be known yet, and shows as wrong. Buckets of which the rows below have left (source_retention), also while they were compared, cannot be computed any more and are left out.
+Rows are missing (the query gives them and the view does not hold them), extra (the other way round), or different (the key is there, with other values; without a key such a row is missing and extra). The last digits of a real or double precision, which the order of adding up decides on, do not count where there is a key. With change_tracking = 'counters' a change of the last minute may not be known yet, and shows as wrong. Buckets of which the rows below have left (source_retention), also while they were compared, cannot be computed any more and are left out.
 
 Any other view is compared as a whole with what a REFRESH would give. It differs also when the tables changed since data_as_of, or when the query has functions such as now() or random().
 
