@@ -148,7 +148,7 @@ func TestErrorsSayWhatWhyAndWhatToDoWithTheirExitCode(t *testing.T) {
 		{"a wrong zone", alice, "SELECT 1 AS a", []string{"create", "v", "--timezone", "europe/berlin"}, 1, []string{"Europe/Berlin"}},
 		{"nothing to edit", alice, "", []string{"edit", "v"}, 2, []string{"nothing to change"}},
 		{"no right", stranger, "SELECT 1 AS a", []string{"create", "public.v"}, 1, []string{"SQLSTATE 42501", "GRANT mvscheduler_user TO"}},
-		{"a column of a later version", alice, "SELECT day FROM sales", []string{"create", "v", "--bucket-width", "1 day"}, 1, []string{"bucket_width", "cannot be set in this version"}},
+		{"a column of another method", alice, "SELECT day FROM sales", []string{"create", "v", "--bucket-width", "1 day"}, 1, []string{"bucket_width", `is for method "incremental" only`}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -109,7 +109,7 @@ DECLARE
     END;
 BEGIN
     IF incremental IS NOT NULL THEN
-        RAISE EXCEPTION 'column "%" of a managed view cannot be set in this version, but for method "incremental"', incremental
+        RAISE EXCEPTION 'column "%" of a managed view is for method "incremental" only', incremental
             USING ERRCODE = 'feature_not_supported',
                   HINT = format('Leave %I at its default, or set method to incremental.', incremental);
     END IF;

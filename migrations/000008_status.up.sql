@@ -89,7 +89,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     THEN pg_catalog.format('it was refreshed, but how old its contents are is known only when %s was refreshed too',
                                            (SELECT pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) FROM mvscheduler.view_state AS u LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
                                              WHERE u.view_id = ANY (j.upstream) AND uh.data_as_of IS NULL)) END,
-               CASE WHEN j.present AND j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
+               CASE WHEN j.present AND NOT coalesce(j.auto_paused, false) AND j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
                     THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
                CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
            ) AS reason,

@@ -16,7 +16,7 @@ BEGIN
         RETURN;
     END IF;
     IF v.adopted THEN
-        RAISE EXCEPTION 'an adopted view cannot have method "incremental"' USING ERRCODE = 'feature_not_supported', HINT = 'INSERT a row with the query.';
+        RAISE EXCEPTION 'an adopted view cannot have method "incremental"' USING ERRCODE = 'feature_not_supported', HINT = 'Release it, drop or rename the materialized view, and INSERT a row with its query.';
     ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
         RAISE EXCEPTION 'method "incremental" needs %', CASE WHEN v.time_column IS NULL THEN 'time_column' ELSE 'bucket_width' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'time_column names the output column that holds the start of the bucket, bucket_width says how wide it is, for example 1 hour.';

@@ -717,7 +717,8 @@ BEGIN
     IF rel.name IS NULL THEN
         RAISE EXCEPTION 'the table does not exist any more' USING ERRCODE = 'undefined_table', HINT = 'DELETE the row.';
     ELSIF rel.relkind <> 'p' THEN
-        RAISE EXCEPTION '% is not partitioned', rel.name USING ERRCODE = 'wrong_object_type', HINT = 'Only whole partitions leave: partition it by a range of its time column.';
+        RAISE EXCEPTION '% is not partitioned', rel.name USING ERRCODE = 'wrong_object_type',
+            HINT = CASE WHEN rel.relkind IN ('v', 'm') THEN 'Of a managed view set the retention_period.' ELSE 'Only whole partitions leave: partition it by a range of its time column.' END;
     ELSIF EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.kind = 'data' AND p.relation::oid = NEW."table"::oid) THEN
         RAISE EXCEPTION '% is the data of a managed view', rel.name USING ERRCODE = 'wrong_object_type', HINT = 'Set the retention_period of the view.';
     ELSIF TG_OP = 'UPDATE' AND NEW."table" <> OLD."table" THEN
