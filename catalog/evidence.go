@@ -63,6 +63,27 @@ func loadMeasured(ctx context.Context, q Querier, from string, viewID int64) ([]
 	return runs, nil
 }
 
+// TookLately reads how long the last refreshes of a view took by the method in force, at most [RememberedRuns] of them,
+// for any caller who may see its runs.
+func TookLately(ctx context.Context, q Querier, viewID int64) ([]time.Duration, error) {
+	rows, err := q.Query(ctx, `
+SELECT r.took
+  FROM mvscheduler.runs AS r
+  JOIN mvscheduler.status AS s ON s.id = r.view_id AND s.method = r.method
+ WHERE r.view_id = $1
+   AND r.took IS NOT NULL
+ ORDER BY r.id DESC
+ LIMIT $2`, viewID, RememberedRuns)
+	if err != nil {
+		return nil, fmt.Errorf("read how long refreshes of view %d took: %w", viewID, err)
+	}
+	took, err := pgx.CollectRows(rows, pgx.RowTo[time.Duration])
+	if err != nil {
+		return nil, fmt.Errorf("read how long refreshes of view %d took: %w", viewID, err)
+	}
+	return took, nil
+}
+
 // Storage is what a materialized view takes now, by the server's counters.
 type Storage struct {
 	SizeBytes int64 `json:"size_bytes"` // with indexes and TOAST

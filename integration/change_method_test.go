@@ -5,11 +5,13 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -58,6 +60,11 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 		s.incremented(t, "below")
 		require.Equal(t, int64(1728), ask[int64](t, s.alice, `SELECT n::bigint FROM below`))
 		require.Equal(t, "fresh ", ask[string](t, s.alice, `SELECT freshness || ' ' || reason FROM mvscheduler.status WHERE name LIKE '%.v'`))
+		require.Equal(t, method != "incremental", strings.Contains(mvscheduler(t, s.db, s.owner, "", "show", "v").stdout, "  measured "), "what the other method cost is the past")
+		s.incremented(t, "v")
+		took, err := catalog.TookLately(t.Context(), s.alice, ask[int64](t, s.alice, `SELECT mvscheduler.view_id('v')`))
+		require.NoError(t, err)
+		require.NotEmpty(t, took, "simulate asks for it")
 	}
 	require.Zero(t, sidecar.stop())
 

@@ -60,6 +60,9 @@ type methodCost struct {
 }
 
 func readMethod(ctx context.Context, conn *pgx.Conn, s catalog.ViewStatus) (*methodReport, error) {
+	if s.Method == refresh.Incremental {
+		return nil, nil // what it cost before it was
+	}
 	past, err := catalog.MeasuredRuns(ctx, conn, s.ID)
 	if err != nil || len(past) == 0 {
 		return nil, err
@@ -266,7 +269,7 @@ func limitsWords(v *catalog.View) string {
 }
 
 func pauseWords(a *app, v *catalog.View, now time.Time) string {
-	if v.PausedAt == nil {
+	if v.PausedAt == nil || v.PausedUntil != nil && v.PausedUntil.Before(now) {
 		return ""
 	}
 	words := "since " + a.full(v.PausedAt, now)

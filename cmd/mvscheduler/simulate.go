@@ -118,16 +118,12 @@ func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
 			return &exitError{code: exitFailure, err: fmt.Errorf("nothing was sampled of view %q yet: reads are written down every five minutes while mvscheduler serve runs", status.Name)}
 		}
 		if sim.RefreshCost == 0 {
-			past, err := catalog.MeasuredRuns(ctx, conn, id)
+			took, err := catalog.TookLately(ctx, conn, id)
 			if err != nil {
 				return err
 			}
-			if len(past) == 0 {
+			if len(took) == 0 {
 				return usagef("no refresh of view %s is known: give --refresh-cost", status.Name)
-			}
-			took := make([]time.Duration, len(past))
-			for i, r := range past {
-				took[i] = r.Took
 			}
 			slices.Sort(took)
 			sim.RefreshCost = took[len(took)/2]
