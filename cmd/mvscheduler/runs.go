@@ -117,6 +117,9 @@ func runWords(r catalog.RunRecord) string {
 			add(*r.Error)
 		}
 	}
+	if r.Buckets != nil && *r.Buckets > 0 {
+		add(plural(*r.Buckets, "bucket") + " computed")
+	}
 	if r.Reason != nil {
 		add(*r.Reason)
 	}

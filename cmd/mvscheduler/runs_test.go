@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -29,4 +30,22 @@ func TestARunShowsHowFarItIsOnATerminal(t *testing.T) {
 		require.Equal(t, c.want, runBar(c.run, true), "%s", c.run.Progress)
 		require.Empty(t, runBar(c.run, false))
 	}
+}
+
+func TestARunOfAnIncrementalViewSaysHowManyBucketsItComputed(t *testing.T) {
+	t.Parallel()
+	run := catalog.RunRecord{State: "succeeded", Reason: new("changed: 2026-03-01 10:05:00"), Buckets: new(int64(1))}
+	require.Equal(t, "1 bucket computed; changed: 2026-03-01 10:05:00", runWords(run))
+	run.Buckets = new(int64(0))
+	require.Equal(t, "changed: 2026-03-01 10:05:00", runWords(run))
+}
+
+func TestAPauseThatIsOverIsNotShown(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	a := &app{zone: time.UTC}
+	v := &catalog.View{PausedAt: new(now.Add(-time.Hour)), PausedUntil: new(now.Add(time.Hour)), PauseReason: new("loading")}
+	require.Contains(t, pauseWords(a, v, now), "loading")
+	v.PausedUntil = new(now.Add(-time.Minute))
+	require.Empty(t, pauseWords(a, v, now))
 }
