@@ -8,7 +8,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
                h.auto_paused_version = s.rearmed_at AS auto_paused,
                s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
-               (SELECT coalesce(' until ' || nullif(g.paused_until, 'infinity')::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
+               (SELECT coalesce(' until ' || pg_catalog.date_trunc('second', nullif(g.paused_until, 'infinity'))::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,
                c.relowner, c.relname, n.nspname, c.relispopulated AS populated,
                greatest(coalesce(s.target, s.refresh_interval), CASE WHEN s.upstream <> '{}' THEN
@@ -53,7 +53,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     THEN 'the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(name) makes it again, when nothing else has its name'
                     WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
-               CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || j.paused_until::text, '') || coalesce(': ' || j.pause_reason, '') END,
+               CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || pg_catalog.date_trunc('second', j.paused_until)::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
                CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
                CASE WHEN j.redefined THEN pg_catalog.format('a new version%s %s, the old one is served until then', CASE WHEN (j.next_method = 'incremental') <> (j.method = 'incremental') THEN pg_catalog.format(' by method "%s"', j.next_method) WHEN j.method <> 'incremental' THEN ' with other columns' END,

@@ -151,7 +151,7 @@ func awaitServer(ctx context.Context, pool *pgxpool.Pool, log *slog.Logger) erro
 		if err == nil || errors.As(err, &pg) && pg.Code != "57P03" && pg.Code != "53300" || time.Since(began) > connectPatient {
 			return err
 		}
-		log.WarnContext(ctx, "the server does not answer, will retry", "err", err, "retry_in", connectRetry)
+		log.WarnContext(ctx, "the server that DATABASE_URL or the PG* variables name does not answer, will retry", "err", err, "retry_in", connectRetry)
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
