@@ -283,12 +283,13 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
 SELECT format($way$
-    IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER' AND to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL THEN
+    IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+       AND (pg_my_temp_schema() = 0 OR to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
         SELECT s.col INTO at
           FROM pg_attribute AS a, mvscheduler.view_source AS s
          WHERE a.attrelid = TG_RELID AND a.attname = %1$L AND a.atttypid = %2$s AND s.relation = TG_RELID AND s.col = a.attnum
          LIMIT 1;
-        IF TG_OP = 'UPDATE' AND at IS NOT NULL THEN   -- of a partitioned table: see moved
+        IF TG_OP = 'UPDATE' AND at IS NOT NULL THEN   -- of a partitioned table: see deleted
             at := (SELECT at FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind <> 'p');
         END IF;
         IF at IS NULL THEN
@@ -343,15 +344,12 @@ COMMENT ON FUNCTION mvscheduler.changed_row() IS 'Row trigger for rows that logi
 -- What is below a view ----------------------------------------------------------------------------------
 
 CREATE FUNCTION mvscheduler.bound_instant(bound text, column_type oid) RETURNS timestamptz
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
-                WHEN bound = 'MAXVALUE' THEN 'infinity'
-                WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
-                WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
-                ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END
-$$;
+LANGUAGE sql STABLE   -- without a search_path of its own it becomes a part of the query that calls it
+RETURN CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
+            WHEN bound = 'MAXVALUE' THEN 'infinity'
+            WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
+            WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
+            ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
 CREATE FUNCTION mvscheduler.partition_cuts(relation oid, expression text, OUT bounds timestamptz[], OUT begins boolean[])

@@ -16,7 +16,6 @@ DROP FUNCTION mvscheduler.bound_text(timestamp, oid);
 DROP FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp);
 DROP FUNCTION mvscheduler.name_partition(oid, oid, text);
 DROP FUNCTION mvscheduler.attach_partition(oid, oid, timestamp, timestamp, oid);
-DROP FUNCTION mvscheduler.parts_of(oid);
 DROP FUNCTION mvscheduler.partitions_of(oid);
 DROP FUNCTION mvscheduler.bare_label(text, oid);
 DROP FUNCTION mvscheduler.partition_extent(text, timestamp);

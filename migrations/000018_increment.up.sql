@@ -111,7 +111,7 @@ SET search_path = pg_catalog, pg_temp
 RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME ZONE ''UTC'')', column_name) ELSE format('%s::timestamp', column_name) END;
 COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
 
-CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, lo timestamp, hi timestamp)
+CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
@@ -119,7 +119,7 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT i.inhrelid, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+        SELECT i.inhrelid, c.relfilenode, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
           FROM pg_inherits AS i
           JOIN pg_class AS c ON c.oid = i.inhrelid
           JOIN pg_partitioned_table AS p ON p.partrelid = data
@@ -127,18 +127,7 @@ BEGIN
          CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
          WHERE i.inhparent = data;
 END $$;
-COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view and the labels that they hold.';
-
-CREATE FUNCTION mvscheduler.parts_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
-LANGUAGE plpgsql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-#variable_conflict use_column
-BEGIN
-    RETURN QUERY
-        SELECT p.relation, c.relfilenode, p.lo, p.hi FROM mvscheduler.partitions_of(data) AS p JOIN pg_class AS c ON c.oid = p.relation WHERE p.lo IS NOT NULL;
-END $$;
-COMMENT ON FUNCTION mvscheduler.parts_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold.';
+COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold; NULL = all that no other holds.';
 
 -- Whatever has the name of the one or the other by then, its owner is us, or nothing is done.
 CREATE FUNCTION mvscheduler.attach_partition(data oid, part oid, lo timestamp, hi timestamp, label_type oid) RETURNS void

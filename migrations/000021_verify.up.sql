@@ -75,7 +75,7 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
               LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
              CROSS JOIN LATERAL (SELECT p.relation, p.file, p.lo, p.hi FROM pg_catalog.jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
                                  EXCEPT
-                                 SELECT p.relation, p.file, p.lo, p.hi FROM mvscheduler.parts_of(i.data::oid) AS p) AS t
+                                 SELECT p.relation, p.file, p.lo, p.hi FROM mvscheduler.partitions_of(i.data::oid) AS p WHERE p.lo IS NOT NULL) AS t
              WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')) AS c
      WHERE c.view_id IN (SELECT v.view_id FROM mvscheduler.visible_views AS v);
 COMMENT ON VIEW mvscheduler.visible_changes IS 'Entries of the change log that the last refresh of an incremental view had not seen, of the views that the caller may see.';

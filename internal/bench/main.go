@@ -85,14 +85,10 @@ func run(ctx context.Context, c config) error {
 			return fmt.Errorf("%s: %w", p.name, err)
 		}
 		fmt.Fprintf(os.Stderr, "%s took %s\n", p.name, time.Since(began).Round(time.Second))
+		if err := report.write(c.out); err != nil { // what was measured is not lost with the phases to come
+			return err
+		}
 	}
-	text := report.markdown()
-	fmt.Fprint(os.Stdout, text)
-	if c.out == "" {
-		return nil
-	}
-	if err := os.WriteFile(c.out+".md", []byte(text), 0o644); err != nil || len(report.starts) == 0 {
-		return err
-	}
-	return os.WriteFile(c.out+".svg", []byte(report.plot()), 0o644)
+	fmt.Fprint(os.Stdout, report.markdown())
+	return nil
 }

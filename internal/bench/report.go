@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"os"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,17 @@ type report struct {
 }
 
 func (r *report) add(f figure) { r.figures = append(r.figures, f) }
+
+// write writes the table, and the plot where there is one, to out.md and out.svg; out empty = nowhere.
+func (r *report) write(out string) error {
+	if out == "" {
+		return nil
+	}
+	if err := os.WriteFile(out+".md", []byte(r.markdown()), 0o644); err != nil || len(r.starts) == 0 {
+		return err
+	}
+	return os.WriteFile(out+".svg", []byte(r.plot()), 0o644)
+}
 
 func (r *report) markdown() string {
 	var b strings.Builder
