@@ -383,7 +383,6 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 			trial.Refreshes = append(trial.Refreshes, b)
 		}
 	}
-	trial.ForecastReads = view.History.Expected(trial.Changed)
 	verdict := trial.Judge()
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
