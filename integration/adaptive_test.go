@@ -56,6 +56,9 @@ func TestReadersThatSawEnoughOldDataGetARefreshBetweenTwoSlots(t *testing.T) {
 	require.Equal(t, 30000., ask[float64](t, s.alice, `SELECT tuned_patience FROM mvscheduler.status`))
 	out := mvscheduler(t, s.db, s.owner, "", "show", s.owner+".v")
 	require.Contains(t, out.stdout, "every 4 hours (tuned from 1 hour), and when readers saw enough old data")
+	const earlier = "when the age of what readers saw since the last refresh adds up to 8h 20m, unless the next slot is near"
+	require.Contains(t, out.stdout, "or earlier     "+earlier)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "next", s.owner+".v").stderr, "note: the view may be refreshed earlier: "+earlier)
 
 	// They have been answered.
 	s.readAndSampled(t, 10)
@@ -65,6 +68,8 @@ func TestReadersThatSawEnoughOldDataGetARefreshBetweenTwoSlots(t *testing.T) {
 	// What the owner takes back ends at once.
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'adaptive'`)
 	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_patience::text, 'none') FROM mvscheduler.status`))
+	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "show", s.owner+".v").stdout, "or earlier")
+	require.Empty(t, mvscheduler(t, s.db, s.owner, "", "next", s.owner+".v").stderr)
 	s.anHourAgo(t)
 	s.readAndSampled(t, 20)
 	sampledTwice(t, s.root)
@@ -114,6 +119,7 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view(name) FROM mvscheduler.status WHERE name LIKE '%.paused'`,
 		`UPDATE mvscheduler.views SET enabled = false WHERE name LIKE '%.disabled'`, `INSERT INTO fuse VALUES (1)`)
 	s.anHourAgo(t)
+	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "next", s.owner+".paused").stderr, "earlier", "nothing runs")
 
 	// While every view is paused nothing is asked for; and it has not been forgotten afterwards.
 	pgtest.Exec(t, s.root, `SELECT mvscheduler.pause_all('maintenance')`)

@@ -163,7 +163,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
-		Bounds: boundsOf(facts, v), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
+		Bounds: boundsAmong(facts, v, views), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !v.Refused, // what reads managed views is no fresher than they are
 		Usage: optimizer.Usage{
@@ -187,12 +187,31 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		view.LastChange = *v.LastChange
 	}
 	view.FrozenUntil, _ = optimizer.Freeze(v.Undone, facts.Now)
-	for _, u := range views { // what it reads is no fresher
+	return view, nil
+}
+
+// boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
+// than it is, so that it gets no longer interval than a view above has (spec 3d.7), unless its own row has one; of a view
+// above that is tuned as well only max_interval is promised.
+func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView) optimizer.Bounds {
+	b := boundsOf(facts, v)
+	above := withAbove(v.ViewID, upstreamOf(views))[1:]
+	for _, u := range views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
-			view.Bounds.Min = max(view.Bounds.Min, duration(*u.Interval))
+			b.Min = max(b.Min, duration(*u.Interval))
+		}
+		promised := u.Interval
+		if u.Optimize == "auto" && u.Interval != nil {
+			promised = u.Most
+		}
+		if promised == nil || v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
+			continue
+		}
+		if most := max(duration(*promised), duration(*v.RowInterval)); b.Max == 0 || most < b.Max {
+			b.Max = most
 		}
 	}
-	return view, nil
+	return b
 }
 
 // withAbove are a view and those that read it, directly or not.
@@ -383,7 +402,6 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 			trial.Refreshes = append(trial.Refreshes, b)
 		}
 	}
-	trial.ForecastReads = view.History.Expected(trial.Changed)
 	verdict := trial.Judge()
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,

@@ -186,10 +186,10 @@ COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting
 COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
 COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';
 COMMENT ON COLUMN mvscheduler.status.lag IS 'Age of data_as_of.';
-COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule promises, no less than that of the managed views that it reads; NULL = no clock.';
+COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule in force promises (see tuned_interval), no less than that of the managed views that it reads; NULL = no clock.';
 COMMENT ON COLUMN mvscheduler.status.last_refresh_at IS 'When the last successful refresh ended.';
 COMMENT ON COLUMN mvscheduler.status.last_duration IS 'How long it took.';
-COMMENT ON COLUMN mvscheduler.status.next_refresh_at IS 'When the next run is due; NULL = no clock, or paused.';
+COMMENT ON COLUMN mvscheduler.status.next_refresh_at IS 'When the next run is due, unless readers are owed one earlier (see tuned_patience); NULL = no clock, or paused.';
 COMMENT ON COLUMN mvscheduler.status.consecutive_failures IS 'Failed attempts since the last success.';
 COMMENT ON COLUMN mvscheduler.status.last_sqlstate IS 'SQLSTATE of the last failed attempt; NULL after a success.';
 COMMENT ON COLUMN mvscheduler.status.last_error IS 'Message of the last failed attempt; NULL after a success.';

@@ -142,8 +142,11 @@ const (
 	// from which a change is taken back, before and at verifyMost.
 	earlyLoss, lateLoss = 1.25, 1.10
 	// dearer is how much longer than predicted a refresh may take; readsFell how much fewer reads than
-	// forecast a slower schedule may see.
+	// expected a slower schedule may see.
 	dearer, readsFell = 1.5, 0.30
+	// fallDeviations is by how many standard deviations reads have to be fewer as well: those that vary by themselves are
+	// so with a probability of 1 %.
+	fallDeviations = 2.33
 	// freezeAfter roll-backs within freezeWindow freeze a view for freezeWindow.
 	freezeAfter  = 2
 	freezeWindow = 30 * 24 * time.Hour

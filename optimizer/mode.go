@@ -211,15 +211,3 @@ func shortly(seconds float64) string {
 	}
 	return fmt.Sprintf("%.1f days", seconds/86400)
 }
-
-// Expected is the number of reads that the history up to a bin let expect from there on; zero where it is too short to
-// say.
-func (h History) Expected(from int) (reads float64) {
-	if from < h.Grid.Bins(evidenceWindow) || from >= len(h.Reads) {
-		return 0
-	}
-	for _, r := range h.learn(from).Forecast(h.Grid.At(from), len(h.Reads)-from, h.Grid.Width) {
-		reads += r
-	}
-	return reads
-}

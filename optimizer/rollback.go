@@ -16,7 +16,6 @@ type Trial struct {
 
 	PredictedCost float64 // of a refresh, in refresh-seconds, when the change was proposed; zero = unknown
 	MeasuredCost  float64 // the median since; zero = unknown
-	ForecastReads float64 // in the bins since the change; zero = unknown
 	Failures      float64 // failed or timed-out refreshes per refresh since the change
 	FailuresWere  float64 // and before
 }
@@ -61,7 +60,10 @@ func (t Trial) Judge() Judgement {
 	loss := j.New.Cost / j.Old.Cost
 	compared := fmt.Sprintf("on the %.0f reads since the change, the new schedule cost %.0f refresh-seconds (mean age %s), the old one would have cost %.0f (mean age %s): %.2f times",
 		j.New.Reads, j.New.Cost, shortly(j.New.MeanAge), j.Old.Cost, shortly(j.Old.MeanAge), loss)
-	slower := j.New.RefreshSeconds < j.Old.RefreshSeconds
+	var readers fall
+	if j.New.RefreshSeconds < j.Old.RefreshSeconds { // it is slower
+		readers = h.fall(t.Changed)
+	}
 	switch {
 	case t.MeasuredCost > 0 && t.PredictedCost > 0 && t.MeasuredCost > dearer*t.PredictedCost:
 		return back("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)
@@ -69,8 +71,8 @@ func (t Trial) Judge() Judgement {
 		return back("%.0f %% of the refreshes fail, %.0f %% did before", 100*t.Failures, 100*t.FailuresWere)
 	case t.Bounds.MaxStaleness > 0 && j.New.P95Age > t.Bounds.MaxStaleness.Seconds():
 		return back("a reader in twenty sees data older than %s, the limit is %s", shortly(j.New.P95Age), words(t.Bounds.MaxStaleness))
-	case slower && t.ForecastReads > minReads && j.New.Reads < (1-readsFell)*t.ForecastReads:
-		return back("%.0f reads came where %.0f were forecast: readers may stay away from staler data", j.New.Reads, t.ForecastReads)
+	case readers.Fell():
+		return back("%.0f reads came where %.0f were expected, %.1f standard deviations fewer: readers may stay away from staler data", readers.Came, readers.Expected, readers.Deviations)
 	case max(j.New.Refreshes, j.Old.Refreshes) < verifyRefreshes && !j.Final:
 		j.Why = []string{fmt.Sprintf("only %d refreshes so far, %d are needed for an early judgement", max(j.New.Refreshes, j.Old.Refreshes), verifyRefreshes)}
 		return j

@@ -16,7 +16,7 @@ type nextCmd struct {
 }
 
 func (nextCmd) Help() string {
-	return `The next slots of a view's clock, in the view's zone and in yours, with a note where daylight saving begins or ends. A slot of an interval clock starts up to 10 s later than shown, by an offset that is always the same for a view. Slots within a pause that ends by itself are left out, with a note; what was due meanwhile follows the catchup of the view.
+	return `The next slots of a view's clock, in the view's zone and in yours, with a note where daylight saving begins or ends. A slot of an interval clock starts up to 10 s later than shown, by an offset that is always the same for a view. Slots within a pause that ends by itself are left out, with a note; what was due meanwhile follows the catchup of the view. Where readers who see old data have the view refreshed between two slots (adaptive, under optimize = 'auto'), a note says when.
 
 Examples:
 
@@ -52,6 +52,9 @@ func (c *nextCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		a.sayStandstill(s, window)
+		if when := earlier(s); when != "" {
+			a.say("note: the view may be refreshed earlier: %s", when)
+		}
 		times := fireTimes(spec, s.Timezone, s.AsOf, c.Count, pausesOf(s, window))
 		return emit(a, times, []column[fireTime]{
 			{title: "in", zone: s.Timezone, cell: func(t fireTime) string { return t.InZone }},

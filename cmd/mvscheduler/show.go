@@ -177,6 +177,7 @@ func (a *app) showText(r viewReport) string {
 	line("last refresh", a.full(s.LastRefreshAt, now))
 	line("it took", spanOf(s.LastDuration))
 	line("next refresh", a.full(s.NextRefreshAt, now))
+	line("or earlier", earlier(s))
 	line("method", s.Method)
 	if m := r.Method; m != nil {
 		line("why", m.Reason)

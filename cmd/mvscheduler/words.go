@@ -12,6 +12,7 @@ var (
 	ago, plural              = words.Ago, words.Plural
 	bytesOf, countOf, textOf = words.BytesOf, words.CountOf, words.TextOf
 	scheduleWords, nextStep  = words.Schedule, words.NextStep
+	earlier                  = words.Earlier
 	specOf, fireTimes        = words.Spec, words.FireTimes
 	pausesOf                 = words.Pauses
 	mark, shellQuote         = words.Mark, words.ShellQuote

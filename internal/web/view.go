@@ -120,6 +120,7 @@ func stateFacts(v catalog.ViewStatus) []fact {
 		"last refresh", moment(v.LastRefreshAt, v.AsOf),
 		"it took", words.SpanOf(v.LastDuration),
 		"next refresh", moment(v.NextRefreshAt, v.AsOf),
+		"or earlier", words.Earlier(v),
 		"waits for", words.TextOf(v.WaitingFor),
 		"method in force", v.Method,
 		"rows", words.CountOf(v.RowsEstimate),

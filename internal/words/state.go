@@ -3,6 +3,7 @@ package words
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/catalog/schedule"
@@ -31,6 +32,14 @@ func Schedule(s catalog.ViewStatus) string {
 		return "every " + ExactSpan(s.RefreshInterval.Duration())
 	}
 	return "only when asked, since it has no clock"
+}
+
+// Earlier says when a view is refreshed before its next slot; empty when only a person can have that.
+func Earlier(s catalog.ViewStatus) string {
+	if s.TunedPatience == nil || s.Activity == "paused" {
+		return ""
+	}
+	return "when the age of what readers saw since the last refresh adds up to " + Span(time.Duration(*s.TunedPatience*float64(time.Second))) + ", unless the next slot is near"
 }
 
 // calendarWords says a calendar in a line: "every 30 minutes, mon-fri 07:00-19:00; sat,sun at 06:45".
