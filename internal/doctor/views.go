@@ -40,7 +40,7 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 			f.What += "; the fix creates again what is gone, in a session of whoever wrote the query; mvscheduler drop gives it up"
 			f.Fix = "mvscheduler export | mvscheduler import -"
 		case s.AutoPaused && !slices.ContainsFunc(moved, func(m Finding) bool { return m.Subject == s.Name }): // whose fix resumes it
-			f.What += " The fix is for when the cause is mended"
+			f.What += "; the fix is for when the cause is mended"
 			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
 		}
 		found = append(found, f)
