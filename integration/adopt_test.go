@@ -93,6 +93,23 @@ func TestWhatCannotBeAdoptedSaysWhy(t *testing.T) {
 	require.Contains(t, errorText(err), "stays so")
 }
 
+func TestAMemberOfAGroupIsToldWhichTextOfTheGroupANewVersionWouldParse(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	user, team := db.User(t, "alice"), db.User(t, "team")
+	existing(t, db, user)
+	for _, sql := range []string{`GRANT ` + team + ` TO ` + user, `GRANT ALL ON SCHEMA ` + user + ` TO ` + team, `GRANT SELECT ON ` + user + `.sales TO ` + team, `ALTER MATERIALIZED VIEW ` + user + `.daily OWNER TO ` + team} {
+		db.Exec(t, sql)
+	}
+	alice := db.Conn(t, user)
+	pgtest.Exec(t, alice, `DROP VIEW best`, `SELECT mvscheduler.adopt_view('daily')`)
+	edit := `UPDATE mvscheduler.views SET query = 'SELECT day, sum(amount) AS amount, count(*) AS n FROM ` + user + `.sales GROUP BY day'`
+	_, err := alice.Exec(t.Context(), edit)
+	require.Contains(t, errorText(err), "That text is in index "+user+".daily_amount.")
+	require.NotContains(t, errorText(err), "write a query of your own", "that is what she did")
+	pgtest.Exec(t, alice, `SET ROLE `+team, edit)
+}
+
 func TestAnAdoptedViewTurnsIntoAPairWhenItsQueryIsEdited(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

@@ -300,6 +300,29 @@ func TestTheDoctorSeesViewsAtWhichAPersonHasToLook(t *testing.T) {
 	require.Equal(t, s.owner+".otherwise "+team, ask[string](t, s.root, `SELECT string_agg(CASE WHEN name LIKE '%.given' THEN owner::text ELSE name END, ' ' ORDER BY id) FROM mvscheduler.views WHERE name LIKE '%.given' OR name LIKE '%.otherwise'`), "the fixes mend it")
 }
 
+func TestWhatPausedAViewIsNamedWithTheGrantAndThenItIsResumed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", `SELECT id, sum(amount) AS n FROM sales GROUP BY 1`, "refresh_interval", "1 day")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `REVOKE ALL ON v FROM `+s.owner, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT activity = 'paused' FROM mvscheduler.status`)
+
+	found, code := examine(t, s.db, s.owner)
+	require.Equal(t, 5, code)
+	view := s.owner + ".v"
+	require.Len(t, about(found, "grants"), 1)
+	require.Equal(t, "GRANT SELECT, INSERT, DELETE ON "+view+" TO "+s.owner, about(found, "grants")[0].Fix)
+	require.Equal(t, "mvscheduler resume "+view, about(found, "view")[0].Fix)
+	pgtest.Exec(t, s.alice, about(found, "grants")[0].Fix)
+	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "resume", view).code)
+	refreshed(t, s.alice, "v")
+	found, _ = examine(t, s.db, s.owner)
+	require.Empty(t, about(found, "grants"))
+	require.Empty(t, about(found, "view"))
+}
+
 // A fix is pasted into a shell or psql by somebody with more rights than who named the view.
 func TestNamesRunNothingWhereAFixIsPasted(t *testing.T) {
 	t.Parallel()

@@ -26,17 +26,19 @@ func TestANewVersionIsStoredLikeTheOldOne(t *testing.T) {
 	// And so are its indexes, its TOAST table and its statistics.
 	pgtest.Exec(t, s.alice, `ALTER MATERIALIZED VIEW v SET (toast.autovacuum_vacuum_threshold = 77)`,
 		`CREATE INDEX placed ON v (word) TABLESPACE "ts `+s.owner+`"`, `CREATE INDEX expressed ON v (lower(word))`, `ALTER INDEX expressed ALTER COLUMN 1 SET STATISTICS 333`,
-		`ALTER MATERIALIZED VIEW v CLUSTER ON placed`, `CREATE STATISTICS kept (mcv) ON id, word FROM v`, `ALTER STATISTICS kept SET STATISTICS 444`, `COMMENT ON STATISTICS kept IS 'why'`)
+		`ALTER MATERIALIZED VIEW v CLUSTER ON placed`, `CREATE STATISTICS kept (mcv) ON id, word FROM v`, `ALTER STATISTICS kept SET STATISTICS 444`, `COMMENT ON STATISTICS kept IS 'why'`,
+		`ALTER MATERIALIZED VIEW v DEPENDS ON EXTENSION plpgsql`, `ALTER INDEX expressed DEPENDS ON EXTENSION plpgsql`)
 	details := `
-SELECT format('%s | %s | %s | %s',
+SELECT format('%s | %s | %s | %s | %s',
        (SELECT t.reloptions::text FROM pg_class AS c JOIN pg_class AS t ON t.oid = c.reltoastrelid WHERE c.oid = 'v'::regclass),
        (SELECT string_agg(format('%s %s %s', c.relname, i.indisclustered, t.spcname), ', ' ORDER BY c.relname)
           FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid LEFT JOIN pg_tablespace AS t ON t.oid = c.reltablespace WHERE i.indrelid = 'v'::regclass),
        (SELECT a.attstattarget FROM pg_attribute AS a WHERE a.attrelid = 'expressed'::regclass),
-       (SELECT string_agg(format('%s %s %s', stxname, stxstattarget, obj_description(oid, 'pg_statistic_ext')), ', ') FROM pg_statistic_ext WHERE stxrelid = 'v'::regclass))`
+       (SELECT string_agg(format('%s %s %s', stxname, stxstattarget, obj_description(oid, 'pg_statistic_ext')), ', ') FROM pg_statistic_ext WHERE stxrelid = 'v'::regclass),
+       (SELECT string_agg(objid::regclass::text, ', ' ORDER BY objid::regclass::text) FROM pg_depend WHERE classid = 'pg_class'::regclass AND refclassid = 'pg_extension'::regclass AND deptype = 'x' AND objid IN ('v'::regclass, 'expressed'::regclass)))`
 	before = ask[string](t, s.alice, details)
 	require.Contains(t, before, "placed t ts "+s.owner)
-	require.Contains(t, before, "| 333 | kept 444 why")
+	require.Contains(t, before, "| 333 | kept 444 why | expressed, v")
 	s.redefine(t, "v", `SELECT 1 AS id, 2 AS two, 3 AS three, 'x'::text AS word`)
 	s.oneVersion(t, "v")
 	until(t, s.alice, `SELECT (`+details+`) = $1`, before) // a commit is seen before the names that it gave

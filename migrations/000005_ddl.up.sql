@@ -682,6 +682,7 @@ DECLARE
                           AND (v.unique_key, v.method) IS DISTINCT FROM (was.unique_key, was.method);
     column_pattern text := '("[^"]+"|[A-Za-z_][A-Za-z0-9_]*)(\s+(asc|desc))?';
     distrusted regrole;
+    hidden     text;
     same       boolean := regexp_replace(v.query, '\s+', '', 'g') = regexp_replace(was.query, '\s+', '', 'g');   -- a space more is no other text
 BEGIN
     IF NOT mvscheduler.can_become(author, me)
@@ -690,10 +691,13 @@ BEGIN
                AND NOT (v.query <> was.query AND v.indexes IS DISTINCT FROM was.indexes)    -- which goes with the query
                AND EXISTS (SELECT FROM unnest(v.indexes) AS i WHERE i !~* ('^\s*\(\s*' || column_pattern || '(\s*,\s*' || column_pattern || ')*\s*\)\s*$'))) THEN
         distrusted := author;
-    ELSIF NOT (mvscheduler.can_become(author, me) AND mvscheduler.can_become(was.owner, me)) AND (v.query <> was.query OR anew)
-          AND EXISTS (SELECT FROM mvscheduler.visible_views AS o, mvscheduler.hidden_text(o.relation::oid) WHERE o.view_id = was.id) THEN
-        distrusted := was.owner;   -- who can make an index by hand
-    ELSE
+    ELSIF NOT (mvscheduler.can_become(author, me) AND mvscheduler.can_become(was.owner, me)) AND (v.query <> was.query OR anew) THEN
+        SELECT was.owner, string_agg(h.what, ', ' ORDER BY h.what) INTO distrusted, hidden   -- who can make an index by hand
+          FROM mvscheduler.visible_views AS o, mvscheduler.hidden_text(o.relation::oid) AS h
+         WHERE o.view_id = was.id
+        HAVING count(*) > 0;
+    END IF;
+    IF distrusted IS NULL THEN
         IF NOT mvscheduler.can_become(author, me) THEN
             PERFORM mvscheduler.demand_present(v.name);
         END IF;
@@ -701,9 +705,10 @@ BEGIN
     END IF;
     RAISE EXCEPTION 'only % can change this of managed view %', distrusted, was.name
         USING ERRCODE = 'insufficient_privilege',
-              DETAIL = format('It parses text which %1$s wrote, or by the search_path of %1$s, and that can run code of %1$s in your session.', distrusted),
-              HINT = format('Let %1$s do it. Or write a query of your own, in full, in the same UPDATE: it is parsed in your session, so write nothing that you have not read. '
-                            'Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', distrusted);
+              DETAIL = format('It parses text which %1$s wrote, or by the search_path of %1$s, and that can run code of %1$s in your session.', distrusted) || coalesce(' That text is in ' || hidden || '.', ''),
+              HINT = format('Let %1$s do it. '
+                            || CASE WHEN hidden IS NULL THEN 'Or write a query of your own, in full, in the same UPDATE: it is parsed in your session, so write nothing that you have not read. ' ELSE '' END
+                            || 'Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', distrusted);
 END $$;
 COMMENT ON FUNCTION mvscheduler.refuse_stored_text(mvscheduler.views, mvscheduler.views, boolean) IS 'Raises where a change would parse stored text in the session of somebody whom its author cannot become.';
 

@@ -46,6 +46,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.copy_indexes(oid, oid, boolean) IS 'Makes the indexes of a relation that carry no mark of ours on another one, as far as its columns are there; without those that have an expression or a predicate, if told.';
 
+CREATE FUNCTION mvscheduler.needed_extensions(relation oid) RETURNS TABLE (extname name)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT e.extname FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+     WHERE d.classid = 'pg_class'::regclass AND d.objid = relation AND d.refclassid = 'pg_extension'::regclass AND d.deptype = 'x'
+$$;
+COMMENT ON FUNCTION mvscheduler.needed_extensions(oid) IS 'Extensions with which a materialized view or index goes (DEPENDS ON EXTENSION).';
+
 -- What CREATE INDEX does not say, for indexes of equal definition.
 CREATE FUNCTION mvscheduler.copy_index_settings(source oid, target oid) RETURNS void
 LANGUAGE plpgsql
@@ -54,6 +63,7 @@ AS $$
 DECLARE
     pair record;
     col  record;
+    extension name;
 BEGIN
     FOR pair IN
         SELECT o.indexrelid AS was, mvscheduler.shown_name(i.indexrelid) AS named, i.indexrelid AS now, c.relname, o.indisclustered AND NOT i.indisclustered AS clustered,
@@ -78,12 +88,15 @@ BEGIN
         LOOP
             EXECUTE format('ALTER INDEX %s ALTER COLUMN %s SET STATISTICS %s', pair.named, col.attnum, col.goal);
         END LOOP;
+        FOR extension IN SELECT x.extname FROM mvscheduler.needed_extensions(pair.was) AS x LOOP
+            EXECUTE format('ALTER INDEX %s DEPENDS ON EXTENSION %I', pair.named, extension);
+        END LOOP;
         IF pair.clustered THEN
             EXECUTE format('ALTER MATERIALIZED VIEW %s CLUSTER ON %I', mvscheduler.shown_name(target), pair.relname);
         END IF;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.copy_index_settings(oid, oid) IS 'Gives the indexes of a materialized view the tablespace, statistics targets and CLUSTER ON of those of another one that have the same definition.';
+COMMENT ON FUNCTION mvscheduler.copy_index_settings(oid, oid) IS 'Gives the indexes of a materialized view the tablespace, statistics targets, DEPENDS ON EXTENSION and CLUSTER ON of those of another one that have the same definition.';
 
 -- Storage and statistics targets, which have to be there before the new version is filled and analyzed.
 CREATE FUNCTION mvscheduler.copy_settings(source oid, target oid) RETURNS void
@@ -131,8 +144,13 @@ BEGIN
                            format('%I = %L', split_part(option, '=', 1), substr(option, strpos(option, '=') + 1)));
         END LOOP;
     END LOOP;
+    FOR option IN
+        SELECT x.extname FROM mvscheduler.needed_extensions(source) AS x WHERE EXISTS (SELECT FROM pg_class AS c WHERE c.oid = target AND c.relkind = 'm')
+    LOOP
+        EXECUTE format('ALTER MATERIALIZED VIEW %s DEPENDS ON EXTENSION %I', named, option);
+    END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a relation the storage parameters of another one and, column by column, its statistics targets and options.';
+COMMENT ON FUNCTION mvscheduler.copy_settings(oid, oid) IS 'Gives a relation the storage parameters of another one, its DEPENDS ON EXTENSION and, column by column, its statistics targets and options.';
 
 CREATE FUNCTION mvscheduler.grants_on(relation oid) RETURNS text[]
 LANGUAGE sql STABLE

@@ -39,7 +39,8 @@ SELECT 'warning', '', 'no sidecar is connected to this database: nothing is refr
    AND NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler control' AND a.datname = current_database())`)
 }
 
-// viewGrants finds views that the sidecar may not refresh, and those whose owner may not read what they read.
+// viewGrants finds views that the sidecar may not refresh, and those whose owner may not read what they read, or not
+// write to the view itself.
 func viewGrants(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
 	sidecar, err := sidecarGrants(ctx, conn, s)
 	if err != nil {
@@ -50,7 +51,17 @@ SELECT 'error', v.name, format('its owner %s may not read %s', v.owner, m.name),
   FROM mvscheduler.visible_views AS v
   JOIN pg_roles AS r ON r.oid = v.owner::oid
  CROSS JOIN LATERAL mvscheduler.missing_rights(v.owner::oid, coalesce(v.query_relation::oid, v.relation::oid)) AS m
- ORDER BY 2, m.name`)
+UNION ALL
+SELECT 'error', v.name, format('its owner %s lacks %s on it, which REFRESH CONCURRENTLY does as that role', v.owner, m.rights), format('GRANT %s ON %s TO %s', m.rights, mvscheduler.shown_name(c.oid), v.owner)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_roles AS r ON r.oid = v.owner::oid
+  JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm' AND c.relowner = r.oid
+ CROSS JOIN LATERAL (SELECT string_agg(p.name, ', ' ORDER BY p.place) AS rights
+                       FROM unnest(ARRAY['SELECT', 'INSERT', 'DELETE']) WITH ORDINALITY AS p(name, place)
+                      WHERE NOT has_table_privilege(r.oid, c.oid, p.name)) AS m
+ WHERE v.method IN ('auto', 'concurrent')
+   AND m.rights IS NOT NULL
+ ORDER BY 2, 4`)
 	return append(sidecar, owner...), err
 }
 

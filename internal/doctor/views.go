@@ -3,6 +3,7 @@ package doctor
 import (
 	"cmp"
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -13,6 +14,10 @@ import (
 // unwell finds views at which a person has to look, and those that were renamed or given away by hand.
 func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	all, err := catalog.Statuses(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	moved, err := movedByHand(ctx, conn)
 	if err != nil {
 		return nil, err
 	}
@@ -34,10 +39,18 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 		case s.Freshness == "missing":
 			f.What += "; the fix creates again what is gone, in a session of whoever wrote the query; mvscheduler drop gives it up"
 			f.Fix = "mvscheduler export | mvscheduler import -"
+		case s.AutoPaused && !slices.ContainsFunc(moved, func(m Finding) bool { return m.Subject == s.Name }): // whose fix resumes it
+			f.What += "; the fix is for when the cause is mended"
+			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
 		}
 		found = append(found, f)
 	}
-	moved, err := rowsOf(ctx, conn, `
+	return append(found, moved...), nil
+}
+
+// movedByHand finds views that were renamed or given away by hand.
+func movedByHand(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
+	return rowsOf(ctx, conn, `
 SELECT 'warning', v.name, 'it was renamed by hand to ' || mvscheduler.shown_name(c.oid), format('UPDATE mvscheduler.views SET name = %L WHERE id = %s', mvscheduler.shown_name(c.oid), v.view_id)
   FROM mvscheduler.visible_views AS v
   JOIN pg_class AS c ON c.oid = v.relation::oid AND mvscheduler.shown_name(c.oid) <> v.name
@@ -46,7 +59,6 @@ SELECT 'error', v.name, format('it was given to %s by hand', c.relowner::regrole
   FROM mvscheduler.visible_views AS v
   JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relowner <> v.owner::oid
  ORDER BY 2`)
-	return append(found, moved...), err
 }
 
 // gates finds incremental views and tables of source_retention without the gate through which their owner's steps run.
