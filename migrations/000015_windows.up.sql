@@ -381,7 +381,14 @@ BEGIN
         SELECT l.reader, l.level, m.col AS target, n.up, a.outer_level, n.place, n.col, w.reader AS from_reader, w.level AS from_level
           FROM (SELECT DISTINCT m.from_reader, m.from_level, m.col FROM tied AS m) AS m
           JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND l.node -> 'setOperations' = '[]' AND m.col > 0
-         CROSS JOIN LATERAL (SELECT l.node -> 'targetList' -> (m.col - 1) -> 'expr' AS expr) AS e
+         CROSS JOIN LATERAL (SELECT l.node -> 'targetList' -> (m.col - 1) -> 'expr' AS expr) AS x
+         CROSS JOIN LATERAL (SELECT jsonb_agg(y.expr) AS expr   -- with those of a GROUP BY that it goes by, from PostgreSQL 18 on
+                               FROM (SELECT x.expr
+                                     UNION ALL
+                                     SELECT t.rte -> 'groupexprs' -> ((v.node ->> 'varattno')::int - 1)
+                                       FROM jsonb_path_query(x.expr, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
+                                      CROSS JOIN LATERAL (SELECT l.node -> 'rtable' -> ((v.node ->> 'varno')::int - 1)) AS t(rte)
+                                      WHERE t.rte ->> 'rtekind' = '9') AS y) AS e
          CROSS JOIN LATERAL (SELECT c.up, c.place, c.col
                                FROM mvscheduler.columns_named(l.node, e.expr) AS c
                                JOIN pg_type AS t ON t.oid = c.type
@@ -394,8 +401,8 @@ BEGIN
                              UNION ALL
                              SELECT 0, 0, 0
                               WHERE jsonb_path_exists(e.expr, 'strict $.**?(@.node == "AGGREF" || @.node == "WINDOWFUNC")')
-                                 OR EXISTS (SELECT FROM jsonb_path_query(e.expr, 'strict $.**?(exists(@.level)).level') AS x(level)
-                                              JOIN around AS i ON i.reader = l.reader AND i.outer_level = x.level::int
+                                 OR EXISTS (SELECT FROM jsonb_path_query(e.expr, 'strict $.**?(exists(@.level)).level') AS n(level)
+                                              JOIN around AS i ON i.reader = l.reader AND i.outer_level = n.level::int
                                               JOIN levels AS s ON s.reader = i.reader AND s.level = i.level AND jsonb_path_exists(s.node, 'strict $.**?(@.node == "VAR")'))) AS n
           JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = n.up
           LEFT JOIN place AS p ON p.reader = l.reader AND p.level = a.outer_level AND p.place = n.place
