@@ -96,9 +96,16 @@ SELECT 'refresh', a.view_id, 'readers', a.reason
 	return nil
 }
 
-// ReadUpstream is which managed views each view reads that reads any.
+// ReadUpstream is which managed views each view reads that reads any. Anybody may name the view of another one in a query; reads
+// of his view count for those alone of which its owner may read something.
 func ReadUpstream(ctx context.Context, q Querier) (map[int64][]int64, error) {
-	rows, err := q.Query(ctx, `SELECT view_id, upstream FROM mvscheduler.view_state WHERE upstream <> '{}'`)
+	rows, err := q.Query(ctx, `
+SELECT s.view_id, array_agg(u.view_id ORDER BY u.view_id)
+  FROM mvscheduler.view_state AS s
+  JOIN mvscheduler.view_state AS u ON u.view_id = ANY (s.upstream)
+ WHERE s.upstream <> '{}'
+   AND has_any_column_privilege(s.owner::oid, u.relation::oid, 'SELECT')
+ GROUP BY s.view_id`)
 	if err != nil {
 		return nil, fmt.Errorf("read what views read: %w", err)
 	}

@@ -73,6 +73,19 @@ func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
 		"pushed":        {`SELECT date_trunc('hour', ts) + id * interval '8 days' AS hour, id FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
 		"joined_time":   {`SELECT date_trunc('hour', coalesce(b.at, a.ts)) AS hour, count(*) AS n FROM $ AS a LEFT JOIN (SELECT 1 AS id, '2026-01-01'::timestamptz AS at) AS b ON b.id = a.id WHERE mvscheduler.in_window(a.ts) GROUP BY 1`, "1 hour", "UTC", refused},
 		"not_compared":  {`SELECT b.at AS hour, a.id FROM $ AS a JOIN (SELECT 1 AS id, '2026-01-01'::timestamptz AS at) AS b ON b.id = a.id WHERE mvscheduler.in_window(a.ts)`, "1 hour", "UTC", refused},
+		"json":          {`SELECT date_trunc('hour', coalesce((more ->> 'at')::timestamptz, ts)) AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", refused},
+		"json_below":    {`SELECT date_trunc('hour', coalesce(x.at, x.ts)) AS hour, count(*) AS n FROM (SELECT ts, (more ->> 'at')::timestamptz AS at FROM $ WHERE mvscheduler.in_window(ts)) AS x GROUP BY 1`, "1 hour", "UTC", refused},
+		"flagged":       {`SELECT date_trunc('hour', CASE WHEN x.late THEN ts + '40 days' ELSE ts END) AS hour, count(*) AS n FROM (SELECT ts, more IS NOT NULL AS late FROM $ WHERE mvscheduler.in_window(ts)) AS x GROUP BY 1`, "1 hour", "UTC", refused},
+		"asked":         {`SELECT date_trunc('hour', ts + (SELECT x.shift FROM (VALUES (3, interval '40 days')) AS x(id, shift) WHERE x.id = t.id)) AS hour, count(*) AS n FROM $ AS t WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", refused},
+		"asked_itself":  {`SELECT date_trunc('hour', ts) + (SELECT t.id) * interval '8 days' AS hour, id FROM $ AS t WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", refused},
+		"zones":         {`SELECT date_trunc('day', ts, x.zone) AS hour, count(*) AS n FROM $ AS t JOIN (VALUES (1, 'Asia/Tokyo'), (2, 'UTC'), (4, 'Pacific/Auckland')) AS x(id, zone) USING (id) WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", right},
+		"zones_stamps":  {`SELECT date_trunc('day', ts AT TIME ZONE x.zone) AT TIME ZONE x.zone AS hour, count(*) AS n FROM $ AS t JOIN (VALUES (1, 'Asia/Tokyo'), (2, 'UTC'), (4, 'Pacific/Auckland')) AS x(id, zone) USING (id) WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", right},
+		"zones_days":    {`SELECT (ts AT TIME ZONE x.zone)::date AS hour, count(*) AS n FROM $ AS t JOIN (VALUES (1, 'Asia/Tokyo'), (2, 'UTC'), (4, 'Pacific/Auckland')) AS x(id, zone) USING (id) WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", refused},
+		"maybe":         {`SELECT b.hour, count(*) AS n FROM (SELECT generate_series('2026-01-01 00:00+00'::timestamptz, '2026-12-31', '1 hour') AS hour) AS b JOIN $ AS a ON date_trunc('hour', a.ts) = b.hour OR a.id = 3 WHERE mvscheduler.in_window(a.ts) GROUP BY 1`, "1 hour", "UTC", refused},
+		"so_far":        {`SELECT b.hour, count(*) AS n FROM (SELECT generate_series('2026-01-01 00:00+00'::timestamptz, '2026-04-20', '1 day') AS hour) AS b JOIN $ AS a ON a.ts <= b.hour WHERE mvscheduler.in_window(a.ts) GROUP BY 1`, "1 hour", "UTC", refused},
+		"ends":          {`SELECT b.starts AS hour, count(*) AS n FROM (SELECT h AS starts, h + interval '1 hour' AS ends FROM generate_series('2026-01-01 00:00+00'::timestamptz, '2026-12-31', '1 hour') AS h) AS b JOIN $ AS a ON a.ts >= b.starts AND a.ts < b.ends WHERE mvscheduler.in_window(a.ts) GROUP BY 1`, "1 hour", "UTC", right},
+		"nowhere":       {`SELECT b.hour, count(*) AS n FROM $ AS a LEFT JOIN (SELECT generate_series('2026-03-10 00:00+00'::timestamptz, '2026-03-11', '1 hour') AS hour) AS b ON date_trunc('hour', a.ts) = b.hour WHERE mvscheduler.in_window(a.ts) GROUP BY 1`, "1 hour", "UTC", fails},
+		"never":         {`SELECT CASE WHEN ts < '2026-03-15' THEN date_trunc('hour', ts) ELSE 'infinity' END AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 hour", "UTC", fails},
 		"within":        {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY ts, id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
 		"instants":      {`SELECT date_trunc('hour', ts) AS hour, id, row_number() OVER (PARTITION BY ts ORDER BY id) AS nth FROM $ WHERE mvscheduler.in_window(ts)`, "1 hour", "UTC", right},
 		"finer":         {`SELECT date_trunc('day', x.hours) AS hour, max(n) AS n, max(x.place) AS place FROM (SELECT date_trunc('hour', ts) AS hours, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*)) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1) AS x GROUP BY 1`, "1 day", "UTC", right},
@@ -121,7 +134,7 @@ func TestAFirstFillLeavesOutNoRowsWhoseLabelsAreFarAway(t *testing.T) {
 
 // outcome registers a view on a table of its own and tells what becomes of it: refused, fails, right, or what differs.
 func (s *scene) outcome(t *testing.T, name, query, width, zone string) string {
-	pgtest.Exec(t, s.alice, `CREATE TABLE t_`+name+` (ts timestamptz NOT NULL, id int, born date)`, `SET TimeZone = '`+zone+`'`)
+	pgtest.Exec(t, s.alice, `CREATE TABLE t_`+name+` (ts timestamptz NOT NULL, id int, born date, more jsonb)`, `SET TimeZone = '`+zone+`'`)
 	t.Cleanup(func() { pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name = '`+name+`'`) })
 	if _, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, timezone, max_attempts) VALUES ($1, $2, 'incremental', 'hour', $3::text::interval, 'manual', $4, 1)`,
 		name, strings.ReplaceAll(query, "$", "t_"+name), width, zone); err != nil {

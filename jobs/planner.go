@@ -230,8 +230,8 @@ func withAbove(view int64, upstream map[int64][]int64) []int64 {
 func upstreamOf(views []catalog.TunedView) map[int64][]int64 {
 	upstream := make(map[int64][]int64)
 	for _, v := range views {
-		if len(v.Upstream) > 0 {
-			upstream[v.ViewID] = v.Upstream
+		if len(v.MayRead) > 0 {
+			upstream[v.ViewID] = v.MayRead
 		}
 	}
 	return upstream

@@ -252,23 +252,35 @@ CREATE FUNCTION mvscheduler.times_named(node jsonb, expr jsonb) RETURNS TABLE (u
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH named AS MATERIALIZED (
+    WITH RECURSIVE named AS MATERIALIZED (
         SELECT n.* FROM mvscheduler.columns_named($1, $2) AS n
+    ), conjunct(node) AS (
+        SELECT q FROM jsonb_path_query($1 -> 'jointree', 'strict $.**?(@.node == "FROMEXPR" || @.node == "JOINEXPR").quals') AS q
+        UNION ALL
+        SELECT a FROM conjunct AS c CROSS JOIN LATERAL jsonb_array_elements(c.node -> 'args') AS a WHERE c.node ->> 'node' = 'BOOLEXPR' AND c.node ->> 'boolop' = 'and'
     ), comparison AS (
-        SELECT q.node -> 'args' AS args
-          FROM jsonb_path_query($1 -> 'jointree', 'strict $.**?(@.node == "OPEXPR")') AS q(node)
+        SELECT q.node -> 'args' AS args, CASE o.oprname WHEN '=' THEN 0 WHEN '<' THEN -1 WHEN '<=' THEN -1 ELSE 1 END AS way
+          FROM conjunct AS q
           JOIN pg_operator AS o ON o.oid = (q.node ->> 'opno')::oid AND o.oprname IN ('=', '<', '<=', '>', '>=') AND o.oprnamespace = 'pg_catalog'::regnamespace
                                AND o.oprleft IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+         WHERE q.node ->> 'node' = 'OPEXPR'
+    ), tie AS (
+        SELECT y.up, y.place, y.col, x.up AS to_up, x.place AS to_place, x.col AS to_col, e.way * s.sign AS way
+          FROM comparison AS e
+         CROSS JOIN (VALUES (0, 1, 1), (1, 0, -1)) AS s(one, other, sign)
+         CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.one) AS x
+         CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.other) AS y
+         WHERE EXISTS (SELECT FROM named AS n WHERE n.up = x.up AND n.place = x.place)
     )
     SELECT n.up, n.place, n.col FROM named AS n
     UNION
-    SELECT y.up, y.place, y.col
-      FROM comparison AS e
-     CROSS JOIN (VALUES (0, 1), (1, 0)) AS s(one, other)
-     CROSS JOIN LATERAL mvscheduler.columns_named($1, e.args -> s.other) AS y
-     WHERE EXISTS (SELECT FROM mvscheduler.columns_named($1, e.args -> s.one) AS x JOIN named AS n ON n.up = x.up AND n.place = x.place AND n.col = x.col)
+    SELECT t.up, t.place, t.col
+      FROM tie AS t
+     GROUP BY t.up, t.place, t.col, t.to_up, t.to_place
+    HAVING bool_or(EXISTS (SELECT FROM named AS n WHERE n.up = t.to_up AND n.place = t.to_place AND n.col = t.to_col))
+       AND (bool_or(t.way = 0) OR bool_or(t.way < 0) AND bool_or(t.way > 0))
 $$;
-COMMENT ON FUNCTION mvscheduler.times_named(jsonb, jsonb) IS 'columns_named, and the columns of the times that the SELECT compares with one of them where it joins and filters: a calendar is tied so to what is counted.';
+COMMENT ON FUNCTION mvscheduler.times_named(jsonb, jsonb) IS 'columns_named, and the columns of the times that the SELECT demands to be equal to one of them, or after one and before one of the same relation: a calendar is tied so to what is counted.';
 
 CREATE FUNCTION mvscheduler.determine(keys jsonb[], expr jsonb) RETURNS boolean
 LANGUAGE plpgsql IMMUTABLE
@@ -288,8 +300,8 @@ COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an express
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
 -- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like, and so are
 -- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
--- It is computed from the column that in_window is asked about and from no other time, span or number, which could put a row
--- into any bucket; or a calendar has it, and is compared with what is read within a window.
+-- It is computed from the column that in_window is asked about and from no other column, which could put a row into any
+-- bucket, but for the name of a zone; or a calendar has it, and is compared with what is read within a window.
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
@@ -299,6 +311,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     windows oid[] := ARRAY(SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window');
+    -- Without a zone the time_column is read by the zone of the view alone.
+    zoned   boolean := (SELECT a.atttypid = 'timestamptz'::regtype FROM pg_attribute AS a WHERE a.attrelid = query_relation AND a.attname = time_column);
     verdict record;
 BEGIN
     WITH RECURSIVE levels AS MATERIALIZED (
@@ -363,20 +377,61 @@ BEGIN
         SELECT p.reader, p.level, p.place, NULL::int AS col FROM place AS p JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
         UNION ALL
         SELECT c.reader, c.level, c.place, c.col FROM call AS c WHERE c.place > 0
+    ), named AS MATERIALIZED (   -- by each expression that the time_column is made of; place 0 = by a SELECT in it, or computed from several rows
+        SELECT l.reader, l.level, m.col AS target, n.up, a.outer_level, n.place, n.col, w.reader AS from_reader, w.level AS from_level
+          FROM (SELECT DISTINCT m.from_reader, m.from_level, m.col FROM tied AS m) AS m
+          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND l.node -> 'setOperations' = '[]' AND m.col > 0
+         CROSS JOIN LATERAL (SELECT l.node -> 'targetList' -> (m.col - 1) -> 'expr' AS expr) AS x
+         CROSS JOIN LATERAL (SELECT jsonb_agg(y.expr) AS expr   -- with those of a GROUP BY that it goes by, from PostgreSQL 18 on
+                               FROM (SELECT x.expr
+                                     UNION ALL
+                                     SELECT t.rte -> 'groupexprs' -> ((v.node ->> 'varattno')::int - 1)
+                                       FROM jsonb_path_query(x.expr, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
+                                      CROSS JOIN LATERAL (SELECT l.node -> 'rtable' -> ((v.node ->> 'varno')::int - 1)) AS t(rte)
+                                      WHERE t.rte ->> 'rtekind' = '9') AS y) AS e
+         CROSS JOIN LATERAL (SELECT c.up, c.place, c.col
+                               FROM mvscheduler.columns_named(l.node, e.expr) AS c
+                               JOIN pg_type AS t ON t.oid = c.type
+                              WHERE NOT (zoned AND t.typcategory = 'S'
+                                         AND EXISTS (SELECT FROM jsonb_path_query(e.expr, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+                                                       JOIN (VALUES ('timezone(text,timestamptz)'::regprocedure, 0), ('timezone(text,timestamp)'::regprocedure, 0), ('date_trunc(text,timestamptz,text)'::regprocedure, 2)) AS z(oid, arg)
+                                                         ON z.oid = (f.node ->> 'funcid')::oid
+                                                      CROSS JOIN LATERAL mvscheduler.columns_named(l.node, f.node -> 'args' -> z.arg) AS zone
+                                                      WHERE zone.up = c.up AND zone.place = c.place AND zone.col = c.col))
+                             UNION ALL
+                             SELECT 0, 0, 0
+                              WHERE jsonb_path_exists(e.expr, 'strict $.**?(@.node == "AGGREF" || @.node == "WINDOWFUNC")')
+                                 OR EXISTS (SELECT FROM jsonb_path_query(e.expr, 'strict $.**?(exists(@.level)).level') AS n(level)
+                                              JOIN around AS i ON i.reader = l.reader AND i.outer_level = n.level::int
+                                              JOIN levels AS s ON s.reader = i.reader AND s.level = i.level AND jsonb_path_exists(s.node, 'strict $.**?(@.node == "VAR")'))) AS n
+          JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = n.up
+          LEFT JOIN place AS p ON p.reader = l.reader AND p.level = a.outer_level AND p.place = n.place
+          LEFT JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
+    ), leaf(reader, level, target, up, place, col, at_reader, at_level, at_place, at_col, from_reader, from_level) AS (   -- down to where it comes from
+        SELECT n.reader, n.level, n.target, n.up, n.place, n.col, n.reader, n.outer_level, n.place, n.col, n.from_reader, n.from_level FROM named AS n
+        UNION
+        SELECT f.reader, f.level, f.target, f.up, f.place, f.col, d.*
+          FROM leaf AS f
+         CROSS JOIN LATERAL (SELECT n.reader, n.outer_level, n.place, n.col, n.from_reader, n.from_level FROM named AS n WHERE n.reader = f.from_reader AND n.level = f.from_level AND n.target = f.at_col
+                             UNION ALL
+                             SELECT p.reader, p.level, p.place, f.at_col, w.reader, w.level   -- the arms of a UNION
+                               FROM levels AS l JOIN place AS p ON p.reader = l.reader AND p.level = l.level LEFT JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
+                              WHERE l.reader = f.from_reader AND l.level = f.from_level AND l.node -> 'setOperations' <> '[]') AS d
+         WHERE NOT EXISTS (SELECT FROM call AS c WHERE c.reader = f.at_reader AND c.level = f.at_level AND c.place = f.at_place AND c.col = f.at_col)
+    ), made_of AS (
+        SELECT f.reader, f.level, f.target, f.up, f.place, f.col, c.place IS NOT NULL AS windowed
+          FROM leaf AS f
+          LEFT JOIN call AS c ON c.reader = f.at_reader AND c.level = f.at_level AND c.place = f.at_place AND c.col = f.at_col
+         WHERE c.place IS NOT NULL OR f.from_level IS NULL OR f.at_col = 0
     ), stray AS (
         SELECT w.reader, w.level   -- nothing ties the time_column to it
           FROM within AS w
          WHERE NOT EXISTS (SELECT FROM tied AS m WHERE m.reader = w.reader AND m.level = w.level AND m.place = w.place AND m.col = coalesce(w.col, m.col))
         UNION
-        SELECT l.reader, l.level   -- something else is in it
-          FROM (SELECT DISTINCT m.from_reader, m.from_level, m.col FROM tied AS m) AS m
-          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND l.node -> 'setOperations' = '[]' AND m.col > 0
-         CROSS JOIN LATERAL (SELECT bool_or(w.place IS NOT NULL) AS one, bool_or((w.place IS NULL OR w.col <> c.col) AND t.typcategory IN ('D', 'T', 'N')) AS other
-                               FROM mvscheduler.columns_named(l.node, l.node -> 'targetList' -> (m.col - 1) -> 'expr') AS c
-                               JOIN around AS a ON a.reader = l.reader AND a.level = l.level AND a.up = c.up
-                               JOIN pg_type AS t ON t.oid = c.type
-                               LEFT JOIN within AS w ON w.reader = l.reader AND w.level = a.outer_level AND w.place = c.place) AS n
-         WHERE n.one AND n.other
+        SELECT m.reader, m.level   -- something else is in it
+          FROM made_of AS m
+          JOIN made_of AS o ON o.reader = m.reader AND o.level = m.level AND o.target = m.target AND (o.up, o.place, o.col) <> (m.up, m.place, m.col)
+         WHERE m.windowed AND NOT o.windowed
     ), together AS (   -- each clause that brings rows together, by which expressions, and what the time_column is made of there
         SELECT l.reader, l.level, ARRAY(SELECT t.target -> 'expr' FROM jsonb_array_elements(l.node -> 'targetList') AS t(target)
                                          WHERE t.target ->> 'ressortgroupref' IN (SELECT k.node ->> 'tleSortGroupRef' FROM jsonb_array_elements(c.clause) AS k(node))) AS keys,
@@ -427,7 +482,7 @@ BEGIN
             HINT = 'GROUP BY, DISTINCT ON and OVER (PARTITION BY ...) have to name the time that is the bucket, such as date_trunc(''hour'', ts). Running totals and the like belong into a view or query that reads this one.';
     ELSIF verdict.strays THEN
         RAISE EXCEPTION 'column % is not computed from the column that in_window is asked about alone', quote_ident(time_column) USING ERRCODE = 'feature_not_supported',
-            HINT = 'Compute it from that column, such as date_trunc(''hour'', ts), and from no other time, interval or number; or take it from a calendar that the query compares with that column. What else is in it could put a row into any bucket.';
+            HINT = 'Compute it from that column, such as date_trunc(''hour'', ts), and from no other column; or take it from a calendar that the query compares with that column. What else is in it could put a row into any bucket.';
     ELSIF verdict.meet THEN
         RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
             HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';

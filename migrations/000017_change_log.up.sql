@@ -497,7 +497,8 @@ BEGIN
                                       WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
                     ELSE coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
                n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
-               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf AND i.inhparent NOT IN (SELECT m.leaf FROM node AS m))),   -- a statement on the table above runs triggers of that one alone
+               bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf   -- a statement on the table above runs triggers of that one alone, which say nothing about others that the query reads
+                                  AND NOT EXISTS (SELECT FROM node AS m WHERE m.leaf = i.inhparent AND (m.root = n.root OR m.attname IS NULL)))),
                n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
           FROM node AS n
           JOIN pg_class AS c ON c.oid = n.leaf

@@ -9,6 +9,7 @@ DROP FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timest
 DROP FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval);
 DROP FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text);
 DROP FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid);
+DROP FUNCTION mvscheduler.is_strange(text, text, text);
 DROP FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text);
 DROP FUNCTION mvscheduler.rows_handle(oid, oid);
 DROP FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange);

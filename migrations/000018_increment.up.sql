@@ -280,6 +280,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of the data with labels from label_start up to label_end.';
 
+-- A row without a time, or with an infinite one, would be in no partition. Without a window they are left out, as the time of a row is where there is one.
+CREATE FUNCTION mvscheduler.is_strange(label text, least_label text, most_label text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN least_label IS NULL THEN 'false' ELSE format('(%1$s >= %2$L AND %1$s < %3$L) IS NOT TRUE', label, least_label, most_label) END;
+COMMENT ON FUNCTION mvscheduler.is_strange(text, text, text) IS 'SQL that says whether a label lies outside of all that the labels of a window can be.';
+
 -- The window is set. What did not change is not written.
 CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
@@ -323,14 +330,14 @@ BEGIN
                   ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
                   ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
         || format(' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone), count(*) FILTER (WHERE %2$s), '
-                  'min(d.%1$s) FILTER (WHERE isfinite(d.%1$s) AND (d.%1$s < %3$L OR d.%1$s >= %4$L))::text FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source);
+                  'min(coalesce(d.%1$s::text, ''NULL'')) FILTER (WHERE %6$s) FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source, mvscheduler.is_strange('d.' || t, least_label, most_label));
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
     IF staged IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
         PERFORM set_config('work_mem', memory, true);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have.';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
 
 -- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
 -- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
@@ -409,8 +416,8 @@ BEGIN
     covered := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(work.data) AS p WHERE p.lo IS NOT NULL), '{}');
     FOR span IN
         SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start WHEN isfinite(r.lo) AND work.source_type IS NOT NULL THEN w.window_start - mvscheduler.longest(work.width) - w.slack ELSE '-infinity' END, label_type, source, work.zone) AS least_label,
-               mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end WHEN isfinite(r.hi) AND work.source_type IS NOT NULL THEN w.window_end + w.slack ELSE 'infinity' END, label_type, source, work.zone) AS most_label
+               CASE WHEN work.source_type IS NOT NULL THEN mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start ELSE w.window_start - mvscheduler.longest(work.width) - w.slack END, label_type, source, work.zone) END AS least_label,
+               CASE WHEN work.source_type IS NOT NULL THEN mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end ELSE w.window_end + w.slack END, label_type, source, work.zone) END AS most_label
           FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
@@ -514,6 +521,8 @@ DECLARE
     part       oid;
     rows       bigint;
     bounds     text;
+    odd        text := 'false';   -- rows that are not of this partition, nor of one beside it
+    strange    text;
 BEGIN
     SELECT * INTO work FROM mvscheduler.build_at_hand(view_id);
     IF work.owner IS NULL THEN
@@ -550,14 +559,20 @@ BEGIN
     ends := mvscheduler.source_instant(beyond, label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack;
     handle := mvscheduler.handle(work.query, work.data);
     IF (mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone)).unit IS NULL THEN
+        odd := mvscheduler.is_strange(quote_ident(work.time_column), mvscheduler.label_text(begins - mvscheduler.longest(work.width) - slack, label_type, work.source_type, work.zone),
+                                      mvscheduler.label_text(ends + slack, label_type, work.source_type, work.zone));
         PERFORM mvscheduler.demand_near_labels(handle, work.time_column, label_type, work.source_type, newest, newest, work.width, work.zone),
                 mvscheduler.demand_labels(handle, work.time_column, work.width, begins - mvscheduler.longest(work.width), begins, NULL, mvscheduler.bound_text(first, label_type)),
                 mvscheduler.demand_labels(handle, work.time_column, work.width, ends, ends + mvscheduler.longest(work.width), mvscheduler.bound_text(beyond, label_type), NULL);
     END IF;
     PERFORM set_config('mvscheduler.window_start', begins::text, true), set_config('mvscheduler.window_end', ends::text, true);
     bounds := format('%1$I >= %2$L AND %1$I < %3$L', work.time_column, mvscheduler.bound_text(first, label_type), mvscheduler.bound_text(beyond, label_type));
-    SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s', mvscheduler.shown_name(handle), bounds)) AS m;
+    SELECT m.relation, m.rows INTO part, rows FROM mvscheduler.create_unnamed(work.data, 'TABLE', format('AS SELECT * FROM %s WHERE %s OR %s', mvscheduler.shown_name(handle), bounds, odd)) AS m;
     PERFORM mvscheduler.drop_handle(handle, work.query);
+    IF odd <> 'false' THEN
+        EXECUTE format('SELECT coalesce(%I::text, ''NULL'') FROM %s WHERE %s LIMIT 1', work.time_column, mvscheduler.shown_name(part), odd) INTO strange;
+        PERFORM mvscheduler.demand_no_strange(strange, begins, ends, work.time_column, work.width);
+    END IF;
     IF rows = 0 THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part));
     ELSE

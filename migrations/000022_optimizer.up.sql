@@ -471,6 +471,9 @@ BEGIN
     columns := ARRAY(SELECT jsonb_array_elements_text(r.evidence -> 'columns'));
     target := coalesce((SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = r.view_id AND p.kind = 'data' AND v.method = 'incremental'), v.relation::oid);
     sample := coalesce((SELECT i.inhrelid FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = target ORDER BY c.reltuples DESC, c.oid LIMIT 1), target);
+    IF NOT (mvscheduler.is_name_ours(v.relation) AND mvscheduler.is_name_ours(target)) THEN   -- and what has it then is planned
+        RETURN jsonb_build_object('not_tried', format('who may create in its schema could give the name of %s to another relation meanwhile', r.view_name));
+    END IF;
     SELECT string_agg(format('%I %s %L::%s', k.name, CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean THEN '>=' ELSE '=' END,
                              CASE WHEN k.n = cardinality(columns) AND (r.evidence ->> 'ranged')::boolean
                                   THEN t.bounds[greatest(1, ceil(cardinality(t.bounds) * (1 - (r.evidence ->> 'selectivity')::float8))::int)]
