@@ -109,6 +109,11 @@ func TestTheLifeOfAViewOnTheCommandLine(t *testing.T) {
 	require.Contains(t, ok(cli("", "resume", "daily")).stderr, "resumed")
 	require.Contains(t, ok(cli("", "edit", "daily", "--rename", "by_day")).stderr, alice+".by_day")
 
+	ok(cli("SELECT count(*) AS days FROM by_day", "create", "days", "--refresh-on", "upstream"))
+	require.Contains(t, ok(cli("", "edit", "days", "--cron", "0 6 * * *")).stderr, "edit "+alice+".days --refresh-on schedule", "the clock is not followed")
+	require.NotContains(t, ok(cli("", "edit", "days", "--cron", "0 7 * * *", "--refresh-on", "schedule")).stderr, "note:")
+	ok(cli("", "drop", "-y", "days"))
+
 	refused := cli("", "drop", "by_day")
 	require.Equal(t, 2, refused.code, "nobody can be asked without a terminal")
 	require.Contains(t, refused.stderr, "repeat the command with -y")

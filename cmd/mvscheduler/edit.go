@@ -159,5 +159,11 @@ func (c *editCmd) sayChanges(a *app, before, after *catalog.View, columns []assi
 	if after.Calendar != nil && slices.ContainsFunc(columns, noInterval) {
 		a.say("  note: its clock is its calendar, which goes on; to stop it: mvscheduler edit %s --calendar none", shown)
 	}
+	clock := func(c assignment) bool {
+		return c.value != nil && (c.column == "refresh_interval" || c.column == "cron" || c.column == "calendar")
+	}
+	if after.RefreshOn == "upstream" && slices.ContainsFunc(columns, clock) {
+		a.say("  note: it is refreshed after what it reads, and this says only how old it may be; to follow the clock: mvscheduler edit %s --refresh-on schedule", shown)
+	}
 	return nil
 }
