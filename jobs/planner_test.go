@@ -14,7 +14,7 @@ func TestAViewIsTunedNoSlowerThanWhatReadsItPromises(t *testing.T) {
 	t.Parallel()
 	minutes := func(n float64) *float64 { return new(n * 60) }
 	view := func(id int64, every, row *float64, upstream ...int64) catalog.TunedView {
-		return catalog.TunedView{ViewID: id, Optimize: "advise", Interval: every, RowInterval: row, Upstream: upstream}
+		return catalog.TunedView{ViewID: id, Optimize: "advise", Interval: every, RowInterval: row, Upstream: upstream, MayRead: upstream}
 	}
 	below := view(1, minutes(10), minutes(10))
 	middle := view(2, minutes(60), minutes(15), 1)
