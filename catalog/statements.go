@@ -12,7 +12,13 @@ import (
 type Statements struct {
 	Missing string // why it says nothing; empty when it does
 	Epoch   string // changes when it was reset, or forgot statements for want of room
-	Calls   map[int64]int64
+	Calls   map[Call]int64
+}
+
+// Call is a statement, by queryid, and the role that calls it.
+type Call struct {
+	Statement int64
+	User      uint32
 }
 
 // StatementSource is the schema of pg_stat_statements, or what is missing.
@@ -50,30 +56,31 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
 	return s, nil
 }
 
-// ReadCalls is how often each statement of others was called, by queryid. What it says is missing when it is not
+// ReadCalls is how often each statement was called by each role but our own. What it says is missing when it is not
 // loaded.
 func ReadCalls(ctx context.Context, q Querier, s StatementSource) (Statements, error) {
 	if s.Missing != "" {
 		return Statements{Missing: s.Missing}, nil
 	}
 	schema := pgx.Identifier{s.Schema}.Sanitize()
-	calls := Statements{Calls: make(map[int64]int64)}
+	calls := Statements{Calls: make(map[Call]int64)}
 	rows, err := q.Query(ctx, fmt.Sprintf(`
-SELECT i.dealloc || ' ' || i.stats_reset, s.queryid, s.calls
+SELECT i.dealloc || ' ' || i.stats_reset, s.queryid, s.userid, s.calls
   FROM %[1]s.pg_stat_statements_info() AS i
-  LEFT JOIN (SELECT x.queryid, sum(x.calls)::bigint AS calls
+  LEFT JOIN (SELECT x.queryid, x.userid, sum(x.calls)::bigint AS calls
                FROM %[1]s.pg_stat_statements(false) AS x
                JOIN pg_database AS d ON d.oid = x.dbid AND d.datname = current_database()
               WHERE x.toplevel AND x.queryid IS NOT NULL
                 AND NOT coalesce((SELECT pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER') AND NOT r.rolsuper FROM pg_roles AS r WHERE r.oid = x.userid), false)
-              GROUP BY x.queryid) AS s ON true`, schema))
+              GROUP BY x.queryid, x.userid) AS s ON true`, schema))
 	if err != nil {
 		return calls, fmt.Errorf("read pg_stat_statements: %w", err)
 	}
 	var id, n *int64
-	_, err = pgx.ForEachRow(rows, []any{&calls.Epoch, &id, &n}, func() error {
+	var user *uint32
+	_, err = pgx.ForEachRow(rows, []any{&calls.Epoch, &id, &user, &n}, func() error {
 		if id != nil {
-			calls.Calls[*id] = *n
+			calls.Calls[Call{*id, *user}] = *n
 		}
 		return nil
 	})
@@ -116,11 +123,13 @@ SELECT DISTINCT ON (x.queryid) x.queryid, x.query
 // Readable is a relation by which people read a managed view: itself, or an ordinary view above it.
 type Readable struct {
 	ViewID       int64
+	Relation     uint32
 	Schema, Name string
 	Alone        bool // no other relation has the name without the schema
 }
 
-// ReadReadable finds the relations by which managed views are read.
+// ReadReadable finds the relations by which managed views are read. Anybody may make an ordinary view of what he may not
+// read; through that nobody reads anything.
 func ReadReadable(ctx context.Context, q Querier) ([]Readable, error) {
 	rows, err := q.Query(ctx, `
 WITH RECURSIVE above(view_id, rel) AS (
@@ -133,8 +142,9 @@ WITH RECURSIVE above(view_id, rel) AS (
       JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.rel AND d.classid = 'pg_rewrite'::regclass AND d.deptype = 'n'
       JOIN pg_rewrite AS w ON w.oid = d.objid
       JOIN pg_class AS c ON c.oid = w.ev_class AND c.relkind = 'v'
+     WHERE has_any_column_privilege(c.relowner, a.rel, 'SELECT')
 )
-SELECT a.view_id, n.nspname AS schema, c.relname AS name,
+SELECT a.view_id, c.oid AS relation, n.nspname AS schema, c.relname AS name,
        NOT EXISTS (SELECT FROM pg_class AS o WHERE o.relname = c.relname AND o.relkind IN ('r', 'p', 'v', 'm', 'f') AND o.oid <> c.oid) AS alone
   FROM above AS a
   JOIN pg_class AS c ON c.oid = a.rel
@@ -149,4 +159,33 @@ SELECT a.view_id, n.nspname AS schema, c.relname AS name,
 		return nil, fmt.Errorf("find by what managed views are read: %w", err)
 	}
 	return found, nil
+}
+
+// Reader is a role and a relation that it reads.
+type Reader struct{ User, Relation uint32 }
+
+// MayRead says of each whether it may: a statement says a name, and by the search_path of whoever sends it, or in a
+// transaction that is rolled back, anything can have that name.
+func MayRead(ctx context.Context, q Querier, readers []Reader) (map[Reader]bool, error) {
+	may := make(map[Reader]bool, len(readers))
+	users, relations := make([]uint32, len(readers)), make([]uint32, len(readers))
+	for n, r := range readers {
+		users[n], relations[n] = r.User, r.Relation
+	}
+	rows, err := q.Query(ctx, `
+SELECT r.usr, r.relation, coalesce(has_any_column_privilege(r.usr, r.relation, 'SELECT'), false)
+  FROM unnest($1::oid[], $2::oid[]) AS r(usr, relation)`, users, relations)
+	if err != nil {
+		return nil, fmt.Errorf("look who may read what: %w", err)
+	}
+	var r Reader
+	var allowed bool
+	_, err = pgx.ForEachRow(rows, []any{&r.User, &r.Relation, &allowed}, func() error {
+		may[r] = allowed
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("look who may read what: %w", err)
+	}
+	return may, nil
 }

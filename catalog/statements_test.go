@@ -22,8 +22,8 @@ func TestTextsOfStatementsThatAreTooLongAreNotRead(t *testing.T) {
 	calls, err := catalog.ReadCalls(t.Context(), conn, source)
 	require.NoError(t, err)
 	var ids []int64
-	for id := range calls.Calls {
-		ids = append(ids, id)
+	for call := range calls.Calls {
+		ids = append(ids, call.Statement)
 	}
 	texts, err := catalog.ReadTexts(t.Context(), conn, source, ids, 500)
 	require.NoError(t, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math"
 	"time"
 
@@ -61,7 +62,8 @@ type sampling struct {
 	samples  int
 	below    map[int64][]uint32
 	tables   []uint32
-	readable map[attribution.Name][]int64
+	readable map[attribution.Name][]catalog.Readable
+	mayRead  map[catalog.Reader]bool
 	source   catalog.StatementSource
 	calls    catalog.Statements
 	reads    map[int64][]attribution.Name // of statements, by queryid
@@ -343,14 +345,14 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	c.readable = make(map[attribution.Name][]int64)
+	c.readable, c.mayRead = make(map[attribution.Name][]catalog.Readable), make(map[catalog.Reader]bool)
 	for _, r := range readable {
 		names := []attribution.Name{{Schema: r.Schema, Relation: r.Name}}
 		if r.Alone {
 			names = append(names, attribution.Name{Relation: r.Name})
 		}
 		for _, n := range names {
-			c.readable[n] = append(c.readable[n], r.ViewID)
+			c.readable[n] = append(c.readable[n], r)
 		}
 	}
 	return nil
@@ -367,35 +369,60 @@ func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
 	if now.Missing != "" || before.Calls == nil || before.Epoch != now.Epoch {
 		return nil, nil
 	}
-	more := make(map[int64]int64)
+	more := make(map[catalog.Call]int64)
 	var unread []int64
-	for id, n := range now.Calls {
-		switch d := n - before.Calls[id]; {
+	for call, n := range now.Calls {
+		switch d := n - before.Calls[call]; {
 		case d < 0: // this statement alone was reset
 			return nil, nil
 		case d > 0:
-			more[id] = d
-			if _, known := c.reads[id]; !known && len(unread) < textsAtOnce {
-				unread = append(unread, id)
+			more[call] = d
+			if _, known := c.reads[call.Statement]; !known && len(unread) < textsAtOnce {
+				unread = append(unread, call.Statement)
 			}
 		}
 	}
 	if err := c.attribute(ctx, unread); err != nil {
 		return nil, err
 	}
+	if err := c.lookWhoMayRead(ctx, more); err != nil {
+		return nil, err
+	}
 	calls := make(map[int64]float64)
-	for id, d := range more {
+	for call, d := range more {
 		counted := make(map[int64]bool)
-		for _, name := range c.reads[id] {
-			for _, view := range c.readable[name] {
-				if !counted[view] {
-					counted[view] = true
-					calls[view] += float64(d)
+		for _, name := range c.reads[call.Statement] {
+			for _, r := range c.readable[name] {
+				if c.mayRead[catalog.Reader{User: call.User, Relation: r.Relation}] && !counted[r.ViewID] {
+					counted[r.ViewID] = true
+					calls[r.ViewID] += float64(d)
 				}
 			}
 		}
 	}
 	return calls, nil
+}
+
+// lookWhoMayRead finds out whether those who called statements may read what these name.
+func (c *collector) lookWhoMayRead(ctx context.Context, calls map[catalog.Call]int64) error {
+	var unknown []catalog.Reader
+	for call := range calls {
+		for _, name := range c.reads[call.Statement] {
+			for _, r := range c.readable[name] {
+				reader := catalog.Reader{User: call.User, Relation: r.Relation}
+				if _, known := c.mayRead[reader]; !known {
+					c.mayRead[reader] = false
+					unknown = append(unknown, reader)
+				}
+			}
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	may, err := catalog.MayRead(ctx, c.pool, unknown)
+	maps.Copy(c.mayRead, may)
+	return err
 }
 
 // attribute finds out what statements read. What cannot be parsed reads nothing that is known of.
