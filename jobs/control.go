@@ -33,7 +33,6 @@ var controlSettings = map[string]string{
 	"lock_timeout":                        "1s",                 // the size of a relation waits for whoever holds it
 	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
 	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it
-	"synchronous_commit":                  "off",                // a claim waits for no disk: see ARCHITECTURE.md, Crashes
 	"enable_seqscan":                      "off",                // a plan is kept that was made while a table was empty, and without knowing the instant
 }
 
