@@ -24,8 +24,7 @@ type TunedView struct {
 	Patience                 *float64 // view_state.tuned_patience
 	Refused                  bool     // the mode adaptive was rejected or taken back not long ago
 	Upstream                 []int64
-	MayRead                  []int64 // of Upstream, those of which its owner may read something: see ReadUpstream
-	Active                   bool    // its clock runs
+	Active                   bool // its clock runs
 	Method                   string
 	Unique                   bool
 	Dependants               int
@@ -63,7 +62,6 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
        extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream, s.tuned_patience AS patience,
-       ARRAY(SELECT u.view_id FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream) AND has_any_column_privilege(s.owner::oid, u.relation::oid, 'SELECT')) AS may_read,
        EXISTS (SELECT
                  FROM mvscheduler.recommendation AS x
                 WHERE x.view_id = s.view_id AND x.kind = 'adaptive'

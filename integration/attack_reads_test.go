@@ -20,7 +20,7 @@ func TestStatementsOfWhoMayNotReadAViewAreNoReadsOfIt(t *testing.T) {
 	pgtest.Exec(t, mallory, `CREATE VIEW above AS SELECT * FROM `+s.owner+`.noted`)
 	side := startSidecar(t, s.db, often...)
 	refreshed(t, s.alice, "noted")
-	for range 12 { // what is above the views is looked for now and then
+	for range 12 { // every tenth sample looks what is above the views: graphEvery in jobs
 		sampledTwice(t, s.root)
 	}
 	pgtest.Exec(t, mallory, `BEGIN`, `CREATE TEMP TABLE noted (id int)`, `ALTER VIEW above RENAME TO below`, `CREATE TABLE above (id int)`)

@@ -116,7 +116,7 @@ func TestStatementsTellReadsApartFromScansAndResetsAreNoReads(t *testing.T) { //
 	collecting(t, s.root)
 	refreshed(t, s.alice, "v", "w")
 	until(t, s.root, `SELECT s.calls > 0 FROM (SELECT sum(calls) AS calls FROM ext.pg_stat_statements) AS s`)
-	// What is above the views is looked for now and then.
+	// Every tenth sample looks what is above the views: graphEvery in jobs.
 	for range 6 {
 		sampledTwice(t, s.root)
 	}

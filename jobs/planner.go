@@ -41,8 +41,12 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 		return err
 	}
 	facts.Level, facts.Sources, facts.Standbys, facts.Servers = seen.level, seen.words, seen.standbys, seen.servers
-	kappa := fleetKappa(facts, views)
-	err = p.judge(ctx, facts, views, kappa)
+	upstream, err := catalog.ReadUpstream(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	f := fleet{views: views, upstream: upstream, kappa: fleetKappa(facts, views)}
+	err = p.judge(ctx, facts, f)
 	done := 0
 	for _, v := range views {
 		if done == thinkAtOnce {
@@ -52,11 +56,18 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 			continue
 		}
 		done++
-		if thinkErr := p.think(ctx, facts, v, views, kappa); thinkErr != nil {
+		if thinkErr := p.think(ctx, facts, v, f); thinkErr != nil {
 			err = errors.Join(err, thinkErr)
 		}
 	}
 	return errors.Join(err, catalog.Planned(ctx, p.pool, p.name))
+}
+
+// fleet are all views, among which each is thought about.
+type fleet struct {
+	views    []catalog.TunedView
+	upstream map[int64][]int64 // see catalog.ReadUpstream
+	kappa    float64           // see fleetKappa
 }
 
 // fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget.
@@ -93,10 +104,10 @@ func boundsOf(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Bound
 }
 
 // think reviews one view and writes what comes of it.
-func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64) error {
+func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) error {
 	var found []optimizer.Recommendation
-	if v.Optimize != "off" && v.Active && kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
-		view, err := p.view(ctx, facts, v, views, kappa)
+	if v.Optimize != "off" && v.Active && f.kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
+		view, err := p.view(ctx, facts, v, f)
 		if err != nil {
 			return err
 		}
@@ -152,18 +163,18 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 
 // view puts together what the optimizer has to know. Reads of what is above a view are reads of it too: they are as
 // old as it is.
-func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64) (optimizer.View, error) {
+func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) (optimizer.View, error) {
 	zone, err := time.LoadLocation(v.Timezone)
 	if err != nil {
 		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
 	}
-	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, upstreamOf(views)), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, f.upstream), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
 	if err != nil {
 		return optimizer.View{}, err
 	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: kappa,
-		Bounds: boundsAmong(facts, v, views), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
+		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
+		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !v.Refused, // what reads managed views is no fresher than they are
 		Usage: optimizer.Usage{
@@ -193,10 +204,10 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 // boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
 // than it is, so that it gets no longer interval than a view above has (spec 3d.7), unless its own row has one; of a view
 // above that is tuned as well only max_interval is promised.
-func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView) optimizer.Bounds {
+func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) optimizer.Bounds {
 	b := boundsOf(facts, v)
-	above := withAbove(v.ViewID, upstreamOf(views))[1:]
-	for _, u := range views {
+	above := withAbove(v.ViewID, f.upstream)[1:]
+	for _, u := range f.views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
 			b.Min = max(b.Min, duration(*u.Interval))
 		}
@@ -225,16 +236,6 @@ func withAbove(view int64, upstream map[int64][]int64) []int64 {
 		}
 	}
 	return ids
-}
-
-func upstreamOf(views []catalog.TunedView) map[int64][]int64 {
-	upstream := make(map[int64][]int64)
-	for _, v := range views {
-		if len(v.MayRead) > 0 {
-			upstream[v.ViewID] = v.MayRead
-		}
-	}
-	return upstream
 }
 
 // HistoryOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
@@ -351,29 +352,29 @@ func columns(from map[string]string) map[string]*string {
 }
 
 // judge looks what became of the changes that were applied by themselves, and takes back those that did not help.
-func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, views []catalog.TunedView, kappa float64) error {
+func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet) error {
 	trials, err := catalog.LoadTrials(ctx, p.pool)
 	if err != nil {
 		return err
 	}
 	for _, t := range trials {
-		i := slices.IndexFunc(views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
-		if i < 0 || views[i].Since == nil || kappa == 0 {
+		i := slices.IndexFunc(f.views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
+		if i < 0 || f.views[i].Since == nil || f.kappa == 0 {
 			continue
 		}
-		back, judgeErr := p.judgeOne(ctx, facts, views[i], views, kappa, t)
+		back, judgeErr := p.judgeOne(ctx, facts, f.views[i], f, t)
 		if judgeErr != nil {
 			err = errors.Join(err, judgeErr)
 		}
 		if back { // it is not thought about on the same day
-			views[i].LastChange = &facts.Now
+			f.views[i].LastChange = &facts.Now
 		}
 	}
 	return err
 }
 
-func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, views []catalog.TunedView, kappa float64, t catalog.TrialRecord) (back bool, err error) {
-	view, err := p.view(ctx, facts, v, views, kappa)
+func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, t catalog.TrialRecord) (back bool, err error) {
+	view, err := p.view(ctx, facts, v, f)
 	if err != nil {
 		return false, err
 	}
@@ -381,7 +382,7 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	if !ok || len(view.History.Reads) == 0 {
 		return false, nil
 	}
-	view.History.Kappa, view.History.Cost = kappa, model.Median(v.Rows[len(v.Rows)-1])
+	view.History.Kappa, view.History.Cost = f.kappa, model.Median(v.Rows[len(v.Rows)-1])
 	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
 	if t.Was != nil {
 		var words optimizer.IntervalWords

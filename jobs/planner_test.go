@@ -14,15 +14,22 @@ func TestAViewIsTunedNoSlowerThanWhatReadsItPromises(t *testing.T) {
 	t.Parallel()
 	minutes := func(n float64) *float64 { return new(n * 60) }
 	view := func(id int64, every, row *float64, upstream ...int64) catalog.TunedView {
-		return catalog.TunedView{ViewID: id, Optimize: "advise", Interval: every, RowInterval: row, Upstream: upstream, MayRead: upstream}
+		return catalog.TunedView{ViewID: id, Optimize: "advise", Interval: every, RowInterval: row, Upstream: upstream}
+	}
+	fleetOf := func(views ...catalog.TunedView) fleet {
+		f := fleet{views: views, upstream: make(map[int64][]int64)}
+		for _, v := range views {
+			f.upstream[v.ViewID] = v.Upstream
+		}
+		return f
 	}
 	below := view(1, minutes(10), minutes(10))
 	middle := view(2, minutes(60), minutes(15), 1)
 	above := view(3, minutes(30), minutes(30), 2)
 	most := func(views ...catalog.TunedView) time.Duration {
-		return boundsAmong(catalog.OptimizerFacts{}, middle, views).Max
+		return boundsAmong(catalog.OptimizerFacts{}, middle, fleetOf(views...)).Max
 	}
-	require.Equal(t, optimizer.Bounds{Min: 10 * time.Minute}, boundsAmong(catalog.OptimizerFacts{}, middle, []catalog.TunedView{below, middle}))
+	require.Equal(t, optimizer.Bounds{Min: 10 * time.Minute}, boundsAmong(catalog.OptimizerFacts{}, middle, fleetOf(below, middle)))
 	require.Equal(t, 30*time.Minute, most(below, middle, above))
 	require.Equal(t, 20*time.Minute, most(below, middle, above, view(4, minutes(20), minutes(20), 3)), "it reads it through another")
 	require.Equal(t, 15*time.Minute, most(below, middle, view(3, minutes(1), minutes(1), 2)), "as its own row says")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -116,11 +115,14 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 
 // findTarget finds an incremental view or a table of source_retention, or any managed view.
 func (a *app) findTarget(ctx context.Context, conn *pgx.Conn, name string) (id int64, err error) {
-	var partitioned bool
+	var (
+		partitioned bool
+		quoted      string
+	)
 	err = a.inPath(ctx, conn, func() error {
 		return conn.QueryRow(ctx, `
 SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face::oid = to_regclass($1)::oid LIMIT 1), 0),
-       EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = to_regclass($1)::oid)`, name).Scan(&id, &partitioned)
+       EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = to_regclass($1)::oid), quote_literal($1)`, name).Scan(&id, &partitioned, &quoted)
 	})
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "42501" { // the schema is not for the caller, so nothing in it is
@@ -133,7 +135,7 @@ SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face:
 	case id != 0:
 		return id, nil
 	case partitioned:
-		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s has no row in mvscheduler.source_retention: its owner writes INSERT INTO mvscheduler.source_retention (\"table\", retention_period) VALUES (%s, '90 days')", name, "'"+strings.ReplaceAll(name, "'", "''")+"'")}
+		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s has no row in mvscheduler.source_retention: its owner writes INSERT INTO mvscheduler.source_retention (\"table\", retention_period) VALUES (%s, '90 days')", name, quoted)}
 	}
 	return a.find(ctx, conn, name)
 }
