@@ -82,9 +82,14 @@ const graphAtMost = 1000
 // the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
+//
+// The planner, which knows no instants, takes a third of all views for due and would read the table whole once
+// for each join: where few rows are wanted they are named by = ANY (ARRAY(...)).
 const lockDue = `
 WITH RECURSIVE failing AS MATERIALIZED (
     SELECT h.view_id, h.auto_paused_version AS version FROM mvscheduler.view_health AS h WHERE h.auto_paused_version IS NOT NULL
+), requested AS MATERIALIZED (
+    SELECT r.view_id FROM mvscheduler.requested_view AS r
 ), waiting AS MATERIALIZED (
     SELECT s.view_id, s.owner, s.priority, s.next_due, cardinality(s.upstream) > 0 AS reads_views
       FROM mvscheduler.view_state AS s
@@ -114,7 +119,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
     UNION
     SELECT view_id FROM mvscheduler.view_state WHERE reschedule
     UNION
-    SELECT view_id FROM mvscheduler.requested_view
+    SELECT view_id FROM requested
     UNION
     SELECT s.view_id
       FROM mvscheduler.view_state AS s
@@ -122,10 +127,10 @@ WITH RECURSIVE failing AS MATERIALIZED (
        AND s.upstream_seen < (SELECT sum(h.refreshes) FROM mvscheduler.view_health AS h WHERE h.view_id = ANY (s.upstream))
 ), patient AS MATERIALIZED (
     SELECT s.view_id, s.refresh_on, s.upstream
-      FROM candidate AS c
-      JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
+      FROM mvscheduler.view_state AS s
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
-     WHERE cardinality(s.upstream) > 0
+     WHERE s.view_id = ANY (ARRAY(SELECT c.view_id FROM candidate AS c))
+       AND cardinality(s.upstream) > 0
        AND (coalesce(s.next_due,   -- one that follows others is due from when the first of them moved
                      (SELECT min(f.finished_at)
                         FROM unnest(s.upstream) AS u(view_id)
@@ -171,15 +176,15 @@ WITH RECURSIVE failing AS MATERIALIZED (
              OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
              OR (SELECT mvscheduler.paused_at($1))
              OR coalesce(h.auto_paused_version = s.rearmed_at, false) AS paused,
-           s.view_id IN (SELECT r.view_id FROM mvscheduler.requested_view AS r) AS requested,
+           s.view_id IN (SELECT r.view_id FROM requested AS r) AS requested,
            CASE WHEN s.refresh_on = 'upstream' THEN
                coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
            ELSE 0 END AS upstream_count,
            s.view_id IN (SELECT b.view_id FROM behind AS b) AS behind_upstream
-      FROM candidate AS c
-      JOIN mvscheduler.view_state AS s ON s.view_id = c.view_id
+      FROM mvscheduler.view_state AS s
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
       LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
+     WHERE s.view_id = ANY (ARRAY(SELECT c.view_id FROM candidate AS c))
 ), eligible AS (
     SELECT k.*, row_number() OVER (PARTITION BY k.owner, k.active_run IS NOT NULL ORDER BY k.priority, k.next_due NULLS FIRST, k.view_id) AS place
       FROM known AS k
@@ -203,10 +208,11 @@ SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.t
        greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN nullif(s.paused_until, '-infinity') END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN nullif(g.paused_until, '-infinity') END) AS held_until
   FROM mvscheduler.settings AS g, chosen AS e
   JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
- WHERE e.requested AND e.active_run IS NULL
-    OR s.reschedule
-    OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
-    OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL
+ WHERE s.view_id = ANY (ARRAY(SELECT c.view_id FROM chosen AS c))
+   AND (e.requested AND e.active_run IS NULL
+        OR s.reschedule
+        OR s.next_due <= $1 AND (e.active_run IS NULL OR s.catchup <> 'all' AND s.next_cause IS NULL)
+        OR e.upstream_count > s.upstream_seen AND e.active_run IS NULL)
  ORDER BY e.place, s.priority, s.next_due
  LIMIT $3
    FOR UPDATE OF s SKIP LOCKED`

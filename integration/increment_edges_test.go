@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -90,6 +91,44 @@ func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
 		}
 	}
 	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(relname, ' '), '') FROM pg_class WHERE relname LIKE '%\_\_differ%' OR relname LIKE '%\_\_fresh%'`))
+}
+
+// TestWhatEqualsAndIsShownOtherwiseIsWritten: an operator = of a type may call equal what readers can tell apart.
+func TestWhatEqualsAndIsShownOtherwiseIsWritten(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	kinds := [][3]string{ // with two values, which in most types are equal
+		{"bool", "true", "false"}, {"int2", "1", "2"}, {"int4", "1", "2"}, {"int8", "1", "2"}, {"oid", "1", "2"}, {"bytea", `\x01`, `\x02`}, {"date", "2026-01-01", "infinity"},
+		{"time", "00:00", "24:00"}, {"timestamp", "2026-01-01", "infinity"}, {"timestamptz", "2026-01-01 00:00+00", "infinity"}, {"uuid", "00000000-0000-0000-0000-000000000001", "00000000-0000-0000-0000-000000000002"},
+		{"text", "a", "A"}, {"varchar(9)", "a", "a "}, {"text COLLATE nocase", "a", "A"}, {"varchar(9) COLLATE nocase", "a", "A"}, {"char(3)", "a", "b"}, {`"char"`, "a", "b"},
+		{"float4", "0", "-0"}, {"float8", "0", "-0"}, {"float8", "NaN", "infinity"}, {"numeric", "1", "1.00"}, {"interval", "1 day", "24:00"}, {"timetz", "10:00+00", "11:00+01"},
+		{"jsonb", "1", "1.0"}, {"json", "1", "1 "}, {"float8[]", "{0}", "{-0}"}, {"small", "0", "-0"}, {"odd", "(0)", "(-0)"}, {"numrange", "[1,2)", "[1.0,2)"},
+	}
+	pgtest.Exec(t, s.alice, `CREATE COLLATION nocase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`, `CREATE DOMAIN small AS float8`, `CREATE TYPE odd AS (a float8)`, `CREATE TABLE kinds (ts timestamptz NOT NULL, device int NOT NULL)`)
+	query := `SELECT date_trunc('hour', ts) AS hour, device`
+	for n, kind := range kinds {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`ALTER TABLE kinds ADD c%d %s`, n, kind[0]))
+		query += fmt.Sprintf(`, c%d`, n)
+	}
+	pgtest.Exec(t, s.alice, `INSERT INTO kinds SELECT '2026-03-02 10:10+00', d FROM generate_series(1, 9) AS d`)
+	s.incremental(t, "v", query+` FROM kinds WHERE mvscheduler.in_window(ts)`, "unique_key", []string{"hour", "device"})
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	for _, size := range []int{1000, 1000000000} { // the latter in one pass
+		pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.view_health SET rows_estimate = %d`, size))
+		for _, value := range []string{"$1", "$2", "$1", "NULL"} {
+			for n, kind := range kinds {
+				value := strings.NewReplacer("$1", "'"+kind[1]+"'", "$2", "'"+kind[2]+"'").Replace(value)
+				pgtest.Exec(t, s.alice, fmt.Sprintf(`UPDATE kinds SET c%d = %s WHERE device = 1 + %[1]d %% 9`, n, value))
+				if n%9 == 8 || n == len(kinds)-1 { // each row has one that changed
+					s.incremented(t, "v")
+					same(t, s.alice, "v")
+					require.Equal(t, fmt.Sprint(n%9+1), s.last(t, "v", "changed"), "to %s, up to %s", value, kind[0])
+				}
+			}
+		}
+		require.Equal(t, size > 1000, strings.Contains(s.last(t, "v", "reason"), "in one pass"))
+	}
 }
 
 func TestTheContentsAreAnalyzedAfterMuchChanged(t *testing.T) {

@@ -178,6 +178,7 @@ CREATE INDEX view_state_due ON mvscheduler.view_state (next_due) WHERE next_due 
 CREATE INDEX view_state_relation ON mvscheduler.view_state ((relation::oid));
 CREATE INDEX view_state_reschedule ON mvscheduler.view_state (view_id) WHERE reschedule;
 CREATE INDEX view_state_retention ON mvscheduler.view_state (query_relation) WHERE retention_period IS NOT NULL;
+CREATE INDEX view_state_followers ON mvscheduler.view_state (view_id) WHERE refresh_on = 'upstream';
 CREATE INDEX view_state_upstream ON mvscheduler.view_state USING gin (upstream) WHERE refresh_on = 'upstream';
 COMMENT ON TABLE mvscheduler.view_state IS 'Private: what the sidecar needs of each row of views, copied by a trigger, and its clock.';
 COMMENT ON COLUMN mvscheduler.view_state.view_id IS 'views.id';

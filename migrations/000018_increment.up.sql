@@ -225,6 +225,16 @@ SET search_path = pg_catalog, pg_temp
 RETURN mvscheduler.handle(data, beside, '*, tableoid AS "mvscheduler part", ctid AS "mvscheduler place"');
 COMMENT ON FUNCTION mvscheduler.rows_handle(oid, oid) IS 'A handle of a table or materialized view that tells where a row lies.';
 
+CREATE FUNCTION mvscheduler.differs(column_name text, type oid, collation_id oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN type IN ('bool'::regtype, 'int2'::regtype, 'int4'::regtype, 'int8'::regtype, 'oid'::regtype, 'uuid'::regtype, 'bytea'::regtype, 'date'::regtype, 'time'::regtype, 'timestamp'::regtype, 'timestamptz'::regtype)
+              OR type IN ('text'::regtype, 'varchar'::regtype) AND (SELECT c.collisdeterministic FROM pg_collation AS c WHERE c.oid = collation_id)
+            THEN format('n.%1$I IS DISTINCT FROM o.%1$I', column_name)
+            WHEN type IN ('float4'::regtype, 'float8'::regtype)   -- 0 equals -0
+            THEN format('n.%1$I IS DISTINCT FROM o.%1$I OR n.%1$I = 0 AND n.%1$I::text <> o.%1$I::text', column_name) END;
+COMMENT ON FUNCTION mvscheduler.differs(text, oid, oid) IS 'SQL that says whether a column of n and o is stored differently, where its type lets its own operator tell; NULL where only the stored rows can be compared, which takes several times as long.';
+
 -- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
 -- beside it how many of the same came before: then rows only come and go.
 CREATE FUNCTION mvscheduler.difference(data oid, handle oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
@@ -236,14 +246,16 @@ DECLARE
     inside text := CASE WHEN time_column IS NULL THEN '' ELSE format(' WHERE x.%1$s >= %2$L AND x.%1$s < %3$L', t, label_start, label_end) END;
     finite text := CASE WHEN time_column IS NULL THEN '' ELSE format(' AND isfinite(x.%s)', t) END;
     whole  text;      -- x.a, x.b
-    differ text;      -- ROW(n.a, n.b)::record *<> ROW(o.a, o.b)::record: without the casts it would be column by column
+    differ text;      -- n.a IS DISTINCT FROM o.a OR ROW(n.b)::record *<> ROW(o.b)::record: without the casts it would be column by column
     same   text;
     extra  text := '';   -- more to be told apart by, of x
 BEGIN
     SELECT string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
-           format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum))
+           concat_ws(' OR ', string_agg(d.plain, ' OR ' ORDER BY a.attnum),
+               CASE WHEN bool_or(d.plain IS NULL) THEN format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE d.plain IS NULL),
+                                                              string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE d.plain IS NULL)) END)
       INTO whole, differ
-      FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+      FROM pg_attribute AS a CROSS JOIN LATERAL mvscheduler.differs(a.attname, a.atttypid, a.attcollation) AS d(plain) WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
     IF key IS NULL THEN
         extra := format(', ROW(%1$s)::text AS "mvscheduler row", row_number() OVER (PARTITION BY %2$s ROW(%1$s)::text) AS "mvscheduler copy"', whole, 'x.' || t || ',');
         same := concat_ws(' AND ', 'n.' || t || ' = o.' || t, 'n."mvscheduler row" = o."mvscheduler row" AND n."mvscheduler copy" = o."mvscheduler copy"');
@@ -263,22 +275,6 @@ BEGIN
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
 COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all.';
-
-CREATE FUNCTION mvscheduler.solid_keys(handle oid, key text[], time_column text, fresh text, label_start text, label_end text) RETURNS text[]
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-AS $$
-DECLARE
-    solid text[];
-BEGIN
-    IF key IS NOT NULL THEN
-        EXECUTE format('SELECT ARRAY[%1$s]::text[] FROM (SELECT %2$s FROM %3$s UNION ALL SELECT %2$s FROM %4$s AS o WHERE o.%5$I >= %6$L AND o.%5$I < %7$L) AS x',
-                       (SELECT string_agg(format('CASE WHEN bool_and(x.%1$I IS NOT NULL) THEN %1$L END', k.name), ', ') FROM unnest(key) AS k(name)),
-                       (SELECT string_agg(quote_ident(k.name), ', ') FROM unnest(key) AS k(name)), fresh, mvscheduler.shown_name(handle), time_column, label_start, label_end) INTO solid;
-    END IF;
-    RETURN solid;
-END $$;
-COMMENT ON FUNCTION mvscheduler.solid_keys(oid, text[], text, text, text, text) IS 'The columns of a key that are NULL in no row of fresh, and none of the data with labels from label_start up to label_end.';
 
 -- A row without a time, or with an infinite one, would be in no partition. Without a window they are left out, as the time of a row is where there is one.
 CREATE FUNCTION mvscheduler.is_strange(label text, least_label text, most_label text) RETURNS text
@@ -304,37 +300,48 @@ DECLARE
     fresh     text;      -- x.a, x.b
     assign    text;
     inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
-    differing text;
     key       text[] := mvscheduler.key_of(data);
-    solid     text[] := CASE WHEN staged IS NOT NULL THEN mvscheduler.solid_keys(handle, key, time_column, mvscheduler.shown_name(staged), label_start, label_end) END;
+    solid     text[];    -- columns of the key that are NULL in no row of the query: they need not be asked of the data
+    shown     text;
+    look      text;      -- what is to be known of the rows of the query
     differ    oid;
+    differing bigint;
+    rows      bigint;
     memory    text := current_setting('work_mem');
+    joins     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin')];
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
            string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
-           mvscheduler.difference(data, handle, key, solid, source, time_column, label_start, label_end,
-               string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"')
-      INTO columns, fresh, assign, differing
+           string_agg(CASE WHEN a.attname = time_column THEN format('coalesce(n.%1$I, o.%1$I) AS %1$I', a.attname) ELSE format('n.%I', a.attname) END, ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"'
+      INTO columns, fresh, assign, shown
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    look := format('count(*) FILTER (WHERE %s), min(coalesce(d.%s::text, ''NULL'')) FILTER (WHERE %s)', inside, t, mvscheduler.is_strange('d.' || t, least_label, most_label));
     IF staged IS NULL THEN
-        statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, differing);
-    ELSE   -- as indexes of a full refresh are built
+        statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown));
+        look := format(', %s FROM (SELECT f.%2$s FROM fresh AS f GROUP BY f.%2$s) AS d', look, t);
+    ELSE   -- as indexes of a full refresh are built, and in parallel as far as nothing is written
         PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
-        differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || differing)).relation;
-        EXECUTE format('ANALYZE %s', mvscheduler.shown_name(differ));
+        EXECUTE format('SELECT %s, sum(d."mvscheduler n"), ARRAY[%s]::text[] FROM (SELECT f.%s, count(*) AS "mvscheduler n"%s FROM %s AS f GROUP BY 1) AS d', look,
+                       (SELECT string_agg(format('CASE WHEN sum(d."mvscheduler %s") = sum(d."mvscheduler n") THEN %L END', k.n, k.name), ', ') FROM unnest(key) WITH ORDINALITY AS k(name, n)), t,
+                       (SELECT string_agg(format(', count(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n)), source) INTO buckets, strange, rows, solid;
+        SELECT m.relation, m.rows INTO differ, differing
+          FROM mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, solid, source, time_column, label_start, label_end, shown)) AS m;
         statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', mvscheduler.shown_name(differ));
+        same := format('d.%1$s = x.%1$s AND %2$s', t, same);
+        look := format(', %s, %L', buckets, strange);
+        -- A few rows are looked up where they lie. What that costs is not known to the planner, which would read everything.
+        PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true) WHERE differing < rows / 20;
     END IF;
     statement := statement
         || format('gone AS (DELETE FROM %1$s AS d USING differ AS x WHERE x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
                   ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
                   ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
-        || format(' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone), count(*) FILTER (WHERE %2$s), '
-                  'min(coalesce(d.%1$s::text, ''NULL'')) FILTER (WHERE %6$s) FROM (SELECT f.%1$s FROM %5$s AS f GROUP BY f.%1$s) AS d', t, inside, least_label, most_label, source, mvscheduler.is_strange('d.' || t, least_label, most_label));
+        || ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)' || look;
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
     IF staged IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
-        PERFORM set_config('work_mem', memory, true);
+        PERFORM set_config('work_mem', memory, true), set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
