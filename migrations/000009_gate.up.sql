@@ -143,11 +143,14 @@ COMMENT ON FUNCTION mvscheduler.leftovers_done(bigint) IS 'Forgets the leftovers
 -- What reads by name reads what is called so now. In an old snapshot the relation may have a name that somebody else's has
 -- by now, since whoever owns its schema can rename that; a regclass is written as of now.
 CREATE FUNCTION mvscheduler.shown_name(relation oid) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE   -- which keeps its plan: it is asked a few times in many statements
 SET search_path = pg_catalog, pg_temp
-RETURN (SELECT CASE WHEN n.nspname = 'pg_catalog' OR c.relpersistence = 't' THEN mvscheduler.qualified_name(n.nspname, c.relname)   -- which need no schema on this path
-                    ELSE c.oid::regclass::text END
-          FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
+AS $$
+BEGIN
+    RETURN (SELECT CASE WHEN n.nspname = 'pg_catalog' OR c.relpersistence = 't' THEN mvscheduler.qualified_name(n.nspname, c.relname)   -- which need no schema on this path
+                        ELSE c.oid::regclass::text END
+              FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = relation);
+END $$;
 COMMENT ON FUNCTION mvscheduler.shown_name(oid) IS 'schema.relation, quoted where needed, as it is called now.';
 
 -- Names that nobody can take -------------------------------------------------------------------------
@@ -178,16 +181,17 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.create_unnamed(oid, text, text) IS 'Makes a relation in the schema of another one (NULL = a temporary one), by a name that nobody knows; rows is how many it was filled with. Who calls it drops or renames it.';
 
 CREATE FUNCTION mvscheduler.is_name_ours(relation oid) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(bool_and(mvscheduler.can_become(CASE r.role WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE r.role END, quote_ident(CURRENT_USER)::regrole)), false)
-      FROM pg_class AS c
-      JOIN pg_namespace AS n ON n.oid = c.relnamespace
-      JOIN pg_database AS d ON d.datname = current_database()
-     CROSS JOIN LATERAL (SELECT c.relowner UNION SELECT n.nspowner UNION SELECT x.grantee FROM aclexplode(n.nspacl) AS x WHERE x.privilege_type = 'CREATE') AS r(role)
-     WHERE c.oid = relation
-$$;
+BEGIN
+    RETURN (SELECT coalesce(bool_and(mvscheduler.can_become(CASE r.role WHEN 'pg_database_owner'::regrole THEN d.datdba ELSE r.role END, quote_ident(CURRENT_USER)::regrole)), false)
+              FROM pg_class AS c
+              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+              JOIN pg_database AS d ON d.datname = current_database()
+             CROSS JOIN LATERAL (SELECT c.relowner UNION SELECT n.nspowner UNION SELECT x.grantee FROM aclexplode(n.nspacl) AS x WHERE x.privilege_type = 'CREATE') AS r(role)
+             WHERE c.oid = relation);
+END $$;
 COMMENT ON FUNCTION mvscheduler.is_name_ours(oid) IS 'True when all who could give the name of a relation to another one (its owner, the owner of the schema, and who may create in it) can become the current role anyway.';
 
 -- Without what is PostgreSQL's own, which cannot be renamed.

@@ -63,22 +63,22 @@ COMMENT ON FUNCTION mvscheduler.clamp(timestamptz) IS 'The instant, or the neare
 -- 30 days are equal to a month, so who says them may mean one.
 CREATE FUNCTION mvscheduler.longest(width interval) RETURNS interval
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM w.i) + extract(month FROM w.i)) + extract(day FROM w.i)) + 3600.0 * extract(hour FROM w.i) + 60.0 * extract(minute FROM w.i) + extract(second FROM w.i))
-      FROM (SELECT pg_catalog.justify_interval(width) AS i) AS w;
-END;
+RETURN pg_catalog.make_interval(secs => 86400.0 * (31 * (12 * extract(year FROM pg_catalog.justify_interval(width)) + extract(month FROM pg_catalog.justify_interval(width))) + extract(day FROM pg_catalog.justify_interval(width)))
+                                      + 3600.0 * extract(hour FROM pg_catalog.justify_interval(width)) + 60.0 * extract(minute FROM pg_catalog.justify_interval(width)) + extract(second FROM pg_catalog.justify_interval(width)));
 COMMENT ON FUNCTION mvscheduler.longest(interval) IS 'An interval as hours, with months of 31 days, and 30 days as a month: a bucket of this width is no longer, but for the change of clocks.';
 
 CREATE FUNCTION mvscheduler.clock_moves(lo timestamptz, hi timestamptz, zone text) RETURNS interval
-LANGUAGE sql STABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT pg_catalog.max(o.shift) - pg_catalog.min(o.shift)
-      FROM (SELECT (t.at AT TIME ZONE zone) - (t.at AT TIME ZONE 'UTC') AS shift
-              FROM (SELECT lo + n * greatest(interval '6 hours', (hi - lo) / 200) AS at FROM pg_catalog.generate_series(0, 200) AS n) AS t
-             WHERE t.at < hi
-            UNION ALL
-            SELECT (hi AT TIME ZONE zone) - (hi AT TIME ZONE 'UTC')) AS o;
-END;
+LANGUAGE plpgsql STABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT max(o.shift) - min(o.shift)
+              FROM (SELECT (t.at AT TIME ZONE zone) - (t.at AT TIME ZONE 'UTC') AS shift
+                      FROM (SELECT lo + n * greatest(interval '6 hours', (hi - lo) / 200) AS at FROM generate_series(0, 200) AS n) AS t
+                     WHERE t.at < hi
+                    UNION ALL
+                    SELECT (hi AT TIME ZONE zone) - (hi AT TIME ZONE 'UTC')) AS o);
+END $$;
 COMMENT ON FUNCTION mvscheduler.clock_moves(timestamptz, timestamptz, text) IS 'How far the clocks of a zone move between two instants; 0 where they do not.';
 
 -- How wide date_trunc cuts; an interval is equal to others that are something else (30 days and 1 month).

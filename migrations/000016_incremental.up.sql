@@ -281,16 +281,17 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.alter_incremental(mvscheduler.views, mvscheduler.views, oid, oid, boolean) IS 'Brings an incremental view in line with its changed row: in place where nothing but values changes, else as a new version. Returns what to tell d_pieces.';
 
 CREATE FUNCTION mvscheduler.key_of(data oid) RETURNS text[]
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT (SELECT array_agg(a.attname::text ORDER BY k.n)
-              FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
-              JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = k.attnum)
-      FROM pg_index AS i
-     WHERE i.indrelid = data AND i.indisunique AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: unique_key'
-     LIMIT 1
-$$;
+BEGIN
+    RETURN (SELECT (SELECT array_agg(a.attname::text ORDER BY k.n)
+                      FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
+                      JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = k.attnum)
+              FROM pg_index AS i
+             WHERE i.indrelid = data AND i.indisunique AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: unique_key'
+             LIMIT 1);
+END $$;
 COMMENT ON FUNCTION mvscheduler.key_of(oid) IS 'Columns of the key of an incremental view, by the index on its data; NULL when it has none.';
 
 -- Triggers, defaults, constraints and indexes of a table would run as the new owner, and the row shows none of them.

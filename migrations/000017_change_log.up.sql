@@ -476,13 +476,12 @@ BEGIN
                    bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
                                THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
                    bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
-              FROM pg_trigger AS t
+              FROM (SELECT DISTINCT n.leaf FROM node AS n) AS n
+             CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
               JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
              WHERE CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
                         WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
                         ELSE f.proname ~ '^changed_' END   -- verify, by users
-               AND t.tgqual IS NULL AND t.tgattr::text = ''
-               AND t.tgrelid IN (SELECT n.leaf FROM node AS n)
              GROUP BY t.tgrelid
         )
         SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
@@ -501,7 +500,7 @@ BEGIN
                                   AND NOT EXISTS (SELECT FROM node AS m WHERE m.leaf = i.inhparent AND (m.root = n.root OR m.attname IS NULL)))),
                n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
           FROM node AS n
-          JOIN pg_class AS c ON c.oid = n.leaf
+         CROSS JOIN LATERAL (SELECT x.relfilenode, x.relpersistence FROM pg_class AS x WHERE x.oid = n.leaf OFFSET 0) AS c   -- not all of them
           JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
          GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner

@@ -77,18 +77,20 @@ COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unles
 
 -- Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is a day or more.
 CREATE FUNCTION mvscheduler.partition_unit(width interval, retention interval) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
-BEGIN ATOMIC
-    SELECT u.unit
-      FROM (VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours')) AS u(unit, span)
-     WHERE u.span <= CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
-                          WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
-                          WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
-                          ELSE interval '892800 hours' END
-       AND (retention IS NULL OR u.span <= greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours'))
-     ORDER BY u.span DESC
-     LIMIT 1;
-END;
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (SELECT u.unit
+              FROM (VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours')) AS u(unit, span)
+             WHERE u.span <= CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
+                                  WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
+                                  WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
+                                  ELSE interval '892800 hours' END
+               AND (retention IS NULL OR u.span <= greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours'))
+             ORDER BY u.span DESC
+             LIMIT 1);
+END $$;
 COMMENT ON FUNCTION mvscheduler.partition_unit(interval, interval) IS 'How much time a partition holds whose buckets are this wide and are kept for this long; NULL = for ever.';
 
 -- What is farther away than two centuries are times that make no sense, of which there can be any number: they share

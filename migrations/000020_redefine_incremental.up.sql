@@ -19,15 +19,16 @@ COMMENT ON FUNCTION mvscheduler.partition_column(oid) IS 'Column by which the da
 
 -- Far away there are others: years where too many were needed at once (cover_range), and those of partition_extent.
 CREATE FUNCTION mvscheduler.unit_in_force(data oid) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN p.hi - p.lo <= interval '1 day' THEN 'day' WHEN p.hi - p.lo <= interval '7 days' THEN 'week' WHEN p.hi - p.lo <= interval '31 days' THEN 'month' WHEN p.hi - p.lo <= interval '366 days' THEN 'year' ELSE 'century' END
-      FROM mvscheduler.partitions_of(data) AS p
-     WHERE p.hi - p.lo <= interval '36525 days'
-     ORDER BY abs(extract(epoch FROM p.lo - now() AT TIME ZONE 'UTC'))
-     LIMIT 1
-$$;
+BEGIN
+    RETURN (SELECT CASE WHEN p.hi - p.lo <= interval '1 day' THEN 'day' WHEN p.hi - p.lo <= interval '7 days' THEN 'week' WHEN p.hi - p.lo <= interval '31 days' THEN 'month' WHEN p.hi - p.lo <= interval '366 days' THEN 'year' ELSE 'century' END
+              FROM mvscheduler.partitions_of(data) AS p
+             WHERE p.hi - p.lo <= interval '36525 days'
+             ORDER BY abs(extract(epoch FROM p.lo - now() AT TIME ZONE 'UTC'))
+             LIMIT 1);
+END $$;
 COMMENT ON FUNCTION mvscheduler.unit_in_force(oid) IS 'How much time the partition of an incremental view holds that begins the nearest to now; NULL when it has none.';
 
 CREATE FUNCTION mvscheduler.other_key(v mvscheduler.views, data oid, key text[]) RETURNS boolean
