@@ -109,6 +109,8 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 	require.Contains(t, finding.stdout, "mvscheduler export | mvscheduler import -")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "resume", "m_mid").stderr, "resumed "+s.owner+".m_mid, but it cannot be refreshed")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", "m_mid").stdout, "mvscheduler export | mvscheduler import -")
+	reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.m_mid'`)
+	require.Contains(t, reason, "mvscheduler export | mvscheduler import - creates it again, SELECT mvscheduler.drop_view('"+s.owner+".m_mid') gives it up", "one advice everywhere")
 
 	rows := imports(t, s.db, s.owner, mvscheduler(t, s.db, s.owner, "", "export").stdout, 0)
 	for _, name := range []string{"z_base", "m_mid", "a_top"} {
@@ -116,6 +118,26 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 	}
 	until(t, s.alice, `SELECT bool_and(freshness = 'fresh' OR activity = 'paused') FROM mvscheduler.status`)
 	require.Equal(t, "not yet", ask[string](t, s.alice, `SELECT pause_reason FROM mvscheduler.views WHERE name LIKE '%.a_top'`))
+}
+
+func TestAnIncrementalViewOfWhichNothingIsLeftComesBackByTheSameStep(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	pgtest.Exec(t, s.alice, `DROP VIEW v`)
+	exported := mvscheduler(t, s.db, s.owner, "", "export").stdout
+	refused := mvscheduler(t, s.db, s.owner, exported, "import", "-")
+	require.Contains(t, refused.stderr, "mvscheduler resume "+s.owner+".v", "what it holds may not be had again")
+
+	pgtest.Exec(t, s.alice, `DROP TABLE v__data`)
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "mvscheduler export | mvscheduler import - creates it again")
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", "v").stdout, "mvscheduler export | mvscheduler import -")
+	found, _ := examine(t, s.db, s.owner)
+	require.Equal(t, "mvscheduler export | mvscheduler import -", about(found, "view")[0].Fix)
+	require.Equal(t, "recreate", imports(t, s.db, s.owner, exported, 0)["v"].Action)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.whole(t, "v")
 }
 
 func TestImportKeepsGoingPastWhatReadsAPlainViewThatIsGone(t *testing.T) {

@@ -30,25 +30,25 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *impo
 		if err != nil {
 			return r, r.failed(err)
 		}
-		var missing, incremental, distrusted bool
+		var missing, hasData, distrusted bool
 		var author string
 		var paused map[string]any
 		query, _ := r.columns["query"].(string)
 		err = tx.QueryRow(ctx, `
-SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = s.id AND p.kind = 'data'),
+SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS d ON d.oid = p.relation::oid WHERE p.view_id = s.id AND p.kind = 'data'),
        jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason),
        o.text_author::text, NOT mvscheduler.can_become(o.text_author::oid, quote_ident(current_user)::regrole::oid)
        AND (regexp_replace($2::text, '\s+', '', 'g') = regexp_replace(v.query, '\s+', '', 'g') OR v.indexes IS NOT NULL AND $3)
   FROM mvscheduler.status AS s
   JOIN mvscheduler.views AS v ON v.id = s.id
   JOIN mvscheduler.visible_views AS o ON o.view_id = s.id
- WHERE s.id = $1`, id, query, r.columns["indexes"] != nil).Scan(&missing, &incremental, &paused, &author, &distrusted)
+ WHERE s.id = $1`, id, query, r.columns["indexes"] != nil).Scan(&missing, &hasData, &paused, &author, &distrusted)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) || err == nil && !missing:
 			continue
 		case err != nil:
 			return r, r.failed(err)
-		case incremental:
+		case hasData:
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
 				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",

@@ -33,11 +33,8 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 		switch {
 		case s.HasData():
 			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
-		case s.Freshness == "missing" && s.Method == "incremental":
-			f.What += "; the fix deletes the row, whose settings mvscheduler export keeps"
-			f.Fix = "mvscheduler drop " + words.ShellQuote(s.Name)
 		case s.Freshness == "missing":
-			f.What += "; the fix creates again what is gone, in a session of whoever wrote the query; mvscheduler drop gives it up"
+			f.What += "; import is for whoever wrote the query, in whose session it is parsed"
 			f.Fix = "mvscheduler export | mvscheduler import -"
 		case s.AutoPaused && !slices.ContainsFunc(moved, func(m Finding) bool { return m.Subject == s.Name }): // whose fix resumes it
 			f.What += "; the fix is for when the cause is mended"
