@@ -16,6 +16,21 @@ import (
 // stopped meanwhile.
 var keeps = map[string]bool{
 	"name": true, "table": true, "query": true, "owner": true, "timezone": true, "search_path": true, "enabled": true, "legal_hold": true, "adopted": true,
+	"paused_at": true, "paused_until": true, "pause_reason": true,
+}
+
+// left says that a column that the document leaves out stays as it is. A paused_at is the whole of a pause.
+func (r *importRow) left(column string) bool {
+	_, pause := r.columns["paused_at"]
+	return keeps[column] && !(pause && (column == "paused_until" || column == "pause_reason"))
+}
+
+// pauses says that the document has a pause, or that there is none.
+func (r *importRow) pauses() bool {
+	return slices.ContainsFunc([]string{"paused_at", "paused_until", "pause_reason"}, func(column string) bool {
+		_, given := r.columns[column]
+		return given
+	})
 }
 
 // deleteMissing deletes the rows whose materialized views are gone, in one statement, since they may read each other.
@@ -60,7 +75,10 @@ SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces A
 				do:  fmt.Sprintf("Let %s import it, with its own login. Or read the query, drop the view and create it again as yours: mvscheduler drop %s", author, shellQuote(r.name)),
 			}
 		}
-		r.again, r.paused = true, paused
+		r.again = true
+		if !r.pauses() {
+			r.paused = paused
+		}
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
@@ -247,7 +265,7 @@ func (r *importRow) wanted(ctx context.Context, tx pgx.Tx) (doc []byte, compared
 	all := map[string]any{}
 	for _, column := range names {
 		value, given := r.columns[column]
-		if fixed[column] || !given && keeps[column] {
+		if fixed[column] || !given && r.left(column) {
 			continue
 		}
 		if !given {
