@@ -21,8 +21,10 @@ var keeps = map[string]bool{
 
 // left says that a column that the document leaves out stays as it is. A paused_at is the whole of a pause.
 func (r *importRow) left(column string) bool {
-	_, pause := r.columns["paused_at"]
-	return keeps[column] && !(pause && (column == "paused_until" || column == "pause_reason"))
+	if _, whole := r.columns["paused_at"]; whole && (column == "paused_until" || column == "pause_reason") {
+		return false
+	}
+	return keeps[column]
 }
 
 // pauses says that the document has a pause, or that there is none.
