@@ -335,3 +335,15 @@ func TestNothingOfAViewWhoseMethodChangesRunsAsSomebodyElse(t *testing.T) {
 	require.Equal(t, "m", ask[string](t, a.m, a.sql(`SELECT relkind::text FROM pg_class WHERE oid = 'mallory.v'::regclass`)))
 	a.nothingStolen("")
 }
+
+func TestAnAdoptedViewThatShallBeIncrementalIsToldTheWay(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW v AS SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics GROUP BY 1`, `SELECT mvscheduler.adopt_view('v')`)
+	says := s.refusal(t, toIncremental)
+	require.Contains(t, says, "managed view "+s.owner+".v was adopted, and method \"incremental\" is for views that mvscheduler made")
+	way := "SELECT mvscheduler.release_view('" + s.owner + ".v'); DROP MATERIALIZED VIEW " + s.owner + ".v;"
+	require.Contains(t, says, way)
+	pgtest.Exec(t, s.alice, strings.Split(way, "; ")...)
+	s.incremental(t, "v", hourly)
+}
