@@ -189,14 +189,14 @@ func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
 
 	// The query too.
 	pgtest.Exec(t, s.alice, `DROP VIEW v__query`)
-	paused("the plain view with the query of the view does not exist any more")
+	paused("SELECT mvscheduler.resume_view('" + s.owner + ".v') makes it anew")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
 	s.incremented(t, "v")
 	s.whole(t, "v")
 
 	// And so is the view that people read, over the data that it had; what has left by now stays what it is.
 	pgtest.Exec(t, s.alice, `UPDATE v__data SET n = 77 WHERE hour = '2026-03-01 05:00+00'`, `DROP VIEW v`)
-	require.Contains(t, ask[string](t, s.alice, `SELECT freshness || ' ' || reason FROM mvscheduler.status`), "missing the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(name)")
+	require.Contains(t, ask[string](t, s.alice, `SELECT freshness || ' ' || reason FROM mvscheduler.status`), "missing the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view('"+s.owner+".v')")
 	r := mvscheduler(t, s.db, s.owner, "", "show", s.owner+".v")
 	require.Contains(t, r.stdout, "mvscheduler resume "+s.owner+".v")
 	found, _ := examine(t, s.db, s.owner)

@@ -129,7 +129,9 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 
 	// Both at once: another query, and the method.
 	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW stored AS SELECT total FROM v`)
-	require.Contains(t, s.refusal(t, toIncremental), "stored reads it directly")
+	says := s.refusal(t, toIncremental)
+	require.Contains(t, says, "stored reads it directly")
+	require.NotContains(t, says, "other columns", "no column changes")
 	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW stored`,
 		`UPDATE mvscheduler.views SET method = 'incremental', time_column = 'day', bucket_width = '1 day', indexes = NULL, query = $$SELECT date_trunc('day', ts) AS day, min(ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1$$ WHERE name LIKE '%.v'`)
 	s.incremented(t, "v")
@@ -332,4 +334,16 @@ func TestNothingOfAViewWhoseMethodChangesRunsAsSomebodyElse(t *testing.T) {
 	require.Equal(t, "failed", state)
 	require.Equal(t, "m", ask[string](t, a.m, a.sql(`SELECT relkind::text FROM pg_class WHERE oid = 'mallory.v'::regclass`)))
 	a.nothingStolen("")
+}
+
+func TestAnAdoptedViewThatShallBeIncrementalIsToldTheWay(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW v AS SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics GROUP BY 1`, `SELECT mvscheduler.adopt_view('v')`)
+	says := s.refusal(t, toIncremental)
+	require.Contains(t, says, "managed view "+s.owner+".v was adopted, and method \"incremental\" is for views that mvscheduler made")
+	way := "SELECT mvscheduler.release_view('" + s.owner + ".v'); DROP MATERIALIZED VIEW " + s.owner + ".v;"
+	require.Contains(t, says, way)
+	pgtest.Exec(t, s.alice, strings.Split(way, "; ")...)
+	s.incremental(t, "v", hourly)
 }

@@ -141,6 +141,8 @@ func TestErrorsSayWhatWhyAndWhatToDoWithTheirExitCode(t *testing.T) {
 	}{
 		{"a wrong query shows its caret", alice, "SELECT day,\n       amuont\n  FROM sales", []string{"create", "v"}, 1,
 			[]string{"SQLSTATE 42703", "LINE 2:        amuont", "\n                 ^", `"sales.amount"`}},
+		{"in_window without its schema", alice, "SELECT day FROM sales WHERE in_window(day)", []string{"create", "v"}, 1, []string{"SQLSTATE 42883", "in_window(date) does not exist", "mvscheduler.in_window(column)", "timestamptz, timestamp or date"}},
+		{"in_window of no time", alice, "SELECT day FROM sales WHERE mvscheduler.in_window(amount)", []string{"create", "v"}, 1, []string{"SQLSTATE 42883", "mvscheduler.in_window(column)", "timestamptz, timestamp or date"}},
 		{"a syntax error at the end", alice, "SELECT day FROM sales GROUP", []string{"create", "v"}, 1, []string{"SQLSTATE 42601", "syntax error"}},
 		{"a stacked statement", alice, "SELECT 1; DROP TABLE sales", []string{"create", "v"}, 1, []string{"SQLSTATE 42601"}},
 		{"an unknown view", alice, "", []string{"show", "nix"}, 3, []string{"managed view nix does not exist", "mvscheduler list"}},

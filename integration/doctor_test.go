@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -64,7 +65,9 @@ func TestTheDoctorNamesWhatIsWrongAndTheFixMendsIt(t *testing.T) {
 	db.Exec(t, `CREATE TABLE cron.job (jobid bigint, schedule text, command text, nodename text, nodeport int, database text, username text, active boolean, jobname text)`)
 	db.Exec(t, `INSERT INTO cron.job VALUES (7, '*/5 * * * *', 'REFRESH MATERIALIZED VIEW CONCURRENTLY `+user+`.V', '', 0, current_database(), 'alice', true, 'night'),
 		(8, '@daily', 'refresh materialized view cared_for', '', 0, current_database(), 'alice', true, NULL),
-		(9, '@daily', 'refresh materialized view lonely', '', 0, 'elsewhere', 'alice', true, NULL)`)
+		(9, '@daily', 'refresh materialized view lonely', '', 0, 'elsewhere', 'alice', true, NULL),
+		(10, '@daily', E'BEGIN; SELECT 1; -- both\n refresh materialized view `+user+`.v with data; SELECT 2', '', 0, current_database(), 'alice', true, NULL),
+		(11, '@daily', 'DO $$BEGIN REFRESH MATERIALIZED VIEW `+user+`.v; END$$', '', 0, current_database(), 'alice', true, NULL)`)
 	switch {
 	case db.Version() >= 170000:
 		pgtest.Exec(t, alice, `REVOKE MAINTAIN ON v FROM mvscheduler_worker`)
@@ -86,11 +89,21 @@ func TestTheDoctorNamesWhatIsWrongAndTheFixMendsIt(t *testing.T) {
 		require.Equal(t, "error", mighty[0].Severity)
 		require.Contains(t, mighty[0].What, "the sidecar cannot refresh before PostgreSQL 17")
 	}
-	require.Contains(t, about(found, "index")[0].What, "no unique index")
+	require.Contains(t, mighty[0].What, "which role shall own it cannot be told from here")
+	unique := about(found, "index")
+	require.Contains(t, unique[0].What, "no unique index")
+	for _, f := range unique {
+		db.Exec(t, f.Fix)
+	}
+	found, _ = examine(t, db, "")
+	require.Empty(t, about(found, "index"), "the fixes can be pasted as they are")
 	scheduler := about(found, "scheduler")
-	require.Len(t, scheduler, 1)
+	require.Len(t, scheduler, 3)
 	require.Equal(t, user+".v", scheduler[0].Subject)
 	require.Contains(t, scheduler[0].Fix, "cron.unschedule(7)")
+	require.Equal(t, "SELECT cron.alter_job(10, command => 'BEGIN; SELECT 1; SELECT 2')", scheduler[1].Fix)
+	require.Contains(t, scheduler[2].What, "only its author can take the REFRESH out")
+	require.Equal(t, "SELECT command FROM cron.job WHERE jobid = 11", scheduler[2].Fix)
 	unmanaged := about(found, "unmanaged")
 	require.Len(t, unmanaged, 1, "pg_cron refreshes the other")
 	require.Contains(t, unmanaged[0].Subject, "lonely")
@@ -194,7 +207,8 @@ func TestTheDoctorSeesAStandby(t *testing.T) {
 	require.NoError(t, db.Server(t).Restart(t.Context(), pgserver.Fast))
 	found, code := examine(t, db, "")
 	require.Equal(t, 5, code)
-	require.Contains(t, about(found, "standby")[0].Fix, "target_session_attrs=read-write")
+	require.Equal(t, "export PGTARGETSESSIONATTRS=read-write", about(found, "standby")[0].Fix)
+	require.Contains(t, about(found, "standby")[0].What, "the URL names")
 	refused := mvscheduler(t, db, "", "", "serve", "--allow-superuser", "--listen", "127.0.0.1:0")
 	require.NotZero(t, refused.code)
 	require.Contains(t, refused.stderr, "standby")
@@ -215,6 +229,11 @@ func TestTheDoctorSeesAPooler(t *testing.T) {
 	var found []finding
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &found), r.stderr)
 	require.Contains(t, about(found, "pooler")[0].What, "goes through a pooler")
+	direct := regexp.MustCompile(`^mvscheduler serve --database-url ('[^']+'|\S+)$`).FindStringSubmatch(about(found, "pooler")[0].Fix)
+	require.NotNil(t, direct, about(found, "pooler")[0].Fix)
+	r = mvscheduler(t, db, "", "", "doctor", "--json", "--database-url", strings.Trim(direct[1], "'"))
+	require.NoError(t, json.Unmarshal([]byte(r.stdout), &found), r.stderr)
+	require.Empty(t, about(found, "pooler"))
 	found, _ = examine(t, db, "")
 	require.Empty(t, about(found, "pooler"))
 }
@@ -363,7 +382,7 @@ func TestNamesRunNothingWhereAFixIsPasted(t *testing.T) {
 			commands++
 			continue
 		}
-		_, _ = root.PgConn().Exec(t.Context(), f.Fix).ReadAll() // {COLUMN,...} is to be filled in
+		_, _ = root.PgConn().Exec(t.Context(), f.Fix).ReadAll()
 		statements++
 	}
 	require.Equal(t, 1, commands)

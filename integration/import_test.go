@@ -47,8 +47,13 @@ func TestWhatWasExportedIsImportedIntoAnEmptyCatalogInAnyOrder(t *testing.T) {
 		`INSERT INTO mvscheduler.views (name, query, refresh_interval, retention_period, time_column)
 		 VALUES ('late', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM readings GROUP BY 1', NULL, '30 days', 'hour')`,
 		`INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('readings', '7 days', true)`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('b', 'a move: see #12', '2100-01-01 00:00+01'), mvscheduler.pause_view('old'), mvscheduler.pause_view('late', 'it is over', now() - interval '1 second')`)
 	exported := mvscheduler(t, s.db, s.owner, "", "export")
 	require.Zero(t, exported.code, exported.stderr)
+	require.NotContains(t, exported.stdout, "it is over")
+	paused := `SELECT string_agg(concat_ws(' ', substring(name FROM '[^.]*$'), paused_at, paused_until, pause_reason), '; ' ORDER BY name) FROM mvscheduler.views WHERE name NOT LIKE '%.late'`
+	pauses := ask[string](t, s.alice, paused)
+	require.Contains(t, pauses, "2100-01-01 00:00:00+01 a move: see #12; old 20")
 	for name, row := range imports(t, s.db, s.owner, exported.stdout, 0, "--dry-run") {
 		require.Equal(t, "none", row.Action, "%s: %v", name, row.Changes)
 	}
@@ -62,6 +67,8 @@ func TestWhatWasExportedIsImportedIntoAnEmptyCatalogInAnyOrder(t *testing.T) {
 	require.Equal(t, int64(0), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.views`))
 	require.Equal(t, "insert", imports(t, s.db, s.owner, exported.stdout, 0)["b"].Action)
 	require.Equal(t, exported.stdout, mvscheduler(t, s.db, s.owner, "", "export").stdout)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Europe/Berlin'`)
+	require.Equal(t, pauses, ask[string](t, s.alice, paused))
 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.release_view('old')`, `DROP MATERIALIZED VIEW old`)
 	again := imports(t, s.db, s.owner, exported.stdout, 0)
@@ -88,6 +95,19 @@ func TestImportChangesWhatDiffersAndNothingElse(t *testing.T) {
 		`SELECT concat_ws(' ', refresh_interval, cron, priority, enabled, pause_reason) FROM mvscheduler.views WHERE name LIKE '%.v'`))
 	require.Equal(t, importedRow{Name: s.owner + ".v", Action: "none"}, imports(t, s.db, s.owner, doc, 0)["v"])
 	require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM mvscheduler.views`))
+	pause := `SELECT coalesce((paused_at IS NOT NULL)::text, '') || coalesce(' ' || extract(year FROM paused_until), '') || coalesce(' ' || pause_reason, '') FROM mvscheduler.views WHERE name LIKE '%.v'`
+	for _, c := range []struct{ lines, action, pause string }{
+		{"pause_reason: another\n", "update", "true another"},
+		{"pause_reason: another\n", "none", "true another"},
+		{"paused_until: 2100-02-03 04:05+00\n", "update", "true 2100 another"},
+		{"", "none", "true 2100 another"},
+		{"paused_at: 2026-01-02 03:04:05+00\n", "update", "true"},
+		{"paused_at: null\n", "update", "false"},
+		{"pause_reason: again\n", "update", "true again"},
+	} {
+		require.Equal(t, c.action, imports(t, s.db, s.owner, doc+c.lines, 0)["v"].Action, c.lines)
+		require.Equal(t, c.pause, ask[string](t, s.alice, pause), c.lines)
+	}
 
 	r := mvscheduler(t, s.db, s.owner, doc, "import", "--dry-run", "-")
 	require.Zero(t, r.code)
@@ -109,6 +129,8 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 	require.Contains(t, finding.stdout, "mvscheduler export | mvscheduler import -")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "resume", "m_mid").stderr, "resumed "+s.owner+".m_mid, but it cannot be refreshed")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", "m_mid").stdout, "mvscheduler export | mvscheduler import -")
+	reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.m_mid'`)
+	require.Contains(t, reason, "mvscheduler export | mvscheduler import - creates it again, SELECT mvscheduler.drop_view('"+s.owner+".m_mid') gives it up", "one advice everywhere")
 
 	rows := imports(t, s.db, s.owner, mvscheduler(t, s.db, s.owner, "", "export").stdout, 0)
 	for _, name := range []string{"z_base", "m_mid", "a_top"} {
@@ -116,6 +138,35 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 	}
 	until(t, s.alice, `SELECT bool_and(freshness = 'fresh' OR activity = 'paused') FROM mvscheduler.status`)
 	require.Equal(t, "not yet", ask[string](t, s.alice, `SELECT pause_reason FROM mvscheduler.views WHERE name LIKE '%.a_top'`))
+
+	// A file without the pause leaves it, one with another has its way.
+	again := func(pause string) string {
+		pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW a_top`)
+		require.Equal(t, "recreate", imports(t, s.db, s.owner, "name: "+s.owner+".a_top\nquery: SELECT sum(amount) AS s FROM m_mid\n"+pause, 0)["a_top"].Action)
+		return ask[string](t, s.alice, `SELECT concat_ws(' ', paused_until::date, pause_reason) FROM mvscheduler.views WHERE name LIKE '%.a_top'`)
+	}
+	require.Equal(t, "not yet", again(""))
+	require.Equal(t, "2100-02-03", again("paused_until: 2100-02-03 04:05+00\n"))
+}
+
+func TestAnIncrementalViewOfWhichNothingIsLeftComesBackByTheSameStep(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	pgtest.Exec(t, s.alice, `DROP VIEW v`)
+	exported := mvscheduler(t, s.db, s.owner, "", "export").stdout
+	refused := mvscheduler(t, s.db, s.owner, exported, "import", "-")
+	require.Contains(t, refused.stderr, "mvscheduler resume "+s.owner+".v", "what it holds may not be had again")
+
+	pgtest.Exec(t, s.alice, `DROP TABLE v__data`)
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "mvscheduler export | mvscheduler import - creates it again")
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", "v").stdout, "mvscheduler export | mvscheduler import -")
+	found, _ := examine(t, s.db, s.owner)
+	require.Equal(t, "mvscheduler export | mvscheduler import -", about(found, "view")[0].Fix)
+	require.Equal(t, "recreate", imports(t, s.db, s.owner, exported, 0)["v"].Action)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.whole(t, "v")
 }
 
 func TestImportKeepsGoingPastWhatReadsAPlainViewThatIsGone(t *testing.T) {

@@ -55,6 +55,20 @@ func methodScene(t *testing.T, rows int, query string, columns ...any) *scene {
 	return s
 }
 
+// It has contents, so no first refresh shows what a full one takes.
+func TestAutoLearnsFullOfAnAdoptedViewToo(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"autovacuum": "off"}))
+	pgtest.Exec(t, s.alice, `INSERT INTO sales SELECT i, i FROM generate_series(101, 10000) AS i`, `CREATE MATERIALIZED VIEW v AS SELECT id, amount FROM sales`, `CREATE UNIQUE INDEX ON v (id)`,
+		`SELECT mvscheduler.adopt_view('v')`, `UPDATE mvscheduler.views SET refresh_on = 'manual', refresh_interval = NULL, lock_timeout = '10 seconds'`)
+	startSidecar(t, s.db)
+	reason := refreshUntil(t, s, "full", 7, replaceAll)
+	require.Contains(t, reason, "is measured after 5 concurrent refreshes")
+	refreshed(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, replaceAll)
+	require.Contains(t, refreshUntil(t, s, "full", 1, replaceAll), "where concurrent takes")
+}
+
 func TestAutoBecomesFullWhereThatIsQuickAndMuchCheaperAndShowSaysWhy(t *testing.T) {
 	t.Parallel()
 	s := methodScene(t, 10_000, `SELECT id, amount FROM sales`, "lock_timeout", "10 seconds")

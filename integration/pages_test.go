@@ -5,6 +5,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -82,6 +83,39 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	code, body := s.get("/river/")
 	require.Equal(t, 200, code)
 	require.Contains(t, body, "<html")
+}
+
+func TestNoLinkLeadsToAViewThatIsGone(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.User(t, "alice")
+	conn := db.Conn(t, alice)
+	pgtest.Exec(t, conn, `CREATE TABLE zero AS SELECT 0 AS n`, `INSERT INTO mvscheduler.views (name, query, max_attempts) SELECT name, 'SELECT 1 / n AS a FROM zero', 1 FROM unnest('{gone,was}'::text[]) AS name`)
+	s := startSidecar(t, db)
+	until(t, conn, `SELECT count(DISTINCT view_id) = 2 FROM mvscheduler.runs WHERE state = 'failed'`)
+	pgtest.Exec(t, conn, `SELECT mvscheduler.drop_view('gone')`, `UPDATE mvscheduler.views SET name = `+quote(alice+".renamed"))
+
+	pages := map[string]string{}
+	follow := func(path string) (body string) {
+		code, body := s.get(path)
+		require.Equal(t, 200, code, path)
+		pages[path] = body
+		return body
+	}
+	for _, link := range regexp.MustCompile(`href="(/(?:runs|views)/[^"]+)"`).FindAllStringSubmatch(follow("/"), -1) {
+		for _, further := range regexp.MustCompile(`href="(/views/[^"]+)"`).FindAllStringSubmatch(follow(link[1]), -1) {
+			follow(further[1])
+		}
+	}
+	for name, link := range map[string]string{"gone": "", "was": "/views/" + alice + ".renamed"} {
+		run := "/runs/" + ask[string](t, conn, `SELECT max(id)::text FROM mvscheduler.runs WHERE view_name = $1 AND state = 'failed'`, alice+"."+name)
+		for _, page := range []string{"/", run} {
+			require.Contains(t, pages[page], alice+"."+name, "it is named all the same")
+			require.NotContains(t, pages[page], "/views/"+alice+"."+name)
+			require.Contains(t, pages[page], link)
+			require.Equal(t, page == "/" || link == "", strings.Contains(pages[page], "dropped since"), page)
+		}
+	}
 }
 
 func TestWhatUsersWriteIsShownAsTextEverywhere(t *testing.T) {

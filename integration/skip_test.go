@@ -244,7 +244,7 @@ func TestAViewThatWasEmptiedByHandIsNotSkipped(t *testing.T) {
 	refreshed(t, s.alice, "v")
 	pgtest.Exec(t, s.alice, `REFRESH MATERIALIZED VIEW v WITH NO DATA`)
 	require.Equal(t, "never", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))
-	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "emptied by hand")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "emptied by hand: SELECT mvscheduler.refresh_view('"+s.owner+".v')")
 	pgtest.Exec(t, s.root, makeDue)
 	until(t, s.alice, `SELECT relispopulated FROM pg_class WHERE oid = 'v'::regclass`)
 }

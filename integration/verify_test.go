@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -11,9 +12,9 @@ import (
 )
 
 type verification struct {
-	Buckets, Compared, Frozen, Wrong, Dirty int
-	Repair                                  string
-	Differences                             []struct {
+	Buckets, Compared, Agree, Frozen, Wrong, Dirty int
+	Repair                                         string
+	Differences                                    []struct {
 		Bucket, State             string
 		Missing, Extra, Different int64
 	}
@@ -39,12 +40,16 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly)
-	worker := startSidecar(t, s.db)
 	v, _ := s.verify(t, 0, "v", "--all")
 	require.Zero(t, v.Wrong, "nothing is wrong with what was never filled")
+	require.Len(t, v.Differences, 96)
+	out := mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all")
+	require.Equal(t, 50, strings.Count(out.stdout, " dirty "), "people read no thousand lines")
+	require.Contains(t, out.stderr, "46 more")
+	worker := startSidecar(t, s.db)
 	s.incremented(t, "v")
 	v, talk := s.verify(t, 0, "v")
-	require.Equal(t, verification{Buckets: 96, Compared: 30, Differences: v.Differences}, v)
+	require.Equal(t, verification{Buckets: 96, Compared: 30, Agree: 30, Differences: v.Differences}, v)
 	require.Empty(t, v.Differences)
 	require.Contains(t, talk, "compared 30 of 96 buckets")
 	require.Contains(t, talk, "all are what the query gives")
@@ -62,7 +67,8 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	v, talk = s.verify(t, 5, "v", "--all")
 	require.Equal(t, 4, v.Wrong)
 	require.Equal(t, 1, v.Dirty)
-	require.Contains(t, talk, "4 wrong; 1 dirty: something changed below, and the next refresh computes them")
+	require.Equal(t, []int{95, 92}, []int{v.Compared, v.Agree}, "two of those that differ are not there")
+	require.Contains(t, talk, "; 92 agree; 4 wrong; 1 dirty: something changed below, and the next refresh computes them")
 	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --repair")
 	var lines []string
 	for _, d := range v.Differences {
@@ -75,9 +81,10 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 		`["2026-03-03 07:00:00+00","wrong",0,1,0]`, `["2026-03-09 23:00:00+00","wrong",1,0,0]`}, lines)
 	v, _ = s.verify(t, 5, "v", "--sample", "2")
 	require.Equal(t, 2, v.Wrong, "the oldest and the newest are in every sample, with what follows")
-	out := mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all")
+	out = mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all")
 	require.Equal(t, 5, out.code)
 	require.Contains(t, out.stdout, "2026-03-03 05:00:00+00")
+	require.NotContains(t, out.stdout, "2026-03-01 01:00:00+00", "what agrees is counted")
 	out = mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all", "-o", "csv")
 	require.Contains(t, out.stdout, "2026-03-03 05:00:00+00,wrong,3,0,0")
 

@@ -218,7 +218,7 @@ BEGIN
         RAISE EXCEPTION 'adopted is true or false' USING ERRCODE = 'null_value_not_allowed';
     ELSIF op = 'UPDATE' AND was.adopted AND NOT v.adopted THEN
         RAISE EXCEPTION 'managed view % was adopted and stays so', v.name USING ERRCODE = 'feature_not_supported',
-            HINT = 'SELECT mvscheduler.release_view(name) lets go of it; DROP MATERIALIZED VIEW drops it then.';
+            HINT = format('SELECT mvscheduler.release_view(%L) lets go of it; DROP MATERIALIZED VIEW drops it then.', v.name);
     ELSIF op = 'INSERT' AND v.adopted THEN
         SELECT a.query, a.owner INTO v.query, v.owner FROM mvscheduler.adoptable(v.name) AS a;
     END IF;

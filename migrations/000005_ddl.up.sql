@@ -102,6 +102,12 @@ EXCEPTION WHEN syntax_error THEN
     END IF;
     RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
         DETAIL = 'It would end before its last word.', HINT = 'Remove the semicolon and what follows it, and WITH DATA or WITH NO DATA.';
+WHEN undefined_function THEN
+    IF strpos(SQLERRM, 'in_window(') = 0 THEN
+        RAISE;
+    END IF;
+    RAISE EXCEPTION '%', SQLERRM USING ERRCODE = SQLSTATE,
+        HINT = 'Write it with its schema, and with the bare column of the table that holds the time, as timestamptz, timestamp or date: mvscheduler.in_window(column).';
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 

@@ -50,8 +50,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.activity,
            pg_catalog.concat_ws('; ',
                CASE WHEN NOT j.present AND EXISTS (SELECT FROM mvscheduler.piece AS p JOIN pg_catalog.pg_class AS t ON t.oid = p.relation::oid AND t.relkind = 'p' WHERE p.view_id = j.view_id AND p.kind = 'data')
-                    THEN 'the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(name) makes it again, when nothing else has its name'
-                    WHEN NOT j.present THEN 'the materialized view was dropped or replaced by hand: DELETE the row, or DELETE and INSERT it to create the view again' END,
+                    THEN pg_catalog.format('the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(%L) makes it again, when nothing else has its name', j.name)
+                    WHEN NOT j.present THEN pg_catalog.format('the view was dropped or replaced by hand: mvscheduler export | mvscheduler import - creates it again, SELECT mvscheduler.drop_view(%L) gives it up', j.name) END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || pg_catalog.date_trunc('second', j.paused_until)::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
@@ -80,10 +80,10 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     THEN pg_catalog.format('the refresh that runs began at %s', pg_catalog.date_trunc('second', j.run_started_at))
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity = 'idle' AND j.data_as_of < j.last_refresh_at - 2 * j.goal
                     THEN 'it was refreshed, and what it shows is older: a managed view below it is stale, or a long transaction keeps the proof back that nothing changed' END,
-               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NOT NULL THEN 'it was emptied by hand: SELECT mvscheduler.refresh_view(name) fills it again, and so does its next refresh' END,
+               CASE WHEN j.freshness = 'never' AND j.data_as_of IS NOT NULL THEN pg_catalog.format('it was emptied by hand: SELECT mvscheduler.refresh_view(%L) fills it again, and so does its next refresh', j.name) END,
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.activity = 'idle' AND coalesce(j.consecutive_failures, 0) = 0
                          AND (SELECT r.state FROM mvscheduler.run AS r WHERE r.view_id = j.view_id ORDER BY r.id DESC LIMIT 1) = 'cancelled'
-                    THEN 'its first refresh was cancelled: SELECT mvscheduler.refresh_view(name) fills it, and so does its next refresh' END,
+                    THEN pg_catalog.format('its first refresh was cancelled: SELECT mvscheduler.refresh_view(%L) fills it, and so does its next refresh', j.name) END,
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.adopted AND j.last_refresh_at IS NULL THEN 'adopted: how old its contents are is known after its first refresh' END,
                CASE WHEN j.freshness = 'never' AND j.data_as_of IS NULL AND j.last_refresh_at IS NOT NULL
                     THEN pg_catalog.format('it was refreshed, but how old its contents are is known only when %s was refreshed too',
@@ -91,7 +91,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                              WHERE u.view_id = ANY (j.upstream) AND uh.data_as_of IS NULL)) END,
                CASE WHEN j.present AND NOT coalesce(j.auto_paused, false) AND j.refresh_on = 'upstream' AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (j.upstream))
                     THEN 'it reads no managed view, so nothing refreshes it: name one in its query, or set refresh_on to ''schedule''' END,
-               CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN 'refreshed only when asked: SELECT mvscheduler.refresh_view(name)' END
+               CASE WHEN j.freshness = 'never' AND j.refresh_on = 'manual' THEN pg_catalog.format('refreshed only when asked: SELECT mvscheduler.refresh_view(%L)', j.name) END
            ) AS reason,
            j.data_as_of,
            j.age AS lag,

@@ -412,10 +412,10 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF obstacles <> '{}' THEN
-        RAISE EXCEPTION 'a new version of managed view % with other columns cannot take its place', view_name
+        RAISE EXCEPTION 'a new version of managed view % cannot take its place', view_name
             USING ERRCODE = 'dependent_objects_still_exist',
                   DETAIL = array_to_string(obstacles[1:20], '; ') || CASE WHEN cardinality(obstacles) > 20 THEN format('; and %s more', cardinality(obstacles) - 20) ELSE '' END || '.',
-                  HINT = 'Drop these first, or change them so that they name the columns that they need and these stay.';
+                  HINT = 'Drop these first and make them again afterwards. A plain view can stay when it reads the view itself and names the columns that it needs, and these stay.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.refuse_version(text, text[]) IS 'Raises with what cannot follow a new version, if there is anything.';

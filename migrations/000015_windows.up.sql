@@ -302,6 +302,7 @@ COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an express
 -- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
 -- It is computed from the column that in_window is asked about and from no other column, which could put a row into any
 -- bucket, but for the name of a zone; or a calendar has it, and is compared with what is read within a window.
+-- Every row comes from within a window: what an outer join keeps where nothing matches does not (loose).
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
@@ -418,6 +419,26 @@ BEGIN
                                FROM levels AS l JOIN place AS p ON p.reader = l.reader AND p.level = l.level LEFT JOIN windowed AS w ON w.reader = p.from_reader AND w.level = p.from_level
                               WHERE l.reader = f.from_reader AND l.level = f.from_level AND l.node -> 'setOperations' <> '[]') AS d
          WHERE NOT EXISTS (SELECT FROM call AS c WHERE c.reader = f.at_reader AND c.level = f.at_level AND c.place = f.at_place AND c.col = f.at_col)
+    ), held(reader, level, node) AS (   -- parts of FROM of which every row of the SELECT has one: not what an outer join leaves NULL
+        SELECT l.reader, l.level, l.node -> 'jointree' FROM levels AS l WHERE l.node -> 'setOperations' = '[]'
+        UNION ALL
+        SELECT h.reader, h.level, p.node
+          FROM held AS h
+         CROSS JOIN LATERAL (SELECT f.node FROM jsonb_array_elements(h.node -> 'fromlist') AS f(node)
+                             UNION ALL
+                             SELECT h.node -> 'larg' WHERE h.node ->> 'jointype' IN ('0', '1')   -- inner, left
+                             UNION ALL
+                             SELECT h.node -> 'rarg' WHERE h.node ->> 'jointype' IN ('0', '3')) AS p(node)   -- inner, right
+    ), loose AS (   -- a table or SELECT with a window, of which rows are given that no window leaves out
+        SELECT w.reader, w.level
+          FROM within AS w
+          JOIN levels AS l ON l.reader = w.reader AND l.level = w.level AND l.node -> 'setOperations' = '[]'
+         WHERE NOT EXISTS (SELECT
+                             FROM held AS h
+                            WHERE h.reader = w.reader AND h.level = w.level
+                              AND (w.col IS NULL AND h.node ->> 'rtindex' = w.place::text
+                                   OR (h.node ->> 'node' = 'FROMEXPR' OR h.node ->> 'jointype' = '0')
+                                      AND EXISTS (SELECT FROM mvscheduler.columns_named(l.node, h.node -> 'quals') AS c WHERE c.up = 0 AND c.place = w.place)))
     ), made_of AS (
         SELECT f.reader, f.level, f.target, f.up, f.place, f.col, c.place IS NOT NULL AS windowed
           FROM leaf AS f
@@ -453,6 +474,7 @@ BEGIN
         SELECT l.reader, l.level, c.calls, c.asks, l.reads,
                l.node -> 'setOperations' <> '[]' AS combines,
                l.node -> 'limitOffset' <> '[]' OR l.node -> 'limitCount' <> '[]' OR l.node -> 'groupingSets' <> '[]' AS cuts,
+               EXISTS (SELECT FROM loose AS o WHERE o.reader = l.reader AND o.level = l.level) AS loose,
                EXISTS (SELECT FROM mixed AS m WHERE m.reader = l.reader AND m.level = l.level) AS mixes,
                EXISTS (SELECT FROM stray AS y WHERE y.reader = l.reader AND y.level = l.level) AS strays,
                EXISTS (SELECT FROM cte AS k WHERE k.reader = l.reader AND k.query = l.level AND k.shared) AS shared,
@@ -466,6 +488,7 @@ BEGIN
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
            bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
+           bool_or(w.level IS NOT NULL AND j.loose) AS loose,
            bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
            bool_or(w.level IS NOT NULL AND j.strays AND time_column IS NOT NULL) AS strays,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
@@ -477,6 +500,10 @@ BEGIN
     ELSIF verdict.cuts THEN
         RAISE EXCEPTION 'LIMIT, OFFSET, FETCH and grouping sets cannot be computed window by window' USING ERRCODE = 'feature_not_supported',
             HINT = 'Leave them out, and let those who read the view ask for them. ORDER BY has no effect on a view.';
+    ELSIF verdict.loose THEN
+        RAISE EXCEPTION 'the query gives rows that in_window does not leave out' USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'What an outer join keeps where nothing matches is there in every window.',
+            HINT = 'Ask in_window in WHERE, and write JOIN where a calendar is joined. Buckets without rows are filled in by who reads the view: FROM calendar LEFT JOIN the view.';
     ELSIF verdict.mixes THEN
         RAISE EXCEPTION 'rows of several buckets would be aggregated, compared or numbered together' USING ERRCODE = 'feature_not_supported',
             HINT = 'GROUP BY, DISTINCT ON and OVER (PARTITION BY ...) have to name the time that is the bucket, such as date_trunc(''hour'', ts). Running totals and the like belong into a view or query that reads this one.';

@@ -16,7 +16,8 @@ BEGIN
         RETURN;
     END IF;
     IF v.adopted THEN
-        RAISE EXCEPTION 'an adopted view cannot have method "incremental"' USING ERRCODE = 'feature_not_supported', HINT = 'Release it, drop or rename the materialized view, and INSERT a row with its query.';
+        RAISE EXCEPTION 'managed view % was adopted, and method "incremental" is for views that mvscheduler made', v.name USING ERRCODE = 'feature_not_supported',
+            HINT = format('Keep its query, then: SELECT mvscheduler.release_view(%L); DROP MATERIALIZED VIEW %s; and INSERT a row with method "incremental" and that query, in which in_window is asked.', v.name, v.name);
     ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
         RAISE EXCEPTION 'method "incremental" needs %', CASE WHEN v.time_column IS NULL THEN 'time_column' ELSE 'bucket_width' END
             USING ERRCODE = 'invalid_parameter_value', HINT = 'time_column names the output column that holds the start of the bucket, bucket_width says how wide it is, for example 1 hour.';

@@ -62,12 +62,13 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    rel record;
+    rel    record;
+    resume text := format('SELECT mvscheduler.resume_view(%L)', (SELECT o.name FROM mvscheduler.visible_views AS o JOIN mvscheduler.visible_pieces AS p ON p.view_id = o.view_id WHERE p.relation::oid = data));
 BEGIN
     FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
         IF rel.oid IS NULL THEN
             RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
-                USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN 'SELECT mvscheduler.resume_view(name) makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built mvscheduler.resume_view makes anew.' END;
+                USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN resume || ' makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built is made anew by ' || resume || '.' END;
         ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN
             RAISE EXCEPTION '%', format('%s is not a part of the view any more', mvscheduler.shown_name(rel.oid)) USING ERRCODE = 'wrong_object_type', DETAIL = 'It was given to another owner by hand.';
         END IF;

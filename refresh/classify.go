@@ -191,7 +191,7 @@ func Advice(class Class, sqlstate string, err error) string {
 	case errors.As(err, &piece):
 		return "Resuming the view makes it anew; an UPDATE back to what the view was cancels a new version."
 	case errors.Is(err, pgexec.ErrMissing):
-		return "DELETE the row, or DELETE and INSERT it to create the view again."
+		return "mvscheduler export | mvscheduler import - creates the view again; DELETE the row to give it up."
 	case errors.As(err, &notIt):
 		return "UPDATE the name or the owner of the row to what the view has now, or DELETE the row."
 	case errors.As(err, &tooLong):

@@ -102,6 +102,10 @@ func weigh(f Facts) (method, why string) {
 		return Concurrent, fmt.Sprintf("a full refresh was given up, since readers would have waited for longer than lock_timeout (%s)", span(f.LockTimeout))
 	case f.Standby:
 		return Concurrent, "a standby is attached, where a full refresh cancels readers"
+	case full.Runs == 0 && harmed:
+		return Concurrent, harm
+	case full.Runs == 0 && e.streak >= settle && concurrent.Took <= bound: // of a view that came with contents: it does no more than these, but for indexes
+		return Full, fmt.Sprintf("how long it takes is measured after %d concurrent refreshes that took %s, and readers wait for no longer than lock_timeout (%s)", e.streak, span(concurrent.Took), span(f.LockTimeout))
 	case full.Runs == 0:
 		return Concurrent, "how long a full refresh takes is not known"
 	case full.Took > bound:

@@ -71,6 +71,12 @@ func TestAutoWeighsWhatEarlierRunsCost(t *testing.T) {
 		}, "concurrent: it takes 14 ms"},
 
 		{"adopted", func(f *Facts) { f.Past = nil }, "concurrent: how long a full refresh takes is not known"},
+		{"adopted, and soon known to be quick", func(f *Facts) { f.Past = concurrent }, "full: how long it takes is measured after 5 concurrent refreshes that took 60 ms"},
+		{"adopted, and too few to tell", func(f *Facts) { f.Past = concurrent[1:] }, "concurrent: how long a full refresh takes is not known"},
+		{"adopted, and slow", func(f *Facts) { f.Past = past(5, Concurrent, 126*ms, 400<<10) }, "concurrent: how long a full refresh takes is not known"},
+		{"adopted, and full was given up", func(f *Facts) {
+			f.Past = edited(past(6, Concurrent, 60*ms, 400<<10), func(r *catalog.Measured) { r.GaveUp = Full })
+		}, "concurrent: a full refresh was given up for the readers' sake"},
 		{"after the first fill", func(f *Facts) { f.Past = full }, "concurrent: what it costs is not known yet"},
 		{"too few to compare", func(f *Facts) { f.Past = join(past(4, Concurrent, 60*ms, 400<<10), full) }, "concurrent: 5 of 5 runs in a row"},
 		{"in force, and a little cheaper still", func(f *Facts) { f.Past = join(past(2, Full, 50*ms, 390<<10), concurrent) }, "full: it takes 50 ms"},
@@ -170,12 +176,13 @@ func TestAutoNeverLetsReadersWaitAndNeverFlips(t *testing.T) {
 		var (
 			history    []catalog.Measured
 			concurrent int // in a row
+			adopted    = rapid.Bool().Draw(t, "adopted")
 			f          = Facts{Wanted: "auto", LockTimeout: time.Duration(rapid.IntRange(10, 2000).Draw(t, "lock timeout")) * ms, UniqueKey: true}
 			readers    = rapid.IntRange(0, 20).Draw(t, "one in so many runs has readers")
 			calm       = took.Draw(t, "took")
 		)
 		for n := range 120 {
-			f.Past, f.Populated = brought(history), n > 0
+			f.Past, f.Populated = brought(history), n > 0 || adopted
 			f.Storage = catalog.Storage{
 				SizeBytes: rapid.Int64Range(1, 1<<24).Draw(t, "bytes"), LiveRows: rapid.Int64Range(0, 1000).Draw(t, "live"), DeadRows: rapid.Int64Range(0, 1500).Draw(t, "dead"),
 			}
@@ -183,9 +190,9 @@ func TestAutoNeverLetsReadersWaitAndNeverFlips(t *testing.T) {
 			if err != nil || !strings.HasPrefix(reason, method+": ") {
 				t.Fatalf("%s %q %v", method, reason, err)
 			}
-			if n > 0 && method == Full {
+			if f.Populated && method == Full {
 				e := Weigh(f.Past)
-				if e.Full.Runs == 0 || e.Full.Took > f.LockTimeout/boundShare {
+				if e.Full.Runs == 0 && (e.Concurrent.Runs < settle || e.Concurrent.Took > f.LockTimeout/boundShare) || e.Full.Took > f.LockTimeout/boundShare {
 					t.Fatalf("readers would wait for %s beside %s: %s", e.Full.Took, f.LockTimeout, reason)
 				}
 				recent := f.Past[:min(len(f.Past), remembered)]

@@ -239,7 +239,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 		if pg.Code == "42P01" && strings.HasPrefix(pg.Message, "materialized view ") && pg.InternalQuery == "" { // adopt
 			return "", exitNotFound
 		}
-		if strings.Contains(pg.Message, "mvscheduler") && pg.InternalQuery == "" {
+		if strings.Contains(pg.Message, "mvscheduler") && pg.InternalQuery == "" && pg.Where == "" {
 			return "This database has no mvscheduler schema, or an older one. See: mvscheduler migrate status", 0
 		}
 		if pg.Code == "42703" && pg.Position == 0 && pg.InternalPosition == 0 && pg.Hint == "" { // of CREATE INDEX

@@ -17,7 +17,7 @@ type exportCmd struct {
 }
 
 func (exportCmd) Help() string {
-	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control, from which import makes them again. Rows of mvscheduler.source_retention follow; they have "table" in place of "name". With --full everything that mvscheduler and PostgreSQL know about them.
+	return `Prints views as YAML, one document each (-o json: one array): the columns of mvscheduler.views that differ from their defaults, as a file to keep under version control, from which import makes them again, with a pause that is in force. Rows of mvscheduler.source_retention follow; they have "table" in place of "name". With --full everything that mvscheduler and PostgreSQL know about them.
 
 Examples:
 
@@ -82,7 +82,8 @@ func (c *exportCmd) Run(ctx context.Context, a *app) error {
 
 // exportColumns are in the order of the file; the query comes last, since it is long.
 var exportColumns = []string{
-	"name", "owner", "refresh_interval", "cron", "calendar", "timezone", "refresh_on", "catchup", "enabled", "method", "unique_key", "indexes",
+	"name", "owner", "refresh_interval", "cron", "calendar", "timezone", "refresh_on", "catchup", "enabled",
+	"paused_at", "paused_until", "pause_reason", "method", "unique_key", "indexes",
 	"retention_period", "time_column", "bucket_width", "change_tracking", "lateness", "real_time", "refresh_group", "priority",
 	"statement_timeout", "lock_timeout", "work_mem", "max_attempts", "max_size_bytes", "analyze", "optimize",
 	"min_interval", "max_interval", "min_retention", "max_retention", "adopted", "search_path", "query",
@@ -101,9 +102,9 @@ SELECT jsonb_object_agg(a.attname, CASE WHEN d.adbin IS NOT NULL THEN regexp_rep
   FROM pg_attribute AS a
   LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
  WHERE a.attrelid = $1::text::regclass AND a.attnum > 0 AND NOT a.attisdropped`
-	// Both read the columns of a row as text.
+	// Both read the columns of a row as text; a pause that is over is none.
 	readView = `
-SELECT to_jsonb(v) - 'id'
+SELECT to_jsonb(v) - 'id' - CASE WHEN v.paused_until <= now() THEN '{paused_at,paused_until,pause_reason}'::text[] ELSE '{}' END
   FROM mvscheduler.views AS v
  WHERE v.id = $1`
 	readSource = `

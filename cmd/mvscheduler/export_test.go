@@ -13,7 +13,7 @@ import (
 func TestExportKnowsEveryColumn(t *testing.T) {
 	t.Parallel()
 	for table, known := range map[string][]string{
-		"mvscheduler.views":            slices.Concat(exportColumns, []string{"id", "created_at", "updated_at", "updated_by", "paused_at", "paused_until", "pause_reason"}),
+		"mvscheduler.views":            slices.Concat(exportColumns, []string{"id", "created_at", "updated_at", "updated_by"}),
 		"mvscheduler.source_retention": slices.Concat(sourceColumns, []string{"id", "created_at", "updated_at"}),
 	} {
 		var columns []string

@@ -20,9 +20,9 @@ type importCmd struct {
 func (importCmd) Help() string {
 	return `Makes the catalog what the files say, all of it or nothing: INSERTs rows that are missing, UPDATEs those that differ, in any order of the files. Rows that no file names stay as they are. Names are schema.view in full.
 
-A column that a file leaves out gets its default, as export leaves it out; but owner, timezone, search_path, enabled and legal_hold stay as they are.
+A column that a file leaves out gets its default, as export leaves it out; but owner, timezone, search_path, enabled, legal_hold and a pause stay as they are. A pause is paused_at, paused_until and pause_reason, of which one is enough; "paused_at: null" ends it.
 
-A view whose materialized view was dropped behind the catalog's back is created anew: its row goes and comes again, and its pause with it. One that is incremental is not, since its buckets may be made of rows that have left: drop it first. A view that was adopted and is gone is created as any other.
+A view whose materialized view was dropped behind the catalog's back is created anew: its row goes and comes again, and its pause with it unless the file has another. An incremental one whose data is still there is not, since its buckets may be made of rows that have left: resume makes it again over them. A view that was adopted and is gone is created as any other.
 
 Queries are parsed in your session, as with create, and can run code of whoever wrote them there: read what others have written. What somebody else stored is not created anew in your session.
 

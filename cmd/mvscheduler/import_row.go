@@ -16,6 +16,23 @@ import (
 // stopped meanwhile.
 var keeps = map[string]bool{
 	"name": true, "table": true, "query": true, "owner": true, "timezone": true, "search_path": true, "enabled": true, "legal_hold": true, "adopted": true,
+	"paused_at": true, "paused_until": true, "pause_reason": true,
+}
+
+// left says that a column that the document leaves out stays as it is. A paused_at is the whole of a pause.
+func (r *importRow) left(column string) bool {
+	if _, whole := r.columns["paused_at"]; whole && (column == "paused_until" || column == "pause_reason") {
+		return false
+	}
+	return keeps[column]
+}
+
+// pauses says that the document has a pause, or that there is none.
+func (r *importRow) pauses() bool {
+	return slices.ContainsFunc([]string{"paused_at", "paused_until", "pause_reason"}, func(column string) bool {
+		_, given := r.columns[column]
+		return given
+	})
 }
 
 // deleteMissing deletes the rows whose materialized views are gone, in one statement, since they may read each other.
@@ -30,25 +47,25 @@ func deleteMissing(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *impo
 		if err != nil {
 			return r, r.failed(err)
 		}
-		var missing, incremental, distrusted bool
+		var missing, hasData, distrusted bool
 		var author string
 		var paused map[string]any
 		query, _ := r.columns["query"].(string)
 		err = tx.QueryRow(ctx, `
-SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.view_id = s.id AND p.kind = 'data'),
+SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces AS p JOIN pg_class AS d ON d.oid = p.relation::oid WHERE p.view_id = s.id AND p.kind = 'data'),
        jsonb_build_object('paused_at', v.paused_at, 'paused_until', v.paused_until, 'pause_reason', v.pause_reason),
        o.text_author::text, NOT mvscheduler.can_become(o.text_author::oid, quote_ident(current_user)::regrole::oid)
        AND (regexp_replace($2::text, '\s+', '', 'g') = regexp_replace(v.query, '\s+', '', 'g') OR v.indexes IS NOT NULL AND $3)
   FROM mvscheduler.status AS s
   JOIN mvscheduler.views AS v ON v.id = s.id
   JOIN mvscheduler.visible_views AS o ON o.view_id = s.id
- WHERE s.id = $1`, id, query, r.columns["indexes"] != nil).Scan(&missing, &incremental, &paused, &author, &distrusted)
+ WHERE s.id = $1`, id, query, r.columns["indexes"] != nil).Scan(&missing, &hasData, &paused, &author, &distrusted)
 		switch {
 		case errors.Is(err, pgx.ErrNoRows) || err == nil && !missing:
 			continue
 		case err != nil:
 			return r, r.failed(err)
-		case incremental:
+		case hasData:
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
 				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
@@ -60,7 +77,10 @@ SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces A
 				do:  fmt.Sprintf("Let %s import it, with its own login. Or read the query, drop the view and create it again as yours: mvscheduler drop %s", author, shellQuote(r.name)),
 			}
 		}
-		r.again, r.paused = true, paused
+		r.again = true
+		if !r.pauses() {
+			r.paused = paused
+		}
 		ids = append(ids, id)
 	}
 	if len(ids) == 0 {
@@ -247,7 +267,7 @@ func (r *importRow) wanted(ctx context.Context, tx pgx.Tx) (doc []byte, compared
 	all := map[string]any{}
 	for _, column := range names {
 		value, given := r.columns[column]
-		if fixed[column] || !given && keeps[column] {
+		if fixed[column] || !given && r.left(column) {
 			continue
 		}
 		if !given {

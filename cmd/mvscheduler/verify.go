@@ -29,7 +29,7 @@ func (verifyCmd) Help() string {
 
 It runs in your session, with your rights, in one snapshot, and is rolled back: the sidecar has no part in it. So only the owner of the view can, since the query may call functions of that role.
 
-An incremental view is compared bucket by bucket, a sample of them unless --all is given. A bucket that differs is
+An incremental view is compared bucket by bucket, a sample of them unless --all is given. Buckets that agree are counted, and those that differ are listed: 50 of them in a table, wrong ones first, and all with -o json, yaml or csv. A bucket that differs is
 
   dirty   something changed below that the last refresh had not seen: the next one computes it
   wrong   nothing that is known changed: for example changes came later than lateness, a function of the query gives other results than it did, or somebody wrote into the view's table
@@ -60,6 +60,7 @@ type verified struct {
 	DataAsOf    *time.Time       `json:"data_as_of"` // nil = it was never filled
 	Buckets     int              `json:"buckets"`    // that it holds and that can be computed; 0 where it has none
 	Compared    int              `json:"compared"`   // of them
+	Agree       int              `json:"agree"`      // of those that were compared
 	Frozen      int              `json:"frozen"`     // that cannot be computed any more, or not when they had been compared
 	Rows        int64            `json:"rows"`       // stored rows that were compared
 	Wrong       int              `json:"wrong"`      // buckets, or 1 for a whole view
@@ -224,11 +225,13 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 		return 0, err
 	}
 	var open []catalog.Bucket
+	stored := map[string]bool{}
 	for _, b := range all {
 		if b.Frozen {
 			found.Frozen++
 		} else {
 			open = append(open, b)
+			stored[b.Label] = true
 		}
 	}
 	found.Buckets = len(open)
@@ -253,6 +256,7 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 			return 0, err
 		}
 		found.Compared += s.Buckets
+		found.Agree += s.Buckets
 		found.Rows += s.Rows
 		for _, d := range differing {
 			b := bucketVerified{Bucket: d.Label, State: bucketWrong, Missing: d.Missing, Extra: d.Extra, Different: d.Different, instant: d.Instant, at: d.At}
@@ -260,6 +264,9 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 				if labels.Contain(d.Instant) {
 					b.State = bucketDirty
 				}
+			}
+			if stored[b.Bucket] {
+				found.Agree--
 			}
 			if b.State == bucketDirty {
 				found.Dirty++

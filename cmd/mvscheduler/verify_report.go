@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,7 +45,13 @@ func (v *verified) report(a *app, repair bool) error {
 	if a.Output == "json" || a.Output == "yaml" {
 		err = a.emitData(v)
 	} else if len(v.Differences) > 0 || a.Output == "csv" {
-		err = emit(a, v.Differences, verifyColumns(), "")
+		listed := v.Differences
+		if a.Output != "csv" {
+			listed = v.worst(differencesAtMost)
+		}
+		if err = emit(a, listed, verifyColumns(), ""); err == nil && len(listed) < len(v.Differences) {
+			a.say("and %d more that differ, which -o json lists", len(v.Differences)-len(listed))
+		}
 	}
 	if err != nil {
 		return err
@@ -65,6 +72,19 @@ func (v *verified) report(a *app, repair bool) error {
 	return nil
 }
 
+// differencesAtMost are the lines that a person reads.
+const differencesAtMost = 50
+
+// worst are so many differences, those that are wrong before those that are dirty where not all are wanted.
+func (v *verified) worst(most int) []bucketVerified {
+	if len(v.Differences) <= most {
+		return v.Differences
+	}
+	return slices.SortedStableFunc(slices.Values(v.Differences), func(a, b bucketVerified) int {
+		return strings.Compare(b.State, a.State) // wrong, dirty
+	})[:most]
+}
+
 func (v *verified) summary() string {
 	asOf := "never filled"
 	if v.DataAsOf != nil {
@@ -77,6 +97,9 @@ func (v *verified) summary() string {
 		return fmt.Sprintf("%s is not what its query gives now (%s): what changed since then counts too, and so do functions such as now() and random()", v.Name, asOf)
 	}
 	words := []string{fmt.Sprintf("%s: compared %d of %s, %s (%s)", v.Name, v.Compared, plural(int64(v.Buckets), "bucket"), plural(v.Rows, "row"), asOf)}
+	if v.Wrong+v.Dirty > 0 {
+		words = append(words, fmt.Sprintf("%d agree", v.Agree))
+	}
 	switch {
 	case v.Wrong > 0:
 		words = append(words, fmt.Sprintf("%d wrong", v.Wrong))

@@ -9,6 +9,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 // Severity of a finding.
@@ -82,7 +84,7 @@ func examine(ctx context.Context, conn *pgx.Conn, sidecar bool) ([]Finding, erro
 		var pg *pgconn.PgError
 		switch {
 		case errors.As(err, &pg) && pg.Code == "42501":
-			findings = []Finding{{Note, c.name, "", "this could not be checked: " + pg.Message, "run mvscheduler doctor as a superuser, or as a member of mvscheduler_owner"}}
+			findings = []Finding{{Note, c.name, "", "this could not be checked: " + pg.Message + "; a superuser can, and a member of mvscheduler_owner", "PGUSER=" + words.ShellQuote(s.Admin) + " mvscheduler doctor"}}
 		case err != nil:
 			return found, fmt.Errorf("check %s: %w", c.name, err)
 		}

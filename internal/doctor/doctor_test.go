@@ -55,6 +55,18 @@ func TestRefreshesAreFoundInCommands(t *testing.T) {
 	require.Equal(t, []string{"x"}, views(`SELECT '--'; REFRESH MATERIALIZED VIEW x`))
 	require.Equal(t, "stop", eachRefresh([]Command{{Text: "REFRESH MATERIALIZED VIEW x; -- nightly", Stop: "stop"}})[0].Stop)
 	require.Empty(t, eachRefresh([]Command{{Text: "REFRESH MATERIALIZED VIEW x; SELECT 1", Stop: "stop"}})[0].Stop)
+	require.Equal(t, "stop", eachRefresh([]Command{{Text: "REFRESH MATERIALIZED VIEW x WITH DATA", Stop: "stop"}})[0].Stop)
+	for text, rest := range map[string]string{
+		`REFRESH MATERIALIZED VIEW x; SELECT 1`:                                         `SELECT 1`,
+		`ANALYZE "a"";b"; refresh materialized view "x" -- now`:                         `ANALYZE "a"";b"`,
+		`REFRESH MATERIALIZED VIEW x; REFRESH MATERIALIZED VIEW CONCURRENTLY x; VACUUM`: `VACUUM`,
+		`SELECT ';'; REFRESH MATERIALIZED VIEW x`:                                       `SELECT ';'`,
+		`REFRESH MATERIALIZED VIEW x; REFRESH MATERIALIZED VIEW y`:                      `REFRESH MATERIALIZED VIEW y`,
+		`DO $$BEGIN REFRESH MATERIALIZED VIEW x; END$$`:                                 ``,
+		`SELECT 1; EXPLAIN REFRESH MATERIALIZED VIEW x`:                                 ``,
+	} {
+		require.Equal(t, rest, eachRefresh([]Command{{Text: text}})[0].Rest, text)
+	}
 }
 
 func TestNamesAreComparedAsPostgreSQLReadsThem(t *testing.T) {

@@ -108,10 +108,13 @@ func superuserOwners(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, 
 	return rowsOf(ctx, conn, `
 SELECT CASE WHEN o.able THEN 'warning' ELSE 'error' END, o.name,
        format(CASE WHEN o.able THEN 'it belongs to the superuser %s: its query runs with unlimited rights'
-                   ELSE 'it belongs to the superuser %s, for whom the sidecar cannot refresh before PostgreSQL 17' END, o.rolname),
-       format('UPDATE mvscheduler.views SET owner = ''ROLE'' WHERE name = %L', o.name)
-  FROM (SELECT v.name, r.rolname, $1 >= 170000 OR pg_has_role('mvscheduler_worker', r.oid, 'USAGE') AS able
+                   ELSE 'it belongs to the superuser %s, for whom the sidecar cannot refresh before PostgreSQL 17' END, o.rolname)
+           || CASE WHEN o.likely IS NULL THEN '; which role shall own it cannot be told from here' ELSE '; the fix gives it to the owner of its schema' END,
+       format('UPDATE mvscheduler.views SET owner = %L WHERE name = %L', coalesce(o.likely, 'ROLE'), o.name)
+  FROM (SELECT v.name, r.rolname,
+               (SELECT quote_ident(k.rolname) FROM pg_namespace AS n JOIN pg_roles AS k ON k.oid = n.nspowner AND NOT k.rolsuper AND k.rolname !~ '^pg_' WHERE n.oid = c.relnamespace) AS likely, $1 >= 170000 OR pg_has_role('mvscheduler_worker', r.oid, 'USAGE') AS able
           FROM mvscheduler.visible_views AS v
+          JOIN pg_class AS c ON c.oid = v.relation::oid
           JOIN pg_roles AS r ON r.oid = v.owner::oid AND r.rolsuper) AS o
  ORDER BY 2`, s.Version)
 }

@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"regexp"
@@ -27,15 +26,23 @@ type Command struct {
 	Concurrently bool `json:"concurrently"`
 	// Stop is the statement that stops it; empty when the command does more than to refresh, which would stop too.
 	Stop string `json:"stop"`
+	// Rest is the command without the REFRESH of this view; empty where it is nothing else, or more than statements one after another.
+	Rest string `json:"rest"`
+	// less is the statement that leaves of the command what Rest says, with %s for it as a literal, look the one that shows the command.
+	less, look string
 }
 
-var refreshes = regexp.MustCompile(`(?is)\brefresh\s+materialized\s+view\s+(concurrently\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)`)
+var refreshes = regexp.MustCompile(`(?is)\brefresh\s+materialized\s+view\s+(concurrently\s+)?((?:"(?:[^"]|"")+"|[\w$]+)(?:\s*\.\s*(?:"(?:[^"]|"")+"|[\w$]+))?)(?:\s+with\s+data\b)?`)
 
 var (
 	// comments finds what a command only says: $1 is a string or a quoted name, which stays.
 	comments = regexp.MustCompile(`(?s)('(?:[^']|'')*'|"(?:[^"]|"")*")|--[^\n]*|/\*.*?\*/`)
 	// dots finds the white space around the dot of a qualified name: $1 is a quoted name, $2 the dot.
 	dots = regexp.MustCompile(`("(?:[^"]|"")*")|\s*(\.)\s*`)
+	// ends finds the semicolons: $1 is a string or a quoted name.
+	ends = regexp.MustCompile(`('(?:[^']|'')*'|"(?:[^"]|"")*")|;`)
+	// odd is in texts of which the statements are not told apart here: strings between dollars or with escapes.
+	odd = regexp.MustCompile(`\$\w*\$|\\`)
 )
 
 // schedulerTables are the tables of other schedulers. One is trusted when it is a plain table of a superuser's or
@@ -55,7 +62,7 @@ func RefreshCommands(ctx context.Context, conn *pgx.Conn) ([]Command, error) {
 	err := conn.QueryRow(ctx, `
 SELECT coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'cron'), false),
        coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.scheduler = 'timetable') AND count(*) FILTER (WHERE t.scheduler = 'timetable') = 2, false)
-         AND 4 = (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = to_regclass('timetable.task') AND a.attname IN ('kind', 'database_connection', 'run_as', 'task_order'))
+         AND 5 = (SELECT count(*) FROM pg_attribute AS a WHERE a.attrelid = to_regclass('timetable.task') AND a.attname IN ('task_id', 'kind', 'database_connection', 'run_as', 'task_order'))
   FROM (`+schedulerTables+`) AS t
  WHERE t.trusted`).Scan(&cron, &timetable)
 	if err != nil {
@@ -64,7 +71,8 @@ SELECT coalesce(bool_and(has_table_privilege(t.oid, 'SELECT')) FILTER (WHERE t.s
 	var found []Command
 	if cron {
 		jobs, err := commandsOf(ctx, conn, `
-SELECT 'pg_cron', coalesce(nullif(j.jobname, ''), j.jobid::text), j.schedule, j.username::text, j.command, j.active, format('SELECT cron.unschedule(%s)', j.jobid)
+SELECT 'pg_cron', coalesce(nullif(j.jobname, ''), j.jobid::text), j.schedule, j.username::text, j.command, j.active, format('SELECT cron.unschedule(%s)', j.jobid),
+       format('SELECT cron.alter_job(%s, command => %%s)', j.jobid), format('SELECT command FROM cron.job WHERE jobid = %s', j.jobid)
   FROM cron.job AS j
  WHERE j.database = current_database()
  ORDER BY j.jobid`)
@@ -76,7 +84,9 @@ SELECT 'pg_cron', coalesce(nullif(j.jobname, ''), j.jobid::text), j.schedule, j.
 	if timetable {
 		jobs, err := commandsOf(ctx, conn, `
 SELECT 'pg_timetable', c.chain_name, coalesce(c.run_at::text, ''), coalesce(t.run_as, ''), t.command, c.live,
-       CASE WHEN (SELECT count(*) FROM timetable.task AS o WHERE o.chain_id = c.chain_id) = 1 THEN format('UPDATE timetable.chain SET live = false WHERE chain_id = %s', c.chain_id) ELSE '' END
+       CASE WHEN (SELECT count(*) FROM timetable.task AS o WHERE o.chain_id = c.chain_id) = 1 THEN format('UPDATE timetable.chain SET live = false WHERE chain_id = %s', c.chain_id)
+            ELSE format('DELETE FROM timetable.task WHERE task_id = %s', t.task_id) END,
+       format('UPDATE timetable.task SET command = %%s WHERE task_id = %s', t.task_id), format('SELECT command FROM timetable.task WHERE task_id = %s', t.task_id)
   FROM timetable.task AS t
   JOIN timetable.chain AS c ON c.chain_id = t.chain_id
  WHERE t.kind = 'SQL'
@@ -97,7 +107,7 @@ func commandsOf(ctx context.Context, conn *pgx.Conn, sql string) ([]Command, err
 	}
 	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Command, error) {
 		var c Command
-		return c, row.Scan(&c.Scheduler, &c.Job, &c.Schedule, &c.Owner, &c.Text, &c.Active, &c.Stop)
+		return c, row.Scan(&c.Scheduler, &c.Job, &c.Schedule, &c.Owner, &c.Text, &c.Active, &c.Stop, &c.less, &c.look)
 	})
 	if err != nil {
 		return nil, err
@@ -116,10 +126,47 @@ func eachRefresh(jobs []Command) (found []Command) {
 			one := job
 			one.Concurrently = m[1] != ""
 			one.View = dots.ReplaceAllString(m[2], "$1$2")
+			one.Rest = without(text, one.View)
 			found = append(found, one)
 		}
 	}
 	return found
+}
+
+// without leaves out of a command the statements that refresh a view; empty where nothing is left, or one cannot be told from others.
+func without(text, view string) string {
+	if odd.MatchString(text) {
+		return ""
+	}
+	var left []string
+	begin := 0
+	for _, m := range append(ends.FindAllStringSubmatchIndex(text, -1), []int{len(text), len(text), -1, -1}) {
+		if m[2] >= 0 {
+			continue
+		}
+		statement := strings.TrimSpace(text[begin:m[0]])
+		begin = m[1]
+		refresh := refreshes.FindStringSubmatch(statement)
+		switch {
+		case statement == "":
+		case refresh == nil || dots.ReplaceAllString(refresh[2], "$1$2") != view:
+			left = append(left, statement)
+		case refresh[0] != statement:
+			return ""
+		}
+	}
+	return strings.Join(left, "; ")
+}
+
+// fix stops what a command does to its view, and says what it could not.
+func (c Command) fix() (sql, why string) {
+	switch {
+	case c.Stop != "":
+		return c.Stop, ""
+	case c.Rest != "":
+		return fmt.Sprintf(c.less, "'"+strings.ReplaceAll(c.Rest, "'", "''")+"'"), ""
+	}
+	return c.look, "; the command is more than statements one after another, so only its author can take the REFRESH out, and the fix shows it"
 }
 
 // refreshedBy says whether an active command refreshes a view; an unqualified name may be any schema's.
@@ -214,10 +261,11 @@ func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, 
 	for _, name := range names {
 		for _, c := range commands {
 			if c.Active && sameView(c.View, name) {
+				fix, why := c.fix()
 				found = append(found, Finding{
 					Severity: Warning, Subject: name,
-					What: fmt.Sprintf("%s refreshes it too (job %s, %s, as %s): the two wait for each other's locks", c.Scheduler, c.Job, c.Schedule, c.Owner),
-					Fix:  cmp.Or(c.Stop, fmt.Sprintf("take the REFRESH out of job %s, which does more: cron.alter_job, or timetable.task", c.Job)),
+					What: fmt.Sprintf("%s refreshes it too (job %s, %s, as %s): the two wait for each other's locks%s", c.Scheduler, c.Job, c.Schedule, c.Owner, why),
+					Fix:  fix,
 				})
 			}
 		}

@@ -1,11 +1,18 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 // server is what every check knows.
@@ -15,6 +22,7 @@ type server struct {
 	Standby   bool
 	Installed bool
 	PID       int32
+	Admin     string        // a role that sees everything
 	Skew      time.Duration // of the server's clock against ours; positive = the server's is ahead
 }
 
@@ -26,8 +34,11 @@ func readServer(ctx context.Context, conn *pgx.Conn) (server, error) {
 	before := time.Now()
 	err := conn.QueryRow(ctx, `
 SELECT current_setting('server_version_num')::int, current_setting('server_version'), pg_is_in_recovery(),
-       to_regclass('mvscheduler.status') IS NOT NULL, pg_backend_pid(), clock_timestamp()`).
-		Scan(&s.Version, &s.Shown, &s.Standby, &s.Installed, &s.PID, &now)
+       to_regclass('mvscheduler.status') IS NOT NULL, pg_backend_pid(), clock_timestamp(),
+       (SELECT r.rolname FROM pg_roles AS r
+         WHERE r.rolsuper OR r.rolcanlogin AND pg_has_role(r.oid, to_regrole('mvscheduler_owner')::oid, 'MEMBER')
+         ORDER BY r.rolcanlogin DESC, r.rolsuper, r.oid LIMIT 1)`).
+		Scan(&s.Version, &s.Shown, &s.Standby, &s.Installed, &s.PID, &now, &s.Admin)
 	if err != nil {
 		return s, fmt.Errorf("look at the server: %w", err)
 	}
@@ -87,15 +98,32 @@ func standby(_ context.Context, _ *pgx.Conn, s server) ([]Finding, error) {
 	if !s.Standby {
 		return nil, nil
 	}
-	return []Finding{{Severity: Error, What: "this server is a standby, where nothing can be refreshed", Fix: "connect to the primary: target_session_attrs=read-write in the URL finds it"}}, nil
+	return []Finding{{Severity: Error, What: "this server is a standby, where nothing can be refreshed; the fix finds the primary where the URL names it too, as HOST,HOST", Fix: "export PGTARGETSESSIONATTRS=read-write"}}, nil
 }
 
 // pooler compares the process id of the protocol, which a pooler makes up, with that of the backend.
-func pooler(_ context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
+func pooler(ctx context.Context, conn *pgx.Conn, s server) ([]Finding, error) {
 	if conn.PgConn().PID() == uint32(s.PID) {
 		return nil, nil
 	}
-	return []Finding{{Severity: Error, What: "this connection goes through a pooler, which shares sessions between clients", Fix: "give the sidecar a URL that leads to PostgreSQL itself"}}, nil
+	const what = "this connection goes through a pooler, which shares sessions between clients"
+	// Behind it PostgreSQL itself can be asked where it is; a directory of sockets is told to few.
+	var host string
+	var port int
+	err := conn.QueryRow(ctx, `
+SELECT coalesce(host(inet_server_addr()), (SELECT trim(split_part(setting, ',', 1)) FROM pg_settings WHERE name = 'unix_socket_directories'), ''),
+       coalesce(inet_server_port(), current_setting('port')::int)`).Scan(&host, &port)
+	if err != nil {
+		return nil, err
+	}
+	config := conn.Config()
+	direct := url.URL{Scheme: "postgres", User: url.User(config.User), Path: "/" + config.Database}
+	if strings.HasPrefix(host, "/") {
+		direct.RawQuery = url.Values{"host": {host}, "port": {strconv.Itoa(port)}}.Encode()
+	} else {
+		direct.Host = net.JoinHostPort(cmp.Or(host, "localhost"), strconv.Itoa(port))
+	}
+	return []Finding{{Severity: Error, What: what + "; the fix goes to PostgreSQL itself, as far as it knows its address", Fix: "mvscheduler serve --database-url " + words.ShellQuote(direct.String())}}, nil
 }
 
 const skewAtMost = 5 * time.Second

@@ -33,11 +33,8 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 		switch {
 		case s.HasData():
 			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
-		case s.Freshness == "missing" && s.Method == "incremental":
-			f.What += "; the fix deletes the row, whose settings mvscheduler export keeps"
-			f.Fix = "mvscheduler drop " + words.ShellQuote(s.Name)
 		case s.Freshness == "missing":
-			f.What += "; the fix creates again what is gone, in a session of whoever wrote the query; mvscheduler drop gives it up"
+			f.What += "; import is for whoever wrote the query, in whose session it is parsed"
 			f.Fix = "mvscheduler export | mvscheduler import -"
 		case s.AutoPaused && !slices.ContainsFunc(moved, func(m Finding) bool { return m.Subject == s.Name }): // whose fix resumes it
 			f.What += "; the fix is for when the cause is mended"
@@ -81,8 +78,11 @@ SELECT 'warning', v.name, format('its index %s is invalid: an interrupted CREATE
   FROM mvscheduler.visible_views AS v
   JOIN pg_index AS i ON i.indrelid = v.relation::oid AND NOT i.indisvalid
 UNION ALL
-SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use: readers wait while it is refreshed',
-       format('UPDATE mvscheduler.views SET unique_key = ''{COLUMN,...}'' WHERE name = %L', v.name)
+SELECT 'note', v.name, 'it has no unique index that REFRESH CONCURRENTLY can use: readers wait while it is refreshed; the fix takes all columns for the key, and fewer, where they tell rows apart, make a smaller index',
+       format('UPDATE mvscheduler.views SET unique_key = %L WHERE name = %L',
+              (SELECT array_agg(a.attname ORDER BY a.attnum) FROM pg_attribute AS a
+                WHERE a.attrelid = c.oid AND a.attnum BETWEEN 1 AND 32 AND NOT a.attisdropped
+                  AND a.atttypid <> ALL ('{json,xml,point,line,lseg,box,path,polygon,circle}'::regtype[])), v.name)   -- an index has no more, and none of these
   FROM mvscheduler.visible_views AS v
   JOIN pg_class AS c ON c.oid = v.relation::oid AND c.relkind = 'm'
  WHERE NOT EXISTS (SELECT
@@ -167,8 +167,8 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
                                   JOIN pg_rewrite AS w ON w.oid = d.objid
                                   JOIN pg_class AS u ON u.oid = w.ev_class AND u.oid <> c.oid
                                  WHERE d.classid = 'pg_rewrite'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid
-                                   AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS q WHERE q.relation::oid = u.oid)) || ' reads it', ''),
-       format('let what reads it read %s, or drop that; then: SELECT mvscheduler.refresh_view(%L)', v.name, v.name)
+                                   AND NOT EXISTS (SELECT FROM mvscheduler.visible_pieces AS q WHERE q.relation::oid = u.oid)) || format(' reads it, and has to read %s first, or to go', v.name), ''),
+       format('SELECT mvscheduler.refresh_view(%L)', v.name)
   FROM mvscheduler.visible_pieces AS p
   JOIN mvscheduler.visible_views AS v ON v.view_id = p.view_id
   JOIN pg_class AS c ON c.oid = p.relation::oid

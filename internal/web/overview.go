@@ -15,7 +15,7 @@ type overviewBody struct {
 	Doing  []stateCount // of activity
 	More   int          // unhealthy views that are not in the list
 	Window *catalog.Window
-	Failed []catalog.RunRecord // the last one of a view
+	Failed []runOf // the last one of a view
 }
 
 type stateCount struct {
@@ -51,7 +51,13 @@ func (s *Server) overviewPage(ctx context.Context, _ *http.Request) (page, error
 	if err != nil {
 		return p, err
 	}
-	b.Failed = lastOfEach(failed, failedAtMost)
+	names := map[int64]string{}
+	for _, v := range all {
+		names[v.ID] = v.Name
+	}
+	for _, r := range lastOfEach(failed, failedAtMost) {
+		b.Failed = append(b.Failed, runOf{r, names[r.ViewID]})
+	}
 	b.Overview = overview(all)
 	if n := len(b.Unhealthy); n > unhealthyAtMost {
 		b.Unhealthy, b.More = b.Unhealthy[:unhealthyAtMost], n-unhealthyAtMost

@@ -2,6 +2,7 @@ package web
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -24,9 +25,17 @@ func (s *Server) run(ctx context.Context, r *http.Request) (RunPage, error) {
 	return RunPage{Run: run, Attempts: attempts}, err
 }
 
+// runOf is a run with the name that its view has now, which leads to the page of it; empty when there is none: the view was
+// dropped, or it is a table.
+type runOf struct {
+	catalog.RunRecord
+	Name string
+}
+
 // runBody is a run, its facts in words.
 type runBody struct {
 	RunPage
+	Of       runOf
 	Facts    []fact
 	Tries    []try
 	Progress string
@@ -68,7 +77,12 @@ func (s *Server) runPage(ctx context.Context, r *http.Request) (page, error) {
 		return page{}, err
 	}
 	run := found.Run
-	b := runBody{RunPage: found, Tries: triesOf(found.Attempts), Progress: words.Line(run.WaitingFor())}
+	view, err := catalog.StatusByID(ctx, s.DB, run.ViewID)
+	var gone *catalog.NotFoundError
+	if err != nil && !errors.As(err, &gone) {
+		return page{}, err
+	}
+	b := runBody{RunPage: found, Of: runOf{run, view.Name}, Tries: triesOf(found.Attempts), Progress: words.Line(run.WaitingFor())}
 	add := func(key, value string) {
 		if value != "" && value != words.Nothing {
 			b.Facts = append(b.Facts, fact{key, words.Line(value)})

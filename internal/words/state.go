@@ -77,8 +77,6 @@ func NextStep(s catalog.ViewStatus) string {
 	switch {
 	case s.HasData():
 		return "mvscheduler resume " + ShellQuote(s.Name) + ", which makes it again over its data"
-	case s.Freshness == "missing" && s.Method == "incremental": // import does not give up its data by itself
-		return "mvscheduler drop " + ShellQuote(s.Name) + ", then create it again (mvscheduler export " + ShellQuote(s.Name) + " has its settings)"
 	case s.Freshness == "missing":
 		return "mvscheduler export | mvscheduler import -, which creates again what is gone; or give it up: mvscheduler drop " + ShellQuote(s.Name)
 	case s.AutoPaused:
