@@ -98,6 +98,7 @@ func TestCodeBehindOperatorsAggregatesAndLabelsIsFollowed(t *testing.T) {
 		"cast":      {`CREATE TYPE e AS ENUM ('a', 'b'); ALTER TABLE metrics ADD state e; UPDATE metrics SET state = 'a'; CREATE FUNCTION f(e) RETURNS json LANGUAGE sql IMMUTABLE AS 'SELECT ''1''::json'`, `min(to_jsonb(state)::text)`, `CREATE CAST (e AS json) WITH FUNCTION f(e)`},
 		"enum row":  {`CREATE TYPE e AS ENUM ('a', 'b'); ALTER TABLE metrics ADD state e; UPDATE metrics SET state = 'a'`, `min(metrics::text)`, `ALTER TYPE e RENAME VALUE 'a' TO 'z'`},
 		"enum body": {`CREATE TYPE e AS ENUM ('a', 'b'); CREATE TABLE other AS SELECT 'a'::e AS a; CREATE FUNCTION f() RETURNS text LANGUAGE sql STABLE RETURN (SELECT to_jsonb(other)::text FROM other)`, `min(f())`, `ALTER TYPE e RENAME VALUE 'a' TO 'z'`},
+		"view row":  {`CREATE TABLE other AS SELECT 1 AS a; CREATE VIEW shown AS SELECT a FROM other; CREATE FUNCTION f() RETURNS text LANGUAGE sql STABLE RETURN (SELECT to_jsonb(shown)::text FROM shown)`, `min(f())`, `ALTER VIEW shown RENAME COLUMN a TO z`},
 		"row":       {`SELECT 1`, `min(to_jsonb(metrics)::text)`, `ALTER TABLE metrics ADD z int DEFAULT 7`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -428,11 +428,11 @@ BEGIN
             SELECT DISTINCT u.classid, u.objid FROM used AS u
         ), depends AS (
             SELECT md5(concat_ws('/', string_agg(concat_ws(' ', o.objid, x.identity), ',' ORDER BY o.classid, o.objid),
-                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns::text, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
+                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
                                  CASE WHEN bool_or(x.guarded) THEN string_agg(x.owner::text, ',' ORDER BY o.objid) END)) AS identity   -- an owner may see all rows
               FROM object AS o
               LEFT JOIN LATERAL (
-                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::int2 AS columns, NULL::oid AS owner
+                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::text AS columns, NULL::oid AS owner
                      FROM pg_proc AS p
                     WHERE o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND p.pronamespace <> 'mvscheduler'::regnamespace
                     UNION ALL
@@ -451,7 +451,7 @@ BEGIN
                     UNION ALL
                    SELECT NULL, w.ev_action::text LIKE '%:varattno 0 %', false, NULL, NULL FROM pg_rewrite AS w WHERE o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
                     UNION ALL
-                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts END, c.relowner FROM pg_class AS c
+                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts::text ELSE (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) END, c.relowner FROM pg_class AS c
                     WHERE o.classid = 'pg_class'::regclass AND c.oid = o.objid
                    OFFSET 0) AS x ON true
         )
