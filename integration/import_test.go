@@ -211,9 +211,13 @@ func TestImportNamesTheViewAndTheFixAndLeavesNothingBehind(t *testing.T) {
 		good + "name: v\nquery: SELECT 1 AS a":                                                                            {2, []string{"import v", "write schema.v"}},
 		good + "query: SELECT 1 AS a":                                                                                     {2, []string{"document 2", `"name"`}},
 		good + good:                                                                                                       {2, []string{"twice", "document 1", "document 2"}},
-		good + "- 1":                                                                                                      {2, []string{"document 2"}},
-		"a: b: c":                                                                                                         {2, []string{"not YAML"}},
-		"table: nix.nowhere\nretention_period: 7 days":                                                                    {1, []string{"import nix.nowhere", "does not exist"}},
+		good + strings.Replace(good, ".good", `."good"`, 1):                                                               {2, []string{"twice", "document 1", "document 2"}},
+		"name: " + v + "\nindexes: [&a [b, b], *a]\nquery: SELECT 1 AS a":                                                 {2, []string{v, "indexes is neither a value nor a list of values"}},
+		"name: " + v + "\ncalendar: [[&a [b, b], [*a, [*a]]]]\nquery: SELECT 1 AS a":                                      {2, []string{v, "calendar is neither"}},
+		"table: " + s.owner + ".sales\nretention_period: 7 days\n---\nretention_period: 1 day\ntable: '\"" + s.owner + "\".SALES'": {2, []string{"twice"}},
+		good + "- 1": {2, []string{"document 2"}},
+		"a: b: c":    {2, []string{"not YAML"}},
+		"table: nix.nowhere\nretention_period: 7 days": {1, []string{"import nix.nowhere", "does not exist"}},
 	} {
 		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
 		r := mvscheduler(t, s.db, s.owner, "", "import", file)

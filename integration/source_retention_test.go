@@ -203,3 +203,13 @@ func TestAReaderWhoHoldsTheTableIsNamedAndNobodyWaitsLongBehindUs(t *testing.T) 
 	require.Equal(t, int64(7), s.leaves(t))
 	require.Equal(t, "busy", ask[string](t, s.root, `SELECT string_agg(DISTINCT outcome, ' ') FROM mvscheduler.attempt AS a JOIN mvscheduler.run AS r ON r.id = a.run_id WHERE r.kind = 'prune'`))
 }
+
+func TestAPruneSaysOfHowManyPartitionsItDoesNotKnowTheRows(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	pgtest.Exec(t, s.alice, `ALTER TABLE old SET (autovacuum_enabled = false)`, keepAYear)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
+	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune'`), "(rows of 1 unknown)")
+}

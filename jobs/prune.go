@@ -192,6 +192,9 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	total.Partitions++
 	total.Rows += max(0, moved.Rows)
 	total.Bytes += moved.Bytes
+	if moved.Rows < 0 {
+		total.Uncounted++
+	}
 	return false, nil
 }
 

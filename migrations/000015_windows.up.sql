@@ -555,7 +555,7 @@ BEGIN
           JOIN pg_class AS c ON c.oid = d.refobjid
          WHERE r.kind = 'v' AND (has_any_column_privilege(r.owner, c.oid, 'SELECT') OR has_any_column_privilege(master, c.oid, 'SELECT'))
     )
-    SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
+    SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f', 'S')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
       INTO tables, readers FROM chain AS r;
     FOR call IN
         SELECT r.oid AS reader, m.parts[2] AS alias, m.parts[3] AS name, m.parts[1] AS argument
@@ -635,7 +635,7 @@ BEGIN
     SELECT array_agg(DISTINCT c.oid) FILTER (WHERE c.oid IS NOT NULL), bool_or(EXISTS (SELECT FROM pg_depend AS d JOIN pg_proc AS p ON d.refclassid = 'pg_proc'::regclass AND p.oid = d.refobjid
                                                        WHERE d.classid = u.classid AND d.objid = u.objid AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window'))
       INTO hidden, inner_window
-      FROM used AS u LEFT JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f');
+      FROM used AS u LEFT JOIN pg_class AS c ON u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relkind IN ('r', 'p', 'm', 'f', 'S');
     IF inner_window THEN
         RAISE EXCEPTION 'in_window is asked in a function or policy that the query depends on' USING ERRCODE = 'feature_not_supported',
             HINT = 'Ask it in the query itself: a session keeps the plan of a function, and in it the window of another time.';

@@ -402,16 +402,37 @@ BEGIN
                    SELECT 'pg_policy'::regclass, y.oid, 0
                      FROM pg_class AS c JOIN pg_policy AS y ON y.polrelid = c.oid
                     WHERE u.classid = 'pg_class'::regclass AND c.oid = u.objid AND c.relrowsecurity
+                    UNION ALL
+                   SELECT 'pg_class'::regclass, w.attrelid, w.attnum   -- rows as a whole have all columns
+                     FROM (SELECT DISTINCT d.refobjid
+                             FROM pg_depend AS d
+                            WHERE u.classid IN ('pg_rewrite'::regclass, 'pg_proc'::regclass, 'pg_policy'::regclass)
+                              AND d.classid = u.classid AND d.objid = u.objid AND d.refclassid = 'pg_class'::regclass) AS d
+                     JOIN pg_attribute AS w ON w.attrelid = d.refobjid AND w.attnum > 0 AND w.atttypid >= 16384
+                    WHERE CASE WHEN w.attnum > 0   -- so that it comes last
+                               THEN EXISTS (SELECT FROM pg_rewrite AS r WHERE u.classid = 'pg_rewrite'::regclass AND r.oid = u.objid AND r.ev_action::text LIKE '%:varattno 0 %'
+                                             UNION ALL
+                                            SELECT FROM pg_proc AS p WHERE u.classid = 'pg_proc'::regclass AND p.oid = u.objid AND p.prosqlbody::text LIKE '%:varattno 0 %'
+                                             UNION ALL
+                                            SELECT FROM pg_policy AS y WHERE u.classid = 'pg_policy'::regclass AND y.oid = u.objid AND y.polqual::text LIKE '%:varattno 0 %') END
+                    UNION ALL
+                   SELECT 'pg_type'::regclass, a.atttypid, 0
+                     FROM pg_type AS t JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0 AND a.atttypid >= 16384
+                    WHERE u.classid = 'pg_type'::regclass AND t.oid = u.objid
+                    UNION ALL
+                   SELECT 'pg_proc'::regclass, k.castfunc, 0   -- which to_json and its like look up when they run
+                     FROM pg_cast AS k
+                    WHERE u.classid = 'pg_type'::regclass AND k.castsource = u.objid AND k.casttarget = 'json'::regtype AND k.castfunc <> 0
                    OFFSET 0) AS n(classid, objid, objsubid)
         ), object AS MATERIALIZED (
             SELECT DISTINCT u.classid, u.objid FROM used AS u
         ), depends AS (
             SELECT md5(concat_ws('/', string_agg(concat_ws(' ', o.objid, x.identity), ',' ORDER BY o.classid, o.objid),
-                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns::text, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
+                                 CASE WHEN bool_or(x.whole) THEN string_agg(x.columns, ',' ORDER BY o.objid) END,   -- rows as a whole have the columns that are added
                                  CASE WHEN bool_or(x.guarded) THEN string_agg(x.owner::text, ',' ORDER BY o.objid) END)) AS identity   -- an owner may see all rows
               FROM object AS o
               LEFT JOIN LATERAL (
-                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::int2 AS columns, NULL::oid AS owner
+                   SELECT p.xmin::text AS identity, p.prosqlbody::text LIKE '%:varattno 0 %' AS whole, false AS guarded, NULL::text AS columns, NULL::oid AS owner
                      FROM pg_proc AS p
                     WHERE o.classid = 'pg_proc'::regclass AND p.oid = o.objid AND p.pronamespace <> 'mvscheduler'::regnamespace
                     UNION ALL
@@ -421,11 +442,16 @@ BEGIN
                     WHERE o.classid = 'pg_type'::regclass AND e.enumtypid = o.objid
                    HAVING count(*) > 0
                     UNION ALL
+                   SELECT string_agg(a.attname || ' ' || a.atttypid, ' ' ORDER BY a.attnum), false, false, NULL, NULL
+                     FROM pg_type AS t JOIN pg_attribute AS a ON a.attrelid = t.typrelid AND a.attnum > 0
+                    WHERE o.classid = 'pg_type'::regclass AND t.oid = o.objid
+                   HAVING count(*) > 0
+                    UNION ALL
                    SELECT y.xmin::text, y.polqual::text LIKE '%:varattno 0 %', true, NULL, NULL FROM pg_policy AS y WHERE o.classid = 'pg_policy'::regclass AND y.oid = o.objid
                     UNION ALL
                    SELECT NULL, w.ev_action::text LIKE '%:varattno 0 %', false, NULL, NULL FROM pg_rewrite AS w WHERE o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
                     UNION ALL
-                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts END, c.relowner FROM pg_class AS c
+                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts::text ELSE (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) END, c.relowner FROM pg_class AS c
                     WHERE o.classid = 'pg_class'::regclass AND c.oid = o.objid
                    OFFSET 0) AS x ON true
         )
@@ -436,7 +462,7 @@ BEGIN
          WHERE o.classid = 'pg_class'::regclass
          GROUP BY c.oid, c.reloptions;
 END $$;
-COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced; of itself also whether anything else was that it depends on, through any number of functions: code of functions, operators and aggregates, labels of enumerations, row-level security and where there is some who owns what, and columns where rows are named as a whole.';
+COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced; of itself also whether anything else was that it depends on, through any number of functions: code of functions, operators, aggregates and casts to json, labels of enumerations, attributes of composite types, row-level security and where there is some who owns what, and columns where rows are named as a whole.';
 
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of

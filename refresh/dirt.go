@@ -167,6 +167,8 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 			whole.Why = leaf.Name + " is new"
 		case leaf.Kind == "f":
 			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
+		case leaf.Kind == "S":
+			whole.Why = leaf.Name + " is a sequence, of which nobody knows what changed"
 		case was.Identity != leaf.Identity && leaf.Kind == "v":
 			whole.Why = leaf.Name + " was replaced, or what it depends on: a function, an operator, an enumeration, row-level security"
 		case was.Identity != leaf.Identity:

@@ -64,9 +64,6 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 		}
 		rows = append(rows, more...)
 	}
-	if err := checkNames(rows); err != nil {
-		return err
-	}
 	a.told = map[string]bool{}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		failed := false
@@ -97,6 +94,9 @@ func (c *importCmd) together(ctx context.Context, a *app, conn *pgx.Conn, rows [
 		return nil, err
 	}
 	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }()
+	if bad, err = checkNames(ctx, tx, rows); err != nil {
+		return bad, err
+	}
 	if bad, err = deleteMissing(ctx, tx, rows); err != nil {
 		return bad, err
 	}

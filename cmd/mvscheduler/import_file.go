@@ -1,14 +1,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
+	"github.com/jackc/pgx/v5"
 )
 
 // importRow is one document of a file, and then what became of it.
@@ -82,22 +85,43 @@ func (r *importRow) check() error {
 	}
 	r.name = name
 	delete(r.columns, "about") // of export --full
-	for column := range r.columns {
+	for column, value := range r.columns {
 		if !slices.Contains(known, column) {
 			return usagef("%s of %s, %s: there is no column %q; there are %s", r.place, r.file, name, column, strings.Join(known, ", "))
+		}
+		if column != "calendar" && deeper(value, 1) || deeper(value, 3) {
+			return usagef("%s of %s, %s: %s is neither a value nor a list of values", r.place, r.file, name, column)
 		}
 	}
 	return nil
 }
 
-// checkNames refuses a row that is there twice: which of them would hold?
-func checkNames(rows []*importRow) error {
+// deeper says whether there are more lists in lists than that; aliases can make them endless.
+func deeper(value any, than int) bool {
+	switch value := value.(type) {
+	case []any:
+		return than == 0 || slices.ContainsFunc(value, func(v any) bool { return deeper(v, than-1) })
+	case map[string]any:
+		return than == 0 || slices.ContainsFunc(slices.Collect(maps.Values(value)), func(v any) bool { return deeper(v, than-1) })
+	}
+	return false
+}
+
+// checkNames refuses a row that is there twice, in whatever spelling: which of them would hold?
+func checkNames(ctx context.Context, tx pgx.Tx, rows []*importRow) (bad *importRow, err error) {
 	seen := map[string]*importRow{}
 	for _, r := range rows {
-		if first := seen[r.name]; first != nil {
-			return usagef("%s is in the files twice: %s of %s and %s of %s", r.name, first.place, first.file, r.place, r.file)
+		name := r.name
+		err := tx.QueryRow(ctx, `
+SELECT coalesce(CASE WHEN $2 THEN mvscheduler.shown_name(to_regclass($1)::oid)
+                     ELSE (SELECT CASE WHEN cardinality(p) = 2 THEN mvscheduler.qualified_name(p[1], p[2]) END FROM mvscheduler.split_name($1) AS p) END, $1)`, r.name, r.source).Scan(&name)
+		if err != nil {
+			return r, r.failed(err)
 		}
-		seen[r.name] = r
+		if first := seen[name]; first != nil {
+			return nil, usagef("%s is in the files twice: %s of %s and %s of %s", r.name, first.place, first.file, r.place, r.file)
+		}
+		seen[name] = r
 	}
-	return nil
+	return nil, nil
 }
