@@ -157,6 +157,32 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 	require.Equal(t, "control succeeded, control succeeded, control succeeded", readers("queued running succeeded skipped"))
 }
 
+func TestReadersOfOneOwnerDoNotUseUpWhatThoseOfOthersMayAskFor(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	bob := s.db.Conn(t, s.db.User(t, "bob"))
+	s.manage(t, "v", "SELECT id, amount, clock_timestamp() AS at FROM sales", "refresh_interval", "1 hour", "optimize", "auto", "unique_key", []string{"id"})
+	pgtest.Exec(t, bob, `INSERT INTO mvscheduler.views (name, query, refresh_interval, optimize, unique_key) VALUES ('w', 'SELECT i, clock_timestamp() AS at FROM generate_series(1, 9) AS i', '1 hour', 'auto', '{i}')`)
+	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle' AND next_refresh_at > now()`)
+	s.adaptive(t, "v", 30000)
+	s.adaptive(t, "w", 30000)
+	collecting(t, s.root)
+	s.anHourAgo(t)
+	// Alice's readers have asked for all that there is, which is a tenth of an hour.
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at)
+SELECT view_id, name, owner, 'readers', now(), now(), 'succeeded', clock_timestamp() - interval '400 seconds', clock_timestamp() FROM mvscheduler.view_state WHERE name LIKE '%.v'`)
+	for range 10 {
+		pgtest.Exec(t, bob, `SELECT * FROM w`)
+	}
+	reported(t, bob)
+	s.readAndSampled(t, 10)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.runs WHERE cause = 'readers' AND state = 'succeeded' AND view_name LIKE '%.w'`)
+	sampledTwice(t, s.root)
+	require.Equal(t, "v w", ask[string](t, s.root, askedByReaders), "and hers get no more")
+}
+
 // inBursts has a view with a history be read a hundred times as often for an hour of each day, always another one. They are
 // counted back from now, so that what comes right before a change is the same at any time of the day.
 func (s *scene) inBursts(t testing.TB, view string) {
