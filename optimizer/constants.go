@@ -184,8 +184,10 @@ const (
 	missFactor = 1.5
 	missFreeze = 90 * 24 * time.Hour
 	// missedDays is on how many days reads have to ask for what has left until a longer retention is proposed, MissedWithin
-	// how far back they are looked for; a lower bound of askedEverything back means everything.
+	// how far back they are looked for; a lower bound of askedEverything back means everything. Without a bound of its row, a
+	// period becomes at most longerAtMost times as long by itself.
 	missedDays      = 2
+	longerAtMost    = 2
 	MissedWithin    = 35 * 24 * time.Hour
 	askedEverything = 10 * 365 * 24 * time.Hour
 	// savedBytes and savedShare: shrinking is worth it from 1 GiB or 5 % of the database on.
