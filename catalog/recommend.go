@@ -369,9 +369,10 @@ RETURNING true`, viewID, id, keep.Seconds(), keepUndone.Seconds()).Scan(&applied
 	return applied, err
 }
 
-// TrialRecord is a recommendation that the sidecar applied by itself and that is under observation.
+// TrialRecord is a recommendation that was applied and that is under observation.
 type TrialRecord struct {
 	ID             int64
+	Automatic      bool // the sidecar applied it by itself, and takes it back
 	ViewID         int64
 	Kind           string
 	AppliedAt      time.Time
@@ -384,16 +385,21 @@ type TrialRecord struct {
 	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
 }
 
-// LoadTrials reads what is under observation: applied by the sidecar, still in force, and not judged for good.
+// LoadTrials reads what is under observation: applied by the sidecar, or a clock that a person accepted, still in force, and
+// not judged for good.
 func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
-SELECT r.id, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
+SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
        r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience,
        coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ELSE r.evidence END ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
        coalesce(x.began, '{}') AS began, x.ended, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
   FROM mvscheduler.recommendation AS r
   JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
-                                  AND (s.tuned_by = r.id AND s.tuned_interval IS NOT NULL OR s.retained_by = r.id AND s.retention_period > s.row_retention)
+                                  AND (s.tuned_by = r.id AND s.tuned_interval IS NOT NULL OR s.retained_by = r.id AND s.retention_period > s.row_retention
+                                       OR NOT r.automatic AND r.kind IN ('interval', 'calendar') AND s.refresh_on = 'schedule' AND s.tuned_interval IS NULL
+                                          AND s.refresh_interval IS NOT DISTINCT FROM (r.change ->> 'refresh_interval')::interval
+                                          AND s.cron IS NOT DISTINCT FROM r.change ->> 'cron'
+                                          AND s.calendar IS NOT DISTINCT FROM (r.change ->> 'calendar')::jsonb)
  CROSS JOIN LATERAL (SELECT array_agg(n.started_at ORDER BY n.started_at) FILTER (WHERE n.state = 'succeeded' AND n.took IS NOT NULL) AS began,
                             count(*)::int AS ended, avg((n.state = 'failed')::int)::float8 AS failed
                        FROM mvscheduler.run AS n
@@ -402,8 +408,7 @@ SELECT r.id, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epo
                        FROM mvscheduler.run AS n
                       WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
                         AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
- WHERE r.automatic
-   AND r.state = 'applied'
+ WHERE r.state = 'applied'
    AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
 	if err != nil {
 		return nil, fmt.Errorf("read what is under observation: %w", err)
@@ -413,6 +418,18 @@ SELECT r.id, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epo
 		return nil, fmt.Errorf("read what is under observation: %w", err)
 	}
 	return trials, nil
+}
+
+// NoteMeasured records what a change that a person accepted has come to so far.
+func NoteMeasured(ctx context.Context, q Querier, id int64, measured map[string]any) error {
+	document, err := json.Marshal(measured)
+	if err == nil {
+		_, err = q.Exec(ctx, `UPDATE mvscheduler.recommendation SET measured = $2::jsonb WHERE id = $1 AND state = 'applied' AND NOT automatic`, id, string(document))
+	}
+	if err != nil {
+		return fmt.Errorf("measure recommendation %d: %w", id, err)
+	}
+	return nil
 }
 
 // Judged records what a change that the sidecar applied came to, and takes it back where that is asked: then what the row

@@ -354,7 +354,7 @@ func columns(from map[string]string) map[string]*string {
 	return to
 }
 
-// judge looks what became of the changes that were applied by themselves, and takes back those that did not help.
+// judge looks what became of changes, and takes back those that did not help, where they were applied by themselves.
 func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet) error {
 	trials, err := catalog.LoadTrials(ctx, p.pool)
 	if err != nil {
@@ -415,6 +415,12 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	}
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured["final"], measured["why"] = verdict.Final, why
+	if verdict.Final {
+		measured["helped"] = !verdict.RollBack
+	}
+	if !t.Automatic {
+		return false, catalog.NoteMeasured(ctx, p.pool, t.ID, measured)
+	}
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
 		if back = done && verdict.RollBack; back {
