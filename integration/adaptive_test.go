@@ -248,10 +248,10 @@ SELECT v.optimize || ' ' || coalesce(s.tuned_interval::text, 'none') || ' ' || c
 	require.Equal(t, "person undone, person applied by itself, wrong undone by itself", decided(), "what was taken back is not proposed again")
 }
 
-// It is planned while the clock does not hurry yet, so that what a refresh costs, and whether there is time for it, is not up
-// to the machine; what readers ask for then takes any part of an hour. A day takes three minutes. For six weeks readers came in bursts, an hour long and at another time each day; the
+// A day takes three minutes. For six weeks readers came in bursts, an hour long and at another time each day; the
 // sidecar finds out what suits them, and then they come again: on this day from eight to nine. In the middle of that
-// another sidecar takes over.
+// another sidecar takes over. It is planned while the clock does not hurry yet, and what readers ask for may take any part
+// of an hour, so that what a refresh costs is not up to the machine.
 func TestReadersThatComeInBurstsAskForRefreshesAsOftenAsTheSimulatorSays(t *testing.T) { // alone: it keeps to the clock
 	s := newScene(t)
 	today := time.Now().UTC().Truncate(24 * time.Hour)

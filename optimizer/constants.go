@@ -147,6 +147,8 @@ const (
 	// fallDeviations is by how many standard deviations reads have to be fewer as well: those that vary by themselves are
 	// so with a probability of 1 %.
 	fallDeviations = 2.33
+	// burstDeviations is by how many standard deviations of a Poisson count the reads of an hour may be above the profile.
+	burstDeviations = 3.0
 	// freezeAfter roll-backs within freezeWindow freeze a view for freezeWindow.
 	freezeAfter  = 2
 	freezeWindow = 30 * 24 * time.Hour

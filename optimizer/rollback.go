@@ -71,7 +71,7 @@ func (t Trial) Judge() Judgement {
 	case t.Bounds.MaxStaleness > 0 && j.New.P95Age > t.Bounds.MaxStaleness.Seconds():
 		return back("a reader in twenty sees data older than %s, the limit is %s", shortly(j.New.P95Age), words(t.Bounds.MaxStaleness))
 	case readers.Fell():
-		return back("%.0f reads came where %.0f were expected, %.1f standard deviations fewer: readers may stay away from staler data", readers.Came, readers.Expected, readers.Deviations)
+		return back("%.0f reads came where %.0f were expected, bursts left out, %.1f standard deviations fewer: readers may stay away from staler data", readers.Came, readers.Expected, readers.Deviations)
 	case max(j.New.Refreshes, j.Old.Refreshes) < verifyRefreshes && !j.Final:
 		j.Why = []string{fmt.Sprintf("only %d refreshes so far, %d are needed for an early judgement", max(j.New.Refreshes, j.Old.Refreshes), verifyRefreshes)}
 		return j
