@@ -110,8 +110,8 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	return recommendations, why
 }
 
-// schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and a calendar
-// would be better, there are both: what it applies does not wait until a person has looked at the calendar. Where it may
+// schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and several rules
+// would be better, there are both: what it applies does not wait until a person has looked at the rules. Where it may
 // not, and readers should ask for refreshes, there is also what a person can have without.
 func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
@@ -137,7 +137,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
-	if v.Auto && choice.Schedule.Mode == CalendarMode {
+	if _, line := choice.Schedule.Calendar.Cron(); v.Auto && choice.Schedule.Mode == CalendarMode && !line {
 		own, _ := study.choose(slices.DeleteFunc(modes, func(m Mode) bool { return m == CalendarMode })...)
 		if r, _ := v.propose(study, own, p90, evidence); r != nil {
 			found = append(found, *r)

@@ -51,14 +51,6 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	found, _ = Review(reviewed(officeReads, 15*time.Minute))
 	require.Equal(t, []string{"calendar"}, kindsOf(found))
 	require.Contains(t, found[0].Change["cron"], "* * 1-5")
-	byItself := reviewed(officeReads, 4*time.Hour)
-	byItself.Auto = true
-	found, _ = Review(byItself)
-	require.Equal(t, []string{"interval", "calendar"}, kindsOf(found), "what the sidecar may do does not wait for a person")
-	require.Equal(t, 2*time.Hour, found[0].Every)
-	byItself.Interval = 15 * time.Minute
-	found, _ = Review(byItself)
-	require.Equal(t, []string{"calendar"}, kindsOf(found), "the interval is the best there is")
 
 	unread := reviewed(make([]float64, len(flatReads)), 15*time.Minute)
 	unread.Usage.LastRead = time.Time{}
