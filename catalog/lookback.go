@@ -82,8 +82,9 @@ ON CONFLICT (view_id, at, monthly, days_back, entire, asked) DO UPDATE SET reads
 
 // RetentionRecord is what a recommendation about the retention of an incremental view depends on, but for its partitions.
 type RetentionRecord struct {
+	Tuned       bool     // a longer period than that of the row is in force
 	Period      *string  // of the row
-	Seconds     *float64 // the same
+	Seconds     *float64 // of the one in force
 	Least, Most *float64 // bounds of the row, seconds
 	Bucket      float64  // seconds
 	Lateness    float64  // seconds
@@ -93,13 +94,14 @@ type RetentionRecord struct {
 	ShrinkSince   *time.Time
 	LastApplied   *time.Time
 	LastUndone    *time.Time
-	DatabaseBytes float64 // estimated
+	LastMissed    *time.Time // when reads were last seen to ask for what had left
+	DatabaseBytes float64    // estimated
 }
 
 // LoadRetention reads that, and how far back the view was read, by what was scanned. A view that is not incremental gives nil.
 func LoadRetention(ctx context.Context, q Querier, viewID int64) (*RetentionRecord, []LookBack, error) {
 	rows, err := q.Query(ctx, `
-SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds,
+SELECT coalesce(s.retention_period > s.row_retention, false) AS tuned, s.row_retention::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds,
        extract(epoch FROM s.min_retention)::float8 AS least, extract(epoch FROM s.max_retention)::float8 AS most,
        extract(epoch FROM s.bucket_width)::float8 AS bucket, extract(epoch FROM s.lateness)::float8 AS lateness,
        -- What left by retention, or will, and what is only looked for as far back as lateness says.
@@ -117,6 +119,7 @@ SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period
        coalesce(u.furthest, 0) AS furthest, u.shrink_since,
        (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.state = 'applied') AS last_applied,
        (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.state = 'undone') AS last_undone,
+       (SELECT max(x.seen_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.evidence ? 'reads_missed') AS last_missed,
        (SELECT coalesce(sum(c.relpages::float8), 0) * current_setting('block_size')::float8 FROM pg_class AS c WHERE c.relkind IN ('r', 'm', 't', 'i')) AS database_bytes
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id

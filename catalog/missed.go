@@ -10,8 +10,10 @@ import (
 
 // KeptRecord is the retention of a view.
 type KeptRecord struct {
-	Period      string  // of the row
+	Period      string  // in force
 	Seconds     float64 // the same
+	RowPeriod   string  // of the row
+	RowSeconds  float64 // the same
 	Most        *float64
 	Incremental bool
 }
@@ -19,7 +21,8 @@ type KeptRecord struct {
 // LoadAsked reads the retention of a view, and how far back its readers asked within a time; nil where it has none.
 func LoadAsked(ctx context.Context, q Querier, viewID int64, within time.Duration) (*KeptRecord, []LookBack, error) {
 	rows, err := q.Query(ctx, `
-SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds, extract(epoch FROM s.max_retention)::float8 AS most,
+SELECT s.retention_period::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds,
+       s.row_retention::text AS row_period, extract(epoch FROM s.row_retention)::float8 AS row_seconds, extract(epoch FROM s.max_retention)::float8 AS most,
        s.method = 'incremental' AS incremental
   FROM mvscheduler.view_state AS s
  WHERE s.view_id = $1

@@ -11,6 +11,7 @@ import (
 // AdaptiveView is one whose readers ask for refreshes between two slots.
 type AdaptiveView struct {
 	ViewID   int64
+	Owner    uint32
 	Now      time.Time
 	Patience float64 // view_state.tuned_patience
 	AsOf     time.Time
@@ -20,12 +21,12 @@ type AdaptiveView struct {
 	Spent    float64 // seconds, of refreshes that readers asked for in the last hour
 }
 
-// LoadAdaptive reads the views whose readers ask for refreshes, with what such refreshes took in the last hour and may
-// take. None is asked for while the clock of the view does not run, a run of it is under way, the last one did not come
-// through, it was refreshed less than its shortest interval ago, or it reads managed views, than which it is no fresher.
-func LoadAdaptive(ctx context.Context, q Querier) (views []AdaptiveView, spent, budget time.Duration, err error) {
+// LoadAdaptive reads the views whose readers ask for refreshes, and what all such refreshes may take in an hour. None is
+// asked for while the clock of the view does not run, a run of it is under way, the last one did not come through, it was
+// refreshed less than its shortest interval ago, or it reads managed views, than which it is no fresher.
+func LoadAdaptive(ctx context.Context, q Querier) (views []AdaptiveView, budget time.Duration, err error) {
 	rows, err := q.Query(ctx, `
-SELECT s.view_id, clock_timestamp() AS now, s.tuned_patience AS patience, h.data_as_of AS as_of, coalesce(s.next_due, clock_timestamp()) AS next_due,
+SELECT s.view_id, s.owner::oid AS owner, clock_timestamp() AS now, s.tuned_patience AS patience, h.data_as_of AS as_of, coalesce(s.next_due, clock_timestamp()) AS next_due,
        coalesce(extract(epoch FROM h.last_duration), 0)::float8 AS took,
        coalesce(s.enabled
          AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= clock_timestamp())
@@ -49,23 +50,20 @@ SELECT s.view_id, clock_timestamp() AS now, s.tuned_patience AS patience, h.data
  WHERE s.tuned_patience IS NOT NULL
    AND h.data_as_of IS NOT NULL`)
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read whose readers ask for refreshes: %w", err)
+		return nil, 0, fmt.Errorf("read whose readers ask for refreshes: %w", err)
 	}
 	views, err = pgx.CollectRows(rows, pgx.RowToStructByName[AdaptiveView])
 	if err != nil {
-		return nil, 0, 0, fmt.Errorf("read whose readers ask for refreshes: %w", err)
+		return nil, 0, fmt.Errorf("read whose readers ask for refreshes: %w", err)
 	}
 	if len(views) == 0 {
-		return nil, 0, 0, nil
+		return nil, 0, nil
 	}
 	var share float64
 	if err := q.QueryRow(ctx, `SELECT optimizer_budget FROM mvscheduler.settings`).Scan(&share); err != nil {
-		return nil, 0, 0, fmt.Errorf("read what readers may ask for: %w", err)
+		return nil, 0, fmt.Errorf("read what readers may ask for: %w", err)
 	}
-	for _, v := range views {
-		spent += time.Duration(v.Spent * float64(time.Second))
-	}
-	return views, spent, time.Duration(share * float64(time.Hour)), nil
+	return views, time.Duration(share * float64(time.Hour)), nil
 }
 
 // Asking is a refresh that is asked for in the place of readers.

@@ -189,6 +189,7 @@ type Recommendation struct {
 	Evidence, Predicted                      map[string]any
 	Apply                                    *time.Duration // not nil: optimize = 'auto' lets the sidecar refresh at this interval
 	Patience                                 float64        // with Apply: view_state.tuned_patience; zero = none
+	Keep                                     *time.Duration // not nil: optimize = 'auto' lets the sidecar keep data for so long, within the bounds of the row
 }
 
 // keepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
@@ -289,9 +290,20 @@ SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind,
 	if err != nil {
 		return 0, false, fmt.Errorf("write a recommendation for view %q: %w", name, err)
 	}
-	if r.Apply == nil {
-		return id, false, nil
+	switch {
+	case r.Keep != nil:
+		applied, err = applyKeep(ctx, tx, viewID, id, *r.Keep)
+	case r.Apply != nil:
+		applied, err = applyInterval(ctx, tx, viewID, id, r)
 	}
+	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+		return id, false, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
+	}
+	return id, applied, nil
+}
+
+// applyInterval puts an interval in force; no row = not now.
+func applyInterval(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (applied bool, err error) {
 	// Users' transactions lock a row of view_state for as long as they like: then it is for the next time. The bounds
 	// are a constraint of the table.
 	err = tx.QueryRow(ctx, `
@@ -324,46 +336,79 @@ UPDATE mvscheduler.recommendation AS r
  WHERE r.id = $2
    AND r.view_id = t.view_id
 RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds(), r.Patience).Scan(&applied)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return id, false, nil
-	}
-	if err != nil {
-		return id, false, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
-	}
-	return id, true, nil
+	return applied, err
 }
 
-// TrialRecord is a recommendation that the sidecar applied by itself and that is under observation.
+// applyKeep puts a longer retention in force; no row = not now. The bounds are a constraint of the table here as well.
+func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (applied bool, err error) {
+	err = tx.QueryRow(ctx, `
+WITH free AS (
+    SELECT s.view_id, least(make_interval(secs => $3), coalesce(s.max_retention, 2 * s.row_retention)) AS period
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = $1
+       AND s.optimize = 'auto'
+       AND NOT EXISTS (SELECT
+                         FROM mvscheduler.recommendation AS x
+                        WHERE x.view_id = $1 AND x.kind = 'retention' AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $4))
+       FOR UPDATE SKIP LOCKED
+), kept AS (
+    UPDATE mvscheduler.view_state AS s
+       SET retention_period = justify_hours(f.period),
+           retained_by = $2
+      FROM free AS f
+     WHERE s.view_id = f.view_id
+       AND f.period > s.retention_period
+    RETURNING s.view_id
+)
+UPDATE mvscheduler.recommendation AS r
+   SET state = 'applied', automatic = true, decided_at = clock_timestamp(), decided_by = 'mvscheduler'
+  FROM kept AS k
+ WHERE r.id = $2
+   AND r.view_id = k.view_id
+RETURNING true`, viewID, id, keep.Seconds(), keepUndone.Seconds()).Scan(&applied)
+	return applied, err
+}
+
+// TrialRecord is a recommendation that was applied and that is under observation.
 type TrialRecord struct {
 	ID             int64
+	Automatic      bool // the sidecar applied it by itself, and takes it back
 	ViewID         int64
+	Kind           string
 	AppliedAt      time.Time
-	RowSeconds     float64     // the interval of the row
+	RowSeconds     float64     // the interval of the row; zero = none
 	Was            *string     // the interval before, as the proposal has it
 	Patience       float64     // and the patience; zero = none
 	PredictedCost  float64     // of a refresh, in seconds; zero = unknown
 	Began          []time.Time // successful refreshes since, in order
+	Ended          int         // runs since
 	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
 }
 
-// LoadTrials reads what is under observation: applied by the sidecar, still in force, and not judged for good.
+// LoadTrials reads what is under observation: applied by the sidecar, or a clock that a person accepted, still in force, and
+// not judged for good.
 func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
-SELECT r.id, r.view_id, r.decided_at AS applied_at, extract(epoch FROM s.refresh_interval)::float8 AS row_seconds,
-       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience, coalesce((r.evidence ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
-       coalesce(x.began, '{}') AS began, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
+SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
+       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience,
+       coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ELSE r.evidence END ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
+       coalesce(x.began, '{}') AS began, x.ended, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
   FROM mvscheduler.recommendation AS r
-  JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id AND s.tuned_by = r.id AND s.tuned_interval IS NOT NULL
+  JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
+                                  AND (s.tuned_by = r.id AND s.tuned_interval IS NOT NULL OR s.retained_by = r.id AND s.retention_period > s.row_retention
+                                       OR NOT r.automatic AND r.kind IN ('interval', 'calendar') AND s.refresh_on = 'schedule' AND s.tuned_interval IS NULL
+                                          AND s.refresh_interval IS NOT DISTINCT FROM (r.change ->> 'refresh_interval')::interval
+                                          AND s.cron IS NOT DISTINCT FROM r.change ->> 'cron'
+                                          AND s.calendar IS NOT DISTINCT FROM (r.change ->> 'calendar')::jsonb)
  CROSS JOIN LATERAL (SELECT array_agg(n.started_at ORDER BY n.started_at) FILTER (WHERE n.state = 'succeeded' AND n.took IS NOT NULL) AS began,
-                            avg((n.state = 'failed')::int)::float8 AS failed
+                            count(*)::int AS ended, avg((n.state = 'failed')::int)::float8 AS failed
                        FROM mvscheduler.run AS n
                       WHERE n.view_id = r.view_id AND n.started_at >= r.decided_at AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS x
  CROSS JOIN LATERAL (SELECT avg((n.state = 'failed')::int)::float8 AS failed
                        FROM mvscheduler.run AS n
                       WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
                         AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
- WHERE r.automatic
-   AND r.state = 'applied'
+ WHERE r.state = 'applied'
    AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
 	if err != nil {
 		return nil, fmt.Errorf("read what is under observation: %w", err)
@@ -375,8 +420,20 @@ SELECT r.id, r.view_id, r.decided_at AS applied_at, extract(epoch FROM s.refresh
 	return trials, nil
 }
 
-// Judged records what a change that the sidecar applied came to, and takes it back where that is asked: then the row's
-// own interval is in force again. A row that a user's transaction holds is left for the next time.
+// NoteMeasured records what a change that a person accepted has come to so far.
+func NoteMeasured(ctx context.Context, q Querier, id int64, measured map[string]any) error {
+	document, err := json.Marshal(measured)
+	if err == nil {
+		_, err = q.Exec(ctx, `UPDATE mvscheduler.recommendation SET measured = $2::jsonb WHERE id = $1 AND state = 'applied' AND NOT automatic`, id, string(document))
+	}
+	if err != nil {
+		return fmt.Errorf("measure recommendation %d: %w", id, err)
+	}
+	return nil
+}
+
+// Judged records what a change that the sidecar applied came to, and takes it back where that is asked: then what the row
+// says is in force again. A row that a user's transaction holds is left for the next time.
 func Judged(ctx context.Context, tx pgx.Tx, id, viewID int64, measured map[string]any, takeBack bool, why string) (bool, error) {
 	document, err := json.Marshal(measured)
 	if err != nil {
@@ -389,7 +446,7 @@ WITH free AS (
       FROM mvscheduler.view_state AS s
       JOIN mvscheduler.recommendation AS r ON r.id = $1 AND r.view_id = s.view_id AND r.state = 'applied'
      WHERE s.view_id = $2
-       AND s.tuned_by = $1
+       AND (s.tuned_by = $1 OR s.retained_by = $1)
        FOR UPDATE SKIP LOCKED
 ), back AS (
     UPDATE mvscheduler.view_state AS s
@@ -397,6 +454,14 @@ WITH free AS (
       FROM free AS f
      WHERE $4
        AND s.view_id = f.view_id
+       AND s.tuned_by = $1
+), shorter AS (
+    UPDATE mvscheduler.view_state AS s
+       SET retention_period = s.row_retention, retained_by = NULL
+      FROM free AS f
+     WHERE $4
+       AND s.view_id = f.view_id
+       AND s.retained_by = $1
 )
 UPDATE mvscheduler.recommendation AS r
    SET measured = $3::jsonb,

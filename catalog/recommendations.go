@@ -28,19 +28,25 @@ type RecommendationRecord struct {
 	DecidedBy    *string         `db:"decided_by" json:"decided_by"`
 	Decision     *string         `db:"decision" json:"decision"`
 	SnoozedUntil *time.Time      `db:"snoozed_until" json:"snoozed_until"`
+	Helped       *bool           `db:"helped" json:"-"`    // of what is applied; nil = not known, or not yet
 	AsOf         time.Time       `db:"as_of" json:"as_of"` // the database's clock when this was read
 }
 
+// DidNotHelp says that it was applied, and that what really came was better off before. A person can undo it.
+func (r RecommendationRecord) DidNotHelp() bool {
+	return r.State == "applied" && r.Helped != nil && !*r.Helped
+}
+
 // Recommendations reads those that the caller may see: of one view or, for zero, of all; one by its id, or, for zero,
-// all that are open, and with past the others too. The newest comes first.
+// all that are open, among them what did not help and can be undone, and with past the others too. The newest comes first.
 func Recommendations(ctx context.Context, q Querier, view, id int64, past bool) ([]RecommendationRecord, error) {
 	rows, err := q.Query(ctx, `
 SELECT id, view_name, kind, current, proposed, reason, state, command, automatic, evidence, predicted, measured, created_at,
-       decided_at, decided_by, decision, CASE WHEN isfinite(snoozed_until) THEN snoozed_until END AS snoozed_until, clock_timestamp() AS as_of
+       decided_at, decided_by, decision, (measured ->> 'helped')::boolean AS helped, CASE WHEN isfinite(snoozed_until) THEN snoozed_until END AS snoozed_until, clock_timestamp() AS as_of
   FROM mvscheduler.recommendations
  WHERE ($1 = 0 OR view_id = $1)
    AND ($2 = 0 OR id = $2)
-   AND ($2 > 0 OR $3 OR state IN ('proposed', 'accepted'))
+   AND ($2 > 0 OR $3 OR state IN ('proposed', 'accepted') OR state = 'applied' AND measured ->> 'helped' = 'false' AND decided_at > now() - interval '60 days')
  ORDER BY id DESC`, view, id, past)
 	if err != nil {
 		return nil, fmt.Errorf("read recommendations: %w", err)

@@ -44,6 +44,7 @@ type ViewStatus struct {
 	PausedUntil         *time.Time      `db:"paused_until" json:"paused_until"`
 	WaitingFor          *string         `db:"waiting_for" json:"waiting_for"`
 	RunID               *int64          `db:"run_id" json:"run_id"`
+	TunedRetention      *string         `db:"tuned_retention" json:"tuned_retention"` // by the optimizer, in the place of retention_period; nil = none
 	KeptPartitions      int64           `db:"kept_partitions" json:"kept_partitions"` // put aside by retention, restorable
 	AutoPaused          bool            `db:"auto_paused" json:"auto_paused"`         // paused by the sidecar after failures
 	AsOf                time.Time       `db:"as_of" json:"as_of"`                     // the database's clock when this was read
@@ -77,7 +78,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.consecutive_failures, s.last_sqlstate, s.last_error, s.size_bytes, s.rows_estimate, s.method, s.adopted,
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
-       extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds, s.tuned_patience,
+       extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds, s.tuned_patience, s.tuned_retention::text AS tuned_retention,
        s.cron, s.calendar, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,

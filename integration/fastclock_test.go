@@ -26,17 +26,26 @@ type fastClock struct {
 // one that looks at the clock does so at once.
 func (s *scene) hurry(t testing.TB, shows time.Time, speed float64) fastClock {
 	t.Helper()
+	for name, volatility := range map[string]string{"now": "STABLE", "clock_timestamp": "VOLATILE"} {
+		pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE FUNCTION pg_catalog.true_%[1]s() RETURNS timestamptz LANGUAGE internal %[2]s PARALLEL SAFE AS '%[1]s'`, name, volatility))
+	}
+	// The lease of who samples is some thirty seconds longer than it has to be, which is next to nothing here.
+	pgtest.Exec(t, s.root, `CREATE FUNCTION longer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.lease_until := NEW.lease_until + interval ''1 hour''; RETURN NEW; END'`,
+		`CREATE TRIGGER longer BEFORE UPDATE OF lease_until ON mvscheduler.collector FOR EACH ROW EXECUTE FUNCTION longer()`)
+	return s.pace(t, shows, speed)
+}
+
+// pace sets a clock that hurries already anew, for sessions that begin from now on: others may have plans with the old one.
+func (s *scene) pace(t testing.TB, shows time.Time, speed float64) fastClock {
+	t.Helper()
 	c := fastClock{real: time.Now().Truncate(time.Millisecond), fast: shows, speed: speed}
 	replace := func(name, volatility, instant string) {
-		pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE FUNCTION pg_catalog.true_%[1]s() RETURNS timestamptz LANGUAGE internal %[2]s PARALLEL SAFE AS '%[1]s'`, name, volatility), fmt.Sprintf(`
+		pgtest.Exec(t, s.root, fmt.Sprintf(`
 CREATE OR REPLACE FUNCTION pg_catalog.%[1]s() RETURNS timestamptz LANGUAGE sql %[2]s PARALLEL SAFE
 AS 'SELECT pg_catalog.to_timestamp(%[3]d + (extract(epoch FROM %[4]s)::float8 - %[5]d.%03[6]d) * %[7]g)'`, name, volatility, c.fast.Unix(), instant, c.real.Unix(), c.real.Nanosecond()/1e6, speed))
 	}
 	replace("now", "STABLE", "pg_catalog.true_now()")
 	replace("clock_timestamp", "VOLATILE", "CASE WHEN pg_catalog.pg_stat_force_next_flush() IS NOT NULL THEN pg_catalog.true_clock_timestamp() END")
-	// The lease of who samples is some thirty seconds longer than it has to be, which is next to nothing here.
-	pgtest.Exec(t, s.root, `CREATE FUNCTION longer() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.lease_until := NEW.lease_until + interval ''1 hour''; RETURN NEW; END'`,
-		`CREATE TRIGGER longer BEFORE UPDATE OF lease_until ON mvscheduler.collector FOR EACH ROW EXECUTE FUNCTION longer()`)
 	s.alice, s.root = s.db.Conn(t, s.owner), s.db.Conn(t, "")
 	return c
 }

@@ -202,7 +202,7 @@ func TestALongerRetentionIsAdvisedWhereReadersAskedForWhatHasLeft(t *testing.T) 
 	s := newScene(t)
 	startSidecar(t, s.db, often...)
 	pgtest.Exec(t, s.alice, `CREATE TABLE flights AS SELECT i AS id, now() - i * interval '1 day' AS day FROM generate_series(1, 100) AS i`)
-	s.manage(t, "m", "SELECT id, day FROM flights", "time_column", "day", "retention_period", "30 days", "optimize", "auto")
+	s.manage(t, "m", "SELECT id, day FROM flights", "time_column", "day", "retention_period", "30 days")
 	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
 	s.history(t, "m", 1, "true")
 	asked := func(days int, entire bool) {
@@ -226,4 +226,55 @@ SELECT s.view_id, d, %d, %t, true, 5 FROM mvscheduler.view_state AS s, generate_
 	require.Equal(t, 80, ask[int](t, s.alice, `SELECT count(*)::int FROM m`), "as far as the table has it")
 	s.planned(t)
 	require.Equal(t, "30 days are kept -> keep 80 days applied", ask[string](t, s.alice, advised))
+}
+
+func TestALongerRetentionIsAppliedByItselfWithinTheBoundsOfTheRow(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `CREATE TABLE flights AS SELECT i AS id, now() - i * interval '1 day' AS day FROM generate_series(1, 100) AS i`)
+	for view, most := range map[string]any{"unbound": nil, "bound": "45 days", "free": "200 days", "failing": "200 days"} {
+		s.manage(t, view, "SELECT id, day FROM flights", "time_column", "day", "retention_period", "30 days", "max_retention", most, "optimize", "auto")
+	}
+	until(t, s.alice, `SELECT count(*) = 4 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	for _, view := range []string{"unbound", "bound", "free", "failing"} {
+		s.history(t, view, 1, "true")
+	}
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, asked, reads)
+SELECT s.view_id, d, CASE WHEN s.name LIKE '%.unbound' THEN 128 ELSE 64 END, false, true, 5 FROM mvscheduler.view_state AS s, generate_series(now() - interval '3 days', now() - interval '1 day', '1 day') AS d`)
+	s.planned(t)
+	kept := func() string {
+		t.Helper()
+		return ask[string](t, s.alice, `
+SELECT string_agg(substr(s.name, strpos(s.name, '.') + 1) || ' ' || v.retention_period || ' ' || coalesce(s.tuned_retention::text, 'none'), ', ' ORDER BY s.name) FROM mvscheduler.status AS s JOIN mvscheduler.views AS v USING (id)`)
+	}
+	require.Equal(t, "bound 30 days 45 days, failing 30 days 80 days, free 30 days 80 days, unbound 30 days 60 days", kept(), "twice as long at most, unless the row says")
+	require.Equal(t, "30 days are kept -> keep 80 days, applied, true", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed || ', ' || state || ', ' || automatic FROM mvscheduler.recommendations WHERE view_name LIKE '%.free' AND kind = 'retention'`))
+	require.Equal(t, "mvscheduler optimize", ask[string](t, s.alice, `SELECT role || ' ' || action FROM mvscheduler.audit_log WHERE view_name LIKE '%.free' AND action = 'optimize'`))
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", s.owner+".free").stdout, "80 days (tuned from 30 days)")
+	for view, rows := range map[string]int{"bound": 45, "free": 80, "unbound": 60} {
+		refreshed(t, s.alice, view)
+		require.Equal(t, rows, ask[int](t, s.alice, `SELECT count(*)::int FROM `+view), "as far as the table has it")
+	}
+
+	// The sidecar cannot have anything leave, nor keep more than the row allows.
+	worker := s.db.Conn(t, s.db.Worker(t))
+	for _, period := range []string{"29 days", "201 days"} {
+		requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET retention_period = '`+period+`' WHERE name LIKE '%.free'`)
+	}
+	requireSQLState(t, worker, "42501", `UPDATE mvscheduler.view_state SET row_retention = '1 day'`)
+
+	// What goes beyond it is for a person; refreshes that fail since then take it back, and so does the owner.
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at)
+SELECT s.view_id, s.name, s.owner, 'manual', clock_timestamp(), clock_timestamp(), 'failed', clock_timestamp(), clock_timestamp() FROM mvscheduler.view_state AS s, generate_series(1, 3) WHERE s.name LIKE '%.failing'`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE view_name LIKE '%.free' AND kind = 'retention'`,
+		`UPDATE mvscheduler.views SET max_retention = '40 days' WHERE name LIKE '%.bound'`)
+	require.Equal(t, "bound 30 days none, failing 30 days 80 days, free 30 days none, unbound 30 days 60 days", kept())
+	s.planned(t)
+	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 30 days 60 days", kept())
+	require.Contains(t, ask[string](t, s.alice, `SELECT decision FROM mvscheduler.recommendations WHERE view_name LIKE '%.failing' AND kind = 'retention' AND state = 'undone'`), "100 % of the refreshes fail")
+	require.Equal(t, "60 days are kept -> keep 160 days", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`)
+	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 160 days none", kept())
 }

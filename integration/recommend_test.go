@@ -262,6 +262,40 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
 }
 
+func TestWhatAPersonAcceptedIsMeasuredAndIsListedWhereItDidNotHelp(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	accepted := func(view, kind, change, was, refreshed string) {
+		t.Helper()
+		pgtest.Exec(t, s.root, fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s'`, view), fmt.Sprintf(`
+INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, state, decided_at, decided_by)
+SELECT view_id, name, '%[2]s', 'every %[4]s', 'another', 'because', 'UPDATE', '{"refresh_interval": "%[4]s", "cron": null}', '%[3]s',
+       '{"interval_before": "%[4]s", "refresh_seconds": 10}', 'applied', now() - interval '8 days', 'alice'
+  FROM mvscheduler.view_state WHERE name LIKE '%%.%[1]s'`, view, kind, change, was), fmt.Sprintf(`
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '8 days', now(), '%[2]s') AS h WHERE s.name LIKE '%%.%[1]s'`, view, refreshed))
+	}
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET cron = '0 4 * * *', refresh_interval = NULL WHERE name LIKE '%.office'`,
+		`UPDATE mvscheduler.views SET refresh_interval = '15 minutes' WHERE name LIKE '%.hot'`)
+	accepted("office", "calendar", `{"cron": "0 4 * * *", "refresh_interval": null}`, "15 minutes", "1 day") // before anybody comes, and never again
+	accepted("hot", "interval", `{"refresh_interval": "15 minutes"}`, "2 hours", "15 minutes")               // right
+	accepted("flat", "interval", `{"refresh_interval": "4 hours"}`, "15 minutes", "4 hours")                 // wrong, but her row says something else by now
+	s.planned(t)
+	require.Equal(t, "flat applied unknown, hot applied true, office applied false", ask[string](t, s.alice, `
+SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state || ' ' || coalesce(measured ->> 'helped', 'unknown'), ', ' ORDER BY view_name) FROM mvscheduler.recommendations WHERE state = 'applied'`))
+	require.Equal(t, "0 4 * * *", ask[string](t, s.alice, `SELECT cron FROM mvscheduler.views WHERE name LIKE '%.office'`), "a person decided, and a person takes it back")
+	listed := mvscheduler(t, s.db, s.owner, "", "recommend", "list").stdout
+	require.Contains(t, listed, "applied, did not help")
+	require.Equal(t, 1, strings.Count(listed, "applied"))
+	require.Contains(t, ask[string](t, s.alice, `SELECT measured ->> 'why' FROM mvscheduler.recommendations WHERE view_name LIKE '%.office' AND state = 'applied'`), "the old one would have cost")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE view_name LIKE '%.office' AND state = 'applied'`)
+	require.Equal(t, "00:15:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.office'`))
+	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "list").stdout, "applied")
+}
+
 func TestIdleIndexesAndDeadRowsAreAdvisedAndAPersonActs(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -342,6 +376,18 @@ func TestAViewOfWhichLittleChangesIsAdvisedToBecomeIncremental(t *testing.T) {
 	require.Equal(t, s.owner+".v: compute only the time buckets that changed", ask[string](t, s.alice, advised), "w has no time_column")
 	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'method'`), "A refresh costs 10.0 s, and 2 % of its rows change between two refreshes: computing those alone would cost about 0.4 s")
 	require.Contains(t, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'method'`), "UPDATE mvscheduler.views SET method = 'incremental', bucket_width = '<width of a bucket>'")
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'method'`)
-	require.Equal(t, "accepted", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'method'`), "a person shapes the query")
+
+	// Full refreshes do not count what changes. Here three rows are written below the view between two of them, and it has 100.
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query, method, refresh_interval, time_column) VALUES ('plain', 'SELECT id, hour FROM flights', 'full', '15 minutes', 'hour')`)
+	until(t, s.alice, `SELECT count(*) = 3 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "plain", 10, "true")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET method = 'full' WHERE view_name LIKE '%.plain'`, `UPDATE mvscheduler.view_health SET method = 'full' WHERE view_id = (SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.plain')`)
+	s.planned(t)
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'method' AND view_name LIKE '%.plain'`), "A refresh costs 10.0 s, and between two refreshes no more rows are written below it than 3 % of its own: computing those alone would cost about 0.")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.sampled SET changes = array_fill(NULL::real, ARRAY[12]) WHERE view_id = (SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.plain')`)
+	s.planned(t)
+	require.Equal(t, s.owner+".v: compute only the time buckets that changed", ask[string](t, s.alice, advised), "it is not known what is written")
+
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'method' AND state = 'proposed'`)
+	require.Equal(t, "accepted", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'method' AND view_name LIKE '%.v'`), "a person shapes the query")
 }

@@ -2,6 +2,7 @@ package jobs
 
 import (
 	"context"
+	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/optimizer"
@@ -20,11 +21,32 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 	if err != nil || record == nil {
 		return nil, err
 	}
-	r, ok := optimizer.Rebuilt{
-		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(v.Rows[len(v.Rows)-1]), Runs: model.Runs, Refreshes: 86400 / *v.Interval,
-		ChangedShare: record.ChangedShare, Level: facts.Level, Source: "the refreshes that ran",
-	}.Incremental()
+	rows := v.Rows[len(v.Rows)-1]
+	rebuilt := optimizer.Rebuilt{
+		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: 86400 / *v.Interval,
+		Level: facts.Level, Source: "the refreshes that ran",
+	}
+	switch {
+	case record.ChangedShare != nil:
+		rebuilt.ChangedShare, rebuilt.Counted = *record.ChangedShare, true
+	case v.Method == "full": // which counts no changes
+		samples, err := catalog.LoadSamples(ctx, p.pool, []int64{v.ViewID}, facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+		if err != nil {
+			return nil, err
+		}
+		written, known := HistoryOf(v.ViewID, samples, time.UTC, facts.Now).Written(duration(*v.Interval))
+		if !known || rows <= 0 {
+			p.log.DebugContext(ctx, "thought about a method", "view", v.Name, "why", "method: how many rows are written below the view is not known, and full refreshes do not count what they change")
+			return nil, nil
+		}
+		rebuilt.ChangedShare, rebuilt.Source = written/rows, "the refreshes that ran, and the counters of what is below the view"
+	default:
+		p.log.DebugContext(ctx, "thought about a method", "view", v.Name, "why", "method: fewer than five concurrent refreshes have counted what they change")
+		return nil, nil
+	}
+	r, ok := rebuilt.Incremental()
 	if !ok {
+		p.log.DebugContext(ctx, "thought about a method", "view", v.Name, "why", rebuilt.Reasons())
 		return nil, nil
 	}
 	return &r, nil

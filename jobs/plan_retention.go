@@ -46,6 +46,9 @@ func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v
 		return recommendations, since, nil
 	}
 	leaving := leavingAt(pruning.facts, period)
+	if record.Tuned { // readers asked for it
+		return recommendations, since, nil
+	}
 	if record.Period != nil {
 		leaving.CurrentPeriod = *record.Period
 	}
@@ -131,8 +134,10 @@ func stateOf(r *catalog.RetentionRecord, now time.Time) (s optimizer.RetentionSt
 	if r.LastApplied != nil {
 		s.LastShrink = *r.LastApplied
 	}
-	if r.LastUndone != nil { // a person has missed something
-		s.FrozenUntil = optimizer.FreezeAfterMiss(*r.LastUndone)
+	for _, missed := range []*time.Time{r.LastUndone, r.LastMissed} { // a person has missed something, or reads have
+		if missed != nil && optimizer.FreezeAfterMiss(*missed).After(s.FrozenUntil) {
+			s.FrozenUntil = optimizer.FreezeAfterMiss(*missed)
+		}
 	}
 	return s
 }

@@ -337,6 +337,9 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 	if v.Optimize == "auto" && (r.Kind == "interval" || r.Kind == "adaptive") {
 		c.Apply, c.Patience = &r.Every, r.Patience
 	}
+	if r.Keep > 0 {
+		c.Keep = &r.Keep
+	}
 	return c
 }
 
@@ -351,7 +354,7 @@ func columns(from map[string]string) map[string]*string {
 	return to
 }
 
-// judge looks what became of the changes that were applied by themselves, and takes back those that did not help.
+// judge looks what became of changes, and takes back those that did not help, where they were applied by themselves.
 func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet) error {
 	trials, err := catalog.LoadTrials(ctx, p.pool)
 	if err != nil {
@@ -379,7 +382,7 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		return false, err
 	}
 	model, ok := optimizer.FitCost(view.Runs)
-	if !ok || len(view.History.Reads) == 0 {
+	if !ok || len(view.History.Reads) == 0 && t.Kind != "retention" {
 		return false, nil
 	}
 	view.History.Kappa, view.History.Cost = f.kappa, model.Median(v.Rows[len(v.Rows)-1])
@@ -396,17 +399,28 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
 	trial := optimizer.Trial{
 		History: view.History, Changed: min(max(0, bin(t.AppliedAt)), len(view.History.Reads)), Old: old, Bounds: view.Bounds,
-		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Failures: t.Failed, FailuresWere: t.Before,
+		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Ended: t.Ended, Failures: t.Failed, FailuresWere: t.Before,
 	}
 	for _, at := range t.Began {
 		if b := bin(at); b < len(view.History.Reads) && (len(trial.Refreshes) == 0 || b > trial.Refreshes[len(trial.Refreshes)-1]) {
 			trial.Refreshes = append(trial.Refreshes, b)
 		}
 	}
-	verdict := trial.Judge()
+	verdict := trial.JudgeLonger(facts.Now.Sub(t.AppliedAt))
+	measured := map[string]any{"refresh_seconds": trial.MeasuredCost}
+	if t.Kind != "retention" {
+		verdict = trial.Judge()
+		measured = map[string]any{"cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
+			"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
+	}
 	why := strings.Join(verdict.Reasons(), "; ")
-	measured := map[string]any{"final": verdict.Final, "why": why, "cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
-		"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
+	measured["final"], measured["why"] = verdict.Final, why
+	if verdict.Final {
+		measured["helped"] = !verdict.RollBack
+	}
+	if !t.Automatic {
+		return false, catalog.NoteMeasured(ctx, p.pool, t.ID, measured)
+	}
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
 		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
 		if back = done && verdict.RollBack; back {

@@ -23,9 +23,13 @@ const spansKept = 24 * 60
 // heed asks for a refresh of the views whose readers have seen enough old data. What is remembered for that begins with
 // what was written down, so a sidecar that takes over has missed a few minutes at most.
 func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration, reads map[int64]float64, metered map[int64]optimizer.Metered) error {
-	adaptive, spent, budget, err := catalog.LoadAdaptive(ctx, c.pool)
+	adaptive, budget, err := catalog.LoadAdaptive(ctx, c.pool)
 	if err != nil {
 		return err
+	}
+	spent := make(optimizer.Allowance)
+	for _, v := range adaptive {
+		spent[v.Owner] += duration(v.Spent)
 	}
 	spans := make(map[int64][]span, len(adaptive))
 	var asked []catalog.Asking
@@ -38,7 +42,7 @@ func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration,
 			}
 		}
 		spans[v.ViewID] = since(append(seen, span{at, width, readsOf(above, reads), metered[v.ViewID].Changes}), v.AsOf)
-		if !v.Ready || spent >= budget {
+		if !v.Ready || spent.Left(v.Owner, budget) <= 0 {
 			continue
 		}
 		tab := optimizer.NewTab(v.AsOf)
@@ -47,7 +51,7 @@ func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration,
 		}
 		if tab.Due(v.Patience, v.NextDue.Sub(at.Add(width))) {
 			asked = append(asked, catalog.Asking{ViewID: v.ViewID, Reason: tab.Words(v.Patience)})
-			spent += duration(v.Took)
+			spent[v.Owner] += duration(v.Took)
 		}
 	}
 	c.spans = spans

@@ -109,7 +109,7 @@ COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) o
 COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply; NULL = 1 minute.';
 COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply; NULL = 1 day.';
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Shortest retention_period that the optimizer may recommend; NULL = 30 days, and nothing shorter than everything that the tables below cannot give again. Where it is set, older data may be recommended to leave for good.';
-COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Longest retention_period that the optimizer may recommend; NULL = any.';
+COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Longest retention_period that the optimizer may recommend, NULL = any; with optimize ''auto'' also the longest that it puts in force, NULL = twice retention_period.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
 COMMENT ON COLUMN mvscheduler.views.adopted IS 'The materialized view is the owner''s: on INSERT it is taken over as it is, with its own query, indexes and grants, and DELETE lets go of it instead of dropping it. See adopt_view and release_view.';
 COMMENT ON COLUMN mvscheduler.views.paused_at IS 'Since when the view is paused by a person; NULL = not paused. Filled when paused_until or pause_reason is set. See pause_view and resume_view.';
@@ -147,7 +147,9 @@ CREATE TABLE mvscheduler.view_state (
     "analyze"         boolean NOT NULL,
     enabled           boolean NOT NULL,
     adopted           boolean NOT NULL,
-    retention_period  interval,
+    row_retention     interval,
+    retention_period  interval CHECK (retention_period IS NOT DISTINCT FROM row_retention
+                                      OR coalesce(optimize = 'auto' AND retention_period > row_retention AND retention_period <= coalesce(max_retention, 2 * row_retention), false)),
     time_column       text,
     bucket_width      interval,
     lateness          interval NOT NULL DEFAULT '0',
@@ -160,6 +162,7 @@ CREATE TABLE mvscheduler.view_state (
                                       AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
     tuned_patience    double precision CHECK (tuned_patience IS NULL OR tuned_interval IS NOT NULL AND tuned_patience > 0),
     tuned_by          bigint,
+    retained_by       bigint,
     paused_at         timestamptz,
     paused_until      timestamptz,
     pause_reason      text,
@@ -205,7 +208,9 @@ COMMENT ON COLUMN mvscheduler.view_state.change_tracking IS 'views.change_tracki
 COMMENT ON COLUMN mvscheduler.view_state."analyze" IS 'views.analyze';
 COMMENT ON COLUMN mvscheduler.view_state.enabled IS 'views.enabled';
 COMMENT ON COLUMN mvscheduler.view_state.adopted IS 'views.adopted';
-COMMENT ON COLUMN mvscheduler.view_state.retention_period IS 'views.retention_period';
+COMMENT ON COLUMN mvscheduler.view_state.row_retention IS 'views.retention_period';
+COMMENT ON COLUMN mvscheduler.view_state.retention_period IS 'The one in force: views.retention_period, or a longer one that the optimizer has put in its place within the bounds of the row. The trigger takes it away when the owner changes either.';
+COMMENT ON COLUMN mvscheduler.view_state.retained_by IS 'recommendation.id of a retention_period that is longer than that of the row.';
 COMMENT ON COLUMN mvscheduler.view_state.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.view_state.bucket_width IS 'views.bucket_width';
 COMMENT ON COLUMN mvscheduler.view_state.lateness IS 'views.lateness';

@@ -35,7 +35,7 @@ COMMENT ON COLUMN mvscheduler.visible_views.owner IS 'views.owner';
 COMMENT ON COLUMN mvscheduler.visible_views.relation IS 'The materialized view.';
 COMMENT ON COLUMN mvscheduler.visible_views.query_relation IS 'The plain view that holds its query.';
 COMMENT ON COLUMN mvscheduler.visible_views.adopted IS 'views.adopted';
-COMMENT ON COLUMN mvscheduler.visible_views.retention_period IS 'views.retention_period';
+COMMENT ON COLUMN mvscheduler.visible_views.retention_period IS 'The one in force: see status.tuned_retention.';
 COMMENT ON COLUMN mvscheduler.visible_views.time_column IS 'views.time_column';
 COMMENT ON COLUMN mvscheduler.visible_views.text_author IS 'Role that wrote the query, its search_path and the indexes last.';
 COMMENT ON COLUMN mvscheduler.visible_views.query_seal IS 'What seal_of said of the query when its text was parsed.';

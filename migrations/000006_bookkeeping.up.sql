@@ -95,12 +95,12 @@ BEGIN
 
     INSERT INTO mvscheduler.view_state AS s (
         view_id, name, relation, query_relation, owner, text_author, query_seal, method, refresh_interval, cron, calendar, timezone, refresh_on, catchup, priority,
-        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, retention_period, time_column, bucket_width, lateness,
+        statement_timeout, lock_timeout, work_mem, max_attempts, max_size_bytes, change_tracking, "analyze", enabled, adopted, row_retention, retention_period, time_column, bucket_width, lateness,
         optimize, min_interval, max_interval, min_retention, max_retention, paused_at, paused_until, pause_reason, rearmed_at, upstream, jitter_key, next_slot, next_due, next_cause)
     VALUES (
         NEW.id, NEW.name, relid, reader, NEW.owner, author, CASE TG_OP WHEN 'INSERT' THEN mvscheduler.seal_of(coalesce(reader, CASE WHEN NEW.adopted THEN relid END)) END, NEW.method, NEW.refresh_interval, NEW.cron, NEW.calendar,
         NEW.timezone, NEW.refresh_on, NEW.catchup, NEW.priority, NEW.statement_timeout, NEW.lock_timeout, NEW.work_mem,
-        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
+        NEW.max_attempts, NEW.max_size_bytes, NEW.change_tracking, NEW."analyze", NEW.enabled, NEW.adopted, NEW.retention_period, NEW.retention_period, NEW.time_column, NEW.bucket_width, NEW.lateness,
         NEW.optimize, NEW.min_interval, NEW.max_interval, NEW.min_retention, NEW.max_retention, NEW.paused_at, NEW.paused_until, NEW.pause_reason, clock_timestamp(), reads,
         coalesce((SELECT min(u.jitter_key) FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (reads)), NEW.id),
         CASE WHEN NEW.refresh_on <> 'manual' THEN clock_timestamp() END,
@@ -130,7 +130,9 @@ BEGIN
            "analyze" = EXCLUDED."analyze",
            enabled = EXCLUDED.enabled,
            adopted = EXCLUDED.adopted,
-           retention_period = EXCLUDED.retention_period,
+           row_retention = EXCLUDED.row_retention,
+           retention_period = CASE WHEN (EXCLUDED.row_retention, EXCLUDED.optimize, EXCLUDED.max_retention)
+                                        IS NOT DISTINCT FROM (s.row_retention, s.optimize, s.max_retention) THEN s.retention_period ELSE EXCLUDED.row_retention END,
            time_column = CASE WHEN ceases THEN s.time_column ELSE EXCLUDED.time_column END,
            bucket_width = CASE WHEN ceases THEN s.bucket_width ELSE EXCLUDED.bucket_width END,
            lateness = CASE WHEN ceases THEN s.lateness ELSE EXCLUDED.lateness END,

@@ -119,7 +119,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            j.run_id,
            (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = j.view_id AND k.detached_at IS NOT NULL) AS kept_partitions,
            j.tuned_interval,
-           j.tuned_patience
+           j.tuned_patience,
+           CASE WHEN j.retention_period > j.row_retention THEN j.retention_period END AS tuned_retention
       FROM judged AS j;
 
 -- Two views, each a barrier of its own: in a view that is a UNION ALL the planner mixes the user's conditions
@@ -210,6 +211,7 @@ COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits fo
 COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
 COMMENT ON COLUMN mvscheduler.status.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, since optimize is auto; NULL = none.';
 COMMENT ON COLUMN mvscheduler.status.tuned_patience IS 'Between two slots of tuned_interval the view is refreshed as well when the age of what readers saw since the last refresh adds up to so many seconds; NULL = never.';
+COMMENT ON COLUMN mvscheduler.status.tuned_retention IS 'The longer period that the optimizer has put in the place of retention_period, since optimize is auto and readers asked for what had left; NULL = none.';
 COMMENT ON COLUMN mvscheduler.status.kept_partitions IS 'Partitions that retention has put aside and that can be restored; see restore_view and prunings.';
 COMMENT ON VIEW mvscheduler.runs IS 'One row a slot: when it was due, what became of it.';
 COMMENT ON VIEW mvscheduler.begun_runs IS 'Private: the runs that a sidecar has taken up.';

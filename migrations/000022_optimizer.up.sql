@@ -364,6 +364,9 @@ BEGIN
         UPDATE mvscheduler.view_state AS s
            SET tuned_interval = NULL, tuned_patience = NULL, tuned_by = NULL, reschedule = true
          WHERE s.view_id = r.view_id AND s.tuned_by = r.id;
+        UPDATE mvscheduler.view_state AS s
+           SET retention_period = s.row_retention, retained_by = NULL
+         WHERE s.view_id = r.view_id AND s.retained_by = r.id;
     END IF;
     INSERT INTO mvscheduler.audit_entry (role, action, view_id, view_name, owner, old, new)
     SELECT who, NEW.action, s.view_id, s.name, s.owner, r.basis,
@@ -605,4 +608,4 @@ GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sourc
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
-GRANT UPDATE (tuned_interval, tuned_patience, tuned_by) ON mvscheduler.view_state TO mvscheduler_worker;
+GRANT UPDATE (tuned_interval, tuned_patience, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -147,6 +147,8 @@ const (
 	// fallDeviations is by how many standard deviations reads have to be fewer as well: those that vary by themselves are
 	// so with a probability of 1 %.
 	fallDeviations = 2.33
+	// burstDeviations is by how many standard deviations of a Poisson count the reads of an hour may be above the profile.
+	burstDeviations = 3.0
 	// freezeAfter roll-backs within freezeWindow freeze a view for freezeWindow.
 	freezeAfter  = 2
 	freezeWindow = 30 * 24 * time.Hour
@@ -184,8 +186,10 @@ const (
 	missFactor = 1.5
 	missFreeze = 90 * 24 * time.Hour
 	// missedDays is on how many days reads have to ask for what has left until a longer retention is proposed, MissedWithin
-	// how far back they are looked for; a lower bound of askedEverything back means everything.
+	// how far back they are looked for; a lower bound of askedEverything back means everything. Without a bound of its row, a
+	// period becomes at most longerAtMost times as long by itself.
 	missedDays      = 2
+	longerAtMost    = 2
 	MissedWithin    = 35 * 24 * time.Hour
 	askedEverything = 10 * 365 * 24 * time.Hour
 	// savedBytes and savedShare: shrinking is worth it from 1 GiB or 5 % of the database on.

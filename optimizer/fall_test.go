@@ -91,7 +91,8 @@ func TestReadersWhoStayAwayTakeAChangeBack(t *testing.T) {
 		least float64 // share of the seeds
 	}{
 		{"flat", 0, 1}, {"flat", 0.5, 1}, {"office", 0, 1}, {"office", 0.33, 1},
-		{"bursts", 0, 0.95}, {"bursts", 0.1, 0.85},
+		{"office", 0.5, 0.95},
+		{"bursts", 0, 0.95}, {"bursts", 0.1, 0.85}, {"bursts", 0.33, 0.8}, {"bursts", 0.5, 0.4},
 	} {
 		for _, weeks := range []int{1, 4} {
 			judged, found := 0, 0

@@ -1,14 +1,17 @@
 package optimizer
 
 import (
+	"math"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
 
 func TestAViewOfWhichFewBucketsChangeIsAdvisedToBecomeIncremental(t *testing.T) {
 	t.Parallel()
-	view := Rebuilt{Name: "app.v", TimeColumn: "hour", Full: 40, Runs: 20, Refreshes: 96, ChangedShare: 0.01, Level: "L0", Source: "refreshes that ran"}
+	view := Rebuilt{Name: "app.v", TimeColumn: "hour", Full: 40, Runs: 20, Refreshes: 96, ChangedShare: 0.01, Counted: true, Level: "L0", Source: "refreshes that ran"}
 	r, ok := view.Incremental()
 	require.True(t, ok)
 	require.Equal(t, "method", r.Kind)
@@ -26,5 +29,34 @@ func TestAViewOfWhichFewBucketsChangeIsAdvisedToBecomeIncremental(t *testing.T) 
 		change(&v)
 		_, ok := v.Incremental()
 		require.False(t, ok, why)
+		require.NotEmpty(t, v.Reasons(), why)
 	}
+
+	view.Counted = false
+	r, ok = view.Incremental()
+	require.True(t, ok)
+	require.Contains(t, r.Reason, "between two refreshes no more rows are written below it than 1 % of its own")
+}
+
+func TestWhatIsWrittenBelowAViewBetweenTwoRefreshesIsKnownFromCounters(t *testing.T) {
+	t.Parallel()
+	unknown := math.NaN()
+	h := History{Grid: fiveMinutes(), Changes: make([]float64, 14*dayBins)}
+	for i := range h.Changes {
+		h.Changes[i] = 3
+		if i%3 == 0 {
+			h.Changes[i] = unknown
+		}
+	}
+	rows, known := h.Written(time.Hour)
+	require.True(t, known)
+	require.InDelta(t, 36, rows, 1e-9)
+	h.Changes = h.Changes[:6*dayBins]
+	_, known = h.Written(time.Hour)
+	require.False(t, known, "less than a week")
+	h.Changes = append(h.Changes, slices.Repeat([]float64{unknown}, 14*dayBins)...)
+	_, known = h.Written(time.Hour)
+	require.False(t, known, "two weeks of which nothing is known")
+	_, known = History{Grid: fiveMinutes()}.Written(time.Hour)
+	require.False(t, known)
 }

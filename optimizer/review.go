@@ -42,6 +42,7 @@ type Recommendation struct {
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
 	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"
 	Patience          float64           // of the kind "adaptive", see [Schedule]
+	Keep              time.Duration     // of the kind "retention": a longer one, to be put in force without asking; zero = a person decides
 	Evidence          map[string]any
 	Predicted         map[string]any
 }

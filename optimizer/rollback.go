@@ -18,6 +18,7 @@ type Trial struct {
 	MeasuredCost  float64 // the median since; zero = unknown
 	Failures      float64 // failed or timed-out refreshes per refresh since the change
 	FailuresWere  float64 // and before
+	Ended         int     // refreshes since the change, failed ones as well
 }
 
 // Judgement is the verdict on a [Trial].
@@ -65,14 +66,12 @@ func (t Trial) Judge() Judgement {
 		readers = h.fall(t.Changed)
 	}
 	switch {
-	case t.MeasuredCost > 0 && t.PredictedCost > 0 && t.MeasuredCost > dearer*t.PredictedCost:
-		return back("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)
-	case t.Failures > 2*t.FailuresWere && t.Failures*float64(len(t.Refreshes)) >= 3:
-		return back("%.0f %% of the refreshes fail, %.0f %% did before", 100*t.Failures, 100*t.FailuresWere)
+	case t.ill() != "":
+		return back("%s", t.ill())
 	case t.Bounds.MaxStaleness > 0 && j.New.P95Age > t.Bounds.MaxStaleness.Seconds():
 		return back("a reader in twenty sees data older than %s, the limit is %s", shortly(j.New.P95Age), words(t.Bounds.MaxStaleness))
 	case readers.Fell():
-		return back("%.0f reads came where %.0f were expected, %.1f standard deviations fewer: readers may stay away from staler data", readers.Came, readers.Expected, readers.Deviations)
+		return back("%.0f reads came where %.0f were expected, bursts left out, %.1f standard deviations fewer: readers may stay away from staler data", readers.Came, readers.Expected, readers.Deviations)
 	case max(j.New.Refreshes, j.Old.Refreshes) < verifyRefreshes && !j.Final:
 		j.Why = []string{fmt.Sprintf("only %d refreshes so far, %d are needed for an early judgement", max(j.New.Refreshes, j.Old.Refreshes), verifyRefreshes)}
 		return j
@@ -81,6 +80,26 @@ func (t Trial) Judge() Judgement {
 	}
 	j.Why = append(j.Why, compared)
 	return j
+}
+
+// ill says what is wrong with the refreshes themselves; empty = nothing.
+func (t Trial) ill() string {
+	switch {
+	case t.MeasuredCost > 0 && t.PredictedCost > 0 && t.MeasuredCost > dearer*t.PredictedCost:
+		return fmt.Sprintf("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)
+	case t.Failures > 2*t.FailuresWere && t.Failures*float64(t.Ended) >= 3:
+		return fmt.Sprintf("%.0f %% of the refreshes fail, %.0f %% did before", 100*t.Failures, 100*t.FailuresWere)
+	}
+	return ""
+}
+
+// JudgeLonger judges a longer retention, so long after it was put in force. Readers lose nothing by it: it is taken back
+// only when refreshes cannot bear it.
+func (t Trial) JudgeLonger(passed time.Duration) Judgement {
+	if why := t.ill(); why != "" {
+		return Judgement{RollBack: true, Final: true, Why: []string{why}}
+	}
+	return Judgement{Final: passed >= verifyMost, Why: []string{fmt.Sprintf("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)}}
 }
 
 // Freeze says until when a view is left alone after its roll-backs: freezeAfter of them within freezeWindow

@@ -128,7 +128,8 @@ func TestATrialIsJudgedOnMoreThanItsCost(t *testing.T) {
 	require.False(t, base.Judge().RollBack)
 	for why, spoil := range map[string]func(*Trial){
 		"were predicted":   func(b *Trial) { b.MeasuredCost = 46 },
-		"of the refreshes": func(b *Trial) { b.Failures, b.FailuresWere = 0.1, 0.01 },
+		"of the refreshes": func(b *Trial) { b.Ended, b.Failures, b.FailuresWere = 168, 0.1, 0.01 },
+		"100 % of":         func(b *Trial) { b.Refreshes, b.Ended, b.Failures = nil, 3, 1 },
 		"the limit is":     func(b *Trial) { b.Bounds.MaxStaleness = 50 * time.Minute },
 	} {
 		b := base

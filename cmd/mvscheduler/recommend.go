@@ -76,8 +76,13 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 }
 
 func stateOf(r catalog.RecommendationRecord) string {
-	if r.Automatic && r.State == "applied" {
+	switch {
+	case r.State != "applied":
+		return r.State
+	case r.Automatic:
 		return "applied by itself"
+	case r.DidNotHelp():
+		return "applied, did not help"
 	}
 	return r.State
 }

@@ -200,7 +200,11 @@ func (a *app) showText(r viewReport) string {
 		line("time column", textOf(v.TimeColumn))
 		line("bucket width", textOf(v.BucketWidth))
 		line("tracking", v.ChangeTracking)
-		line("kept for", textOf(v.RetentionPeriod))
+		kept := textOf(v.RetentionPeriod)
+		if s.TunedRetention != nil {
+			kept = *s.TunedRetention + " (tuned from " + kept + ")"
+		}
+		line("kept for", kept)
 		line("unique key", strings.Join(v.UniqueKey, ", "))
 		line("indexes", strings.Join(v.Indexes, "; "))
 		line("catch-up", v.Catchup)
