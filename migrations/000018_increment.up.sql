@@ -310,7 +310,6 @@ DECLARE
     differ    oid;
     differing bigint;
     rows      bigint;
-    memory    text := current_setting('work_mem');
     joins     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin')];
     statement text;
 BEGIN
@@ -323,8 +322,7 @@ BEGIN
     IF staged IS NULL THEN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown));
         look := format(', %s FROM (SELECT f.%2$s FROM fresh AS f GROUP BY f.%2$s) AS d', look, t);
-    ELSE   -- as indexes of a full refresh are built, and in parallel as far as nothing is written
-        PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true);
+    ELSE   -- in parallel as far as nothing is written
         EXECUTE format('SELECT %s, sum(d."mvscheduler n"), ARRAY[%s]::text[] FROM (SELECT f.%s, count(*) AS "mvscheduler n"%s FROM %s AS f GROUP BY 1) AS d', look,
                        (SELECT string_agg(format('CASE WHEN sum(d."mvscheduler %s") = sum(d."mvscheduler n") THEN %L END', k.n, k.name), ', ') FROM unnest(key) WITH ORDINALITY AS k(name, n)), t,
                        (SELECT string_agg(format(', count(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n)), source) INTO buckets, strange, rows, solid;
@@ -344,7 +342,7 @@ BEGIN
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
     IF staged IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
-        PERFORM set_config('work_mem', memory, true), set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
+        PERFORM set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
@@ -410,6 +408,7 @@ DECLARE
     staged oid;
     unit   text;
     covered tsmultirange;
+    memory text := current_setting('work_mem');
     total  bigint[] := '{0,0,0,0}';
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
@@ -437,13 +436,19 @@ BEGIN
         END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
-        -- may not. It lasts no longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
-        staged := CASE WHEN span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE')
-                       THEN (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation END;
+        -- may not, and with the memory in which a full refresh builds its indexes. It lasts no longer than the step, so
+        -- nothing of it is logged, and readers of the data wait for nothing.
+        staged := NULL;
+        IF span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN
+            PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true) WHERE pg_size_bytes(current_setting('maintenance_work_mem')) > pg_size_bytes(current_setting('work_mem'));
+            staged := (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation;
+            EXECUTE format('ANALYZE %s (%I)', mvscheduler.shown_name(staged), work.time_column);   -- else a range of times is taken for a few rows
+        END IF;
         covered := mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last, covered);
         SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
+            PERFORM set_config('work_mem', memory, true);
         END IF;
         PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
