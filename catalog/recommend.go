@@ -303,69 +303,54 @@ SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind,
 }
 
 // applyInterval puts an interval in force; no row = not now.
-func applyInterval(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (applied bool, err error) {
-	// Users' transactions lock a row of view_state for as long as they like: then it is for the next time. The bounds
-	// are a constraint of the table.
+func applyInterval(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
+	return apply(ctx, tx, viewID, id, r.Kind, `
+       SET tuned_interval = make_interval(secs => $5),
+           tuned_patience = nullif($6::float8, 0),
+           tuned_by = $2,
+           reschedule = true
+      FROM free AS f
+     WHERE s.view_id = f.view_id
+       AND s.refresh_on = 'schedule'
+       AND s.cron IS NULL
+       AND s.calendar IS NULL
+       AND s.refresh_interval IS NOT NULL`, r.Apply.Seconds(), r.Patience)
+}
+
+// applyKeep puts a longer retention in force; no row = not now.
+func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (bool, error) {
+	return apply(ctx, tx, viewID, id, "retention", `
+       SET retention_period = justify_hours(least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention))),
+           retained_by = $2
+      FROM free AS f
+     WHERE s.view_id = f.view_id
+       AND least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention)) > s.retention_period`, keep.Seconds())
+}
+
+// apply changes the row of view_state as change says, whose arguments begin with $5, where optimize is auto and no
+// recommendation of the kind was taken back not long ago. Users' transactions lock a row of view_state for as long as they
+// like: then it is for the next time. The bounds are constraints of the table.
+func apply(ctx context.Context, tx pgx.Tx, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
 	err = tx.QueryRow(ctx, `
 WITH free AS (
     SELECT s.view_id
       FROM mvscheduler.view_state AS s
      WHERE s.view_id = $1
        AND s.optimize = 'auto'
-       AND s.refresh_on = 'schedule'
-       AND s.cron IS NULL
-       AND s.calendar IS NULL
-       AND s.refresh_interval IS NOT NULL
        AND NOT EXISTS (SELECT
                          FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $1 AND x.kind = $4 AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $5))
+                        WHERE x.view_id = $1 AND x.kind = $3 AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $4))
        FOR UPDATE SKIP LOCKED
-), tuned AS (
-    UPDATE mvscheduler.view_state AS s
-       SET tuned_interval = make_interval(secs => $3),
-           tuned_patience = nullif($6::float8, 0),
-           tuned_by = $2,
-           reschedule = true
-      FROM free AS f
-     WHERE s.view_id = f.view_id
+), changed AS (
+    UPDATE mvscheduler.view_state AS s`+change+`
     RETURNING s.view_id
 )
 UPDATE mvscheduler.recommendation AS r
    SET state = 'applied', automatic = true, decided_at = clock_timestamp(), decided_by = 'mvscheduler'
-  FROM tuned AS t
+  FROM changed AS c
  WHERE r.id = $2
-   AND r.view_id = t.view_id
-RETURNING true`, viewID, id, r.Apply.Seconds(), r.Kind, keepUndone.Seconds(), r.Patience).Scan(&applied)
-	return applied, err
-}
-
-// applyKeep puts a longer retention in force; no row = not now. The bounds are a constraint of the table here as well.
-func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (applied bool, err error) {
-	err = tx.QueryRow(ctx, `
-WITH free AS (
-    SELECT s.view_id, least(make_interval(secs => $3), coalesce(s.max_retention, 2 * s.row_retention)) AS period
-      FROM mvscheduler.view_state AS s
-     WHERE s.view_id = $1
-       AND s.optimize = 'auto'
-       AND NOT EXISTS (SELECT
-                         FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $1 AND x.kind = 'retention' AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $4))
-       FOR UPDATE SKIP LOCKED
-), kept AS (
-    UPDATE mvscheduler.view_state AS s
-       SET retention_period = justify_hours(f.period),
-           retained_by = $2
-      FROM free AS f
-     WHERE s.view_id = f.view_id
-       AND f.period > s.retention_period
-    RETURNING s.view_id
-)
-UPDATE mvscheduler.recommendation AS r
-   SET state = 'applied', automatic = true, decided_at = clock_timestamp(), decided_by = 'mvscheduler'
-  FROM kept AS k
- WHERE r.id = $2
-   AND r.view_id = k.view_id
-RETURNING true`, viewID, id, keep.Seconds(), keepUndone.Seconds()).Scan(&applied)
+   AND r.view_id = c.view_id
+RETURNING true`, append([]any{viewID, id, kind, keepUndone.Seconds()}, args...)...).Scan(&applied)
 	return applied, err
 }
 

@@ -68,7 +68,7 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	require.Equal(t, 4, v.Wrong)
 	require.Equal(t, 1, v.Dirty)
 	require.Equal(t, []int{95, 92}, []int{v.Compared, v.Agree}, "two of those that differ are not there")
-	require.Contains(t, talk, "; 92 agree; 4 wrong; 1 dirty: something changed below, and the next refresh computes them")
+	require.Contains(t, talk, "; 92 agree, 2 more are not stored; 4 wrong; 1 dirty: something changed below, and the next refresh computes them")
 	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --repair")
 	var lines []string
 	for _, d := range v.Differences {

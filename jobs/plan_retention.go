@@ -42,13 +42,10 @@ func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v
 		return nil, nil, err
 	}
 	period := d.Proposed(view)
-	if period == 0 {
+	if period == 0 || record.Tuned { // a longer one is in force, since readers asked for it
 		return recommendations, since, nil
 	}
 	leaving := leavingAt(pruning.facts, period)
-	if record.Tuned { // readers asked for it
-		return recommendations, since, nil
-	}
 	if record.Period != nil {
 		leaving.CurrentPeriod = *record.Period
 	}

@@ -406,9 +406,12 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 			trial.Refreshes = append(trial.Refreshes, b)
 		}
 	}
-	verdict := trial.JudgeLonger(facts.Now.Sub(t.AppliedAt))
-	measured := map[string]any{"refresh_seconds": trial.MeasuredCost}
-	if t.Kind != "retention" {
+	var verdict optimizer.Judgement
+	var measured map[string]any
+	if t.Kind == "retention" {
+		verdict = trial.JudgeLonger(facts.Now.Sub(t.AppliedAt))
+		measured = map[string]any{"refresh_seconds": trial.MeasuredCost}
+	} else {
 		verdict = trial.Judge()
 		measured = map[string]any{"cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
 			"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}

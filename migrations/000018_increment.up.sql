@@ -63,10 +63,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     rel    record;
-    resume text := format('SELECT mvscheduler.resume_view(%L)', (SELECT o.name FROM mvscheduler.visible_views AS o JOIN mvscheduler.visible_pieces AS p ON p.view_id = o.view_id WHERE p.relation::oid = data));
+    resume text;
 BEGIN
     FOR rel IN SELECT p.kind, c.oid, c.relkind, c.relowner FROM (VALUES ('v', query), ('p', data)) AS p(kind, oid) LEFT JOIN pg_class AS c ON c.oid = p.oid LOOP
         IF rel.oid IS NULL THEN
+            resume := format('SELECT mvscheduler.resume_view(%L)', (SELECT o.name FROM mvscheduler.visible_views AS o JOIN mvscheduler.visible_pieces AS p ON p.view_id = o.view_id WHERE p.relation::oid = data));
             RAISE EXCEPTION '%', format('the %s of the view does not exist any more', CASE rel.kind WHEN 'v' THEN 'plain view with the query' ELSE 'table with the data' END)
                 USING ERRCODE = 'undefined_table', HINT = CASE rel.kind WHEN 'v' THEN resume || ' makes it anew.' ELSE 'DELETE the row and INSERT it anew; a new version that is being built is made anew by ' || resume || '.' END;
         ELSIF rel.relkind::text <> rel.kind OR rel.relowner <> owner THEN

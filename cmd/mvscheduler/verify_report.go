@@ -98,7 +98,11 @@ func (v *verified) summary() string {
 	}
 	words := []string{fmt.Sprintf("%s: compared %d of %s, %s (%s)", v.Name, v.Compared, plural(int64(v.Buckets), "bucket"), plural(v.Rows, "row"), asOf)}
 	if v.Wrong+v.Dirty > 0 {
-		words = append(words, fmt.Sprintf("%d agree", v.Agree))
+		agree := fmt.Sprintf("%d agree", v.Agree)
+		if unstored := v.Wrong + v.Dirty - (v.Compared - v.Agree); unstored > 0 {
+			agree += fmt.Sprintf(", %d more are not stored", unstored)
+		}
+		words = append(words, agree)
 	}
 	switch {
 	case v.Wrong > 0:
