@@ -60,10 +60,10 @@ const readDoubt = below + `, tree AS MATERIALIZED (
      WHERE r.kind = 'v' OR r.rel = $1
      UNION ALL
     SELECT d.adbin::text
-      FROM pg_attrdef AS d
+      FROM reads AS r
+     CROSS JOIN LATERAL (SELECT adrelid, adnum, adbin FROM pg_attrdef WHERE adrelid = r.rel OFFSET 0) AS d
       JOIN pg_attribute AS a ON a.attrelid = d.adrelid AND a.attnum = d.adnum
-     WHERE d.adrelid IN (SELECT r.rel FROM reads AS r)
-       AND a.attgenerated = 'v'
+     WHERE a.attgenerated = 'v'
 ), action AS MATERIALIZED (
     SELECT t.tree, t.tree LIKE '%{COERCEVIAIO %' AS reads_text FROM tree AS t
 ), node AS (
@@ -95,7 +95,7 @@ const readDoubt = below + `, tree AS MATERIALIZED (
      UNION
     SELECT part.oid, t.from_text
       FROM typed AS t
-      JOIN pg_type AS y ON y.oid = t.oid
+     CROSS JOIN LATERAL (SELECT oid, typelem, typrelid FROM pg_type WHERE oid = t.oid OFFSET 0) AS y
      CROSS JOIN LATERAL (
             SELECT y.typelem AS oid WHERE y.typelem <> 0
              UNION ALL
@@ -142,10 +142,10 @@ SELECT coalesce(
       ORDER BY p.oid::bigint DESC LIMIT 1),
     (SELECT format('type %s is a user''s, and so is the code of its values', y.typname)
        FROM typed AS t
-       JOIN pg_type AS y ON y.oid = t.oid
+      CROSS JOIN LATERAL (SELECT oid, typname, typtype, typelem FROM pg_type WHERE oid = t.oid OFFSET 0) AS y
       WHERE y.oid >= 16384
         AND y.typtype IN ('d', 'r', 'm', 'b')
-        AND NOT EXISTS (SELECT FROM pg_type AS e WHERE e.oid = y.typelem AND e.typarray = y.oid)
+        AND y.oid IS DISTINCT FROM (SELECT e.typarray FROM pg_type AS e WHERE e.oid = y.typelem)
       ORDER BY y.typname::text LIMIT 1),
     (SELECT format('type %s has a cast to json, which a user can change', format_type(c.castsource, NULL))
        FROM pg_cast AS c
@@ -155,7 +155,7 @@ SELECT coalesce(
       ORDER BY 1 LIMIT 1),
     (SELECT format('type %s has attributes that can change', y.typname)
        FROM typed AS t
-       JOIN pg_type AS y ON y.oid = t.oid
+      CROSS JOIN LATERAL (SELECT typname, typtype, typrelid FROM pg_type WHERE oid = t.oid OFFSET 0) AS y
       WHERE y.typtype = 'c'
         AND y.typrelid NOT IN (SELECT r.rel FROM reads AS r)
       ORDER BY y.typname::text LIMIT 1),

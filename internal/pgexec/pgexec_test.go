@@ -196,7 +196,7 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 		b.db.Exec(t, `ALTER DATABASE `+b.db.Name+` SET `+setting)
 	}
 	target := b.view(t, "v", `SELECT current_setting('TimeZone') AS zone, current_setting('work_mem') AS work_mem, current_setting('lock_timeout') AS lock_timeout,
-		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates, current_setting('IntervalStyle') AS intervals, current_setting('jit') || ' ' || current_setting('plan_cache_mode') AS plans`)
+		current_setting('statement_timeout') AS statement_timeout, current_setting('search_path') AS path, current_setting('DateStyle') AS dates, current_setting('IntervalStyle') AS intervals, concat_ws(' ', current_setting('jit'), current_setting('plan_cache_mode'), current_setting('enable_seqscan')) AS plans`)
 	b.pool.Close() // its first connection has seen other defaults
 	pool, err := pgexec.NewPool(t.Context(), b.db.URLAs(b.db.Worker(t)), pgexec.Config{MaxConns: 2})
 	require.NoError(t, err)
@@ -207,12 +207,12 @@ func TestTheSettingsOfARunReachTheServer(t *testing.T) {
 	require.NoError(t, s.InTx(t.Context(), settings, func(tx *pgexec.Tx) error { return tx.Refresh(t.Context(), target, false) }))
 	var got string
 	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT concat_ws('|', zone, work_mem, lock_timeout, statement_timeout, path, dates, intervals, plans) FROM v`).Scan(&got))
-	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|postgres|on auto", got, "plans as the server has them")
-	rows, err := s.Query(t.Context(), `SELECT current_setting('jit') || ' ' || current_setting('plan_cache_mode')`)
+	require.Equal(t, "Asia/Kathmandu|7MB|300ms|9s|pg_catalog, pg_temp|ISO, MDY|postgres|on auto on", got, "plans as the server has them")
+	rows, err := s.Query(t.Context(), `SELECT concat_ws(' ', current_setting('jit'), current_setting('plan_cache_mode'), current_setting('enable_seqscan'))`)
 	require.NoError(t, err)
 	plans, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Equal(t, "off force_generic_plan", plans, "for queries of the catalog")
+	require.Equal(t, "off force_generic_plan off", plans, "for queries of the catalog")
 	rows, err = s.Query(t.Context(), `SELECT current_setting('work_mem')`)
 	require.NoError(t, err)
 	after, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])

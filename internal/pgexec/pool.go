@@ -139,9 +139,13 @@ func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
 		conn.Release()
 		return nil, errors.New("acquire a session: it was never inspected")
 	}
-	// To compile or to plan a query of the catalog takes longer than to run it; users' queries are another matter, see
-	// identify.
-	if _, err := conn.Exec(ctx, `SELECT set_config('idle_session_timeout', $1, false), set_config('jit', 'off', false), set_config('plan_cache_mode', 'force_generic_plan', false)`, idleAtMost); err != nil {
+	// To compile or to plan a query of the catalog takes longer than to run it, and a plan is kept that was made while a
+	// table was small; users' queries are another matter, see identify.
+	if _, err := conn.Exec(ctx, `
+SELECT set_config('idle_session_timeout', $1, false),
+       set_config('jit', 'off', false),
+       set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('enable_seqscan', 'off', false)`, idleAtMost); err != nil {
 		conn.Release()
 		return nil, fmt.Errorf("acquire a session: %w", err)
 	}

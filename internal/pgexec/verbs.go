@@ -82,7 +82,7 @@ func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ..
 		owner              uint32
 		foreign            *string
 		locked             bool
-		jit, plans         *string
+		jit, plans, scans  *string
 	)
 	err := tx.QueryRow(ctx, `
 SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
@@ -95,10 +95,11 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
                                AND l.granted
                                AND l.mode = $2),
        set_config('jit', CASE WHEN $2 <> '' THEN 'off' END, true),
-       set_config('plan_cache_mode', CASE WHEN $2 <> '' THEN 'force_generic_plan' END, true)
+       set_config('plan_cache_mode', CASE WHEN $2 <> '' THEN 'force_generic_plan' END, true),
+       set_config('enable_seqscan', CASE WHEN $2 <> '' THEN 'off' END, true)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &jit, &plans)
+ WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &jit, &plans, &scans)
 	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
 		return "", errNotLocked
 	}
