@@ -24,7 +24,7 @@ type Alert struct {
 // view is stale is over when it is fresh, not when it is late, so that it does not flutter.
 const raiseAlerts = `
 WITH seen AS (
-    SELECT v.id AS view_id, v.name, v.owner, v.reason, v.freshness, v.activity, v.consecutive_failures,
+    SELECT v.id AS view_id, v.name, v.owner, v.freshness, v.activity, v.consecutive_failures,
            coalesce(h.auto_paused_version = s.rearmed_at, false) AS auto_paused
       FROM mvscheduler.status AS v
       JOIN mvscheduler.view_state AS s ON s.view_id = v.id
@@ -39,9 +39,11 @@ WITH seen AS (
             ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
 ), opened AS (
     INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason)
-    SELECT view_id, name, owner, kind, left(coalesce(reason, ''), 2000)
-      FROM judged
-     WHERE holds
+    SELECT j.view_id, j.name, j.owner, j.kind, left(coalesce(v.reason, ''), 2000)
+      FROM judged AS j
+     CROSS JOIN LATERAL (SELECT reason FROM mvscheduler.status WHERE id = j.view_id OFFSET 0) AS v  -- which is long to put together
+     WHERE j.holds
+       AND NOT EXISTS (SELECT FROM mvscheduler.alert AS o WHERE o.view_id = j.view_id AND o.kind = j.kind AND o.resolved_at IS NULL)
     ON CONFLICT (view_id, kind) WHERE resolved_at IS NULL DO NOTHING
     RETURNING id, 'opened' AS event, kind, view_name, owner::text AS owner, reason, opened_at AS at
 ), resolved AS (

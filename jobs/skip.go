@@ -72,7 +72,7 @@ func (s *skipper) judge(ctx context.Context, session *pgexec.Session, work catal
 	}
 	var err error
 	if facts.Horizon, err = s.activity.Recent(ctx, s.control, min(work.Target/10, watchInterval)); err == nil {
-		facts.Token, err = refresh.ReadToken(ctx, session, s.control, view(work), &s.definitions) // after the horizon
+		facts.Token, err = refresh.ReadToken(ctx, s.control, session.Settings(), view(work), &s.definitions) // after the horizon
 	}
 	if err != nil {
 		s.log.WarnContext(ctx, "whether anything changed could not be found out", "view", work.ViewName, "run_id", work.RunID, "err", err)

@@ -90,26 +90,11 @@ SELECT md5(concat_ws('|', s.counters, d.rules, c.relations, c.columns, e.labels,
   LEFT JOIN pg_class AS v ON v.oid = $1
   JOIN pg_database AS b ON b.datname = current_database()`
 
-// readSettings reads the settings that built-in functions read.
-const readSettings = `
-SELECT concat_ws('|', current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
-                 current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
-                 current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'),
-                 current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num'))`
-
-// ReadToken reads the token of a view: the settings on the session that will refresh it, the rest on any
-// connection of the same login; a pool that keeps prepared statements saves most of the cost, which is that of
-// planning. It has to be read before the refresh takes its snapshot.
-func ReadToken(ctx context.Context, session, catalogs querier, view View, known *Definitions) (Token, error) {
-	rows, err := session.Query(ctx, readSettings)
-	if err != nil {
-		return Token{}, fmt.Errorf("read the settings of the session: %w", err)
-	}
-	settings, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[string])
-	if err != nil {
-		return Token{}, fmt.Errorf("read the settings of the session: %w", err)
-	}
-	rows, err = catalogs.Query(ctx, readToken, view.Target.OID, view.TimeZone, settings)
+// ReadToken reads the token of a view that will be refreshed with these settings, which are those of
+// [pgexec.Session.Settings]. A pool that keeps prepared statements saves most of the cost, which is that of planning. It
+// has to be read before the refresh takes its snapshot.
+func ReadToken(ctx context.Context, catalogs querier, settings string, view View, known *Definitions) (Token, error) {
+	rows, err := catalogs.Query(ctx, readToken, view.Target.OID, view.TimeZone, settings)
 	if err != nil {
 		return Token{}, fmt.Errorf("read the change token of view %q: %w", view.Name, err)
 	}

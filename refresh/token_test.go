@@ -63,7 +63,7 @@ func (b *bundle) view(t *testing.T, name, query string) refresh.View {
 
 func (b *bundle) token(t *testing.T, v refresh.View) refresh.Token {
 	t.Helper()
-	token, err := refresh.ReadToken(t.Context(), b.session, b.session, v, &b.known)
+	token, err := refresh.ReadToken(t.Context(), b.session, b.session.Settings(), v, &b.known)
 	require.NoError(t, err)
 	return token
 }
@@ -375,7 +375,7 @@ func TestSettingsThatBuiltInFunctionsReadAreInTheToken(t *testing.T) {
 			after := b.newSession(t)
 			ask := `SELECT current_setting('` + name + `')`
 			require.NotEqual(t, one(t, b.session, ask), one(t, after, ask), "the setting is another one")
-			token, err := refresh.ReadToken(t.Context(), after, after, v, &b.known)
+			token, err := refresh.ReadToken(t.Context(), after, after.Settings(), v, &b.known)
 			require.NoError(t, err)
 			require.NotEqual(t, b.token(t, v).Value, token.Value)
 		})

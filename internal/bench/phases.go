@@ -293,7 +293,7 @@ func skipCost(ctx context.Context, b *bench) error {
 	return nil
 }
 
-// idle measures the sidecar while nothing is due.
+// idle measures the sidecar, and all processes of the server, while nothing is due.
 func idle(ctx context.Context, b *bench) error {
 	if err := b.views(ctx, b.idleViews, "full"); err != nil {
 		return err
@@ -313,7 +313,13 @@ func idle(ctx context.Context, b *bench) error {
 	if err != nil {
 		return err
 	}
-	time.Sleep(span)
+	server, err := b.serverTime(func() error {
+		time.Sleep(span)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
 	after, err := cpuTime(b.sidecar.Process.Pid)
 	if err != nil {
 		return err
@@ -325,6 +331,7 @@ func idle(ctx context.Context, b *bench) error {
 	percent := 100 * float64(after-cpu) / float64(span)
 	what := fmt.Sprintf("idle with %d views", b.idleViews)
 	b.report.add(figure{"idle", what + ": CPU", "-", fmt.Sprintf("%.2f %% of a core", percent), "-", "under 1 %", percent < 1})
+	b.report.add(figure{"idle", what + ": CPU of the server", "-", fmt.Sprintf("%.2f %% of a core", 100*float64(server)/float64(span)), "-", "-", true})
 	b.report.add(figure{"idle", what + ": memory", "-", fmt.Sprintf("%.0f MB", float64(resident)/1e6), "-", "under 80 MB", resident < 80e6})
 	return nil
 }

@@ -238,3 +238,18 @@ func TestAFailedRefreshRollsBackEverything(t *testing.T) {
 	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT at FROM v`).Scan(&after))
 	require.Equal(t, before, after)
 }
+
+func TestASessionThatTheServerEndedIsReplaced(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	first, err := b.pool.Acquire(t.Context())
+	require.NoError(t, err)
+	pid := first.PID()
+	first.Release()
+	var ended bool
+	require.NoError(t, b.db.Conn(t, "postgres").QueryRow(t.Context(), `SELECT pg_terminate_backend($1, 10000)`, pid).Scan(&ended))
+	require.True(t, ended)
+	second := b.session(t)
+	require.NotEqual(t, pid, second.PID())
+	require.NoError(t, refresh(t, second, b.view(t, "v", "SELECT 1 AS a"), false))
+}

@@ -26,7 +26,7 @@ const (
 	cancelDelay    = 100 * time.Millisecond
 	deadlineDelay  = 15 * time.Second // after a cancel that is not heeded the connection is given up
 	scrubTime      = 5 * time.Second
-	idleAtMost     = "20s" // a session that is out and idle for longer has lost its sidecar; see Acquire
+	idleAtMost     = "20s" // a session that is out and idle for longer has lost its sidecar; see settle
 	connectTimeout = 10 * time.Second
 )
 
@@ -88,6 +88,9 @@ func NewPool(ctx context.Context, databaseURL string, config Config) (*Pool, err
 	conn.RuntimeParams["application_name"] = cmp.Or(config.ApplicationName, "mvscheduler run")
 	parsed.AfterConnect = func(ctx context.Context, c *pgx.Conn) error { return inspect(ctx, c, config.AllowSuperuser) }
 
+	parsed.ShouldPing = func(context.Context, pgxpool.ShouldPingParams) bool { return false } // settle finds out as well
+	parsed.PrepareConn = settle
+
 	pool, err := pgxpool.NewWithConfig(ctx, parsed)
 	if err != nil {
 		return nil, fmt.Errorf("make the pool of runs: %w", err)
@@ -99,7 +102,10 @@ func NewPool(ctx context.Context, databaseURL string, config Config) (*Pool, err
 	return &Pool{pool: pool}, nil
 }
 
-const startKey = "mvscheduler backend_start"
+const (
+	startKey    = "mvscheduler backend_start"
+	settingsKey = "mvscheduler settings"
+)
 
 // inspect looks at a new connection before it is used.
 func inspect(ctx context.Context, c *pgx.Conn, allowSuperuser bool) error {
@@ -123,6 +129,32 @@ SELECT a.pid, a.backend_start, current_setting('is_superuser')::boolean
 	return nil
 }
 
+// settle makes a connection ready for an attempt, and reads the settings that built-in functions read. One that the
+// server has closed is dropped, and the pool takes another.
+//
+// To compile or to plan a query of the catalog takes longer than to run it, and a plan is kept that was made while a
+// table was small; users' queries are another matter, see identify.
+func settle(ctx context.Context, c *pgx.Conn) (bool, error) {
+	var settings string
+	err := c.QueryRow(ctx, `
+SELECT concat_ws('|', current_setting('lc_time'), current_setting('lc_numeric'), current_setting('lc_monetary'),
+                 current_setting('extra_float_digits'), current_setting('bytea_output'), current_setting('default_text_search_config'),
+                 current_setting('xmlbinary'), current_setting('xmloption'), current_setting('timezone_abbreviations'),
+                 current_setting('array_nulls'), current_setting('gin_fuzzy_search_limit'), current_setting('server_version_num')),
+       set_config('idle_session_timeout', $1, false),
+       set_config('jit', 'off', false),
+       set_config('plan_cache_mode', 'force_generic_plan', false),
+       set_config('enable_seqscan', 'off', false)`, idleAtMost).Scan(&settings, nil, nil, nil, nil)
+	switch {
+	case err != nil && c.IsClosed() && ctx.Err() == nil:
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("make the session ready: %w", err)
+	}
+	c.PgConn().CustomData()[settingsKey] = settings
+	return true, nil
+}
+
 // Close waits for sessions that are out and closes all.
 func (p *Pool) Close() { p.pool.Close() }
 
@@ -139,15 +171,6 @@ func (p *Pool) Acquire(ctx context.Context) (*Session, error) {
 		conn.Release()
 		return nil, errors.New("acquire a session: it was never inspected")
 	}
-	// To compile or to plan a query of the catalog takes longer than to run it, and a plan is kept that was made while a
-	// table was small; users' queries are another matter, see identify.
-	if _, err := conn.Exec(ctx, `
-SELECT set_config('idle_session_timeout', $1, false),
-       set_config('jit', 'off', false),
-       set_config('plan_cache_mode', 'force_generic_plan', false),
-       set_config('enable_seqscan', 'off', false)`, idleAtMost); err != nil {
-		conn.Release()
-		return nil, fmt.Errorf("acquire a session: %w", err)
-	}
-	return &Session{conn: conn, start: start}, nil
+	settings, _ := conn.Conn().PgConn().CustomData()[settingsKey].(string)
+	return &Session{conn: conn, start: start, settings: settings}, nil
 }

@@ -12,9 +12,10 @@ import (
 
 // Session is one connection for one attempt. Not safe for concurrent use.
 type Session struct {
-	conn  *pgxpool.Conn
-	start time.Time
-	gone  bool
+	conn     *pgxpool.Conn
+	start    time.Time
+	settings string
+	gone     bool
 }
 
 // PID of the backend.
@@ -22,6 +23,10 @@ func (s *Session) PID() uint32 { return s.conn.Conn().PgConn().PID() }
 
 // BackendStart of the backend: with the PID it names one session of the server.
 func (s *Session) BackendStart() time.Time { return s.start }
+
+// Settings are those that built-in functions read, as they were when the session was acquired: what a query returns may
+// change with them. Those that a [Settings] has are not among them.
+func (s *Session) Settings() string { return s.settings }
 
 // scrub is DISCARD ALL but for our prepared statements. It is a constant, so it may be several statements.
 const scrub = `SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES`
