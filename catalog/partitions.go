@@ -13,6 +13,7 @@ import (
 const (
 	StepDetach   = "detach"
 	StepDropKept = "drop_kept"
+	StepAttach   = "attach"
 )
 
 // PruneTarget is an incremental view, or a table of source_retention, and the facts on which its plan depends.
@@ -245,10 +246,11 @@ ON CONFLICT (target) DO UPDATE
 	return nil
 }
 
-// NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again: their owner
-// has done it, by restore_view or otherwise. They stay for another grace period from now on, and views follow them again.
-func NoteRestored(ctx context.Context, q Querier, id int64) error {
-	_, err := q.Exec(ctx, `
+// NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again, and returns how
+// many: a run has done it, or without one (nil) their owner, by restore_view or otherwise. They stay for another grace
+// period from now on, and views follow them again.
+func NoteRestored(ctx context.Context, q Querier, id int64, run *int64, reason string) (int64, error) {
+	noted, err := q.Exec(ctx, `
 WITH back AS (
     UPDATE mvscheduler.kept AS k
        SET detached_at = NULL,
@@ -262,17 +264,16 @@ WITH back AS (
        AND k.detached_at IS NOT NULL
     RETURNING k.target, t.name, t.owner, k.relation, k.bound, k.rows, k.bytes
 )
-INSERT INTO mvscheduler.pruning (target, name, owner, action, partition, bound, rows, bytes, reason)
-SELECT b.target, b.name, b.owner, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes,
-       'its owner has brought it back, and it stays for another grace period'
-  FROM back AS b`, id)
+INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
+SELECT b.target, b.name, b.owner, $2, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3
+  FROM back AS b`, id, run, reason)
 	if err == nil {
 		_, err = q.Exec(ctx, `SELECT mvscheduler.thaw($1)`, id)
 	}
 	if err != nil {
-		return fmt.Errorf("look for what was restored of target %d: %w", id, err)
+		return 0, fmt.Errorf("look for what was restored of target %d: %w", id, err)
 	}
-	return nil
+	return noted.RowsAffected(), nil
 }
 
 // FreezeView records that rows of a target that a view reads have left below an instant; horizon is that of the target

@@ -50,7 +50,7 @@ func TestForgedStepsAndGatesOfOthersMoveNothing(t *testing.T) {
 	id := ask[int64](t, alice, `SELECT id FROM mvscheduler.source_retention`)
 	a.as(`GRANT USAGE ON SCHEMA mallory TO mvscheduler_worker`)
 	// Calls from anywhere do nothing, and the private tables cannot be written.
-	for _, call := range []string{`step`, `step_detach`, `step_drop_kept`} {
+	for _, call := range []string{`step`, `step_detach`, `step_drop_kept`, `step_attach`} {
 		require.Zero(t, ask[int64](t, a.m, `SELECT mvscheduler.`+call+`($1)`, id), call)
 	}
 	require.Zero(t, ask[int64](t, a.m, `SELECT count(*) FROM mvscheduler.partition_at_hand($1) AS p WHERE p.partition IS NOT NULL`, id))

@@ -177,3 +177,40 @@ func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(DISTINCT action || ' ' || partition, ', '), '') FROM (SELECT action, partition FROM mvscheduler.pruning GROUP BY 1, 2 HAVING count(*) > 1) AS twice`))
 	require.Zero(t, ask[int64](t, s.root, insideTheHorizon, hours))
 }
+
+func TestAReturnThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
+	t.Parallel()
+	points := 2
+	if long {
+		points = 20
+	}
+	s := newScene(t)
+	s.readings(t, points+6)
+	s.minutely(t, "v")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
+	until(t, s.root, `SELECT count(*) = $1 FROM mvscheduler.visible_kept`, points+5)
+	pgtest.Exec(t, s.root, `CREATE FUNCTION linger() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user LIKE 'worker%' THEN PERFORM pg_sleep(0.3); END IF; END $$`,
+		`CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION linger()`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
+	for n := range points {
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`) // after which it is looked at once
+		untilWithin(t, 2*patience, s.root, `WITH failed AS (UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed' AND finished_at > '2026-01-01')
+			SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database())`)
+		time.Sleep(time.Duration(n*37%200) * time.Millisecond)
+		if n%2 == 0 {
+			worker.kill()
+			worker = startSidecar(t, s.db)
+		} else {
+			pgtest.Exec(t, s.root, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
+		}
+		require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept AS k WHERE k.detached_at IS NULL AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = k.relation::oid)`))
+	}
+	pgtest.Exec(t, s.root, `DROP EVENT TRIGGER linger`, `UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed'`)
+	untilWithin(t, 2*patience, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.Zero(t, s.lost(t, "before", "v", "true"))
+	require.Equal(t, int64(points+5), ask[int64](t, s.root, `SELECT count(DISTINCT partition) FROM mvscheduler.pruning WHERE action = 'restore'`))
+	require.Equal(t, int64(points+5), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`), "each once")
+}

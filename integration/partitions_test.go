@@ -107,6 +107,34 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	require.Zero(t, ask[int64](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.pass) + (SELECT count(*) FROM mvscheduler.pass_partition)`))
 }
 
+func TestWhatTheRetentionPeriodReachesAgainComesBackByItself(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "v")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days'`)
+	until(t, s.root, `SELECT count(*) = 7 FROM mvscheduler.visible_kept`)
+	pgtest.Exec(t, s.alice, `COMMENT ON TABLE `+ask[string](t, s.alice, `SELECT relation::text FROM mvscheduler.visible_kept ORDER BY bound LIMIT 1`)+` IS 'mine now'`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '5 days'`)
+	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	require.Equal(t, int64(4), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept`))
+	require.Zero(t, s.lost(t, "before", "v", `minute >= date_trunc('day', now(), 'UTC') - interval '5 days'`))
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE minute < date_trunc('day', now(), 'UTC') - interval '5 days'`))
+	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune' ORDER BY id DESC LIMIT 1`), "brought back 3 partitions, about 432 rows")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.prunings WHERE action = 'restore' LIMIT 1`), "comes back: it is not older any more than the horizon")
+
+	// With none, everything comes back but what its owner has taken for something else.
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	require.Zero(t, s.lost(t, "before", "v", `minute >= date_trunc('day', now(), 'UTC') - interval '8 days'`))
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept WHERE altered`))
+	require.Equal(t, s.owner+".v__data", ask[string](t, s.root, `SELECT DISTINCT inhparent::regclass::text FROM pg_inherits AS i JOIN mvscheduler.kept AS k ON k.relation::oid = i.inhrelid`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE kind = 'prune' AND state <> 'succeeded'`))
+}
+
 func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -278,3 +278,22 @@ SELECT s.view_id, s.name, s.owner, 'manual', clock_timestamp(), clock_timestamp(
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`)
 	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 160 days none", kept())
 }
+
+func TestReadersWhoMissedWhatHasLeftGetItBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "v", "max_retention", "30 days", "optimize", "auto")
+	startSidecar(t, s.db, often...)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days'`)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.visible_kept`)
+	s.history(t, "v", 1, "true")
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, asked, reads)
+SELECT s.view_id, d, 8, false, true, 5 FROM mvscheduler.view_state AS s, generate_series(now() - interval '3 days', now() - interval '1 day', '1 day') AS d`)
+	s.planned(t)
+	require.Equal(t, "10 days", ask[string](t, s.alice, `SELECT tuned_retention::text FROM mvscheduler.status`))
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	require.Zero(t, s.lost(t, "before", "v", "true"))
+}

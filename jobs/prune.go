@@ -59,7 +59,7 @@ func (w *RefreshWorker) pruneRun(ctx context.Context, job *river.Job[RefreshArgs
 	if err != nil {
 		return s.fail(ctx, err)
 	}
-	log.InfoContext(ctx, "pruned", "detached", s.detached.Partitions, "dropped", s.dropped.Partitions, "rows", s.detached.Rows, "size_bytes", s.detached.Bytes)
+	log.InfoContext(ctx, "pruned", "detached", s.detached.Partitions, "dropped", s.dropped.Partitions, "attached", s.attached.Partitions, "rows", s.detached.Rows, "size_bytes", s.detached.Bytes)
 	return nil
 }
 
@@ -71,9 +71,10 @@ type pruneShell struct {
 	attempt catalog.Attempt
 	session *pgexec.Session
 
-	detached, dropped retention.Total
-	notes             []string
-	holder            string // who held the lock last that was not had
+	detached, dropped, attached retention.Total
+
+	notes  []string
+	holder string // who held the lock last that was not had
 }
 
 func (s *pruneShell) words() string {
@@ -84,15 +85,19 @@ func (s *pruneShell) words() string {
 	if s.dropped.Partitions > 0 {
 		words = append(words, "dropped "+s.dropped.String())
 	}
+	if s.attached.Partitions > 0 {
+		words = append(words, "brought back "+s.attached.String())
+	}
 	words = append(words, s.notes...)
 	if len(words) == 0 {
-		return "nothing had to leave any more"
+		return "nothing had to move any more"
 	}
 	return strings.Join(words, "; ")
 }
 
 // prune puts aside what is old enough, the oldest first, and then drops what was kept for long enough. One that is left
-// behind would stay for good below the frozen horizon, so the first that cannot leave ends it.
+// behind would stay for good below the frozen horizon, so the first that cannot leave ends it. What the retention period
+// reaches again comes back at last: where it cannot, the rest is done.
 func (s *pruneShell) prune(ctx context.Context) error {
 	gate, err := catalog.PruneGate(ctx, s.w.control, s.work.ViewID)
 	if err != nil {
@@ -122,6 +127,13 @@ func (s *pruneShell) prune(ctx context.Context) error {
 	for _, d := range first.plan.Decisions {
 		if d.Action == retention.Drop {
 			if _, err := s.move(ctx, first, gate, catalog.StepDropKept, d); err != nil {
+				return err
+			}
+		}
+	}
+	for _, d := range first.plan.Decisions {
+		if d.Action == retention.Attach {
+			if _, err := s.move(ctx, first, gate, catalog.StepAttach, d); err != nil {
 				return err
 			}
 		}
@@ -166,11 +178,16 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 			if err := catalog.TakePartitionBack(ctx, tx, s.attempt); err != nil {
 				return err
 			}
-			if step == catalog.StepDropKept {
+			switch step {
+			case catalog.StepDropKept:
 				if done, err = catalog.Dropped(ctx, tx, s.attempt, moved); err != nil || !done {
 					return err
 				}
 				return s.demandDrop(ctx, tx, p.ID, d)
+			case catalog.StepAttach:
+				noted, err := catalog.NoteRestored(ctx, tx, p.ID, &s.attempt.RunID, d.Reason)
+				done = noted > 0
+				return err
 			}
 			done = true
 			return s.recordDetach(ctx, tx, p, moved)
@@ -183,10 +200,14 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	if err != nil || !done {
 		return false, err
 	}
-	total := &s.detached
-	if step == catalog.StepDropKept {
+	var total *retention.Total
+	switch step {
+	case catalog.StepDropKept:
 		total = &s.dropped
-	} else {
+	case catalog.StepAttach:
+		total = &s.attached
+	default:
+		total = &s.detached
 		s.w.metrics.pruned.Inc()
 	}
 	total.Partitions++
@@ -280,7 +301,7 @@ func (s *pruneShell) fail(ctx context.Context, cause error) error {
 	case v.Outcome == outcomeFailed && refresh.Classify(cause) != refresh.Away:
 		v.RunState = stateFailed
 	}
-	if s.detached.Partitions+s.dropped.Partitions > 0 {
+	if s.detached.Partitions+s.dropped.Partitions+s.attached.Partitions > 0 {
 		v.Reason = s.words() + "; " + v.Reason
 	}
 	if err := catalog.Fail(recording, s.w.control, s.attempt, v.Failure); err != nil {

@@ -105,7 +105,7 @@ func (p *pruner) changed(ctx context.Context) ([]int64, error) {
 
 // look makes a run where there is something to do.
 func (p *pruner) look(ctx context.Context, id int64) error {
-	if err := catalog.NoteRestored(ctx, p.control, id); err != nil {
+	if _, err := catalog.NoteRestored(ctx, p.control, id, nil, "its owner has brought it back, and it stays for another grace period"); err != nil {
 		return err
 	}
 	var plan *pruning
@@ -126,8 +126,8 @@ func (p *pruner) look(ctx context.Context, id int64) error {
 		if err != nil || len(queued) == 0 {
 			return err
 		}
-		detach, drop := plan.plan.Total(retention.Detach), plan.plan.Total(retention.Drop)
-		p.log.InfoContext(ctx, "partitions are old enough", "view", plan.Name, "detach", detach.Partitions, "drop", drop.Partitions)
+		detach, drop, attach := plan.plan.Total(retention.Detach), plan.plan.Total(retention.Drop), plan.plan.Total(retention.Attach)
+		p.log.InfoContext(ctx, "partitions have to move", "view", plan.Name, "detach", detach.Partitions, "drop", drop.Partitions, "attach", attach.Partitions)
 		return insertJobs(ctx, p.river, tx, queued)
 	})
 }

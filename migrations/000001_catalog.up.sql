@@ -443,7 +443,7 @@ CREATE TABLE mvscheduler.pass (
     run_id  bigint PRIMARY KEY,
     token   bigint NOT NULL,
     view_id bigint NOT NULL,
-    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'swap_method', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept')),
+    step    text NOT NULL CHECK (step IN ('swap', 'swap_data', 'swap_method', 'drop_leftover', 'track', 'increment', 'build', 'detach', 'drop_kept', 'attach')),
     taken   boolean NOT NULL DEFAULT false,
     done    bigint[],
     xid     xid8 NOT NULL DEFAULT pg_current_xact_id()

@@ -246,6 +246,8 @@ BEGIN
             RETURN mvscheduler.step_detach(view_id);
         WHEN 'drop_kept' THEN
             RETURN mvscheduler.step_drop_kept(view_id);
+        WHEN 'attach' THEN
+            RETURN mvscheduler.step_attach(view_id);
         ELSE
             RETURN 0;
     END CASE;

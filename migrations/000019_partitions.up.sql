@@ -200,6 +200,12 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.kept_mark(oid) IS 'Digest of what the catalog says of a table, its partitions and what hangs on them: another one when somebody has altered any of it.';
 
+CREATE FUNCTION mvscheduler.columns_of(relation oid) RETURNS text
+LANGUAGE sql STABLE
+RETURN (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid::oid, a.atttypmod, a.attcollation, a.attnotnull), ',' ORDER BY a.attname)
+          FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
+COMMENT ON FUNCTION mvscheduler.columns_of(oid) IS 'What a partition has in common with its table: its columns by name.';
+
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
     SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, mvscheduler.kept_mark(c.oid) IS DISTINCT FROM k.mark AS altered
       FROM mvscheduler.kept AS k
@@ -311,6 +317,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
                   'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
+                  'Misfit', p.detached_at IS NOT NULL AND mvscheduler.columns_of(c.oid) IS DISTINCT FROM mvscheduler.columns_of(t.relation),
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
@@ -438,7 +445,7 @@ GRANT SELECT ON mvscheduler.prune_facts TO PUBLIC;
 -- Steps -----------------------------------------------------------------------------------------------
 
 -- Its bound cannot be read any more when a partition is detached, so it is recorded here, in the same transaction.
-CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark bytea)
+CREATE FUNCTION mvscheduler.partition_at_hand(view_id bigint, OUT owner oid, OUT parent oid, OUT partition oid, OUT mark bytea, OUT bound text, OUT was text)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -446,7 +453,7 @@ DECLARE
     at_hand text := mvscheduler.step_at_hand(view_id);
     work record;
 BEGIN
-    IF at_hand IS NULL OR at_hand NOT IN ('detach', 'drop_kept') THEN
+    IF at_hand IS NULL OR at_hand NOT IN ('detach', 'drop_kept', 'attach') THEN
         RETURN;
     END IF;
     UPDATE mvscheduler.pass AS p SET taken = true WHERE p.view_id = partition_at_hand.view_id AND NOT p.taken;
@@ -475,7 +482,7 @@ BEGIN
     owner := work.owner;
     parent := work.parent;
     partition := work.part;
-    mark := (SELECT k.mark FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part);
+    SELECT k.mark, k.bound, k.name INTO mark, bound, was FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part;
 END $$;
 COMMENT ON FUNCTION mvscheduler.partition_at_hand(bigint) IS 'The partition that the attempt which was let through has to move, once; all NULL everywhere else.';
 
@@ -548,6 +555,62 @@ BEGIN
     RETURN 1;
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
+
+-- ATTACH looks at every row, unless a constraint says where they are. A look-alike under the name of the partition would
+-- have to be the owner's too, and is found out by its OID.
+CREATE FUNCTION mvscheduler.attach_kept(parent oid, partition oid, bound text, was text) RETURNS text
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'   -- of bounds
+SET DateStyle = 'ISO, YMD'
+AS $$
+DECLARE
+    place  record;
+    wanted text := was;
+    code   text;
+    cause  text;
+BEGIN
+    SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = partition;
+    BEGIN
+        EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(parent), place.nspname, place.relname) || bound;
+    EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
+        RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(partition), mvscheduler.shown_name(parent), cause USING ERRCODE = code,
+            DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
+            HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
+                          bound, mvscheduler.shown_name(parent), mvscheduler.shown_name(partition));
+    END;
+    IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = place.nspname AND c.relname = wanted) THEN
+        wanted := mvscheduler.free_name(place.nspname, wanted, '__restored');
+    END IF;
+    EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', place.nspname, place.relname, wanted);
+    IF NOT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhrelid = partition AND i.inhparent = parent AND c.relname = wanted) THEN
+        RAISE EXCEPTION 'another table took the name of the partition meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
+    END IF;
+    RETURN mvscheduler.qualified_name(place.nspname, wanted);
+END $$;
+COMMENT ON FUNCTION mvscheduler.attach_kept(oid, oid, text, text) IS 'Attaches a partition that was put aside again and returns its name, which is the old one where that is free.';
+
+CREATE FUNCTION mvscheduler.step_attach(view_id bigint) RETURNS bigint
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    work record;
+BEGIN
+    SELECT * INTO work FROM mvscheduler.partition_at_hand(view_id);
+    IF work.partition IS NULL THEN
+        RETURN 0;
+    END IF;
+    PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
+    IF mvscheduler.kept_mark(work.partition) IS DISTINCT FROM work.mark OR EXISTS (SELECT FROM pg_class AS c WHERE c.oid = work.partition AND c.relispartition) THEN
+        RETURN 0;   -- somebody has attached it already, or has made it something else
+    END IF;
+    PERFORM mvscheduler.attach_kept(work.parent, work.partition, work.bound, work.was);
+    PERFORM mvscheduler.demand_partition(work.owner, work.parent, work.partition);
+    RETURN 1;
+END $$;
+COMMENT ON FUNCTION mvscheduler.step_attach(bigint) IS 'Attaches one partition again that was put aside.';
 
 CREATE FUNCTION mvscheduler.latest_label(label text, own timestamptz, below timestamptz, label_type oid, source_type oid, zone text) RETURNS text
 LANGUAGE sql STABLE
@@ -646,17 +709,11 @@ CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (par
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
-SET TimeZone = 'UTC'   -- of bounds
-SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
     actor      text := CURRENT_USER;
     saved_role text := current_setting('role');
     k          record;
-    place      record;
-    wanted     text;
-    code       text;
-    cause      text;
 BEGIN
     FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
         IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
@@ -665,28 +722,10 @@ BEGIN
                 HINT = format('Let %1$s do it. Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', k.owner);
         END IF;
         PERFORM mvscheduler.act_as(k.owner::oid);
-        SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = k.relation::oid;
-        BEGIN
-            EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(k.parent), place.nspname, place.relname) || k.bound;
-        EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
-            GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
-            RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(k.relation::oid), mvscheduler.shown_name(k.parent::oid), cause USING ERRCODE = code,
-                DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
-                HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
-                              k.bound, mvscheduler.shown_name(k.parent::oid), mvscheduler.shown_name(k.relation::oid));
-        END;
-        wanted := k.was;
-        IF EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE n.nspname = place.nspname AND c.relname = wanted) THEN
-            wanted := mvscheduler.free_name(place.nspname, wanted, '__restored');
-        END IF;
-        EXECUTE format('ALTER TABLE %I.%I RENAME TO %I', place.nspname, place.relname, wanted);
-        IF NOT EXISTS (SELECT FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhrelid = k.relation::oid AND i.inhparent = k.parent::oid AND c.relname = wanted) THEN
-            RAISE EXCEPTION 'another table took the name of the partition meanwhile' USING ERRCODE = 'object_not_in_prerequisite_state';
-        END IF;
+        partition := mvscheduler.attach_kept(k.parent::oid, k.relation::oid, k.bound, k.was);
         IF CURRENT_USER <> actor THEN
             PERFORM set_config('role', saved_role, true);
         END IF;
-        partition := mvscheduler.qualified_name(place.nspname, wanted);
         bound := k.bound;
         rows := k.rows;
         bytes := k.bytes;

@@ -61,6 +61,7 @@ type Partition struct {
 	RestoredAt *Timestamp
 
 	Altered       bool     // somebody has altered it since we put it aside: it is the owner's now
+	Misfit        bool     // it is aside, and its columns are not those of the relation any more: it cannot come back
 	SubPartitions int      // leaves below it; zero = it is a leaf
 	DetachPending bool     // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
 	Foreign       bool     // it, or one below it, is a foreign table

@@ -10,6 +10,7 @@ const (
 	Keep   Action = "keep"   // stays attached
 	Detach Action = "detach" // is put aside: detached and renamed; it can be restored until it is dropped
 	Hold   Action = "hold"   // stays aside
+	Attach Action = "attach" // is attached again: the retention period reaches it now
 	Drop   Action = "drop"   // is dropped for good
 )
 
@@ -52,7 +53,7 @@ type Outcome struct {
 
 // Empty says whether there is nothing to do.
 func (o Outcome) Empty() bool {
-	return o.Total(Detach).Partitions+o.Total(Drop).Partitions+len(o.Freezes) == 0
+	return o.Total(Detach).Partitions+o.Total(Drop).Partitions+o.Total(Attach).Partitions+len(o.Freezes) == 0
 }
 
 // Total adds up what an action concerns.

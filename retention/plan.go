@@ -166,7 +166,7 @@ func (d Decision) sentence(why string, bounded bool) string {
 	if d.Partition.SubPartitions > 0 {
 		name += " with its " + plural(d.Partition.SubPartitions, "sub-partition")
 	}
-	verb := map[Action]string{Keep: "stays", Detach: "is put aside", Hold: "stays aside", Drop: "is dropped"}[d.Action]
+	verb := map[Action]string{Keep: "stays", Detach: "is put aside", Hold: "stays aside", Attach: "comes back", Drop: "is dropped"}[d.Action]
 	return name + " " + verb + ": " + why
 }
 
@@ -221,13 +221,23 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 func (p *planner) decideAside(d *Decision, err error) string {
 	d.Action = Hold
 	until := p.graceEnd(*d.Partition.DetachedAt)
+	// What a view has computed comes back by itself; what its owner has written, by its owner.
+	comesBack := p.Relation.Kind == View && err == nil && !d.Bound.Default && !d.Partition.Altered && !d.Partition.Misfit
 	switch {
+	case comesBack && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && unfit(p.Relation) == "":
+		d.Action = Attach
+		return p.Relation.Name + " keeps everything now"
 	case p.held != "":
 		return p.held
 	case err != nil:
 		return "its bound cannot be read: " + err.Error()
 	case d.Partition.Altered:
 		return "it was altered since it was put aside, so that its owner may have other plans: when it is not needed, drop it by hand"
+	case d.Bound.To > p.horizon && comesBack:
+		d.Action = Attach
+		return "it is not older any more than " + p.border()
+	case d.Bound.To > p.horizon && d.Partition.Misfit:
+		return "it is not older any more than " + p.border() + ", and its columns are not those of " + p.Relation.Name + " any more: when it is not needed, drop it by hand"
 	case d.Bound.To > p.horizon:
 		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:

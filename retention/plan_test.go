@@ -24,7 +24,7 @@ func (o Outcome) text() string {
 		return t.String()
 	}
 	fmt.Fprintf(&s, "%s: horizon %s, frozen below %s\n", o.Relation, moment(o.Horizon), moment(o.Frozen))
-	for _, action := range []Action{Keep, Detach, Hold, Drop} {
+	for _, action := range []Action{Keep, Detach, Hold, Drop, Attach} {
 		if total := o.Total(action); total.Partitions > 0 {
 			fmt.Fprintf(&s, "%-6s  %s\n", action, total)
 		}
@@ -201,6 +201,20 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 			b := table(t, View, "app.hourly", Days(365))
 			b.facts.Relation.Frozen = b.at("2026-02-01")
 			return b.span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt = b.at("2026-05-01") })
+		},
+		"lengthened_of_a_table": func(t *testing.T) *builder {
+			b := table(t, Source, "app.metrics", Days(365))
+			return b.span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt = b.at("2026-05-01") })
+		},
+		"lengthened_and_redefined": func(t *testing.T) *builder {
+			b := table(t, View, "app.hourly", Days(365))
+			return b.span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt, p.Misfit = b.at("2026-05-01"), true }).
+				span("2025-01-01", "2025-02-01", func(p *Partition) { p.DetachedAt, p.Misfit = b.at("2026-05-01"), true })
+		},
+		"nothing_leaves_any_more": func(t *testing.T) *builder {
+			b := table(t, View, "app.hourly", Days(365))
+			b.facts.Policy.RetentionPeriod = nil
+			return b.span("2016-01-01", "2016-02-01", func(p *Partition) { p.DetachedAt = b.at("2026-05-01") })
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -62,7 +62,7 @@ func anyFacts(t *rapid.T) Facts {
 			f.Relation.Frozen = &bound.To
 		}
 		p.RestoredAt = maybe("restored")
-		p.Foreign = seldom("foreign")
+		p.Foreign, p.Misfit = seldom("foreign"), seldom("misfit")
 		f.Relation.Partitions = append(f.Relation.Partitions, p)
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "readers") {
@@ -122,6 +122,9 @@ func carriedOut(f Facts, out Outcome, most int) Facts {
 			if f.Relation.Frozen == nil || *f.Relation.Frozen < d.Bound.To {
 				f.Relation.Frozen = &d.Bound.To
 			}
+		}
+		if d.Action == Attach && done {
+			p.DetachedAt, p.RestoredAt = nil, &f.Now
 		}
 		if d.Action != Drop || !done {
 			f.Relation.Partitions = append(f.Relation.Partitions, p)
@@ -194,6 +197,22 @@ func TestNothingLeavesThatAViewHasNotMaterialized(t *testing.T) {
 					require.True(t, dirt.To < max(frozen, kept) || dirt.From >= d.Bound.To, d.Reason)
 				}
 			}
+		}
+	})
+}
+
+func TestOnlyWhatAViewStillWantsComesBack(t *testing.T) {
+	t.Parallel()
+	rapid.Check(t, func(t *rapid.T) {
+		f := anyFacts(t)
+		if rapid.Bool().Draw(t, "keeps everything") {
+			f.Policy.RetentionPeriod = nil
+		}
+		out := Plan(f)
+		for _, d := range out.Decisions {
+			wanted := f.Relation.Kind == View && d.Partition.DetachedAt != nil && !d.Partition.Misfit && f.Relation.Strategy == "r" && d.Bound != (Bound{}) && !d.Bound.Default &&
+				(f.Policy.RetentionPeriod == nil || out.Horizon != nil && d.Bound.To > *out.Horizon)
+			require.Equal(t, wanted, d.Action == Attach, d.Reason)
 		}
 	})
 }
@@ -271,7 +290,7 @@ func TestEveryPartitionIsDecidedOnceAndExplained(t *testing.T) {
 		for _, d := range out.Decisions {
 			require.False(t, decided[d.Partition.OID])
 			decided[d.Partition.OID] = true
-			aside := d.Action == Hold || d.Action == Drop
+			aside := d.Action == Hold || d.Action == Drop || d.Action == Attach
 			require.Equal(t, d.Partition.DetachedAt != nil, aside)
 			require.Contains(t, d.Reason, d.Partition.Name)
 			require.NotRegexp(t, `%!|0x`, d.Reason)
@@ -279,7 +298,7 @@ func TestEveryPartitionIsDecidedOnceAndExplained(t *testing.T) {
 		}
 		require.Len(t, decided, len(f.Relation.Partitions))
 		total := 0
-		for _, action := range []Action{Keep, Detach, Hold, Drop} {
+		for _, action := range []Action{Keep, Detach, Hold, Drop, Attach} {
 			total += int(out.Total(action).Rows)
 		}
 		require.Equal(t, rows, total)

@@ -211,9 +211,9 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	if err != nil {
 		return err
 	}
-	for _, action := range []retention.Action{retention.Detach, retention.Drop} {
+	for _, action := range []retention.Action{retention.Detach, retention.Drop, retention.Attach} {
 		if total := plan.Total(action); total.Partitions > 0 {
-			words := map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good"}[action]
+			words := map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good", retention.Attach: "brought back"}[action]
 			if c.DryRun {
 				a.say("would be %s: %s", words, total)
 			} else {
