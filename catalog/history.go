@@ -15,28 +15,30 @@ WITH oldest AS (
     (SELECT r.id
        FROM mvscheduler.run AS r
       WHERE r.state <> 'skipped'
-        AND r.finished_at < clock_timestamp() - (SELECT keep_runs FROM mvscheduler.settings)
+        AND r.finished_at < now() - (SELECT keep_runs FROM mvscheduler.settings)
         AND NOT EXISTS (SELECT FROM mvscheduler.view_health AS h WHERE h.view_id = r.view_id AND h.last_run_id = r.id)
+      ORDER BY r.finished_at
       LIMIT $1)
     UNION ALL
     (SELECT r.id
        FROM mvscheduler.run AS r
       WHERE r.state = 'skipped'
-        AND r.finished_at < clock_timestamp() - (SELECT keep_skipped_runs FROM mvscheduler.settings)
+        AND r.finished_at < now() - (SELECT keep_skipped_runs FROM mvscheduler.settings)
         AND NOT EXISTS (SELECT FROM mvscheduler.view_health AS h WHERE h.view_id = r.view_id AND h.last_run_id = r.id)
+      ORDER BY r.finished_at
       LIMIT $1)
 ), locked AS (
     SELECT r.id
       FROM mvscheduler.run AS r
-     WHERE r.id IN (SELECT id FROM oldest)
+     WHERE r.id = ANY (ARRAY(SELECT o.id FROM oldest AS o))  -- a join would walk all of them
        AND NOT EXISTS (SELECT FROM mvscheduler.view_health AS h WHERE h.view_id = r.view_id AND h.last_run_id = r.id)
        FOR UPDATE SKIP LOCKED
 ), attempts AS (
-    DELETE FROM mvscheduler.attempt AS a USING locked AS l WHERE a.run_id = l.id
+    DELETE FROM mvscheduler.attempt AS a WHERE a.run_id = ANY (ARRAY(SELECT l.id FROM locked AS l))
 ), alerts AS (
     DELETE FROM mvscheduler.alert AS a WHERE a.resolved_at < clock_timestamp() - (SELECT keep_runs FROM mvscheduler.settings)
 ), gone AS (
-    DELETE FROM mvscheduler.run AS r USING locked AS l WHERE r.id = l.id
+    DELETE FROM mvscheduler.run AS r WHERE r.id = ANY (ARRAY(SELECT l.id FROM locked AS l))
     RETURNING r.id
 )
 SELECT count(*) FROM gone`, limit).Scan(&runs)
