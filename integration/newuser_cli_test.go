@@ -220,3 +220,32 @@ func TestReleaseSaysThatThePlainViewStays(t *testing.T) {
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "release", "v").stderr, s.owner+".v__query stays too")
 	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "release", "old").stderr, "__query")
 }
+
+func TestAdoptNamesTheClockAsListDoes(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE MATERIALIZED VIEW below AS SELECT 1 AS a`, `CREATE MATERIALIZED VIEW above AS SELECT a FROM below`)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"below", "--interval", "30s"}, "every 30 seconds"},
+		{[]string{"above", "--refresh-on", "upstream"}, "after " + s.owner + ".below"},
+	} {
+		out := mvscheduler(t, s.db, s.owner, "", append([]string{"adopt"}, c.args...)...)
+		require.Zero(t, out.code, out.stderr)
+		require.Contains(t, out.stdout, c.want)
+		require.Contains(t, mvscheduler(t, s.db, s.owner, "", "list").stdout, c.want)
+	}
+}
+
+func TestADryRunTellsWhatALegalHoldKeeps(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('readings', '2 days', true)`)
+	dry := mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--dry-run")
+	require.Zero(t, dry.code, dry.stderr)
+	require.NotContains(t, dry.stdout, "detach")
+	require.Regexp(t, `without the legal hold would be put aside: [3-5] partitions`, dry.stderr)
+}

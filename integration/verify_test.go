@@ -306,3 +306,22 @@ func TestVerifyReadsNoLookAlike(t *testing.T) {
 	pgtest.Exec(t, alice, `ROLLBACK`)
 	a.nothingStolen(a.mallory)
 }
+
+// A script verifies hours, days and months one after the other; all of it is between two samples, and none of it a read.
+func TestScansOfVerificationsThatFollowEachOtherAddUp(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.incremental(t, "hourly", hourlyReadings)
+	side := startSidecar(t, s.db, "--sample-every", "0")
+	s.incremented(t, "hourly")
+	require.Zero(t, side.stop())
+	verify := func() int64 {
+		out := mvscheduler(t, s.db, s.owner, "", "verify", s.owner+".hourly", "--all")
+		require.Zero(t, out.code, out.stderr)
+		return ask[int64](t, s.root, `SELECT coalesce(sum(seq + idx), 0)::bigint FROM mvscheduler.verify_scan`)
+	}
+	once := verify()
+	require.NotZero(t, once)
+	require.Equal(t, 2*once, verify())
+}

@@ -87,7 +87,7 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 
 // howFar says what is filled, and how long the rest takes at the rate since it was at a percentage.
 func howFar(far catalog.Filling, first int, since time.Duration) string {
-	what := fmt.Sprintf("%d partitions, %d rows", far.Partitions, far.Rows)
+	what := fmt.Sprintf("%s, %d rows", partitions(far.Partitions), far.Rows)
 	if far.From != nil {
 		what += ", from " + far.From.UTC().Format("2006-01-02") + " on"
 	}
@@ -96,6 +96,13 @@ func howFar(far catalog.Filling, first int, since time.Duration) string {
 		what += fmt.Sprintf(", about %s left", left.Round(time.Second))
 	}
 	return what
+}
+
+func partitions[N int | int64](n N) string {
+	if n == 1 {
+		return "1 partition"
+	}
+	return fmt.Sprintf("%d partitions", n)
 }
 
 // step runs one step of the gate, in a transaction of its own.

@@ -186,7 +186,7 @@ func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, e
 	s.did = catalog.StepResult{}
 	passes, err := s.passes(ctx, tx, dirt)
 	if s.filled.Done {
-		s.reason = fmt.Sprintf("filled in %d partitions; %s meanwhile", s.filled.Partitions, s.reason)
+		s.reason = fmt.Sprintf("filled in %s; %s meanwhile", partitions(s.filled.Partitions), s.reason)
 	}
 	return passes, err
 }

@@ -3,19 +3,19 @@ DROP FUNCTION mvscheduler.track_at_hand(bigint);
 DROP FUNCTION mvscheduler.leaves_of(bigint);
 DROP FUNCTION mvscheduler.plain_views_below(oid);
 DROP FUNCTION mvscheduler.bound_instant(text, oid);
-DROP FUNCTION mvscheduler.changed_row();
+DROP FUNCTION mvscheduler.changed_row() CASCADE;   -- with its triggers, which stay on users' tables when views go
 DO $$
 DECLARE
     made regprocedure;
 BEGIN
     FOR made IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname ~ '^changed_(timestamp|timestamptz|date)_' LOOP
-        EXECUTE 'DROP FUNCTION ' || made;
+        EXECUTE 'DROP FUNCTION ' || made || ' CASCADE';
     END LOOP;
 END $$;
 DROP FUNCTION mvscheduler.known_column(name, oid);
 DROP FUNCTION mvscheduler.make_change_function(oid);
 DROP FUNCTION mvscheduler.change_function(oid);
-DROP FUNCTION mvscheduler.changed();
+DROP FUNCTION mvscheduler.changed() CASCADE;
 DROP FUNCTION mvscheduler.partition_cuts(oid, text);
 DROP FUNCTION mvscheduler.watched(oid);
 DROP FUNCTION mvscheduler.instant_of(name, oid);

@@ -155,14 +155,17 @@ COMMENT ON COLUMN mvscheduler.counted.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.counted.relation IS 'By OID.';
 
 -- Whoever verifies a view leaves the same, in another transaction, since the one that reads may not write. One row a
--- relation, so that nobody can leave more than there are; who takes his own reads away harms his own views alone.
+-- relation and session, of which no more than 256 are told apart, so that nobody can leave any number of rows; who takes
+-- his own reads away harms his own views alone.
 CREATE TABLE mvscheduler.verify_scan (
-    relation oid PRIMARY KEY,
+    relation oid,
     seq      bigint NOT NULL CHECK (seq >= 0),
     idx      bigint NOT NULL CHECK (idx >= 0),
     tuples   bigint NOT NULL CHECK (tuples >= 0),
     keys     bigint NOT NULL CHECK (keys >= 0),
-    fetched  bigint NOT NULL CHECK (fetched >= 0)
+    fetched  bigint NOT NULL CHECK (fetched >= 0),
+    backend  smallint NOT NULL DEFAULT pg_catalog.pg_backend_pid() % 256 CHECK (backend BETWEEN 0 AND 255),
+    PRIMARY KEY (relation, backend)
 );
 COMMENT ON TABLE mvscheduler.verify_scan IS 'Private: as own_scan, written by the command verify.';
 COMMENT ON COLUMN mvscheduler.verify_scan.relation IS 'own_scan.relation';
@@ -171,6 +174,7 @@ COMMENT ON COLUMN mvscheduler.verify_scan.idx IS 'own_scan.idx';
 COMMENT ON COLUMN mvscheduler.verify_scan.tuples IS 'own_scan.tuples';
 COMMENT ON COLUMN mvscheduler.verify_scan.keys IS 'own_scan.keys';
 COMMENT ON COLUMN mvscheduler.verify_scan.fetched IS 'own_scan.fetched';
+COMMENT ON COLUMN mvscheduler.verify_scan.backend IS 'Process id of the session that verified, modulo 256.';
 
 CREATE VIEW mvscheduler.scans_here WITH (security_barrier) AS
     SELECT k.relation, s.seq, s.idx, s.tuples, s.keys, s.fetched

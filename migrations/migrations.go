@@ -221,11 +221,11 @@ func Up(ctx context.Context, databaseURL string, options Options) (Report, error
 		if report.Before.Catalog > want.Catalog || report.Before.River > want.River {
 			return &VersionError{Have: report.Before, Want: want}
 		}
-		if err := runCatalog(ctx, databaseURL, options, (*migrate.Migrate).Up); err != nil {
+		if err := runCatalog(ctx, databaseURL, options); err != nil {
 			return err
 		}
 		err = asOwner(databaseURL, func(db *sql.DB) error {
-			if err := runRiver(ctx, db, options, rivermigrate.DirectionUp, 0); err != nil {
+			if err := runRiver(ctx, db, options); err != nil {
 				return err
 			}
 			if _, err := db.ExecContext(ctx, afterRiver); err != nil {
@@ -242,7 +242,7 @@ func Up(ctx context.Context, databaseURL string, options Options) (Report, error
 	return report, err
 }
 
-// Down removes the schema. The roles belong to the whole cluster and stay, and so do users' views.
+// Down removes the schema, all of it or nothing. The roles belong to the whole cluster and stay, and so do users' views.
 func Down(ctx context.Context, databaseURL string, options Options) error {
 	options = options.withDefaults()
 	return locked(ctx, databaseURL, options, func(conn *pgx.Conn) error {
@@ -253,18 +253,14 @@ func Down(ctx context.Context, databaseURL string, options Options) error {
 		if err := refuseForeign(ctx, conn); err != nil {
 			return err
 		}
-		err = asOwner(databaseURL, func(db *sql.DB) error {
-			return runRiver(ctx, db, options, rivermigrate.DirectionDown, -1)
-		})
+		body, err := downBody(have)
 		if err != nil {
 			return err
 		}
-		if err := runCatalog(ctx, databaseURL, options, (*migrate.Migrate).Down); err != nil {
-			return err
-		}
 		return asOwner(databaseURL, func(db *sql.DB) error {
-			if _, err := db.ExecContext(ctx, `DROP TABLE mvscheduler.schema_migrations; DROP SCHEMA mvscheduler`); err != nil {
-				return fmt.Errorf("drop schema mvscheduler: %w", err)
+			// Statements that are sent together are one transaction.
+			if _, err := db.ExecContext(ctx, body); err != nil {
+				return fmt.Errorf("drop schema mvscheduler, of which nothing was changed: %w", err)
 			}
 			return nil
 		})
@@ -420,7 +416,7 @@ func asOwner(databaseURL string, f func(*sql.DB) error) (err error) {
 	return f(db)
 }
 
-func runCatalog(ctx context.Context, databaseURL string, options Options, direction func(*migrate.Migrate) error) (err error) {
+func runCatalog(ctx context.Context, databaseURL string, options Options) (err error) {
 	source, err := iofs.New(files, ".")
 	if err != nil {
 		return fmt.Errorf("read the migrations: %w", err)
@@ -457,7 +453,7 @@ func runCatalog(ctx context.Context, databaseURL string, options Options, direct
 			return fmt.Errorf("go back to version %d: %w", version-1, err)
 		}
 	}
-	if err := direction(migrator); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+	if err := migrator.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
 		version, _, _ := migrator.Version()
 		return located(int(version), err)
 	}
@@ -484,12 +480,12 @@ func fileOf(version int) string {
 	return names[0]
 }
 
-func runRiver(ctx context.Context, db *sql.DB, options Options, direction rivermigrate.Direction, target int) error {
+func runRiver(ctx context.Context, db *sql.DB, options Options) error {
 	migrator, err := rivermigrate.New(riverdatabasesql.New(db), &rivermigrate.Config{Schema: Schema, Logger: options.Logger})
 	if err != nil {
 		return fmt.Errorf("prepare River's migrations: %w", err)
 	}
-	if _, err := migrator.Migrate(ctx, direction, &rivermigrate.MigrateOpts{TargetVersion: target}); err != nil {
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("migrate River's tables: %w", err)
 	}
 	return nil

@@ -169,6 +169,34 @@ func TestDownNamesWhatOthersBuiltOnTheSchema(t *testing.T) {
 	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
 }
 
+func TestDownIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "postgres")
+	pgtest.Exec(t, conn, `CREATE FUNCTION public.mine(v mvscheduler.views) RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+	err := migrations.Down(t.Context(), db.URL(), migrations.Options{})
+	require.ErrorContains(t, err, "nothing was changed")
+	require.ErrorContains(t, err, "other objects depend on it")
+	require.NoError(t, migrations.Check(t.Context(), conn))
+	pgtest.Exec(t, conn, `DROP FUNCTION public.mine`)
+	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
+}
+
+func TestDownRemovesWhatAFailedUpLeft(t *testing.T) {
+	t.Parallel()
+	db := pgtest.NewEmpty(t)
+	conn := db.Conn(t, "postgres")
+	_, err := migrations.Up(t.Context(), db.URL(), migrations.Options{})
+	require.NoError(t, err)
+	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
+	pgtest.Exec(t, conn, `CREATE SCHEMA mvscheduler AUTHORIZATION mvscheduler_owner`, `CREATE TABLE mvscheduler.view_source (in_the_way int)`, `ALTER TABLE mvscheduler.view_source OWNER TO mvscheduler_owner`)
+	_, err = migrations.Up(t.Context(), db.URL(), migrations.Options{})
+	require.ErrorContains(t, err, "000017_change_log.up.sql")
+	pgtest.Exec(t, conn, `DROP TABLE mvscheduler.view_source`)
+	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
+	require.Error(t, migrations.Check(t.Context(), conn))
+}
+
 func TestDownSaysHowTablesWithRetentionAreGivenBack(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)

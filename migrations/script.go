@@ -3,6 +3,7 @@ package migrations
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 
 	"github.com/riverqueue/river/riverdriver/riverdatabasesql"
@@ -28,11 +29,22 @@ func UpScript(from Version) (string, error) {
 
 // DownScript is the SQL that Down runs on a database at the version of this program.
 func DownScript() (string, error) {
-	river, err := riverMigrations()
+	from, err := Latest()
 	if err != nil {
 		return "", err
 	}
-	return downScript(river)
+	body, err := downBody(from)
+	if err != nil {
+		return "", err
+	}
+	var s script
+	s.WriteString("-- mvscheduler: removes the schema. Users' views stay, and so do the roles, which belong to the whole\n" +
+		"-- cluster: DROP ROLE mvscheduler_worker, mvscheduler_user, mvscheduler_owner when no database needs them.\n" +
+		"--   psql -v ON_ERROR_STOP=1 -f THIS_FILE\n")
+	s.part("as its owner, all or nothing", "BEGIN; SET ROLE mvscheduler_owner; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '"+lockTimeout+"'")
+	s.WriteString(body)
+	s.part("done", "RESET ROLE; RESET search_path; RESET lock_timeout; COMMIT")
+	return s.String(), nil
 }
 
 func riverMigrations() ([]rivermigrate.Migration, error) {
@@ -101,27 +113,36 @@ SELECT 'main', v FROM generate_series(1, %d) AS v ON CONFLICT DO NOTHING;`, want
 	return s.String(), nil
 }
 
-func downScript(river []rivermigrate.Migration) (string, error) {
+// downBody removes what version from has.
+func downBody(from Version) (string, error) {
+	river, err := riverMigrations()
+	if err != nil {
+		return "", err
+	}
 	var s script
-	s.WriteString("-- mvscheduler: removes the schema. Users' views stay, and so do the roles, which belong to the whole\n" +
-		"-- cluster: DROP ROLE mvscheduler_worker, mvscheduler_user, mvscheduler_owner when no database needs them.\n" +
-		"--   psql -v ON_ERROR_STOP=1 -f THIS_FILE\n")
-	s.part("as its owner", "SET ROLE mvscheduler_owner; SET search_path = pg_catalog, pg_temp; SET lock_timeout = '"+lockTimeout+"'")
-	for i := len(river) - 1; i >= 0; i-- {
-		m := river[i]
-		s.part(fmt.Sprintf("River %d: %s", m.Version, m.Name), strings.ReplaceAll(m.SQLDown, riverSchema, Schema+"."))
+	for _, m := range slices.Backward(river) {
+		if m.Version <= from.River {
+			s.part(fmt.Sprintf("River %d: %s", m.Version, m.Name), strings.ReplaceAll(m.SQLDown, riverSchema, Schema+"."))
+		}
 	}
 	names, err := fs.Glob(files, "*.down.sql")
 	if err != nil {
 		return "", fmt.Errorf("list migrations: %w", err)
 	}
-	for i := len(names) - 1; i >= 0; i-- {
-		body, err := files.ReadFile(names[i])
+	for _, name := range slices.Backward(names) {
+		number, err := numberOf(name)
 		if err != nil {
-			return "", fmt.Errorf("read migration %s: %w", names[i], err)
+			return "", err
 		}
-		s.part(names[i], "BEGIN;\n"+strings.TrimSpace(string(body))+"\nCOMMIT;")
+		if number > from.Catalog || number == from.Catalog && from.Dirty { // one that failed left nothing behind
+			continue
+		}
+		body, err := files.ReadFile(name)
+		if err != nil {
+			return "", fmt.Errorf("read migration %s: %w", name, err)
+		}
+		s.part(name, string(body))
 	}
-	s.part("what is left", "DROP TABLE mvscheduler."+versionTable+"; DROP SCHEMA mvscheduler; RESET ROLE; RESET search_path; RESET lock_timeout")
+	s.part("what is left", "DROP TABLE IF EXISTS mvscheduler."+versionTable+"; DROP SCHEMA mvscheduler")
 	return s.String(), nil
 }

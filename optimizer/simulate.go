@@ -150,7 +150,7 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 	lo := min(grid.Bins(orElse(sim.WarmUp, simulatedSpan)), len(reads)/2)
 	hi := min(len(reads), lo+grid.Bins(orElse(sim.Span, simulatedSpan)))
 	if hi-lo < 2 {
-		return nil, Report{}, fmt.Errorf("the trace is too short: %d bins of %s", len(reads), width)
+		return nil, Report{}, fmt.Errorf("the trace is too short, %s: it takes 3 bins of %s at least", words(time.Duration(len(reads))*width), words(width))
 	}
 	reads = reads[:hi]
 	changes, note := sim.changes(grid, lo, hi)

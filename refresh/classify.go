@@ -70,7 +70,7 @@ var rules = []rule{
 	{"55000", Precondition, "A view below is not populated yet, or there is no usable unique index: refresh the view below first, or set unique_key. Where a table lacks a replica identity, which a publication needs: ALTER TABLE ... REPLICA IDENTITY FULL."},
 	{"0A000", Precondition, "PostgreSQL cannot do this yet for this view; see the message."},
 
-	{"42501", Permanent, "Grant the owner of the view what the message says that it lacks; if it is the view itself or its schema, mvscheduler doctor names the GRANT."},
+	{"42501", Permanent, "Grant the owner of the view what the message says that it lacks; mvscheduler doctor names the GRANT where it is one on a table, a view or a schema."},
 	{"42P01", Permanent, "A relation is missing: restore it, or change the query."},
 	{"42703", Permanent, "A column is missing: restore it, or change the query."},
 	{"42883", Permanent, "A function is missing: restore it, or change the query."},

@@ -52,7 +52,7 @@ func DecideSkip(f SkipFacts) Skip {
 	case f.BeforeContents == "":
 		return no("what the last refresh left is not known")
 	case f.Token.Contents != f.BeforeContents:
-		return no("refreshed, its contents were changed by somebody else: a REFRESH by hand, or it was rewritten")
+		return no("refreshed, its contents were changed by somebody else (a REFRESH by hand, a rewrite), or the server lost its counters (a crash, a reset)")
 	case f.Token.Value != f.Before:
 		return no("the tables below changed")
 	case f.MaxSkips <= 0:

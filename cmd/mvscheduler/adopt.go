@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/doctor"
 )
 
@@ -133,13 +134,12 @@ SELECT mvscheduler.adopt_view($1, refresh_interval => coalesce($2::text::interva
 	if err != nil {
 		return fmt.Errorf("adopt view %q: %w", p.View, err)
 	}
-	err = tx.QueryRow(ctx, `
-SELECT name, coalesce('cron ' || cron, 'every ' || refresh_interval, refresh_on), timezone
-  FROM mvscheduler.views
- WHERE id = $1`, id).Scan(&p.View, &p.Schedule, &p.Timezone)
+	status, err := catalog.StatusByID(ctx, tx, id)
 	if err != nil {
 		return fmt.Errorf("adopt view %q: %w", p.View, err)
 	}
+	p.View, p.Timezone = status.Name, status.Timezone
+	p.Schedule = strings.TrimSuffix(scheduleWords(status), " ("+status.Timezone+")") // which has a column
 	if c.DryRun {
 		p.Result = "would be adopted"
 		return nil

@@ -211,15 +211,14 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	if err != nil {
 		return err
 	}
-	for _, action := range []retention.Action{retention.Detach, retention.Drop, retention.Attach} {
-		if total := plan.Total(action); total.Partitions > 0 {
-			words := map[retention.Action]string{retention.Detach: "put aside", retention.Drop: "dropped for good", retention.Attach: "brought back"}[action]
-			if c.DryRun {
-				a.say("would be %s: %s", words, total)
-			} else {
-				a.say("asked for, to be %s: %s", words, total)
-			}
-		}
+	if c.DryRun {
+		sayTotals(a, plan, "would be")
+	} else {
+		sayTotals(a, plan, "asked for, to be")
+	}
+	if facts.Policy.LegalHold && c.DryRun {
+		facts.Policy.LegalHold = false
+		sayTotals(a, retention.Plan(facts), "without the legal hold would be")
 	}
 	for _, note := range plan.Notes {
 		a.say("%s", note)
@@ -233,6 +232,16 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		return a.sayWhoPrunes(ctx, conn, target)
 	}
 	return nil
+}
+
+// sayTotals says how much a plan lets go.
+func sayTotals(a *app, plan retention.Outcome, how string) {
+	if total := plan.Total(retention.Detach); total.Partitions > 0 {
+		a.say("%s put aside: %s", how, total)
+	}
+	if total := plan.Total(retention.Drop); total.Partitions > 0 {
+		a.say("%s dropped for good: %s", how, total)
+	}
 }
 
 const pruneWait = 30 * time.Second

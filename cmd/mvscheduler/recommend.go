@@ -71,7 +71,7 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
-		}, "Nothing is recommended.")
+		}, "Nothing is recommended. It takes a week of samples and 30 reads of a view.")
 	})
 }
 
@@ -362,7 +362,7 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		}
 		return emit(a, lines, []column[reported]{
 			{title: "view", cell: func(r reported) string { return r.ViewName }},
-			{title: "time", cell: func(r reported) string { return fmt.Sprintf("%s, %.1f days", r.Period, r.Days) }},
+			{title: "time", cell: func(r reported) string { return r.Period + ", " + daysOf(r.Days) }},
 			{title: "reads/day", cell: func(r reported) string { return fmt.Sprintf("%.0f", r.Reads) }, right: true},
 			{title: "refreshes/day", cell: func(r reported) string { return fmt.Sprintf("%.1f", r.Refreshes) }, right: true},
 			{title: "took/day", cell: func(r reported) string { return spanOfSeconds(r.RefreshSeconds) }, right: true},
@@ -372,6 +372,14 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 			{title: "p95 age", cell: func(r reported) string { return age(r.P95Age) }, right: true},
 		}, "Nothing was sampled yet.")
 	})
+}
+
+// daysOf is a time in days, or in smaller units where it is less than one.
+func daysOf(days float64) string {
+	if days < 1 {
+		return spanOfSeconds(days * 86400)
+	}
+	return fmt.Sprintf("%.1f days", days)
 }
 
 // reportOf replays what was read against the refreshes that ran.

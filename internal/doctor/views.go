@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -37,7 +38,7 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 			f.What += "; import is for whoever wrote the query, in whose session it is parsed"
 			f.Fix = "mvscheduler export | mvscheduler import -"
 		case s.AutoPaused && !slices.ContainsFunc(moved, func(m Finding) bool { return m.Subject == s.Name }): // whose fix resumes it
-			f.What += "; the fix is for when the cause is mended"
+			f.What = strings.TrimSuffix(f.What, ".") + "; the fix is for when the cause is mended"
 			f.Fix = "mvscheduler resume " + words.ShellQuote(s.Name)
 		}
 		found = append(found, f)
