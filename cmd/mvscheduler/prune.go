@@ -234,13 +234,15 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	return nil
 }
 
-// sayTotals says how much a plan lets go.
+// sayTotals says how much a plan moves.
 func sayTotals(a *app, plan retention.Outcome, how string) {
-	if total := plan.Total(retention.Detach); total.Partitions > 0 {
-		a.say("%s put aside: %s", how, total)
-	}
-	if total := plan.Total(retention.Drop); total.Partitions > 0 {
-		a.say("%s dropped for good: %s", how, total)
+	for _, move := range []struct {
+		action retention.Action
+		words  string
+	}{{retention.Detach, "put aside"}, {retention.Drop, "dropped for good"}, {retention.Attach, "brought back"}} {
+		if total := plan.Total(move.action); total.Partitions > 0 {
+			a.say("%s %s: %s", how, move.words, total)
+		}
 	}
 }
 
