@@ -27,7 +27,8 @@ import (
 //
 // A WAL sender that streams to a subscriber is active for ever and writes nothing any more, but what it wrote
 // before may stay hidden for as long: see [Horizon.Streams]. Timescale's scheduler writes nothing; its jobs run in
-// workers of their own.
+// workers of their own. The launcher of pg_cron, which never reports, writes the history of its jobs alone, which
+// matters where a view reads it or a trigger or a rule does something with it.
 type Activity struct {
 	mu       sync.Mutex
 	sessions map[backend]memory
@@ -104,6 +105,12 @@ SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a
  WHERE a.datname = current_database()
    AND a.pid <> pg_backend_pid()
    AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'TimescaleDB Background Worker Scheduler')
+   AND NOT (a.backend_type = 'pg_cron launcher'
+            AND NOT EXISTS (SELECT
+                              FROM pg_class AS c
+                              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                              JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid IN ('pg_rewrite'::regclass, 'pg_trigger'::regclass)
+                             WHERE n.nspname = 'cron' AND c.relname = 'job_run_details'))
    AND NOT (a.application_name = 'mvscheduler control' AND NOT coalesce(r.rolsuper, true) AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'))`)
 	if err != nil {
 		return Horizon{}, fmt.Errorf("look at the sessions of the database: %w", err)
