@@ -21,27 +21,31 @@ type Alert struct {
 
 // raiseAlerts opens and closes alerts and tells whoever listens on mvscheduler_alert. Any number of
 // sidecars may run it at once: the unique index alert_open lets each alert be raised once. An alert that a
-// view is stale is over when it is fresh, not when it is late, so that it does not flutter.
+// view is stale is over when it is fresh, not when it is late, so that it does not flutter; after a pause it counts from
+// the end of that, which a run has to follow first.
 const raiseAlerts = `
 WITH seen AS (
     SELECT v.id AS view_id, v.name, v.owner, v.freshness, v.activity, v.consecutive_failures,
-           coalesce(h.auto_paused_version = s.rearmed_at, false) AS auto_paused
-      FROM mvscheduler.status AS v
+           coalesce(h.auto_paused_version = s.rearmed_at, false) AS auto_paused,
+           coalesce(greatest(s.resumed_at, g.resumed_at, CASE WHEN s.paused_until <= now() THEN s.paused_until END, CASE WHEN g.paused_until <= now() THEN g.paused_until END)
+                    > clock_timestamp() - 2 * v.target - coalesce(v.last_duration, '0') - interval '10 seconds', false) AS resumed
+      FROM mvscheduler.settings AS g, mvscheduler.status AS v
       JOIN mvscheduler.view_state AS s ON s.view_id = v.id
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = v.id
 ), judged AS (
     SELECT s.*, k.kind, k.holds, k.stays
       FROM seen AS s
      CROSS JOIN LATERAL (VALUES
-            ('stale', s.freshness = 'stale' AND s.activity <> 'paused', s.freshness IN ('stale', 'late') AND s.activity <> 'paused'),
+            ('stale', s.freshness = 'stale' AND s.activity <> 'paused' AND NOT s.resumed, s.freshness IN ('stale', 'late') AND s.activity <> 'paused'),
             ('paused', s.auto_paused AND s.freshness <> 'missing', s.auto_paused AND s.freshness <> 'missing'),
             ('failing', s.consecutive_failures >= $1 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
             ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
 ), opened AS (
     INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason)
-    SELECT j.view_id, j.name, j.owner, j.kind, left(coalesce(v.reason, ''), 2000)
+    SELECT j.view_id, j.name, j.owner, j.kind, left(v.reason, 2000)
       FROM judged AS j
-     CROSS JOIN LATERAL (SELECT reason FROM mvscheduler.status WHERE id = j.view_id OFFSET 0) AS v  -- which is long to put together
+     CROSS JOIN LATERAL (SELECT coalesce(nullif(o.reason, ''), format('its contents are %s old, its target is %s', date_trunc('second', o.lag), o.target)) AS reason
+                           FROM mvscheduler.status AS o WHERE o.id = j.view_id OFFSET 0) AS v  -- which is long to put together
      WHERE j.holds
        AND NOT EXISTS (SELECT FROM mvscheduler.alert AS o WHERE o.view_id = j.view_id AND o.kind = j.kind AND o.resolved_at IS NULL)
     ON CONFLICT (view_id, kind) WHERE resolved_at IS NULL DO NOTHING

@@ -182,7 +182,7 @@ func TestJobsOfPgCronAreTakenOverWithTheirSchedules(t *testing.T) {
 	user := db.User(t, "alice")
 	existing(t, db, user)
 	alice := db.Conn(t, user)
-	pgtest.Exec(t, alice, `CREATE MATERIALIZED VIEW weekly AS SELECT 1 AS a`, `CREATE MATERIALIZED VIEW often AS SELECT 1 AS a`)
+	pgtest.Exec(t, alice, `CREATE MATERIALIZED VIEW weekly AS SELECT 1 AS a`, `CREATE MATERIALIZED VIEW often AS SELECT 1 AS a`, `CREATE MATERIALIZED VIEW together AS SELECT 1 AS a`)
 	db.Exec(t, `CREATE SCHEMA cron`)
 	db.Exec(t, `GRANT USAGE ON SCHEMA cron TO PUBLIC`)
 	db.Exec(t, `CREATE TABLE cron.job (jobid bigint, schedule text, command text, nodename text, nodeport int, database text, username text, active boolean, jobname text)`)
@@ -191,13 +191,17 @@ func TestJobsOfPgCronAreTakenOverWithTheirSchedules(t *testing.T) {
 		(2, '@weekly', 'refresh materialized view `+user+`.weekly; SELECT 1', '', 0, current_database(), 'alice', true, NULL),
 		(3, '30 seconds', 'REFRESH MATERIALIZED VIEW often', '', 0, current_database(), 'alice', true, 'o'),
 		(4, '@daily', 'REFRESH MATERIALIZED VIEW gone', '', 0, current_database(), 'alice', true, 'g'),
-		(5, '@daily', 'VACUUM', '', 0, current_database(), 'alice', true, 'x')`)
+		(5, '@daily', 'VACUUM', '', 0, current_database(), 'alice', true, 'x'),
+		(6, '@daily', 'REFRESH MATERIALIZED VIEW together; REFRESH MATERIALIZED VIEW lost', '', 0, current_database(), 'alice', true, 't'),
+		(7, '@hourly', 'REFRESH MATERIALIZED VIEW often', '', 0, current_database(), 'alice', true, 'o2')`)
 	r := mvscheduler(t, db, user, "", "adopt", "--from-pg-cron", "--dry-run", "-o", "json")
 	require.Equal(t, 1, r.code, "one cannot be")
 	var plans []struct{ View, Schedule, Timezone, Today, Stop, Result string }
 	require.NoError(t, json.Unmarshal([]byte(r.stdout), &plans))
-	require.Len(t, plans, 4)
+	require.Len(t, plans, 7)
 	require.Equal(t, "would be adopted", plans[0].Result)
+	require.Equal(t, "would be adopted", plans[2].Result)
+	require.Equal(t, "would be managed already", plans[6].Result, "by the schedule of another job")
 	require.Equal(t, "cron */5 * * * *", plans[0].Schedule)
 	require.Contains(t, plans[0].Today, "pg_cron job d")
 	require.Contains(t, plans[3].Result, "does not exist")
@@ -208,10 +212,12 @@ func TestJobsOfPgCronAreTakenOverWithTheirSchedules(t *testing.T) {
 	require.NotContains(t, r.stderr, "unschedule(2)", "it does more than to refresh")
 	require.Contains(t, r.stderr, "take the REFRESH out of the job, which does more (cron.alter_job): pg_cron job 2")
 	require.NotContains(t, r.stderr, "gone")
-	db.Exec(t, `DELETE FROM cron.job WHERE jobid = 4`)
+	require.NotContains(t, r.stderr, "unschedule(6)", "another view needs it")
+	require.Contains(t, r.stderr, "take the REFRESH out of the job, which does more (cron.alter_job): pg_cron job t")
+	db.Exec(t, `DELETE FROM cron.job WHERE jobid IN (4, 6, 7)`)
 	again := mvscheduler(t, db, user, "", "adopt", "--from-pg-cron")
 	require.Zero(t, again.code, again.stderr)
 	require.Contains(t, again.stdout, "is managed already")
-	require.Equal(t, "daily */5 * * * *, often 30s, weekly 0 0 * * 0", ask[string](t, alice, `
+	require.Equal(t, "daily */5 * * * *, often 30s, together 0 0 * * *, weekly 0 0 * * 0", ask[string](t, alice, `
 SELECT string_agg(split_part(name, '.', 2) || ' ' || coalesce(cron, extract(epoch FROM refresh_interval)::int || 's'), ', ' ORDER BY name) FROM mvscheduler.views`))
 }

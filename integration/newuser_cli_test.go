@@ -100,6 +100,8 @@ func TestAPauseOfEveryViewIsSeenWhereverPeopleLook(t *testing.T) {
 	require.Contains(t, about(found, "pause")[0].What, "will be paused from 2099-01-02")
 	require.Contains(t, admin("pause", "--all", "--from", "2099-02-02 01:00"), "instead of the pause "+window)
 	require.Contains(t, admin("resume", "--all"), "cancelled the pause of every view from 2099-02-02")
+	require.Regexp(t, `from 2099-03-02 01:00:00 .* until 2099-03-02 03:00:00 `, admin("pause", "--all", "--from", "2099-03-02 01:00", "--for", "2h"), "from then on, not from now")
+	require.Contains(t, admin("resume", "--all"), "cancelled the pause of every view from 2099-03-02")
 
 	require.NotContains(t, admin("pause", "--all", "--for", "150 min"), "instead of")
 	require.Contains(t, owner("status").stderr, "every view is paused from")

@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -186,6 +187,37 @@ func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) 
 	refreshed(t, alice, "old")
 	pgtest.Exec(t, alice, `SELECT mvscheduler.drop_view('gone')`, `SELECT mvscheduler.drop_view('asleep')`)
 	until(t, alice, `SELECT bool_and(resolved_at IS NOT NULL) FROM mvscheduler.alerts`)
+}
+
+// After a maintenance window every view is old for a moment, which nobody has to be woken for.
+func TestNoAlertIsRaisedForWhatWasPausedAMomentAgo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE pace (seconds float8)`, `INSERT INTO pace VALUES (0)`)
+	views := []string{"paused", "everything"}
+	for _, view := range append(views, "dropped_1", "dropped_2") {
+		s.manage(t, view, `SELECT slow(seconds) AS a FROM pace`, "refresh_interval", "1 day")
+	}
+	startSidecar(t, s.db)
+	until(t, s.alice, `SELECT bool_and(freshness = 'fresh' AND activity = 'idle') FROM mvscheduler.status`)
+	pgtest.Exec(t, s.alice, `UPDATE pace SET seconds = 300`)
+	for i, pause := range []struct {
+		by       *pgx.Conn
+		from, to string
+	}{
+		{s.alice, `SELECT mvscheduler.pause_view('paused')`, `SELECT mvscheduler.resume_view('paused')`},
+		{s.root, `SELECT mvscheduler.pause_all('backup')`, `SELECT mvscheduler.resume_all()`},
+	} {
+		pgtest.Exec(t, pause.by, pause.from)
+		s.db.Exec(t, `UPDATE mvscheduler.view_health SET data_as_of = data_as_of - interval '9 days' WHERE view_id = (SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.' || $1)`, views[i])
+		pgtest.Exec(t, pause.by, pause.to)
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('`+views[i]+`')`)
+		until(t, s.alice, `SELECT freshness = 'stale' AND activity = 'running' AND reason LIKE 'the refresh that runs began at%' FROM mvscheduler.status WHERE name LIKE '%.' || $1`, views[i])
+		gone := fmt.Sprintf("dropped_%d", i+1)
+		pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW `+gone)
+		until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.alerts WHERE kind = 'missing' AND view_name LIKE '%.' || $1)`, gone) // who looked saw both
+		require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.alerts WHERE kind <> 'missing'`), pause.to)
+	}
 }
 
 // The owner of one view can do what he likes with it: the others' alerts are raised and told, and history goes.

@@ -3,6 +3,7 @@ package integration
 import (
 	"encoding/json"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -84,4 +85,31 @@ func TestTheDoctorSaysWhereAPgCronIsThatItCannotSee(t *testing.T) {
 	require.Equal(t, `psql -d postgres -c 'SELECT jobid, database, schedule, command FROM cron.job'`, hidden[0].Fix)
 	found, _ = examine(t, db, db.User(t, "alice"))
 	require.Empty(t, about(found, "scheduler"), "only who may read all settings sees this one")
+}
+
+// The launcher of pg_cron is a session that is never idle as others are, and writes nothing but its own history.
+func TestRunsAreSkippedWherePgCronKeepsItsJobs(t *testing.T) {
+	t.Parallel()
+	db := withPgCron(t, "")
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `CREATE TABLE t (a int)`, `INSERT INTO t VALUES (1)`, `INSERT INTO mvscheduler.views (name, query, refresh_interval) VALUES ('v', 'SELECT a FROM t', '4 hours')`)
+	root := db.Conn(t, "")
+	until(t, root, `SELECT count(*) = 1 FROM pg_stat_activity WHERE backend_type = 'pg_cron launcher'`)
+	startSidecar(t, db)
+	refreshed(t, alice, "v")
+	require.Eventually(t, func() bool { // by a refresh it would be before its end
+		pgtest.Exec(t, root, makeDue)
+		return ask[bool](t, root, `SELECT h.data_as_of > (SELECT max(finished_at) FROM mvscheduler.run WHERE state = 'succeeded') FROM mvscheduler.view_health AS h`)
+	}, 90*time.Second, time.Second, "no skip proves anything")
+
+	pgtest.Exec(t, root, `CREATE VIEW last_jobs AS SELECT max(end_time) FROM cron.job_run_details`) // what it writes matters now
+	time.Sleep(5 * time.Second)                                                                     // the sidecar has looked at the sessions since
+	const ended = `SELECT count(*)::int FROM mvscheduler.run WHERE state = 'skipped'`
+	asOf := func() time.Time {
+		skips := ask[int](t, root, ended)
+		pgtest.Exec(t, root, makeDue)
+		until(t, root, `SELECT (`+ended+`) > $1`, skips)
+		return ask[time.Time](t, root, `SELECT data_as_of FROM mvscheduler.view_health`)
+	}
+	require.Equal(t, asOf(), asOf(), "a session that may hide something is left out")
 }

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -170,6 +171,43 @@ func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
 		pgtest.Exec(t, root, makeDue)
 		return ask[bool](t, root, `SELECT h.data_as_of > (SELECT max(finished_at) FROM mvscheduler.run WHERE state = 'succeeded') FROM mvscheduler.view_health AS h`)
 	}, 90*time.Second, time.Second, "no skip proves anything")
+}
+
+// The session that applies a subscription waits for the publisher, not for a client, and reports when nothing comes for a second.
+func TestRunsAreSkippedWhereASubscriptionIsQuiet(t *testing.T) {
+	t.Parallel()
+	upstream := pgtest.Dedicated(t, map[string]string{"wal_level": "logical"})
+	publisher := upstream.Conn(t, "")
+	s := sceneOn(t, pgtest.Dedicated(t, nil))
+	table := `CREATE TABLE ` + s.owner + `.t (a int PRIMARY KEY)`
+	pgtest.Exec(t, publisher, `CREATE SCHEMA `+s.owner, table, `CREATE PUBLICATION p FOR TABLE `+s.owner+`.t`)
+	pgtest.Exec(t, s.alice, table)
+	config := publisher.Config()
+	pgtest.Exec(t, s.root, fmt.Sprintf(`CREATE SUBSCRIPTION s CONNECTION 'host=%s port=%d user=%s dbname=%s' PUBLICATION p`, config.Host, config.Port, config.User, upstream.Name))
+	defer pgtest.Exec(t, s.root, `DROP SUBSCRIPTION s`)
+	until(t, s.root, `SELECT bool_and(srsubstate = 'r') FROM pg_subscription_rel`)
+	pgtest.Exec(t, publisher, `INSERT INTO `+s.owner+`.t VALUES (1)`, `INSERT INTO `+s.owner+`.t VALUES (2)`)
+	until(t, s.alice, `SELECT count(*) = 2 FROM t`)
+
+	s.manage(t, "v", `SELECT a FROM t`, "refresh_interval", "4 hours")
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "v")
+	proves := func() {
+		t.Helper()
+		require.Eventually(t, func() bool { // by a refresh it would be before its end
+			pgtest.Exec(t, s.root, makeDue)
+			return ask[bool](t, s.root, `SELECT h.data_as_of > (SELECT max(finished_at) FROM mvscheduler.run WHERE state = 'succeeded') FROM mvscheduler.view_health AS h`)
+		}, 90*time.Second, time.Second, "no skip proves anything")
+	}
+	proves()
+	pgtest.Exec(t, publisher, `INSERT INTO `+s.owner+`.t VALUES (3)`, `INSERT INTO `+s.owner+`.t VALUES (4)`)
+	applied := ask[time.Time](t, publisher, `SELECT clock_timestamp()`)
+	until(t, s.alice, `SELECT count(*) = 4 FROM t`)
+	require.Eventually(t, func() bool {
+		pgtest.Exec(t, s.root, makeDue)
+		return ask[bool](t, s.root, `SELECT data_as_of > $1 FROM mvscheduler.view_health`, applied.Add(time.Second))
+	}, patience, 500*time.Millisecond)
+	require.Equal(t, 4, ask[int](t, s.alice, `SELECT count(*)::int FROM v`), "what was applied is not passed over")
 }
 
 // A request and the clock may meet in one run.

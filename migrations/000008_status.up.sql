@@ -76,7 +76,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     THEN 'no sidecar has taken it up: is mvscheduler serve running?'
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.last_duration > j.goal
                     THEN pg_catalog.format('a refresh takes %s and its target is %s: give it a longer interval, or make its query faster', pg_catalog.date_trunc('second', j.last_duration), j.goal)
-                    WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.run_state = 'running' AND NOT j.progress ? 'waiting_for'
+                    WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.run_state = 'running' AND (j.progress ? 'waiting_for') IS NOT TRUE
                     THEN pg_catalog.format('the refresh that runs began at %s', pg_catalog.date_trunc('second', j.run_started_at))
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity = 'idle' AND j.data_as_of < j.last_refresh_at - 2 * j.goal
                     THEN 'it was refreshed, and what it shows is older: a managed view below it is stale, or a long transaction keeps the proof back that nothing changed' END,

@@ -27,7 +27,10 @@ import (
 //
 // A WAL sender that streams to a subscriber is active for ever and writes nothing any more, but what it wrote
 // before may stay hidden for as long: see [Horizon.Streams]. Timescale's scheduler writes nothing; its jobs run in
-// workers of their own.
+// workers of their own. A session that applies a subscription reports by force when nothing has come from the publisher
+// for a second, or wal_writer_delay, which is ten at most (LogicalRepApplyLoop). The launcher of pg_cron, which never
+// reports, writes the history of its jobs alone, which matters where a view reads it or a trigger or a rule does
+// something with it.
 type Activity struct {
 	mu       sync.Mutex
 	sessions map[backend]memory
@@ -61,7 +64,7 @@ type session struct {
 	State       string    // idle, active, ...; empty when it is not shown
 	StateChange time.Time // start of the state
 	XactStart   *time.Time
-	Reading     bool // waits for its client to say something
+	Reading     bool // waits for its client, or its publisher, to say something
 	Streams     bool // a WAL sender that streams
 	Ours        bool // a session of a sidecar for runs, which reports as soon as it is idle
 }
@@ -96,7 +99,9 @@ func (a *Activity) Horizon(ctx context.Context, q querier) (Horizon, error) {
 	}
 	rows, err = q.Query(ctx, `
 SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a.backend_start), a.xact_start,
-       a.wait_event IS NOT DISTINCT FROM 'ClientRead',
+       a.wait_event IS NOT DISTINCT FROM 'ClientRead'
+         OR a.backend_type IN ('logical replication worker', 'logical replication apply worker')
+            AND EXISTS (SELECT FROM pg_stat_subscription AS s WHERE s.pid = a.pid AND s.relid IS NULL AND s.last_msg_receipt_time < clock_timestamp() - interval '11 seconds'),
        EXISTS (SELECT FROM pg_stat_replication AS w WHERE w.pid = a.pid AND w.state IN ('catchup', 'streaming')),
        coalesce(a.application_name = 'mvscheduler run' AND NOT r.rolsuper AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'), false)
   FROM pg_stat_activity AS a
@@ -104,6 +109,12 @@ SELECT a.pid, a.backend_start, coalesce(a.state, ''), coalesce(a.state_change, a
  WHERE a.datname = current_database()
    AND a.pid <> pg_backend_pid()
    AND a.backend_type NOT IN ('autovacuum worker', 'parallel worker', 'TimescaleDB Background Worker Scheduler')
+   AND NOT (a.backend_type = 'pg_cron launcher'
+            AND NOT EXISTS (SELECT
+                              FROM pg_class AS c
+                              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+                              JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.classid IN ('pg_rewrite'::regclass, 'pg_trigger'::regclass)
+                             WHERE n.nspname = 'cron' AND c.relname = 'job_run_details'))
    AND NOT (a.application_name = 'mvscheduler control' AND NOT coalesce(r.rolsuper, true) AND pg_has_role(a.usesysid, 'mvscheduler_worker', 'MEMBER'))`)
 	if err != nil {
 		return Horizon{}, fmt.Errorf("look at the sessions of the database: %w", err)

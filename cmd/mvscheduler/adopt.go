@@ -71,20 +71,31 @@ func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 			}
 		}
 		failed := 0
+		needed := make(map[string]bool) // jobs that refresh a view which is not taken over
+		taken := make(map[string]bool)
 		for i := range plans {
-			if err := c.adopt(ctx, a, conn, &plans[i]); err != nil {
-				if !c.FromPgCron {
-					return err
-				}
+			err := c.adopt(ctx, a, conn, &plans[i])
+			var pg *pgconn.PgError
+			switch {
+			case err == nil && taken[plans[i].View]: // a dry run takes nothing over
+				plans[i].Result = "would be managed already"
+			case err == nil:
+				taken[plans[i].View] = true
+			case !c.FromPgCron:
+				return err
+			case errors.As(err, &pg):
+				plans[i].Result = pg.Message
+			default:
 				plans[i].Result = err.Error()
-				var pg *pgconn.PgError
-				if errors.As(err, &pg) {
-					plans[i].Result = pg.Message
-				}
-				if pg == nil || pg.Code != "42710" { // managed already: a repeated run changes nothing, but the job still runs
-					plans[i].Stop = ""
-					failed++
-				}
+			}
+			if err != nil && (pg == nil || pg.Code != "42710") { // managed already: a repeated run changes nothing, but the job still runs
+				needed[plans[i].Today] = true
+				failed++
+			}
+		}
+		for i := range plans {
+			if needed[plans[i].Today] {
+				plans[i].Stop = ""
 			}
 		}
 		err := emit(a, plans, []column[adoption]{

@@ -19,7 +19,7 @@ type pauseCmd struct {
 	From   string   `placeholder:"WHEN" help:"With --all: begin at this instant, for a maintenance window that is to come."`
 	Reason *string  `placeholder:"WORDS" help:"Why; shown in status."`
 	Until  string   `placeholder:"WHEN" xor:"until" help:"End the pause by itself at this instant, for example '2027-01-02 06:00'. Read in --timezone."`
-	For    string   `placeholder:"INTERVAL" xor:"until" help:"End the pause by itself after this time, for example 2h."`
+	For    string   `placeholder:"INTERVAL" xor:"until" help:"End the pause by itself this long after it began, for example 2h."`
 }
 
 func (pauseCmd) Help() string {
@@ -72,7 +72,7 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 			if err := conn.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now); err != nil {
 				return fmt.Errorf("read the database's clock: %w", err)
 			}
-		} else if err := conn.QueryRow(ctx, `SELECT clock_timestamp(), clock_timestamp() + $1::text::interval`, c.For).Scan(&now, &after); err != nil {
+		} else if err := conn.QueryRow(ctx, `SELECT clock_timestamp(), coalesce($2, clock_timestamp()) + $1::text::interval`, c.For, from).Scan(&now, &after); err != nil {
 			var pg *pgconn.PgError
 			if errors.As(err, &pg) && pg.Code[:2] == "22" {
 				return usagef("--for %q is no interval: write for example 2h or '3 days'", c.For)

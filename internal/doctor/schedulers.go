@@ -26,9 +26,7 @@ type Command struct {
 	Concurrently bool `json:"concurrently"`
 	// Stop is the statement that stops it; empty when the command does more than to refresh, which would stop too.
 	Stop string `json:"stop"`
-	// Rest is the command without the REFRESH of this view; empty where it is nothing else, or more than statements one after another.
-	Rest string `json:"rest"`
-	// less is the statement that leaves of the command what Rest says, with %s for it as a literal, look the one that shows the command.
+	// less is the statement that leaves less of the command, with %s for what is left as a literal, look the one that shows the command.
 	less, look string
 }
 
@@ -126,18 +124,14 @@ func eachRefresh(jobs []Command) (found []Command) {
 			one := job
 			one.Concurrently = m[1] != ""
 			one.View = dots.ReplaceAllString(m[2], "$1$2")
-			one.Rest = without(text, one.View)
 			found = append(found, one)
 		}
 	}
 	return found
 }
 
-// without leaves out of a command the statements that refresh a view; empty where nothing is left, or one cannot be told from others.
-func without(text, view string) string {
-	if odd.MatchString(text) {
-		return ""
-	}
+// without leaves out of a command the statements that refresh a view of ours; false where one cannot be told from others.
+func without(text string, ours func(view string) bool) (rest string, told bool) {
 	var left []string
 	begin := 0
 	for _, m := range append(ends.FindAllStringSubmatchIndex(text, -1), []int{len(text), len(text), -1, -1}) {
@@ -149,24 +143,26 @@ func without(text, view string) string {
 		refresh := refreshes.FindStringSubmatch(statement)
 		switch {
 		case statement == "":
-		case refresh == nil || dots.ReplaceAllString(refresh[2], "$1$2") != view:
+		case refresh == nil || !ours(dots.ReplaceAllString(refresh[2], "$1$2")):
 			left = append(left, statement)
 		case refresh[0] != statement:
-			return ""
+			return "", false
 		}
 	}
-	return strings.Join(left, "; ")
+	return strings.Join(left, "; "), true
 }
 
-// fix stops what a command does to its view, and says what it could not.
-func (c Command) fix() (sql, why string) {
+// fix stops what a command does to views of ours, whatever else it does goes on; and says what it could not.
+func (c Command) fix(ours func(view string) bool) (sql, why string) {
+	text := comments.ReplaceAllString(c.Text, "$1 ")
+	rest, told := without(text, ours)
 	switch {
-	case c.Stop != "":
+	case !told, c.Stop == "" && odd.MatchString(text):
+		return c.look, "; the command is more than statements one after another, so only its author can take the REFRESH out, and the fix shows it"
+	case rest == "":
 		return c.Stop, ""
-	case c.Rest != "":
-		return fmt.Sprintf(c.less, "'"+strings.ReplaceAll(c.Rest, "'", "''")+"'"), ""
 	}
-	return c.look, "; the command is more than statements one after another, so only its author can take the REFRESH out, and the fix shows it"
+	return fmt.Sprintf(c.less, "'"+strings.ReplaceAll(rest, "'", "''")+"'"), ""
 }
 
 // refreshedBy says whether an active command refreshes a view; an unqualified name may be any schema's.
@@ -258,10 +254,13 @@ func otherSchedulers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, 
 	if err != nil {
 		return nil, err
 	}
+	ours := func(view string) bool {
+		return slices.ContainsFunc(names, func(name string) bool { return sameView(view, name) })
+	}
 	for _, name := range names {
 		for _, c := range commands {
 			if c.Active && sameView(c.View, name) {
-				fix, why := c.fix()
+				fix, why := c.fix(ours) // the same for each view of one command
 				found = append(found, Finding{
 					Severity: Warning, Subject: name,
 					What: fmt.Sprintf("%s refreshes it too (job %s, %s, as %s): the two wait for each other's locks%s", c.Scheduler, c.Job, c.Schedule, c.Owner, why),
