@@ -150,6 +150,22 @@ func TestAViewChangesItsMethodInPlaceAndWhatHangsOnItStays(t *testing.T) {
 	require.Zero(t, ask[int](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.piece) + (SELECT count(*) FROM mvscheduler.redefinition)`))
 }
 
+func TestAViewThatOthersAskInWindowAboutStaysIncremental(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "days", `SELECT date_trunc('day', hour) AS hour, sum(n) AS n FROM v WHERE mvscheduler.in_window(hour) GROUP BY 1`, "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "days")
+	_, err := s.alice.Exec(t.Context(), toAuto)
+	require.Contains(t, errorText(err), "managed view "+s.owner+".days asks in_window about it")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = replace(query, 'mvscheduler.in_window(hour)', 'true') WHERE name LIKE '%.days'`)
+	s.incremented(t, "days")
+	pgtest.Exec(t, s.alice, toAuto)
+	s.incremented(t, "v", "days")
+	same(t, s.alice, "days")
+}
+
 func TestReadersOfAViewWhoseMethodChangesFindItWhole(t *testing.T) {
 	t.Parallel()
 	s := newMetrics(t)

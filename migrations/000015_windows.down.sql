@@ -1,6 +1,6 @@
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid, text);
-DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], int, text);
+DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text);
 DROP FUNCTION mvscheduler.determine(jsonb[], jsonb);
 DROP FUNCTION mvscheduler.times_named(jsonb, jsonb);
 DROP FUNCTION mvscheduler.columns_named(jsonb, jsonb);

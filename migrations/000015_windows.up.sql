@@ -306,7 +306,7 @@ COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an express
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
-CREATE FUNCTION mvscheduler.check_windows(query_relation oid, readers oid[], targets oid[], parsed int, time_column text) RETURNS boolean
+CREATE FUNCTION mvscheduler.check_windows(query_relation oid, readers oid[], targets oid[], asked_column text, parsed int, time_column text) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -321,10 +321,12 @@ BEGIN
                ARRAY(SELECT CASE t.rte ->> 'rtekind' WHEN '0' THEN (t.rte ->> 'relid')::oid ELSE 0 END FROM jsonb_array_elements(s.node -> 'rtable') WITH ORDINALITY AS t(rte, place) ORDER BY t.place) AS reads
           FROM unnest(readers) AS r(oid)
          CROSS JOIN LATERAL mvscheduler.stored_selects(r.oid) AS s
-    ), call AS MATERIALIZED (   -- of in_window: about which column of what is read there; -1 for anything else
-        SELECT l.reader, l.level, CASE WHEN f.node #>> '{args,0,node}' = 'VAR' AND f.node #>> '{args,0,varlevelsup}' = '0' THEN (f.node #>> '{args,0,varno}')::int ELSE -1 END AS place,
-               (f.node #>> '{args,0,varattno}')::int AS col
+    ), call AS MATERIALIZED (   -- of in_window: about which column of what is read there; -1 for anything else, as what a subquery or an alias calls so
+        SELECT l.reader, l.level, CASE WHEN a.attrelid IS NOT NULL THEN v.place ELSE -1 END AS place, v.col
           FROM levels AS l CROSS JOIN LATERAL jsonb_path_query(l.node, 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+         CROSS JOIN LATERAL (SELECT (f.node #>> '{args,0,varno}')::int AS place, (f.node #>> '{args,0,varattno}')::int AS col) AS v
+          LEFT JOIN pg_attribute AS a ON f.node #>> '{args,0,node}' = 'VAR' AND f.node #>> '{args,0,varlevelsup}' = '0'
+                                     AND a.attrelid = l.reads[v.place] AND a.attrelid = ANY (targets) AND a.attnum = v.col AND quote_ident(a.attname) = asked_column
          WHERE (f.node ->> 'funcid')::oid = ANY (windows)
     ), around(reader, level, up, outer_level) AS (
         SELECT l.reader, l.level, 0, l.level FROM levels AS l
@@ -486,7 +488,7 @@ BEGIN
          CROSS JOIN LATERAL (SELECT count(*) AS calls, array_agg(DISTINCT c.place) AS asks FROM call AS c WHERE c.reader = l.reader AND c.level = l.level) AS c
     )
     SELECT coalesce(sum(j.calls), 0) AS calls, coalesce(sum(j.readings), 0) AS readings, coalesce(sum(j.within), 0) AS within,
-           bool_or(-1 = ANY (j.asks) OR EXISTS (SELECT FROM unnest(j.asks) AS a WHERE a > 0 AND j.reads[a] <> 0 AND j.reads[a] <> ALL (targets))) AS elsewhere,
+           bool_or(-1 = ANY (j.asks)) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
            bool_or(w.level IS NOT NULL AND j.loose) AS loose,
            bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
@@ -496,7 +498,7 @@ BEGIN
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
     IF verdict.calls <> parsed OR verdict.elsewhere THEN
         RAISE EXCEPTION 'of which table column in_window is asked about cannot be told' USING ERRCODE = 'ambiguous_column',
-            HINT = 'Write in_window(table.column) right where the table is read, without giving a table the name of another one, and nowhere in a text.';
+            HINT = 'Write in_window(table.column) right where the table is read, in the subquery that reads it, without giving a table the name of another one or its columns other names, and nowhere in a text.';
     ELSIF verdict.cuts THEN
         RAISE EXCEPTION 'LIMIT, OFFSET, FETCH and grouping sets cannot be computed window by window' USING ERRCODE = 'feature_not_supported',
             HINT = 'Leave them out, and let those who read the view ask for them. ORDER BY has no effect on a view.';
@@ -516,7 +518,7 @@ BEGIN
     END IF;
     RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
 END $$;
-COMMENT ON FUNCTION mvscheduler.check_windows(oid, oid[], oid[], int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. parsed is how often in_window was found in its text.';
+COMMENT ON FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. By its text in_window is asked about a column of this name, quoted where needed, of one of targets, as often as parsed says.';
 
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
@@ -538,6 +540,7 @@ DECLARE
     place   record;
     matched oid[];
     asked   oid[];
+    asked_column text;
     windows int := 0;
     within  boolean;
     master  oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);
@@ -582,6 +585,7 @@ BEGIN
                                 WHERE o.classid = 'pg_rewrite'::regclass AND o.objid = w.oid AND o.refclassid = 'pg_class'::regclass AND quote_ident(n.relname) = call.alias));
         matched := place.oids;
         asked := asked || matched;
+        asked_column := call.name;
         IF cardinality(matched) IS DISTINCT FROM 1 THEN
             RAISE EXCEPTION '%', CASE WHEN matched IS NULL THEN format('in_window(%s) asks about no column of a table', call.argument)
                                       ELSE format('of which table column %s is that in_window asks about cannot be told', call.argument) END
@@ -609,7 +613,7 @@ BEGIN
         source := matched[1];
         at := place.attnum;
     END LOOP;
-    within := source IS NULL OR mvscheduler.check_windows(query_relation, readers, asked || source, windows, time_column);
+    within := source IS NULL OR mvscheduler.check_windows(query_relation, readers, asked || source, asked_column, windows, time_column);
     -- By functions of which PostgreSQL has stored the body, and by policies.
     WITH RECURSIVE used(classid, objid, owner) AS (
         SELECT d.refclassid, d.refobjid, p.proowner
@@ -666,7 +670,8 @@ DECLARE
     pattern    text := 'date_trunc\(''([a-z]+)''::text, ((?:(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)\.)?(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*))(?:, ''([A-Za-z0-9_/+-]+)''::text)?\)';
     found_     text[];
 BEGIN
-    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, ' AS ' || quote_ident(time_column)) = 0 THEN
+    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, ' AS ' || quote_ident(time_column)) = 0
+       OR EXISTS (SELECT FROM regexp_matches(definition, '''(?:[^'']|'''')*''|"(?:[^"]|"")*"', 'g') AS m(quoted) WHERE m.quoted[1] LIKE E'"%\n%') THEN   -- a name that looks like columns
         RETURN;
     END IF;
     FOREACH part IN ARRAY string_to_array(split_part(regexp_replace(definition, '^ *SELECT (DISTINCT )?', ''), E'\n   FROM ', 1), E',\n    ') LOOP

@@ -352,6 +352,7 @@ RETURN CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
             ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 
+-- For a writer, who shall wait for nobody: with the OID of a partition pg_get_expr locks it.
 CREATE FUNCTION mvscheduler.partition_cuts(relation oid, expression text, OUT bounds timestamptz[], OUT begins boolean[])
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -365,7 +366,7 @@ AS $$
               JOIN pg_opclass AS o ON o.oid = p.partclass[0] AND o.opcdefault AND o.opcnamespace = 'pg_catalog'::regnamespace
               JOIN pg_inherits AS i ON i.inhparent = p.partrelid
               JOIN pg_class AS l ON l.oid = i.inhrelid
-             CROSS JOIN LATERAL regexp_match(pg_get_expr(l.relpartbound, l.oid), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+             CROSS JOIN LATERAL regexp_match(pg_get_expr(l.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
              CROSS JOIN LATERAL (VALUES (mvscheduler.bound_instant(m.bound[1], a.atttypid), true), (mvscheduler.bound_instant(m.bound[2], a.atttypid), false)) AS b(at, begins)
              WHERE p.partrelid = partition_cuts.relation AND p.partstrat = 'r' AND p.partnatts = 1 AND b.at IS NOT NULL
              GROUP BY b.at) AS c

@@ -55,6 +55,9 @@ BEGIN
                   HINT = 'See mvscheduler.status for how far it is; an UPDATE back to what it was cancels it.';
         RETURN pieces;
     END IF;
+    PERFORM mvscheduler.refuse_version(v.name, VARIADIC ARRAY(SELECT format('managed view %s asks in_window about it', o.name)   -- which only an incremental view answers
+                                                                FROM mvscheduler.visible_sources AS s JOIN mvscheduler.visible_views AS o ON o.view_id = s.view_id
+                                                               WHERE s.relation::oid = data AND s.col > 0 ORDER BY o.name));
     pieces := mvscheduler.redefine(v, relation, query_relation);
     PERFORM mvscheduler.demand_replaceable(v.name, relation, query_relation, data, split_part(pieces, ' ', 2)::oid);
     IF aside > 0 THEN
