@@ -558,9 +558,10 @@ BEGIN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
         UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
-    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND NEW.timezone <> OLD.timezone THEN   -- rows would move from buckets that are computed to those that are frozen
+    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND (NEW.timezone <> OLD.timezone OR current_setting('mvscheduler.cuts', true) = 'other') THEN   -- rows would move between buckets that are computed and those that are frozen
         PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
     END IF;
+    PERFORM set_config('mvscheduler.cuts', '', true);   -- of the next row
     IF told IS NULL THEN
         UPDATE mvscheduler.redefinition AS r SET method = NEW.method, time_column = NEW.time_column WHERE r.view_id = NEW.id AND (r.method, r.time_column) IS DISTINCT FROM (NEW.method, NEW.time_column);
         RETURN NULL;

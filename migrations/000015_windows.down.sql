@@ -1,5 +1,6 @@
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid, text);
+DROP FUNCTION mvscheduler.cuts_in(oid);
 DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text);
 DROP FUNCTION mvscheduler.determine(jsonb[], jsonb);
 DROP FUNCTION mvscheduler.times_named(jsonb, jsonb);

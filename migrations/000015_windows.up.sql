@@ -520,6 +520,16 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. By its text in_window is asked about a column of this name, quoted where needed, of one of targets, as often as parsed says.';
 
+CREATE FUNCTION mvscheduler.cuts_in(query_relation oid) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN ARRAY(SELECT DISTINCT f.node::text
+               FROM mvscheduler.stored_selects(query_relation) AS s
+              CROSS JOIN LATERAL jsonb_path_query(s.node, 'strict $.**?(@.node == "FUNCEXPR" || @.node == "OPEXPR" || @.node == "COERCEVIAIO")') AS f(node)
+              WHERE coalesce(f.node ->> 'funcresulttype', f.node ->> 'opresulttype', f.node ->> 'resulttype')::oid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+              ORDER BY 1);
+COMMENT ON FUNCTION mvscheduler.cuts_in(oid) IS 'What a query computes of times: where this stays, its buckets are cut as before.';
+
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is
 -- a table of which any change may concern every bucket.

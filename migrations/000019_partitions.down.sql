@@ -21,7 +21,7 @@ DROP FUNCTION mvscheduler.parts(interval);
 DROP FUNCTION mvscheduler.micros(timestamptz);
 DROP VIEW mvscheduler.prunings;
 DROP VIEW mvscheduler.visible_kept;
-DROP FUNCTION mvscheduler.columns_of(oid);
+DROP FUNCTION mvscheduler.shape_of(oid);
 DROP FUNCTION mvscheduler.kept_mark(oid);
 DROP VIEW mvscheduler.visible_targets;
 DROP TABLE mvscheduler.pass_partition;

@@ -200,11 +200,11 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.kept_mark(oid) IS 'Digest of what the catalog says of a table, its partitions and what hangs on them: another one when somebody has altered any of it.';
 
-CREATE FUNCTION mvscheduler.columns_of(relation oid) RETURNS text
+CREATE FUNCTION mvscheduler.shape_of(relation oid) RETURNS text
 LANGUAGE sql STABLE
 RETURN (SELECT pg_catalog.string_agg(pg_catalog.concat_ws(' ', a.attname, a.atttypid::oid, a.atttypmod, a.attcollation, a.attnotnull), ',' ORDER BY a.attname)
           FROM pg_catalog.pg_attribute AS a WHERE a.attrelid = relation AND a.attnum > 0 AND NOT a.attisdropped);
-COMMENT ON FUNCTION mvscheduler.columns_of(oid) IS 'What a partition has in common with its table: its columns by name.';
+COMMENT ON FUNCTION mvscheduler.shape_of(oid) IS 'What a partition has in common with its table: its columns by name.';
 
 CREATE VIEW mvscheduler.visible_kept WITH (security_barrier) AS
     SELECT k.target, t.name, k.relation, k.name AS was, k.bound, k.detached_at, k.rows, k.bytes, t.relation AS parent, t.owner, mvscheduler.kept_mark(c.oid) IS DISTINCT FROM k.mark AS altered
@@ -317,7 +317,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
                   'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
-                  'Misfit', p.detached_at IS NOT NULL AND mvscheduler.columns_of(c.oid) IS DISTINCT FROM mvscheduler.columns_of(t.relation),
+                  'Misfit', p.detached_at IS NOT NULL AND mvscheduler.shape_of(c.oid) IS DISTINCT FROM mvscheduler.shape_of(t.relation),
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
