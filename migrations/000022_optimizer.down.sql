@@ -1,3 +1,5 @@
+ALTER TABLE mvscheduler.view_state DROP CONSTRAINT view_state_tuned_calendar_check;
+DROP FUNCTION mvscheduler.calendar_within(jsonb, interval, interval);
 DROP FUNCTION mvscheduler.undo_recommendation(bigint, text);
 DROP FUNCTION mvscheduler.snooze_recommendation(bigint, timestamptz, text);
 DROP FUNCTION mvscheduler.reject_recommendation(bigint, text);
