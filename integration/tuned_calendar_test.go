@@ -103,13 +103,16 @@ func TestACalendarThatTheSidecarSetsIsWithinTheBoundsOfTheRowAndEndsWithThem(t *
 	pgtest.Exec(t, worker, set("v", `[{"from": "01:00", "every": "1 hour"}, {"at": "00:00"}]`))
 }
 
-// byCalendar makes as if what the sidecar put in the place of the row's interval, see tunedFor, had been a calendar.
-func (s *scene) byCalendar(t testing.TB, view, rules, ran string) {
+// byCalendar makes as if the sidecar had put rules in the place of the row's interval eight days ago, and had refreshed the view
+// every so often in office hours since.
+func (s *scene) byCalendar(t testing.TB, view, rules, every string) {
 	t.Helper()
+	s.tunedFor(t, view, every, "15 minutes", 8)
 	pgtest.Exec(t, s.root,
 		fmt.Sprintf(`UPDATE mvscheduler.view_state SET tuned_interval = NULL, tuned_calendar = '%s' WHERE name LIKE '%%.%s'`, rules, view),
 		fmt.Sprintf(`UPDATE mvscheduler.recommendation SET kind = 'calendar' WHERE view_name LIKE '%%.%s'`, view),
-		fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s' AND NOT (%s)`, view, strings.ReplaceAll(ran, "h ", "started_at ")))
+		fmt.Sprintf(`UPDATE mvscheduler.run SET started_at = date_bin('%s', started_at, 'epoch') WHERE view_name LIKE '%%.%s'`, every, view), // on the hour, whatever time it is
+		fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s' AND NOT (%s)`, view, strings.ReplaceAll(office, "h ", "started_at ")))
 }
 
 func TestACalendarThatDidNotHelpIsTakenBackAndAGoodOneIsKept(t *testing.T) {
@@ -117,10 +120,8 @@ func TestACalendarThatDidNotHelpIsTakenBackAndAGoodOneIsKept(t *testing.T) {
 	s := newScene(t)
 	startSidecar(t, s.db, often...)
 	s.fleet(t, "optimize")
-	s.tunedFor(t, "office", "15 minutes", "15 minutes", 8)
-	s.byCalendar(t, "office", `[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "15 minutes"}]`, office)
-	s.tunedFor(t, "flat", "1 hour", "15 minutes", 8)
-	s.byCalendar(t, "flat", `[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "1 hour"}]`, office) // its readers never sleep
+	s.byCalendar(t, "office", `[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "15 minutes"}]`, "15 minutes")
+	s.byCalendar(t, "flat", `[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "1 hour"}]`, "1 hour") // its readers never sleep
 	// An interval is judged by the calendar that it took the place of. It was better than once in twelve hours.
 	s.tunedFor(t, "hot", "3 hours", "12 hours", 8)
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET evidence = evidence || '{"calendar_before": [{"every": "15 minutes"}]}' WHERE view_name LIKE '%.hot'`)

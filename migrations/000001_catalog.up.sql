@@ -161,7 +161,7 @@ CREATE TABLE mvscheduler.view_state (
     tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
                                       AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
     tuned_patience    double precision CHECK (tuned_patience IS NULL OR tuned_interval IS NOT NULL AND tuned_patience > 0),
-    tuned_calendar    jsonb,   -- view_state_tuned_calendar_check
+    tuned_calendar    jsonb CHECK (tuned_calendar IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule' AND tuned_interval IS NULL),
     tuned_by          bigint,
     retained_by       bigint,
     paused_at         timestamptz,

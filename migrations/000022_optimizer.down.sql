@@ -1,4 +1,5 @@
-ALTER TABLE mvscheduler.view_state DROP CONSTRAINT view_state_tuned_calendar_check;
+DROP TRIGGER bound_calendar ON mvscheduler.view_state;
+DROP FUNCTION mvscheduler.bound_calendar();
 DROP FUNCTION mvscheduler.calendar_within(jsonb, interval, interval);
 DROP FUNCTION mvscheduler.undo_recommendation(bigint, text);
 DROP FUNCTION mvscheduler.snooze_recommendation(bigint, timestamptz, text);

@@ -621,11 +621,26 @@ RETURN (WITH rule AS (
         SELECT min(minutes) * interval '1 minute' >= shortest AND max(minutes) * interval '1 minute' <= longest FROM gap);
 COMMENT ON FUNCTION mvscheduler.calendar_within(jsonb, interval, interval) IS 'Whether the times between two slots of a calendar, on the wall clock, are within bounds.';
 
-ALTER TABLE mvscheduler.view_state ADD CONSTRAINT view_state_tuned_calendar_check
-    CHECK (tuned_calendar IS NULL
-           OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND calendar IS NULL AND refresh_on = 'schedule' AND tuned_interval IS NULL
-              AND mvscheduler.calendar_error(tuned_calendar) IS NULL
-              AND mvscheduler.calendar_within(tuned_calendar, coalesce(min_interval, '1 minute'), coalesce(max_interval, '7 days')));
+-- A trigger and no constraint: those are looked at whenever the clock moves.
+CREATE FUNCTION mvscheduler.bound_calendar() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    reason text := coalesce(mvscheduler.calendar_error(NEW.tuned_calendar),
+                            CASE WHEN NOT mvscheduler.calendar_within(NEW.tuned_calendar, coalesce(NEW.min_interval, '1 minute'), coalesce(NEW.max_interval, '7 days'))
+                                 THEN 'it is not within min_interval and max_interval' END);
+BEGIN
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'managed view % cannot be refreshed by the calendar %: %', NEW.name, NEW.tuned_calendar, reason USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION mvscheduler.bound_calendar() IS 'Trigger on view_state: what the optimizer puts in the place of an interval is a calendar within the bounds of the row.';
+REVOKE ALL ON FUNCTION mvscheduler.bound_calendar() FROM PUBLIC;
+CREATE TRIGGER bound_calendar BEFORE UPDATE OF tuned_calendar, min_interval, max_interval ON mvscheduler.view_state
+    FOR EACH ROW WHEN (NEW.tuned_calendar IS NOT NULL AND (NEW.tuned_calendar, NEW.min_interval, NEW.max_interval) IS DISTINCT FROM (OLD.tuned_calendar, OLD.min_interval, OLD.max_interval))
+    EXECUTE FUNCTION mvscheduler.bound_calendar();
 
 -- Rights ----------------------------------------------------------------------------------------------
 
