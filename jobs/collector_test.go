@@ -51,8 +51,10 @@ SELECT view_id, 1, now(), 'full', 'x' FROM mvscheduler.view_state ON CONFLICT (v
 		require.NoError(b, alice.SendBatch(b.Context(), batch).Close())
 	}
 
-	config, err := pgxpool.ParseConfig(db.URLAs(db.Worker(b)))
+	control, err := NewControlPool(b.Context(), db.URLAs(db.Worker(b)))
 	require.NoError(b, err)
+	config := control.Config()
+	control.Close()
 	config.MaxConns = 1 // whose time is looked at
 	pool, err := pgxpool.NewWithConfig(b.Context(), config)
 	require.NoError(b, err)
