@@ -17,9 +17,9 @@ type Due struct {
 	ViewID          int64
 	Name            string
 	Owner           uint32
-	RefreshInterval *time.Duration // or what the optimizer has put in its place
+	RefreshInterval *time.Duration // or the one that the optimizer has put in its place
 	Cron            *string
-	Calendar        *string // as JSON
+	Calendar        *string // as JSON; or what the optimizer has put in the place of the interval
 	Timezone        string
 	RefreshOn       string
 	Catchup         string
@@ -203,7 +203,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
         OR e.place <= $2 - coalesce(l.runs, 0)
 )
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.tuned_interval, s.refresh_interval))::float8 AS interval_seconds,
-       s.cron, s.calendar::text, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
+       s.cron, coalesce(s.tuned_calendar, s.calendar)::text, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
        s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
        greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN nullif(s.paused_until, '-infinity') END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN nullif(g.paused_until, '-infinity') END) AS held_until
   FROM mvscheduler.settings AS g, chosen AS e

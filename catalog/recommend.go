@@ -19,10 +19,12 @@ type TunedView struct {
 	Timezone                 string
 	Optimize                 string
 	RefreshOn                string
-	Interval, Least, Most    *float64 // seconds; Interval is the one in force
+	Interval, Least, Most    *float64 // seconds; Interval is the one in force, or that of the row where TunedCalendar is
+	Cron, Calendar           *string  // of the row, where it is refreshed on schedule; Calendar as JSON
+	TunedCalendar            *string  // in force in the place of Interval, as JSON
 	RowInterval              *float64 // seconds; of the row
 	Patience                 *float64 // view_state.tuned_patience
-	Refused                  bool     // the mode adaptive was rejected or taken back not long ago
+	Refused                  []string // kinds of recommendations that were rejected or taken back not long ago
 	Upstream                 []int64
 	Active                   bool // its clock runs
 	Method                   string
@@ -62,11 +64,12 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
        extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream, s.tuned_patience AS patience,
-       EXISTS (SELECT
-                 FROM mvscheduler.recommendation AS x
-                WHERE x.view_id = s.view_id AND x.kind = 'adaptive'
-                  AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
-                       OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
+       CASE WHEN s.refresh_on = 'schedule' THEN s.cron END AS cron, CASE WHEN s.refresh_on = 'schedule' THEN s.calendar::text END AS calendar, s.tuned_calendar::text AS tuned_calendar,
+       ARRAY(SELECT DISTINCT x.kind
+               FROM mvscheduler.recommendation AS x
+              WHERE x.view_id = s.view_id
+                AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
+                     OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
        coalesce(h.method, '') AS method,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
@@ -189,6 +192,7 @@ type Recommendation struct {
 	Evidence, Predicted                      map[string]any
 	Apply                                    *time.Duration // not nil: optimize = 'auto' lets the sidecar refresh at this interval
 	Patience                                 float64        // with Apply: view_state.tuned_patience; zero = none
+	Rules                                    *string        // not nil: optimize = 'auto' lets the sidecar refresh by this calendar, as JSON
 	Keep                                     *time.Duration // not nil: optimize = 'auto' lets the sidecar keep data for so long, within the bounds of the row
 }
 
@@ -293,8 +297,8 @@ SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind,
 	switch {
 	case r.Keep != nil:
 		applied, err = applyKeep(ctx, tx, viewID, id, *r.Keep)
-	case r.Apply != nil:
-		applied, err = applyInterval(ctx, tx, viewID, id, r)
+	case r.Apply != nil || r.Rules != nil:
+		applied, err = applyClock(ctx, tx, viewID, id, r)
 	}
 	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 		return id, false, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
@@ -302,11 +306,16 @@ SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind,
 	return id, applied, nil
 }
 
-// applyInterval puts an interval in force; no row = not now.
-func applyInterval(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
+// applyClock puts an interval or a calendar in force; no row = not now.
+func applyClock(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
+	var seconds *float64
+	if r.Apply != nil {
+		seconds = new(r.Apply.Seconds())
+	}
 	return apply(ctx, tx, viewID, id, r.Kind, `
        SET tuned_interval = make_interval(secs => $5),
            tuned_patience = nullif($6::float8, 0),
+           tuned_calendar = $7::jsonb,
            tuned_by = $2,
            reschedule = true
       FROM free AS f
@@ -314,7 +323,7 @@ func applyInterval(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommend
        AND s.refresh_on = 'schedule'
        AND s.cron IS NULL
        AND s.calendar IS NULL
-       AND s.refresh_interval IS NOT NULL`, r.Apply.Seconds(), r.Patience)
+       AND s.refresh_interval IS NOT NULL`, seconds, r.Patience, r.Rules)
 }
 
 // applyKeep puts a longer retention in force; no row = not now.
@@ -364,6 +373,7 @@ type TrialRecord struct {
 	RowSeconds     float64     // the interval of the row; zero = none
 	Was            *string     // the interval before, as the proposal has it
 	Patience       float64     // and the patience; zero = none
+	WasCalendar    *string     // what was in force in the place of the interval, as JSON; nil = nothing
 	PredictedCost  float64     // of a refresh, in seconds; zero = unknown
 	Began          []time.Time // successful refreshes since, in order
 	Ended          int         // runs since
@@ -375,13 +385,13 @@ type TrialRecord struct {
 func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
-       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience,
+       r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience, r.evidence ->> 'calendar_before' AS was_calendar,
        coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ELSE r.evidence END ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
        coalesce(x.began, '{}') AS began, x.ended, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
   FROM mvscheduler.recommendation AS r
   JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id
-                                  AND (s.tuned_by = r.id AND s.tuned_interval IS NOT NULL OR s.retained_by = r.id AND s.retention_period > s.row_retention
-                                       OR NOT r.automatic AND r.kind IN ('interval', 'calendar') AND s.refresh_on = 'schedule' AND s.tuned_interval IS NULL
+                                  AND (s.tuned_by = r.id AND num_nonnulls(s.tuned_interval, s.tuned_calendar) > 0 OR s.retained_by = r.id AND s.retention_period > s.row_retention
+                                       OR NOT r.automatic AND r.kind IN ('interval', 'calendar') AND s.refresh_on = 'schedule' AND num_nulls(s.tuned_interval, s.tuned_calendar) = 2
                                           AND s.refresh_interval IS NOT DISTINCT FROM (r.change ->> 'refresh_interval')::interval
                                           AND s.cron IS NOT DISTINCT FROM r.change ->> 'cron'
                                           AND s.calendar IS NOT DISTINCT FROM (r.change ->> 'calendar')::jsonb)
@@ -435,7 +445,7 @@ WITH free AS (
        FOR UPDATE SKIP LOCKED
 ), back AS (
     UPDATE mvscheduler.view_state AS s
-       SET tuned_interval = NULL, tuned_patience = NULL, tuned_by = NULL, reschedule = true
+       SET tuned_interval = NULL, tuned_patience = NULL, tuned_calendar = NULL, tuned_by = NULL, reschedule = true
       FROM free AS f
      WHERE $4
        AND s.view_id = f.view_id

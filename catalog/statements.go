@@ -65,14 +65,23 @@ func ReadCalls(ctx context.Context, q Querier, s StatementSource) (Statements, e
 	schema := pgx.Identifier{s.Schema}.Sanitize()
 	calls := Statements{Calls: make(map[Call]int64)}
 	rows, err := q.Query(ctx, fmt.Sprintf(`
+WITH called AS MATERIALIZED (
+    SELECT x.queryid, x.userid, sum(x.calls)::bigint AS calls
+      FROM %[1]s.pg_stat_statements(false) AS x
+     WHERE x.toplevel
+       AND x.queryid IS NOT NULL
+       AND x.dbid = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
+     GROUP BY x.queryid, x.userid
+), ours AS MATERIALIZED (   -- asked once a role, and not once a statement
+    SELECT r.oid
+      FROM pg_roles AS r
+     WHERE r.oid = ANY (ARRAY(SELECT DISTINCT c.userid FROM called AS c))
+       AND NOT r.rolsuper
+       AND pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER')
+)
 SELECT i.dealloc || ' ' || i.stats_reset, s.queryid, s.userid, s.calls
   FROM %[1]s.pg_stat_statements_info() AS i
-  LEFT JOIN (SELECT x.queryid, x.userid, sum(x.calls)::bigint AS calls
-               FROM %[1]s.pg_stat_statements(false) AS x
-               JOIN pg_database AS d ON d.oid = x.dbid AND d.datname = current_database()
-              WHERE x.toplevel AND x.queryid IS NOT NULL
-                AND NOT coalesce((SELECT pg_has_role(r.oid, 'mvscheduler_worker', 'MEMBER') AND NOT r.rolsuper FROM pg_roles AS r WHERE r.oid = x.userid), false)
-              GROUP BY x.queryid, x.userid) AS s ON true`, schema))
+  LEFT JOIN (SELECT c.* FROM called AS c WHERE c.userid <> ALL (ARRAY(SELECT o.oid FROM ours AS o))) AS s ON true`, schema))
 	if err != nil {
 		return calls, fmt.Errorf("read pg_stat_statements: %w", err)
 	}

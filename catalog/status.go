@@ -36,6 +36,7 @@ type ViewStatus struct {
 	RefreshOn           string          `db:"refresh_on" json:"refresh_on"`
 	RefreshInterval     *Seconds        `db:"refresh_interval_seconds" json:"refresh_interval_seconds"`
 	TunedInterval       *Seconds        `db:"tuned_interval_seconds" json:"tuned_interval_seconds"` // by the optimizer, in the place of refresh_interval; nil = none
+	TunedCalendar       json.RawMessage `db:"tuned_calendar" json:"tuned_calendar"`                 // the same, rules instead of an interval
 	TunedPatience       *float64        `db:"tuned_patience" json:"tuned_patience"`                 // seconds of age, over all reads, for which it is refreshed between two slots; nil = it is not
 	Cron                *string         `db:"cron" json:"cron"`
 	Calendar            json.RawMessage `db:"calendar" json:"calendar"`
@@ -78,7 +79,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.consecutive_failures, s.last_sqlstate, s.last_error, s.size_bytes, s.rows_estimate, s.method, s.adopted,
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
-       extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds, s.tuned_patience, s.tuned_retention::text AS tuned_retention,
+       extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds, s.tuned_calendar, s.tuned_patience, s.tuned_retention::text AS tuned_retention,
        s.cron, s.calendar, s.timezone, s.enabled,
        CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,

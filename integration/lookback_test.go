@@ -193,6 +193,30 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, keep40, proposed(), "which nobody but a person does")
 }
 
+func TestNothingShorterIsRecommendedForNinetyDaysAfterSomethingWasMissed(t *testing.T) {
+	t.Parallel()
+	s := keeping(t)
+	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
+	advised := func(change string) string { // as if everything had spoken for a shorter one for two months
+		t.Helper()
+		pgtest.Exec(t, s.root, change, `UPDATE mvscheduler.view_usage SET shrink_since = now() - interval '60 days'`)
+		return s.retention(t, "v")
+	}
+	const missed = "50 days are kept -> keep 80 days proposed"
+	require.Equal(t, missed, advised(`
+INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, asked, reads)
+SELECT s.view_id, d, 64, false, true, 5 FROM mvscheduler.view_state AS s, generate_series(now() - interval '3 days', now() - interval '1 day', '1 day') AS d`), "reads asked for what had left")
+	expired := strings.Replace(missed, "proposed", "expired", 1)
+	require.Equal(t, expired, advised(`DELETE FROM mvscheduler.looked_back WHERE asked`), "they have not come again")
+	require.Equal(t, expired, advised(`UPDATE mvscheduler.recommendation SET seen_at = now() - interval '89 days'`))
+	require.Equal(t, expired+", 50 days are kept -> keep 40 days proposed", advised(`UPDATE mvscheduler.recommendation SET seen_at = now() - interval '91 days'`))
+
+	// So it is when a person took it back.
+	undone := expired + ", 50 days are kept -> keep 40 days undone"
+	require.Equal(t, undone, advised(`UPDATE mvscheduler.recommendation SET state = 'undone', decided_at = now() - interval '89 days' WHERE state = 'proposed'`))
+	require.Equal(t, undone+", 50 days are kept -> keep 40 days proposed", advised(`UPDATE mvscheduler.recommendation SET decided_at = now() - interval '91 days' WHERE state = 'undone'`))
+}
+
 func execError(t testing.TB, conn *pgx.Conn, sql string) error {
 	_, err := conn.Exec(t.Context(), sql)
 	return err

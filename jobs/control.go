@@ -34,6 +34,7 @@ var controlSettings = map[string]string{
 	"jit":                                 "off",                // compiling a claim takes a second, running it milliseconds
 	"plan_cache_mode":                     "force_generic_plan", // and planning it longer than running it
 	"enable_seqscan":                      "off",                // a plan is kept that was made while a table was empty, and without knowing the instant
+	"parallel_setup_cost":                 "1e15",               // what enable_seqscan adds to a cost would pay for workers; how many readers may have says max_parallel_workers_per_gather
 }
 
 // NewControlPool makes the pool on which a [Runner] keeps its books: the catalog of mvscheduler and

@@ -21,9 +21,9 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 	if err != nil || record == nil {
 		return nil, err
 	}
-	rows := v.Rows[len(v.Rows)-1]
+	rows, every := v.Rows[len(v.Rows)-1], shortestGap(facts.Now, v)
 	rebuilt := optimizer.Rebuilt{
-		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: 86400 / *v.Interval,
+		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: 86400 / every.Seconds(),
 		Level: facts.Level, Source: "the refreshes that ran",
 	}
 	switch {
@@ -34,7 +34,7 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 		if err != nil {
 			return nil, err
 		}
-		written, known := HistoryOf(v.ViewID, samples, time.UTC, facts.Now).Written(duration(*v.Interval))
+		written, known := HistoryOf(v.ViewID, samples, time.UTC, facts.Now).Written(every)
 		if !known || rows <= 0 {
 			p.log.DebugContext(ctx, "thought about a method", "view", v.Name, "why", "method: how many rows are written below the view is not known, and full refreshes do not count what they change")
 			return nil, nil

@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 )
 
@@ -176,7 +177,8 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
-		Adaptive:   len(v.Upstream) == 0 && !v.Refused, // what reads managed views is no fresher than they are
+		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
+		NoRules:    slices.Contains(v.Refused, "calendar"),
 		Usage: optimizer.Usage{
 			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
 			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
@@ -191,6 +193,11 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if v.Patience != nil {
 		view.Patience = *v.Patience
 	}
+	if v.TunedCalendar != nil {
+		if view.Calendar, err = schedule.ParseCalendar(*v.TunedCalendar); err != nil {
+			return optimizer.View{}, fmt.Errorf("calendar of view %q: %w", v.Name, err)
+		}
+	}
 	if v.LastRead != nil {
 		view.Usage.LastRead = *v.LastRead
 	}
@@ -202,27 +209,50 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 }
 
 // boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
-// than it is, so that it gets no longer interval than a view above has (spec 3d.7), unless its own row has one; of a view
-// above that is tuned as well only max_interval is promised.
+// than it is, so that it gets no longer interval than a view above has (spec 3d.7), and no longer pause than the shortest
+// one of a view above with a cron or a calendar, unless its own row has a longer interval; of a view above that is tuned as
+// well only max_interval is promised.
 func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) optimizer.Bounds {
 	b := boundsOf(facts, v)
 	above := withAbove(v.ViewID, f.upstream)[1:]
 	for _, u := range f.views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
-			b.Min = max(b.Min, duration(*u.Interval))
+			b.Min = max(b.Min, shortestGap(facts.Now, u))
 		}
-		promised := u.Interval
-		if u.Optimize == "auto" && u.Interval != nil {
-			promised = u.Most
-		}
-		if promised == nil || v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
+		if v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
 			continue
 		}
-		if most := max(duration(*promised), duration(*v.RowInterval)); b.Max == 0 || most < b.Max {
+		promised := shortestGap(facts.Now, u)
+		if u.Optimize == "auto" && u.Interval != nil {
+			promised = 0
+			if u.Most != nil {
+				promised = duration(*u.Most)
+			}
+		}
+		if promised == 0 {
+			continue
+		}
+		if most := max(promised, duration(*v.RowInterval)); b.Max == 0 || most < b.Max {
 			b.Max = most
 		}
 	}
 	return b
+}
+
+// shortestGap is the shortest time between two slots of the clock that is in force for a view; zero = it has none.
+func shortestGap(now time.Time, v catalog.TunedView) time.Duration {
+	var spec schedule.Spec
+	switch {
+	case v.Cron != nil:
+		spec.Cron = *v.Cron
+	case v.Calendar != nil:
+		spec.Calendar = *v.Calendar
+	case v.TunedCalendar != nil:
+		spec.Calendar = *v.TunedCalendar
+	case v.Interval != nil:
+		spec.Interval = duration(*v.Interval)
+	}
+	return spec.ShortestGap(now)
 }
 
 // withAbove are a view and those that read it, directly or not.
@@ -334,7 +364,11 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		}
 	}
 	c.Command = "UPDATE mvscheduler.views SET " + sets + " WHERE name = " + v.NameSQL
-	if v.Optimize == "auto" && (r.Kind == "interval" || r.Kind == "adaptive") {
+	switch {
+	case v.Optimize != "auto":
+	case r.Kind == "calendar":
+		c.Rules = &r.Rules
+	case r.Kind == "interval", r.Kind == "adaptive":
 		c.Apply, c.Patience = &r.Every, r.Patience
 	}
 	if r.Keep > 0 {
@@ -395,6 +429,13 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		if t.Patience > 0 {
 			old.Mode, old.Patience = optimizer.Adaptive, t.Patience
 		}
+	}
+	if t.WasCalendar != nil {
+		rules, err := schedule.ParseCalendar(*t.WasCalendar)
+		if err != nil {
+			return false, fmt.Errorf("calendar of view %q before: %w", v.Name, err)
+		}
+		old = optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}
 	}
 	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
 	trial := optimizer.Trial{

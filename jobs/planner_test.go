@@ -33,7 +33,15 @@ func TestAViewIsTunedNoSlowerThanWhatReadsItPromises(t *testing.T) {
 	require.Equal(t, 30*time.Minute, most(below, middle, above))
 	require.Equal(t, 20*time.Minute, most(below, middle, above, view(4, minutes(20), minutes(20), 3)), "it reads it through another")
 	require.Equal(t, 15*time.Minute, most(below, middle, view(3, minutes(1), minutes(1), 2)), "as its own row says")
-	require.Zero(t, most(below, middle, view(3, nil, nil, 2)), "it follows, or has a calendar")
+	require.Zero(t, most(below, middle, view(3, nil, nil, 2)), "it follows")
+	clocked := view(3, nil, nil, 2)
+	clocked.Cron = new("*/20 8-17 * * 1-5")
+	require.Equal(t, 20*time.Minute, most(below, middle, clocked), "while it is awake")
+	clocked.Cron, clocked.Calendar = nil, new(`[{"days": "mon-fri", "at": "08:00"}, {"days": "mon", "at": "08:25"}]`)
+	require.Equal(t, 25*time.Minute, most(below, middle, clocked))
+	tuned := below
+	tuned.TunedCalendar = new(`[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "30 minutes"}]`)
+	require.Equal(t, optimizer.Bounds{Min: 30 * time.Minute}, boundsAmong(catalog.OptimizerFacts{}, middle, fleetOf(tuned, middle)))
 	require.Zero(t, most(below, middle, view(9, minutes(1), minutes(1), 1)), "that reads another")
 
 	above.Optimize = "auto"

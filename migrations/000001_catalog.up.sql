@@ -105,9 +105,9 @@ COMMENT ON COLUMN mvscheduler.views.work_mem IS 'work_mem of the refresh, with u
 COMMENT ON COLUMN mvscheduler.views.max_attempts IS 'Tries for one slot, 1 to 100.';
 COMMENT ON COLUMN mvscheduler.views.max_size_bytes IS 'A run that grows the view past this size fails and the old contents stay; NULL = no limit.';
 COMMENT ON COLUMN mvscheduler.views."analyze" IS 'ANALYZE after a refresh that changed much.';
-COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) or auto (the sidecar also refreshes at the interval that it recommends, within min_interval and max_interval; refresh_interval stays what you wrote, and any change of it ends that). See recommendations.';
-COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply; NULL = 1 minute.';
-COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply; NULL = 1 day.';
+COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) or auto (the sidecar also refreshes at the interval or by the calendar that it recommends in the place of refresh_interval, within min_interval and max_interval; refresh_interval stays what you wrote, and any change of it ends that). See recommendations.';
+COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply, and the shortest time between two slots of a calendar; NULL = 1 minute.';
+COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply, and the longest time between two slots of a calendar; NULL = 1 day, and a calendar may pause while nobody reads.';
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Shortest retention_period that the optimizer may recommend; NULL = 30 days, and nothing shorter than everything that the tables below cannot give again. Where it is set, older data may be recommended to leave for good.';
 COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Longest retention_period that the optimizer may recommend, NULL = any; with optimize ''auto'' also the longest that it puts in force, NULL = twice retention_period.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
@@ -161,6 +161,7 @@ CREATE TABLE mvscheduler.view_state (
     tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
                                       AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
     tuned_patience    double precision CHECK (tuned_patience IS NULL OR tuned_interval IS NOT NULL AND tuned_patience > 0),
+    tuned_calendar    jsonb CHECK (tuned_calendar IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule' AND tuned_interval IS NULL),
     tuned_by          bigint,
     retained_by       bigint,
     paused_at         timestamptz,
@@ -224,7 +225,8 @@ COMMENT ON COLUMN mvscheduler.view_state.min_retention IS 'views.min_retention';
 COMMENT ON COLUMN mvscheduler.view_state.max_retention IS 'views.max_retention';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, within the bounds of the row; NULL = none. The trigger takes it away when the owner changes the clock or the bounds.';
 COMMENT ON COLUMN mvscheduler.view_state.tuned_patience IS 'Between two slots of tuned_interval a refresh is asked for when the age of what readers saw since the last one adds up to so many seconds; NULL = never. It goes with tuned_interval.';
-COMMENT ON COLUMN mvscheduler.view_state.tuned_by IS 'recommendation.id of tuned_interval.';
+COMMENT ON COLUMN mvscheduler.view_state.tuned_calendar IS 'The calendar that the optimizer has put in the place of refresh_interval, within the bounds of the row; NULL = none. It ends as tuned_interval does, beside which there is none.';
+COMMENT ON COLUMN mvscheduler.view_state.tuned_by IS 'recommendation.id of tuned_interval or of tuned_calendar.';
 COMMENT ON COLUMN mvscheduler.view_state.resumed_at IS 'When its clock was last set going again by hand, after a pause or after it was disabled; slots until then were not missed.';
 COMMENT ON COLUMN mvscheduler.view_state.rearmed_at IS 'Last change of the row; an automatic pause that is older has ended.';
 COMMENT ON COLUMN mvscheduler.view_state.upstream IS 'views.id of the managed views that the query reads, directly or through ordinary views.';

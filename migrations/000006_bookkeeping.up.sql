@@ -33,6 +33,7 @@ DECLARE
     ceases   boolean := false;    -- to be incremental: what is served is so until the swap
     parsed   boolean;             -- whether the text of the row went into <name>__query
     reader   oid;                 -- the plain view with the query; an adopted view has none
+    same_clock boolean := false;  -- the row says what it said of its clock and of the bounds: what the optimizer put in its place stays
     populated boolean := false;   -- a view that was adopted with its contents waits for its clock
     old_row  jsonb;
     new_row  jsonb;
@@ -90,6 +91,8 @@ BEGIN
         relid := coalesce(made[1]::oid, relid);
         reader := coalesce(made[2]::oid, reader);
         parsed := parsed OR made[2] IS NOT NULL;
+        same_clock := (NEW.refresh_interval, NEW.cron, NEW.calendar, NEW.timezone, NEW.refresh_on, NEW.optimize, NEW.min_interval, NEW.max_interval)
+                      IS NOT DISTINCT FROM (OLD.refresh_interval, OLD.cron, OLD.calendar, OLD.timezone, OLD.refresh_on, OLD.optimize, OLD.min_interval, OLD.max_interval);
     END IF;
     reads := mvscheduler.upstream_of(CASE WHEN served = 'incremental' THEN reader ELSE relid END);   -- which reads its data alone
 
@@ -141,10 +144,9 @@ BEGIN
            max_interval = EXCLUDED.max_interval,
            min_retention = EXCLUDED.min_retention,
            max_retention = EXCLUDED.max_retention,
-           tuned_interval = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
-                                      IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_interval END,
-           tuned_patience = CASE WHEN (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.refresh_on, EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
-                                      IS NOT DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.refresh_on, s.optimize, s.min_interval, s.max_interval) THEN s.tuned_patience END,
+           tuned_interval = CASE WHEN same_clock THEN s.tuned_interval END,
+           tuned_patience = CASE WHEN same_clock THEN s.tuned_patience END,
+           tuned_calendar = CASE WHEN same_clock THEN s.tuned_calendar END,
            paused_at = EXCLUDED.paused_at,
            paused_until = EXCLUDED.paused_until,
            pause_reason = EXCLUDED.pause_reason,
@@ -155,8 +157,7 @@ BEGIN
            jitter_key = EXCLUDED.jitter_key,
            reschedule = s.reschedule OR (EXCLUDED.refresh_interval, EXCLUDED.cron, EXCLUDED.calendar, EXCLUDED.timezone, EXCLUDED.refresh_on)
                                         IS DISTINCT FROM (s.refresh_interval, s.cron, s.calendar, s.timezone, s.refresh_on)
-                        OR s.tuned_interval IS NOT NULL AND (EXCLUDED.optimize, EXCLUDED.min_interval, EXCLUDED.max_interval)
-                                        IS DISTINCT FROM (s.optimize, s.min_interval, s.max_interval);
+                        OR num_nonnulls(s.tuned_interval, s.tuned_calendar) > 0 AND NOT same_clock;
     IF NEW.refresh_on = 'upstream' AND coalesce(cardinality(reads), 0) = 0
        AND (TG_OP = 'INSERT' OR (NEW.refresh_on, NEW.query) IS DISTINCT FROM (OLD.refresh_on, OLD.query)) THEN
         RAISE WARNING 'view "%" has refresh_on = ''upstream'' and reads no managed view: nothing will refresh it after the first time', NEW.name

@@ -120,7 +120,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
            (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = j.view_id AND k.detached_at IS NOT NULL) AS kept_partitions,
            j.tuned_interval,
            j.tuned_patience,
-           CASE WHEN j.retention_period > j.row_retention THEN j.retention_period END AS tuned_retention
+           CASE WHEN j.retention_period > j.row_retention THEN j.retention_period END AS tuned_retention,
+           j.tuned_calendar
       FROM judged AS j;
 
 -- Two views, each a barrier of its own: in a view that is a UNION ALL the planner mixes the user's conditions
@@ -187,7 +188,7 @@ COMMENT ON COLUMN mvscheduler.status.activity IS 'idle, queued, running, waiting
 COMMENT ON COLUMN mvscheduler.status.reason IS 'What is wrong and what to do, in a sentence; empty when nothing is.';
 COMMENT ON COLUMN mvscheduler.status.data_as_of IS 'The contents show at least everything committed before this instant.';
 COMMENT ON COLUMN mvscheduler.status.lag IS 'Age of data_as_of.';
-COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule in force promises (see tuned_interval), no less than that of the managed views that it reads; NULL = no clock.';
+COMMENT ON COLUMN mvscheduler.status.target IS 'Staleness that the schedule in force promises (see tuned_interval and tuned_calendar), no less than that of the managed views that it reads; NULL = no clock.';
 COMMENT ON COLUMN mvscheduler.status.last_refresh_at IS 'When the last successful refresh ended.';
 COMMENT ON COLUMN mvscheduler.status.last_duration IS 'How long it took.';
 COMMENT ON COLUMN mvscheduler.status.next_refresh_at IS 'When the next run is due, unless readers are owed one earlier (see tuned_patience); NULL = no clock, or paused.';
@@ -210,6 +211,7 @@ COMMENT ON COLUMN mvscheduler.status.paused_until IS 'views.paused_until';
 COMMENT ON COLUMN mvscheduler.status.waiting_for IS 'Which lock the run waits for and who holds it.';
 COMMENT ON COLUMN mvscheduler.status.run_id IS 'The run that is queued or running.';
 COMMENT ON COLUMN mvscheduler.status.tuned_interval IS 'The interval that the optimizer has put in the place of refresh_interval, since optimize is auto; NULL = none.';
+COMMENT ON COLUMN mvscheduler.status.tuned_calendar IS 'The calendar that the optimizer has put in the place of refresh_interval, since optimize is auto; NULL = none.';
 COMMENT ON COLUMN mvscheduler.status.tuned_patience IS 'Between two slots of tuned_interval the view is refreshed as well when the age of what readers saw since the last refresh adds up to so many seconds; NULL = never.';
 COMMENT ON COLUMN mvscheduler.status.tuned_retention IS 'The longer period that the optimizer has put in the place of retention_period, since optimize is auto and readers asked for what had left; NULL = none.';
 COMMENT ON COLUMN mvscheduler.status.kept_partitions IS 'Partitions that retention has put aside and that can be restored; see restore_view and prunings.';

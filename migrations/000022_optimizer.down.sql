@@ -1,3 +1,6 @@
+DROP TRIGGER bound_calendar ON mvscheduler.view_state;
+DROP FUNCTION mvscheduler.bound_calendar();
+DROP FUNCTION mvscheduler.calendar_within(jsonb, interval, interval);
 DROP FUNCTION mvscheduler.undo_recommendation(bigint, text);
 DROP FUNCTION mvscheduler.snooze_recommendation(bigint, timestamptz, text);
 DROP FUNCTION mvscheduler.reject_recommendation(bigint, text);

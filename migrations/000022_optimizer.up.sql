@@ -366,7 +366,7 @@ BEGIN
      WHERE x.id = r.id;
     IF NEW.action = 'undo' AND r.automatic THEN
         UPDATE mvscheduler.view_state AS s
-           SET tuned_interval = NULL, tuned_patience = NULL, tuned_by = NULL, reschedule = true
+           SET tuned_interval = NULL, tuned_patience = NULL, tuned_calendar = NULL, tuned_by = NULL, reschedule = true
          WHERE s.view_id = r.view_id AND s.tuned_by = r.id;
         UPDATE mvscheduler.view_state AS s
            SET retention_period = s.row_retention, retained_by = NULL
@@ -599,6 +599,53 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back what was applied, by a person or by the sidecar; for 30 days nothing of the kind is applied by itself.';
 
+-- The bounds of a calendar ----------------------------------------------------------------------------
+
+CREATE FUNCTION mvscheduler.calendar_within(rules jsonb, shortest interval, longest interval) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN (WITH rule AS (
+            SELECT coalesce(string_to_array(translate(e ->> 'days', 'ABCDEFGHIJKLMNOPQRSTUVWXYZ ', 'abcdefghijklmnopqrstuvwxyz'), ','), '{mon-sun}') AS days,
+                   mvscheduler.wall_minute(coalesce(e ->> 'at', e ->> 'from', '00:00'), 1439) AS first,
+                   mvscheduler.wall_minute(coalesce(e ->> 'at', e ->> 'to', '24:00'), 1440) - CASE WHEN e ? 'at' THEN 0 ELSE 1 END AS last,
+                   extract(epoch FROM coalesce(e ->> 'every', '1 day')::interval)::integer / 60 AS step
+              FROM jsonb_array_elements(rules) AS e
+        ), due AS (
+            SELECT DISTINCT 1440 * array_position(names.all_days, d.name) + m.minute AS minute   -- of the week
+              FROM (SELECT '{mon,tue,wed,thu,fri,sat,sun}'::text[]) AS names(all_days)
+             CROSS JOIN unnest(names.all_days) AS d(name)
+              JOIN rule AS r ON EXISTS (SELECT FROM unnest(r.days) AS p(part)
+                                         WHERE array_position(names.all_days, d.name) BETWEEN array_position(names.all_days, left(p.part, 3)) AND array_position(names.all_days, right(p.part, 3)))
+             CROSS JOIN generate_series(r.first, r.last, r.step) AS m(minute)
+        ), gap AS (
+            SELECT coalesce(lead(minute) OVER week, first_value(minute) OVER week + 7 * 1440) - minute AS minutes
+              FROM due
+            WINDOW week AS (ORDER BY minute)
+        )
+        SELECT min(minutes) * interval '1 minute' >= shortest AND max(minutes) * interval '1 minute' <= longest FROM gap);
+COMMENT ON FUNCTION mvscheduler.calendar_within(jsonb, interval, interval) IS 'Whether the times between two slots of a calendar, on the wall clock, are within bounds.';
+
+-- A trigger and no constraint: those are looked at whenever the clock moves.
+CREATE FUNCTION mvscheduler.bound_calendar() RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    reason text := coalesce(mvscheduler.calendar_error(NEW.tuned_calendar),
+                            CASE WHEN NOT mvscheduler.calendar_within(NEW.tuned_calendar, coalesce(NEW.min_interval, '1 minute'), coalesce(NEW.max_interval, '7 days'))
+                                 THEN 'it is not within min_interval and max_interval' END);
+BEGIN
+    IF reason IS NOT NULL THEN
+        RAISE EXCEPTION 'managed view % cannot be refreshed by the calendar %: %', NEW.name, NEW.tuned_calendar, reason USING ERRCODE = 'check_violation';
+    END IF;
+    RETURN NEW;
+END $$;
+COMMENT ON FUNCTION mvscheduler.bound_calendar() IS 'Trigger on view_state: what the optimizer puts in the place of an interval is a calendar within the bounds of the row.';
+REVOKE ALL ON FUNCTION mvscheduler.bound_calendar() FROM PUBLIC;
+CREATE TRIGGER bound_calendar BEFORE UPDATE OF tuned_calendar, min_interval, max_interval ON mvscheduler.view_state
+    FOR EACH ROW WHEN (NEW.tuned_calendar IS NOT NULL AND (NEW.tuned_calendar, NEW.min_interval, NEW.max_interval) IS DISTINCT FROM (OLD.tuned_calendar, OLD.min_interval, OLD.max_interval))
+    EXECUTE FUNCTION mvscheduler.bound_calendar();
+
 -- Rights ----------------------------------------------------------------------------------------------
 
 REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.tested, mvscheduler.conditions, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
@@ -612,4 +659,4 @@ GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sourc
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
-GRANT UPDATE (tuned_interval, tuned_patience, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;
+GRANT UPDATE (tuned_interval, tuned_patience, tuned_calendar, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;

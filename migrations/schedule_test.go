@@ -94,6 +94,37 @@ func TestSQLAndGoAgreeOnCalendars(t *testing.T) {
 	require.Positive(t, valid)
 }
 
+func TestTheGapsOfACalendarAreWhatItsSlotsSay(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	monday := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(rt *rapid.T) {
+		var rules []map[string]string
+		for range rapid.IntRange(1, 3).Draw(rt, "rules") {
+			rules = append(rules, rapid.SampledFrom([]map[string]string{
+				{"every": "1 day"}, {"every": "90 minutes"}, {"every": "7 minutes", "from": "23:00"}, {"days": "Mon, WED-fri", "from": "7:00", "to": "19:01", "every": "2 hours"},
+				{"days": "sun", "at": "23:59"}, {"days": "mon", "at": "00:00"}, {"at": "06:45"}, {"days": "sat,sun", "to": "4:00", "every": "30 minutes"},
+			}).Draw(rt, "rule"))
+		}
+		document, err := json.Marshal(rules)
+		require.NoError(rt, err)
+		clock := schedule.Spec{Calendar: string(document)}
+		var longest time.Duration
+		for at := clock.Next(monday.Add(-1)); at.Before(monday.AddDate(0, 0, 7)); {
+			next := clock.Next(at)
+			longest, at = max(longest, next.Sub(at)), next
+		}
+		within := func(shortest, longest time.Duration) (is bool) {
+			require.NoError(rt, conn.QueryRow(t.Context(), `SELECT mvscheduler.calendar_within($1::text::jsonb, $2, $3)`, string(document), shortest, longest).Scan(&is))
+			return is
+		}
+		shortest := clock.ShortestGap(monday)
+		require.True(rt, within(shortest, longest), string(document))
+		require.False(rt, within(shortest+1e9, longest), string(document))
+		require.False(rt, within(shortest, longest-1e9), string(document))
+	})
+}
+
 func containsNUL(s string) bool {
 	for _, r := range s {
 		if r == 0 {

@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog/schedule"
@@ -79,6 +80,13 @@ func (s *weekSlots) any(from, to int) bool {
 		from += n
 	}
 	return false
+}
+
+func (s *weekSlots) count() (n int) {
+	for _, word := range s {
+		n += bits.OnesCount64(word)
+	}
+	return n
 }
 
 // oneLine is the rule of the calendar that alone costs least on the last two weeks, where a line of cron can say it and

@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 	"strings"
 	"time"
 )
@@ -17,8 +16,10 @@ type View struct {
 	Runs     []Run         // of the method in force, the oldest first
 	Kappa    float64       // of the fleet, see [FleetKappa]
 	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
+	Calendar Calendar      // in force in the place of Interval; nil = none
 	Patience float64       // in force, see [Schedule]; zero = none
 	Adaptive bool          // that mode can be had
+	NoRules  bool          // the mode CalendarMode cannot
 	Bounds   Bounds
 	Level    string // of the evidence: L0, L1, L2
 	Sources  string // of the reads, in words
@@ -30,7 +31,7 @@ type View struct {
 	Method   string // in force: full, concurrent or incremental
 	Unique   bool   // it has a unique index
 	OnDemand bool   // it is refreshed only when somebody asks
-	Auto     bool   // an interval is applied without asking, and so is the mode Adaptive; nothing else is
+	Auto     bool   // what is proposed for the clock is applied without asking
 }
 
 // Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
@@ -42,6 +43,7 @@ type Recommendation struct {
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
 	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"
 	Patience          float64           // of the kind "adaptive", see [Schedule]
+	Rules             string            // of the kind "calendar": it as JSON
 	Keep              time.Duration     // of the kind "retention": a longer one, to be put in force without asking; zero = a person decides
 	Evidence          map[string]any
 	Predicted         map[string]any
@@ -75,7 +77,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 
 	v.Usage.RefreshSeconds = 0
 	if v.Interval > 0 {
-		v.Usage.RefreshSeconds = duration * 86400 / v.Interval.Seconds()
+		v.Usage.RefreshSeconds = duration * v.clock().perDay()
 	}
 	if a, unused := v.Usage.Unused(); unused && v.UsageKnown && !v.OnDemand {
 		return []Recommendation{{
@@ -97,7 +99,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	}
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
-		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: 86400 / v.Interval.Seconds(), Cost: duration}
+		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().perDay(), Cost: duration}
 		if a, ok := worth.PlainView(); ok && v.Interval >= v.Bounds.most()/2 {
 			recommendations = append(recommendations, Recommendation{
 				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
@@ -110,14 +112,28 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	return recommendations, why
 }
 
-// schedule are proposals for the clock, or why there is none. Where the sidecar may apply an interval and several rules
-// would be better, there are both: what it applies does not wait until a person has looked at the rules. Where it may
-// not, and readers should ask for refreshes, there is also what a person can have without.
+// clock is what is in force.
+func (v View) clock() Schedule {
+	switch {
+	case v.Calendar != nil:
+		return Schedule{Mode: CalendarMode, Calendar: v.Calendar}
+	case v.Adaptive && v.Patience > 0:
+		return Schedule{Mode: Adaptive, Interval: v.Interval, Patience: v.Patience}
+	}
+	return Schedule{Mode: Fixed, Interval: v.Interval}
+}
+
+// schedule are proposals for the clock, or why there is none. Where the sidecar may not apply them, and readers should ask
+// for refreshes, there is also what a person can have without.
 func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
-	modes := []Mode{Fixed, CalendarMode}
+	modes := []Mode{Fixed}
+	if !v.NoRules {
+		modes = append(modes, CalendarMode)
+	}
+	own := modes
 	if v.Adaptive {
 		modes = append(modes, Adaptive)
 	}
@@ -129,18 +145,12 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 		if r, _ := v.propose(study, choice, p90, evidence); r != nil {
 			found = append(found, *r)
 		}
-		choice, _ = study.choose(Fixed, CalendarMode)
+		choice, _ = study.choose(own...)
 	}
 	if rules := choice.Schedule.Calendar; choice.Schedule.Mode == CalendarMode && len(rules) > 1 {
 		if line, ok := study.oneLine(rules); ok {
 			choice.Schedule.Calendar = line
 			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
-		}
-	}
-	if _, line := choice.Schedule.Calendar.Cron(); v.Auto && choice.Schedule.Mode == CalendarMode && !line {
-		own, _ := study.choose(slices.DeleteFunc(modes, func(m Mode) bool { return m == CalendarMode })...)
-		if r, _ := v.propose(study, own, p90, evidence); r != nil {
-			found = append(found, *r)
 		}
 	}
 	r, why := v.propose(study, choice, p90, evidence)
@@ -152,10 +162,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 
 // propose is a proposal for the clock, or why it is left as it is.
 func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
-	old := Schedule{Mode: Fixed, Interval: v.Interval}
-	if v.Adaptive && v.Patience > 0 {
-		old = Schedule{Mode: Adaptive, Interval: v.Interval, Patience: v.Patience}
-	}
+	old := v.clock()
 	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
 	verdict := Change{
 		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
@@ -176,6 +183,9 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
+	if old.Mode == CalendarMode {
+		r.Evidence["calendar_before"] = old.Calendar
+	}
 	if choice.Schedule.Mode == Adaptive { // what readers pay is the sidecar's to watch: a person allows it
 		r.Kind, r.Patience = "adaptive", choice.Schedule.Patience
 		r.Evidence["patience"] = round(r.Patience, 1)
@@ -186,13 +196,13 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 	}
 	if choice.Schedule.Mode == CalendarMode {
 		// One line of cron where it can say it: everybody reads that.
-		column, value := "calendar", ""
+		rules, _ := json.Marshal(choice.Schedule.Calendar)
+		column, value := "calendar", string(rules)
 		if line, ok := choice.Schedule.Calendar.Cron(); ok {
 			column, value = "cron", line
-		} else if rules, err := json.Marshal(choice.Schedule.Calendar); err == nil {
-			value = string(rules)
 		}
-		r.Kind, r.Change = "calendar", map[string]string{column: value, "refresh_interval": ""}
+		r.Kind, r.Rules = "calendar", string(rules)
+		r.Change = map[string]string{column: value, "refresh_interval": ""}
 		r.Basis[column] = ""
 	}
 	return r, verdict.Why

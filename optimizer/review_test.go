@@ -95,9 +95,42 @@ func TestWhatOneLineOfCronCannotSayBecomesACalendar(t *testing.T) {
 	require.Empty(t, found[0].Change["refresh_interval"])
 	require.NotContains(t, found[0].Change, "cron")
 
+	require.JSONEq(t, found[0].Change["calendar"], found[0].Rules)
+
 	v.Auto, v.Interval = true, 2*time.Hour
 	found, _ = Review(v)
-	require.Equal(t, []string{"interval", "calendar"}, kindsOf(found), "the sidecar applies the one, a person the other")
+	require.Equal(t, []string{"calendar"}, kindsOf(found), "one change at a time")
+}
+
+func TestACalendarInForceIsReviewedAsAnIntervalIs(t *testing.T) {
+	t.Parallel()
+	v := reviewed(draw(1, fiveMinutes(), 63, 400, office), 15*time.Minute)
+	v.Auto = true
+	found, _ := Review(v)
+	require.Equal(t, []string{"calendar"}, kindsOf(found))
+	rules, err := schedule.ParseCalendar(found[0].Rules)
+	require.NoError(t, err)
+	require.Equal(t, found[0].Proposed, rules.String(), "what one line of cron says is a rule too")
+
+	v.Calendar = rules
+	again, why := Review(v)
+	require.Empty(t, again, "it is in force: %v", why)
+	v.NoRules = true
+	found, why = Review(v)
+	require.Empty(t, found, "an interval is worse: %v", why)
+	v.Calendar, v.Interval = nil, 4*time.Hour
+	found, _ = Review(v)
+	require.Equal(t, []string{"interval"}, kindsOf(found), "it was taken back")
+
+	// Readers come at any time by now.
+	v = reviewed(draw(1, fiveMinutes(), 63, 400, flat), 2*time.Hour)
+	v.Auto, v.Calendar = true, rules
+	found, why = Review(v)
+	require.Equal(t, []string{"interval"}, kindsOf(found), "%v", why)
+	require.Equal(t, "every 15 minutes", found[0].Proposed)
+	require.Equal(t, rules.String(), found[0].Current)
+	require.Equal(t, rules, found[0].Evidence["calendar_before"])
+	require.InDelta(t, 50./7, Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(time.Hour)}}}.perDay(), 1e-9)
 }
 
 func TestReadersThatComeInBurstsAreOfferedToAskForRefreshes(t *testing.T) {

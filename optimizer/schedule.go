@@ -37,9 +37,18 @@ func (s Schedule) String() string {
 	return "when readers need it (piloted)"
 }
 
+// perDay is how many slots it has a day, on average.
+func (s Schedule) perDay() float64 {
+	if s.Mode == CalendarMode {
+		slots := slotsOf(s.Calendar)
+		return float64(slots.count()) / 7
+	}
+	return 86400 / s.Interval.Seconds()
+}
+
 // Bounds are what a view's owner allows. Zero values: 60 s, 24 h, any.
 type Bounds struct {
-	Min, Max     time.Duration // of the interval
+	Min, Max     time.Duration // of the interval, and of the time between two slots of a calendar, which has no greatest where Max is zero
 	MaxStaleness time.Duration // that readers may see; it bounds the interval as well
 }
 

@@ -90,6 +90,11 @@ func (w *World) costOfWeek(calendar Calendar, bounds Bounds) float64 {
 			return math.Inf(1)
 		}
 	}
+	for i := 2; i < len(due); i++ { // bin 0 need be no slot of it
+		if time.Duration(due[i]-due[i-1])*w.Grid.Width < bounds.least() {
+			return math.Inf(1)
+		}
+	}
 	var sum float64
 	for _, day := range w.daily(due, 0, w.Len())[7:] {
 		sum += day

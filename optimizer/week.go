@@ -61,6 +61,7 @@ type typicalWeek struct {
 	reads       moments // by hour
 	cost, price float64 // of a refresh, and of an hour of age to a read
 	pause       int     // longest time without a refresh, in bins; zero = any
+	rest        int     // shortest one
 }
 
 func newTypicalWeek(rates [hoursOfWeek]float64, cost, kappa float64, bounds Bounds) *typicalWeek {
@@ -68,7 +69,8 @@ func newTypicalWeek(rates [hoursOfWeek]float64, cost, kappa float64, bounds Boun
 	for h, rate := range rates {
 		perHour[h] = rate * 3600
 	}
-	return &typicalWeek{reads: momentsOf(perHour), cost: cost, price: kappa * 3600, pause: int(bounds.longestPause() / planBin)}
+	return &typicalWeek{reads: momentsOf(perHour), cost: cost, price: kappa * 3600, pause: int(bounds.longestPause() / planBin),
+		rest: int((bounds.least() + planBin - 1) / planBin)}
 }
 
 // age is what the age of data costs in hours [from, to) of the week, when it was refreshed in a bin.
@@ -86,6 +88,7 @@ type daysOptions struct {
 type dayOption struct {
 	windows []window
 	pause   int        // the longest one between two refreshes, in bins
+	rest    int        // the shortest one between two windows
 	cost    [7]float64 // by day of the week: from the first refresh to midnight
 }
 
@@ -96,7 +99,7 @@ func (w *typicalWeek) options(days Days, choices [maxWindows + 1][]window) daysO
 		if i > 0 && slices.Equal(windows, choices[i-1]) {
 			continue
 		}
-		o := dayOption{windows: windows}
+		o := dayOption{windows: windows, rest: math.MaxInt}
 		for day := range 7 {
 			if days.Has(day) {
 				o.cost[day] = w.costFromFirst(windows, day)
@@ -107,7 +110,8 @@ func (w *typicalWeek) options(days Days, choices [maxWindows + 1][]window) daysO
 				o.pause = max(o.pause, x.step())
 			}
 			if i > 0 {
-				o.pause = max(o.pause, x.from*binsOfHour-windows[i-1].last())
+				gap := x.from*binsOfHour - windows[i-1].last()
+				o.pause, o.rest = max(o.pause, gap), min(o.rest, gap)
 			}
 		}
 		d.options = append(d.options, o)
@@ -201,7 +205,8 @@ func (w *typicalWeek) costOf(f *fit) (sum float64) {
 			continue
 		}
 		first := o.windows[0].from
-		if tooLong(o.pause) || tooLong((day*24+first)*binsOfHour-last) {
+		night := (day*24+first)*binsOfHour - last
+		if tooLong(o.pause) || tooLong(night) || min(o.rest, night) < w.rest {
 			return math.Inf(1)
 		}
 		sum += w.age(last, day*24, day*24+first) + o.cost[day]

@@ -109,6 +109,30 @@ func (s Spec) Next(after time.Time) time.Time {
 	return at
 }
 
+// ShortestGap is the shortest time between two slots, of cron and of a calendar of those in the week from the first one
+// after an instant on; zero when there are no two.
+func (s Spec) ShortestGap(after time.Time) (gap time.Duration) {
+	if s.Interval >= time.Microsecond {
+		return s.Interval
+	}
+	walls, err := s.walls()
+	if err != nil {
+		return 0
+	}
+	first := s.Next(after)
+	for at := first; !at.IsZero() && at.Before(first.Add(7*24*time.Hour)) && gap != time.Minute; {
+		next, _ := firstOf(walls, at, s.location())
+		if next.IsZero() {
+			break
+		}
+		if d := next.Sub(at); gap == 0 || d < gap {
+			gap = d
+		}
+		at = next
+	}
+	return gap
+}
+
 // DueAt is when a slot is claimed: the slot plus the jitter.
 func (s Spec) DueAt(slot time.Time) time.Time { return slot.Add(s.jitter()) }
 

@@ -25,6 +25,8 @@ func Spec(s catalog.ViewStatus) (schedule.Spec, error) {
 		spec.Cron = *s.Cron
 	case s.Calendar != nil:
 		spec.Calendar = string(s.Calendar)
+	case s.TunedCalendar != nil:
+		spec.Calendar = string(s.TunedCalendar)
 	case s.TunedInterval != nil:
 		spec.Interval = s.TunedInterval.Duration().Round(time.Microsecond)
 	case s.RefreshInterval != nil:

@@ -22,6 +22,8 @@ func Schedule(s catalog.ViewStatus) string {
 		return fmt.Sprintf("cron %s (%s)", *s.Cron, s.Timezone)
 	case s.Calendar != nil:
 		return fmt.Sprintf("%s (%s)", calendarWords(string(s.Calendar)), s.Timezone)
+	case s.TunedCalendar != nil:
+		return fmt.Sprintf("%s (%s; tuned from every %s)", calendarWords(string(s.TunedCalendar)), s.Timezone, ExactSpan(s.RefreshInterval.Duration()))
 	case s.TunedInterval != nil:
 		tuned := "every " + ExactSpan(s.TunedInterval.Duration()) + " (tuned from " + ExactSpan(s.RefreshInterval.Duration()) + ")"
 		if s.TunedPatience != nil {

@@ -1,0 +1,118 @@
+package jobs
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// BenchmarkAnHourOfTheCollector is what it costs to sample 1,000 views every minute: 60 samples, and what is written
+// down, looked up and rolled up meanwhile. Between two samples 1,000 of 5,000 statements are called, 20 of which are new.
+// The bar is 0.2 % of a core, sidecar and server together, which are 120 ms a sample.
+func BenchmarkAnHourOfTheCollector(b *testing.B) {
+	const views, shapes = 1000, 5
+	db := pgtest.Dedicated(b, map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "10000", "max_locks_per_transaction": "256", "log_statement": "none"})
+	user := db.User(b, "alice")
+	alice := db.Conn(b, user)
+	db.Exec(b, `CREATE EXTENSION pg_stat_statements`)
+	pgtest.Exec(b, alice, `SET client_min_messages = error`, `SELECT set_config('search_path', CURRENT_USER, false)`,
+		`DO $$ BEGIN FOR i IN 1..200 LOOP EXECUTE format('CREATE TABLE t%s AS SELECT n AS id, n %% 20 AS shop, n AS amount FROM generate_series(1, 100) AS n', i); END LOOP; END $$`)
+	for from := 1; from <= views; from += 250 {
+		pgtest.Exec(b, alice, fmt.Sprintf(`
+INSERT INTO mvscheduler.views (name, query, refresh_on, unique_key)
+SELECT format('v%%s', i), format('SELECT id, shop, amount FROM t%%s', 1 + i %% 200), 'manual', '{id}' FROM generate_series(%d, %d) AS i`, from, from+249),
+			fmt.Sprintf(`DO $$ BEGIN FOR i IN %d..%d LOOP EXECUTE format('REFRESH MATERIALIZED VIEW v%%s', i); END LOOP; END $$`, from, from+249))
+	}
+	db.Exec(b, `
+INSERT INTO mvscheduler.view_health (view_id, refreshes, data_as_of, method, change_token)
+SELECT view_id, 1, now(), 'full', 'x' FROM mvscheduler.view_state ON CONFLICT (view_id) DO UPDATE SET change_token = EXCLUDED.change_token`)
+	db.Exec(b, `VACUUM ANALYZE`)
+	statement := func(view, shape int) string {
+		return fmt.Sprintf("SELECT count(*) FROM v%d WHERE shop = 1%s", view, strings.Repeat(" AND amount > 0", shape))
+	}
+	called := func(sql func(view int) string) {
+		batch := &pgx.Batch{}
+		for view := 1; view <= views; view++ {
+			batch.Queue(sql(view))
+		}
+		batch.Queue(`SELECT pg_stat_force_next_flush()`)
+		require.NoError(b, alice.SendBatch(b.Context(), batch).Close())
+	}
+
+	control, err := NewControlPool(b.Context(), db.URLAs(db.Worker(b)))
+	require.NoError(b, err)
+	config := control.Config()
+	control.Close()
+	config.MaxConns = 1 // whose time is looked at
+	pool, err := pgxpool.NewWithConfig(b.Context(), config)
+	require.NoError(b, err)
+	b.Cleanup(pool.Close)
+	var backend int
+	require.NoError(b, pool.QueryRow(b.Context(), `SELECT pg_backend_pid()`).Scan(&backend))
+	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "bench", every: time.Minute}
+	minute, ours := 0, time.Duration(0)
+	sample := func() {
+		minute++
+		called(func(view int) string { return statement(view, (view+minute)%shapes) })
+		for i := range 20 {
+			pgtest.Exec(b, alice, statement(1+(20*minute+i)%views, shapes+20*minute/views))
+		}
+		before := ownTime(b)
+		require.NoError(b, c.tick(b.Context()))
+		if minute%5 == 0 {
+			require.NoError(b, c.flush(b.Context()))
+		}
+		ours += ownTime(b) - before
+	}
+	for range 2 * shapes * views / textsAtOnce { // until every statement is known
+		sample()
+	}
+	require.Equal(b, "L1", c.level)
+	require.Greater(b, len(c.reads), shapes*views-views/10)
+
+	ours = 0
+	began := backendTime(b, backend)
+	for b.Loop() {
+		c.rolled = time.Time{}
+		for range 60 {
+			sample()
+		}
+	}
+	samples := float64(60 * b.N)
+	server := backendTime(b, backend) - began
+	perSample := func(d time.Duration) float64 { return d.Seconds() * 1000 / samples }
+	b.ReportMetric(perSample(ours), "ms-sidecar/sample")
+	b.ReportMetric(perSample(server), "ms-server/sample")
+	b.ReportMetric(100*(ours+server).Seconds()/samples/c.every.Seconds(), "%-of-a-core")
+}
+
+// ownTime is what this process has used.
+func ownTime(t testing.TB) time.Duration {
+	var used syscall.Rusage
+	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
+	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// backendTime is what a process of the server has used (proc(5): fields 14 and 15 of stat, in ticks of 10 ms).
+func backendTime(t testing.TB, pid int) (sum time.Duration) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	require.NoError(t, err)
+	for _, field := range strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))[11:13] {
+		ticks, err := strconv.Atoi(field)
+		require.NoError(t, err)
+		sum += time.Duration(ticks) * 10 * time.Millisecond
+	}
+	return sum
+}
