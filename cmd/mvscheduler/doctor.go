@@ -14,7 +14,7 @@ type doctorCmd struct {
 }
 
 func (doctorCmd) Help() string {
-	return `Looks for what keeps mvscheduler from working well, with the fix for each: known holes of this PostgreSQL version, a standby, a pooler in front, clocks that differ, statistics that are off, missing logins and grants, a superuser at work, a pause of every view, invalid or missing unique indexes, other schedulers (pg_cron, pg_timetable) that refresh the same view, materialized views that nobody refreshes, leftovers, tables that autovacuum does not reach. Changes nothing.
+	return `Looks for what keeps mvscheduler from working well, with the fix for each: known holes of this PostgreSQL version, a standby, a pooler in front, clocks that differ, statistics that are off, missing logins and grants, a superuser at work, a pause of every view, invalid or missing unique indexes, other schedulers (pg_cron, pg_timetable) that refresh the same view, materialized views that nobody refreshes, leftovers (triggers that serve no view any more among them), tables that autovacuum does not reach. Changes nothing.
 
 Exits with 5 when there is an error or a warning; notes are only told. It sees what you may see: run it as a superuser for everything.
 

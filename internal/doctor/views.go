@@ -133,8 +133,8 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
 	return lonely, nil
 }
 
-// leftovers finds pieces that mvscheduler made and no row stands for, and versions that could not be dropped when
-// others took their place. What a materialized view reads is not to be dropped.
+// leftovers finds pieces that mvscheduler made and no row stands for, versions that could not be dropped when others took
+// their place, and triggers that serve no view any more. What a materialized view reads is not to be dropped.
 func leftovers(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
 SELECT 'note', format('%I.%I', n.nspname, c.relname),
@@ -175,6 +175,21 @@ SELECT 'note', format('%I.%I', n.nspname, c.relname),
   JOIN pg_class AS c ON c.oid = p.relation::oid
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
  WHERE p.kind IN ('old', 'old_query')
+UNION ALL
+SELECT 'note', g.name,
+       format('%s of its triggers note what changes for views, and none reads it any more: each statement that writes to it pays for them', count(*)),
+       string_agg(format('DROP TRIGGER %I ON %I.%I', t.tgname, n.nspname, c.relname), '; ' ORDER BY c.oid, t.tgname)
+  FROM pg_trigger AS t
+  JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace AND f.proname LIKE 'changed%'
+  JOIN pg_class AS c ON c.oid = t.tgrelid
+  JOIN pg_namespace AS n ON n.oid = c.relnamespace
+ CROSS JOIN LATERAL (SELECT format('%I.%I', r.relnamespace::regnamespace::name, r.relname) AS name FROM pg_class AS r WHERE r.oid = coalesce(pg_partition_root(c.oid), c.oid)) AS g
+ WHERE (SELECT mvscheduler.sees_all())  -- others may read it
+   AND t.tgparentid = 0
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_kept AS k WHERE k.relation::oid = coalesce(pg_partition_root(c.oid), c.oid))  -- which is dropped, or comes back
+   AND NOT EXISTS (WITH RECURSIVE above AS (SELECT c.oid UNION SELECT i.inhparent FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.oid)
+                   SELECT FROM above AS a JOIN mvscheduler.visible_sources AS s ON s.relation::oid = a.oid)
+ GROUP BY g.name
  ORDER BY 2`)
 }
 
