@@ -177,6 +177,8 @@ func TestPlanAndApplyNameFileAndLineAndDoNothingByHalves(t *testing.T) {
 	require.Contains(t, s.cli(t, 2, "plan", "-f", s.folder(t, "views.json", "[]")).stderr, "no *.yaml and no *.yml")
 	require.Equal(t, 1, s.cli(t, 1, "plan", "-f", filepath.Join(t.TempDir(), "none")).code)
 	require.Contains(t, s.cli(t, 2, "plan").stderr, "--file")
+	dir := s.folder(t, "a.yaml", good)
+	require.Contains(t, s.cli(t, 2, "plan", "-f", dir, "-f", filepath.Join(dir, "a.yaml")).stderr, "twice", "each of them is read")
 }
 
 func TestWhatAnotherRoleMayNotChangeIsNoPlanOfIts(t *testing.T) {

@@ -18,7 +18,7 @@ type importCmd struct {
 }
 
 func (importCmd) Help() string {
-	return `Makes the catalog what the files say, all of it or nothing: INSERTs rows that are missing, UPDATEs those that differ, in any order of the files. Rows that no file names stay as they are. Names are schema.view in full.
+	return `Makes the catalog what the files say, all of it or nothing: INSERTs rows that are missing, UPDATEs those that differ, in any order of the files. Rows that no file names stay as they are. Names are schema.view in full. plan and apply do the same with a folder: they show a diff, and apply asks.
 
 A column that a file leaves out gets its default, as export leaves it out; but owner, timezone, search_path, enabled, legal_hold and a pause stay as they are. A pause is paused_at, paused_until and pause_reason, of which one is enough; "paused_at: null" ends it.
 

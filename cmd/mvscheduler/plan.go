@@ -62,23 +62,27 @@ type planCmd struct{ declared }
 func (planCmd) Help() string {
 	return `Shows what apply would change, and changes nothing. The exit code is 4 when something would change, 0 when nothing would.
 
-  + view analytics.daily        is made: its row is missing, or what it made is gone
-  ~ view analytics.hourly       is changed, in these columns:
+  mvscheduler plan -f views/
+  + view analytics.daily, which is gone and is created anew
+      + priority  1
+      + query
+        + SELECT day
+  ~ view analytics.hourly
       ~ priority  2 -> 1
       ~ query
           SELECT hour
         - FROM old
         + FROM new
 
-What is right already is not shown, but for -o json, yaml and csv. Nothing is ever deleted: rows that are in no file stay as they are, and are named; mvscheduler drop drops one. A column that a file leaves out gets its default, but for those that import --help names.
+A row that is missing, or whose view is gone, is made (+); one that differs is changed (~), with each column before and after. What is right already is not shown, but for -o json, yaml and csv. Nothing is ever deleted: rows that are in no file stay as they are, and are named; mvscheduler drop drops one. A column that a file leaves out gets its default, but for those that import --help names.
 
 It is found out by doing it, with every check of the catalog, in a transaction that is undone: what plan shows works, and an error names file and line. Queries are parsed in your session: read what others have written.
 
 Examples:
 
-  mvscheduler export > views/all.yaml            # to begin with
-  mvscheduler plan -f views/
-  mvscheduler plan -f views/ || mvscheduler apply -f views/
+  mkdir views && mvscheduler export > views/all.yaml
+  mvscheduler plan -f views/                     # in a pipeline: 4 asks for an apply
+  mvscheduler plan -f views/ -o json | jq -r '.[] | select(.action != "none") | .file'
   git show main:views.yaml | mvscheduler plan -f -
 
 ` + exitCodesHelp
@@ -232,10 +236,10 @@ const restAtMost = 10
 // sayRest names what no file does.
 func (p plan) sayRest(a *app) {
 	stay := "stay as they are"
-	switch n := len(p.rest); {
-	case n == 0:
+	switch len(p.rest) {
+	case 0:
 		return
-	case n == 1:
+	case 1:
 		stay = "stays as it is"
 	}
 	more := ""
