@@ -13,6 +13,7 @@ import (
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/lexer"
 	"github.com/goccy/go-yaml/parser"
 	"github.com/goccy/go-yaml/token"
 	"github.com/jackc/pgx/v5"
@@ -90,7 +91,7 @@ type document struct {
 }
 
 func parseDocuments(text []byte) ([]document, error) {
-	file, err := parser.ParseBytes(text, 0)
+	file, err := parser.Parse(tokensOf(text), 0)
 	if err != nil {
 		return nil, err
 	}
@@ -119,6 +120,21 @@ func parseDocuments(text []byte) ([]document, error) {
 		}
 	}
 	return docs, nil
+}
+
+// tokensOf leaves out the line of dashes of a document that is empty, or has comments only: the parser would drop what
+// follows it, without an error (goccy/go-yaml issue 870).
+func tokensOf(text []byte) token.Tokens {
+	var kept token.Tokens
+	for _, t := range lexer.Tokenize(strings.TrimPrefix(string(text), "\ufeff")) {
+		if last := len(kept) - 1; last >= 0 && kept[last].Type == token.DocumentHeaderType && t.Type == token.DocumentHeaderType {
+			kept = kept[:last]
+		}
+		if t.Type != token.CommentType {
+			kept = append(kept, t)
+		}
+	}
+	return kept
 }
 
 // check finds the name and columns that there are not.
