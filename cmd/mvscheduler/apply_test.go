@@ -25,8 +25,8 @@ func (r reading) Read(p []byte) (int, error) {
 	return r.answer.Read(p)
 }
 
+// Not in parallel: the user is granted to mvscheduler_worker, and the reference tells what that role may.
 func TestApplyAsksAndDoesWhatWasShownOrNothing(t *testing.T) {
-	t.Parallel()
 	db := pgtest.New(t)
 	alice := db.User(t, "alice")
 	conn := db.Conn(t, alice)
