@@ -32,8 +32,8 @@ END $f$`, s.owner),
 		`INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT (''{x}''::`+s.owner+`.checked[])[1]::text AS a, id FROM sales')`,
 		`DROP MATERIALIZED VIEW v CASCADE`)
 	exported := mvscheduler(t, s.db, "", "", "export").stdout
-	for _, flags := range [][]string{{"--dry-run"}, {}, {"--keep-going"}} {
-		imported := mvscheduler(t, s.db, "", exported, append([]string{"import", "-"}, flags...)...)
+	for _, command := range [][]string{{"import", "-", "--dry-run"}, {"import", "-"}, {"import", "-", "--keep-going"}, {"plan", "-f", "-"}, {"apply", "-y", "-f", "-"}} {
+		imported := mvscheduler(t, s.db, "", exported, command...)
 		require.Equal(t, 1, imported.code)
 		require.Contains(t, imported.stderr, "Let "+s.owner+" import it")
 	}

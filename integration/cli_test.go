@@ -19,7 +19,7 @@ func TestEveryCommandTeachesWithExamplesAndItsExitCodes(t *testing.T) {
 	help := mvscheduler(t, db, "", "", "--help")
 	require.Zero(t, help.code)
 	commands := []string{
-		"demo", "migrate up", "migrate down", "migrate status", "serve", "grants", "status", "list", "show", "runs", "next",
+		"demo", "migrate up", "migrate down", "migrate status", "serve", "grants", "status", "list", "show", "graph", "runs", "next", "plan", "apply",
 		"create", "edit", "adopt", "release", "prune", "drop", "pause", "resume", "refresh", "cancel", "health", "doctor", "export", "import", "simulate", "version", "completion",
 	}
 	for _, command := range commands {
@@ -40,7 +40,7 @@ func TestEveryFormatOfEveryCommandThatPrintsData(t *testing.T) {
 	pgtest.Exec(t, conn, `CREATE MATERIALIZED VIEW old AS SELECT 1 AS a`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT 1 AS a')`)
 	startSidecar(t, db)
 	until(t, conn, `SELECT freshness = 'fresh' FROM mvscheduler.status`)
-	for _, command := range []string{"status", "list", "show v", "runs", "next v", "refresh v", "refresh --wait v", "adopt --dry-run old", "adopt old", "prune --dry-run v", "health", "doctor", "export v", "migrate status", "version", "grants"} {
+	for _, command := range []string{"status", "list", "show v", "graph", "graph v", "runs", "next v", "refresh v", "refresh --wait v", "adopt --dry-run old", "adopt old", "prune --dry-run v", "health", "doctor", "export v", "migrate status", "version", "grants"} {
 		for _, format := range []string{"json", "csv", "yaml"} {
 			r := mvscheduler(t, db, alice, "", append(strings.Fields(command), "-o", format)...)
 			require.NotContains(t, r.stderr, "panic", "%s -o %s", command, format)

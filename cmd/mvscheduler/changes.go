@@ -15,6 +15,20 @@ import (
 // follows are the columns that every change of a row changes.
 var follows = map[string]bool{"id": true, "search_path": true, "created_at": true, "updated_at": true, "updated_by": true}
 
+// columnChange is a column of a row before and after, as text; nil is NULL.
+type columnChange struct {
+	Column string  `json:"column"`
+	Was    *string `json:"was"`
+	Now    *string `json:"now"`
+}
+
+func (c columnChange) words() string {
+	if c.Column == "query" {
+		return "another query"
+	}
+	return fmt.Sprintf("%s %s -> %s", c.Column, valueWords(c.Column, c.Was), valueWords(c.Column, c.Now))
+}
+
 // changesOf lists what differs between two versions of a row: "cron '*/5 * * * *' -> none".
 func changesOf(before, after *catalog.View) []string {
 	var changes []string

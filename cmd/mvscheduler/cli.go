@@ -32,10 +32,12 @@ type grammar struct {
 	Status statusCmd `cmd:"" group:"look" help:"How fresh every view is, and why."`
 	List   listCmd   `cmd:"" group:"look" help:"The managed views and their schedules."`
 	Show   showCmd   `cmd:"" group:"look" help:"Everything about one view."`
+	Graph  graphCmd  `cmd:"" group:"look" help:"Which view reads which."`
 	Runs   runsCmd   `cmd:"" group:"look" help:"What ran, when, and how it ended."`
 	Next   nextCmd   `cmd:"" group:"look" help:"When a view will be refreshed next."`
 	Health healthCmd `cmd:"" group:"look" help:"Whether the sidecar on this machine is ready, for health checks."`
 
+	Plan     planCmd     `cmd:"" group:"look" help:"What apply would change, as a diff."`
 	Export   exportCmd   `cmd:"" group:"look" help:"Views as YAML, or everything about them."`
 	Simulate simulateCmd `cmd:"" group:"look" help:"What each way to schedule refreshes would have cost on a recorded trace of reads."`
 
@@ -48,6 +50,7 @@ type grammar struct {
 	Prune   pruneCmd   `cmd:"" group:"act" help:"Let go of rows that are older than retention_period."`
 	Restore restoreCmd `cmd:"" group:"act" help:"Bring back partitions that retention has put aside."`
 	Verify  verifyCmd  `cmd:"" group:"act" help:"Compute a view anew and compare, without touching it."`
+	Apply   applyCmd   `cmd:"" group:"act" help:"Make views what a folder of YAML files says: show the diff, ask, do it."`
 	Import  importCmd  `cmd:"" group:"act" help:"Make views what files of export say."`
 	Drop    dropCmd    `cmd:"" group:"act" help:"Drop a view and what mvscheduler made for it."`
 	Pause   pauseCmd   `cmd:"" group:"act" help:"Stop the clock of a view."`

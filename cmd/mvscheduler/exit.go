@@ -8,7 +8,7 @@ const (
 	exitFailure   = 1
 	exitUsage     = 2 // wrong command line
 	exitNotFound  = 3 // no such view or run
-	exitPending   = 4 // changes are pending; reserved for plan
+	exitPending   = 4 // changes are pending: plan, import --dry-run
 	exitUnhealthy = 5 // status --check, doctor, health or migrate status found something
 	exitConflict  = 6 // locked, already there, or changed meanwhile
 )

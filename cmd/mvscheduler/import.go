@@ -18,7 +18,7 @@ type importCmd struct {
 }
 
 func (importCmd) Help() string {
-	return `Makes the catalog what the files say, all of it or nothing: INSERTs rows that are missing, UPDATEs those that differ, in any order of the files. Rows that no file names stay as they are. Names are schema.view in full.
+	return `Makes the catalog what the files say, all of it or nothing: INSERTs rows that are missing, UPDATEs those that differ, in any order of the files. Rows that no file names stay as they are. Names are schema.view in full. plan and apply do the same with a folder: they show a diff, and apply asks.
 
 A column that a file leaves out gets its default, as export leaves it out; but owner, timezone, search_path, enabled, legal_hold and a pause stay as they are. A pause is paused_at, paused_until and pause_reason, of which one is enough; "paused_at: null" ends it.
 
@@ -58,7 +58,7 @@ var actionWords = map[string][2]string{
 func (c *importCmd) Run(ctx context.Context, a *app) error {
 	var rows []*importRow
 	for _, file := range c.Files {
-		more, err := readRows(a, file)
+		more, err := readRows(a, "import", file)
 		if err != nil {
 			return err
 		}
@@ -68,7 +68,7 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
 		failed := false
 		for {
-			bad, err := c.together(ctx, a, conn, rows)
+			bad, err := together(ctx, a, conn, rows, c.KeepGoing, c.finish)
 			if err == nil {
 				break
 			}
@@ -87,8 +87,20 @@ func (c *importCmd) Run(ctx context.Context, a *app) error {
 	})
 }
 
-// together writes the rows in one transaction; bad is the one because of which it was undone.
-func (c *importCmd) together(ctx context.Context, a *app, conn *pgx.Conn, rows []*importRow) (bad *importRow, err error) {
+// finish ends the transaction, which is undone when it is not committed.
+func (c *importCmd) finish(ctx context.Context, tx pgx.Tx) error {
+	if c.DryRun {
+		return nil
+	}
+	if err := tx.Commit(ctx); err != nil {
+		return fmt.Errorf("import: %w", err)
+	}
+	return nil
+}
+
+// together writes the rows in one transaction, which finish commits or not; bad is the one because of which it was undone,
+// alone says that the others may be written without it.
+func together(ctx context.Context, a *app, conn *pgx.Conn, rows []*importRow, alone bool, finish func(context.Context, pgx.Tx) error) (bad *importRow, err error) {
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return nil, err
@@ -101,22 +113,19 @@ func (c *importCmd) together(ctx context.Context, a *app, conn *pgx.Conn, rows [
 		return bad, err
 	}
 	if bad, err = importRows(ctx, a, tx, rows); err != nil {
-		return bad, bad.explained(c.KeepGoing)
+		return bad, bad.explained(alone)
 	}
-	if c.DryRun {
-		return nil, nil
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return nil, fmt.Errorf("import: %w", err)
-	}
-	return nil, nil
+	return nil, finish(ctx, tx)
 }
 
 func (c *importCmd) show(a *app, rows []*importRow) error {
 	done := make([]imported, len(rows))
 	changed := false
 	for i, r := range rows {
-		done[i] = imported{Name: r.name, Action: r.action, Changes: r.changes, DryRun: c.DryRun}
+		done[i] = imported{Name: r.name, Action: r.action, DryRun: c.DryRun}
+		for _, change := range r.changes {
+			done[i].Changes = append(done[i].Changes, change.words())
+		}
 		changed = changed || r.action != "none"
 	}
 	err := emit(a, done, []column[imported]{
@@ -188,13 +197,13 @@ func firstCause(stuck []*importRow) *importRow {
 // explained is the error of a row with its place in the files.
 func (r *importRow) explained(alone bool) error {
 	query, _ := r.columns["query"].(string)
-	done := "Nothing was imported."
+	done := "Nothing was " + map[string]string{"import": "imported", "plan": "planned", "apply": "applied"}[r.verb] + "."
 	if alone {
 		done = "It was left as it is."
 	}
-	do := fmt.Sprintf("%s Mend the %s of %s, then import again.", done, r.place, r.file)
+	do := fmt.Sprintf("%s Mend the %s of %s, then %s again.", done, r.place, r.file, r.verb)
 	if isUndefined(r.err) {
 		do = fmt.Sprintf("%s What a query reads and no file brings, tables and plain views, is made first; those that read managed views after import --keep-going. Or mend the %s of %s.", done, r.place, r.file)
 	}
-	return &adviceError{err: fmt.Errorf("import %s: %w", r.name, &queryError{query, r.err}), do: do}
+	return &adviceError{err: fmt.Errorf("%s %s: %w", r.verb, r.name, &queryError{query, r.err}), do: do}
 }

@@ -68,7 +68,7 @@ SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces A
 		case hasData:
 			return r, &adviceError{
 				err: r.failed(errors.New("the view is gone, and its data may be made of rows that have left")),
-				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then import again.",
+				do:  "To have it again over its data: mvscheduler resume " + shellQuote(r.name) + ". To give up its data: mvscheduler drop " + shellQuote(r.name) + ", then " + r.verb + " again.",
 			}
 		}
 		if distrusted { // as for UPDATE, see refuse_stored_text
@@ -87,12 +87,14 @@ SELECT s.freshness = 'missing', EXISTS (SELECT FROM mvscheduler.visible_pieces A
 		return nil, nil
 	}
 	if _, err := tx.Exec(ctx, `DELETE FROM mvscheduler.views WHERE id = ANY ($1)`, ids); err != nil {
-		return nil, fmt.Errorf("import: delete the rows of views that are gone: %w", err)
+		return nil, fmt.Errorf("delete the rows of views that are gone: %w", err)
 	}
 	return nil, nil
 }
 
-func (r *importRow) failed(err error) error { return fmt.Errorf("import %s: %w", r.name, err) }
+func (r *importRow) failed(err error) error {
+	return fmt.Errorf("%s %s (%s of %s): %w", r.verb, r.name, r.place, r.file, err)
+}
 
 // find is the id of the row, 0 where there is none.
 func (r *importRow) find(ctx context.Context, tx pgx.Tx) (id int64, err error) {
@@ -205,7 +207,7 @@ func (r *importRow) inPath(ctx context.Context, a *app, tx pgx.Tx, f func() erro
 }
 
 // update changes the columns that differ and says how.
-func (r *importRow) update(ctx context.Context, a *app, tx pgx.Tx, id int64) ([]string, error) {
+func (r *importRow) update(ctx context.Context, a *app, tx pgx.Tx, id int64) ([]columnChange, error) {
 	doc, compared, err := r.wanted(ctx, tx)
 	if err != nil {
 		return nil, err
@@ -222,23 +224,14 @@ SELECT c.name, c.was, c.now
 	if err != nil {
 		return nil, err
 	}
-	type change struct {
-		Name     string
-		Was, Now *string
-	}
-	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[change])
+	changes, err := pgx.CollectRows(rows, pgx.RowToStructByPos[columnChange])
 	if err != nil || len(changes) == 0 {
 		return nil, err
 	}
-	var sets, said []string
-	for _, c := range changes {
-		quoted := pgx.Identifier{c.Name}.Sanitize()
-		sets = append(sets, fmt.Sprintf("%s = r.%s", quoted, quoted))
-		if c.Name == "query" {
-			said = append(said, "another query")
-		} else {
-			said = append(said, fmt.Sprintf("%s %s -> %s", c.Name, valueWords(c.Name, c.Was), valueWords(c.Name, c.Now)))
-		}
+	sets := make([]string, len(changes))
+	for i, c := range changes {
+		quoted := pgx.Identifier{c.Column}.Sanitize()
+		sets[i] = fmt.Sprintf("%s = r.%s", quoted, quoted)
 	}
 	err = r.inPath(ctx, a, tx, func() error {
 		tag, err := tx.Exec(ctx, fmt.Sprintf("UPDATE %s AS o\n   SET %s\n  FROM pg_catalog.jsonb_populate_record(NULL::%s, $2::pg_catalog.jsonb) AS r\n WHERE o.id OPERATOR(pg_catalog.=) $1",
@@ -248,7 +241,7 @@ SELECT c.name, c.was, c.now
 		}
 		return err
 	})
-	return said, err
+	return changes, err
 }
 
 // wanted is the document with the defaults of what it leaves out, and the columns to compare.

@@ -73,7 +73,7 @@ func (s *Server) api(mux *http.ServeMux, limit limiter) {
 	})
 	route("graph", func(ctx context.Context, _ *http.Request) (any, error) {
 		all, err := catalog.Statuses(ctx, s.DB)
-		return graphOf(all), err
+		return GraphOf(all), err
 	})
 	route("timeline", func(ctx context.Context, r *http.Request) (any, error) { return s.timeline(ctx, r.URL.Query()) })
 	route("recommendations", func(ctx context.Context, r *http.Request) (any, error) { return s.recommendations(ctx, r) })

@@ -25,12 +25,36 @@ type GraphView struct {
 	Reads     []string         `json:"reads"`
 }
 
-func graphOf(all []catalog.ViewStatus) GraphPage {
+// GraphOf is the graph of all views.
+func GraphOf(all []catalog.ViewStatus) GraphPage {
 	g := GraphPage{Views: []GraphView{}}
 	for _, v := range all {
 		g.Views = append(g.Views, GraphView{v.Name, v.Freshness, v.Activity, v.Lag, v.Target, v.Upstream})
 	}
 	return g
+}
+
+// Around keeps a view, all that it reads and all that reads it, near and far; no view when there is none of that name.
+func (g GraphPage) Around(name string) GraphPage {
+	kept := GraphPage{Views: []GraphView{}}
+	near := map[string]bool{}
+	for _, n := range draw.Around(g.nodes(), name) {
+		near[n.Name] = true
+	}
+	for _, v := range g.Views {
+		if near[v.Name] {
+			kept.Views = append(kept.Views, v)
+		}
+	}
+	return kept
+}
+
+func (g GraphPage) nodes() []draw.Node {
+	nodes := make([]draw.Node, len(g.Views))
+	for i, v := range g.Views {
+		nodes[i] = draw.Node{Name: v.Name, Upstream: v.Reads}
+	}
+	return nodes
 }
 
 // graphBody is the picture of some of the views.
@@ -67,10 +91,9 @@ func (s *Server) graphPage(ctx context.Context, r *http.Request) (page, error) {
 // drawGraph is pure: one page of connected views, or what is connected with one view.
 func drawGraph(all []catalog.ViewStatus, query url.Values) (graphBody, error) {
 	b := graphBody{All: len(all), View: query.Get("view")}
-	nodes := make([]draw.Node, len(all))
+	nodes := GraphOf(all).nodes()
 	byName := make(map[string]catalog.ViewStatus, len(all))
-	for i, v := range all {
-		nodes[i] = draw.Node{Name: v.Name, Upstream: v.Upstream}
+	for _, v := range all {
 		byName[v.Name] = v
 	}
 	var shown []draw.Node
