@@ -284,6 +284,46 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
 }
 
+func TestTheReportHasWhatWasSpentBeforeAndSinceAndWhatThatSaved(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	s.tunedFor(t, "hot", "15 minutes", "2 hours", 8)
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'full', '1 minute', 100, 16384, 1000000
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '13 days', now() - interval '8 days 1 hour', '2 hours') AS h WHERE s.name LIKE '%.hot'`, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state, started_at, finished_at, size_bytes)
+SELECT s.view_id, s.name, s.owner, 'prune', 'schedule', now(), now(), 'succeeded', now() - interval '2 days', now() - interval '2 days', 4096
+  FROM mvscheduler.view_state AS s WHERE s.name LIKE '%.hot'`)
+	out := mvscheduler(t, s.db, s.owner, "", "recommend", "report", s.owner+".hot", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	var lines []struct {
+		Period         string
+		Refreshes      float64 `json:"refreshes_a_day"`
+		RefreshSeconds float64 `json:"refresh_seconds_a_day"`
+		SizeBytes      int64   `json:"size_bytes"`
+		PrunedBytes    int64   `json:"pruned_bytes"`
+		Saved          *struct {
+			RefreshSeconds float64 `json:"refresh_seconds_a_day"`
+			WALBytes       int64   `json:"wal_bytes_a_day"`
+			SizeBytes      int64   `json:"size_bytes"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &lines))
+	require.Len(t, lines, 2)
+	before, after := lines[0], lines[1]
+	require.InDelta(t, 60, before.RefreshSeconds/before.Refreshes, 0.01)
+	require.InDelta(t, 10, after.RefreshSeconds/after.Refreshes, 0.01)
+	require.Equal(t, []int64{16384, 0, 8192, 4096}, []int64{before.SizeBytes, before.PrunedBytes, after.SizeBytes, after.PrunedBytes})
+	require.Nil(t, before.Saved)
+	require.InDelta(t, before.RefreshSeconds-after.RefreshSeconds, after.Saved.RefreshSeconds, 0.01)
+	require.Positive(t, after.Saved.WALBytes)
+	require.Equal(t, int64(8192), after.Saved.SizeBytes)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "report", s.owner+".hot").stdout, "SAVED")
+}
+
 func TestWhatAPersonAcceptedIsMeasuredAndIsListedWhereItDidNotHelp(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
