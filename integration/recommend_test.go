@@ -358,6 +358,33 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "list").stdout, "applied")
 }
 
+func TestAViewThatNobodyReadsIsStoppedAndThenDroppedByAPerson(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	unused := `SELECT string_agg(proposed || ' ' || state, ', ' ORDER BY id) FROM mvscheduler.recommendations WHERE kind = 'unused'`
+	s.planned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused'`)
+	require.Equal(t, "manual", ask[string](t, s.alice, `SELECT refresh_on FROM mvscheduler.views WHERE name LIKE '%.unread'`))
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only applied", ask[string](t, s.alice, unused), "it has 30 days")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = now() - interval '31 days' WHERE kind = 'unused'`)
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only applied, drop it; its row stays in the audit log proposed", ask[string](t, s.alice, unused))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'applied'`)
+	require.Equal(t, "schedule", ask[string](t, s.alice, `SELECT refresh_on FROM mvscheduler.views WHERE name LIKE '%.unread'`))
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only undone, drop it; its row stays in the audit log expired", ask[string](t, s.alice, unused))
+
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET state = 'applied', decided_at = now() - interval '31 days' WHERE kind = 'unused' AND state = 'undone'`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET refresh_on = 'manual' WHERE name LIKE '%.unread'`)
+	s.planned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'proposed'`)
+	pgtest.Exec(t, s.alice, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'accepted'`))
+	require.Equal(t, "SELECT id, amount FROM sales", ask[string](t, s.alice, `SELECT old ->> 'query' FROM mvscheduler.audit_log WHERE action = 'delete' AND view_name LIKE '%.unread'`))
+}
+
 func TestIdleIndexesAndDeadRowsAreAdvisedAndAPersonActs(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -175,7 +175,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
-		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
+		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
@@ -200,6 +200,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	if v.LastRead != nil {
 		view.Usage.LastRead = *v.LastRead
+	}
+	if v.Stopped != nil {
+		view.Usage.OnDemand, view.Usage.Since = true, *v.Stopped
 	}
 	if v.LastChange != nil {
 		view.LastChange = *v.LastChange
