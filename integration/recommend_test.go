@@ -284,6 +284,31 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
 }
 
+func TestAViewOfWhichTwoChangesWereTakenBackIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	takenBack := func(days int) {
+		t.Helper()
+		pgtest.Exec(t, s.root, fmt.Sprintf(`
+INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, evidence, automatic, state, decided_at, decided_by)
+SELECT view_id, name, 'interval', 'every 2 hours', 'every 7 hours', 'because', 'UPDATE', '{}', true, 'undone', now() - interval '%d days', 'mvscheduler'
+  FROM mvscheduler.view_state WHERE name LIKE '%%.hot'`, days))
+	}
+	proposed := `SELECT coalesce(string_agg(proposed, ', '), 'nothing') FROM mvscheduler.recommendations WHERE view_name LIKE '%.hot' AND state IN ('proposed', 'applied')`
+	takenBack(20)
+	s.planned(t)
+	require.Equal(t, "every 1 hour", ask[string](t, s.alice, proposed), "one says nothing, though nothing is applied by itself")
+	takenBack(3)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, proposed))
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = decided_at - interval '28 days' WHERE state = 'undone'`)
+	s.planned(t)
+	require.Equal(t, "every 1 hour", ask[string](t, s.alice, proposed), "for 30 days")
+	require.Equal(t, "01:00:00", ask[string](t, s.alice, `SELECT tuned_interval::text FROM mvscheduler.status WHERE name LIKE '%.hot'`))
+}
+
 func TestTheReportHasWhatWasSpentBeforeAndSinceAndWhatThatSaved(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
