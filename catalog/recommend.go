@@ -29,6 +29,8 @@ type TunedView struct {
 	Active                   bool // its clock runs
 	Method                   string
 	Unique                   bool
+	Adopted                  bool
+	Stopped                  *time.Time // when its refreshes were, since nobody reads it, as was recommended; nil = they are not
 	Dependants               int
 	Published                bool
 	SizeBytes                int64
@@ -73,6 +75,10 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
        coalesce(h.method, '') AS method,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
+       s.adopted,
+       (SELECT max(x.decided_at)
+          FROM mvscheduler.recommendation AS x
+         WHERE x.view_id = s.view_id AND x.kind = 'unused' AND x.state = 'applied' AND s.refresh_on = 'manual') AS stopped,
        (SELECT count(DISTINCT w.ev_class)::int
           FROM pg_depend AS d
           JOIN pg_rewrite AS w ON w.oid = d.objid
@@ -226,13 +232,15 @@ SELECT o.id, o.kind, l.id IS NOT NULL AS locked
 	}
 	for _, r := range recommendations {
 		o, exists := there[r.Kind]
-		delete(there, r.Kind)
 		if exists && !o.Locked {
 			continue
 		}
 		id, did, err := recommend(ctx, tx, viewID, name, o.ID, r)
 		if err != nil {
 			return nil, err
+		}
+		if id != 0 {
+			delete(there, r.Kind)
 		}
 		if did {
 			applied = append(applied, id)
@@ -256,7 +264,8 @@ UPDATE mvscheduler.recommendation
 	return applied, nil
 }
 
-// recommend writes one, over the open one if its id is not zero, and applies it where that is asked.
+// recommend writes one, over the open one if its id is not zero, and applies it where that is asked. It returns zero where
+// a person said no to the same not long ago.
 func recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, id int64, r Recommendation) (_ int64, applied bool, err error) {
 	documents := make([]*string, 4)
 	for i, v := range []any{r.Basis, r.Change, r.Evidence, r.Predicted} {
@@ -269,21 +278,25 @@ func recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, id int
 		}
 	}
 	err = tx.QueryRow(ctx, `
-WITH changed AS (
+WITH wanted AS (
+    SELECT
+     WHERE NOT EXISTS (SELECT
+                         FROM mvscheduler.recommendation AS x
+                        WHERE x.view_id = $2 AND x.kind = $4
+                          AND (x.state IN ('rejected', 'accepted') AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $13)
+                               OR x.state = 'undone' AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $14)))
+), changed AS (
     UPDATE mvscheduler.recommendation
        SET view_name = $3, current = $5, proposed = $6, reason = $7, command = $8, basis = $9::jsonb, change = $10::jsonb,
            evidence = $11::jsonb, predicted = $12::jsonb, seen_at = clock_timestamp()
      WHERE id = $1
+       AND EXISTS (SELECT FROM wanted)
     RETURNING id
 ), made AS (
     INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
     SELECT $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11::jsonb, $12::jsonb
      WHERE $1 = 0
-       AND NOT EXISTS (SELECT
-                         FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $2 AND x.kind = $4
-                          AND (x.state IN ('rejected', 'accepted') AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $13)
-                               OR x.state = 'undone' AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $14)))
+       AND EXISTS (SELECT FROM wanted)
     RETURNING id
 )
 SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind, r.Current, r.Proposed, r.Reason, r.Command,

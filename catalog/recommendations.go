@@ -58,31 +58,42 @@ SELECT id, view_name, kind, current, proposed, reason, state, command, automatic
 	return found, nil
 }
 
-// Spent is what the refreshes of a view took since an instant, and when they began.
+// Spent is what the refreshes of a view took since an instant, one by one, and what retention let go.
 type Spent struct {
-	ViewID         int64
-	ViewName       string
-	Timezone       string
-	Refreshes      int64
-	RefreshSeconds float64
-	WALBytes       int64 // of the whole server meanwhile, an upper bound
-	SizeBytes      *int64
-	Began          []time.Time // successful refreshes, in order
-	ChangedAt      *time.Time  // when a recommendation for its schedule was last applied or taken back
-	AsOf           time.Time
+	ViewID      int64
+	ViewName    string
+	Timezone    string
+	Began       []time.Time // successful refreshes, in order
+	Took        []float64   // each of them, seconds
+	WAL         []int64     // of the whole server meanwhile, an upper bound
+	Sizes       []int64     // of the view afterwards
+	Pruned      []time.Time // runs that took partitions out of the view
+	PrunedBytes []int64     // each of them
+	ChangedAt   *time.Time  // when a recommendation for its row was last applied or taken back
+	AsOf        time.Time
 }
 
 // SpentSince reads what refreshes of the views that the caller may see took within an interval, in PostgreSQL's words.
 func SpentSince(ctx context.Context, q Querier, view int64, since string) ([]Spent, error) {
 	rows, err := q.Query(ctx, `
-SELECT s.id AS view_id, s.name AS view_name, s.timezone, count(r.id) AS refreshes, coalesce(sum(extract(epoch FROM r.took)), 0)::float8 AS refresh_seconds,
-       coalesce(sum(r.wal_bytes), 0)::bigint AS wal_bytes, s.size_bytes, coalesce(array_agg(r.started_at ORDER BY r.started_at) FILTER (WHERE r.id IS NOT NULL), '{}') AS began,
-       (SELECT max(x.decided_at) FROM mvscheduler.recommendations AS x WHERE x.view_id = s.id AND x.state IN ('applied', 'undone') AND (x.kind IN ('interval', 'calendar') OR x.kind = 'adaptive' AND x.automatic)) AS changed_at,
+SELECT s.id AS view_id, s.name AS view_name, s.timezone, coalesce(r.began, '{}') AS began, coalesce(r.took, '{}') AS took, coalesce(r.wal, '{}') AS wal, coalesce(r.sizes, '{}') AS sizes,
+       coalesce(p.pruned, '{}') AS pruned, coalesce(p.pruned_bytes, '{}') AS pruned_bytes,
+       (SELECT max(x.decided_at)
+          FROM mvscheduler.recommendations AS x
+         WHERE x.view_id = s.id AND x.state IN ('applied', 'undone')
+           AND x.change IS NOT NULL AND (x.kind <> 'adaptive' OR x.automatic)) AS changed_at,
        clock_timestamp() AS as_of
   FROM mvscheduler.status AS s
-  LEFT JOIN mvscheduler.runs AS r ON r.view_id = s.id AND r.state = 'succeeded' AND r.took IS NOT NULL AND r.started_at >= now() - $2::text::interval
+  LEFT JOIN LATERAL (
+        SELECT array_agg(r.started_at ORDER BY r.id) AS began, array_agg(extract(epoch FROM r.took)::float8 ORDER BY r.id) AS took,
+               array_agg(coalesce(r.wal_bytes, 0) ORDER BY r.id) AS wal, array_agg(coalesce(r.size_bytes, 0) ORDER BY r.id) AS sizes
+          FROM mvscheduler.runs AS r
+         WHERE r.view_id = s.id AND r.state = 'succeeded' AND r.took IS NOT NULL AND r.started_at >= now() - $2::text::interval) AS r ON true
+  LEFT JOIN LATERAL (
+        SELECT array_agg(r.started_at ORDER BY r.id) AS pruned, array_agg(r.size_bytes ORDER BY r.id) AS pruned_bytes
+          FROM mvscheduler.runs AS r
+         WHERE r.view_id = s.id AND r.state = 'succeeded' AND r.kind = 'prune' AND r.size_bytes > 0 AND r.started_at >= now() - $2::text::interval) AS p ON true
  WHERE $1 = 0 OR s.id = $1
- GROUP BY s.id, s.name, s.timezone, s.size_bytes
  ORDER BY s.name`, view, since)
 	if err != nil {
 		return nil, fmt.Errorf("read what refreshes took: %w", err)

@@ -153,6 +153,28 @@ func TestAViewThatIsTunedByItselfStaysWithinTheBoundsOfItsRow(t *testing.T) {
 	requireSQLState(t, worker, "23514", `UPDATE mvscheduler.view_state SET tuned_interval = '30 minutes' WHERE name LIKE '%.flat'`)
 }
 
+func TestAnIntervalThatIsOutOfBoundsIsTunedIntoThem(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	side := startSidecar(t, s.db, often...)
+	s.manage(t, "base", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "auto", "unique_key", []string{"id"})
+	s.manage(t, "hot", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "auto", "unique_key", []string{"id"})                                  // a day is the longest
+	s.manage(t, "long", "SELECT id, amount FROM sales", "refresh_interval", "5 days", "optimize", "auto", "min_interval", "2 days", "unique_key", []string{"id"})       // or min_interval
+	s.manage(t, "rare", "SELECT id, amount FROM base", "refresh_interval", "12 hours", "optimize", "auto", "unique_key", []string{"id"})                                // what it reads is three days old
+	s.manage(t, "limited", "SELECT id, amount FROM base", "refresh_interval", "1 hour", "optimize", "auto", "max_interval", "90 minutes", "unique_key", []string{"id"}) // here too
+	until(t, s.alice, `SELECT count(*) = 5 FROM mvscheduler.status WHERE freshness <> 'never' AND activity = 'idle'`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_target = '12 hours'`)
+	for view, reads := range map[string]float64{"base": 10, "hot": 160, "long": 160, "rare": 0.02, "limited": 0.02} {
+		s.history(t, view, reads, "true")
+	}
+	for _, want := range []string{"base 1 day, hot 1 day, limited 01:30:00, long 2 days, rare 1 day", "base 12:00:00, hot 12:00:00, limited 01:30:00, long 2 days, rare 1 day"} {
+		s.planned(t)
+		require.Equal(t, want, ask[string](t, s.alice, `SELECT string_agg(split_part(name, '.', 2) || ' ' || justify_hours(tuned_interval), ', ' ORDER BY name) FROM mvscheduler.status`), side.log.String())
+		pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = decided_at - interval '25 hours'`)
+	}
+	require.NotContains(t, side.log.String(), "tuned_interval_check")
+}
+
 func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -262,6 +284,71 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE view_name LIKE '%.flat' AND state IN ('applied', 'undone')`), "and not applied again")
 }
 
+func TestAViewOfWhichTwoChangesWereTakenBackIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	takenBack := func(days int) {
+		t.Helper()
+		pgtest.Exec(t, s.root, fmt.Sprintf(`
+INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, evidence, automatic, state, decided_at, decided_by)
+SELECT view_id, name, 'interval', 'every 2 hours', 'every 7 hours', 'because', 'UPDATE', '{}', true, 'undone', now() - interval '%d days', 'mvscheduler'
+  FROM mvscheduler.view_state WHERE name LIKE '%%.hot'`, days))
+	}
+	proposed := `SELECT coalesce(string_agg(proposed, ', '), 'nothing') FROM mvscheduler.recommendations WHERE view_name LIKE '%.hot' AND state IN ('proposed', 'applied')`
+	takenBack(20)
+	s.planned(t)
+	require.Equal(t, "every 1 hour", ask[string](t, s.alice, proposed), "one says nothing, though nothing is applied by itself")
+	takenBack(3)
+	s.planned(t)
+	require.Equal(t, "nothing", ask[string](t, s.alice, proposed))
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = decided_at - interval '28 days' WHERE state = 'undone'`)
+	s.planned(t)
+	require.Equal(t, "every 1 hour", ask[string](t, s.alice, proposed), "for 30 days")
+	require.Equal(t, "01:00:00", ask[string](t, s.alice, `SELECT tuned_interval::text FROM mvscheduler.status WHERE name LIKE '%.hot'`))
+}
+
+func TestTheReportHasWhatWasSpentBeforeAndSinceAndWhatThatSaved(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "optimize")
+	s.tunedFor(t, "hot", "15 minutes", "2 hours", 8)
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'full', '1 minute', 100, 16384, 1000000
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '13 days', now() - interval '8 days 1 hour', '2 hours') AS h WHERE s.name LIKE '%.hot'`, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state, started_at, finished_at, size_bytes)
+SELECT s.view_id, s.name, s.owner, 'prune', 'schedule', now(), now(), 'succeeded', now() - interval '2 days', now() - interval '2 days', 4096
+  FROM mvscheduler.view_state AS s WHERE s.name LIKE '%.hot'`)
+	out := mvscheduler(t, s.db, s.owner, "", "recommend", "report", s.owner+".hot", "-o", "json")
+	require.Zero(t, out.code, out.stderr)
+	var lines []struct {
+		Period         string
+		Refreshes      float64 `json:"refreshes_a_day"`
+		RefreshSeconds float64 `json:"refresh_seconds_a_day"`
+		SizeBytes      int64   `json:"size_bytes"`
+		PrunedBytes    int64   `json:"pruned_bytes"`
+		Saved          *struct {
+			RefreshSeconds float64 `json:"refresh_seconds_a_day"`
+			WALBytes       int64   `json:"wal_bytes_a_day"`
+			SizeBytes      int64   `json:"size_bytes"`
+		}
+	}
+	require.NoError(t, json.Unmarshal([]byte(out.stdout), &lines))
+	require.Len(t, lines, 2)
+	before, after := lines[0], lines[1]
+	require.InDelta(t, 60, before.RefreshSeconds/before.Refreshes, 0.01)
+	require.InDelta(t, 10, after.RefreshSeconds/after.Refreshes, 0.01)
+	require.Equal(t, []int64{16384, 0, 8192, 4096}, []int64{before.SizeBytes, before.PrunedBytes, after.SizeBytes, after.PrunedBytes})
+	require.Nil(t, before.Saved)
+	require.InDelta(t, before.RefreshSeconds-after.RefreshSeconds, after.Saved.RefreshSeconds, 0.01)
+	require.Positive(t, after.Saved.WALBytes)
+	require.Equal(t, int64(8192), after.Saved.SizeBytes)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "report", s.owner+".hot").stdout, "SAVED")
+}
+
 func TestWhatAPersonAcceptedIsMeasuredAndIsListedWhereItDidNotHelp(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
@@ -294,6 +381,33 @@ SELECT string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || state 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE view_name LIKE '%.office' AND state = 'applied'`)
 	require.Equal(t, "00:15:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.office'`))
 	require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "recommend", "list").stdout, "applied")
+}
+
+func TestAViewThatNobodyReadsIsStoppedAndThenDroppedByAPerson(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	unused := `SELECT string_agg(proposed || ' ' || state, ', ' ORDER BY id) FROM mvscheduler.recommendations WHERE kind = 'unused'`
+	s.planned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused'`)
+	require.Equal(t, "manual", ask[string](t, s.alice, `SELECT refresh_on FROM mvscheduler.views WHERE name LIKE '%.unread'`))
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only applied", ask[string](t, s.alice, unused), "it has 30 days")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = now() - interval '31 days' WHERE kind = 'unused'`)
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only applied, drop it; its row stays in the audit log proposed", ask[string](t, s.alice, unused))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'applied'`)
+	require.Equal(t, "schedule", ask[string](t, s.alice, `SELECT refresh_on FROM mvscheduler.views WHERE name LIKE '%.unread'`))
+	s.planned(t)
+	require.Equal(t, "refresh it on demand only undone, drop it; its row stays in the audit log expired", ask[string](t, s.alice, unused))
+
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET state = 'applied', decided_at = now() - interval '31 days' WHERE kind = 'unused' AND state = 'undone'`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET refresh_on = 'manual' WHERE name LIKE '%.unread'`)
+	s.planned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'proposed'`)
+	pgtest.Exec(t, s.alice, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'unused' AND state = 'accepted'`))
+	require.Equal(t, "SELECT id, amount FROM sales", ask[string](t, s.alice, `SELECT old ->> 'query' FROM mvscheduler.audit_log WHERE action = 'delete' AND view_name LIKE '%.unread'`))
 }
 
 func TestIdleIndexesAndDeadRowsAreAdvisedAndAPersonActs(t *testing.T) {

@@ -175,7 +175,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
-		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, OnDemand: v.RefreshOn == "manual", Auto: v.Optimize == "auto",
+		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
@@ -201,6 +201,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if v.LastRead != nil {
 		view.Usage.LastRead = *v.LastRead
 	}
+	if v.Stopped != nil {
+		view.Usage.OnDemand, view.Usage.Since = true, *v.Stopped
+	}
 	if v.LastChange != nil {
 		view.LastChange = *v.LastChange
 	}
@@ -211,14 +214,17 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 // boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
 // than it is, so that it gets no longer interval than a view above has (spec 3d.7), and no longer pause than the shortest
 // one of a view above with a cron or a calendar, unless its own row has a longer interval; of a view above that is tuned as
-// well only max_interval is promised.
+// well only max_interval is promised. Where that cannot all be, the bounds of its row come first, and then what it reads.
 func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) optimizer.Bounds {
-	b := boundsOf(facts, v)
-	above := withAbove(v.ViewID, f.upstream)[1:]
+	own := boundsOf(facts, v)
+	b := own
 	for _, u := range f.views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
-			b.Min = max(b.Min, shortestGap(facts.Now, u))
+			b.Min = max(b.Min, own.Clamp(shortestGap(facts.Now, u)))
 		}
+	}
+	above := withAbove(v.ViewID, f.upstream)[1:]
+	for _, u := range f.views {
 		if v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
 			continue
 		}
@@ -232,7 +238,7 @@ func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) opt
 		if promised == 0 {
 			continue
 		}
-		if most := max(promised, duration(*v.RowInterval)); b.Max == 0 || most < b.Max {
+		if most := own.Clamp(max(promised, duration(*v.RowInterval), b.Min)); b.Max == 0 || most < b.Max {
 			b.Max = most
 		}
 	}

@@ -54,3 +54,19 @@ func TestAViewIsTunedNoSlowerThanWhatReadsItPromises(t *testing.T) {
 	middle.Most = nil
 	require.Zero(t, most(below, middle, above), "it has no interval to be tuned")
 }
+
+func TestBoundsOfTheRowComeBeforeThoseOfOtherViews(t *testing.T) {
+	t.Parallel()
+	minutes := func(n float64) *float64 { return new(n * 60) }
+	f := fleet{views: []catalog.TunedView{{ViewID: 1, Interval: minutes(72 * 60), RowInterval: minutes(72 * 60)}, {ViewID: 3, Upstream: []int64{2}, Interval: minutes(30), RowInterval: minutes(30)}}}
+	f.upstream = map[int64][]int64{2: {1}, 3: {2}}
+	least := func(least, most *float64) optimizer.Bounds {
+		return boundsAmong(catalog.OptimizerFacts{}, catalog.TunedView{ViewID: 2, Upstream: []int64{1}, Interval: minutes(60), RowInterval: minutes(10), Least: least, Most: most}, f)
+	}
+	require.Equal(t, optimizer.Bounds{Min: 24 * time.Hour, Max: 24 * time.Hour}, least(nil, nil), "it reads one of three days, and a day is the longest that is put in force by itself")
+	require.Equal(t, optimizer.Bounds{Min: 45 * time.Minute, Max: 45 * time.Minute}, least(nil, minutes(45)))
+	require.Equal(t, optimizer.Bounds{Min: 48 * time.Hour, Max: 48 * time.Hour}, least(minutes(48*60), nil), "unless the row says more")
+	require.Equal(t, optimizer.Bounds{Min: 72 * time.Hour, Max: 72 * time.Hour}, least(nil, minutes(96*60)))
+	slow := catalog.TunedView{ViewID: 2, Interval: minutes(72 * 60), RowInterval: minutes(72 * 60)}
+	require.Equal(t, 24*time.Hour, boundsAmong(catalog.OptimizerFacts{}, slow, f).Max, "what its own row has is longer than what may be put in force")
+}

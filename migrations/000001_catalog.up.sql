@@ -107,7 +107,7 @@ COMMENT ON COLUMN mvscheduler.views.max_size_bytes IS 'A run that grows the view
 COMMENT ON COLUMN mvscheduler.views."analyze" IS 'ANALYZE after a refresh that changed much.';
 COMMENT ON COLUMN mvscheduler.views.optimize IS 'off, advise (recommendations) or auto (the sidecar also refreshes at the interval or by the calendar that it recommends in the place of refresh_interval, within min_interval and max_interval; refresh_interval stays what you wrote, and any change of it ends that). See recommendations.';
 COMMENT ON COLUMN mvscheduler.views.min_interval IS 'Shortest interval that the optimizer may recommend or apply, and the shortest time between two slots of a calendar; NULL = 1 minute.';
-COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply, and the longest time between two slots of a calendar; NULL = 1 day, and a calendar may pause while nobody reads.';
+COMMENT ON COLUMN mvscheduler.views.max_interval IS 'Longest interval that the optimizer may recommend or apply, and the longest time between two slots of a calendar; NULL = 1 day, or min_interval where that is longer, and a calendar may pause while nobody reads.';
 COMMENT ON COLUMN mvscheduler.views.min_retention IS 'Shortest retention_period that the optimizer may recommend; NULL = 30 days, and nothing shorter than everything that the tables below cannot give again. Where it is set, older data may be recommended to leave for good.';
 COMMENT ON COLUMN mvscheduler.views.max_retention IS 'Longest retention_period that the optimizer may recommend, NULL = any; with optimize ''auto'' also the longest that it puts in force, NULL = twice retention_period.';
 COMMENT ON COLUMN mvscheduler.views.enabled IS 'false = the clock is off; refresh_view still works.';
@@ -159,7 +159,7 @@ CREATE TABLE mvscheduler.view_state (
     min_retention     interval,
     max_retention     interval,
     tuned_interval    interval CHECK (tuned_interval IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule'
-                                      AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, '1 day')),
+                                      AND tuned_interval BETWEEN coalesce(min_interval, '1 minute') AND coalesce(max_interval, greatest('1 day', min_interval))),
     tuned_patience    double precision CHECK (tuned_patience IS NULL OR tuned_interval IS NOT NULL AND tuned_patience > 0),
     tuned_calendar    jsonb CHECK (tuned_calendar IS NULL OR optimize = 'auto' AND refresh_interval IS NOT NULL AND cron IS NULL AND refresh_on = 'schedule' AND tuned_interval IS NULL),
     tuned_by          bigint,

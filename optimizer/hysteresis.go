@@ -31,13 +31,15 @@ func (v Verdict) Reasons() []string { return v.Why }
 
 // Settle decides whether a schedule is touched at all, and how far one step goes (spec 3d.6). J is flat
 // around its optimum, J(T)/J* = (T/T* + T*/T)/2: an interval within a factor of the square root of two of the
-// best one costs at most 6 % more, which is not worth surprising anybody.
+// best one costs at most 6 % more, which is not worth surprising anybody. A step ends within the bounds, wherever it begins.
 func (c Change) Settle() Verdict {
 	keep := func(format string, args ...any) Verdict {
 		return Verdict{Schedule: c.Old, Why: []string{fmt.Sprintf(format, args...)}}
 	}
 	saved := 1 - c.NewCost/c.OldCost
 	switch {
+	case c.Bounds.none():
+		return keep("no interval is within its bounds")
 	case c.Now.Before(c.FrozenUntil):
 		return keep("frozen until %s: the last changes had to be taken back", date(c.FrozenUntil))
 	case c.Reads < minReads:
@@ -59,8 +61,12 @@ func (c Change) Settle() Verdict {
 	}
 	v := Verdict{Act: true, Schedule: c.New, Why: []string{saves}}
 	if ratio > maxStep || ratio < 1/maxStep {
-		v.Schedule.Interval = stepTowards(c.Old.Interval, c.New.Interval)
-		v.Why = append(v.Why, fmt.Sprintf("%s for now: one step changes an interval by a factor of %.0f at most", v.Schedule, maxStep))
+		step := stepTowards(c.Old.Interval, c.New.Interval)
+		if v.Schedule.Interval = c.Bounds.Clamp(step); v.Schedule.Interval == step {
+			v.Why = append(v.Why, fmt.Sprintf("%s for now: one step changes an interval by a factor of %.0f at most", v.Schedule, maxStep))
+		} else {
+			v.Why = append(v.Why, fmt.Sprintf("%s for now: that is within its bounds", v.Schedule))
+		}
 	}
 	return v
 }

@@ -37,7 +37,12 @@ func TestSettle(t *testing.T) {
 			c.New = Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 540, To: 1020, Every: IntervalWords(time.Hour)}}}
 		},
 			Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 540, To: 1020, Every: IntervalWords(time.Hour)}}}, "every 1 hour, mon-fri 09:00-17:00"},
-		{"an odd interval", func(c *Change) { c.Old, c.New = fixed(100*time.Hour), fixed(24*time.Hour) }, fixed(50 * time.Hour), "one step"},
+		{"an odd interval", func(c *Change) {
+			c.Old, c.New, c.Bounds.Max = fixed(100*time.Hour), fixed(24*time.Hour), 100*time.Hour
+		}, fixed(50 * time.Hour), "one step"},
+		{"a step that ends outside of the bounds", func(c *Change) { c.Old, c.New = fixed(72*time.Hour), fixed(24*time.Hour) }, fixed(24 * time.Hour), "within its bounds"},
+		{"from below them", func(c *Change) { c.Old, c.New, c.Bounds.Min = fixed(5*time.Minute), fixed(2*time.Hour), time.Hour }, fixed(time.Hour), "within its bounds"},
+		{"bounds that leave none", func(c *Change) { c.Bounds = Bounds{Min: 2 * time.Hour, Max: time.Hour} }, Schedule{}, "no interval is within its bounds"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -28,10 +28,11 @@ type View struct {
 	Usage                   Usage
 	UsageKnown              bool // the reads of the silent time are known
 
-	Method   string // in force: full, concurrent or incremental
-	Unique   bool   // it has a unique index
-	OnDemand bool   // it is refreshed only when somebody asks
-	Auto     bool   // what is proposed for the clock is applied without asking
+	Method    string // in force: full, concurrent or incremental
+	Unique    bool   // it has a unique index
+	RefreshOn string // schedule, upstream or manual
+	Adopted   bool   // the materialized view is its owner's
+	Auto      bool   // what is proposed for the clock is applied without asking
 }
 
 // Recommendation is what a person is asked, with the columns of the row of views that accepting it sets.
@@ -79,13 +80,21 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	if v.Interval > 0 {
 		v.Usage.RefreshSeconds = duration * v.clock().perDay()
 	}
-	if a, unused := v.Usage.Unused(); unused && v.UsageKnown && !v.OnDemand {
-		return []Recommendation{{
-			Kind: a.Kind, Current: "refreshed by its clock", Proposed: a.Proposed,
-			Reason: v.Name + ": " + strings.Join(a.Why, "; ") + ". Evidence: " + v.Sources + ".",
-			Basis:  map[string]string{"refresh_on": "schedule"}, Change: map[string]string{"refresh_on": "manual"},
+	if a, unused := v.Usage.Unused(); unused && v.UsageKnown && (v.RefreshOn != "manual" || v.Usage.OnDemand) {
+		r := Recommendation{
+			Kind: a.Kind, Current: "refreshed by its clock", Proposed: a.Proposed, Reason: v.Name + ": " + strings.Join(a.Why, "; ") + ". Evidence: " + v.Sources + ".",
 			Evidence: evidence(nil), Predicted: map[string]any{"refresh_seconds_a_day": map[string]any{"before": round(v.Usage.RefreshSeconds, 1), "after": 0}},
-		}}, a.Why
+		}
+		switch {
+		case v.Usage.OnDemand:
+			r.Current, r.Command, r.Predicted = "refreshed on demand only", v.drop(), map[string]any{"bytes_freed": v.Usage.Bytes}
+		case v.RefreshOn == "upstream":
+			r.Current = "refreshed after what it reads"
+			fallthrough
+		default:
+			r.Basis, r.Change = map[string]string{"refresh_on": v.RefreshOn}, map[string]string{"refresh_on": "manual"}
+		}
+		return []Recommendation{r}, a.Why
 	}
 	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
 	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
@@ -100,16 +109,26 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
 		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().perDay(), Cost: duration}
-		if a, ok := worth.PlainView(); ok && v.Interval >= v.Bounds.most()/2 {
+		rare := reads.RecentReads() < minReads // else a longer interval is better, where there is one
+		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) {
 			recommendations = append(recommendations, Recommendation{
 				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
 				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes.",
-				Command:  "DELETE FROM mvscheduler.views WHERE name = %s; then CREATE VIEW with its query",
+				Command:  v.drop() + "; then CREATE VIEW with its query",
 				Evidence: evidence(nil),
 			})
 		}
 	}
 	return recommendations, why
+}
+
+// drop is the statement that drops it.
+func (v View) drop() string {
+	statement := "DELETE FROM mvscheduler.views WHERE name = %s"
+	if v.Adopted {
+		statement += "; then DROP MATERIALIZED VIEW, which that only releases"
+	}
+	return statement
 }
 
 // clock is what is in force.

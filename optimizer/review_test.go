@@ -19,7 +19,7 @@ func reviewed(reads []float64, every time.Duration) View {
 		runs[i] = Run{Duration: 30 * time.Second, Rows: 1000}
 	}
 	return View{
-		Name: "v", Now: now, History: h, Runs: runs, Kappa: h.Kappa, Interval: every, Level: "L0", Sources: "counters of scans", Method: "concurrent", Unique: true, UsageKnown: true,
+		Name: "v", Now: now, History: h, Runs: runs, Kappa: h.Kappa, Interval: every, Level: "L0", Sources: "counters of scans", Method: "concurrent", Unique: true, UsageKnown: true, RefreshOn: "schedule",
 		Usage: Usage{Now: now, CreatedAt: h.Grid.Start, LastRead: now, Servers: 1, ServersAll: 1},
 	}
 }
@@ -56,6 +56,24 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	unread.Usage.LastRead = time.Time{}
 	found, _ = Review(unread)
 	require.Equal(t, []string{"unused"}, kindsOf(found))
+	require.Equal(t, "schedule", found[0].Basis["refresh_on"])
+	unread.RefreshOn, unread.Interval = "upstream", 0
+	found, _ = Review(unread)
+	require.Equal(t, []string{"unused"}, kindsOf(found))
+	require.Equal(t, "upstream", found[0].Basis["refresh_on"], "and undo takes it back to that")
+	require.NotContains(t, found[0].Reason, "a day")
+	unread.RefreshOn = "manual"
+	found, _ = Review(unread)
+	require.Empty(t, found, "its owner asks for it")
+	unread.Usage.OnDemand, unread.Usage.Since = true, unread.Now.Add(-31*24*time.Hour)
+	found, _ = Review(unread)
+	require.Equal(t, []string{"unused"}, kindsOf(found))
+	require.Nil(t, found[0].Change, "a person drops it")
+	require.Equal(t, "DELETE FROM mvscheduler.views WHERE name = %s", found[0].Command)
+	unread.Adopted = true
+	found, _ = Review(unread)
+	require.Contains(t, found[0].Command, "DROP MATERIALIZED VIEW")
+	unread.RefreshOn, unread.Usage.OnDemand = "schedule", false
 	unread.Usage.ServersAll = 2
 	found, _ = Review(unread)
 	require.Empty(t, found, "a standby may be read")
@@ -64,6 +82,19 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	slow.Method, slow.Unique, slow.Kappa = "full", false, 20*slow.Kappa
 	found, _ = Review(slow)
 	require.Contains(t, kindsOf(found), "unique_index")
+
+	rare := reviewed(draw(1, fiveMinutes(), 63, 3, flat), 5*time.Minute)
+	for i := range rare.Runs {
+		rare.Runs[i].Duration = 200 * time.Millisecond
+	}
+	found, why = Review(rare)
+	require.Equal(t, []string{"plain_view"}, kindsOf(found), "%v", why)
+	require.Contains(t, found[0].Reason, "3.3 reads a day saved 1 s, and refreshes took 58 s")
+	for i := range rare.Runs {
+		rare.Runs[i].Duration = 2 * time.Second
+	}
+	found, _ = Review(rare)
+	require.NotContains(t, kindsOf(found), "plain_view", "its readers would wait for the query")
 
 	never := reviewed(flatReads, 15*time.Minute)
 	never.Runs = nil

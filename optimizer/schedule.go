@@ -73,6 +73,14 @@ func (b Bounds) longestPause() time.Duration {
 	return b.most()
 }
 
+// Clamp is the interval within the bounds that is nearest to another.
+func (b Bounds) Clamp(interval time.Duration) time.Duration {
+	return min(max(interval, b.least()), b.most())
+}
+
+// none says that no interval is within them.
+func (b Bounds) none() bool { return b.Max > 0 && b.Max < b.least() }
+
 func (b Bounds) allow(interval time.Duration) bool {
 	return interval >= b.least() && interval <= b.most()
 }

@@ -32,7 +32,7 @@ type Usage struct {
 	ServersAll   int           // that could
 	Dependants   int           // objects that depend on it
 	Published    bool          // in a publication or a list of dumps
-	// OnDemand says that refreshing by the clock was already stopped, and Since when.
+	// OnDemand says that refreshes were stopped because nobody read it, and Since when.
 	OnDemand bool
 	Since    time.Time
 	Bytes    float64
@@ -57,9 +57,12 @@ func (u Usage) Unused() (Advice, bool) {
 		if u.Now.Sub(u.Since) < unusedFor {
 			return Advice{}, false
 		}
-		proposed = "drop it; its definition is saved"
+		proposed = "drop it; its row stays in the audit log"
 	}
-	a, _ := advise("unused", proposed, "not read for %s; refreshing it takes %.0f s a day, storing it %s", shortly(silent.Seconds()), u.RefreshSeconds, size(u.Bytes))
+	a, _ := advise("unused", proposed, "not read for %s; storing it takes %s", shortly(silent.Seconds()), size(u.Bytes))
+	if u.RefreshSeconds > 0 {
+		a.Why = append(a.Why, fmt.Sprintf("refreshing it takes %.0f s a day", u.RefreshSeconds))
+	}
 	if u.RateBefore > 0 {
 		a.Why = append(a.Why, fmt.Sprintf("at the former rate, such a silence would happen by chance with a probability of %.2g", math.Exp(-u.RateBefore*silent.Seconds())))
 	}

@@ -4,15 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
-	"github.com/mvscheduler/mvscheduler/jobs"
 )
 
 type recommendCmd struct {
@@ -22,7 +19,7 @@ type recommendCmd struct {
 	Reject recommendRejectCmd `cmd:"" help:"Not this, and not again for 90 days."`
 	Snooze recommendSnoozeCmd `cmd:"" help:"Not now."`
 	Undo   recommendUndoCmd   `cmd:"" help:"Take back what was applied."`
-	Report recommendReportCmd `cmd:"" help:"What refreshes cost and how old the data was that readers saw, before and after."`
+	Report recommendReportCmd `cmd:"" help:"What refreshes and storage cost and how old the data was that readers saw, before and after, and what that saved."`
 }
 
 type recommendListCmd struct {
@@ -34,7 +31,7 @@ type recommendListCmd struct {
 func (recommendListCmd) Help() string {
 	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. It takes a week of samples at least; the sidecar thinks about each view once a day.
 
-Nothing is done by itself, but for the interval of views with optimize = auto.
+Nothing is done by itself, but for the clock of views with optimize = auto, and for a longer retention of them.
 
 Examples:
 
@@ -291,145 +288,4 @@ The same in SQL: SELECT mvscheduler.undo_recommendation(12)
 // Run undoes.
 func (c *recommendUndoCmd) Run(ctx context.Context, a *app) error {
 	return a.decide(ctx, c.ID, "undo", `SELECT mvscheduler.undo_recommendation($1, $2)`, c.Reason)
-}
-
-type recommendReportCmd struct {
-	zoned
-	Name  string `arg:"" optional:"" complete:"view" help:"Only this view."`
-	Since string `default:"14 days" placeholder:"INTERVAL" help:"Of this time, for example '30 days'."`
-}
-
-func (recommendReportCmd) Help() string {
-	return `What the refreshes of each view took, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied meanwhile there is a line for the time before and one for the time after, each for a day.
-
-Examples:
-
-  mvscheduler recommend report
-  mvscheduler recommend report analytics.hourly_delays --since '30 days' -o json
-
-` + exitCodesHelp
-}
-
-// reported is a view in a time, a day.
-type reported struct {
-	ViewName       string   `json:"view_name"`
-	Period         string   `json:"period"` // all, before or after a recommendation was applied
-	Days           float64  `json:"days"`
-	Reads          float64  `json:"reads_a_day"`
-	Refreshes      float64  `json:"refreshes_a_day"`
-	RefreshSeconds float64  `json:"refresh_seconds_a_day"`
-	WALBytes       int64    `json:"wal_bytes_a_day"` // of the whole server meanwhile, an upper bound; over all the time
-	SizeBytes      *int64   `json:"size_bytes"`
-	MeanAge        *float64 `json:"mean_age_seconds"` // that readers saw; nil = nobody read, or it is not known
-	P95Age         *float64 `json:"p95_age_seconds"`
-}
-
-// Run reports.
-func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
-	if err := c.apply(a); err != nil {
-		return err
-	}
-	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		var view int64
-		if c.Name != "" {
-			id, err := a.find(ctx, conn, c.Name)
-			if err != nil {
-				return err
-			}
-			view = id
-		}
-		spent, err := catalog.SpentSince(ctx, conn, view, c.Since)
-		if err != nil {
-			return err
-		}
-		var since time.Time
-		if err := conn.QueryRow(ctx, `SELECT now() - $1::text::interval`, c.Since).Scan(&since); err != nil {
-			return fmt.Errorf("read --since: %w", err)
-		}
-		var lines []reported
-		for _, s := range spent {
-			samples, err := catalog.VisibleSamples(ctx, conn, []int64{s.ViewID}, since)
-			if err != nil {
-				return err
-			}
-			lines = append(lines, reportOf(s, samples)...)
-		}
-		age := func(s *float64) string {
-			if s == nil {
-				return nothing
-			}
-			return spanOfSeconds(*s)
-		}
-		return emit(a, lines, []column[reported]{
-			{title: "view", cell: func(r reported) string { return r.ViewName }},
-			{title: "time", cell: func(r reported) string { return r.Period + ", " + daysOf(r.Days) }},
-			{title: "reads/day", cell: func(r reported) string { return fmt.Sprintf("%.0f", r.Reads) }, right: true},
-			{title: "refreshes/day", cell: func(r reported) string { return fmt.Sprintf("%.1f", r.Refreshes) }, right: true},
-			{title: "took/day", cell: func(r reported) string { return spanOfSeconds(r.RefreshSeconds) }, right: true},
-			{title: "WAL/day", cell: func(r reported) string { return bytesOf(&r.WALBytes) }, right: true, spare: true},
-			{title: "size", cell: func(r reported) string { return bytesOf(r.SizeBytes) }, right: true, spare: true},
-			{title: "mean age", cell: func(r reported) string { return age(r.MeanAge) }, right: true},
-			{title: "p95 age", cell: func(r reported) string { return age(r.P95Age) }, right: true},
-		}, "Nothing was sampled yet.")
-	})
-}
-
-// daysOf is a time in days, or in smaller units where it is less than one.
-func daysOf(days float64) string {
-	if days < 1 {
-		return spanOfSeconds(days * 86400)
-	}
-	return fmt.Sprintf("%.1f days", days)
-}
-
-// reportOf replays what was read against the refreshes that ran.
-func reportOf(s catalog.Spent, samples []catalog.Samples) (lines []reported) {
-	zone, err := time.LoadLocation(s.Timezone)
-	if err != nil {
-		zone = time.UTC
-	}
-	h := jobs.HistoryOf(s.ViewID, samples, zone, s.AsOf)
-	n := len(h.Reads)
-	if n == 0 {
-		return nil
-	}
-	world := h.World()
-	cut := 0
-	if s.ChangedAt != nil {
-		cut = min(max(0, int(s.ChangedAt.Sub(h.Grid.Start)/h.Grid.Width)), n)
-	}
-	part := func(period string, lo, hi int) {
-		if hi <= lo {
-			return
-		}
-		refreshes := []int{lo}
-		var count float64
-		for _, at := range s.Began {
-			if bin := int(at.Sub(h.Grid.Start) / h.Grid.Width); bin >= lo && bin < hi {
-				count++
-				if !slices.Contains(refreshes, bin) {
-					refreshes = append(refreshes, bin)
-				}
-			}
-		}
-		slices.Sort(refreshes)
-		out := world.Replay(refreshes, lo, hi)
-		days := float64(hi-lo) * h.Grid.Width.Hours() / 24
-		line := reported{ViewName: s.ViewName, Period: period, Days: days, Reads: out.Reads / days, Refreshes: count / days, SizeBytes: s.SizeBytes}
-		if s.Refreshes > 0 {
-			line.RefreshSeconds = s.RefreshSeconds / float64(s.Refreshes) * count / days
-			line.WALBytes = int64(float64(s.WALBytes) / float64(s.Refreshes) * count / days)
-		}
-		if out.Reads > 0 {
-			line.MeanAge, line.P95Age = &out.MeanAge, &out.P95Age
-		}
-		lines = append(lines, line)
-	}
-	if cut > 0 && cut < n {
-		part("before", 0, cut)
-		part("after", cut, n)
-		return lines
-	}
-	part("all", 0, n)
-	return lines
 }

@@ -1,0 +1,46 @@
+package main
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+)
+
+func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testing.T) {
+	t.Parallel()
+	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
+	s := catalog.Spent{ViewID: 7, ViewName: "app.v", Timezone: "UTC", ChangedAt: new(start.AddDate(0, 0, 4)), AsOf: start.AddDate(0, 0, 8)}
+	var samples []catalog.Samples
+	for hour := range 8 * 24 {
+		at := start.Add(time.Duration(hour) * time.Hour)
+		reads, changes := make(catalog.Counts, 12), make(catalog.Counts, 12)
+		for i := range reads {
+			reads[i], changes[i] = 1, 1
+		}
+		samples = append(samples, catalog.Samples{ViewID: 7, At: at, Width: 300, Reads: reads, Changes: changes})
+		switch {
+		case hour < 4*24:
+			s.Began, s.Took, s.WAL, s.Sizes = append(s.Began, at), append(s.Took, 10), append(s.WAL, 1000), append(s.Sizes, 5000)
+		case hour%2 == 0:
+			s.Began, s.Took, s.WAL, s.Sizes = append(s.Began, at), append(s.Took, 25), append(s.WAL, 100), append(s.Sizes, 2000)
+		}
+	}
+	s.Pruned, s.PrunedBytes = []time.Time{start.AddDate(0, 0, 5)}, []int64{3000}
+	lines := reportOf(s, samples)
+	require.Len(t, lines, 2)
+	before, after := lines[0], lines[1]
+	require.Equal(t, []any{"before", 24., 240., int64(24000), int64(5000), int64(0)}, []any{before.Period, before.Refreshes, before.RefreshSeconds, before.WALBytes, *before.SizeBytes, before.PrunedBytes}, "of its own refreshes")
+	require.Equal(t, []any{"after", 12., 300., int64(1200), int64(2000), int64(3000)}, []any{after.Period, after.Refreshes, after.RefreshSeconds, after.WALBytes, *after.SizeBytes, after.PrunedBytes})
+	require.Greater(t, *after.MeanAge, *before.MeanAge)
+	require.Nil(t, before.Saved)
+	require.Equal(t, saved{RefreshSeconds: -60, WALBytes: 22800, SizeBytes: new(int64(3000))}, *after.Saved)
+	require.Equal(t, "-1m 00s and 22.3 kB WAL a day, 2.9 kB", after.Saved.words())
+
+	s.Began, s.Took, s.WAL, s.Sizes = nil, nil, nil, nil
+	lines = reportOf(s, samples)
+	require.Nil(t, lines[1].Saved, "runs of that time are not kept any more")
+	require.Nil(t, lines[1].SizeBytes)
+}

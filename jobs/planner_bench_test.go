@@ -1,0 +1,70 @@
+package jobs
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// BenchmarkThinkingAboutAHundredViews is what one go of the planner costs, sidecar and server together, with ten weeks of
+// samples of each view: office hours, flat and rare. Each view is thought about once a day, so 1,000 views are ten such goes a day.
+func BenchmarkThinkingAboutAHundredViews(b *testing.B) {
+	const views = 100
+	db := pgtest.Dedicated(b, map[string]string{"max_locks_per_transaction": "256", "log_statement": "none"})
+	alice := db.Conn(b, db.User(b, "alice"))
+	pgtest.Exec(b, alice, `SET client_min_messages = error`, `CREATE TABLE t AS SELECT n AS id, n % 20 AS shop, n AS amount FROM generate_series(1, 100) AS n`,
+		fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, refresh_interval, unique_key) SELECT format('v%%s', i), 'SELECT id, shop, amount FROM t', '15 minutes', '{id}' FROM generate_series(1, %d) AS i`, views))
+	const reads = `CASE WHEN s.view_id % 3 = 0 THEN 10 WHEN s.view_id % 3 = 1 THEN 12 * (extract(isodow FROM h) < 6 AND extract(hour FROM h) BETWEEN 8 AND 17)::int ELSE 0.05 END::real`
+	db.Exec(b, `
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT s.view_id, h, 300, array_fill(`+reads+`, ARRAY[12]), array_fill(1::real, ARRAY[12])
+  FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '21 days', now() - interval '1 hour', '1 hour') AS h`)
+	db.Exec(b, `
+INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+SELECT s.view_id, d, 3600, (SELECT array_agg(12 * `+reads+` ORDER BY h) FROM generate_series(d, d + interval '23 hours', '1 hour') AS h), array_fill(12::real, ARRAY[24])
+  FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '70 days', date_trunc('day', now(), 'UTC') - interval '22 days', '1 day') AS d`)
+	db.Exec(b, `INSERT INTO mvscheduler.view_usage (view_id, since, last_read_at, reads) SELECT view_id, now() - interval '70 days', now(), 1000 FROM mvscheduler.view_state`)
+	db.Exec(b, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', now() - i * interval '1 hour', now(), 'succeeded', now(), now(), 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(1, 50) AS i`)
+	db.Exec(b, `INSERT INTO mvscheduler.view_health (view_id, refreshes, data_as_of, method) SELECT view_id, 1, now(), 'concurrent' FROM mvscheduler.view_state ON CONFLICT (view_id) DO UPDATE SET method = 'concurrent'`)
+	db.Exec(b, `VACUUM ANALYZE`)
+
+	control, err := NewControlPool(b.Context(), db.URLAs(db.Worker(b)))
+	require.NoError(b, err)
+	config := control.Config()
+	control.Close()
+	config.MaxConns = 1 // whose time is looked at
+	pool, err := pgxpool.NewWithConfig(b.Context(), config)
+	require.NoError(b, err)
+	b.Cleanup(pool.Close)
+	var backend int
+	require.NoError(b, pool.QueryRow(b.Context(), `SELECT pg_backend_pid()`).Scan(&backend))
+	p := &planner{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "bench"}
+	think := func() {
+		db.Exec(b, `UPDATE mvscheduler.view_usage SET planned_at = NULL`)
+		require.NoError(b, p.plan(b.Context(), evidence{level: "L0", words: "counters of scans", servers: 1}))
+	}
+	think()
+	var advised int
+	require.NoError(b, db.Conn(b, "").QueryRow(b.Context(), `SELECT count(DISTINCT view_id) FROM mvscheduler.recommendation WHERE kind = 'calendar'`).Scan(&advised))
+	require.Greater(b, advised, views/4)
+
+	began, ours := backendTime(b, backend), ownTime(b)
+	n := 0
+	for b.Loop() {
+		think()
+		n++
+	}
+	own, server := (ownTime(b) - ours).Seconds(), (backendTime(b, backend) - began).Seconds()
+	b.ReportMetric(own*1000/float64(n*views), "ms-sidecar/view")
+	b.ReportMetric(server*1000/float64(n*views), "ms-server/view")
+	b.ReportMetric((own+server)*1000/float64(n*views), "s/1,000-views")
+}
