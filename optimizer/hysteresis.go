@@ -59,8 +59,8 @@ func (c Change) Settle() Verdict {
 	}
 	v := Verdict{Act: true, Schedule: c.New, Why: []string{saves}}
 	if ratio > maxStep || ratio < 1/maxStep {
-		v.Schedule.Interval = stepTowards(c.Old.Interval, c.New.Interval)
-		v.Why = append(v.Why, fmt.Sprintf("%s for now: one step changes an interval by a factor of %.0f at most", v.Schedule, maxStep))
+		v.Schedule.Interval = min(max(stepTowards(c.Old.Interval, c.New.Interval), c.Bounds.least()), c.Bounds.most())
+		v.Why = append(v.Why, fmt.Sprintf("%s for now: one step changes an interval by a factor of %.0f at most, within its bounds", v.Schedule, maxStep))
 	}
 	return v
 }

@@ -37,7 +37,13 @@ func TestSettle(t *testing.T) {
 			c.New = Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 540, To: 1020, Every: IntervalWords(time.Hour)}}}
 		},
 			Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 540, To: 1020, Every: IntervalWords(time.Hour)}}}, "every 1 hour, mon-fri 09:00-17:00"},
-		{"an odd interval", func(c *Change) { c.Old, c.New = fixed(100*time.Hour), fixed(24*time.Hour) }, fixed(50 * time.Hour), "one step"},
+		{"an odd interval", func(c *Change) {
+			c.Old, c.New, c.Bounds = fixed(100*time.Hour), fixed(24*time.Hour), Bounds{Max: 100 * time.Hour}
+		}, fixed(50 * time.Hour), "one step"},
+		{"longer than what is ever recommended", func(c *Change) { c.Old, c.New = fixed(100*time.Hour), fixed(24*time.Hour) }, fixed(24 * time.Hour), "one step"},
+		{"shorter than the row allows", func(c *Change) {
+			c.Old, c.New, c.Bounds = fixed(time.Minute), fixed(time.Hour), Bounds{Min: 10 * time.Minute}
+		}, fixed(10 * time.Minute), "one step"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
