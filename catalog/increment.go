@@ -152,7 +152,7 @@ SELECT $1, l.lo, l.hi, w.xid, l.name || ' was written to by a transaction that d
 // LoadLeaves reads what is below an incremental view now.
 func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
 	rows, err := q.Query(ctx, `
-SELECT l.leaf, l.name, l.kind, CASE WHEN isfinite(l.lo) THEN l.lo END AS lo, CASE WHEN isfinite(l.hi) THEN l.hi END AS hi,
+SELECT l.leaf, l.name, l.kind, CASE WHEN l.lo BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.lo END AS lo, CASE WHEN l.hi BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.hi END AS hi, -- of which JSON has a form
        l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far
   FROM mvscheduler.leaves_of($1) AS l`, viewID)
 	if err != nil {

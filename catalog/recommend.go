@@ -258,10 +258,15 @@ UPDATE mvscheduler.recommendation
 			return nil, fmt.Errorf("let recommendation %d expire: %w", o.ID, err)
 		}
 	}
-	if _, err := tx.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = clock_timestamp() WHERE view_id = $1`, viewID); err != nil {
-		return nil, fmt.Errorf("note that view %q was thought about: %w", name, err)
+	return applied, NoteThought(ctx, tx, viewID, name)
+}
+
+// NoteThought notes that a view was thought about.
+func NoteThought(ctx context.Context, q Querier, viewID int64, name string) error {
+	if _, err := q.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = clock_timestamp() WHERE view_id = $1`, viewID); err != nil {
+		return fmt.Errorf("note that view %q was thought about: %w", name, err)
 	}
-	return applied, nil
+	return nil
 }
 
 // recommend writes one, over the open one if its id is not zero, and applies it where that is asked. It returns zero where

@@ -227,7 +227,8 @@ SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' 
 		"UPDATE mvscheduler.views SET optimize = 'auto' WHERE name = '"+s.owner+".person'")
 
 	// Who accepts it need not wait for the next day.
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE state = 'proposed' AND kind = 'adaptive'`)
+	accepted := mvscheduler(t, s.db, s.owner, "", "recommend", "accept", ask[string](t, s.alice, `SELECT id::text FROM mvscheduler.recommendations WHERE state = 'proposed' AND kind = 'adaptive'`))
+	require.Contains(t, accepted.stdout+accepted.stderr, "the sidecar may tune "+s.owner+".") // nothing else has changed yet
 	require.Equal(t, "auto", ask[string](t, s.alice, `SELECT optimize FROM mvscheduler.views WHERE name LIKE '%.person'`))
 	again := func() {
 		t.Helper()

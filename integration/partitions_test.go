@@ -168,3 +168,28 @@ func TestHoursOfAWeekAreKeptForAboutAWeek(t *testing.T) {
 		require.Equal(t, width, ask[string](t, s.root, `SELECT mvscheduler.partition_unit($1::text::interval, $2::text::interval)`, bucket, period), kept)
 	}
 }
+
+// What comes back by itself keeps nobody waiting and fails in no loop.
+func TestWhatIsInThePlaceOfAPartitionKeepsItAlone(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "v")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days'`)
+	until(t, s.root, `SELECT count(*) = 7 FROM mvscheduler.visible_kept`)
+	bound := ask[string](t, s.alice, `SELECT bound FROM mvscheduler.visible_kept ORDER BY bound DESC LIMIT 1 OFFSET 2`)
+	pgtest.Exec(t, s.alice, `CREATE TABLE mine PARTITION OF v__data `+bound, `UPDATE mvscheduler.views SET retention_period = '6 days'`)
+	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".v", "--dry-run", "-o", "json").stdout
+	require.Contains(t, out, "of retention_period 6 days, but "+s.owner+".mine (")
+	require.Contains(t, out, ") is in its place")
+	pgtest.Exec(t, s.alice, `DROP TABLE mine`, `CREATE TABLE rest PARTITION OF v__data DEFAULT`)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".v", "--dry-run", "-o", "json").stdout, "everybody would wait until the DEFAULT partition "+s.owner+".rest was searched")
+	pgtest.Exec(t, s.alice, `DROP TABLE rest`)
+	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	require.Zero(t, s.lost(t, "before", "v", `minute >= date_trunc('day', now(), 'UTC') - interval '6 days'`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE kind = 'prune' AND state <> 'succeeded'`))
+}

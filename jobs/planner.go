@@ -57,8 +57,8 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 			continue
 		}
 		done++
-		if thinkErr := p.think(ctx, facts, v, f); thinkErr != nil {
-			err = errors.Join(err, thinkErr)
+		if thinkErr := p.think(ctx, facts, v, f); thinkErr != nil { // at its next turn again, lest those that come first come first for ever
+			err = errors.Join(err, thinkErr, catalog.NoteThought(ctx, p.pool, v.ViewID, v.Name))
 		}
 	}
 	return errors.Join(err, catalog.Planned(ctx, p.pool, p.name))

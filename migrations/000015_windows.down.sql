@@ -1,6 +1,8 @@
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.sources_of(oid, text);
-DROP FUNCTION mvscheduler.cuts_in(oid);
+DROP FUNCTION mvscheduler.cuts_in(oid, text);
+DROP FUNCTION mvscheduler.resolved_column(jsonb, text, int);
+DROP FUNCTION mvscheduler.resolved(jsonb, text, jsonb);
 DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text);
 DROP FUNCTION mvscheduler.determine(jsonb[], jsonb);
 DROP FUNCTION mvscheduler.times_named(jsonb, jsonb);

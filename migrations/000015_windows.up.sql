@@ -520,15 +520,85 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text) IS 'Raises unless a query can be computed window by window, as far as what is stored of it can tell. By its text in_window is asked about a column of this name, quoted where needed, of one of targets, as often as parsed says.';
 
-CREATE FUNCTION mvscheduler.cuts_in(query_relation oid) RETURNS text[]
+-- Columns by OID and number, whatever they are called on the way and in whichever order FROM has the tables.
+CREATE FUNCTION mvscheduler.resolved(selects jsonb, level text, node jsonb) RETURNS jsonb
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    at  text := level;
+    rte jsonb;
+    col int;
+BEGIN
+    IF jsonb_typeof(node) = 'array' THEN
+        RETURN (SELECT jsonb_agg(mvscheduler.resolved(selects, level, e.node) ORDER BY e.n) FROM jsonb_array_elements(node) WITH ORDINALITY AS e(node, n));
+    ELSIF jsonb_typeof(node) <> 'object' THEN
+        RETURN node;
+    ELSIF node ? 'level' THEN   -- a SELECT in an expression
+        RETURN jsonb_build_object('select', mvscheduler.resolved(selects, node ->> 'level', jsonb_path_query_array(selects -> (node ->> 'level'), '$.node.*')));
+    ELSIF node ->> 'node' <> 'VAR' THEN
+        RETURN (SELECT jsonb_object_agg(e.key, mvscheduler.resolved(selects, level, e.value))
+                  FROM jsonb_each(node - '{funcformat,coerceformat,relabelformat,opfuncid,eref,alias,resname}'::text[]) AS e);
+    END IF;
+    FOR up IN 1 .. (node ->> 'varlevelsup')::int LOOP
+        at := selects #>> ARRAY[at, 'parent'];
+    END LOOP;
+    rte := selects #> ARRAY[at, 'node', 'rtable', ((node ->> 'varno')::int - 1)::text];
+    col := (node ->> 'varattno')::int;
+    IF rte ->> 'rtekind' = '0' THEN
+        RETURN jsonb_build_object('relation', rte ->> 'relid', 'column', col);
+    ELSIF rte ->> 'rtekind' = '1' THEN
+        RETURN mvscheduler.resolved_column(selects, rte #>> '{subquery,level}', col);
+    ELSIF rte ->> 'rtekind' = '6' AND rte ->> 'self_reference' = 'false' THEN
+        FOR up IN 1 .. (rte ->> 'ctelevelsup')::int LOOP
+            at := selects #>> ARRAY[at, 'parent'];
+        END LOOP;
+        RETURN mvscheduler.resolved_column(selects, (SELECT k.node #>> '{ctequery,level}' FROM jsonb_array_elements(selects #> ARRAY[at, 'node', 'cteList']) AS k(node) WHERE k.node ->> 'ctename' = rte ->> 'ctename'), col);
+    ELSIF rte ->> 'rtekind' IN ('2', '9') AND col > 0 THEN
+        RETURN mvscheduler.resolved(selects, at, coalesce(rte -> 'joinaliasvars', rte -> 'groupexprs') -> (col - 1));
+    END IF;
+    RETURN jsonb_build_object('from', mvscheduler.resolved(selects, at, rte), 'column', col);
+END $$;
+COMMENT ON FUNCTION mvscheduler.resolved(jsonb, text, jsonb) IS 'An expression of a stored SELECT in which columns of subqueries are what they compute.';
+
+CREATE FUNCTION mvscheduler.resolved_column(selects jsonb, level text, col int) RETURNS jsonb
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN ARRAY(SELECT DISTINCT f.node::text
-               FROM mvscheduler.stored_selects(query_relation) AS s
-              CROSS JOIN LATERAL jsonb_path_query(s.node, 'strict $.**?(@.node == "FUNCEXPR" || @.node == "OPEXPR" || @.node == "COERCEVIAIO")') AS f(node)
-              WHERE coalesce(f.node ->> 'funcresulttype', f.node ->> 'opresulttype', f.node ->> 'resulttype')::oid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
-              ORDER BY 1);
-COMMENT ON FUNCTION mvscheduler.cuts_in(oid) IS 'What a query computes of times: where this stays, its buckets are cut as before.';
+AS $$
+    SELECT CASE WHEN s.node -> 'setOperations' = '[]'
+                THEN mvscheduler.resolved(selects, level, CASE WHEN col > 0 THEN s.node -> 'targetList' -> (col - 1) -> 'expr' ELSE s.node -> 'targetList' END)
+                ELSE (SELECT jsonb_agg(DISTINCT mvscheduler.resolved_column(selects, t.rte #>> '{subquery,level}', col))   -- the arms of a UNION
+                        FROM jsonb_array_elements(s.node -> 'rtable') AS t(rte) WHERE t.rte ->> 'rtekind' = '1') END
+      FROM (SELECT selects #> ARRAY[level, 'node'] AS node) AS s
+$$;
+COMMENT ON FUNCTION mvscheduler.resolved_column(jsonb, text, int) IS 'What a column of a stored SELECT computes, see resolved.';
+
+CREATE FUNCTION mvscheduler.cuts_in(query_relation oid, time_column text) RETURNS text[]
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH stored AS MATERIALIZED (
+        SELECT jsonb_object_agg(s.level, jsonb_build_object('parent', s.parent, 'node', s.node)) AS selects FROM mvscheduler.stored_selects(query_relation) AS s
+    ), label AS MATERIALIZED (
+        SELECT t.selects, mvscheduler.resolved_column(t.selects, '1', a.attnum) AS expr
+          FROM stored AS t JOIN pg_attribute AS a ON a.attrelid = query_relation AND a.attname = time_column
+    ), asked AS (
+        SELECT mvscheduler.resolved(l.selects, s.level, f.node #> '{args,0}') AS col
+          FROM label AS l
+         CROSS JOIN LATERAL jsonb_each(l.selects) AS s(level, parts)
+         CROSS JOIN LATERAL jsonb_path_query(s.parts -> 'node', 'strict $.**?(@.node == "FUNCEXPR")') AS f(node)
+          JOIN pg_proc AS p ON p.oid = (f.node ->> 'funcid')::oid AND p.proname = 'in_window' AND p.pronamespace = 'mvscheduler'::regnamespace
+    )
+    SELECT ARRAY(SELECT l.expr::text FROM label AS l
+                 UNION
+                 SELECT mvscheduler.resolved(l.selects, s.level, q.node)::text   -- a calendar has it: what ties rows to it counts
+                   FROM label AS l
+                  CROSS JOIN LATERAL jsonb_each(l.selects) AS s(level, parts)
+                  CROSS JOIN LATERAL jsonb_path_query(s.parts #> '{node,jointree}', 'strict $.**?(exists(@.quals)).quals') AS q(node)
+                  WHERE EXISTS (SELECT FROM jsonb_path_query(l.expr, 'strict $.**?(exists(@.column))') AS c(col) WHERE c.col NOT IN (SELECT a.col FROM asked AS a))
+                 ORDER BY 1)
+$$;
+COMMENT ON FUNCTION mvscheduler.cuts_in(oid, text) IS 'What the time_column of a query is computed from, and how: where this stays, buckets are cut as before.';
 
 -- The tables that a query reads, through plain views, and of the one that in_window is asked about the column. What
 -- PostgreSQL has stored says it: the text is deparsed from the rule, never what the user wrote. A row with col 0 is

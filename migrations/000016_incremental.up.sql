@@ -270,11 +270,11 @@ BEGIN
        OR (v.bucket_width <> was.bucket_width OR pending IS NOT NULL) AND mvscheduler.partition_unit(v.bucket_width, v.retention_period) <> mvscheduler.unit_in_force(data) THEN
         RETURN mvscheduler.redefine_incremental(v, relation, query_relation, data);
     END IF;
-    cuts := mvscheduler.cuts_in(query_relation);
+    cuts := mvscheduler.cuts_in(query_relation, v.time_column);
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
     PERFORM mvscheduler.sources_of(query_relation, v.time_column);   -- or raises
-    PERFORM set_config('mvscheduler.cuts', 'other', true) WHERE cuts IS DISTINCT FROM mvscheduler.cuts_in(query_relation);
+    PERFORM set_config('mvscheduler.cuts', 'other', true) WHERE cuts IS DISTINCT FROM mvscheduler.cuts_in(query_relation, v.time_column);
     IF pending IS NOT NULL THEN
         PERFORM mvscheduler.drop_version(v.id);
     END IF;

@@ -345,7 +345,8 @@ COMMENT ON FUNCTION mvscheduler.changed_row() IS 'Row trigger for rows that logi
 
 CREATE FUNCTION mvscheduler.bound_instant(bound text, column_type oid) RETURNS timestamptz
 LANGUAGE sql STABLE   -- without a search_path of its own it becomes a part of the query that calls it
-RETURN CASE WHEN bound = 'MINVALUE' THEN '-infinity'::timestamptz
+RETURN CASE WHEN bound IS NULL THEN NULL::timestamptz   -- greatest and least pass over it
+            WHEN bound = 'MINVALUE' THEN '-infinity'
             WHEN bound = 'MAXVALUE' THEN 'infinity'
             WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
             WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'

@@ -173,3 +173,13 @@ func TestStepsAndHorizonsAreBounded(t *testing.T) {
 	require.Equal(t, 24*time.Hour, horizon(7200))
 	require.Equal(t, 48*time.Hour, horizon(math.Inf(1)))
 }
+
+// What a view reads is refreshed less often than its max_interval: that holds all the same.
+func TestBoundsThatContradictEachOtherEndAtTheLongest(t *testing.T) {
+	t.Parallel()
+	for _, b := range []Bounds{{Min: 2 * time.Hour, Max: 25 * time.Minute}, {Min: 7 * 24 * time.Hour}} {
+		require.Equal(t, b.most(), NiceInterval(10, 1, 1e-9, b))
+		require.LessOrEqual(t, b.least(), b.most())
+		require.LessOrEqual(t, b.most(), 24*time.Hour)
+	}
+}

@@ -52,7 +52,8 @@ type Bounds struct {
 	MaxStaleness time.Duration // that readers may see; it bounds the interval as well
 }
 
-func (b Bounds) least() time.Duration { return max(b.Min, minInterval) }
+// least is no longer than most: what a view may be at most its owner has promised, and what it reads may be older.
+func (b Bounds) least() time.Duration { return min(max(b.Min, minInterval), b.most()) }
 
 func (b Bounds) most() time.Duration {
 	most := maxInterval
@@ -62,7 +63,7 @@ func (b Bounds) most() time.Duration {
 	if b.MaxStaleness > 0 {
 		most = min(most, b.MaxStaleness)
 	}
-	return max(most, b.least())
+	return max(most, minInterval)
 }
 
 // longestPause is the longest time that a calendar may leave between two refreshes; zero = any.
@@ -79,7 +80,7 @@ func (b Bounds) Clamp(interval time.Duration) time.Duration {
 }
 
 // none says that no interval is within them.
-func (b Bounds) none() bool { return b.Max > 0 && b.Max < b.least() }
+func (b Bounds) none() bool { return b.Max > 0 && b.Max < max(b.Min, minInterval) }
 
 func (b Bounds) allow(interval time.Duration) bool {
 	return interval >= b.least() && interval <= b.most()

@@ -223,7 +223,10 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	until := p.graceEnd(*d.Partition.DetachedAt)
 	// What a view has computed comes back by itself; what its owner has written, by its owner.
 	comesBack := p.Relation.Kind == View && err == nil && !d.Bound.Default && !d.Partition.Altered && !d.Partition.Misfit
+	inTheWay := p.inTheWay(d.Bound)
 	switch {
+	case comesBack && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && unfit(p.Relation) == "" && inTheWay != "":
+		return p.Relation.Name + " keeps everything now, but " + inTheWay
 	case comesBack && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && unfit(p.Relation) == "":
 		d.Action = Attach
 		return p.Relation.Name + " keeps everything now"
@@ -233,6 +236,8 @@ func (p *planner) decideAside(d *Decision, err error) string {
 		return "its bound cannot be read: " + err.Error()
 	case d.Partition.Altered:
 		return "it was altered since it was put aside, so that its owner may have other plans: when it is not needed, drop it by hand"
+	case d.Bound.To > p.horizon && comesBack && inTheWay != "":
+		return "it is not older any more than " + p.border() + ", but " + inTheWay
 	case d.Bound.To > p.horizon && comesBack:
 		d.Action = Attach
 		return "it is not older any more than " + p.border()
@@ -246,6 +251,27 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	}
 	d.Action = Drop
 	return fmt.Sprintf("it was put aside at %s and its grace_period of %s is over", *d.Partition.DetachedAt, p.Policy.GracePeriod)
+}
+
+// inTheWay says which attached partition keeps one with a bound from coming back by itself; empty = none does.
+func (p *planner) inTheWay(bound Bound) string {
+	var found []string
+	for _, other := range p.Relation.Partitions {
+		if other.DetachedAt != nil {
+			continue
+		}
+		switch b, err := ParseBound(other.Bound, p.key); {
+		case err != nil:
+		case b.Default:
+			found = append(found, "everybody would wait until the DEFAULT partition "+other.Name+" was searched for its rows: restore brings it back")
+		case b.From < bound.To && bound.From < b.To:
+			found = append(found, other.Name+" ("+b.String()+") is in its place")
+		}
+	}
+	if len(found) == 0 {
+		return ""
+	}
+	return slices.Min(found)
 }
 
 // border names the horizon.

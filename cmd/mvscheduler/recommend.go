@@ -190,10 +190,12 @@ func (a *app) decide(ctx context.Context, id recommendationID, verb, sql string,
 		if a.Output != "table" {
 			return a.emitData(r)
 		}
-		switch r.State {
-		case "accepted":
+		switch {
+		case r.State == "applied" && r.Kind == "adaptive" && !r.Automatic:
+			a.say("the sidecar may tune %s: within the hour it applies %s\n  undo: mvscheduler recommend undo %d", r.ViewName, r.Proposed, id)
+		case r.State == "accepted":
 			a.say("accepted; this is for a person to run:\n  %s", r.Command)
-		case "applied":
+		case r.State == "applied":
 			a.say("applied to %s: %s\n  undo: mvscheduler recommend undo %d", r.ViewName, r.Proposed, id)
 		default:
 			a.say("recommendation %d for %s is %s", id, r.ViewName, r.State)

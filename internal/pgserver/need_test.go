@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -32,9 +33,14 @@ func TestNeedPostgresInstallsOrSaysWhatToRun(t *testing.T) {
 		t.Run(machine.name, func(t *testing.T) {
 			t.Parallel()
 			root := t.TempDir()
+			write := func(path, text string) {
+				syscall.ForkLock.RLock() // a child of another test that has this file open makes it busy
+				defer syscall.ForkLock.RUnlock()
+				require.NoError(t, os.WriteFile(path, []byte(text), 0o755))
+			}
 			tool := func(path, body string) {
 				require.NoError(t, os.MkdirAll(filepath.Dir(path), 0o755))
-				require.NoError(t, os.WriteFile(path, []byte("#!/bin/sh\n"+body+"\n"), 0o755))
+				write(path, "#!/bin/sh\n"+body+"\n")
 			}
 			tool(root+"/tools/pg_config", "exit 1")
 			tool(root+"/tools/id", "echo "+machine.uid)
@@ -52,7 +58,7 @@ func TestNeedPostgresInstallsOrSaysWhatToRun(t *testing.T) {
 			script := root + "/need-postgres"
 			elsewhere := strings.NewReplacer("/usr/lib/postgresql/", root+"/lib/", "/usr/pgsql-", root+"/none-", "/opt/homebrew", root+"/none", "/usr/local", root+"/none", "/Applications", root+"/none",
 				"/etc/postgresql-common", root+"/etc", "/usr/bin/env bash", root+"/tools/bash")
-			require.NoError(t, os.WriteFile(script, []byte(elsewhere.Replace(string(text))), 0o755))
+			write(script, elsewhere.Replace(string(text)))
 			run := exec.CommandContext(t.Context(), script)
 			run.Env = []string{"PATH=" + root + "/tools"}
 			out, err := run.CombinedOutput()
