@@ -56,7 +56,7 @@ type Bounds struct {
 func (b Bounds) least() time.Duration { return min(max(b.Min, minInterval), b.most()) }
 
 func (b Bounds) most() time.Duration {
-	most := maxInterval
+	most := max(maxInterval, b.Min)
 	if b.Max > 0 {
 		most = b.Max
 	}
