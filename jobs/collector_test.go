@@ -51,16 +51,7 @@ SELECT view_id, 1, now(), 'full', 'x' FROM mvscheduler.view_state ON CONFLICT (v
 		require.NoError(b, alice.SendBatch(b.Context(), batch).Close())
 	}
 
-	control, err := NewControlPool(b.Context(), db.URLAs(db.Worker(b)))
-	require.NoError(b, err)
-	config := control.Config()
-	control.Close()
-	config.MaxConns = 1 // whose time is looked at
-	pool, err := pgxpool.NewWithConfig(b.Context(), config)
-	require.NoError(b, err)
-	b.Cleanup(pool.Close)
-	var backend int
-	require.NoError(b, pool.QueryRow(b.Context(), `SELECT pg_backend_pid()`).Scan(&backend))
+	pool, backend := watchedPool(b, db)
 	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "bench", every: time.Minute}
 	minute, ours := 0, time.Duration(0)
 	sample := func() {
@@ -103,6 +94,20 @@ func ownTime(t testing.TB) time.Duration {
 	var used syscall.Rusage
 	require.NoError(t, syscall.Getrusage(syscall.RUSAGE_SELF, &used))
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// watchedPool is a control pool of one connection, and the process of the server whose time is looked at.
+func watchedPool(t testing.TB, db *pgtest.DB) (pool *pgxpool.Pool, backend int) {
+	control, err := NewControlPool(t.Context(), db.URLAs(db.Worker(t)))
+	require.NoError(t, err)
+	config := control.Config()
+	control.Close()
+	config.MaxConns = 1
+	pool, err = pgxpool.NewWithConfig(t.Context(), config)
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	require.NoError(t, pool.QueryRow(t.Context(), `SELECT pg_backend_pid()`).Scan(&backend))
+	return pool, backend
 }
 
 // backendTime is what a process of the server has used (proc(5): fields 14 and 15 of stat, in ticks of 10 ms).

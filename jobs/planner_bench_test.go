@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"testing"
 
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -37,16 +36,7 @@ SELECT s.view_id, s.name, s.owner, 'manual', now() - i * interval '1 hour', now(
 	db.Exec(b, `INSERT INTO mvscheduler.view_health (view_id, refreshes, data_as_of, method) SELECT view_id, 1, now(), 'concurrent' FROM mvscheduler.view_state ON CONFLICT (view_id) DO UPDATE SET method = 'concurrent'`)
 	db.Exec(b, `VACUUM ANALYZE`)
 
-	control, err := NewControlPool(b.Context(), db.URLAs(db.Worker(b)))
-	require.NoError(b, err)
-	config := control.Config()
-	control.Close()
-	config.MaxConns = 1 // whose time is looked at
-	pool, err := pgxpool.NewWithConfig(b.Context(), config)
-	require.NoError(b, err)
-	b.Cleanup(pool.Close)
-	var backend int
-	require.NoError(b, pool.QueryRow(b.Context(), `SELECT pg_backend_pid()`).Scan(&backend))
+	pool, backend := watchedPool(b, db)
 	p := &planner{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "bench"}
 	think := func() {
 		db.Exec(b, `UPDATE mvscheduler.view_usage SET planned_at = NULL`)

@@ -124,16 +124,15 @@ func (s *pruneShell) prune(ctx context.Context) error {
 			break
 		}
 	}
-	for _, d := range first.plan.Decisions {
-		if d.Action == retention.Drop {
-			if _, err := s.move(ctx, first, gate, catalog.StepDropKept, d); err != nil {
-				return err
+	for _, then := range []struct {
+		action retention.Action
+		step   string
+	}{{retention.Drop, catalog.StepDropKept}, {retention.Attach, catalog.StepAttach}} {
+		for _, d := range first.plan.Decisions {
+			if d.Action != then.action {
+				continue
 			}
-		}
-	}
-	for _, d := range first.plan.Decisions {
-		if d.Action == retention.Attach {
-			if _, err := s.move(ctx, first, gate, catalog.StepAttach, d); err != nil {
+			if _, err := s.move(ctx, first, gate, then.step, d); err != nil {
 				return err
 			}
 		}

@@ -343,15 +343,20 @@ LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    r   mvscheduler.recommendation;
-    who text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
+    r        mvscheduler.recommendation;
+    in_force bigint;   -- of the same kind, by the sidecar
+    who      text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendation AS x WHERE x.id = NEW.recommendation_id AND x.view_id = NEW.view_id FOR UPDATE;
+    SELECT CASE r.kind WHEN 'retention' THEN s.retained_by ELSE s.tuned_by END INTO in_force FROM mvscheduler.view_state AS s WHERE s.view_id = r.view_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
     ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
         RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = CASE NEW.action WHEN 'undo' THEN 'What is accepted or applied can be undone.' ELSE 'What is proposed or snoozed can be decided about.' END;
+    ELSIF NEW.action = 'undo' AND r.automatic AND r.id IS DISTINCT FROM in_force THEN
+        RAISE EXCEPTION 'recommendation % is not in force any more', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
+            HINT = coalesce('Undo the one that took its place: SELECT mvscheduler.undo_recommendation(' || in_force || ')', 'A change of the row has ended it.');
     ELSIF NEW.action = 'snooze' AND NOT coalesce(NEW.until > clock_timestamp(), false) THEN
         RAISE EXCEPTION 'snooze needs a time that is to come' USING ERRCODE = 'invalid_parameter_value';
     ELSIF (SELECT count(*) FROM (SELECT FROM mvscheduler.recommendation_decision AS d WHERE d.recommendation_id = r.id LIMIT 101) AS many) > 100 THEN

@@ -149,6 +149,14 @@ func (a *app) find(ctx context.Context, q catalog.Querier, name string) (id int6
 	return id, err
 }
 
+// findAny is find where a name may be left out: zero then.
+func (a *app) findAny(ctx context.Context, q catalog.Querier, name string) (int64, error) {
+	if name == "" {
+		return 0, nil
+	}
+	return a.find(ctx, q, name)
+}
+
 // withConn runs f on a connection of its own.
 func (a *app) withConn(ctx context.Context, f func(conn *pgx.Conn) error) error {
 	conn, err := a.connect(ctx)

@@ -32,12 +32,9 @@ Examples:
 // Run prints the graph.
 func (c *graphCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		var id int64
-		if c.Name != "" {
-			var err error
-			if id, err = a.find(ctx, conn, c.Name); err != nil {
-				return err
-			}
+		id, err := a.findAny(ctx, conn, c.Name)
+		if err != nil {
+			return err
 		}
 		all, err := catalog.Statuses(ctx, conn)
 		if err != nil {

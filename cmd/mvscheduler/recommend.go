@@ -49,13 +49,9 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		var view int64
-		if c.Name != "" {
-			id, err := a.find(ctx, conn, c.Name)
-			if err != nil {
-				return err
-			}
-			view = id
+		view, err := a.findAny(ctx, conn, c.Name)
+		if err != nil {
+			return err
 		}
 		found, err := catalog.Recommendations(ctx, conn, view, 0, c.All)
 		if err != nil {

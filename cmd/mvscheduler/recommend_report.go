@@ -81,13 +81,9 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		return err
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		var view int64
-		if c.Name != "" {
-			id, err := a.find(ctx, conn, c.Name)
-			if err != nil {
-				return err
-			}
-			view = id
+		view, err := a.findAny(ctx, conn, c.Name)
+		if err != nil {
+			return err
 		}
 		spent, err := catalog.SpentSince(ctx, conn, view, c.Since)
 		if err != nil {
