@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -212,4 +213,23 @@ func TestAPruneSaysOfHowManyPartitionsItDoesNotKnowTheRows(t *testing.T) {
 	startSidecar(t, s.db)
 	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
 	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune'`), "(rows of 1 unknown)")
+}
+
+func TestWhoEndsTheRetentionOfATableWaitsForARunThatPrunesIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 2)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '30 days')`)
+	run := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, run, `BEGIN`, `REFRESH MATERIALIZED VIEW readings__gate`)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := s.alice.Exec(context.WithoutCancel(t.Context()), `DELETE FROM mvscheduler.source_retention`)
+		ended <- err
+	}()
+	// It lets go after half a second and waits with nothing held.
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'PgSleep' AND query LIKE 'DELETE FROM mvscheduler.source_retention%')`)
+	pgtest.Exec(t, run, `COMMIT`)
+	require.NoError(t, <-ended)
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM pg_class WHERE relname = 'readings__gate'`))
 }

@@ -800,6 +800,7 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
 AS $$
 DECLARE
+    began      timestamptz := clock_timestamp();
     actor      text := CURRENT_USER;
     saved_role text := current_setting('role');
     place      record;
@@ -825,10 +826,15 @@ BEGIN
         who.owner := NEW.owner;
         PERFORM mvscheduler.grant_to_worker(who, gate);
     ELSIF TG_OP = 'DELETE' THEN
-        IF gate IS NOT NULL THEN
+        WHILE gate IS NOT NULL LOOP   -- as in views_ddl
+        BEGIN
             PERFORM mvscheduler.act_as(OLD.owner::oid);
             EXECUTE format('DROP MATERIALIZED VIEW %s', mvscheduler.shown_name(gate));
-        END IF;
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM mvscheduler.wait_or_say_busy(mvscheduler.shown_name(OLD."table"::oid), SQLERRM, began);
+        END;
+        END LOOP;
         FOR place IN SELECT mvscheduler.shown_name(k.relation::oid) AS name FROM mvscheduler.visible_kept AS k WHERE k.target = OLD.id LOOP
             RAISE NOTICE 'table %, which was put aside, stays', place.name;
         END LOOP;
