@@ -68,6 +68,18 @@ func (b barTrace) scenario(t *testing.T, changes []float64, target time.Duration
 	return s
 }
 
+// officeHours are many days of a hundred reads in each bin from eight to six, Monday to Friday.
+func officeHours(days int) barTrace {
+	b := barTrace{"office hours", fiveMinutes(), make([]float64, days*dayBins)}
+	for i := range b.reads {
+		at := b.grid.Start.Add(time.Duration(i) * b.grid.Width)
+		if day := at.Weekday(); day != time.Saturday && day != time.Sunday && at.Hour() >= 8 && at.Hour() < 18 {
+			b.reads[i] = 100
+		}
+	}
+	return b
+}
+
 func sum(xs []float64) (total float64) {
 	for _, x := range xs {
 		total += x
