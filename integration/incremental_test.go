@@ -120,6 +120,7 @@ func TestWhatMakesNoIncrementalViewIsRefusedWithTheWay(t *testing.T) {
 		"a key without time":   {`time_column = 'hour', bucket_width = '1 hour', unique_key = '{device}'`, hourly, "22023"},
 		"a key of no column":   {`time_column = 'hour', bucket_width = '1 hour', unique_key = '{hour,nosuch}'`, hourly, "42703"},
 		"a wrong query":        {`time_column = 'hour', bucket_width = '1 hour'`, `SELECT nosuch AS hour`, "42703"},
+		"a name of ours":       {`time_column = 'hour', bucket_width = '1 hour'`, `SELECT date_trunc('hour', ts) AS hour, count(*) AS "mvscheduler part" FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "42939"},
 		"a width that is none": {`time_column = 'hour', bucket_width = '0'`, hourly, "22023"},
 	} {
 		columns, values := "", ""

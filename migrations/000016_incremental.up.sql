@@ -58,11 +58,17 @@ AS $$
 DECLARE
     key  text[];
     made text;
+    ours name;
 BEGIN
     PERFORM mvscheduler.create_query_view(v, place, query_name);
     query := format('%I.%I', place, query_name)::regclass;
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', place, query_name, 'mvscheduler: query of ' || v.name);
     PERFORM mvscheduler.check_time_column(v, query);
+    SELECT a.attname INTO ours FROM pg_attribute AS a WHERE a.attrelid = query AND a.attnum > 0 AND a.attname ~ '^mvscheduler ' LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a column of managed view % is named %', v.name, quote_ident(ours) USING ERRCODE = 'reserved_name',
+            HINT = 'Names that begin with "mvscheduler " are those by which its rows are compared: choose another one in the query.';
+    END IF;
     IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query, v.time_column) AS s WHERE s.col > 0) THEN
         RAISE NOTICE 'the query of managed view % does not ask in_window', v.name
             USING DETAIL = 'Whenever anything changes below it, all of it is computed.',
