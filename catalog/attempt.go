@@ -74,6 +74,7 @@ type Success struct {
 	// What the choice of the next method looks back on.
 	Took           time.Duration // zero = no refresh of the view itself
 	Changed        *int64
+	Buckets        *int64 // that were computed; nil = the view has none
 	ReadersWaiting int
 	GaveUp         string // method that was tried before this one, in vain; empty = none
 }
@@ -95,6 +96,7 @@ WITH ended AS (
            wal_bytes = $9,
            took = make_interval(secs => nullif($11::float8, 0)),
            changed = $12,
+           buckets = $16,
            readers_waiting = CASE WHEN $11 > 0 THEN $13::integer END,
            gave_up = nullif($14, ''),
            sqlstate = NULL,
@@ -140,7 +142,7 @@ WITH ended AS (
 SELECT count(*) = 0
   FROM ended`,
 		a.RunID, a.Token, a.Number, s.Method, s.Reason, s.DataAsOf, s.Rows, s.SizeBytes, s.WALBytes, s.Token,
-		s.Took.Seconds(), s.Changed, s.ReadersWaiting, s.GaveUp, s.Contents).Scan(&fenced)
+		s.Took.Seconds(), s.Changed, s.ReadersWaiting, s.GaveUp, s.Contents, s.Buckets).Scan(&fenced)
 	if err != nil {
 		return fmt.Errorf("complete run %d: %w", a.RunID, err)
 	}

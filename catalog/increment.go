@@ -39,6 +39,7 @@ type Leaf struct {
 type Incremental struct {
 	Query    uint32 // of the version that runs work on: the one that is being built, or that is served
 	Data     uint32
+	Building bool // a new version is being built
 	Gate     uint32
 	Width    time.Duration // of the longest bucket
 	Lateness time.Duration
@@ -79,7 +80,7 @@ func marshal(leaves map[uint32]Leaf) (string, error) {
 // to the snapshot.
 func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
 	rows, err := q.Query(ctx, `
-SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, coalesce(i.gate::oid, 0::oid) AS gate,
+SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, i.building, coalesce(i.gate::oid, 0::oid) AS gate,
        mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
        i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
@@ -379,15 +380,6 @@ SELECT i.filled_from = '-infinity' AS done,
 		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
 	}
 	return f, nil
-}
-
-// SetBuckets records how many buckets a run computed, in the transaction that ends it.
-func SetBuckets(ctx context.Context, tx pgx.Tx, a Attempt, buckets int64) error {
-	_, err := tx.Exec(ctx, `UPDATE mvscheduler.run SET buckets = $2 WHERE id = $1`, a.RunID, buckets)
-	if err != nil {
-		return fmt.Errorf("record the buckets of run %d: %w", a.RunID, err)
-	}
-	return nil
 }
 
 // MostChanges is how many entries of the change log a view may leave unseen, one that is paused for long, say.

@@ -125,16 +125,19 @@ func (s *incrementShell) increment(ctx context.Context) (result refresh.Result, 
 // choose finds the version that is worked on.
 func (s *incrementShell) choose(ctx context.Context) (err error) {
 	s.at = s.below.Data
+	if s.below.Building != s.work.Redefined {
+		return refresh.ErrEdited
+	}
+	if !s.below.Building {
+		return nil
+	}
 	if s.version, err = catalog.LoadRedefinition(ctx, s.w.control, s.work.ViewID); err != nil {
 		return err
 	}
-	if (s.version != nil) != s.work.Redefined || s.version != nil && s.version.Next != s.at {
+	if s.version == nil || s.version.Next != s.at {
 		return refresh.ErrEdited
 	}
-	if s.version != nil {
-		return catalog.BeginBuild(ctx, s.w.control, s.attempt)
-	}
-	return nil
+	return catalog.BeginBuild(ctx, s.w.control, s.attempt)
 }
 
 // unlessEdited is err, or ErrEdited: what has no sense any more since its owner has changed it again is no fault of
@@ -158,11 +161,7 @@ func (s *incrementShell) prepare(ctx context.Context) (err error) {
 }
 
 // plan says what has to be computed, in the snapshot in which it will be.
-func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, error) {
-	var now time.Time
-	if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
-		return nil, fmt.Errorf("read the clock: %w", err)
-	}
+func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.Snapshot) ([]refresh.Pass, error) {
 	state, err := catalog.LoadIncremental(ctx, tx, s.work.ViewID)
 	if err != nil {
 		return nil, err
@@ -170,7 +169,7 @@ func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, e
 	if s.work.RearmedAt == nil || !state.Rearmed.Equal(*s.work.RearmedAt) {
 		return nil, refresh.ErrEdited
 	}
-	dirt, err := s.below.dirt(ctx, tx, s.work, state, now)
+	dirt, err := s.below.dirt(ctx, tx, s.work, state, snapshot.Before)
 	if err != nil {
 		return nil, err
 	}
@@ -178,11 +177,7 @@ func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx) ([]refresh.Pass, e
 	if err != nil {
 		return nil, err
 	}
-	since, err := catalog.NextTransaction(ctx, tx)
-	if err != nil {
-		return nil, err
-	}
-	refresh.Mark(before, s.below.leaves, since)
+	refresh.Mark(before, s.below.leaves, snapshot.Next)
 	s.did = catalog.StepResult{}
 	passes, err := s.passes(ctx, tx, dirt)
 	if s.filled.Done {
@@ -249,12 +244,9 @@ func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh
 	} else {
 		err := catalog.Succeed(ctx, tx, s.attempt, catalog.Success{
 			Method: refresh.Incremental, Reason: reasons(s.reason, s.below.reason), DataAsOf: asOf, Rows: &s.rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
-			Took: result.Took, Changed: &result.Changed,
+			Took: result.Took, Changed: &result.Changed, Buckets: &s.did.Buckets,
 		})
 		if err != nil {
-			return err
-		}
-		if err := catalog.SetBuckets(ctx, tx, s.attempt, s.did.Buckets); err != nil {
 			return err
 		}
 	}

@@ -506,8 +506,9 @@ BEGIN
                    bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
               FROM (SELECT DISTINCT n.leaf FROM node AS n) AS n
              CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
-              JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
-             WHERE CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
+             CROSS JOIN LATERAL (SELECT x.proname, x.pronamespace FROM pg_proc AS x WHERE x.oid = t.tgfoid OFFSET 0) AS f   -- nor all functions
+             WHERE f.pronamespace = 'mvscheduler'::regnamespace
+               AND CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
                         WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
                         ELSE f.proname ~ '^changed_' END   -- verify, by users
              GROUP BY t.tgrelid

@@ -27,13 +27,19 @@ type Increment struct {
 	// Prepare reads what is below the view. It runs before each try, outside of its transaction.
 	Prepare func(context.Context) error
 	// Plan finds in the snapshot of the transaction what is dirty.
-	Plan func(context.Context, pgx.Tx) ([]Pass, error)
+	Plan func(context.Context, pgx.Tx, Snapshot) ([]Pass, error)
 	// Open lets the attempt through the gate, where there is dirt.
 	Open func(context.Context, pgx.Tx, []Pass) error
 	// Close takes that back and fills in what the step did.
 	Close func(context.Context, pgx.Tx, *Result) error
 	// Complete ends the run in the transaction.
 	Complete func(context.Context, pgx.Tx, Result) error
+}
+
+// Snapshot is that of an increment.
+type Snapshot struct {
+	Before time.Time // it was taken after this instant, and everything that was committed before is in it
+	Next   string    // number of the first transaction that had not begun
 }
 
 // Do runs the increment in one REPEATABLE READ transaction: what is dirty is read from the same snapshot as the
@@ -57,11 +63,19 @@ func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs que
 		}
 		below = before
 		return session.InSnapshot(ctx, settings, func(tx *pgexec.Tx) error {
-			var wal string
-			if err := tx.QueryRow(ctx, `SELECT now(), pg_current_wal_insert_lsn()::text`).Scan(&result.DataAsOf, &wal); err != nil { // now() is before the snapshot
+			var (
+				snapshot Snapshot
+				wal      string
+			)
+			err := tx.QueryRow(ctx, `
+SELECT now(),   -- before the snapshot
+       pg_snapshot_xmax(pg_current_snapshot())::text,
+       pg_current_wal_insert_lsn()::text`).Scan(&snapshot.Before, &snapshot.Next, &wal)
+			if err != nil {
 				return fmt.Errorf("read the clock: %w", err)
 			}
-			passes, err := i.Plan(ctx, tx)
+			result.DataAsOf = snapshot.Before
+			passes, err := i.Plan(ctx, tx, snapshot)
 			if err != nil {
 				return err
 			}
