@@ -106,10 +106,15 @@ func (w *World) daily(refreshes []int, lo, hi int) []float64 {
 
 // quantileOf interpolates between the order statistics; zero without values.
 func quantileOf(values []float64, q float64) float64 {
-	if len(values) == 0 {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return quantileOfSorted(sorted, q)
+}
+
+func quantileOfSorted(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(values))
 	at := q * float64(len(sorted)-1)
 	i := min(int(at), len(sorted)-2)
 	if i < 0 {
