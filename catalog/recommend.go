@@ -50,7 +50,8 @@ type TunedView struct {
 	Indexed     bool // it has an index that is not unique, or had one
 	Asked       bool // it is known what was asked for, and there is a retention
 	Tested      bool // it is known by what readers look for rows
-	Open        bool // something is proposed, or it is noted what speaks for a shorter retention
+	Open        bool // something is proposed
+	ShrinkSince *time.Time
 }
 
 // OptimizerFacts hold for all views.
@@ -129,7 +130,8 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        OR EXISTS (SELECT FROM mvscheduler.watched_index AS w WHERE w.view_id = s.view_id) AS indexed,
        s.retention_period IS NOT NULL AND EXISTS (SELECT FROM mvscheduler.looked_back AS l WHERE l.view_id = s.view_id AND l.asked) AS asked,
        EXISTS (SELECT FROM mvscheduler.tested AS t WHERE t.view_id = s.view_id) AS tested,
-       u.shrink_since IS NOT NULL OR EXISTS (SELECT FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.state IN ('proposed', 'snoozed')) AS open
+       EXISTS (SELECT FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.state IN ('proposed', 'snoozed')) AS open,
+       u.shrink_since
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id

@@ -32,6 +32,7 @@ type planner struct {
 	name string
 
 	recorder recorder
+	zones    map[string]*time.Location // that were looked up
 }
 
 // plan thinks about the views whose turn it is. The lease of the collector makes it the only one.
@@ -158,13 +159,16 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
 	}
-	if len(recommendations) == 0 && shrinkSince == nil && !v.Open {
+	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
+	if len(recommendations) == 0 && noted && !v.Open {
 		return catalog.NoteThought(ctx, p.pool, v.ViewID, v.Name)
 	}
 	var applied []int64
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
-		if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
-			return err
+		if !noted {
+			if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
+				return err
+			}
 		}
 		applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
 		return err
@@ -178,7 +182,7 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 // view puts together what the optimizer has to know. Reads of what is above a view are reads of it too: they are as
 // old as it is.
 func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) (optimizer.View, error) {
-	zone, err := time.LoadLocation(v.Timezone)
+	zone, err := p.zone(v.Timezone)
 	if err != nil {
 		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
 	}
@@ -224,6 +228,21 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	return view, nil
 }
 
+func (p *planner) zone(name string) (*time.Location, error) {
+	zone, known := p.zones[name]
+	if known {
+		return zone, nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err == nil {
+		if p.zones == nil {
+			p.zones = make(map[string]*time.Location)
+		}
+		p.zones[name] = zone
+	}
+	return zone, err
+}
+
 // history is what was sampled of a view, the first, with the reads of those above it. It holds until the next one is asked for.
 func (p *planner) history(ctx context.Context, facts catalog.OptimizerFacts, views []int64, zone *time.Location) (optimizer.History, error) {
 	return p.recorder.record(ctx, p.pool, views, zone, facts.Now.Add(-lookBack).Truncate(24*time.Hour), facts.Now)
@@ -236,12 +255,15 @@ func (p *planner) history(ctx context.Context, facts catalog.OptimizerFacts, vie
 func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) optimizer.Bounds {
 	own := boundsOf(facts, v)
 	b := own
+	above := withAbove(v.ViewID, f.upstream)[1:]
+	if len(v.Upstream)+len(above) == 0 {
+		return own
+	}
 	for _, u := range f.views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
 			b.Min = max(b.Min, own.Clamp(shortestGap(facts.Now, u)))
 		}
 	}
-	above := withAbove(v.ViewID, f.upstream)[1:]
 	for _, u := range f.views {
 		if v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
 			continue
