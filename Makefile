@@ -72,7 +72,7 @@ TRACES ?= ../shared/traces/dev
 bench-optimizer: ## The optimizer beside other policies, on the traces of TRACES
 	MVSCHEDULER_TRACES=$(abspath $(TRACES)) go test ./optimizer -run '^TestBars' -bench "HourOfAThousandViews|Review" -benchtime 2s -count 1 -v
 	go test ./jobs -run "^$$" -bench AnHourOfTheCollector -benchtime 1x -count 1
-	go test ./jobs -run "^$$" -bench ThinkingAboutAHundredViews -benchtime 10x -count 1
+	go test ./jobs -run "^$$" -bench PlanningAThousandViews -benchtime 2x -count 1
 
 .PHONY: lint
 lint: ## gofmt, go vet, golangci-lint

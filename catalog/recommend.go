@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,6 +42,16 @@ type TunedView struct {
 	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the oldest first; seconds, bytes
 	LastChange               *time.Time
 	Undone                   []time.Time // changes of its schedule that were taken back
+
+	// What there is to look at; where there is nothing, nothing else is asked of the server.
+	Incremental bool // the row says so
+	Concurrent  bool // the row says so
+	Timed       bool // it is computed as a whole, and has a time_column
+	Indexed     bool // it has an index that is not unique, or had one
+	Asked       bool // it is known what was asked for, and there is a retention
+	Tested      bool // it is known by what readers look for rows
+	Open        bool // something is proposed
+	ShrinkSince *time.Time
 }
 
 // OptimizerFacts hold for all views.
@@ -51,6 +62,24 @@ type OptimizerFacts struct {
 	Level, Sources string  // of the reads
 	Standbys       int     // whose reads are not counted
 	Servers        int     // that may be read
+}
+
+// planned is when a view was thought about last, in SQL. What a person has just let the sidecar do need not wait for tomorrow.
+const planned = `CASE WHEN NOT EXISTS (SELECT
+                               FROM mvscheduler.recommendation AS x
+                              WHERE x.view_id = u.view_id AND x.kind = 'adaptive' AND x.state = 'applied' AND NOT x.automatic AND x.decided_at > u.planned_at) THEN u.planned_at END`
+
+// AnyToThinkAbout says whether there is a view that was not thought about for so long.
+func AnyToThinkAbout(ctx context.Context, q Querier, every time.Duration) (due bool, err error) {
+	err = q.QueryRow(ctx, `
+SELECT EXISTS (SELECT
+                 FROM mvscheduler.view_usage AS u
+                 JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id
+                WHERE coalesce(`+planned+`, '-infinity') <= clock_timestamp() - make_interval(secs => $1))`, every.Seconds()).Scan(&due)
+	if err != nil {
+		return false, fmt.Errorf("look for views to think about: %w", err)
+	}
+	return due, nil
 }
 
 // LoadOptimizer reads what the optimizer has to know of all views. It reads private tables alone.
@@ -86,9 +115,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        EXISTS (SELECT FROM pg_publication_rel AS p WHERE p.prrelid = s.relation::oid) AS published,
        coalesce(h.size_bytes, 0) AS size_bytes,
        u.since, u.last_read_at AS last_read,
-       CASE WHEN NOT EXISTS (SELECT   -- what a person has just let the sidecar do need not wait for tomorrow
-                               FROM mvscheduler.recommendation AS x
-                              WHERE x.view_id = s.view_id AND x.kind = 'adaptive' AND x.state = 'applied' AND NOT x.automatic AND x.decided_at > u.planned_at) THEN u.planned_at END AS planned,
+       `+planned+` AS planned,
        coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown), 0)::float8 AS unknown,
        coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown)::float8), 0) AS rate, coalesce(u.note, '') AS note,
        coalesce(r.durations, '{}') AS durations, coalesce(r.wal, '{}') AS wal, coalesce(r.rows, '{}') AS rows,
@@ -96,7 +123,15 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
           FROM mvscheduler.recommendation AS x
          WHERE x.view_id = s.view_id AND x.state IN ('applied', 'undone')
            AND (x.kind IN ('interval', 'calendar') OR x.kind = 'adaptive' AND x.automatic)) AS last_change,
-       ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar', 'adaptive') AND x.state = 'undone') AS undone
+       ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar', 'adaptive') AND x.state = 'undone') AS undone,
+       s.method = 'incremental' AS incremental, s.method = 'concurrent' AS concurrent,
+       s.method IN ('auto', 'full', 'concurrent') AND s.time_column IS NOT NULL AND NOT s.adopted AS timed,
+       EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND NOT i.indisunique)
+       OR EXISTS (SELECT FROM mvscheduler.watched_index AS w WHERE w.view_id = s.view_id) AS indexed,
+       s.retention_period IS NOT NULL AND EXISTS (SELECT FROM mvscheduler.looked_back AS l WHERE l.view_id = s.view_id AND l.asked) AS asked,
+       EXISTS (SELECT FROM mvscheduler.tested AS t WHERE t.view_id = s.view_id) AS tested,
+       EXISTS (SELECT FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.state IN ('proposed', 'snoozed')) AS open,
+       u.shrink_since
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
@@ -120,7 +155,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
 	return f, views, nil
 }
 
-// Samples are what was recorded of some views together, in bins of a width, of which several may stand for an instant.
+// Samples are what was recorded of a view from an instant on, in bins of a width.
 type Samples struct {
 	At             time.Time
 	Width          int // seconds
@@ -131,10 +166,11 @@ type Samples struct {
 // Counts are those of the bins; NaN = unknown.
 type Counts []float32
 
-// ScanBytes reads what array_send makes of a real[]: a view has twenty thousand of them, too many to be scanned one by one.
+// ScanBytes reads what array_send makes of a real[], over what was there: a view has fifteen thousand of them, too many to
+// be scanned one by one.
 func (c *Counts) ScanBytes(array []byte) error {
 	const header = 12 // dimensions, flags, type of the elements; then the length and the first index of each dimension
-	*c = nil
+	*c = (*c)[:0]
 	if len(array) == header && binary.BigEndian.Uint32(array) == 0 {
 		return nil
 	}
@@ -142,7 +178,7 @@ func (c *Counts) ScanBytes(array []byte) error {
 		return errors.New("it is no array of one dimension")
 	}
 	n, rest := binary.BigEndian.Uint32(array[header:]), array[header+8:]
-	*c = make(Counts, 0, min(int(n), len(rest)/4))
+	*c = slices.Grow(*c, min(int(n), len(rest)/4))
 	for range n {
 		switch {
 		case len(rest) >= 4 && binary.BigEndian.Uint32(rest) == math.MaxUint32: // the length of NULL is -1
@@ -156,31 +192,39 @@ func (c *Counts) ScanBytes(array []byte) error {
 	return nil
 }
 
-// LoadSamples reads what was recorded of views since an instant, in order of time, from the private table.
-func LoadSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
-	return loadSamples(ctx, q, "mvscheduler.sampled", views, since)
+// EachSample calls f for what was recorded of a view since an instant, in order of time, from the private table. The counts are
+// overwritten by the next ones.
+func EachSample(ctx context.Context, q Querier, view int64, since time.Time, f func(Samples)) error {
+	return eachSample(ctx, q, "mvscheduler.sampled", view, since, f)
 }
 
-// VisibleSamples is LoadSamples for any caller who may see the views.
-func VisibleSamples(ctx context.Context, q Querier, views []int64, since time.Time) ([]Samples, error) {
-	return loadSamples(ctx, q, "mvscheduler.samples", views, since)
+// VisibleSamples are the same for any caller who may see the view.
+func VisibleSamples(ctx context.Context, q Querier, view int64, since time.Time) (samples []Samples, err error) {
+	err = eachSample(ctx, q, "mvscheduler.samples", view, since, func(s Samples) {
+		s.Reads, s.Changes = slices.Clone(s.Reads), slices.Clone(s.Changes)
+		samples = append(samples, s)
+	})
+	return samples, err
 }
 
-func loadSamples(ctx context.Context, q Querier, from string, views []int64, since time.Time) ([]Samples, error) {
+func eachSample(ctx context.Context, q Querier, from string, view int64, since time.Time, f func(Samples)) error {
+	s := Samples{ViewID: view}
 	rows, err := q.Query(ctx, fmt.Sprintf(`
-SELECT at, width, view_id, array_send(reads) AS reads, array_send(changes) AS changes
+SELECT at, width, array_send(reads), array_send(changes)
   FROM %s
- WHERE view_id = ANY ($1)
+ WHERE view_id = $1
    AND at >= $2
- ORDER BY at`, from), views, since)
-	if err != nil {
-		return nil, fmt.Errorf("read samples: %w", err)
+ ORDER BY at`, from), view, since)
+	if err == nil {
+		_, err = pgx.ForEachRow(rows, []any{&s.At, &s.Width, &s.Reads, &s.Changes}, func() error {
+			f(s)
+			return nil
+		})
 	}
-	samples, err := pgx.CollectRows(rows, pgx.RowToStructByName[Samples])
 	if err != nil {
-		return nil, fmt.Errorf("read samples: %w", err)
+		return fmt.Errorf("read samples: %w", err)
 	}
-	return samples, nil
+	return nil
 }
 
 // Planned notes that recommendations were made.

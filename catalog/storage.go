@@ -11,17 +11,16 @@ import (
 // StorageRecord is what a materialized view takes; all zero for an incremental view.
 type StorageRecord struct {
 	Live, Dead float64 // rows
-	Concurrent bool    // the row asks for that method; auto rebuilds a bloated view by itself
 	Name       string  // the view, quoted where needed
 }
 
 // LoadStorage looks at that.
 func LoadStorage(ctx context.Context, q Querier, viewID int64) (s StorageRecord, err error) {
 	err = q.QueryRow(ctx, `
-SELECT coalesce(pg_stat_get_live_tuples(c.oid), 0)::float8, coalesce(pg_stat_get_dead_tuples(c.oid), 0)::float8, s.method = 'concurrent', s.name
+SELECT coalesce(pg_stat_get_live_tuples(c.oid), 0)::float8, coalesce(pg_stat_get_dead_tuples(c.oid), 0)::float8, s.name
   FROM mvscheduler.view_state AS s
   LEFT JOIN pg_class AS c ON c.oid = s.relation::oid AND c.relkind = 'm'
- WHERE s.view_id = $1`, viewID).Scan(&s.Live, &s.Dead, &s.Concurrent, &s.Name)
+ WHERE s.view_id = $1`, viewID).Scan(&s.Live, &s.Dead, &s.Name)
 	if err != nil {
 		return s, fmt.Errorf("look at the storage of view %d: %w", viewID, err)
 	}

@@ -127,7 +127,9 @@ func (c *collector) tick(ctx context.Context) error {
 		c.rolled = lease.Now
 	}
 	if c.plan != nil && (lease.Planned == nil || lease.Now.Sub(*lease.Planned) >= planEvery) {
-		return c.plan(ctx, c.evidence)
+		if err := c.plan(ctx, c.evidence); err != nil { // which does not end with this sample
+			c.log.WarnContext(ctx, "recommendations could not be made, will retry", "err", err)
+		}
 	}
 	return nil
 }

@@ -1,6 +1,8 @@
 package jobs
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -87,6 +89,20 @@ SELECT view_id, 1, now(), 'full', 'x' FROM mvscheduler.view_state ON CONFLICT (v
 	b.ReportMetric(perSample(ours), "ms-sidecar/sample")
 	b.ReportMetric(perSample(server), "ms-server/sample")
 	b.ReportMetric(100*(ours+server).Seconds()/samples/c.every.Seconds(), "%-of-a-core")
+}
+
+func TestWhenThePlannerFailsTheLogSaysThatAndReadsAreSampledOn(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, err := NewControlPool(t.Context(), db.URLAs(db.Worker(t)))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	var lines strings.Builder
+	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(&lines, nil)), name: "test", every: time.Minute,
+		plan: func(context.Context, evidence) error { return errors.New("out of ideas") }}
+	require.NoError(t, c.tick(t.Context()))
+	require.Contains(t, lines.String(), `msg="recommendations could not be made, will retry" err="out of ideas"`)
+	require.Equal(t, 1, c.samples)
 }
 
 // ownTime is what this process has used.

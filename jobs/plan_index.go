@@ -10,27 +10,26 @@ import (
 
 // index says which index would serve the readers of a view; nil = none. It needs what pg_qualstats told.
 func (p *planner) index(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (*optimizer.Recommendation, error) {
-	if v.Optimize == "off" || !v.Active || v.Since == nil {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Tested {
 		return nil, nil
 	}
 	record, found, err := catalog.LoadTested(ctx, p.pool, v.ViewID)
 	if err != nil || record == nil {
 		return nil, err
 	}
-	samples, err := catalog.LoadSamples(ctx, p.pool, []int64{v.ViewID}, record.First)
-	if err != nil {
-		return nil, err
-	}
 	view := optimizer.Indexable{
 		Name: v.Name, Days: max(1, facts.Now.Sub(record.First).Hours()/24), Rows: record.Rows, Refreshes: record.Refreshes, Written: record.Written,
 		Leading: record.Leading, Sources: "pg_qualstats and " + facts.Sources,
 	}
-	for _, s := range samples {
+	err = catalog.EachSample(ctx, p.pool, v.ViewID, record.First, func(s catalog.Samples) {
 		for _, reads := range s.Reads {
 			if !math.IsNaN(float64(reads)) {
 				view.Reads += float64(reads)
 			}
 		}
+	})
+	if err != nil {
+		return nil, err
 	}
 	tested := make([]optimizer.Tested, len(found))
 	for i, t := range found {

@@ -10,7 +10,7 @@ import (
 
 // method says whether a view is better off when only the buckets that changed are computed; nil = not, as far as it is known.
 func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (*optimizer.Recommendation, error) {
-	if v.Optimize == "off" || !v.Active || v.Since == nil || v.Interval == nil || v.Method != "full" && v.Method != "concurrent" {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Timed || v.Interval == nil || v.Method != "full" && v.Method != "concurrent" {
 		return nil, nil
 	}
 	model, ok := optimizer.FitCost(runsOf(v))
@@ -30,11 +30,11 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 	case record.ChangedShare != nil:
 		rebuilt.ChangedShare, rebuilt.Counted = *record.ChangedShare, true
 	case v.Method == "full": // which counts no changes
-		samples, err := catalog.LoadSamples(ctx, p.pool, []int64{v.ViewID}, facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+		history, err := p.history(ctx, facts, []int64{v.ViewID}, time.UTC)
 		if err != nil {
 			return nil, err
 		}
-		written, known := HistoryOf(v.ViewID, samples, time.UTC, facts.Now).Written(every)
+		written, known := history.Written(every)
 		if !known || rows <= 0 {
 			p.log.DebugContext(ctx, "thought about a method", "view", v.Name, "why", "method: how many rows are written below the view is not known, and full refreshes do not count what they change")
 			return nil, nil

@@ -10,7 +10,7 @@ import (
 // missed says whether more should be kept of a view, since readers asked for what has left; nil = not, as far as pg_qualstats
 // told.
 func (p *planner) missed(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (*optimizer.Recommendation, error) {
-	if v.Optimize == "off" || !v.Active || v.Since == nil {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Asked {
 		return nil, nil
 	}
 	record, asked, err := catalog.LoadAsked(ctx, p.pool, v.ViewID, optimizer.MissedWithin)

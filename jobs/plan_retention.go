@@ -15,7 +15,7 @@ import (
 // everything spoke for a shorter period; nil = it does not. Where reads are not known, or on standbys whose counters are
 // not, nothing is recommended. It is never done by itself: it takes weeks until somebody misses what is gone.
 func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) ([]optimizer.Recommendation, *time.Time, error) {
-	if v.Optimize == "off" || !v.Active || v.Since == nil || facts.Standbys > 0 || !usageKnown(facts, v) {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Incremental || facts.Standbys > 0 || !usageKnown(facts, v) {
 		return nil, nil, nil
 	}
 	record, found, err := catalog.LoadRetention(ctx, p.pool, v.ViewID)

@@ -12,7 +12,10 @@ import (
 // storage says what a person may do about the rows and the indexes of a materialized view. Scans of an index on standbys
 // are not looked at, so where there is one no index is called unused.
 func (p *planner) storage(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (found []catalog.Recommendation, err error) {
-	indexes, err := catalog.WatchIndexes(ctx, p.pool, v.ViewID)
+	var indexes []catalog.IdleIndex
+	if v.Indexed {
+		indexes, err = catalog.WatchIndexes(ctx, p.pool, v.ViewID)
+	}
 	if err != nil || v.Optimize == "off" || !v.Active || v.Since == nil {
 		return nil, err
 	}
@@ -23,19 +26,21 @@ func (p *planner) storage(ctx context.Context, facts catalog.OptimizerFacts, v c
 			break
 		}
 	}
+	if !v.Concurrent { // auto rebuilds a bloated view by itself
+		return found, nil
+	}
 	s, err := catalog.LoadStorage(ctx, p.pool, v.ViewID)
-	if err != nil || !s.Concurrent { // auto does that by itself
+	if err != nil || !optimizer.Bloated(s.Live, s.Dead) {
 		return found, err
 	}
 	zone, err := time.LoadLocation(v.Timezone)
 	if err != nil {
 		zone = time.UTC
 	}
-	samples, err := catalog.LoadSamples(ctx, p.pool, []int64{v.ViewID}, facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+	history, err := p.history(ctx, facts, []int64{v.ViewID}, zone)
 	if err != nil {
 		return nil, err
 	}
-	history := HistoryOf(v.ViewID, samples, zone, facts.Now)
 	if a, ok := optimizer.Rebuild(s.Live, s.Dead, history.ByHourOfWeek()); ok && len(history.Reads) >= history.Grid.Bins(7*24*time.Hour) {
 		found = append(found, adviceOf(v, a, "refreshed concurrently", "REFRESH MATERIALIZED VIEW "+s.Name, map[string]any{"live_rows": s.Live, "dead_rows": s.Dead}, nil))
 	}

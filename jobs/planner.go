@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ import (
 const (
 	planEvery    = time.Hour           // some views are thought about so often
 	thinkEvery   = 23 * time.Hour      // and each of them
-	thinkAtOnce  = 100                 // views in one go
+	thinkAtOnce  = 1000                // views in one go
 	planPatience = 5 * time.Minute     // one go may take no longer
 	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on
 )
@@ -31,12 +30,24 @@ type planner struct {
 	pool *pgxpool.Pool
 	log  *slog.Logger
 	name string
+
+	recorder recorder
+	zones    map[string]*time.Location // that were looked up
 }
 
 // plan thinks about the views whose turn it is. The lease of the collector makes it the only one.
 func (p *planner) plan(ctx context.Context, seen evidence) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planPatience)
 	defer cancel()
+	trials, err := catalog.LoadTrials(ctx, p.pool)
+	if err != nil {
+		return err
+	}
+	if due, err := catalog.AnyToThinkAbout(ctx, p.pool, thinkEvery); err != nil {
+		return err
+	} else if !due && len(trials) == 0 {
+		return catalog.Planned(ctx, p.pool, p.name)
+	}
 	facts, views, err := catalog.LoadOptimizer(ctx, p.pool)
 	if err != nil {
 		return err
@@ -47,7 +58,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 		return err
 	}
 	f := fleet{views: views, upstream: upstream, kappa: fleetKappa(facts, views)}
-	err = p.judge(ctx, facts, f)
+	err = p.judge(ctx, facts, f, trials)
 	done := 0
 	for _, v := range views {
 		if done == thinkAtOnce {
@@ -148,10 +159,16 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
 	}
+	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
+	if len(recommendations) == 0 && noted && !v.Open {
+		return catalog.NoteThought(ctx, p.pool, v.ViewID, v.Name)
+	}
 	var applied []int64
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
-		if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
-			return err
+		if !noted {
+			if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
+				return err
+			}
 		}
 		applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
 		return err
@@ -165,16 +182,16 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 // view puts together what the optimizer has to know. Reads of what is above a view are reads of it too: they are as
 // old as it is.
 func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) (optimizer.View, error) {
-	zone, err := time.LoadLocation(v.Timezone)
+	zone, err := p.zone(v.Timezone)
 	if err != nil {
 		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
 	}
-	samples, err := catalog.LoadSamples(ctx, p.pool, withAbove(v.ViewID, f.upstream), facts.Now.Add(-lookBack).Truncate(24*time.Hour))
+	history, err := p.history(ctx, facts, withAbove(v.ViewID, f.upstream), zone)
 	if err != nil {
 		return optimizer.View{}, err
 	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
+		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
@@ -211,6 +228,26 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	return view, nil
 }
 
+func (p *planner) zone(name string) (*time.Location, error) {
+	zone, known := p.zones[name]
+	if known {
+		return zone, nil
+	}
+	zone, err := time.LoadLocation(name)
+	if err == nil {
+		if p.zones == nil {
+			p.zones = make(map[string]*time.Location)
+		}
+		p.zones[name] = zone
+	}
+	return zone, err
+}
+
+// history is what was sampled of a view, the first, with the reads of those above it. It holds until the next one is asked for.
+func (p *planner) history(ctx context.Context, facts catalog.OptimizerFacts, views []int64, zone *time.Location) (optimizer.History, error) {
+	return p.recorder.record(ctx, p.pool, views, zone, facts.Now.Add(-lookBack).Truncate(24*time.Hour), facts.Now)
+}
+
 // boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
 // than it is, so that it gets no longer interval than a view above has (spec 3d.7), and no longer pause than the shortest
 // one of a view above with a cron or a calendar, unless its own row has a longer interval; of a view above that is tuned as
@@ -218,12 +255,15 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 func boundsAmong(facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) optimizer.Bounds {
 	own := boundsOf(facts, v)
 	b := own
+	above := withAbove(v.ViewID, f.upstream)[1:]
+	if len(v.Upstream)+len(above) == 0 {
+		return own
+	}
 	for _, u := range f.views {
 		if slices.Contains(v.Upstream, u.ViewID) && u.Interval != nil {
 			b.Min = max(b.Min, own.Clamp(shortestGap(facts.Now, u)))
 		}
 	}
-	above := withAbove(v.ViewID, f.upstream)[1:]
 	for _, u := range f.views {
 		if v.RowInterval == nil || !slices.Contains(above, u.ViewID) {
 			continue
@@ -272,71 +312,6 @@ func withAbove(view int64, upstream map[int64][]int64) []int64 {
 		}
 	}
 	return ids
-}
-
-// HistoryOf puts samples on a grid of five minutes that ends now. Hours of the past are spread evenly. Reads of the
-// view that are not known stay so; those of what is above it are added where they are known.
-func HistoryOf(view int64, samples []catalog.Samples, zone *time.Location, now time.Time) optimizer.History {
-	h := optimizer.History{Grid: optimizer.Grid{Width: catalog.BinWidth, Zone: zone}}
-	first := slices.IndexFunc(samples, func(s catalog.Samples) bool { return s.ViewID == view })
-	if first < 0 {
-		h.Grid.Start = now
-		return h
-	}
-	h.Grid.Start = samples[first].At.UTC()
-	n := int(now.Sub(h.Grid.Start) / catalog.BinWidth)
-	h.Reads, h.Changes = unknowns(n), unknowns(n)
-	tracked := false
-	put := func(into []float64, s catalog.Samples, counts catalog.Counts, add bool) {
-		parts := s.Width / int(catalog.BinWidth.Seconds())
-		for i, c := range counts {
-			if math.IsNaN(float64(c)) {
-				continue
-			}
-			at := int(s.At.Sub(h.Grid.Start)/catalog.BinWidth) + i*parts
-			for j := max(0, at); j < min(n, at+parts); j++ {
-				if share := float64(c) / float64(parts); add {
-					into[j] += share
-				} else {
-					into[j] = share
-				}
-			}
-		}
-	}
-	for _, s := range samples {
-		if s.ViewID == view {
-			put(h.Reads, s, s.Reads, false)
-			put(h.Changes, s, s.Changes, false)
-			tracked = tracked || slices.ContainsFunc(s.Changes, func(c float32) bool { return !math.IsNaN(float64(c)) })
-		}
-	}
-	for _, s := range samples {
-		if s.ViewID != view {
-			put(h.Reads, s, s.Reads, true)
-		}
-	}
-	if !tracked {
-		h.Changes = nil
-	}
-	// It begins with what is known: the hour in which sampling began is not whole.
-	begin := 0
-	for begin < n && math.IsNaN(h.Reads[begin]) {
-		begin++
-	}
-	h.Grid.Start = h.Grid.At(begin)
-	h.Reads = h.Reads[begin:]
-	if h.Changes != nil {
-		h.Changes = h.Changes[begin:]
-	}
-	return h
-}
-
-func unknowns(n int) []float64 {
-	u := make([]float64, max(0, n))
-	for i := range u {
-		u[i] = math.NaN()
-	}
-	return u
 }
 
 // recommendationOf writes a recommendation as the catalog has it, with its command.
@@ -395,11 +370,7 @@ func columns(from map[string]string) map[string]*string {
 }
 
 // judge looks what became of changes, and takes back those that did not help, where they were applied by themselves.
-func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet) error {
-	trials, err := catalog.LoadTrials(ctx, p.pool)
-	if err != nil {
-		return err
-	}
+func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet, trials []catalog.TrialRecord) (err error) {
 	for _, t := range trials {
 		i := slices.IndexFunc(f.views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
 		if i < 0 || f.views[i].Since == nil || f.kappa == 0 {

@@ -64,11 +64,11 @@ func (c *collector) recall(ctx context.Context, v catalog.AdaptiveView, above []
 	if v.AsOf.After(from) {
 		from = v.AsOf
 	}
-	samples, err := catalog.LoadSamples(ctx, c.pool, above, from.Truncate(time.Hour))
+	var r recorder
+	h, err := r.record(ctx, c.pool, above, time.UTC, from.Truncate(time.Hour), v.Now)
 	if err != nil {
 		return nil, err
 	}
-	h := HistoryOf(v.ViewID, samples, time.UTC, v.Now)
 	spans := make([]span, len(h.Reads))
 	for i, reads := range h.Reads {
 		spans[i] = span{h.Grid.At(i), h.Grid.Width, reads, math.NaN()}

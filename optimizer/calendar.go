@@ -31,17 +31,18 @@ func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 	due := []int{lo}
 	clock := wallClock{zone: grid.Zone}
 	for t := lo + 1; t < hi; {
-		_, minute := clock.weekAndMinute(grid.At(t))
-		for now := grid.At(t).Unix(); t < hi && clock.span.has(now); t++ { // as long as the clock is not set
-			midnight := (minute/minutesOfDay + 1) * minutesOfDay
-			if slots.any(minute, min(minute+width, midnight)) {
-				due = append(due, t)
-			}
-			if minute += width; minute >= minutesOfWeek {
-				minute -= minutesOfWeek
-			}
-			now += int64(width) * 60
+		now := grid.At(t).Unix()
+		_, minute := clock.weekAndMinute(now)
+		midnight := (minute/minutesOfDay + 1) * minutesOfDay
+		next := slots.next(minute, midnight)
+		if next < min(minute+width, midnight) {
+			due = append(due, t)
+			t++
+			continue
 		}
+		idle := max(1, (next-minute)/width)
+		seconds := int64(width) * 60
+		t += int(min(int64(idle), (clock.span.to-now+seconds-1)/seconds)) // until the clock is set
 	}
 	return due
 }
@@ -67,19 +68,16 @@ func slotsOf(c Calendar) (slots weekSlots) {
 	return slots
 }
 
-// any says whether there is a slot in minutes [from, to).
-func (s *weekSlots) any(from, to int) bool {
+// next is the first slot in minutes [from, to); to = there is none.
+func (s *weekSlots) next(from, to int) int {
 	for from < to {
 		word, n := s[from/64]>>(from%64), 64-from%64
-		if n > to-from {
-			word &= 1<<(to-from) - 1
-		}
 		if word != 0 {
-			return true
+			return min(from+bits.TrailingZeros64(word), to)
 		}
 		from += n
 	}
-	return false
+	return to
 }
 
 func (s *weekSlots) count() (n int) {

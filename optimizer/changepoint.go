@@ -12,9 +12,9 @@ import (
 // by the dispersion of the counts around what was expected (quasi-likelihood, McCullagh and Nelder 1989).
 type shift struct {
 	up, down           float64
-	upSince, downSince time.Time
+	upSince, downSince int64 // in nanoseconds since 1970
 
-	hour            time.Time // the hour that is being filled
+	hour            int64 // the hour that is being filled; zero = none
 	reads, expected float64
 
 	dispersion float64 // mean of (reads-expected)^2/expected
@@ -25,13 +25,13 @@ type shift struct {
 }
 
 // observe takes a bin and says whether an hour that was completed by it raised an alarm.
-func (s *shift) observe(at time.Time, reads, expected float64) bool {
+func (s *shift) observe(at int64, reads, expected float64) bool {
 	alarm := false
 	if !s.within(at) {
-		if !s.hour.IsZero() && s.expected > 0 {
+		if s.hour != 0 && s.expected > 0 {
 			alarm = s.judge()
 		}
-		s.hour, s.reads, s.expected = at.Truncate(time.Hour), 0, 0
+		s.hour, s.reads, s.expected = at-floorMod(at, int64(time.Hour)), 0, 0
 	}
 	s.reads += reads
 	s.expected += expected
@@ -39,13 +39,15 @@ func (s *shift) observe(at time.Time, reads, expected float64) bool {
 }
 
 // within says whether an instant is in the hour that is being filled.
-func (s *shift) within(at time.Time) bool {
-	passed := at.Sub(s.hour)
-	return passed >= 0 && passed < time.Hour
+func (s *shift) within(at int64) bool {
+	passed := at - s.hour
+	return passed >= 0 && passed < int64(time.Hour)
 }
 
 // dispersionWeight is that of an hour, so that old ones fade as in the profile.
 var dispersionWeight = 1 - math.Exp2(-1/(profileHalfLife*hoursOfWeek))
+
+var logShiftRatio = math.Log(shiftRatio)
 
 func (s *shift) judge() bool {
 	n, expected := s.reads, s.expected
@@ -56,24 +58,23 @@ func (s *shift) judge() bool {
 		return false
 	}
 	phi := max(1, s.dispersion)
-	ratio := math.Log(shiftRatio)
-	sum := func(side *float64, since *time.Time, by float64) bool {
+	sum := func(side *float64, since *int64, by float64) bool {
 		if *side == 0 {
 			*since = s.hour
 		}
 		*side = min(max(0, *side+by/phi), shiftCap)
-		return *side > shiftAlarm && s.hour.Sub(*since) >= shiftLeast
+		return *side > shiftAlarm && s.hour-*since >= int64(shiftLeast)
 	}
-	up := sum(&s.up, &s.upSince, n*ratio-expected*(shiftRatio-1))
-	down := sum(&s.down, &s.downSince, expected*(1-1/shiftRatio)-n*ratio)
+	up := sum(&s.up, &s.upSince, n*logShiftRatio-expected*(shiftRatio-1))
+	down := sum(&s.down, &s.downSince, expected*(1-1/shiftRatio)-n*logShiftRatio)
 	if !up && !down {
 		return false
 	}
-	s.since = s.downSince
+	since := s.downSince
 	if up {
-		s.since = s.upSince
+		since = s.upSince
 	}
-	s.alarm = s.hour.Add(time.Hour)
+	s.since, s.alarm = time.Unix(0, since).UTC(), time.Unix(0, s.hour).UTC().Add(time.Hour)
 	s.up, s.down = 0, 0
 	return true
 }

@@ -27,7 +27,7 @@ func (s *study) propose(view string, old Schedule, choice Choice, costP90 float6
 	n := len(s.Reads)
 	return Proposal{
 		View: view, Old: old, New: choice.Schedule, Before: s.predict(old), After: s.predict(choice.Schedule),
-		Evidence: choice.Evidence, Days: float64(n) * s.Grid.Width.Hours() / 24, Reads: s.known(0, n),
+		Evidence: choice.Evidence, Days: float64(n) * s.Grid.Width.Hours() / 24, Reads: s.read,
 		Cost: s.Cost, CostP90: costP90, Sources: sources,
 	}
 }

@@ -42,7 +42,7 @@ func (h History) fall(from int) (f fall) {
 			kind := 0
 			for t := lo; t < min(lo+hour, hi); t++ {
 				if n := h.Reads[t]; !math.IsNaN(n) {
-					_, slot := clock.weekAndHour(h.Grid.At(t))
+					_, slot := clock.weekAndHour(h.Grid.At(t).Unix())
 					kind = slot / (5 * 24)
 					reads += n
 					usual += m.rates[slot] * h.Grid.seconds()
@@ -73,7 +73,7 @@ func (h History) fall(from int) (f fall) {
 		squares += dayWeight(i) * math.Pow(d.total()-d.expected(usual), 2)
 	}
 	since := count(from, len(h.Reads))
-	recent := count(max(0, from-h.Grid.Bins(m.last.Sub(m.slowSince()))), from)
+	recent := count(max(0, from-h.Grid.Bins(time.Duration(m.last-m.slowSince()))), from)
 	level := (recent.total() + levelPriorReads) / (recent.expected(usual) + levelPriorReads)
 	f.Came, f.Expected = since.total(), min(1, level)*since.expected(usual)
 	if level < 1-readsFell/2 && recent.expected(usual) > minReads { // they fell before: the days that this is known from

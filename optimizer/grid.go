@@ -18,6 +18,9 @@ func (g Grid) At(i int) time.Time { return g.Start.Add(time.Duration(i) * g.Widt
 // Bins is how many whole bins a duration holds.
 func (g Grid) Bins(d time.Duration) int { return int(d / g.Width) }
 
+// nanos is At in nanoseconds since 1970, for those who go through many bins.
+func (g Grid) nanos(i int) int64 { return g.Start.UnixNano() + int64(i)*int64(g.Width) }
+
 // seconds is the width of a bin.
 func (g Grid) seconds() float64 { return g.Width.Seconds() }
 
@@ -38,7 +41,7 @@ func weekAndHour(at time.Time, zone *time.Location) (week, hour int) {
 
 func weekAndMinute(at time.Time, zone *time.Location) (week, minute int) {
 	clock := wallClock{zone: zone}
-	return clock.weekAndMinute(at)
+	return clock.weekAndMinute(at.Unix())
 }
 
 // wallClock tells the time of a zone; nil = UTC. It remembers what it looked up last, for those who go through time
@@ -57,10 +60,10 @@ type span struct{ from, to int64 }
 
 func (s span) has(at int64) bool { return at >= s.from && at < s.to }
 
-func (c *wallClock) weekAndMinute(at time.Time) (week, minute int) {
-	now := at.Unix()
+// weekAndMinute is of an instant in seconds since 1970.
+func (c *wallClock) weekAndMinute(now int64) (week, minute int) {
 	if !c.span.has(now) {
-		c.look(at)
+		c.look(now)
 	}
 	const weekSeconds = hoursOfWeek * 3600
 	local := now + c.offset - firstMonday
@@ -68,9 +71,9 @@ func (c *wallClock) weekAndMinute(at time.Time) (week, minute int) {
 	return int(number), int((local - number*weekSeconds) / 60)
 }
 
-func (c *wallClock) weekAndHour(at time.Time) (week, hour int) {
-	if now := at.Unix(); !c.hourSpan.has(now) {
-		week, minute := c.weekAndMinute(at)
+func (c *wallClock) weekAndHour(now int64) (week, hour int) {
+	if !c.hourSpan.has(now) {
+		week, minute := c.weekAndMinute(now)
 		from := now - floorMod(now+c.offset, 3600)
 		c.week, c.hour = week, minute/60
 		c.hourSpan = span{max(from, c.span.from), min(from+3600, c.span.to)}
@@ -79,12 +82,12 @@ func (c *wallClock) weekAndHour(at time.Time) (week, hour int) {
 }
 
 // look finds the offset that is in force.
-func (c *wallClock) look(at time.Time) {
+func (c *wallClock) look(now int64) {
 	c.offset, c.span = 0, span{math.MinInt64, math.MaxInt64}
 	if c.zone == nil {
 		return
 	}
-	at = at.In(c.zone)
+	at := time.Unix(now, 0).In(c.zone)
 	_, offset := at.Zone()
 	c.offset = int64(offset)
 	begin, end := at.ZoneBounds()

@@ -36,19 +36,11 @@ func (c Change) Settle() Verdict {
 	keep := func(format string, args ...any) Verdict {
 		return Verdict{Schedule: c.Old, Why: []string{fmt.Sprintf(format, args...)}}
 	}
+	if why := c.wait(); why != "" {
+		return keep("%s", why)
+	}
 	saved := 1 - c.NewCost/c.OldCost
-	switch {
-	case c.Bounds.none():
-		return keep("no interval is within its bounds")
-	case c.Now.Before(c.FrozenUntil):
-		return keep("frozen until %s: the last changes had to be taken back", date(c.FrozenUntil))
-	case c.Reads < minReads:
-		return keep("rarely read: %.0f reads in seven days, %.0f are needed to judge", c.Reads, minReads)
-	case !c.Alarm.IsZero() && c.Now.Sub(c.Alarm) < shiftTrust:
-		return keep("the rate of reads changed %s ago: it is watched for %s first", shortly(c.Now.Sub(c.Alarm).Seconds()), words(shiftTrust))
-	case !c.LastChange.IsZero() && c.Now.Sub(c.LastChange) < coolDown:
-		return keep("changed %s ago: the next step comes after %s at the earliest", shortly(c.Now.Sub(c.LastChange).Seconds()), words(coolDown))
-	case !(saved >= minGain):
+	if !(saved >= minGain) {
 		return keep("the best schedule would save %.1f %% of the cost, less than the %.0f %% that a change is worth", 100*saved, 100*minGain)
 	}
 	saves := fmt.Sprintf("%s -> %s saves %.0f %% of the cost", c.Old, c.New, 100*saved)
@@ -69,6 +61,23 @@ func (c Change) Settle() Verdict {
 		}
 	}
 	return v
+}
+
+// wait says why a schedule is not touched now, however much another one would save; empty = it may be.
+func (c Change) wait() string {
+	switch {
+	case c.Bounds.none():
+		return "no interval is within its bounds"
+	case c.Now.Before(c.FrozenUntil):
+		return fmt.Sprintf("frozen until %s: the last changes had to be taken back", date(c.FrozenUntil))
+	case c.Reads < minReads:
+		return fmt.Sprintf("rarely read: %.0f reads in seven days, %.0f are needed to judge", c.Reads, minReads)
+	case !c.Alarm.IsZero() && c.Now.Sub(c.Alarm) < shiftTrust:
+		return fmt.Sprintf("the rate of reads changed %s ago: it is watched for %s first", shortly(c.Now.Sub(c.Alarm).Seconds()), words(shiftTrust))
+	case !c.LastChange.IsZero() && c.Now.Sub(c.LastChange) < coolDown:
+		return fmt.Sprintf("changed %s ago: the next step comes after %s at the earliest", shortly(c.Now.Sub(c.LastChange).Seconds()), words(coolDown))
+	}
+	return ""
 }
 
 // stepTowards is the offered interval that is nearest to the target within one step; the step itself where

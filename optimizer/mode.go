@@ -3,6 +3,7 @@ package optimizer
 import (
 	"fmt"
 	"math"
+	"reflect"
 	"slices"
 	"time"
 )
@@ -27,6 +28,9 @@ type study struct {
 	recent      History // from lo on
 	world       *World  // of the same
 	before, all *ReadModel
+	predicted   []Candidate // so far
+	readBefore  float64     // in the bins before lo, as far as that is known
+	read        float64     // in all
 }
 
 func (h History) study(bounds Bounds) *study {
@@ -41,6 +45,8 @@ func (h History) study(bounds Bounds) *study {
 		s.recent.Changes = h.Changes[s.lo:]
 	}
 	s.world = s.recent.World()
+	s.readBefore = h.known(0, 0, s.lo)
+	s.read = h.known(s.readBefore, s.lo, n)
 	s.price(h.Kappa, h.Cost)
 	return s
 }
@@ -50,10 +56,22 @@ func (s *study) price(kappa, cost float64) {
 	s.Kappa, s.Cost = kappa, cost
 	s.recent.Kappa, s.recent.Cost = kappa, cost
 	s.world = s.world.priced(kappa, cost)
+	s.predicted = nil
 }
 
 // predict replays a schedule on the last two weeks.
 func (s *study) predict(schedule Schedule) Prediction {
+	for _, c := range s.predicted {
+		if reflect.DeepEqual(c.Schedule, schedule) {
+			return c.Predicted
+		}
+	}
+	p := s.replay(schedule)
+	s.predicted = append(s.predicted, Candidate{schedule, p})
+	return p
+}
+
+func (s *study) replay(schedule Schedule) Prediction {
 	hi := len(s.recent.Reads)
 	var refreshes []int
 	if schedule.Mode == Piloted { // which learns from what was before
@@ -103,15 +121,17 @@ func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
 
 // ChooseAmong is ChooseSchedule among some modes. The mode Fixed always is among them.
 func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
-	if len(h.Reads) < h.Grid.Bins(7*24*time.Hour) {
-		return Choice{}, false
-	}
 	return h.study(bounds).choose(modes...)
+}
+
+// enough says that there is a choice to make.
+func (s *study) enough() bool {
+	return len(s.Reads) >= s.Grid.Bins(7*24*time.Hour) && s.readBefore > 0 && s.read > s.readBefore
 }
 
 func (s *study) choose(modes ...Mode) (Choice, bool) {
 	h, bounds := &s.History, s.bounds
-	if len(h.Reads) < h.Grid.Bins(7*24*time.Hour) || h.known(0, s.lo) == 0 || h.known(s.lo, len(h.Reads)) == 0 {
+	if !s.enough() {
 		return Choice{}, false
 	}
 	_, evidence := s.all.Week(calendarGain)
@@ -162,8 +182,8 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 	return choice, true
 }
 
-// known is how many reads of bins [lo, hi) are known of.
-func (h History) known(lo, hi int) (reads float64) {
+// known adds to reads how many of bins [lo, hi) are known of.
+func (h History) known(reads float64, lo, hi int) float64 {
 	for _, r := range h.Reads[lo:hi] {
 		if !math.IsNaN(r) {
 			reads += r
@@ -182,7 +202,7 @@ func (h History) learn(hi int) *ReadModel {
 // observe tells a model of the bins [lo, hi).
 func (h History) observe(m *ReadModel, lo, hi int) {
 	for t := lo; t < hi; {
-		t += m.observe(h.Grid.At(t), h.Grid.Width, h.Reads[t:hi])
+		t += m.observe(h.Grid.nanos(t), h.Grid.Width, h.Reads[t:hi])
 	}
 }
 

@@ -97,8 +97,12 @@ func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
 		}
 	}
 	strength = within.strength()
+	var prior [groups]float64 // in seconds
+	for g := range groups {
+		prior[g] = strength / groupRate[g]
+	}
 	for h := range rates {
-		rates[h] = (p.reads[h] + strength) / (p.seconds[h] + strength/groupRate[group[h]])
+		rates[h] = (p.reads[h] + strength) / (p.seconds[h] + prior[group[h]])
 	}
 	return rates
 }

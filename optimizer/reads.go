@@ -21,19 +21,19 @@ type ReadModel struct {
 	shift   shift
 
 	recent []observation // the last recentHours, in order
-	last   time.Time     // end of the last observation
+	last   int64         // end of the last observation, in nanoseconds since 1970, as all instants here; zero = none
 	week   int           // that it was in
 
 	resolution Resolution // what the seasonality gate lets pass
 	gain       float64    // and its evidence
 	rates      [hoursOfWeek]float64
 	slow       float64
-	asOf       time.Time // of the four above
+	asOf       int64 // of the four above
 }
 
 // observation is what was seen in one hour of the week.
 type observation struct {
-	at      time.Time // of its first bin
+	at      int64 // of its first bin
 	hour    int
 	seconds float64 // observed
 	reads   float64
@@ -55,28 +55,29 @@ func (m *ReadModel) clone() *ReadModel {
 // Observe adds the reads of one bin. A NaN says that they are not known (counters were reset, the collector
 // was down): a gap is not a silence.
 func (m *ReadModel) Observe(at time.Time, width time.Duration, reads float64) {
-	m.observe(at, width, []float64{reads})
+	m.observe(at.UnixNano(), width, []float64{reads})
 }
 
 // observe adds the reads of the first of the bins that follow each other, as Observe would one by one, and says of how
 // many: those of an hour are added together.
-func (m *ReadModel) observe(at time.Time, width time.Duration, bins []float64) (n int) {
-	week, hour := m.clock.weekAndHour(at)
-	if !m.last.IsZero() {
+func (m *ReadModel) observe(at int64, width time.Duration, bins []float64) (n int) {
+	week, hour := m.clock.weekAndHour(floorDiv(at, int64(time.Second)))
+	if m.last != 0 {
 		for range min(week-m.week, 52) { // weeks may have been left out
 			m.profile.endWeek()
 		}
 	}
-	m.week, m.last = week, at.Add(width)
+	m.week, m.last = week, at+int64(width)
 	m.learn(learnEvery)
 
 	n = 1
 	if len(bins) > 1 && m.shift.within(at) { // the first bin of an hour may raise an alarm, those after it do not
-		ends := min(m.clock.hourSpan.to, m.shift.hour.Unix()+3600, m.asOf.Add(learnEvery-width).Unix())
-		for n < len(bins) && at.Unix()+int64(n)*int64(width/time.Second) < ends {
-			n++
+		ends := min(m.shift.hour+int64(time.Hour), m.asOf+int64(learnEvery-width))
+		if to := m.clock.hourSpan.to; to <= ends/int64(time.Second) {
+			ends = to * int64(time.Second)
 		}
-		m.last = at.Add(time.Duration(n) * width)
+		n = min(max(n, int((ends-at+int64(width)-1)/int64(width))), len(bins))
+		m.last = at + int64(n)*int64(width)
 	}
 	var reads, known float64
 	first := n
@@ -91,11 +92,11 @@ func (m *ReadModel) observe(at time.Time, width time.Duration, bins []float64) (
 	if known == 0 {
 		return n
 	}
-	at = at.Add(time.Duration(first) * width)
+	at += int64(first) * int64(width)
 	seconds := known * width.Seconds()
 	m.profile.observe(hour, reads, seconds)
 	m.season.observe(week, hour, reads, seconds)
-	if n := len(m.recent); n > 0 && m.recent[n-1].hour == hour && at.Sub(m.recent[n-1].at) < time.Hour {
+	if n := len(m.recent); n > 0 && m.recent[n-1].hour == hour && at-m.recent[n-1].at < int64(time.Hour) {
 		m.recent[n-1].reads += reads
 		m.recent[n-1].seconds += seconds
 	} else {
@@ -116,7 +117,7 @@ const learnEvery = 24 * time.Hour
 
 // learn brings what is derived from the observations up to date if it is older than a span.
 func (m *ReadModel) learn(age time.Duration) {
-	if m.last.Sub(m.asOf) < age {
+	if m.last-m.asOf < int64(age) {
 		return
 	}
 	m.asOf = m.last
@@ -126,18 +127,18 @@ func (m *ReadModel) learn(age time.Duration) {
 }
 
 // slowSince is the begin of the window of the slow level: three days, or since the rate changed.
-func (m *ReadModel) slowSince() time.Time {
-	since := m.last.Add(-slowWindow)
-	if m.shift.since.After(since) {
-		return m.shift.since
+func (m *ReadModel) slowSince() int64 {
+	since := m.last - int64(slowWindow)
+	if m.shift.since.IsZero() {
+		return since
 	}
-	return since
+	return max(since, m.shift.since.UnixNano())
 }
 
 // level is the number of reads since an instant relative to what base times the profile expects, shrunk to 1.
-func (m *ReadModel) level(since time.Time, base float64) float64 {
+func (m *ReadModel) level(since int64, base float64) float64 {
 	read, expected := levelPriorReads, levelPriorReads
-	for i := len(m.recent) - 1; i >= 0 && !m.recent[i].at.Before(since); i-- {
+	for i := len(m.recent) - 1; i >= 0 && m.recent[i].at >= since; i-- {
 		read += m.recent[i].reads
 		expected += base * m.rates[m.recent[i].hour] * m.recent[i].seconds
 	}
@@ -148,12 +149,12 @@ func (m *ReadModel) level(since time.Time, base float64) float64 {
 // of the last observation.
 func (m *ReadModel) Forecast(from time.Time, n int, width time.Duration) []float64 {
 	m.learn(time.Hour)
-	deviation := m.level(m.last.Add(-fastWindow), m.slow) - 1
+	deviation := m.level(m.last-int64(fastWindow), m.slow) - 1
 	decay := math.Exp(-width.Seconds() / fastDecay.Seconds())
 	seconds := width.Seconds()
 	reads, clock := make([]float64, n), m.clock
 	for i := range reads {
-		_, hour := clock.weekAndHour(from.Add(time.Duration(i) * width))
+		_, hour := clock.weekAndHour(from.Add(time.Duration(i) * width).Unix())
 		reads[i] = m.slow * m.rates[hour] * (1 + deviation) * seconds
 		deviation *= decay
 	}
@@ -172,8 +173,8 @@ func (m *ReadModel) MeanRate() float64 {
 
 // RecentReads is the number of reads in the last seven days.
 func (m *ReadModel) RecentReads() (reads float64) {
-	since := m.last.Add(-evidenceWindow)
-	for i := len(m.recent) - 1; i >= 0 && !m.recent[i].at.Before(since); i-- {
+	since := m.last - int64(evidenceWindow)
+	for i := len(m.recent) - 1; i >= 0 && m.recent[i].at >= since; i-- {
 		reads += m.recent[i].reads
 	}
 	return reads

@@ -40,16 +40,18 @@ func FitCost(runs []Run) (CostModel, bool) {
 		return CostModel{}, false
 	}
 	m := CostModel{A: weightedMedian(y, age), Runs: len(y)}
-	fit := func() []float64 {
-		residuals := make([]float64, len(y))
+	residuals, scratch := make([]float64, len(y)), make([]float64, len(y))
+	sigma := func() float64 {
 		for i := range y {
 			residuals[i] = y[i] - m.A - m.B*x[i]
+			scratch[i] = math.Abs(residuals[i])
 		}
-		return residuals
+		slices.Sort(scratch)
+		return max(1.4826*quantileOfSorted(scratch, 0.5), 0.01)
 	}
 	for range 20 { // iteratively reweighted least squares; far fewer suffice
-		residuals := fit()
-		m.Sigma = max(1.4826*medianAbs(residuals), 0.01)
+		before := m
+		m.Sigma = sigma()
 		var w, wx, wy, wxx, wxy float64
 		for i := range y {
 			weight := age[i] * min(1, huberK*m.Sigma/max(math.Abs(residuals[i]), 1e-12))
@@ -62,12 +64,15 @@ func FitCost(runs []Run) (CostModel, bool) {
 		spread := wxx - wx*wx/w
 		if spread < 0.01*w { // sizes within a tenth of each other say nothing about a slope
 			m.A, m.B = wy/w, 0
-			continue
+		} else {
+			m.B = min(max((wxy-wx*wy/w)/spread, 0), 2) // time does not fall with size, nor explode
+			m.A = (wy - m.B*wx) / w
 		}
-		m.B = min(max((wxy-wx*wy/w)/spread, 0), 2) // time does not fall with size, nor explode
-		m.A = (wy - m.B*wx) / w
+		if m.A == before.A && m.B == before.B {
+			break
+		}
 	}
-	m.Sigma = max(1.4826*medianAbs(fit()), 0.01)
+	m.Sigma = sigma()
 	return m, true
 }
 
@@ -137,14 +142,6 @@ func Blocking(kappa, rate, duration float64) float64 {
 }
 
 func median(values []float64) float64 { return quantileOf(values, 0.5) }
-
-func medianAbs(values []float64) float64 {
-	abs := make([]float64, len(values))
-	for i, v := range values {
-		abs[i] = math.Abs(v)
-	}
-	return median(abs)
-}
 
 // weightedMedian is the smallest value below or at which half of the weight lies.
 func weightedMedian(values, weights []float64) float64 {

@@ -81,20 +81,23 @@ func (w *World) skipUnchanged(refreshes []int) []int {
 func (w *World) daily(refreshes []int, lo, hi int) []float64 {
 	day := int(24 * 3600 / w.Grid.seconds())
 	costs := make([]float64, (hi-lo)/day)
+	price := w.Kappa * w.Grid.seconds()
+	today, midnight := 0, lo+day // of the refresh
 	for i, s := range refreshes {
 		end := hi
 		if i+1 < len(refreshes) {
 			end = refreshes[i+1]
 		}
-		if d := (s - lo) / day; d < len(costs) {
-			costs[d] += w.RefreshCost(s)
+		for ; s >= midnight; midnight += day {
+			today++
 		}
-		for from := s; from < end; { // the days that the snapshot serves
-			d := (from - lo) / day
-			to := min(end, lo+(d+1)*day)
-			if d < len(costs) {
-				costs[d] += w.Kappa * w.Grid.seconds() * w.reads.age(w.unseen(s), from, to)
-			}
+		if today < len(costs) {
+			costs[today] += w.RefreshCost(s)
+		}
+		unseen := w.unseen(s)
+		for from, d, until := s, today, midnight; from < end && d < len(costs); d, until = d+1, until+day { // the days that the snapshot serves
+			to := min(end, until)
+			costs[d] += price * w.reads.age(unseen, from, to)
 			from = to
 		}
 	}
@@ -103,10 +106,15 @@ func (w *World) daily(refreshes []int, lo, hi int) []float64 {
 
 // quantileOf interpolates between the order statistics; zero without values.
 func quantileOf(values []float64, q float64) float64 {
-	if len(values) == 0 {
+	sorted := slices.Clone(values)
+	slices.Sort(sorted)
+	return quantileOfSorted(sorted, q)
+}
+
+func quantileOfSorted(sorted []float64, q float64) float64 {
+	if len(sorted) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(values))
 	at := q * float64(len(sorted)-1)
 	i := min(int(at), len(sorted)-2)
 	if i < 0 {

@@ -68,7 +68,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	study.price(v.Kappa, cost)
 	evidence := func(more map[string]any) map[string]any {
 		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
-			"reads": math.Round(study.known(0, len(study.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
+			"reads": math.Round(study.read), "reads_in_7_days": math.Round(reads.RecentReads()),
 			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
 		for k, x := range more {
 			e[k] = x
@@ -148,6 +148,12 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
+	if !study.enough() {
+		return nil, []string{"less than a week of reads, or none"}
+	}
+	if why := v.change(study).wait(); why != "" { // and nothing has to be chosen
+		return nil, []string{why}
+	}
 	modes := []Mode{Fixed}
 	if !v.NoRules {
 		modes = append(modes, CalendarMode)
@@ -156,10 +162,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 	if v.Adaptive {
 		modes = append(modes, Adaptive)
 	}
-	choice, ok := study.choose(modes...)
-	if !ok {
-		return nil, []string{"less than a week of reads, or none"}
-	}
+	choice, _ := study.choose(modes...)
 	if choice.Schedule.Mode == Adaptive && !v.Auto {
 		if r, _ := v.propose(study, choice, p90, evidence); r != nil {
 			found = append(found, *r)
@@ -179,14 +182,18 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 	return found, why
 }
 
+// change is what has to be known of a view to touch its schedule, but for the schedules.
+func (v View) change(study *study) Change {
+	return Change{Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: study.all.shift.alarm, Reads: study.all.RecentReads(), Bounds: v.Bounds}
+}
+
 // propose is a proposal for the clock, or why it is left as it is.
 func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
 	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
-	verdict := Change{
-		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
-		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: study.all.RecentReads(), Bounds: v.Bounds,
-	}.Settle()
+	change := v.change(study)
+	change.Old, change.New, change.OldCost, change.NewCost = old, choice.Schedule, p.Before.Cost, p.After.Cost
+	verdict := change.Settle()
 	if !verdict.Act {
 		return nil, verdict.Why
 	}

@@ -95,24 +95,9 @@ type History struct {
 	Kappa   float64   // refresh-seconds that a second of age is worth to one read
 }
 
-// World prices the history. Reads that are not known are nobody's: they cost nothing under any schedule.
+// World prices the history.
 func (h History) World() *World {
-	reads := make([]float64, len(h.Reads))
-	for t, r := range h.Reads {
-		if !math.IsNaN(r) {
-			reads[t] = r
-		}
-	}
-	changes := h.Changes
-	if changes != nil {
-		changes = make([]float64, len(h.Changes))
-		for t, c := range h.Changes {
-			if changes[t] = c; math.IsNaN(c) {
-				changes[t] = 1
-			}
-		}
-	}
-	return NewWorld(h.Grid, reads, changes, []float64{h.Cost}, h.Kappa)
+	return NewWorld(h.Grid, h.Reads, h.Changes, []float64{h.Cost}, h.Kappa)
 }
 
 // Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The modes

@@ -6,7 +6,38 @@ import "math"
 // keeps the counts of the last weeks, learns a profile on every other week and scores it on the weeks between.
 type season struct {
 	weeks []weekCounts // in order, the last one still running
-	folds [2]profile   // sums of the even and of the odd weeks
+	folds [2]fold      // the even and the odd weeks
+}
+
+// fold are the sums of every other week, and what was learnt from them: it holds while the other weeks run.
+type fold struct {
+	profile
+	learnt [HourOfWeekRates + 1]learntRates
+}
+
+// learntRates are the rates by hour of the week, and their square roots.
+type learntRates struct {
+	known        bool
+	rates, roots [hoursOfWeek]float64
+}
+
+func (f *fold) observe(hour int, reads, seconds float64) {
+	f.profile.observe(hour, reads, seconds)
+	for i := range f.learnt {
+		f.learnt[i].known = false
+	}
+}
+
+// at are the rates at a resolution.
+func (f *fold) at(resolution Resolution) *learntRates {
+	l := &f.learnt[resolution]
+	if !l.known {
+		l.known, l.rates = true, f.rates(resolution)
+		for h, rate := range &l.rates {
+			l.roots[h] = math.Sqrt(rate)
+		}
+	}
+	return l
 }
 
 type weekCounts struct {
@@ -21,6 +52,9 @@ func (s *season) observe(week, hour int, reads, seconds float64) {
 			s.weeks = s.weeks[:copy(s.weeks, s.weeks[1:])]
 			s.fold()
 		}
+		if s.weeks == nil {
+			s.weeks = make([]weekCounts, 0, foldWeeks+1)
+		}
 		s.weeks = append(s.weeks, weekCounts{number: week})
 	}
 	w := &s.weeks[len(s.weeks)-1]
@@ -32,7 +66,7 @@ func (s *season) observe(week, hour int, reads, seconds float64) {
 }
 
 func (s *season) fold() {
-	s.folds = [2]profile{}
+	s.folds = [2]fold{}
 	for i := range s.weeks {
 		w := &s.weeks[i]
 		for h := range hoursOfWeek {
@@ -78,7 +112,7 @@ func (s *season) resolution(least float64) (Resolution, float64) {
 // gain is the smaller of the gains of the two folds.
 func (s *season) gain(resolution Resolution) float64 {
 	even, odd := &s.folds[0], &s.folds[1]
-	return min(gainOn(even.rates(resolution), odd), gainOn(odd.rates(resolution), even))
+	return min(gainOn(even.at(resolution), &odd.profile), gainOn(odd.at(resolution), &even.profile))
 }
 
 // gainOn is J of the best fixed interval over J of intervals that follow the rates, T = a/sqrt(rate), with
@@ -88,13 +122,12 @@ func (s *season) gain(resolution Resolution) float64 {
 //	gain^2 = (sum of time * sum of reads) / (sum of time*sqrt(rate) * sum of reads/sqrt(rate))
 //
 // By Cauchy and Schwarz it is at least 1 for the true rates (spec 1.2: 1/h), and below 1 for noise.
-func gainOn(rates [hoursOfWeek]float64, counts *profile) float64 {
+func gainOn(learnt *learntRates, counts *profile) float64 {
 	var time, reads, root, weighted float64
-	for h, rate := range rates {
-		if counts.seconds[h] == 0 || rate <= 0 {
+	for h, sqrt := range &learnt.roots {
+		if counts.seconds[h] == 0 || learnt.rates[h] <= 0 {
 			continue
 		}
-		sqrt := math.Sqrt(rate)
 		time += counts.seconds[h]
 		reads += counts.reads[h]
 		root += counts.seconds[h] * sqrt

@@ -135,9 +135,14 @@ func (m Methods) UniqueIndex() (Advice, bool) {
 		"a refresh locks readers out for %s, which is worth %.1f refresh-seconds to them; the refresh itself takes %.1f", shortly(m.FullDuration), blocked, m.Full)
 }
 
+// Bloated says that concurrent refreshes have left too many dead rows.
+func Bloated(live, dead float64) bool {
+	return live > 0 && dead >= bloatLeast && dead/live > bloatShare
+}
+
 // Rebuild advises one full refresh in the quietest hour when concurrent ones have left too many dead rows.
 func Rebuild(live, dead float64, reads [hoursOfWeek]float64) (Advice, bool) {
-	if live <= 0 || dead < bloatLeast || dead/live <= bloatShare {
+	if !Bloated(live, dead) {
 		return Advice{}, false
 	}
 	h := slices.Index(reads[:], slices.Min(reads[:]))

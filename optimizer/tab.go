@@ -12,21 +12,30 @@ type Tab struct {
 	Age   float64 // added up over all reads, in seconds
 	Reads float64 // that saw old data
 
-	asOf   time.Time
-	unseen time.Time // first change that the contents do not show; zero = none
+	asOf   int64 // in nanoseconds since 1970
+	unseen int64 // first change that the contents do not show; zero = none
 }
 
 // NewTab is empty: the contents are whole up to an instant.
-func NewTab(asOf time.Time) Tab { return Tab{asOf: asOf} }
+func NewTab(asOf time.Time) Tab {
+	if asOf.IsZero() {
+		return Tab{}
+	}
+	return Tab{asOf: asOf.UnixNano()}
+}
 
 // Add puts down what happened in a span, in the order of time. NaN = unknown: of changes it means that they are taken to
 // happen all the time, of both that nothing is put down.
 func (t *Tab) Add(at time.Time, width time.Duration, reads, changes float64) {
-	middle := at.Add(width / 2)
-	if middle.Before(t.asOf) || math.IsNaN(reads) && math.IsNaN(changes) {
+	t.add(at.UnixNano(), width, reads, changes)
+}
+
+func (t *Tab) add(at int64, width time.Duration, reads, changes float64) {
+	middle := at + int64(width/2)
+	if middle < t.asOf || math.IsNaN(reads) && math.IsNaN(changes) {
 		return
 	}
-	if t.unseen.IsZero() {
+	if t.unseen == 0 {
 		switch {
 		case math.IsNaN(changes):
 			t.unseen = t.asOf
@@ -34,7 +43,7 @@ func (t *Tab) Add(at time.Time, width time.Duration, reads, changes float64) {
 			t.unseen = middle
 		}
 	}
-	if age := middle.Sub(t.unseen); !t.unseen.IsZero() && age > 0 && !math.IsNaN(reads) {
+	if age := time.Duration(middle - t.unseen); t.unseen != 0 && age > 0 && !math.IsNaN(reads) {
 		t.Age += reads * age.Seconds()
 		t.Reads += reads
 	}
@@ -68,13 +77,15 @@ func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int 
 	slots := append(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi), hi)
 	least := bounds.least()
 	refreshes, next := []int{lo}, 1
-	tab := NewTab(h.Grid.At(lo))
+	at := h.Grid.nanos(lo)
+	tab := Tab{asOf: at}
 	for t := lo + 1; t < hi; t++ {
 		changes := math.NaN()
 		if h.Changes != nil {
 			changes = h.Changes[t-1]
 		}
-		tab.Add(h.Grid.At(t-1), h.Grid.Width, h.Reads[t-1], changes)
+		tab.add(at, h.Grid.Width, h.Reads[t-1], changes)
+		at += int64(h.Grid.Width)
 		slot := slots[next] == t
 		if slot {
 			next++
@@ -84,7 +95,7 @@ func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int 
 		soon := time.Duration(t-last)*h.Grid.Width < least
 		if world.changedBy(last, t) && (slot || !soon && tab.Due(s.Patience, left)) {
 			refreshes = append(refreshes, t)
-			tab = NewTab(h.Grid.At(t))
+			tab = Tab{asOf: at}
 		}
 	}
 	return refreshes

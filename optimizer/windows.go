@@ -64,15 +64,18 @@ func planDay(rates [24]float64, cost, kappa float64, bounds Bounds) [maxWindows 
 	d.chooseIntervals(perHour, cost, bounds)
 	var options [maxWindows + 1][]window
 	var plans dayPlans
-	d.plan(&plans, 0)
-	first, planned := plans.best, 0
-	for k := range options {
+	d.plan(&plans, 0, maxWindows)
+	first := plans.best
+	for k := 1; k <= maxWindows; {
 		// the day before ends as this one: the second pass knows how old data is at midnight
-		if last := first[k].last - binsOfDay; last != planned {
-			d.plan(&plans, last)
-			planned = last
+		most := k
+		for most < maxWindows && first[most+1].last == first[k].last {
+			most++
 		}
-		options[k] = plans.windows(&d, k)
+		d.plan(&plans, first[k].last-binsOfDay, most)
+		for ; k <= most; k++ {
+			options[k] = plans.windows(&d, k)
+		}
 	}
 	return options
 }
@@ -98,7 +101,7 @@ func (d *day) chooseIntervals(reads []float64, cost float64, bounds Bounds) {
 				if hours == 0 {
 					c += perHour + age*reads[hour]
 				} else {
-					if (hour-from)%hours == 0 {
+					if hour == from || hour-refreshed == hours {
 						c, refreshed = c+cost, hour
 					}
 					c += d.price * reads[hour] * (float64(hour-refreshed) + 0.5)
@@ -142,9 +145,9 @@ type dayEnd struct {
 	idle bool
 }
 
-// plan is for a day when the last refresh before it was in a bin.
-func (d *day) plan(p *dayPlans, last int) {
-	for k := range p.busy {
+// plan is for a day when the last refresh before it was in a bin, with so many windows at most.
+func (d *day) plan(p *dayPlans, last, most int) {
+	for k := range most + 1 {
 		for h := range p.busy[k] {
 			p.busy[k][h].cost, p.idle[k][h].cost = math.Inf(1), math.Inf(1)
 		}
@@ -155,7 +158,7 @@ func (d *day) plan(p *dayPlans, last int) {
 			reads, moment := d.reads.total(from, to), d.reads.moment[to]-d.reads.moment[from]
 			last, cost := d.last[from][to], d.cost[from][to]
 			hour := float64(last) / binsOfHour
-			for k := range min(from, maxWindows) + 1 {
+			for k := range min(from, most) + 1 {
 				before := &p.busy[k][from]
 				if math.IsInf(before.cost, 1) && math.IsInf(p.idle[k][from].cost, 1) {
 					continue
@@ -165,7 +168,7 @@ func (d *day) plan(p *dayPlans, last int) {
 				if c := before.cost + d.price*age; !tooLong && less(c, p.idle[k][to].cost) {
 					p.idle[k][to] = hourPlan{cost: c, last: before.last, hour: before.hour, from: from}
 				}
-				if k == maxWindows {
+				if k == most {
 					continue
 				}
 				idle := less(p.idle[k][from].cost, before.cost)
@@ -180,7 +183,7 @@ func (d *day) plan(p *dayPlans, last int) {
 		}
 	}
 	best := dayEnd{cost: math.Inf(1)}
-	for k := range p.best {
+	for k := range most + 1 {
 		if end := p.busy[k][24]; less(end.cost, best.cost) {
 			best = dayEnd{end.cost, end.last, k, false}
 		}

@@ -23,7 +23,8 @@ type World struct {
 }
 
 // NewWorld prices what was recorded. Reads and changes are counts per bin; nil changes mean that the source
-// changes all the time. Cost is in refresh-seconds by the bin in which a refresh starts; one element stands
+// changes all the time. Reads that are not known (NaN) are nobody's: they cost nothing under any schedule. Changes that are not
+// known are taken to happen. Cost is in refresh-seconds by the bin in which a refresh starts; one element stands
 // for all bins.
 func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
 	w := &World{Grid: grid, Kappa: kappa, reads: momentsOf(reads), cost: cost}
@@ -33,7 +34,7 @@ func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
 		w.first[n] = float64(n + 1) // later than any read
 		for t := n - 1; t >= 0; t-- {
 			w.first[t] = w.first[t+1]
-			if changes[t] > 0 {
+			if c := changes[t]; c > 0 || math.IsNaN(c) {
 				w.first[t] = float64(t) + 0.5
 			}
 		}
@@ -92,6 +93,9 @@ type moments struct {
 func momentsOf(reads []float64) moments {
 	m := moments{count: make([]float64, len(reads)+1), moment: make([]float64, len(reads)+1)}
 	for t, r := range reads {
+		if math.IsNaN(r) {
+			r = 0
+		}
 		m.count[t+1] = m.count[t] + r
 		m.moment[t+1] = m.moment[t] + r*(float64(t)+0.5)
 	}

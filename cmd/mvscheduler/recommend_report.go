@@ -95,7 +95,7 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		}
 		var lines []reported
 		for _, s := range spent {
-			samples, err := catalog.VisibleSamples(ctx, conn, []int64{s.ViewID}, since)
+			samples, err := catalog.VisibleSamples(ctx, conn, s.ViewID, since)
 			if err != nil {
 				return err
 			}

@@ -102,7 +102,7 @@ func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
 		if err != nil {
 			return fmt.Errorf("zone of view %q: %w", status.Name, err)
 		}
-		samples, err := catalog.VisibleSamples(ctx, conn, []int64{id}, status.AsOf.Add(-time.Duration(c.Since)))
+		samples, err := catalog.VisibleSamples(ctx, conn, id, status.AsOf.Add(-time.Duration(c.Since)))
 		if err != nil {
 			return err
 		}
