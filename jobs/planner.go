@@ -190,6 +190,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if v.Interval != nil {
 		view.Interval = duration(*v.Interval)
 	}
+	if v.RowInterval != nil {
+		view.Row = duration(*v.RowInterval)
+	}
 	if v.Patience != nil {
 		view.Patience = *v.Patience
 	}
@@ -374,7 +377,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 	case v.Optimize != "auto":
 	case r.Kind == "calendar":
 		c.Rules = &r.Rules
-	case r.Kind == "interval", r.Kind == "adaptive":
+	case r.Every > 0:
 		c.Apply, c.Patience = &r.Every, r.Patience
 	}
 	if r.Keep > 0 {

@@ -120,6 +120,8 @@ const (
 	// square root of the rate is then 9 %.
 	minReads       = 30.0
 	evidenceWindow = 7 * 24 * time.Hour
+	// rareWorth is the least that a longer interval of a view with fewer reads has to save, in refresh-seconds a day.
+	rareWorth = 60.0
 	// modeWindow is the part of the history that modes are compared on; they are fitted on what comes before.
 	modeWindow = 14 * 24 * time.Hour
 

@@ -16,6 +16,7 @@ type View struct {
 	Runs     []Run         // of the method in force, the oldest first
 	Kappa    float64       // of the fleet, see [FleetKappa]
 	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
+	Row      time.Duration // refresh_interval of its row; zero = it has none
 	Calendar Calendar      // in force in the place of Interval; nil = none
 	Patience float64       // in force, see [Schedule]; zero = none
 	Adaptive bool          // that mode can be had
@@ -42,7 +43,7 @@ type Recommendation struct {
 	Reason            string            // a sentence
 	Command           string            // what a person runs, where Change is nil or does not say it; %s stands for the name as SQL
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
-	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"
+	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"; zero = a person decides
 	Patience          float64           // of the kind "adaptive", see [Schedule]
 	Rules             string            // of the kind "calendar": it as JSON
 	Keep              time.Duration     // of the kind "retention": a longer one, to be put in force without asking; zero = a person decides
@@ -107,16 +108,23 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		})
 	}
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
+	rare := reads.RecentReads() < minReads
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
 		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().perDay(), Cost: duration}
-		rare := reads.RecentReads() < minReads // else a longer interval is better, where there is one
-		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) {
+		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) { // else a longer interval is better, where there is one
+			rare = false
 			recommendations = append(recommendations, Recommendation{
 				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
 				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes.",
 				Command:  v.drop() + "; then CREATE VIEW with its query",
 				Evidence: evidence(nil),
 			})
+		}
+	}
+	if rare && v.Interval > 0 {
+		r, reasons := v.rare(study, model.P90(last.Rows), evidence)
+		if why = append(why, reasons...); r != nil {
+			recommendations = append(recommendations, *r)
 		}
 	}
 	return recommendations, why
