@@ -26,8 +26,9 @@ type TunedView struct {
 	Patience                 *float64 // view_state.tuned_patience
 	Refused                  []string // kinds of recommendations that were rejected or taken back not long ago
 	Upstream                 []int64
-	Active                   bool // its clock runs
-	Method                   string
+	Active                   bool   // its clock runs
+	Method                   string // in force
+	Wanted                   string // by its row
 	Unique                   bool
 	Adopted                  bool
 	Stopped                  *time.Time // when its refreshes were, since nobody reads it, as was recommended; nil = they are not
@@ -73,7 +74,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
                 AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
                      OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
-       coalesce(h.method, '') AS method,
+       coalesce(h.method, '') AS method, s.method AS wanted,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
        s.adopted,
        (SELECT max(x.decided_at)

@@ -139,11 +139,15 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		return err
 	}
 	recommendations = append(recommendations, stored...)
-	for _, advise := range []func(context.Context, catalog.OptimizerFacts, catalog.TunedView) (*optimizer.Recommendation, error){p.index, p.method} {
-		r, err := advise(ctx, facts, v)
-		if err != nil {
-			return err
-		}
+	indexed, err := p.index(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	refreshed, err := p.method(ctx, facts, v, f.kappa)
+	if err != nil {
+		return err
+	}
+	for _, r := range []*optimizer.Recommendation{indexed, refreshed} {
 		if r != nil {
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
@@ -175,7 +179,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
-		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
+		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),

@@ -30,7 +30,6 @@ type View struct {
 	UsageKnown              bool // the reads of the silent time are known
 
 	Method    string // in force: full, concurrent or incremental
-	Unique    bool   // it has a unique index
 	RefreshOn string // schedule, upstream or manual
 	Adopted   bool   // the materialized view is its owner's
 	Auto      bool   // what is proposed for the clock is applied without asking
@@ -98,15 +97,6 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		return []Recommendation{r}, a.Why
 	}
 	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
-	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
-	if a, ok := methods.UniqueIndex(); ok && v.Method == "full" && reads.RecentReads() >= minReads {
-		recommendations = append(recommendations, Recommendation{
-			Kind: a.Kind, Current: "full refreshes, without a unique index", Proposed: a.Proposed,
-			Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ".",
-			Command:  "UPDATE mvscheduler.views SET unique_key = '{<columns that tell its rows apart>}' WHERE name = %s",
-			Evidence: evidence(nil),
-		})
-	}
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
 	rare := reads.RecentReads() < minReads
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
