@@ -46,7 +46,11 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	if err != nil {
 		return err
 	}
-	f := fleet{views: views, upstream: upstream, kappa: fleetKappa(facts, views)}
+	f := fleet{views: views, upstream: upstream}
+	f.kappa, f.short = fleetKappa(facts, views)
+	if f.short != nil {
+		p.log.InfoContext(ctx, "the budget of refreshes is short", "why", f.short)
+	}
 	err = p.judge(ctx, facts, f)
 	done := 0
 	for _, v := range views {
@@ -69,18 +73,24 @@ type fleet struct {
 	views    []catalog.TunedView
 	upstream map[int64][]int64 // see catalog.ReadUpstream
 	kappa    float64           // see fleetKappa
+	short    []string          // why the budget is; nil = it is not
 }
 
-// fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget.
-func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) float64 {
+// fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget, and why that has
+// one.
+func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa float64, short []string) {
 	var members []optimizer.Member
 	for _, v := range views {
 		if model, ok := optimizer.FitCost(runsOf(v)); ok && v.Active && v.Interval != nil {
 			members = append(members, optimizer.Member{Name: v.Name, Cost: model.Median(v.Rows[len(v.Rows)-1]), Rate: v.Rate, Bounds: boundsOf(facts, v)})
 		}
 	}
-	kappa := optimizer.FleetKappa(members, duration(facts.Target))
-	return kappa / (1 + optimizer.ShareBudget(members, kappa, facts.Budget).Price)
+	kappa = optimizer.FleetKappa(members, duration(facts.Target))
+	share := optimizer.ShareBudget(members, kappa, facts.Budget)
+	if share.Price > 0 {
+		short = share.Why
+	}
+	return kappa / (1 + share.Price), short
 }
 
 func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
@@ -178,7 +188,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		return optimizer.View{}, err
 	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa,
+		Name: v.Name, Now: facts.Now, History: HistoryOf(v.ViewID, samples, zone, facts.Now), Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are

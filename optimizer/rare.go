@@ -3,6 +3,7 @@ package optimizer
 import (
 	"fmt"
 	"math"
+	"slices"
 	"time"
 )
 
@@ -49,7 +50,7 @@ func (v View) rare(s *study, p90 float64, evidence func(map[string]any) map[stri
 			v.Name, old, every, reads, hours, words(unusedFor), 86400*rate, 100*limitConfidence, shortly(s.Cost), shortly(p90), before.RefreshSeconds, after.RefreshSeconds, words(every.Interval), words(old.Interval), v.Level, v.Sources),
 		Basis:     map[string]string{"refresh_interval": words(v.Interval)},
 		Change:    map[string]string{"refresh_interval": words(every.Interval)},
-		Evidence:  evidence(map[string]any{"rarely_read": true, "interval_before": words(v.Interval), "reads_in_30_days": math.Round(reads), "hours_with_reads": hours, "reads_a_day_at_most": round(86400*rate, 3), "reasons": verdict.Why}),
+		Evidence:  evidence(map[string]any{"rarely_read": true, "interval_before": words(v.Interval), "reads_in_30_days": math.Round(reads), "hours_with_reads": hours, "reads_a_day_at_most": round(86400*rate, 3), "reasons": slices.Concat(v.Short, verdict.Why)}),
 		Predicted: map[string]any{"before": before.figures(), "after": after.figures()},
 	}, verdict.Why
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,8 @@ type View struct {
 	Now      time.Time
 	History  History       // Cost and Kappa are filled in by Review
 	Runs     []Run         // of the method in force, the oldest first
-	Kappa    float64       // of the fleet, see [FleetKappa]
+	Kappa    float64       // of the fleet, see [FleetKappa], after the price of its budget
+	Short    []string      // why that has one, see [ShareBudget]; nil = it has none
 	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
 	Row      time.Duration // refresh_interval of its row; zero = it has none
 	Calendar Calendar      // in force in the place of Interval; nil = none
@@ -105,8 +107,8 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 			rare = false
 			recommendations = append(recommendations, Recommendation{
 				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
-				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes.",
-				Command:  v.drop() + "; then CREATE VIEW with its query",
+				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes. Its owner runs the command, and then GRANTs what others may.",
+				Command:  v.plain(),
 				Evidence: evidence(nil),
 			})
 		}
@@ -127,6 +129,16 @@ func (v View) drop() string {
 		statement += "; then DROP MATERIALIZED VIEW, which that only releases"
 	}
 	return statement
+}
+
+// plain is the statement that makes it an ordinary view, in one transaction.
+func (v View) plain() string {
+	released := ""
+	if v.Adopted {
+		released = " EXECUTE 'DROP MATERIALIZED VIEW ' || v.name;"
+	}
+	return "DO $do$ DECLARE v mvscheduler.views; BEGIN SELECT * INTO STRICT v FROM mvscheduler.views WHERE name = %s; DELETE FROM mvscheduler.views WHERE id = v.id;" + released +
+		" PERFORM set_config('search_path', v.search_path, true); EXECUTE format('CREATE VIEW %%s AS %%s', v.name, v.query); END $do$"
 }
 
 // clock is what is in force.
@@ -193,11 +205,11 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 	}
 	r := &Recommendation{
 		Every: choice.Schedule.Interval,
-		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: p.Sentence(),
+		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: strings.Join(append([]string{p.Sentence()}, v.short()...), " "),
 		Basis:  map[string]string{"refresh_interval": words(v.Interval)},
 		Change: map[string]string{"refresh_interval": words(choice.Schedule.Interval)},
 		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "patience_before": round(old.Patience, 1), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
-			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
+			"reasons": slices.Concat(choice.Why, v.Short, verdict.Why)}),
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
 	if old.Mode == CalendarMode {
@@ -223,6 +235,14 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 		r.Basis[column] = ""
 	}
 	return r, verdict.Why
+}
+
+// short tells that the budget of all views has a part in it.
+func (v View) short() (sentences []string) {
+	for _, why := range v.Short {
+		sentences = append(sentences, "The budget is short: "+why+".")
+	}
+	return sentences
 }
 
 func (p Prediction) figures() map[string]any {
