@@ -81,8 +81,8 @@ type fleet struct {
 func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa float64, short []string) {
 	var members []optimizer.Member
 	for _, v := range views {
-		if model, ok := optimizer.FitCost(runsOf(v)); ok && v.Active && v.Interval != nil {
-			members = append(members, optimizer.Member{Name: v.Name, Cost: model.Median(v.Rows[len(v.Rows)-1]), Rate: v.Rate, Bounds: boundsOf(facts, v)})
+		if refresh, ok := optimizer.Expect(v.Method, runsOf(v)); ok && v.Active && v.Interval != nil {
+			members = append(members, optimizer.Member{Name: v.Name, Cost: refresh.Cost, Paid: refresh.PerRow * refresh.Rows / *v.Interval, Rate: v.Rate, Bounds: boundsOf(facts, v)})
 		}
 	}
 	kappa = optimizer.FleetKappa(members, duration(facts.Target))
@@ -438,11 +438,14 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	if err != nil {
 		return false, err
 	}
-	model, ok := optimizer.FitCost(view.Runs)
+	refresh, ok := optimizer.Expect(v.Method, view.Runs)
 	if !ok || len(view.History.Reads) == 0 && t.Kind != "retention" {
 		return false, nil
 	}
-	view.History.Kappa, view.History.Cost = f.kappa, model.Median(v.Rows[len(v.Rows)-1])
+	view.History.Kappa, view.History.Cost = f.kappa, refresh.Cost
+	if t.Kind == "retention" {
+		view.History.Cost = refresh.Whole
+	}
 	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
 	if t.Was != nil {
 		var words optimizer.IntervalWords

@@ -76,9 +76,6 @@ const (
 	huberK = 1.345
 	// keptRuns is how many runs the cost of an incremental refresh is fitted to.
 	keptRuns = 50
-	// busyLoad is the share of the 95th percentile of the load from which an hour is busy; busyPrice is the
-	// most that a refresh-second costs then.
-	busyLoad, busyPrice = 0.7, 4.0
 	// blockedPrice is the price of a second that a reader waits for a plain refresh, in read-seconds of age.
 	blockedPrice = 10.0
 
@@ -87,9 +84,6 @@ const (
 	// horizonCycles is the length of a plan in EOQ intervals, clamped to horizonLeast and horizonMost.
 	horizonCycles             = 12.0
 	horizonLeast, horizonMost = 12 * time.Hour, 48 * time.Hour
-	// planStepShare is how many bins there are in an EOQ interval, of a width from planStepLeast to planStepMost.
-	planStepShare               = 12.0
-	planStepLeast, planStepMost = time.Minute, 5 * time.Minute
 	// replan is how long a plan is followed without looking again.
 	replan = time.Hour
 	// guardExtra and guardReads give the guard 1 + guardExtra/(guardReads+N), N = reads in an EOQ interval:
@@ -131,8 +125,6 @@ const (
 	defaultTarget = 15 * time.Minute
 	// defaultBudget is the share of one backend that all refreshes together may take.
 	defaultBudget = 0.10
-	// priceGain is the exponent of the integral control of the price between two runs of the optimizer.
-	priceGain = 0.5
 
 	// Roll-back (spec 3e).
 
@@ -183,8 +175,8 @@ const (
 	shrinkBelow, shrinkStep = 0.8, 0.20
 	shrinkWeeks             = 4
 	shrinkPause             = 30 * 24 * time.Hour
-	// missFactor times the look-back of a miss is the retention that a miss restores; missFreeze is how long
-	// nothing is shrunk after it.
+	// missFactor times the look-back of a miss is the retention that is longer for it; missFreeze is how long nothing is
+	// shrunk after it.
 	missFactor = 1.5
 	missFreeze = 90 * 24 * time.Hour
 	// missedDays is on how many days reads have to ask for what has left until a longer retention is proposed, MissedWithin

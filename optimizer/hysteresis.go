@@ -27,9 +27,6 @@ type Verdict struct {
 	Why      []string
 }
 
-// Reasons says why.
-func (v Verdict) Reasons() []string { return v.Why }
-
 // Settle decides whether a schedule is touched at all, and how far one step goes (spec 3d.6). J is flat
 // around its optimum, J(T)/J* = (T/T* + T*/T)/2: an interval within a factor of the square root of two of the
 // best one costs at most 6 % more, which is not worth surprising anybody. A step ends within the bounds, wherever it begins.

@@ -10,7 +10,7 @@ import (
 // rare is a longer interval for a view of which too few reads are known to judge its clock (spec 3a), or why there is none. It
 // goes by the most reads that there may be, so that few of them, or none, are evidence for a longer interval and never for a
 // shorter one. A person decides, and in one step: that the rate may be wrong is in it.
-func (v View) rare(s *study, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+func (v View) rare(s *study, refresh Expected, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
 	known, _, _ := s.seen(unusedFor)
 	switch {
@@ -47,7 +47,7 @@ func (v View) rare(s *study, p90 float64, evidence func(map[string]any) map[stri
 	return &Recommendation{
 		Kind: "interval", Current: old.String(), Proposed: every.String(),
 		Reason: fmt.Sprintf("%s: %s -> %s. Rarely read: %.0f reads in %.0f different hours of %s, less than %.2g a day with %.0f %% confidence. A refresh costs %s (p90 %s). Expected: %.0f -> %.0f refresh-s/day; what readers see is at most %s old instead of %s. Who needs it fresher asks for a refresh. Evidence: %s, %s.",
-			v.Name, old, every, reads, hours, words(unusedFor), 86400*rate, 100*limitConfidence, shortly(s.Cost), shortly(p90), before.RefreshSeconds, after.RefreshSeconds, words(every.Interval), words(old.Interval), v.Level, v.Sources),
+			v.Name, old, every, reads, hours, words(unusedFor), 86400*rate, 100*limitConfidence, shortly(refresh.Whole), shortly(refresh.P90), before.RefreshSeconds, after.RefreshSeconds, words(every.Interval), words(old.Interval), v.Level, v.Sources),
 		Basis:     map[string]string{"refresh_interval": words(v.Interval)},
 		Change:    map[string]string{"refresh_interval": words(every.Interval)},
 		Evidence:  evidence(map[string]any{"rarely_read": true, "interval_before": words(v.Interval), "reads_in_30_days": math.Round(reads), "hours_with_reads": hours, "reads_a_day_at_most": round(86400*rate, 3), "reasons": slices.Concat(v.Short, verdict.Why)}),

@@ -54,7 +54,7 @@ type Recommendation struct {
 
 // Review says what to recommend for a view. Nothing is recommended for a view that was never refreshed.
 func Review(v View) (recommendations []Recommendation, why []string) {
-	model, ok := FitCost(v.Runs)
+	refresh, ok := Expect(v.Method, v.Runs)
 	if !ok {
 		return nil, []string{"it was not refreshed yet: what a refresh costs is not known"}
 	}
@@ -62,8 +62,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	study := v.History.study(v.Bounds)
 	reads := study.all
 	rate := reads.MeanRate()
-	duration := model.Median(last.Rows)
-	cost := duration
+	duration, cost := refresh.Whole, refresh.Cost
 	if v.Method == "full" {
 		cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
 	}
@@ -71,7 +70,10 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	evidence := func(more map[string]any) map[string]any {
 		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
 			"reads": math.Round(study.known(0, len(study.Reads))), "reads_in_7_days": math.Round(reads.RecentReads()),
-			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
+			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(refresh.Whole, 3), "refresh_seconds_p90": round(refresh.P90, 3), "runs": refresh.Runs}
+		if refresh.PerRow > 0 {
+			e["refresh_seconds_fixed"], e["refresh_seconds_a_row"] = round(refresh.Cost, 3), refresh.PerRow
+		}
 		for k, x := range more {
 			e[k] = x
 		}
@@ -98,7 +100,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		}
 		return []Recommendation{r}, a.Why
 	}
-	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
+	recommendations, why = v.schedule(study, refresh, evidence)
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
 	rare := reads.RecentReads() < minReads
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
@@ -114,7 +116,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		}
 	}
 	if rare && v.Interval > 0 {
-		r, reasons := v.rare(study, model.P90(last.Rows), evidence)
+		r, reasons := v.rare(study, refresh, evidence)
 		if why = append(why, reasons...); r != nil {
 			recommendations = append(recommendations, *r)
 		}
@@ -154,7 +156,7 @@ func (v View) clock() Schedule {
 
 // schedule are proposals for the clock, or why there is none. Where the sidecar may not apply them, and readers should ask
 // for refreshes, there is also what a person can have without.
-func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
+func (v View) schedule(study *study, refresh Expected, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
@@ -171,7 +173,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 		return nil, []string{"less than a week of reads, or none"}
 	}
 	if choice.Schedule.Mode == Adaptive && !v.Auto {
-		if r, _ := v.propose(study, choice, p90, evidence); r != nil {
+		if r, _ := v.propose(study, choice, refresh, evidence); r != nil {
 			found = append(found, *r)
 		}
 		choice, _ = study.choose(own...)
@@ -182,7 +184,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
-	r, why := v.propose(study, choice, p90, evidence)
+	r, why := v.propose(study, choice, refresh, evidence)
 	if r != nil {
 		found = append(found, *r)
 	}
@@ -190,9 +192,9 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 }
 
 // propose is a proposal for the clock, or why it is left as it is.
-func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+func (v View) propose(study *study, choice Choice, refresh Expected, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
-	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
+	p := study.propose(v.Name, old, choice, refresh, v.Level+", "+v.Sources)
 	verdict := Change{
 		Old: old, New: choice.Schedule, OldCost: p.Before.Cost, NewCost: p.After.Cost,
 		Now: v.Now, LastChange: v.LastChange, FrozenUntil: v.FrozenUntil, Alarm: choice.Evidence.Alarm, Reads: study.all.RecentReads(), Bounds: v.Bounds,

@@ -14,9 +14,6 @@ type Advice struct {
 	Why      []string
 }
 
-// Reasons says why.
-func (a Advice) Reasons() []string { return a.Why }
-
 func advise(kind, proposed, why string, args ...any) (Advice, bool) {
 	return Advice{Kind: kind, Proposed: proposed, Why: []string{fmt.Sprintf(why, args...)}}, true
 }

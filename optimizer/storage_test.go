@@ -16,7 +16,7 @@ func TestUnusedViewsAreFoundInTwoSteps(t *testing.T) {
 	a, ok := base.Unused()
 	require.True(t, ok)
 	require.Equal(t, "refresh it on demand only", a.Proposed)
-	require.Contains(t, strings.Join(a.Reasons(), "; "), "by chance")
+	require.Contains(t, strings.Join(a.Why, "; "), "by chance")
 
 	again := base
 	again.OnDemand, again.Since = true, monday.AddDate(0, 0, -31)
