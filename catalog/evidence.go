@@ -15,8 +15,9 @@ const RememberedRuns = 20
 // Measured is what one refresh cost.
 type Measured struct {
 	RunID          int64
-	Method         string        // full or concurrent
-	GaveUp         string        // method that was tried first, in vain; empty = none
+	Method         string // full or concurrent
+	GaveUp         string // method that was tried first, in vain; empty = none
+	StartedAt      time.Time
 	Took           time.Duration // from the start of the transaction until right before it committed
 	WALBytes       int64
 	Rows           *int64 // in the view afterwards; nil = unknown
@@ -27,7 +28,7 @@ type Measured struct {
 }
 
 const measured = `
-SELECT r.id AS run_id, m.method, coalesce(r.gave_up, '') AS gave_up, r.took, coalesce(r.wal_bytes, 0) AS wal_bytes, r.rows, r.changed,
+SELECT r.id AS run_id, m.method, coalesce(r.gave_up, '') AS gave_up, coalesce(r.started_at, r.finished_at) AS started_at, r.took, coalesce(r.wal_bytes, 0) AS wal_bytes, r.rows, r.changed,
        coalesce(r.size_bytes, 0) AS size_bytes, coalesce(r.readers_waiting, 0) AS readers_waiting, coalesce(r.reason, '') AS reason
   FROM (VALUES ('full'), ('concurrent')) AS m(method)
  CROSS JOIN LATERAL (

@@ -27,8 +27,9 @@ type TunedView struct {
 	Patience                 *float64 // view_state.tuned_patience
 	Refused                  []string // kinds of recommendations that were rejected or taken back not long ago
 	Upstream                 []int64
-	Active                   bool // its clock runs
-	Method                   string
+	Active                   bool   // its clock runs
+	Method                   string // in force
+	Wanted                   string // by its row
 	Unique                   bool
 	Adopted                  bool
 	Stopped                  *time.Time // when its refreshes were, since nobody reads it, as was recommended; nil = they are not
@@ -39,7 +40,7 @@ type TunedView struct {
 	LongestPause, Unknown    float64 // seconds
 	Rate                     float64 // reads a second, of all that was sampled
 	Note                     string
-	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the oldest first; seconds, bytes
+	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the oldest first; seconds, bytes, and the rows of the view, or that changed where it is incremental
 	LastChange               *time.Time
 	Undone                   []time.Time // changes of its schedule that were taken back
 
@@ -102,7 +103,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
                 AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
                      OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
-       coalesce(h.method, '') AS method,
+       coalesce(h.method, '') AS method, s.method AS wanted,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
        s.adopted,
        (SELECT max(x.decided_at)
@@ -139,7 +140,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
         SELECT array_agg(extract(epoch FROM l.took)::float8 ORDER BY l.id) AS durations,
                array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8 ORDER BY l.id) AS wal,   -- WAL is that of the whole server
                array_agg(coalesce(l.rows, 0)::float8 ORDER BY l.id) AS rows
-          FROM (SELECT x.id, x.took, x.wal_bytes, x.size_bytes, x.rows
+          FROM (SELECT x.id, x.took, x.wal_bytes, x.size_bytes, CASE x.method WHEN 'incremental' THEN x.changed ELSE x.rows END AS rows
                   FROM mvscheduler.run AS x
                  WHERE x.view_id = s.view_id AND x.method = h.method AND x.took IS NOT NULL
                  ORDER BY x.id DESC
@@ -448,7 +449,7 @@ func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
 SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
        r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience, r.evidence ->> 'calendar_before' AS was_calendar,
-       coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ELSE r.evidence END ->> 'refresh_seconds')::float8, 0) AS predicted_cost,
+       coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ->> 'refresh_seconds' ELSE coalesce(r.evidence ->> 'refresh_seconds_fixed', r.evidence ->> 'refresh_seconds') END)::float8, 0) AS predicted_cost,
        coalesce(x.began, '{}') AS began, x.ended, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
   FROM mvscheduler.recommendation AS r
   JOIN mvscheduler.view_state AS s ON s.view_id = r.view_id

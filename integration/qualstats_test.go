@@ -217,15 +217,15 @@ SELECT s.view_id, d, %d, %t, true, 5 FROM mvscheduler.view_state AS s, generate_
 	require.Equal(t, "nothing", ask[string](t, s.alice, advised))
 	asked(64, false)
 	s.planned(t)
-	require.Equal(t, "30 days are kept -> keep 80 days proposed", ask[string](t, s.alice, advised), "and a person decides")
+	require.Equal(t, "30 days are kept -> keep 96 days proposed", ask[string](t, s.alice, advised), "and a person decides")
 	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'retention'`), "On 3 days 15 reads of 60 asked for what is older than the 30 days that are kept, as far back as 64 days")
 	require.Equal(t, 30, ask[int](t, s.alice, `SELECT count(*)::int FROM m`))
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'retention'`)
-	require.Equal(t, "80 days", ask[string](t, s.alice, `SELECT retention_period::text FROM mvscheduler.views`))
+	require.Equal(t, "96 days", ask[string](t, s.alice, `SELECT retention_period::text FROM mvscheduler.views`))
 	refreshed(t, s.alice, "m")
-	require.Equal(t, 80, ask[int](t, s.alice, `SELECT count(*)::int FROM m`), "as far as the table has it")
+	require.Equal(t, 96, ask[int](t, s.alice, `SELECT count(*)::int FROM m`), "as far as the table has it")
 	s.planned(t)
-	require.Equal(t, "30 days are kept -> keep 80 days applied", ask[string](t, s.alice, advised))
+	require.Equal(t, "30 days are kept -> keep 96 days applied", ask[string](t, s.alice, advised))
 }
 
 func TestALongerRetentionIsAppliedByItselfWithinTheBoundsOfTheRow(t *testing.T) {
@@ -248,11 +248,11 @@ SELECT s.view_id, d, CASE WHEN s.name LIKE '%.unbound' THEN 128 ELSE 64 END, fal
 		return ask[string](t, s.alice, `
 SELECT string_agg(substr(s.name, strpos(s.name, '.') + 1) || ' ' || v.retention_period || ' ' || coalesce(s.tuned_retention::text, 'none'), ', ' ORDER BY s.name) FROM mvscheduler.status AS s JOIN mvscheduler.views AS v USING (id)`)
 	}
-	require.Equal(t, "bound 30 days 45 days, failing 30 days 80 days, free 30 days 80 days, unbound 30 days 60 days", kept(), "twice as long at most, unless the row says")
-	require.Equal(t, "30 days are kept -> keep 80 days, applied, true", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed || ', ' || state || ', ' || automatic FROM mvscheduler.recommendations WHERE view_name LIKE '%.free' AND kind = 'retention'`))
+	require.Equal(t, "bound 30 days 45 days, failing 30 days 96 days, free 30 days 96 days, unbound 30 days 60 days", kept(), "twice as long at most, unless the row says")
+	require.Equal(t, "30 days are kept -> keep 96 days, applied, true", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed || ', ' || state || ', ' || automatic FROM mvscheduler.recommendations WHERE view_name LIKE '%.free' AND kind = 'retention'`))
 	require.Equal(t, "mvscheduler optimize", ask[string](t, s.alice, `SELECT role || ' ' || action FROM mvscheduler.audit_log WHERE view_name LIKE '%.free' AND action = 'optimize'`))
-	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", s.owner+".free").stdout, "80 days (tuned from 30 days)")
-	for view, rows := range map[string]int{"bound": 45, "free": 80, "unbound": 60} {
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "show", s.owner+".free").stdout, "96 days (tuned from 30 days)")
+	for view, rows := range map[string]int{"bound": 45, "free": 96, "unbound": 60} {
 		refreshed(t, s.alice, view)
 		require.Equal(t, rows, ask[int](t, s.alice, `SELECT count(*)::int FROM `+view), "as far as the table has it")
 	}
@@ -270,13 +270,13 @@ INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, sta
 SELECT s.view_id, s.name, s.owner, 'manual', clock_timestamp(), clock_timestamp(), 'failed', clock_timestamp(), clock_timestamp() FROM mvscheduler.view_state AS s, generate_series(1, 3) WHERE s.name LIKE '%.failing'`)
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE view_name LIKE '%.free' AND kind = 'retention'`,
 		`UPDATE mvscheduler.views SET max_retention = '40 days' WHERE name LIKE '%.bound'`)
-	require.Equal(t, "bound 30 days none, failing 30 days 80 days, free 30 days none, unbound 30 days 60 days", kept())
+	require.Equal(t, "bound 30 days none, failing 30 days 96 days, free 30 days none, unbound 30 days 60 days", kept())
 	s.planned(t)
 	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 30 days 60 days", kept())
 	require.Contains(t, ask[string](t, s.alice, `SELECT decision FROM mvscheduler.recommendations WHERE view_name LIKE '%.failing' AND kind = 'retention' AND state = 'undone'`), "100 % of the refreshes fail")
-	require.Equal(t, "60 days are kept -> keep 160 days", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`))
+	require.Equal(t, "60 days are kept -> keep 192 days", ask[string](t, s.alice, `SELECT current || ' -> ' || proposed FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`))
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'retention' AND state = 'proposed'`)
-	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 160 days none", kept())
+	require.Equal(t, "bound 30 days 40 days, failing 30 days none, free 30 days none, unbound 192 days none", kept())
 }
 
 func TestReadersWhoMissedWhatHasLeftGetItBack(t *testing.T) {
@@ -293,7 +293,7 @@ func TestReadersWhoMissedWhatHasLeftGetItBack(t *testing.T) {
 	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, asked, reads)
 SELECT s.view_id, d, 8, false, true, 5 FROM mvscheduler.view_state AS s, generate_series(now() - interval '3 days', now() - interval '1 day', '1 day') AS d`)
 	s.planned(t)
-	require.Equal(t, "10 days", ask[string](t, s.alice, `SELECT tuned_retention::text FROM mvscheduler.status`))
+	require.Equal(t, "12 days", ask[string](t, s.alice, `SELECT tuned_retention::text FROM mvscheduler.status`))
 	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'restore'`)
 	require.Zero(t, s.lost(t, "before", "v", "true"))
 }

@@ -21,8 +21,8 @@ func (p *planner) missed(ctx context.Context, facts catalog.OptimizerFacts, v ca
 		Name: v.Name, Period: record.Period, Current: duration(record.Seconds), RowPeriod: record.RowPeriod, Row: duration(record.RowSeconds), Auto: v.Optimize == "auto",
 		Incremental: record.Incremental, Sources: "conditions of statements, by pg_qualstats",
 	}
-	if model, ok := optimizer.FitCost(runsOf(v)); ok {
-		view.Cost = model.Median(v.Rows[len(v.Rows)-1])
+	if refresh, ok := optimizer.Expect(v.Method, runsOf(v)); ok {
+		view.Cost = refresh.Whole
 	}
 	if record.Most != nil {
 		view.Max = duration(*record.Most)

@@ -57,7 +57,11 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	if err != nil {
 		return err
 	}
-	f := fleet{views: views, upstream: upstream, kappa: fleetKappa(facts, views)}
+	f := fleet{views: views, upstream: upstream}
+	f.kappa, f.short = fleetKappa(facts, views)
+	if f.short != nil {
+		p.log.InfoContext(ctx, "the budget of refreshes is short", "why", f.short)
+	}
 	err = p.judge(ctx, facts, f, trials)
 	done := 0
 	for _, v := range views {
@@ -80,18 +84,24 @@ type fleet struct {
 	views    []catalog.TunedView
 	upstream map[int64][]int64 // see catalog.ReadUpstream
 	kappa    float64           // see fleetKappa
+	short    []string          // why the budget is; nil = it is not
 }
 
-// fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget.
-func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) float64 {
+// fleetKappa is what a second of age is worth to a read, as the settings say, after the price of the budget, and why that has
+// one.
+func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa float64, short []string) {
 	var members []optimizer.Member
 	for _, v := range views {
-		if model, ok := optimizer.FitCost(runsOf(v)); ok && v.Active && v.Interval != nil {
-			members = append(members, optimizer.Member{Name: v.Name, Cost: model.Median(v.Rows[len(v.Rows)-1]), Rate: v.Rate, Bounds: boundsOf(facts, v)})
+		if refresh, ok := optimizer.Expect(v.Method, runsOf(v)); ok && v.Active && v.Interval != nil {
+			members = append(members, optimizer.Member{Name: v.Name, Cost: refresh.Cost, Paid: refresh.PerRow * refresh.Rows / *v.Interval, Rate: v.Rate, Bounds: boundsOf(facts, v)})
 		}
 	}
-	kappa := optimizer.FleetKappa(members, duration(facts.Target))
-	return kappa / (1 + optimizer.ShareBudget(members, kappa, facts.Budget).Price)
+	kappa = optimizer.FleetKappa(members, duration(facts.Target))
+	share := optimizer.ShareBudget(members, kappa, facts.Budget)
+	if share.Price > 0 {
+		short = share.Why
+	}
+	return kappa / (1 + share.Price), short
 }
 
 func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
@@ -150,11 +160,15 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		return err
 	}
 	recommendations = append(recommendations, stored...)
-	for _, advise := range []func(context.Context, catalog.OptimizerFacts, catalog.TunedView) (*optimizer.Recommendation, error){p.index, p.method} {
-		r, err := advise(ctx, facts, v)
-		if err != nil {
-			return err
-		}
+	indexed, err := p.index(ctx, facts, v)
+	if err != nil {
+		return err
+	}
+	refreshed, err := p.method(ctx, facts, v, f.kappa)
+	if err != nil {
+		return err
+	}
+	for _, r := range []*optimizer.Recommendation{indexed, refreshed} {
 		if r != nil {
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
@@ -191,8 +205,8 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		return optimizer.View{}, err
 	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa,
-		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, Unique: v.Unique, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
+		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
+		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
@@ -206,6 +220,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	if v.Interval != nil {
 		view.Interval = duration(*v.Interval)
+	}
+	if v.RowInterval != nil {
+		view.Row = duration(*v.RowInterval)
 	}
 	if v.Patience != nil {
 		view.Patience = *v.Patience
@@ -349,7 +366,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 	case v.Optimize != "auto":
 	case r.Kind == "calendar":
 		c.Rules = &r.Rules
-	case r.Kind == "interval", r.Kind == "adaptive":
+	case r.Every > 0:
 		c.Apply, c.Patience = &r.Every, r.Patience
 	}
 	if r.Keep > 0 {
@@ -392,11 +409,14 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	if err != nil {
 		return false, err
 	}
-	model, ok := optimizer.FitCost(view.Runs)
+	refresh, ok := optimizer.Expect(v.Method, view.Runs)
 	if !ok || len(view.History.Reads) == 0 && t.Kind != "retention" {
 		return false, nil
 	}
-	view.History.Kappa, view.History.Cost = f.kappa, model.Median(v.Rows[len(v.Rows)-1])
+	view.History.Kappa, view.History.Cost = f.kappa, refresh.Cost
+	if t.Kind == "retention" {
+		view.History.Cost = refresh.Whole
+	}
 	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
 	if t.Was != nil {
 		var words optimizer.IntervalWords

@@ -38,7 +38,7 @@ func TestBarsDense(t *testing.T) {
 			harm = append(harm, cost["mvscheduler"]/cost["best_fixed"])
 			r := equalAgeRatio(s.world, mine, s.lo, s.hi)
 			ratios = append(ratios, r)
-			choice, _ := ChooseSchedule(s.History, Bounds{})
+			choice, _ := chooseSchedule(s.History, Bounds{})
 			b.row(append(cells, ratio(r), ratio(equalAgeRatio(s.world, optimum, s.lo, s.hi)), choice.Schedule.Mode.String())...)
 		}
 	}
@@ -66,7 +66,7 @@ func TestBarsModes(t *testing.T) {
 			s, err := newScenario(grid, reads, nil, 30*time.Second, target, 0)
 			require.NoError(t, err)
 			choose := func(modes ...Mode) (choice Choice, over map[Mode]float64) {
-				choice, ok := ChooseAmong(s.History, Bounds{}, modes...)
+				choice, ok := s.History.study(Bounds{}).choose(modes...)
 				require.True(t, ok)
 				over = map[Mode]float64{CalendarMode: math.NaN()}
 				pilot := choice.Candidates[len(choice.Candidates)-1].Predicted.Cost

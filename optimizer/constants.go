@@ -76,9 +76,6 @@ const (
 	huberK = 1.345
 	// keptRuns is how many runs the cost of an incremental refresh is fitted to.
 	keptRuns = 50
-	// busyLoad is the share of the 95th percentile of the load from which an hour is busy; busyPrice is the
-	// most that a refresh-second costs then.
-	busyLoad, busyPrice = 0.7, 4.0
 	// blockedPrice is the price of a second that a reader waits for a plain refresh, in read-seconds of age.
 	blockedPrice = 10.0
 
@@ -87,9 +84,6 @@ const (
 	// horizonCycles is the length of a plan in EOQ intervals, clamped to horizonLeast and horizonMost.
 	horizonCycles             = 12.0
 	horizonLeast, horizonMost = 12 * time.Hour, 48 * time.Hour
-	// planStepShare is how many bins there are in an EOQ interval, of a width from planStepLeast to planStepMost.
-	planStepShare               = 12.0
-	planStepLeast, planStepMost = time.Minute, 5 * time.Minute
 	// replan is how long a plan is followed without looking again.
 	replan = time.Hour
 	// guardExtra and guardReads give the guard 1 + guardExtra/(guardReads+N), N = reads in an EOQ interval:
@@ -120,6 +114,8 @@ const (
 	// square root of the rate is then 9 %.
 	minReads       = 30.0
 	evidenceWindow = 7 * 24 * time.Hour
+	// rareWorth is the least that a longer interval of a view with fewer reads has to save, in refresh-seconds a day.
+	rareWorth = 60.0
 	// modeWindow is the part of the history that modes are compared on; they are fitted on what comes before.
 	modeWindow = 14 * 24 * time.Hour
 
@@ -129,8 +125,6 @@ const (
 	defaultTarget = 15 * time.Minute
 	// defaultBudget is the share of one backend that all refreshes together may take.
 	defaultBudget = 0.10
-	// priceGain is the exponent of the integral control of the price between two runs of the optimizer.
-	priceGain = 0.5
 
 	// Roll-back (spec 3e).
 
@@ -181,8 +175,8 @@ const (
 	shrinkBelow, shrinkStep = 0.8, 0.20
 	shrinkWeeks             = 4
 	shrinkPause             = 30 * 24 * time.Hour
-	// missFactor times the look-back of a miss is the retention that a miss restores; missFreeze is how long
-	// nothing is shrunk after it.
+	// missFactor times the look-back of a miss is the retention that is longer for it; missFreeze is how long nothing is
+	// shrunk after it.
 	missFactor = 1.5
 	missFreeze = 90 * 24 * time.Hour
 	// missedDays is on how many days reads have to ask for what has left until a longer retention is proposed, MissedWithin
@@ -220,8 +214,14 @@ const (
 	// column. Measured on PostgreSQL 15, one process, a million rows of 60 bytes in memory: 1.7e-7 for a text or an integer;
 	// CREATE INDEX 1.0e-6 for an integer, 2.9e-6 for a text, 3.3e-6 for a text and a timestamp.
 	scannedRowSeconds, indexedRowSeconds = 1.7e-7, 2e-6
-	// exploreEvery is how many runs apart the other method is tried.
-	exploreEvery = 50
+	// waitsSeen is for how many of the last refreshes readers have to be seen waiting, and waitNoticed the shortest lock that
+	// a person notices (Miller 1968). concurrentTimes is how many times as long as a full refresh a concurrent one takes where
+	// it never ran: the reference measured it at 0.2 % of the rows changed.
+	waitsSeen, waitNoticed = 3, 100 * time.Millisecond
+	concurrentTimes        = 4.3
+	// fullShare is the share of the cost of a concurrent refresh below which a full one is advised, and undisturbedRuns how
+	// many refreshes have to go by without a reader: fewer than one in seven meets one then, with 95 % confidence.
+	fullShare, undisturbedRuns = 0.5, 20
 )
 
 // niceIntervals are the intervals that are proposed to people.

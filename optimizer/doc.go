@@ -21,7 +21,7 @@
 //	Pilot        plans again and again, guards the plan, skips what did not change: what could be had at best
 //	Tab          what readers have paid since the last refresh: the mode adaptive refreshes when it is full
 //
-// People are shown the simplest schedule that is nearly as good ([ChooseSchedule]): an interval, a calendar of
+// People are shown the simplest schedule that is nearly as good (see [Review]): an interval, a calendar of
 // a few windows, or an interval with a [Tab]. [Change.Settle] says whether it is worth changing what is there, [ShareBudget]
 // stretches intervals when all views together would take too much, [Retention] does for space what the rest
 // does for time, and [Advice] is what is left to a person.

@@ -13,22 +13,19 @@ type Proposal struct {
 	Evidence      Evidence
 	Days          float64 // that the reads were observed for
 	Reads         float64 // in them
-	Cost, CostP90 float64 // of a refresh, in refresh-seconds
-	Sources       string  // of the reads, and what was missing, for example "counters; no pg_stat_statements"
+	Cost          float64 // of a refresh, that the interval decides about, in refresh-seconds
+	Refresh       Expected
+	Sources       string // of the reads, and what was missing, for example "counters; no pg_stat_statements"
 }
 
-// Propose compares the schedule in force with the chosen one on the last two weeks of the history. CostP90
+// propose compares the schedule in force with the chosen one on the last two weeks of the history. What a refresh costs in all
 // and the sources of the reads are for the text alone.
-func Propose(view string, h History, old Schedule, choice Choice, bounds Bounds, costP90 float64, sources string) Proposal {
-	return h.study(bounds).propose(view, old, choice, costP90, sources)
-}
-
-func (s *study) propose(view string, old Schedule, choice Choice, costP90 float64, sources string) Proposal {
+func (s *study) propose(view string, old Schedule, choice Choice, refresh Expected, sources string) Proposal {
 	n := len(s.Reads)
 	return Proposal{
 		View: view, Old: old, New: choice.Schedule, Before: s.predict(old), After: s.predict(choice.Schedule),
 		Evidence: choice.Evidence, Days: float64(n) * s.Grid.Width.Hours() / 24, Reads: s.read,
-		Cost: s.Cost, CostP90: costP90, Sources: sources,
+		Cost: s.Cost, Refresh: refresh, Sources: sources,
 	}
 }
 
@@ -41,8 +38,10 @@ func (p Proposal) Sentence() string {
 		fmt.Fprintf(&s, ", with a weekly rhythm (out-of-sample gain %.2fx)", p.Evidence.Gain)
 	}
 	fmt.Fprintf(&s, ". A refresh costs %s", shortly(p.Cost))
-	if p.CostP90 > 0 {
-		fmt.Fprintf(&s, " (p90 %s)", shortly(p.CostP90))
+	if p.Refresh.PerRow > 0 {
+		fmt.Fprintf(&s, ", and as it is %s more for the rows that change, which are paid for at any interval and left out here", shortly(p.Refresh.PerRow*p.Refresh.Rows))
+	} else {
+		fmt.Fprintf(&s, " (p90 %s)", shortly(p.Refresh.P90))
 	}
 	fmt.Fprintf(&s, ". Expected: %.0f -> %.0f refresh-s/day; mean age seen by readers %s -> %s, p95 %s -> %s; cost %.0f -> %.0f a day (8 days in 10: %.0f to %.0f).",
 		p.Before.RefreshSeconds, p.After.RefreshSeconds, shortly(p.Before.MeanAge), shortly(p.After.MeanAge),
@@ -52,6 +51,3 @@ func (p Proposal) Sentence() string {
 	}
 	return s.String()
 }
-
-// Reasons is the sentence and what the evidence rests on.
-func (p Proposal) Reasons() []string { return append([]string{p.Sentence()}, p.Evidence.Reasons()...) }

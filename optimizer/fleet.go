@@ -1,7 +1,6 @@
 package optimizer
 
 import (
-	"cmp"
 	"fmt"
 	"math"
 	"slices"
@@ -12,6 +11,7 @@ import (
 type Member struct {
 	Name   string
 	Cost   float64 // of a refresh, the median, in refresh-seconds
+	Paid   float64 // refresh-seconds per second that it takes at any interval beside
 	Rate   float64 // of the mean week, in reads per second
 	Weight float64 // of its reads; zero = 1
 	Bounds Bounds
@@ -53,9 +53,6 @@ type Share struct {
 	Why       []string
 }
 
-// Reasons says why.
-func (s Share) Reasons() []string { return s.Why }
-
 // ShareBudget minimises the age that all readers together see, for at most so many refresh-seconds per second
 // (a tenth of a backend is 0.1, the default for zero). The Lagrange condition gives every view
 //
@@ -73,7 +70,7 @@ func ShareBudget(members []Member, kappa, budget float64) Share {
 			t := EOQ((1+mu)*m.Cost, kappa*m.weight(), m.Rate)
 			t = min(max(t, m.Bounds.least().Seconds()), m.Bounds.most().Seconds())
 			intervals[i] = seconds(t)
-			load += m.Cost / t
+			load += m.Cost/t + m.Paid
 		}
 		return intervals, load
 	}
@@ -109,32 +106,4 @@ func ShareBudget(members []Member, kappa, budget float64) Share {
 		share.Why = append(share.Why, fmt.Sprintf("even at their longest intervals the views take %.3f: raise the budget or max_interval", share.Load))
 	}
 	return share
-}
-
-// NextPrice adjusts the price between two runs of the optimizer by what was really spent: integral control in
-// the logarithm. Spent and budget are in refresh-seconds per second.
-func NextPrice(mu, spent, budget float64) float64 {
-	if spent <= 0 || budget <= 0 {
-		return 0
-	}
-	return max(0, (1+mu)*math.Pow(spent/budget, priceGain)-1)
-}
-
-// Queued is a view that is due while slots are short.
-type Queued struct {
-	Name string
-	Cost float64 // of a refresh, the median, in refresh-seconds
-	Rate float64 // reads per second now
-	Age  float64 // seconds, of what readers see
-}
-
-// DispatchOrder puts the views first whose refresh saves the most age per refresh-second: rate*age/cost, the
-// rule of Golab, Johnson and Shkapenyuk (ICDE 2009). Ties go by name.
-func DispatchOrder(due []Queued) []Queued {
-	sorted := slices.Clone(due)
-	worth := func(w Queued) float64 { return w.Rate * w.Age / max(w.Cost, 1e-3) }
-	slices.SortStableFunc(sorted, func(a, b Queued) int {
-		return cmp.Or(cmp.Compare(worth(b), worth(a)), cmp.Compare(a.Name, b.Name))
-	})
-	return sorted
 }

@@ -29,7 +29,7 @@ func TestABudgetIsKeptAndSharedAtOnePrice(t *testing.T) {
 		kappa := FleetKappa(members, 15*time.Minute)
 		budget := math.Exp(rapid.Float64Range(-7, 0).Draw(t, "log budget"))
 		share := ShareBudget(members, kappa, budget)
-		require.NotEmpty(t, share.Reasons())
+		require.NotEmpty(t, share.Why)
 		if share.Feasible {
 			require.LessOrEqual(t, share.Load, budget*(1+1e-6))
 		}
@@ -90,23 +90,18 @@ func TestABudgetThatBoundsForbidIsReported(t *testing.T) {
 	share := ShareBudget([]Member{{Cost: 600, Rate: 1, Bounds: Bounds{Max: 10 * time.Minute}}}, 1e-3, 0.1)
 	require.False(t, share.Feasible)
 	require.Equal(t, 10*time.Minute, share.Intervals[0])
-	require.Contains(t, share.Reasons()[1], "raise the budget")
+	require.Contains(t, share.Why[1], "raise the budget")
 }
 
-func TestThePriceFollowsWhatWasSpent(t *testing.T) {
+func TestWhatIsPaidAtAnyIntervalLeavesLessForTheRest(t *testing.T) {
 	t.Parallel()
-	require.InEpsilon(t, 1.0, NextPrice(0, 0.4, 0.1), 1e-9)
-	require.Zero(t, NextPrice(0, 0.05, 0.1))
-	require.Less(t, NextPrice(3, 0.05, 0.1), 3.0)
-	require.Zero(t, NextPrice(3, 0, 0.1))
-}
-
-func TestTheMostAgeForARefreshSecondGoesFirst(t *testing.T) {
-	t.Parallel()
-	order := DispatchOrder([]Queued{{"slow", 100, 1, 600}, {"quick", 1, 1, 600}, {"b", 10, 1, 60}, {"a", 10, 1, 60}})
-	var names []string
-	for _, q := range order {
-		names = append(names, q.Name)
-	}
-	require.Equal(t, []string{"quick", "a", "b", "slow"}, names, "equal ones by name")
+	members := []Member{{Name: "a", Cost: 30, Rate: 0.1}, {Name: "b", Cost: 1, Paid: 0.02, Rate: 0.1}}
+	kappa := FleetKappa(members, 15*time.Minute)
+	alone := ShareBudget([]Member{{Name: "a", Cost: 30, Rate: 0.1}, {Name: "b", Cost: 1, Rate: 0.1}}, kappa, 0.03)
+	share := ShareBudget(members, kappa, 0.03)
+	require.True(t, share.Feasible)
+	require.InEpsilon(t, 0.03, share.Load, 1e-6)
+	require.Greater(t, share.Price, alone.Price)
+	members[1].Paid = 0.04
+	require.False(t, ShareBudget(members, kappa, 0.03).Feasible)
 }

@@ -16,6 +16,7 @@ type Change struct {
 	FrozenUntil time.Time // after roll-backs; zero = not frozen
 	Alarm       time.Time // when the rate of reads was last noticed to change; zero = never
 	Reads       float64   // effective reads in the last seven days
+	Rare        bool      // the costs go by the most reads that there may be, and a person decides: few of them do, and no steps are taken
 	Bounds      Bounds
 }
 
@@ -25,9 +26,6 @@ type Verdict struct {
 	Schedule Schedule // to apply; a step towards the new one
 	Why      []string
 }
-
-// Reasons says why.
-func (v Verdict) Reasons() []string { return v.Why }
 
 // Settle decides whether a schedule is touched at all, and how far one step goes (spec 3d.6). J is flat
 // around its optimum, J(T)/J* = (T/T* + T*/T)/2: an interval within a factor of the square root of two of the
@@ -52,7 +50,7 @@ func (c Change) Settle() Verdict {
 		return keep("%s is within a factor of %.1f of %s", c.Old, math.Exp2(minStep), c.New)
 	}
 	v := Verdict{Act: true, Schedule: c.New, Why: []string{saves}}
-	if ratio > maxStep || ratio < 1/maxStep {
+	if !c.Rare && (ratio > maxStep || ratio < 1/maxStep) {
 		step := stepTowards(c.Old.Interval, c.New.Interval)
 		if v.Schedule.Interval = c.Bounds.Clamp(step); v.Schedule.Interval == step {
 			v.Why = append(v.Why, fmt.Sprintf("%s for now: one step changes an interval by a factor of %.0f at most", v.Schedule, maxStep))
@@ -70,7 +68,7 @@ func (c Change) wait() string {
 		return "no interval is within its bounds"
 	case c.Now.Before(c.FrozenUntil):
 		return fmt.Sprintf("frozen until %s: the last changes had to be taken back", date(c.FrozenUntil))
-	case c.Reads < minReads:
+	case c.Reads < minReads && !c.Rare:
 		return fmt.Sprintf("rarely read: %.0f reads in seven days, %.0f are needed to judge", c.Reads, minReads)
 	case !c.Alarm.IsZero() && c.Now.Sub(c.Alarm) < shiftTrust:
 		return fmt.Sprintf("the rate of reads changed %s ago: it is watched for %s first", shortly(c.Now.Sub(c.Alarm).Seconds()), words(shiftTrust))

@@ -50,7 +50,7 @@ func TestSettle(t *testing.T) {
 			c := base
 			tt.change(&c)
 			v := c.Settle()
-			require.Contains(t, fmt.Sprint(v.Reasons()), tt.why)
+			require.Contains(t, fmt.Sprint(v.Why), tt.why)
 			if tt.want.Mode == Fixed && tt.want.Interval == 0 {
 				require.False(t, v.Act)
 				require.Equal(t, c.Old, v.Schedule)

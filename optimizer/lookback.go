@@ -7,15 +7,6 @@ import (
 	"time"
 )
 
-// LookBack is one read and how far back it looked: the time of the read minus the lower bound that it asked
-// for. A read without a lower bound asked for everything.
-type LookBack struct {
-	At        time.Time
-	Query     int64 // identifies the statement; reads of one statement on one day are one opinion
-	Span      time.Duration
-	Unbounded bool
-}
-
 // LookBacks sum up how far back a view is read.
 type LookBacks struct {
 	spans     []weighted // bounded and unbounded (infinite), by length
@@ -25,40 +16,6 @@ type LookBacks struct {
 }
 
 type weighted struct{ span, weight float64 }
-
-// Summarise weighs look-backs as of an instant. Dashboards refresh themselves, so the reads of one statement
-// on one day count once, with the longest span; reads count half after lookBackHalfLife.
-func Summarise(reads []LookBack, now time.Time) LookBacks {
-	type opinion struct {
-		query int64
-		day   int64
-	}
-	longest := map[opinion]LookBack{}
-	for _, r := range reads {
-		key := opinion{r.Query, floorDiv(r.At.Unix(), 86400)}
-		if old, seen := longest[key]; !seen || r.Unbounded || !old.Unbounded && r.Span > old.Span {
-			longest[key] = r
-		}
-	}
-	var l LookBacks
-	for _, r := range longest {
-		w := math.Exp2(-float64(now.Sub(r.At)) / float64(lookBackHalfLife))
-		l.Effective += w
-		span := r.Span.Seconds()
-		if r.Unbounded {
-			l.Unbounded += w
-			span = math.Inf(1)
-		} else {
-			l.Longest = max(l.Longest, r.Span)
-		}
-		l.spans = append(l.spans, weighted{span, w})
-	}
-	if l.Effective > 0 {
-		l.Unbounded /= l.Effective
-	}
-	sortLongestFirst(l.spans)
-	return l
-}
 
 // UpperLimit is a look-back that, with a confidence of 95 %, at least a share q of the reads does not exceed.
 // It assumes nothing about the distribution: among n reads, the number that exceed the q-quantile is

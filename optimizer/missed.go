@@ -45,7 +45,7 @@ func (k Kept) Longer(asked []LookedBackOn) (Recommendation, bool) {
 			on[r.At] = true
 		}
 	}
-	period := (time.Duration(fineFactor*float64(furthest)) + day - 1).Truncate(day)
+	period := (time.Duration(missFactor*float64(furthest)) + day - 1).Truncate(day)
 	if k.Max > 0 {
 		period = min(period, k.Max)
 	}

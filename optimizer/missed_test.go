@@ -30,9 +30,9 @@ func TestALongerRetentionIsAdvisedWhereReadersAskedForWhatHasLeft(t *testing.T) 
 	}
 	r, ok := view.Longer(append(asked(8, 1, 2, 3), asked(64, 1, 5)...))
 	require.True(t, ok)
-	require.Equal(t, map[string]string{"retention_period": "80 days"}, r.Change)
+	require.Equal(t, map[string]string{"retention_period": "96 days"}, r.Change)
 	require.Equal(t, map[string]string{"retention_period": "30 days"}, r.Basis)
-	require.Contains(t, r.Reason, "app.v: keep 80 days. On 2 days 8 reads of 20 asked for what is older than the 30 days that are kept, as far back as 64 days")
+	require.Contains(t, r.Reason, "app.v: keep 96 days. On 2 days 8 reads of 20 asked for what is older than the 30 days that are kept, as far back as 64 days")
 	require.Contains(t, r.Reason, "mvscheduler restore app.v")
 	view.Max = 50 * oneDay
 	r, ok = view.Longer(asked(64, 1, 5))
@@ -68,12 +68,12 @@ func TestALongerRetentionIsAdvisedWhereReadersAskedForWhatHasLeft(t *testing.T) 
 	require.False(t, ok, "64 days may be 54")
 	r, _ = view.Longer(asked(128, 1, 5))
 	require.Zero(t, r.Keep)
-	require.Equal(t, "60 days are kept -> keep 160 days", r.Current+" -> "+r.Proposed)
+	require.Equal(t, "60 days are kept -> keep 192 days", r.Current+" -> "+r.Proposed)
 	require.Equal(t, "30 days", r.Basis["retention_period"], "the row says what it said")
-	require.InDelta(t, 12*160./60, r.Predicted["refresh_seconds"], 1e-9)
+	require.InDelta(t, 12*192./60, r.Predicted["refresh_seconds"], 1e-9)
 	view.Max = 200 * oneDay
 	r, _ = view.Longer(asked(128, 1, 5))
-	require.Equal(t, 160*oneDay, r.Keep)
+	require.Equal(t, 192*oneDay, r.Keep)
 }
 
 func TestALongerRetentionIsTakenBackOnlyWhenRefreshesCannotBearIt(t *testing.T) {

@@ -107,28 +107,16 @@ type Candidate struct {
 	Predicted Prediction
 }
 
-// Reasons says why this schedule.
-func (c Choice) Reasons() []string { return c.Why }
-
-// ChooseSchedule proposes the simplest mode whose predicted cost is within simplerLoss of the best one
-// (spec 3d.5). The modes are fitted on all but the last two weeks of the history and compared on those, so
-// that a mode cannot win by having seen the answer; what is proposed is then fitted on everything. A calendar
-// is considered only if the weekly rhythm pays out of sample. Without reads, or with less than a week, there
-// is no choice to make and the second result is false.
-func ChooseSchedule(h History, bounds Bounds) (Choice, bool) {
-	return ChooseAmong(h, bounds, Fixed, CalendarMode, Adaptive)
-}
-
-// ChooseAmong is ChooseSchedule among some modes. The mode Fixed always is among them.
-func ChooseAmong(h History, bounds Bounds, modes ...Mode) (Choice, bool) {
-	return h.study(bounds).choose(modes...)
-}
-
 // enough says that there is a choice to make.
 func (s *study) enough() bool {
 	return len(s.Reads) >= s.Grid.Bins(7*24*time.Hour) && s.readBefore > 0 && s.read > s.readBefore
 }
 
+// choose proposes the simplest mode whose predicted cost is within simplerLoss of the best one (spec 3d.5), among some modes,
+// of which Fixed always is one. The modes are fitted on all but the last two weeks of the history and compared on those, so
+// that a mode cannot win by having seen the answer; what is proposed is then fitted on everything. A calendar is considered
+// only if the weekly rhythm pays out of sample. Without reads, or with less than a week, there is no choice to make and the
+// second result is false.
 func (s *study) choose(modes ...Mode) (Choice, bool) {
 	h, bounds := &s.History, s.bounds
 	if !s.enough() {

@@ -8,12 +8,10 @@ import (
 
 // PilotConfig is what a [Pilot] is told about its view.
 type PilotConfig struct {
-	Width time.Duration  // of the bins that are observed; see [PlanStep]
+	Width time.Duration  // of the bins that are observed
 	Zone  *time.Location // of the readers; nil = UTC
 	Kappa float64        // refresh-seconds that a second of age is worth to one read
 	Cost  float64        // of a refresh, the median, in refresh-seconds
-	// Price multiplies the cost of a refresh by hour of the week; nil = 1.
-	Price *[hoursOfWeek]float64
 	// Min and Max bound the time between refreshes; zero = 60 s, and no upper bound. MaxStaleness is the
 	// greatest age that readers may see; zero = any.
 	Min, Max, MaxStaleness time.Duration
@@ -140,12 +138,6 @@ func (p *Pilot) replan(now time.Time) {
 	o := Outlook{
 		Width: p.Width, Reads: p.Reads.Forecast(now, n, p.Width), Kappa: p.Kappa,
 		Cost: []float64{p.Cost}, Age: p.age(now),
-	}
-	if p.Price != nil {
-		o.Cost = make([]float64, n)
-		for i := range o.Cost {
-			o.Cost[i] = p.Cost * p.Price[HourOfWeek(now.Add(time.Duration(i)*p.Width), p.Zone)]
-		}
 	}
 	if p.Tracked {
 		p.Changes.Outlook(&o, now)

@@ -173,10 +173,10 @@ func BenchmarkLearn(b *testing.B) {
 	}
 }
 
-// BenchmarkChooseSchedule is the daily choice of a mode on six weeks of history.
-func BenchmarkChooseSchedule(b *testing.B) {
+// BenchmarkTheChoiceOfASchedule is the daily choice of a mode on six weeks of history.
+func BenchmarkTheChoiceOfASchedule(b *testing.B) {
 	h := history(fiveMinutes(), draw(1, fiveMinutes(), 42, 400, office), time.Hour)
 	for b.Loop() {
-		ChooseSchedule(h, Bounds{})
+		chooseSchedule(h, Bounds{})
 	}
 }

@@ -135,13 +135,6 @@ func horizon(eoq float64) time.Duration {
 	return min(max(time.Duration(horizonCycles*eoq*float64(time.Second)), horizonLeast), horizonMost)
 }
 
-// PlanStep is the width of the bins that a view with that EOQ interval, in seconds, should be observed and
-// planned in: a twelfth of it in whole minutes, at least one and at most five.
-func PlanStep(eoq float64) time.Duration {
-	step := seconds(min(eoq/planStepShare, planStepMost.Seconds()))
-	return max(step.Truncate(planStepLeast), planStepLeast)
-}
-
 // guardFactor is how many times the cost of a refresh readers may pay in age before the view is refreshed
 // without regard to the plan. With 1 this is the rule for acknowledging packets of Dooly, Goldman and Scott
 // (JACM 2001), 2-competitive where reads are dense; a single read of a rarely read view overshoots it without

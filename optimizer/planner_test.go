@@ -163,12 +163,8 @@ func TestTheEconomicOrderQuantityIsTheBottomOfTheCost(t *testing.T) {
 	require.True(t, math.IsInf(EOQ(1, 1, 0), 1))
 }
 
-func TestStepsAndHorizonsAreBounded(t *testing.T) {
+func TestHorizonsAreBounded(t *testing.T) {
 	t.Parallel()
-	require.Equal(t, time.Minute, PlanStep(60))
-	require.Equal(t, 2*time.Minute, PlanStep(30*60))
-	require.Equal(t, 5*time.Minute, PlanStep(3600))
-	require.Equal(t, 5*time.Minute, PlanStep(math.Inf(1)))
 	require.Equal(t, 12*time.Hour, horizon(60))
 	require.Equal(t, 24*time.Hour, horizon(7200))
 	require.Equal(t, 48*time.Hour, horizon(math.Inf(1)))

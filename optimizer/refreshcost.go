@@ -1,7 +1,6 @@
 package optimizer
 
 import (
-	"fmt"
 	"math"
 	"slices"
 	"time"
@@ -84,9 +83,38 @@ func (m CostModel) Median(rows float64) float64 {
 // P90 is the cost that nine in ten refreshes do not exceed; use it for budgets and timeouts.
 func (m CostModel) P90(rows float64) float64 { return m.Median(rows) * math.Exp(1.2816*m.Sigma) }
 
-// Reasons says what the model rests on.
-func (m CostModel) Reasons() []string {
-	return []string{fmt.Sprintf("from %d refreshes: cost grows with the rows to the power of %.2f, nine in ten are within %.0f %% of the median", m.Runs, m.B, 100*(math.Exp(1.2816*m.Sigma)-1))}
+// Expected is what a refresh of a view is expected to cost, in refresh-seconds.
+type Expected struct {
+	Cost   float64 // that the interval decides about
+	Whole  float64 // all of it, in the median
+	P90    float64 // that nine in ten do not exceed
+	PerRow float64 // of an incremental refresh, for each row that changed: paid at any interval (spec 1.1), so that Cost is without
+	Rows   float64 // that change between two of those, in the median
+	Runs   int     // that this is known of
+}
+
+// Expect is that of the runs by one method, the oldest first; those of incremental ones have the rows that changed. Without
+// runs the second result is false.
+func Expect(method string, runs []Run) (Expected, bool) {
+	model, ok := FitCost(runs)
+	if !ok {
+		return Expected{}, false
+	}
+	e := Expected{Rows: runs[len(runs)-1].Rows, Runs: model.Runs}
+	if method != "incremental" {
+		e.Whole, e.P90 = model.Median(e.Rows), model.P90(e.Rows)
+		e.Cost = e.Whole
+		return e, true
+	}
+	rows := make([]float64, len(runs))
+	for i, r := range runs {
+		rows[i] = r.Rows
+	}
+	e.Rows = median(rows)
+	e.Whole, e.P90 = model.Median(e.Rows), model.P90(e.Rows)
+	c, _ := FitIncremental(runs)
+	e.Cost, e.PerRow = max(c.Fixed, stepSeconds), c.PerRow
+	return e, true
 }
 
 // IncrementalCost is the cost of an incremental refresh, in refresh-seconds: Fixed + PerRow * rows changed.
@@ -118,21 +146,6 @@ func FitIncremental(runs []Run) (IncrementalCost, bool) {
 	}
 	c.Fixed = max(0, median(rests))
 	return c, true
-}
-
-// LoadPrice is the price of a refresh-second by hour of the week, from the load of the server (active
-// backends): 1 up to busyLoad of its 95th percentile, from there on rising to busyPrice.
-func LoadPrice(load [hoursOfWeek]float64) [hoursOfWeek]float64 {
-	peak := quantileOf(load[:], 0.95)
-	var price [hoursOfWeek]float64
-	for h, l := range load {
-		price[h] = 1
-		if peak > 0 {
-			busy := min(max((l/peak-busyLoad)/(1-busyLoad), 0), 1)
-			price[h] += (busyPrice - 1) * busy
-		}
-	}
-	return price
 }
 
 // Blocking is what readers lose by waiting for the exclusive lock of a plain refresh of so many seconds, in

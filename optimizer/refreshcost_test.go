@@ -28,7 +28,6 @@ func TestTheCostModelFindsTheLawDespiteOutliers(t *testing.T) {
 	require.InEpsilon(t, want, m.Median(50_000), 0.15)
 	require.Greater(t, m.P90(50_000), m.Median(50_000))
 	require.Less(t, m.P90(50_000), 2*want)
-	require.NotEmpty(t, m.Reasons())
 }
 
 func TestWithoutSizesTheCostIsTheRecentMedian(t *testing.T) {
@@ -78,17 +77,39 @@ func TestAnIncrementalRefreshHasAFixedAndAVariablePart(t *testing.T) {
 	require.InEpsilon(t, 2, same.Fixed, 1e-9)
 }
 
-func TestBusyHoursAreDear(t *testing.T) {
+// The interval is chosen for the part that each refresh costs; what grows with the rows is paid at any.
+func TestAnIncrementalRefreshIsExpectedToCostTheIntervalItsFixedPart(t *testing.T) {
 	t.Parallel()
-	var load [hoursOfWeek]float64
-	for h := range load {
-		load[h] = 1
-		if office(h) > 1 {
-			load[h] = 10
-		}
+	runs := make([]Run, 50)
+	for i := range runs {
+		rows := float64(1000 * (i%5 + 1))
+		runs[i] = Run{Duration: seconds(2 + rows/100), Rows: rows}
 	}
-	price := LoadPrice(load)
-	require.InEpsilon(t, busyPrice, price[10], 1e-9)
-	require.Equal(t, 1.0, price[3])
-	require.Equal(t, 1.0, LoadPrice([hoursOfWeek]float64{})[10], "no load known")
+	e, ok := Expect("incremental", runs)
+	require.True(t, ok)
+	require.InEpsilon(t, 2, e.Cost, 1e-6)
+	require.InEpsilon(t, 0.01, e.PerRow, 1e-6)
+	require.Equal(t, 3000.0, e.Rows)
+	require.InEpsilon(t, 32, e.Whole, 0.1)
+	full, _ := Expect("full", runs)
+	require.Equal(t, full.Whole, full.Cost, "all of it")
+	require.Zero(t, full.PerRow)
+
+	for i := range runs {
+		runs[i] = Run{Duration: seconds(runs[i].Rows / 1000), Rows: runs[i].Rows}
+	}
+	e, _ = Expect("incremental", runs)
+	require.Equal(t, stepSeconds, e.Cost, "the steps cost something")
+	_, ok = Expect("incremental", nil)
+	require.False(t, ok)
+
+	// Twice as long is no reason to take a change back: each refresh has twice the rows.
+	slower := make([]Run, 50)
+	for i := range slower {
+		rows := float64(2000 * (i%5 + 1))
+		slower[i] = Run{Duration: seconds(2 + rows/100), Rows: rows}
+	}
+	after, _ := Expect("incremental", slower)
+	require.Greater(t, after.Whole, dearer*32)
+	require.InEpsilon(t, 2, after.Cost, 1e-6)
 }

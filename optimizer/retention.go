@@ -30,10 +30,9 @@ type RetentionView struct {
 
 // RetentionState is what has to be remembered between two weekly evaluations. The zero value begins.
 type RetentionState struct {
-	WeeksBelow  int           // evaluations in a row that spoke for shrinking
-	LastShrink  time.Time     // zero = never
-	FrozenUntil time.Time     // after a miss
-	Floor       time.Duration // from misses
+	WeeksBelow  int       // evaluations in a row that spoke for shrinking
+	LastShrink  time.Time // zero = never
+	FrozenUntil time.Time // after a miss
 }
 
 // RetentionDecision is the outcome of an evaluation.
@@ -45,13 +44,10 @@ type RetentionDecision struct {
 	Why    []string
 }
 
-// Reasons says why.
-func (d RetentionDecision) Reasons() []string { return d.Why }
-
 // Retention decides, once a week, how long a view's data is kept (spec 3f). It lengthens at once and shrinks
 // slowly: only on enough reads, after four weeks in a row that spoke for it, by a fifth in 30 days at most.
-// What it takes away is to be kept aside, so that it can be brought back: by [RetentionState.Miss] where a read of what
-// is gone is noticed, else by a person.
+// What it takes away is to be kept aside, so that a person can bring it back; where it is noticed that
+// readers ask for what is gone, [Kept.Longer] lengthens it.
 func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	d := RetentionDecision{Period: v.Current, State: s}
 	keep := func(format string, args ...any) RetentionDecision {
@@ -62,7 +58,7 @@ func Retention(v RetentionView, s RetentionState) RetentionDecision {
 	if v.Evidence == 0 {
 		return keep("counters alone do not say how far back readers look: retention stays")
 	}
-	limit, need, why := v.need(s)
+	limit, need, why := v.need()
 	d.Need = need
 	d.Why = append(d.Why, why...)
 	if v.Evidence > 1 && v.Current > 0 && limit > v.Current && limit < forever {
@@ -135,8 +131,8 @@ const forever = time.Duration(math.MaxInt64)
 
 // need is how far back readers look, as an upper limit and without a margin, zero = unknown, and how long data
 // has to be kept for them: with a margin, and never less than the floors.
-func (v RetentionView) need(s RetentionState) (limit, need time.Duration, why []string) {
-	floor := max(retentionFloor, v.Min, s.Floor, seasonPeriods*v.Season)
+func (v RetentionView) need() (limit, need time.Duration, why []string) {
+	floor := max(retentionFloor, v.Min, seasonPeriods*v.Season)
 	if v.Age < longFloor || v.LookBacks.Longest > longSign {
 		if longFloor > floor {
 			why = append(why, "at least 13 months are kept: the view is younger, or somebody looked back further than 180 days")
@@ -165,18 +161,6 @@ func (v RetentionView) within(d time.Duration) time.Duration {
 		d = min(d, v.Max)
 	}
 	return max(d, v.Min)
-}
-
-// Miss is a read that asked for data which is gone: what was put aside is restored, retention becomes
-// missFactor times its look-back, never less than it was, and nothing is shrunk for missFreeze.
-func (s RetentionState) Miss(current, lookBack time.Duration, now time.Time) RetentionDecision {
-	s.FrozenUntil = now.Add(missFreeze)
-	s.Floor = max(s.Floor, time.Duration(missFactor*float64(lookBack)))
-	s.WeeksBelow = 0
-	period := max(current, s.Floor)
-	return RetentionDecision{Period: period, Need: s.Floor, State: s, Why: []string{fmt.Sprintf(
-		"a read looked back %s, %s were kept: what was put aside is restored, %s are kept from now on, and nothing is shrunk until %s",
-		shortly(lookBack.Seconds()), shortly(current.Seconds()), shortly(period.Seconds()), date(s.FrozenUntil))}}
 }
 
 // FreezeAfterMiss is until when nothing is shrunk after something was missed.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,8 +15,10 @@ type View struct {
 	Now      time.Time
 	History  History       // Cost and Kappa are filled in by Review
 	Runs     []Run         // of the method in force, the oldest first
-	Kappa    float64       // of the fleet, see [FleetKappa]
+	Kappa    float64       // of the fleet, see [FleetKappa], after the price of its budget
+	Short    []string      // why that has one, see [ShareBudget]; nil = it has none
 	Interval time.Duration // in force; zero = it has no interval (cron, upstream, manual): nothing is proposed for its clock
+	Row      time.Duration // refresh_interval of its row; zero = it has none
 	Calendar Calendar      // in force in the place of Interval; nil = none
 	Patience float64       // in force, see [Schedule]; zero = none
 	Adaptive bool          // that mode can be had
@@ -29,7 +32,6 @@ type View struct {
 	UsageKnown              bool // the reads of the silent time are known
 
 	Method    string // in force: full, concurrent or incremental
-	Unique    bool   // it has a unique index
 	RefreshOn string // schedule, upstream or manual
 	Adopted   bool   // the materialized view is its owner's
 	Auto      bool   // what is proposed for the clock is applied without asking
@@ -42,7 +44,7 @@ type Recommendation struct {
 	Reason            string            // a sentence
 	Command           string            // what a person runs, where Change is nil or does not say it; %s stands for the name as SQL
 	Basis, Change     map[string]string // columns of the row; "" = NULL; nil = a person runs Command
-	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"
+	Every             time.Duration     // the new interval of the kinds "interval" and "adaptive"; zero = a person decides
 	Patience          float64           // of the kind "adaptive", see [Schedule]
 	Rules             string            // of the kind "calendar": it as JSON
 	Keep              time.Duration     // of the kind "retention": a longer one, to be put in force without asking; zero = a person decides
@@ -52,7 +54,7 @@ type Recommendation struct {
 
 // Review says what to recommend for a view. Nothing is recommended for a view that was never refreshed.
 func Review(v View) (recommendations []Recommendation, why []string) {
-	model, ok := FitCost(v.Runs)
+	refresh, ok := Expect(v.Method, v.Runs)
 	if !ok {
 		return nil, []string{"it was not refreshed yet: what a refresh costs is not known"}
 	}
@@ -60,8 +62,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	study := v.History.study(v.Bounds)
 	reads := study.all
 	rate := reads.MeanRate()
-	duration := model.Median(last.Rows)
-	cost := duration
+	duration, cost := refresh.Whole, refresh.Cost
 	if v.Method == "full" {
 		cost += Blocking(v.Kappa, rate, last.Duration.Seconds())
 	}
@@ -69,7 +70,10 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	evidence := func(more map[string]any) map[string]any {
 		e := map[string]any{"level": v.Level, "sources": v.Sources, "days": round(float64(len(v.History.Reads))*v.History.Grid.Width.Hours()/24, 1),
 			"reads": math.Round(study.read), "reads_in_7_days": math.Round(reads.RecentReads()),
-			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(model.Median(last.Rows), 3), "refresh_seconds_p90": round(model.P90(last.Rows), 3), "runs": model.Runs}
+			"unknown_share": round(v.History.unknown(), 3), "refresh_seconds": round(refresh.Whole, 3), "refresh_seconds_p90": round(refresh.P90, 3), "runs": refresh.Runs}
+		if refresh.PerRow > 0 {
+			e["refresh_seconds_fixed"], e["refresh_seconds_a_row"] = round(refresh.Cost, 3), refresh.PerRow
+		}
 		for k, x := range more {
 			e[k] = x
 		}
@@ -96,27 +100,25 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 		}
 		return []Recommendation{r}, a.Why
 	}
-	recommendations, why = v.schedule(study, model.P90(last.Rows), evidence)
-	methods := Methods{Now: v.Method, Runs: model.Runs, Unique: v.Unique, Full: duration, Kappa: v.Kappa, Rate: rate, FullDuration: last.Duration.Seconds()}
-	if a, ok := methods.UniqueIndex(); ok && v.Method == "full" && reads.RecentReads() >= minReads {
-		recommendations = append(recommendations, Recommendation{
-			Kind: a.Kind, Current: "full refreshes, without a unique index", Proposed: a.Proposed,
-			Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ".",
-			Command:  "UPDATE mvscheduler.views SET unique_key = '{<columns that tell its rows apart>}' WHERE name = %s",
-			Evidence: evidence(nil),
-		})
-	}
+	recommendations, why = v.schedule(study, refresh, evidence)
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
+	rare := reads.RecentReads() < minReads
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
 		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().perDay(), Cost: duration}
-		rare := reads.RecentReads() < minReads // else a longer interval is better, where there is one
-		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) {
+		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) { // else a longer interval is better, where there is one
+			rare = false
 			recommendations = append(recommendations, Recommendation{
 				Kind: a.Kind, Current: "a materialized view", Proposed: a.Proposed,
-				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes.",
-				Command:  v.drop() + "; then CREATE VIEW with its query",
+				Reason:   v.Name + ": " + strings.Join(a.Why, "; ") + ". What a read saves is at most what a refresh takes. Its owner runs the command, and then GRANTs what others may.",
+				Command:  v.plain(),
 				Evidence: evidence(nil),
 			})
+		}
+	}
+	if rare && v.Interval > 0 {
+		r, reasons := v.rare(study, refresh, evidence)
+		if why = append(why, reasons...); r != nil {
+			recommendations = append(recommendations, *r)
 		}
 	}
 	return recommendations, why
@@ -129,6 +131,16 @@ func (v View) drop() string {
 		statement += "; then DROP MATERIALIZED VIEW, which that only releases"
 	}
 	return statement
+}
+
+// plain is the statement that makes it an ordinary view, in one transaction.
+func (v View) plain() string {
+	released := ""
+	if v.Adopted {
+		released = " EXECUTE 'DROP MATERIALIZED VIEW ' || v.name;"
+	}
+	return "DO $do$ DECLARE v mvscheduler.views; BEGIN SELECT * INTO STRICT v FROM mvscheduler.views WHERE name = %s; DELETE FROM mvscheduler.views WHERE id = v.id;" + released +
+		" PERFORM set_config('search_path', v.search_path, true); EXECUTE format('CREATE VIEW %%s AS %%s', v.name, v.query); END $do$"
 }
 
 // clock is what is in force.
@@ -144,7 +156,7 @@ func (v View) clock() Schedule {
 
 // schedule are proposals for the clock, or why there is none. Where the sidecar may not apply them, and readers should ask
 // for refreshes, there is also what a person can have without.
-func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
+func (v View) schedule(study *study, refresh Expected, evidence func(map[string]any) map[string]any) (found []Recommendation, why []string) {
 	if v.Interval == 0 {
 		return nil, []string{"it is not refreshed at an interval"}
 	}
@@ -164,7 +176,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 	}
 	choice, _ := study.choose(modes...)
 	if choice.Schedule.Mode == Adaptive && !v.Auto {
-		if r, _ := v.propose(study, choice, p90, evidence); r != nil {
+		if r, _ := v.propose(study, choice, refresh, evidence); r != nil {
 			found = append(found, *r)
 		}
 		choice, _ = study.choose(own...)
@@ -175,7 +187,7 @@ func (v View) schedule(study *study, p90 float64, evidence func(map[string]any) 
 			choice.Why = append(choice.Why, fmt.Sprintf("%s alone costs at most %.0f %% more than all %d rules", line, 100*simplerLoss, len(rules)))
 		}
 	}
-	r, why := v.propose(study, choice, p90, evidence)
+	r, why := v.propose(study, choice, refresh, evidence)
 	if r != nil {
 		found = append(found, *r)
 	}
@@ -188,9 +200,9 @@ func (v View) change(study *study) Change {
 }
 
 // propose is a proposal for the clock, or why it is left as it is.
-func (v View) propose(study *study, choice Choice, p90 float64, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
+func (v View) propose(study *study, choice Choice, refresh Expected, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
-	p := study.propose(v.Name, old, choice, p90, v.Level+", "+v.Sources)
+	p := study.propose(v.Name, old, choice, refresh, v.Level+", "+v.Sources)
 	change := v.change(study)
 	change.Old, change.New, change.OldCost, change.NewCost = old, choice.Schedule, p.Before.Cost, p.After.Cost
 	verdict := change.Settle()
@@ -202,11 +214,11 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 	}
 	r := &Recommendation{
 		Every: choice.Schedule.Interval,
-		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: p.Sentence(),
+		Kind:  "interval", Current: old.String(), Proposed: choice.Schedule.String(), Reason: strings.Join(append([]string{p.Sentence()}, v.short()...), " "),
 		Basis:  map[string]string{"refresh_interval": words(v.Interval)},
 		Change: map[string]string{"refresh_interval": words(choice.Schedule.Interval)},
 		Evidence: evidence(map[string]any{"interval_before": words(v.Interval), "patience_before": round(old.Patience, 1), "rhythm": choice.Evidence.Resolution.String(), "gain_out_of_sample": round(choice.Evidence.Gain, 3), "weeks": choice.Evidence.Weeks,
-			"reasons": append(append([]string{}, choice.Why...), verdict.Why...)}),
+			"reasons": slices.Concat(choice.Why, v.Short, verdict.Why)}),
 		Predicted: map[string]any{"before": p.Before.figures(), "after": p.After.figures()},
 	}
 	if old.Mode == CalendarMode {
@@ -232,6 +244,14 @@ func (v View) propose(study *study, choice Choice, p90 float64, evidence func(ma
 		r.Basis[column] = ""
 	}
 	return r, verdict.Why
+}
+
+// short tells that the budget of all views has a part in it.
+func (v View) short() (sentences []string) {
+	for _, why := range v.Short {
+		sentences = append(sentences, "The budget is short: "+why+".")
+	}
+	return sentences
 }
 
 func (p Prediction) figures() map[string]any {

@@ -19,7 +19,7 @@ func reviewed(reads []float64, every time.Duration) View {
 		runs[i] = Run{Duration: 30 * time.Second, Rows: 1000}
 	}
 	return View{
-		Name: "v", Now: now, History: h, Runs: runs, Kappa: h.Kappa, Interval: every, Level: "L0", Sources: "counters of scans", Method: "concurrent", Unique: true, UsageKnown: true, RefreshOn: "schedule",
+		Name: "v", Now: now, History: h, Runs: runs, Kappa: h.Kappa, Interval: every, Level: "L0", Sources: "counters of scans", Method: "concurrent", UsageKnown: true, RefreshOn: "schedule",
 		Usage: Usage{Now: now, CreatedAt: h.Grid.Start, LastRead: now, Servers: 1, ServersAll: 1},
 	}
 }
@@ -77,11 +77,6 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	unread.Usage.ServersAll = 2
 	found, _ = Review(unread)
 	require.Empty(t, found, "a standby may be read")
-
-	slow := reviewed(flatReads, 15*time.Minute)
-	slow.Method, slow.Unique, slow.Kappa = "full", false, 20*slow.Kappa
-	found, _ = Review(slow)
-	require.Contains(t, kindsOf(found), "unique_index")
 
 	rare := reviewed(draw(1, fiveMinutes(), 63, 3, flat), 5*time.Minute)
 	for i := range rare.Runs {

@@ -80,9 +80,9 @@ func slowWeek(rates [hoursOfWeek]float64, cost, kappa float64) History {
 // costOfWeek is the cost of the second of two weeks under a calendar; infinite if it breaks the bounds that
 // were set.
 func (w *World) costOfWeek(calendar Calendar, bounds Bounds) float64 {
-	due := slowRefreshes(calendar, w.Grid, 0, w.Len())
+	due := slowRefreshes(calendar, w.Grid, 0, w.reads.len())
 	for i, limit := 1, bounds.longestPause(); limit > 0 && i <= len(due); i++ {
-		next := w.Len()
+		next := w.reads.len()
 		if i < len(due) {
 			next = due[i]
 		}
@@ -96,7 +96,7 @@ func (w *World) costOfWeek(calendar Calendar, bounds Bounds) float64 {
 		}
 	}
 	var sum float64
-	for _, day := range w.daily(due, 0, w.Len())[7:] {
+	for _, day := range w.daily(due, 0, w.reads.len())[7:] {
 		sum += day
 	}
 	return sum

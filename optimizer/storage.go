@@ -9,13 +9,10 @@ import (
 
 // Advice is something that a person may do about a view. DDL always waits for a person.
 type Advice struct {
-	Kind     string // unused, plain_view, method, rebuild, index, drop_index, unique_index, bucket
+	Kind     string // unused, plain_view, rebuild or drop_index
 	Proposed string // in a few words
 	Why      []string
 }
-
-// Reasons says why.
-func (a Advice) Reasons() []string { return a.Why }
 
 func advise(kind, proposed, why string, args ...any) (Advice, bool) {
 	return Advice{Kind: kind, Proposed: proposed, Why: []string{fmt.Sprintf(why, args...)}}, true
@@ -85,54 +82,6 @@ func (w Worth) PlainView() (Advice, bool) {
 		return Advice{}, false
 	}
 	return advise("plain_view", "make it an ordinary view", "in %s, %.1f reads a day saved %.0f s, and refreshes took %.0f s", shortly(w.Span.Seconds()), w.Reads, saved, spent)
-}
-
-// Methods is what the ways to refresh a view would cost.
-type Methods struct {
-	Now     string // full, concurrent or incremental
-	Runs    int    // so far
-	Unique  bool   // there is a unique index, which concurrent needs
-	Full    float64
-	Conc    float64 // in refresh-seconds, WAL included; zero = never tried
-	Incr    IncrementalCost
-	Changed float64 // rows, between two refreshes
-	Buckets float64 // share of the time buckets that change between two refreshes; zero = not incremental
-
-	Kappa, Rate  float64 // see [Blocking]
-	FullDuration float64 // seconds of the exclusive lock
-}
-
-// Choose is the cheapest method, with the price of blocked readers on the full one, and why. A method that was
-// never tried is worth a run in exploreEvery; explore says that it is its turn.
-func (m Methods) Choose() (method string, explore bool, why []string) {
-	blocked := Blocking(m.Kappa, m.Rate, m.FullDuration)
-	full := m.Full + blocked
-	method, best := "full", full
-	why = []string{fmt.Sprintf("full: %.1f refresh-seconds and %.1f for readers who wait for its lock", m.Full, blocked)}
-	if m.Unique && m.Conc > 0 {
-		why = append(why, fmt.Sprintf("concurrent: %.1f refresh-seconds", m.Conc))
-		if m.Conc < best {
-			method, best = "concurrent", m.Conc
-		}
-	}
-	if incr := m.Incr.Fixed + m.Incr.PerRow*m.Changed; m.Buckets > 0 && m.Buckets < incrementalBuckets && incr > 0 {
-		why = append(why, fmt.Sprintf("incremental: %.1f refresh-seconds for the %.0f %% of the buckets that change", incr, 100*m.Buckets))
-		if incr < incrementalCost*m.Full && incr < best {
-			method = "incremental"
-		}
-	}
-	explore = m.Unique && m.Conc == 0 && m.Runs > 0 && m.Runs%exploreEvery == 0
-	return method, explore, why
-}
-
-// UniqueIndex advises a unique index where readers wait for full refreshes.
-func (m Methods) UniqueIndex() (Advice, bool) {
-	blocked := Blocking(m.Kappa, m.Rate, m.FullDuration)
-	if m.Unique || blocked < minGain*m.Full {
-		return Advice{}, false
-	}
-	return advise("unique_index", "add a unique index, so that it can be refreshed concurrently",
-		"a refresh locks readers out for %s, which is worth %.1f refresh-seconds to them; the refresh itself takes %.1f", shortly(m.FullDuration), blocked, m.Full)
 }
 
 // Bloated says that concurrent refreshes have left too many dead rows.

@@ -16,7 +16,7 @@ func TestUnusedViewsAreFoundInTwoSteps(t *testing.T) {
 	a, ok := base.Unused()
 	require.True(t, ok)
 	require.Equal(t, "refresh it on demand only", a.Proposed)
-	require.Contains(t, strings.Join(a.Reasons(), "; "), "by chance")
+	require.Contains(t, strings.Join(a.Why, "; "), "by chance")
 
 	again := base
 	again.OnDemand, again.Since = true, monday.AddDate(0, 0, -31)
@@ -53,36 +53,6 @@ func TestAViewThatCostsMoreThanItSavesShouldBePlain(t *testing.T) {
 	w.Reads, w.Span = 3, 10*oneDay
 	_, ok = w.PlainView()
 	require.False(t, ok, "ten days are too short")
-}
-
-func TestTheCheapestMethodIsChosen(t *testing.T) {
-	t.Parallel()
-	m := Methods{Unique: true, Full: 10, Conc: 40, Kappa: 1e-3, Rate: 0.01, FullDuration: 10, Runs: 7}
-	method, explore, why := m.Choose()
-	require.Equal(t, "full", method)
-	require.False(t, explore)
-	require.NotEmpty(t, why)
-
-	m.Rate = 1000 // readers wait for the lock
-	method, _, _ = m.Choose()
-	require.Equal(t, "concurrent", method)
-	_, ok := m.UniqueIndex()
-	require.False(t, ok)
-	m.Unique = false
-	method, _, _ = m.Choose()
-	require.Equal(t, "full", method, "concurrent needs a unique index")
-	_, ok = m.UniqueIndex()
-	require.True(t, ok)
-
-	m.Incr, m.Changed, m.Buckets = IncrementalCost{1, 1e-3}, 1000, 0.1
-	method, _, _ = m.Choose()
-	require.Equal(t, "incremental", method)
-	m.Buckets = 0.5
-	method, _, _ = m.Choose()
-	require.Equal(t, "full", method, "half of the buckets change")
-
-	_, explore, _ = Methods{Unique: true, Full: 10, Runs: 50}.Choose()
-	require.True(t, explore)
 }
 
 func TestStorageAdviceHasItsThresholds(t *testing.T) {

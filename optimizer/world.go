@@ -49,9 +49,6 @@ func (w *World) priced(kappa, cost float64) *World {
 	return &other
 }
 
-// Len is the number of bins.
-func (w *World) Len() int { return w.reads.len() }
-
 // RefreshCost is what a refresh at the start of bin s costs, in refresh-seconds.
 func (w *World) RefreshCost(s int) float64 {
 	if len(w.cost) == 1 {
