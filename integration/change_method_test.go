@@ -294,7 +294,9 @@ func TestAChangeOfMethodLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.
 	require.Zero(t, s.lost(t, "wanted", "v", "true"))
 
 	// Of what has left nobody can compute the rows again.
-	require.Contains(t, s.refusal(t, toAuto), "cannot be built anew: what it showed before")
+	refused := s.refusal(t, toAuto)
+	require.Contains(t, refused, "cannot be built anew: what it showed before")
+	require.Contains(t, refused, "mvscheduler restore")
 	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.redefinition`))
 	require.Equal(t, "incremental", ask[string](t, s.alice, `SELECT method FROM mvscheduler.views`))
 	require.Zero(t, s.lost(t, "wanted", "v", "true"))

@@ -94,7 +94,7 @@ func TestTheLifeOfAViewOnTheCommandLine(t *testing.T) {
 	require.Contains(t, ok(cli("", "list")).stdout, "every 10 minutes")
 	require.Equal(t, alice+".daily\n", ok(cli("", "list", "--names")).stdout)
 	shown := ok(cli("", "show", "daily")).stdout
-	for _, want := range []string{"✓ fresh", "sum(amount)", "rows           10", "method         concurrent", "Last runs", "search_path " + alice + ", public"} {
+	for _, want := range []string{"✓ fresh", "sum(amount)", "rows           10", "method         concurrent", "Last runs", "search_path " + alice + ", public", "optimize       advise\n"} {
 		require.Contains(t, shown, want)
 	}
 

@@ -99,6 +99,7 @@ func TestTheFirstFillComesInStepsAndGoesOnAfterAKill(t *testing.T) {
 	first := startSidecar(t, s.db)
 	until(t, s.root, `SELECT count(*) > 4 FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data")
 	until(t, s.root, `SELECT coalesce((progress ->> 'percent')::int > 0 AND progress ->> 'what' LIKE '%partitions%', false) FROM mvscheduler.run WHERE state = 'running'`)
+	until(t, s.alice, `SELECT reason ~ '^filling the view, newest first: .* partitions, .* %$' FROM mvscheduler.status`)
 	first.kill()
 	half := ask[int](t, s.root, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data")
 	require.Equal(t, "never", ask[string](t, s.alice, `SELECT freshness FROM mvscheduler.status`))

@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -45,6 +47,22 @@ func TestARunWhoseSidecarIsGoneSaysSo(t *testing.T) {
 	require.NotContains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "is gone")
 	sidecar.kill()
 	until(t, s.alice, `SELECT activity = 'running' AND reason LIKE '%the sidecar that ran it is gone%' FROM mvscheduler.status`)
+}
+
+// A table that the owner may not read yet takes the window, of which a query is told to have none, from no query.
+func TestAQueryIsToldToAskInWindowOnlyWhenItDoesNot(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	carol := s.db.User(t, "carol")
+	pgtest.Exec(t, s.db.Conn(t, carol), `CREATE TABLE secret (ts timestamptz NOT NULL)`, `GRANT USAGE ON SCHEMA `+carol+` TO `+s.owner)
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
+	for name, where := range map[string]string{"asks": "WHERE mvscheduler.in_window(ts)", "forgets": ""} {
+		*said = nil
+		pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width)
+			VALUES ('`+name+`', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM `+carol+`.secret `+where+` GROUP BY 1', 'incremental', 'hour', '1 hour')`)
+		told := slices.ContainsFunc(*said, func(n *pgconn.Notice) bool { return strings.Contains(n.Message, "does not ask in_window") })
+		require.Equal(t, name == "forgets", told, name)
+	}
 }
 
 func TestARegistrationSaysWhatWouldGoWrongLater(t *testing.T) {

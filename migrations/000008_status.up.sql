@@ -60,6 +60,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built' || coalesce(' (' || (j.progress ->> 'phase') || coalesce(': ' || (j.progress ->> 'what') || ', ' || (j.progress ->> 'percent') || ' %', '') || ')', '')
                                                                  WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'
                                                                  ELSE 'waits to be built' END) END,
+               CASE WHEN NOT j.redefined AND j.run_state = 'running' AND j.progress ? 'what' THEN pg_catalog.format('%s: %s, %s %%', j.progress ->> 'phase', j.progress ->> 'what', j.progress ->> 'percent') END,
                CASE WHEN j.progress ? 'waiting_for' THEN j.progress ->> 'waiting_for' END,
                CASE WHEN j.present AND mvscheduler.qualified_name(j.nspname, j.relname) <> j.name
                     THEN pg_catalog.format('it is now called %s: UPDATE its name', mvscheduler.qualified_name(j.nspname, j.relname)) END,

@@ -120,7 +120,7 @@ BEGIN
         RAISE EXCEPTION 'managed view % cannot be built anew: what it showed before % would be lost', view_name, border
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'Partitions that these rows were computed from, or which were brought back, have left by retention.',
-                  HINT = 'Make a second view with the new query, and read both with UNION ALL.';
+                  HINT = 'What is still kept aside comes back with mvscheduler restore, and then it can be built. Else make a second view with the new query, and read both with UNION ALL.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_nothing_frozen(bigint, text) IS 'Raises where an incremental view holds what cannot be computed again.';

@@ -203,7 +203,7 @@ func Advice(class Class, sqlstate string, err error) string {
 	}
 	var precondition *PreconditionError
 	if errors.As(err, &precondition) {
-		return "Set unique_key to the columns that identify a row, or use method auto."
+		return precondition.Advice
 	}
 	return ruleOf(sqlstate).advice
 }

@@ -83,7 +83,7 @@ func TestClassify(t *testing.T) {
 		{"invalid_schema_name", raised("3F000"), Permanent, "3F000", "schema is missing"},
 		{"the view is gone", pgexec.ErrMissing, Permanent, "42P01", "DELETE"},
 		{"the view is another's", &pgexec.NotItError{Reason: "given away"}, Permanent, "42809", "UPDATE"},
-		{"no unique index for method concurrent", &PreconditionError{Reason: "no index"}, Permanent, "55000", "unique_key"},
+		{"no unique index for method concurrent", &PreconditionError{Reason: "no index", Advice: "Set unique_key."}, Permanent, "55000", "unique_key"},
 
 		{"read_only_sql_transaction", raised("25006"), Other, "25006", "standby"},
 		{"an SQLSTATE that nobody knows", raised("ZZ999"), Other, "ZZ999", ""},

@@ -80,7 +80,10 @@ func ChooseMethod(f Facts) (method, reason string, err error) {
 		method, reason = weigh(f)
 		return method, method + ": " + reason, nil
 	case f.Wanted == Concurrent:
-		return "", "", &PreconditionError{Reason: "method concurrent needs a unique index that is valid and has neither a predicate nor an expression, and the view has none"}
+		return "", "", &PreconditionError{
+			Reason: "method concurrent needs a unique index that is valid and has neither a predicate nor an expression, and the view has none",
+			Advice: "Set unique_key to the columns that identify a row, or use method auto.",
+		}
 	}
 	return Full, "full: there is no unique index for a concurrent refresh; readers wait while it runs", nil
 }
@@ -302,7 +305,10 @@ func size(bytes int64) string {
 }
 
 // PreconditionError says that the view is not in a state in which it can be refreshed as wanted.
-type PreconditionError struct{ Reason string }
+type PreconditionError struct {
+	Reason string
+	Advice string // what to do about it
+}
 
 func (e *PreconditionError) Error() string { return e.Reason }
 

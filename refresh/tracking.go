@@ -35,17 +35,17 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	}
 	switch {
 	case len(hidden) > 0 && asked == ByTrigger:
-		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger does not see what is written through the table of which %s is a part: take counters, or let the view read that table", hidden[0])}
+		return "", "", untracked(fmt.Sprintf("change_tracking trigger does not see what is written through the table of which %s is a part: take counters, or let the view read that table", hidden[0]))
 	case len(hidden) > 0:
 		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers do not see what is written through the table of which %s is a part", hidden[0]), nil
 	case len(far) > 0 && asked == ByTrigger:
-		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger would keep foreign tables that are parts of %s from being written to: take counters", far[0])}
+		return "", "", untracked(fmt.Sprintf("change_tracking trigger would keep foreign tables that are parts of %s from being written to: take counters", far[0]))
 	case len(far) > 0:
 		return ByCounters, fmt.Sprintf("changes are found by the server's counters, since triggers would keep foreign tables that are parts of %s from being written to", far[0]), nil
 	case len(off) > 0 && len(refused) == 0:
 		why := fmt.Sprintf("triggers mvscheduler_changed_... on %s are disabled, or others have their names: ALTER TABLE %s ENABLE TRIGGER USER, or rename those", some(off), off[0])
 		if asked == ByTrigger {
-			return "", "", &PreconditionError{Reason: "change_tracking trigger: " + why}
+			return "", "", untracked("change_tracking trigger: " + why)
 		}
 		return ByCounters, "changes are found by the server's counters, since " + why, nil
 	case len(refused) == 0 && asked == ByTrigger:
@@ -53,9 +53,14 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	case len(refused) == 0:
 		return ByTrigger, "changes are noted by triggers", nil
 	case asked == ByTrigger:
-		return "", "", &PreconditionError{Reason: fmt.Sprintf("change_tracking trigger needs triggers, which role %s may not make on %s: GRANT TRIGGER ON %s TO %s", owner, some(refused), refused[0], owner)}
+		return "", "", untracked(fmt.Sprintf("change_tracking trigger needs triggers, which role %s may not make on %s: GRANT TRIGGER ON %s TO %s", owner, some(refused), refused[0], owner))
 	}
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
+}
+
+// untracked says why triggers are not possible for a view that asks for them.
+func untracked(reason string) error {
+	return &PreconditionError{Reason: reason, Advice: "Do what the message says, or set change_tracking to auto."}
 }
 
 // Untracked is on how many of the leaves triggers are to be made, or, whatever the tracking is, made harmless: see

@@ -38,6 +38,7 @@ func TestTrackingIsChosenByWhatTriggersSee(t *testing.T) {
 		}
 		if c.err != "" {
 			require.ErrorContains(t, err, c.err, name)
+			require.Contains(t, Advice(Classify(err), SQLState(err), err), "change_tracking", name)
 		} else {
 			require.NoError(t, err, name)
 		}

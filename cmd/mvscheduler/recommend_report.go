@@ -152,7 +152,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 		line := &reported{ViewName: s.ViewName, Period: period, Days: days}
 		bin := func(at time.Time) (bin int, within bool) {
 			bin = int(at.Sub(h.Grid.Start) / h.Grid.Width)
-			return bin, bin >= lo && bin < hi
+			return bin, !at.Before(h.Grid.Start) && bin >= lo && bin < hi
 		}
 		refreshes := []int{lo}
 		var wal float64

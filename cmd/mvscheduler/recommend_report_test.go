@@ -13,6 +13,8 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 	t.Parallel()
 	start := time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC)
 	s := catalog.Spent{ViewID: 7, ViewName: "app.v", Timezone: "UTC", ChangedAt: new(start.AddDate(0, 0, 4)), AsOf: start.AddDate(0, 0, 8)}
+	early := start.Add(-time.Minute) // before anything was sampled: it does not count
+	s.Began, s.Took, s.WAL, s.Sizes = []time.Time{early}, []float64{1000}, []int64{1 << 20}, []int64{9000}
 	var samples []catalog.Samples
 	for hour := range 8 * 24 {
 		at := start.Add(time.Duration(hour) * time.Hour)

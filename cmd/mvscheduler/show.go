@@ -210,6 +210,7 @@ func (a *app) showText(r viewReport) string {
 		line("catch-up", v.Catchup)
 		line("priority", fmt.Sprintf("%d (1 first, 4 last)", v.Priority))
 		line("limits", limitsWords(v))
+		line("optimize", optimizeWords(v))
 		line("paused", pauseWords(a, v, now))
 		line("created", a.full(&v.CreatedAt, now))
 		changed := a.full(&v.UpdatedAt, now)
@@ -269,6 +270,20 @@ func limitsWords(v *catalog.View) string {
 	}
 	if v.MaxSizeBytes != nil {
 		words = append(words, "size "+bytesOf(v.MaxSizeBytes))
+	}
+	return strings.Join(words, ", ")
+}
+
+// optimizeWords says what the optimizer may do, and within which bounds.
+func optimizeWords(v *catalog.View) string {
+	words := []string{v.Optimize}
+	for _, bound := range []struct {
+		name  string
+		value *string
+	}{{"min_interval", v.MinInterval}, {"max_interval", v.MaxInterval}, {"min_retention", v.MinRetention}, {"max_retention", v.MaxRetention}} {
+		if bound.value != nil {
+			words = append(words, bound.name+" "+*bound.value)
+		}
 	}
 	return strings.Join(words, ", ")
 }
