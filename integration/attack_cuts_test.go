@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -43,12 +46,17 @@ func TestWhatABucketIsCutByIsFollowedThroughTheQuery(t *testing.T) {
 	for _, v := range views {
 		require.Contains(t, s.refusal(t, query(v.name, v.old, v.new)), "cannot be built anew", v.name)
 	}
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
 	for _, v := range [][3]string{ // the same, in other words or of fewer rows
 		{"shared", "WITH x AS (SELECT ts AS b FROM readings WHERE mvscheduler.in_window(ts)) SELECT date_trunc('day', x.b)", "WITH y AS (SELECT 1 AS one), x AS (SELECT r.ts AS born FROM y, readings AS r WHERE mvscheduler.in_window(r.ts)) SELECT date_trunc('day', x.born)"},
 		{"least_of", "in_window(ts)", "in_window(ts) AND ts > timestamptz '2020-01-01' + interval '1 day'"},
 		{"labelled", "readings AS r JOIN calendar AS c", "calendar AS c JOIN readings AS r"},
 	} {
-		pgtest.Exec(t, s.alice, query(v[0], v[1], v[2]))
+		*said = nil
+		pgtest.Exec(t, conn, query(v[0], v[1], v[2]))
+		require.True(t, slices.ContainsFunc(*said, func(n *pgconn.Notice) bool {
+			return strings.Contains(n.Message, "keeps what it shows before ") && strings.Contains(n.Hint, "restore")
+		}), "%s: the old buckets keep what the old query said", v[0])
 		s.incremented(t, v[0])
 		require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM `+v[0]), v[0])
 	}

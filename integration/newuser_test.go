@@ -63,6 +63,13 @@ func TestAQueryIsToldToAskInWindowOnlyWhenItDoesNot(t *testing.T) {
 		told := slices.ContainsFunc(*said, func(n *pgconn.Notice) bool { return strings.Contains(n.Message, "does not ask in_window") })
 		require.Equal(t, name == "forgets", told, name)
 	}
+	pgtest.Exec(t, conn, `CREATE TABLE mine (day date)`)
+	for name, where := range map[string]string{"whole": "", "windowed": "WHERE mvscheduler.in_window(day)"} {
+		*said = nil
+		pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query) VALUES ('`+name+`', 'SELECT day, count(*) AS n FROM mine `+where+` GROUP BY 1')`)
+		told := slices.ContainsFunc(*said, func(n *pgconn.Notice) bool { return strings.Contains(n.Hint, "Set method to incremental") })
+		require.Equal(t, name == "windowed", told, name)
+	}
 }
 
 func TestARegistrationSaysWhatWouldGoWrongLater(t *testing.T) {

@@ -23,6 +23,7 @@ DROP FUNCTION mvscheduler.warn_of_missing_rights(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.missing_rights(oid, oid);
 DROP FUNCTION mvscheduler.demand_nothing_temporary(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.create_query_view(mvscheduler.views, text, text);
+DROP FUNCTION mvscheduler.asks_in_window(oid);
 DROP FUNCTION mvscheduler.view_options(oid);
 DROP FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.parsing_path(mvscheduler.views);

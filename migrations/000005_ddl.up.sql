@@ -121,6 +121,18 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.view_options(oid) IS 'The WITH clause of a plain view; NULL when it has none.';
 
+CREATE FUNCTION mvscheduler.asks_in_window(query_relation oid) RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (SELECT
+                     FROM pg_rewrite AS w
+                     JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
+                     JOIN pg_proc AS p ON p.oid = d.refobjid
+                    WHERE w.ev_class = query_relation AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window')
+$$;
+COMMENT ON FUNCTION mvscheduler.asks_in_window(oid) IS 'Whether the query of a view asks in_window, whoever may read what about.';
+
 -- EXECUTE takes several statements. One that passes the probe has its semicolons outside of brackets, and
 -- inside of brackets it has none: no text of several statements is correct both ways. What the first
 -- way ran of it is undone with the error.
@@ -149,6 +161,11 @@ BEGIN
     END IF;
     PERFORM mvscheduler.demand_nothing_temporary(v, format('%I.%I', view_schema, view_name)::regclass);
     PERFORM mvscheduler.warn_of_missing_rights(v, format('%I.%I', view_schema, view_name)::regclass);
+    IF v.method <> 'incremental' AND mvscheduler.asks_in_window(format('%I.%I', view_schema, view_name)::regclass) THEN
+        RAISE NOTICE 'the query of managed view % asks in_window, but the view is computed as a whole', v.name
+            USING DETAIL = format('in_window is always true with method "%s".', v.method),
+                  HINT = 'Set method to incremental, time_column and bucket_width to compute only the buckets that changed.';
+    END IF;
 EXCEPTION WHEN syntax_error THEN
     RAISE EXCEPTION 'the query of a managed view must be one SELECT' USING ERRCODE = 'syntax_error',
         DETAIL = 'It contains more than one statement.', HINT = 'Remove the semicolon and what follows it.';

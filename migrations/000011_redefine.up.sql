@@ -560,6 +560,8 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND (NEW.timezone <> OLD.timezone OR current_setting('mvscheduler.cuts', true) = 'other') THEN   -- rows would move between buckets that are computed and those that are frozen
         PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
+    ELSIF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query AND (told IS NULL OR told[1] = 'none') THEN
+        PERFORM mvscheduler.tell_of_frozen(NEW.id, NEW.name);
     END IF;
     PERFORM set_config('mvscheduler.cuts', '', true);   -- of the next row
     IF told IS NULL THEN

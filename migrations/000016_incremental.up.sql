@@ -71,8 +71,7 @@ BEGIN
     END IF;
     -- What its owner may not read is no source, and a WARNING says so.
     IF NOT EXISTS (SELECT FROM mvscheduler.sources_of(query, v.time_column) AS s WHERE s.col > 0)
-       AND NOT EXISTS (SELECT FROM pg_rewrite AS w JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass JOIN pg_proc AS p ON p.oid = d.refobjid
-                        WHERE w.ev_class = query AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window') THEN
+       AND NOT mvscheduler.asks_in_window(query) THEN
         RAISE NOTICE 'the query of managed view % does not ask in_window', v.name
             USING DETAIL = 'Whenever anything changes below it, all of it is computed.',
                   HINT = 'Add WHERE mvscheduler.in_window(column) with the column of the table from which the time of a bucket comes.';

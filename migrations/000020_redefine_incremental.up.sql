@@ -108,15 +108,43 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.demand_replaceable(text, oid, oid, oid, oid) IS 'Raises and names what cannot follow a new version of an incremental view.';
 
 -- As mvscheduler_owner, which alone reads the horizons. A day is left for labels without a zone.
+CREATE FUNCTION mvscheduler.frozen_before(view_id bigint) RETURNS timestamptz
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    border timestamptz := (SELECT greatest(f.labels - interval '1 day', f.times) FROM mvscheduler.frozen AS f WHERE f.target = frozen_before.view_id);
+    oldest timestamptz := (SELECT min(p.lo) AT TIME ZONE 'UTC' FROM mvscheduler.piece AS d, mvscheduler.partitions_of(d.relation::oid) AS p WHERE d.view_id = frozen_before.view_id AND d.kind = 'data');
+BEGIN
+    RETURN CASE WHEN oldest < border + interval '1 day' AND border > '-infinity' THEN border END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.frozen_before(bigint) IS 'Before which time an incremental view holds what cannot be computed again; NULL = it holds nothing of that kind.';
+REVOKE ALL ON FUNCTION mvscheduler.frozen_before(bigint) FROM PUBLIC;
+
+CREATE FUNCTION mvscheduler.tell_of_frozen(view_id bigint, view_name text) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    border timestamptz := mvscheduler.frozen_before(view_id);
+BEGIN
+    IF border IS NOT NULL THEN
+        RAISE NOTICE 'managed view % keeps what it shows before %, as its old query computed it', view_name, border
+            USING DETAIL = 'Partitions that these rows were computed from have left by retention; what comes after is computed by the new query.',
+                  HINT = 'What is still kept aside comes back with mvscheduler restore, and then it is computed anew.';
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.tell_of_frozen(bigint, text) IS 'Says what of an incremental view its new query does not compute.';
+REVOKE ALL ON FUNCTION mvscheduler.tell_of_frozen(bigint, text) FROM PUBLIC;
+
 CREATE FUNCTION mvscheduler.demand_nothing_frozen(view_id bigint, view_name text) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    border timestamptz := (SELECT greatest(f.labels - interval '1 day', f.times) FROM mvscheduler.frozen AS f WHERE f.target = demand_nothing_frozen.view_id);
-    oldest timestamptz := (SELECT min(p.lo) AT TIME ZONE 'UTC' FROM mvscheduler.piece AS d, mvscheduler.partitions_of(d.relation::oid) AS p WHERE d.view_id = demand_nothing_frozen.view_id AND d.kind = 'data');
+    border timestamptz := mvscheduler.frozen_before(view_id);
 BEGIN
-    IF oldest < border + interval '1 day' AND border > '-infinity' THEN
+    IF border IS NOT NULL THEN
         RAISE EXCEPTION 'managed view % cannot be built anew: what it showed before % would be lost', view_name, border
             USING ERRCODE = 'object_not_in_prerequisite_state',
                   DETAIL = 'Partitions that these rows were computed from, or which were brought back, have left by retention.',
