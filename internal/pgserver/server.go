@@ -26,6 +26,8 @@ type Config struct {
 	// Dir holds the data, the log and the socket; it is made when missing, and a cluster that is there
 	// already is used. Defaults to a new temporary directory, which Close removes.
 	Dir string
+	// TempDir is where the temporary directory is made. Defaults to os.TempDir.
+	TempDir string
 	// Settings of postgresql.conf, over the defaults of this package (fsync is off).
 	Settings map[string]string
 }
@@ -59,7 +61,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	}
 	if s.dir == "" {
 		// Every parent has to be searchable for the server's user, which t.TempDir's are not for root.
-		if s.dir, err = os.MkdirTemp("", "mvs"); err != nil {
+		if s.dir, err = os.MkdirTemp(config.TempDir, "mvs"); err != nil {
 			return nil, fmt.Errorf("make a directory for the server: %w", err)
 		}
 		s.temporary = true

@@ -70,7 +70,7 @@ func Dedicated(t testing.TB, settings map[string]string) *DB {
 	all := map[string]string{"synchronous_commit": "on"}
 	maps.Copy(all, logging)
 	maps.Copy(all, settings)
-	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: all})
+	server, err := pgserver.Start(t.Context(), pgserver.Config{TempDir: inMemory(), Settings: all})
 	if err != nil {
 		t.Fatalf("start a PostgreSQL for this test: %v", err)
 	}
@@ -124,6 +124,9 @@ func create(t testing.TB, server server, from string) *DB {
 	defer creating.Unlock()
 	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from); err != nil {
 		t.Fatalf("create a database for this test: %v", err)
+	}
+	if log, err := os.Stat(server.LogFile()); err == nil {
+		db.log.offset = log.Size() // what came before is about others
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -245,15 +248,15 @@ func (d *DB) Role(t testing.TB, base string, options ...string) string {
 func (d *DB) User(t testing.TB, base string) string {
 	t.Helper()
 	name := d.Role(t, base)
-	d.Exec(t, "GRANT mvscheduler_user TO "+name)
-	d.Exec(t, "CREATE SCHEMA "+name+" AUTHORIZATION "+name)
+	sql := "GRANT mvscheduler_user TO " + name + "; CREATE SCHEMA " + name + " AUTHORIZATION " + name
 	switch version := d.Version(); {
 	case version >= 170000:
 	case version >= 160000:
-		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker WITH INHERIT TRUE, SET FALSE")
+		sql += "; GRANT " + name + " TO mvscheduler_worker WITH INHERIT TRUE, SET FALSE"
 	default:
-		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker")
+		sql += "; GRANT " + name + " TO mvscheduler_worker"
 	}
+	d.Exec(t, sql)
 	return name
 }
 
