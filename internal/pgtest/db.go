@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -70,7 +71,11 @@ func Dedicated(t testing.TB, settings map[string]string) *DB {
 	all := map[string]string{"synchronous_commit": "on"}
 	maps.Copy(all, logging)
 	maps.Copy(all, settings)
-	server, err := pgserver.Start(t.Context(), pgserver.Config{TempDir: inMemory(), Settings: all})
+	stem.once.Do(func() { stem.err = makeStem() })
+	if stem.err != nil {
+		t.Fatalf("make the cluster that this test's is copied from: %v", stem.err)
+	}
+	server, err := pgserver.Start(t.Context(), pgserver.Config{TempDir: inMemory(), Like: stem.server, Settings: all})
 	if err != nil {
 		t.Fatalf("start a PostgreSQL for this test: %v", err)
 	}
@@ -83,10 +88,21 @@ func Dedicated(t testing.TB, settings map[string]string) *DB {
 			t.Errorf("stop the server of this test: %v", err)
 		}
 	})
-	if err := makeTemplate(server); err != nil {
-		t.Fatalf("make the template database: %v", err)
-	}
 	return create(t, server, templateName)
+}
+
+// stem is a server that was stopped when it had the template: each dedicated one begins as a copy.
+var stem struct {
+	once   sync.Once
+	server *pgserver.Server
+	err    error
+}
+
+func makeStem() (err error) {
+	if stem.server, err = pgserver.Start(context.Background(), pgserver.Config{TempDir: inMemory()}); err != nil {
+		return err
+	}
+	return errors.Join(makeTemplate(stem.server), stem.server.Stop(pgserver.Fast))
 }
 
 func makeTemplate(server server) error {

@@ -74,6 +74,12 @@ func Main(m *testing.M, after ...func() error) {
 			code = 1
 		}
 	}
+	if stem.server != nil {
+		if err := stem.server.Close(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
 	if s := shared.server; s != nil {
 		if private, ok := s.(*pgserver.Server); ok && (code != 0 || shared.failed.Load()) {
 			private.Keep()
