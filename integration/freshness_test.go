@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -298,8 +297,8 @@ func (a *author) come() (err error) {
 // all worlds, as in one of them an author may keep the horizon back to the end.
 func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	t.Parallel()
-	length := 45 * time.Second
-	if os.Getenv("MVSCHEDULER_LONG") != "" {
+	length := 30 * time.Second
+	if long {
 		length = 6 * time.Minute
 	}
 	seed := rand.Int()

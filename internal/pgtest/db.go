@@ -138,7 +138,7 @@ func create(t testing.TB, server server, from string) *DB {
 	db := &DB{Name: "test_" + suffix(), server: server}
 	creating.Lock()
 	defer creating.Unlock()
-	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from); err != nil {
+	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from+" STRATEGY file_copy"); err != nil {
 		t.Fatalf("create a database for this test: %v", err)
 	}
 	if log, err := os.Stat(server.LogFile()); err == nil {

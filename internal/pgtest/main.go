@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -25,7 +26,7 @@ var shared struct {
 // logging makes the log of a test server a witness of every statement.
 var logging = map[string]string{
 	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
-	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC", "autovacuum_naptime": "10s",
+	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
 func sharedServer(t testing.TB) server {
@@ -45,7 +46,9 @@ func startShared(ctx context.Context) (server, error) {
 		}
 		return s, nil
 	}
-	s, err := pgserver.Start(ctx, pgserver.Config{TempDir: inMemory(), Settings: logging})
+	settings := maps.Clone(logging)
+	settings["max_connections"] = "400" // a sidecar has a dozen
+	s, err := pgserver.Start(ctx, pgserver.Config{TempDir: inMemory(), Settings: settings})
 	if err != nil {
 		return nil, err
 	}
