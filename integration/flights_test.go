@@ -26,12 +26,12 @@ const (
 func TestRollupsOfFlightsFollowLateRowsWhileRawDataLeave(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	flights, days := 15_000, 25
+	flights, days := 20_000, 35
 	if long {
 		flights, days = 300_000, 181
 	}
 	pgtest.Exec(t, s.alice, `CREATE TABLE arriving (scheduled_departure timestamp, delay_minutes int, distance_miles int, origin text, destination text)`,
-		fmt.Sprintf(`INSERT INTO arriving SELECT '2001-01-18'::timestamp + ((random() * %d)::int + 0.25 + 0.7 * random()) * interval '1 day', (30 * random() * random() * random())::int * 8 - 10, 100 + (2000 * random())::int,
+		fmt.Sprintf(`INSERT INTO arriving SELECT '2001-01-01'::timestamp + ((random() * %d)::int + 0.25 + 0.7 * random()) * interval '1 day', (30 * random() * random() * random())::int * 8 - 10, 100 + (2000 * random())::int,
 			'A' || (60 * random() * random())::int, 'A' || (60 * random())::int FROM generate_series(1, %d)`, days-1, flights))
 	s.replay(t)
 }

@@ -297,7 +297,7 @@ func (a *author) come() (err error) {
 // all worlds, as in one of them an author may keep the horizon back to the end.
 func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	t.Parallel()
-	length := 30 * time.Second
+	length := 45 * time.Second
 	if long {
 		length = 6 * time.Minute
 	}

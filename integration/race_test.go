@@ -13,7 +13,7 @@ import (
 func TestThreeReplicasUnderLoadNeitherLoseNorDoubleASlot(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	lasting := 12 * time.Second
+	lasting := 20 * time.Second
 	if long {
 		lasting = 3 * time.Minute
 	}

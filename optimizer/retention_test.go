@@ -37,7 +37,7 @@ func readsOfADay(random *rand.Rand, day int, perDay float64) []LookBack {
 // every week and counts the reads that asked for more than was kept, put aside or not.
 func TestRetentionMissesAlmostNothing(t *testing.T) {
 	t.Parallel()
-	runs, bad := seeds(12, 120), 0
+	runs, bad := seeds(6, 120), 0
 	for seed := range runs {
 		random := rand.New(rand.NewPCG(seed, 4))
 		perDay := math.Exp(math.Log(4) + math.Log(8)*random.Float64())
