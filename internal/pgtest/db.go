@@ -61,16 +61,16 @@ func NewEmpty(t testing.TB) *DB {
 }
 
 // Dedicated returns a database with the migrations applied on a server of its own, which the test may
-// stop, restart and kill: what it has committed outlives the crash of a backend. The settings are added to
-// those of postgresql.conf.
-func Dedicated(t testing.TB, settings map[string]string) *DB {
+// stop, restart and kill: what it has committed outlives the crash of a backend. The others are added to
+// the settings of postgresql.conf.
+func Dedicated(t testing.TB, others map[string]string) *DB {
 	t.Helper()
 	if image := os.Getenv(ImageVariable); image != "" {
 		t.Skipf("this test needs a server of its own that it can reach, and %s=%s is run by testcontainers", ImageVariable, image)
 	}
 	all := map[string]string{"synchronous_commit": "on"}
-	maps.Copy(all, logging)
 	maps.Copy(all, settings)
+	maps.Copy(all, others)
 	stem.once.Do(func() { stem.err = makeStem() })
 	if stem.err != nil {
 		t.Fatalf("make the cluster that this test's is copied from: %v", stem.err)

@@ -50,7 +50,7 @@ func startImage(ctx context.Context, image string, settings map[string]string) (
 	}
 	args := []string{"run", "-C", filepath.Join(strings.TrimSpace(string(root)), keeperModule), ".", dir, image}
 	all := map[string]string{
-		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "400",
+		"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "max_connections": "200",
 		"shared_buffers": "64MB", "max_prepared_transactions": "5",
 	}
 	maps.Copy(all, settings)

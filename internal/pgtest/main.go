@@ -3,7 +3,6 @@ package pgtest
 import (
 	"context"
 	"fmt"
-	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,8 +22,10 @@ var shared struct {
 	failed atomic.Bool
 }
 
-// logging makes the log of a test server a witness of every statement.
-var logging = map[string]string{
+// settings make the log of a test server a witness of every statement, and leave it no time for compiling statements that
+// run once. A sidecar has a dozen connections.
+var settings = map[string]string{
+	"max_connections": "400", "jit_above_cost": "-1",
 	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
 	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
@@ -40,14 +41,12 @@ func sharedServer(t testing.TB) server {
 
 func startShared(ctx context.Context) (server, error) {
 	if image := os.Getenv(ImageVariable); image != "" {
-		s, err := startImage(ctx, image, logging)
+		s, err := startImage(ctx, image, settings)
 		if err != nil {
 			return nil, err
 		}
 		return s, nil
 	}
-	settings := maps.Clone(logging)
-	settings["max_connections"] = "400" // a sidecar has a dozen
 	s, err := pgserver.Start(ctx, pgserver.Config{TempDir: inMemory(), Settings: settings})
 	if err != nil {
 		return nil, err
