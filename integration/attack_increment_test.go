@@ -76,18 +76,18 @@ func TestNothingOfAnIncrementalViewRunsAsSomebodyElse(t *testing.T) {
 		return `CREATE FUNCTION mallory.` + name + `(` + arguments + `) RETURNS ` + returns + ` LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('` + name + `'); ` + value + ` END $$`
 	}
 	a.as(define("in_query", "", "int"), define("in_trigger", "", "trigger"), define("in_index", "int", "int"), define("in_check", "int", "boolean"), define("in_statistics", "int", "int"),
-		`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base SELECT '2026-03-01 00:00+00'::timestamptz + g * interval '1 hour', g % 3 FROM generate_series(1, 1500) AS g`,
+		`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base SELECT '2026-03-01 00:00+00'::timestamptz + g * interval '1 hour', g % 3 FROM generate_series(1, 1100) AS g`,
 		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, refresh_on, max_attempts, indexes)
 		 VALUES ('mallory.v', 'SELECT date_trunc(''hour'', ts) AS hour, k, count(*) + 0 * max(mallory.in_query() + k) AS n FROM mallory.base WHERE mvscheduler.in_window(ts) GROUP BY 1, 2', 'incremental', 'hour', '1 hour', NULL, 'manual', 2, '{(mallory.in_index(k))}')`,
 		`CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON mallory.v__data FOR EACH STATEMENT EXECUTE FUNCTION mallory.in_trigger()`,
 		`ALTER TABLE mallory.v__data ADD CHECK (mallory.in_check(k))`, `CREATE STATISTICS mallory.s ON (mallory.in_statistics(k)), n FROM mallory.v__data`)
 	sidecar := startSidecar(t, a.db)
 	refreshed(t, a.m, a.sql("mallory.v"))
-	a.as(`INSERT INTO mallory.base SELECT '2026-03-05 10:00+00', g FROM generate_series(10, 900) AS g`, `UPDATE mallory.base SET k = 5 WHERE ts = '2026-03-06 10:00+00'`)
+	a.as(`INSERT INTO mallory.base SELECT '2026-03-05 10:00+00', g FROM generate_series(10, 300) AS g`, `UPDATE mallory.base SET k = 5 WHERE ts = '2026-03-06 10:00+00'`)
 	refreshed(t, a.m, a.sql("mallory.v"))
 	until(t, a.root, `SELECT reltuples > 1000 FROM pg_class WHERE oid = $1::text::regclass`, a.mallory+".v__data")
 	a.nothingStolen(sidecar.role, "in_query", "in_trigger", "in_index", "in_check", "in_statistics")
-	require.Equal(t, int64(2391), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)))
+	require.Equal(t, int64(1391), ask[int64](t, a.m, a.sql(`SELECT sum(n)::bigint FROM mallory.v`)))
 }
 
 func TestPiecesOfAnIncrementalViewThatAreNotWhatTheyWereEndInAClearState(t *testing.T) {

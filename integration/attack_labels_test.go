@@ -2,6 +2,8 @@ package integration
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,7 +21,7 @@ func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`)
 	startSidecar(t, s.db)
-	for name, c := range map[string]struct{ query, width, zone, want string }{
+	cases := map[string]struct{ query, width, zone, want string }{
 		// labels
 		"tokyo":        {`SELECT (ts AT TIME ZONE 'Asia/Tokyo')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "UTC", fails},
 		"tokyo_known":  {`SELECT (ts AT TIME ZONE 'Asia/Tokyo')::date AS hour, count(*) AS n FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1`, "1 day", "Asia/Tokyo", right},
@@ -100,7 +102,9 @@ func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
 		"top":           {`WITH x AS (SELECT date_trunc('hour', ts) AS hour, id, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*), id) AS place FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2) SELECT hour, id, n FROM x WHERE place < 3`, "1 hour", "UTC", right},
 		"casts":         {`SELECT ts::date AS hour, born, array_agg(id ORDER BY id) AS ids, min(ts) AS first FROM $ WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", "UTC", right},
 		"last_of":       {`SELECT DISTINCT ON (hour, born) date_trunc('hour', ts) AS hour, born, id FROM $ WHERE mvscheduler.in_window(ts) ORDER BY hour, born, ts DESC`, "1 hour", "UTC", right},
-	} {
+	}
+	for _, name := range drawn(t, 40, slices.Sorted(maps.Keys(cases))) {
+		c := cases[name]
 		t.Run(name, func(t *testing.T) {
 			require.Equal(t, c.want, s.outcome(t, name, c.query, c.width, c.zone), refused)
 		})

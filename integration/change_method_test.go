@@ -320,7 +320,7 @@ func TestNothingOfAViewWhoseMethodChangesRunsAsSomebodyElse(t *testing.T) {
 	a := newArena(t)
 	a.as(immutable("in_query", "int"), immutable("in_index", "int"), immutable("in_dependent", "int"), immutable("in_statistics", "int"),
 		`CREATE FUNCTION mallory.checked(text) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('path'); RETURN true; END $$`, `CREATE DOMAIN mallory.label AS text CHECK (mallory.checked(VALUE))`,
-		`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base SELECT '2026-03-01 00:00+00'::timestamptz + g * interval '1 hour', g % 3 FROM generate_series(1, 500) AS g`,
+		`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base SELECT '2026-03-01 00:00+00'::timestamptz + g * interval '1 hour', g % 3 FROM generate_series(1, 150) AS g`,
 		`INSERT INTO mvscheduler.views (name, query, refresh_interval, refresh_on, max_attempts, indexes, timezone)
 		 VALUES ('mallory.v', 'SELECT date_trunc(''hour'', ts) AS hour, k, count(*) + 0 * max(mallory.in_query(k)) AS n, (''{x}''::mallory.label[])[1]::text AS b FROM mallory.base WHERE mvscheduler.in_window(ts) GROUP BY 1, 2', NULL, 'manual', 2, '{(mallory.in_index(k))}', 'UTC')`)
 	sidecar := startSidecar(t, a.db)

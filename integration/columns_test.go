@@ -217,13 +217,13 @@ func TestOddSettingsOfTheSessionDoNotMatter(t *testing.T) {
 	pgtest.Exec(t, conn, `CREATE TABLE t (a int PRIMARY KEY, "B \ ""b""" text)`, `INSERT INTO t VALUES (1, 'x')`,
 		// What a name could be taken for in the session's own schemas.
 		`CREATE TYPE text AS (x int)`, `CREATE DOMAIN int8 AS int4`, `CREATE FUNCTION format(varchar, varchar) RETURNS text LANGUAGE sql AS 'SELECT NULL'`, `CREATE TABLE views (x int)`)
-	for _, setting := range []string{
+	for _, setting := range drawn(t, 12, []string{
 		`standard_conforming_strings = off`, `quote_all_identifiers = on`, `plpgsql.extra_errors = 'all'`, `DateStyle = 'German'`, `IntervalStyle = 'iso_8601'`, `IntervalStyle = 'sql_standard'`,
 		`transform_null_equals = on`, `array_nulls = off`, `search_path = pg_temp, public`, `search_path = ''`, `extra_float_digits = -15`, `client_encoding = 'LATIN1'`, `TimeZone = '<+03>-3'`, `TimeZone = 'PST8PDT'`,
 		`default_transaction_isolation = 'serializable'`, `default_transaction_isolation = 'repeatable read'`, `check_function_bodies = off`, `enable_seqscan = off`, `bytea_output = 'escape'`,
 		`row_security = on`, `jit = off`, `statement_timeout = '1min'`, `xmloption = 'document'`, `backslash_quote = off`, `synchronize_seqscans = off`, `plan_cache_mode = force_generic_plan`,
 		`search_path = "$user", public, pg_catalog`,
-	} {
+	}) {
 		pgtest.Exec(t, conn, `SET `+setting)
 		path, schema := ask[string](t, conn, `SELECT current_setting('search_path')`), ask[string](t, conn, `SELECT quote_ident(current_user)`)
 		if strings.HasPrefix(setting, "quote_all") {

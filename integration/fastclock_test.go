@@ -141,3 +141,15 @@ func TestADatabaseWhoseClockIsHurriedHurriesEverywhere(t *testing.T) {
 	require.True(t, ask[bool](t, s.root, `SELECT min(seen - made) > '6 minutes' AND max(made) - min(made) > '6 minutes' AND min(made) > '2100-01-01' FROM x`))
 	require.WithinDuration(t, clock.now(), ask[time.Time](t, s.root, `SELECT clock_timestamp()`), 3*time.Hour)
 }
+
+// Beside one another, and beside no other test: they keep to the clock.
+func TestWhereTheClockHurries(t *testing.T) {
+	t.Run("a day of five views is counted, simulated and advised as it was", func(t *testing.T) {
+		t.Parallel()
+		aDayOfFiveViewsIsCountedSimulatedAndAdvisedAsItWas(t)
+	})
+	t.Run("readers that come in bursts ask for refreshes as often as the simulator says", func(t *testing.T) {
+		t.Parallel()
+		readersThatComeInBurstsAskForRefreshesAsOftenAsTheSimulatorSays(t)
+	})
+}

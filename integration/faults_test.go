@@ -2,7 +2,9 @@ package integration
 
 import (
 	"context"
+	"flag"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +22,19 @@ import (
 
 // long says that the randomized tests take their time.
 var long = os.Getenv("MVSCHEDULER_LONG") != ""
+
+// drawn are so many of the cases of a test, others each time; all of them in the long run, and where one is asked for by
+// its name.
+func drawn[C any](t testing.TB, count int, cases []C) []C {
+	t.Helper()
+	if long || count >= len(cases) || strings.Contains(flag.Lookup("test.run").Value.String(), "/") {
+		return cases
+	}
+	some := slices.Clone(cases)
+	rand.Shuffle(len(some), func(i, j int) { some[i], some[j] = some[j], some[i] })
+	t.Logf("%d of %d cases", count, len(cases))
+	return some[:count]
+}
 
 // scene is a database with a user who owns a schema and the functions of these tests.
 type scene struct {

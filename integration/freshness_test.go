@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -299,7 +298,7 @@ func (a *author) come() (err error) {
 func TestNoViewIsEverReportedFresherThanItIs(t *testing.T) {
 	t.Parallel()
 	length := 45 * time.Second
-	if os.Getenv("MVSCHEDULER_LONG") != "" {
+	if long {
 		length = 6 * time.Minute
 	}
 	seed := rand.Int()

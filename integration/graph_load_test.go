@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strconv"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,6 +32,10 @@ func TestADeepGraphOfOneOwnerDoesNotStopTheOthers(t *testing.T) {
 // What cannot be taken up lies there; it must cost no more than one request.
 func TestAHeapOfRequestsDoesNotSlowTheOthersDown(t *testing.T) {
 	t.Parallel()
+	heap := 300_000
+	if long {
+		heap = 1_000_000
+	}
 	a := newArena(t)
 	a.victim()
 	a.as(`CREATE FUNCTION mallory.sleep() RETURNS int LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(36000); RETURN 1; END $$`,
@@ -41,7 +46,7 @@ func TestAHeapOfRequestsDoesNotSlowTheOthersDown(t *testing.T) {
 	a.as(`INSERT INTO mvscheduler.request (kind, view_id) SELECT 'refresh', view_id FROM mvscheduler.visible_views CROSS JOIN generate_series(1, 10000) WHERE name LIKE '%.v'`)
 	a.refused(a.m, "54000", `SELECT mvscheduler.refresh_view('mallory.v')`)
 	pgtest.Exec(t, a.root, `ALTER TABLE mvscheduler.request DISABLE TRIGGER USER`, // as if they had come in over days
-		a.sql(`INSERT INTO mvscheduler.request (kind, view_id, requested_by) SELECT 'refresh', view_id, 'mallory'::regrole FROM mvscheduler.view_state CROSS JOIN generate_series(1, 1000000) WHERE name = 'mallory.v'`),
+		a.sql(`INSERT INTO mvscheduler.request (kind, view_id, requested_by) SELECT 'refresh', view_id, 'mallory'::regrole FROM mvscheduler.view_state CROSS JOIN generate_series(1, `+strconv.Itoa(heap)+`) WHERE name = 'mallory.v'`),
 		`ALTER TABLE mvscheduler.request ENABLE TRIGGER USER`)
 	pgtest.Exec(t, a.root, `VACUUM ANALYZE mvscheduler.request`)
 	const read = `SELECT coalesce(seq_tup_read, 0) + coalesce(idx_tup_fetch, 0) + (SELECT sum(idx_tup_read) FROM pg_stat_user_indexes AS i WHERE i.relid = t.relid) FROM pg_stat_user_tables AS t WHERE relid = 'mvscheduler.request'::regclass`

@@ -166,7 +166,11 @@ func TestBigQueriesAndOddValuesDoNotStopTheOthers(t *testing.T) {
 	for i := range 1600 {
 		columns = append(columns, fmt.Sprintf("%d AS column_%d", i, i))
 	}
-	for i := range 100_000 {
+	size := 30_000
+	if long {
+		size = 100_000
+	}
+	for i := range size {
 		values = append(values, strconv.Itoa(i))
 	}
 	a.manual(a.m, "mallory.wide", "SELECT "+strings.Join(columns, ", "))

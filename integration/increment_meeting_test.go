@@ -1,6 +1,8 @@
 package integration
 
 import (
+	"maps"
+	"slices"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -14,7 +16,7 @@ func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
 	pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
 		`CREATE TABLE allowed (device int)`, `INSERT INTO allowed VALUES (1)`, `CREATE FUNCTION is_allowed(d int) RETURNS boolean LANGUAGE sql STABLE AS $$ SELECT EXISTS (SELECT FROM `+s.owner+`.allowed AS a WHERE a.device = d) $$`,
 		`CREATE FUNCTION allowed_ones() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT device FROM allowed; END`)
-	for name, c := range map[string]struct{ query, change string }{
+	cases := map[string]struct{ query, change string }{
 		"inner":    {`SELECT date_trunc('hour', ts) AS hour, device, busy(ts) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2, 3`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
 		"literal":  {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole, 'mvscheduler.in_window(ts)'::text AS note FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
 		"twice":    {`SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, (SELECT count(*) FROM metrics) AS whole FROM metrics WHERE mvscheduler.in_window(ts) AND mvscheduler.in_window(ts) GROUP BY 1, 2`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`},
@@ -30,7 +32,9 @@ func TestQueriesThatAreNotWhatTheyLookLikeAreRefusedOrRight(t *testing.T) {
 		"whole":    {`SELECT date_trunc('hour', max(ts)) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts)`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
 		"ordered":  {`SELECT date_trunc('hour', max(ts)) AS hour, device, array_agg(value ORDER BY ts) AS all FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY device`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
 		"offset":   {`SELECT date_trunc('hour', ts) AS hour, device, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY ts, device LIMIT 50`, `INSERT INTO metrics VALUES ('2026-03-01 00:05+00', 1, 100)`},
-	} {
+	}
+	for _, name := range drawn(t, 6, slices.Sorted(maps.Keys(cases))) {
+		c := cases[name]
 		t.Run(name, func(t *testing.T) {
 			s := newMetrics(t)
 			pgtest.Exec(t, s.alice, `CREATE TABLE other (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO other VALUES ('2026-03-01 10:00+00', 1, 1), ('2026-03-04 10:00+00', 2, 1)`,
@@ -91,7 +95,7 @@ func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
 // Rows of several buckets never meet in these.
 func TestWhatMeetsWithinABucketIsNoReasonToRefuse(t *testing.T) {
 	t.Parallel()
-	for name, query := range map[string]string{
+	cases := map[string]string{
 		"rank":     `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, rank() OVER (PARTITION BY date_trunc('hour', ts) ORDER BY count(*) DESC, device) AS place FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`,
 		"named":    `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, row_number() OVER (w ORDER BY device) AS place, count(*) OVER w AS devices FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2 WINDOW w AS (PARTITION BY date_trunc('hour', ts))`,
 		"last":     `SELECT DISTINCT ON (hour, device) date_trunc('hour', ts) AS hour, device, ts AS at, value FROM metrics WHERE mvscheduler.in_window(ts) ORDER BY hour, device, ts DESC, value`,
@@ -100,7 +104,9 @@ func TestWhatMeetsWithinABucketIsNoReasonToRefuse(t *testing.T) {
 		"union":    `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) AND value > 5 GROUP BY 1, 2 UNION SELECT date_trunc('hour', ts), -device, count(*) FROM metrics WHERE mvscheduler.in_window(ts) AND value <= 5 GROUP BY 1, 2`,
 		"first of": `SELECT date_trunc('hour', ts) AS hour, device, (array_agg(value ORDER BY ts, value))[1] AS first, count(DISTINCT value) AS values FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY device, date_trunc('hour', ts) HAVING count(*) > 1`,
 		"average":  `SELECT date_trunc('hour', ts) AS hour, device, value - (SELECT avg(value) FROM metrics) AS over FROM metrics WHERE mvscheduler.in_window(ts)`,
-	} {
+	}
+	for _, name := range drawn(t, 4, slices.Sorted(maps.Keys(cases))) {
+		query := cases[name]
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newMetrics(t)

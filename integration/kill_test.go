@@ -13,7 +13,7 @@ import (
 // refresh of 3 s whenever one of the two sidecars is killed.
 func TestAWorkerKilledAtAnyPointOfARefreshLosesNoSlot(t *testing.T) {
 	t.Parallel()
-	points := 5
+	points := 3
 	if long {
 		points = 30
 	}

@@ -97,7 +97,7 @@ func (s *scene) simulated(t testing.TB, v tale, clock fastClock, since, until ti
 // A day takes one and a half minutes: the database's clock runs that fast. Six weeks are written as the collector would have, then it
 // is Monday, five in the morning: a sidecar starts, and there are real readers until six in the evening; in the long run they
 // stay for two days, and for another one when the recommendations were accepted or applied.
-func TestADayOfFiveViewsIsCountedSimulatedAndAdvisedAsItWas(t *testing.T) { // alone: it keeps to the clock
+func aDayOfFiveViewsIsCountedSimulatedAndAdvisedAsItWas(t *testing.T) {
 	set, stays := newScene, 13*time.Hour
 	if long {
 		set, stays = func(t testing.TB) *scene {

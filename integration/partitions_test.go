@@ -190,6 +190,7 @@ func TestWhatIsInThePlaceOfAPartitionKeepsItAlone(t *testing.T) {
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".v", "--dry-run", "-o", "json").stdout, "everybody would wait until the DEFAULT partition "+s.owner+".rest was searched")
 	pgtest.Exec(t, s.alice, `DROP TABLE rest`)
 	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.pruning WHERE action = 'restore'`)
+	s.idle(t)
 	require.Zero(t, s.lost(t, "before", "v", `minute >= date_trunc('day', now(), 'UTC') - interval '6 days'`))
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE kind = 'prune' AND state <> 'succeeded'`))
 }

@@ -52,7 +52,7 @@ func consistent(t testing.TB, seen map[string]int) {
 
 func TestARedefinitionThatIsKilledAtAnyPointLeavesOneVersionInTheEnd(t *testing.T) {
 	t.Parallel()
-	points := 5
+	points := 3
 	if long {
 		points = 30
 	}

@@ -112,6 +112,8 @@ func TestAPausedOrDisabledViewIsRefreshedOnlyWhenAsked(t *testing.T) {
 	refreshed(t, s.alice, "v")
 	still := func() {
 		t.Helper()
+		until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'mvscheduler control' AND datname = current_database() AND xact_start < $1)`,
+			ask[time.Time](t, s.root, `SELECT clock_timestamp()`)) // a tick may have been under way
 		until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
 		count := ask[int](t, s.root, `SELECT count(*) FROM mvscheduler.run`)
 		until(t, s.root, `SELECT clock_timestamp() > $1::timestamptz + interval '2500 milliseconds'`, ask[time.Time](t, s.root, `SELECT clock_timestamp()`))

@@ -26,6 +26,10 @@ type Config struct {
 	// Dir holds the data, the log and the socket; it is made when missing, and a cluster that is there
 	// already is used. Defaults to a new temporary directory, which Close removes.
 	Dir string
+	// TempDir is where the temporary directory is made. Defaults to os.TempDir.
+	TempDir string
+	// Like is a server that was stopped, of the same version: a cluster that is made is a copy of its.
+	Like *Server
 	// Settings of postgresql.conf, over the defaults of this package (fsync is off).
 	Settings map[string]string
 }
@@ -59,7 +63,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	}
 	if s.dir == "" {
 		// Every parent has to be searchable for the server's user, which t.TempDir's are not for root.
-		if s.dir, err = os.MkdirTemp("", "mvs"); err != nil {
+		if s.dir, err = os.MkdirTemp(config.TempDir, "mvs"); err != nil {
 			return nil, fmt.Errorf("make a directory for the server: %w", err)
 		}
 		s.temporary = true
@@ -76,7 +80,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 		"max_prepared_transactions": "5", "logging_collector": "off", "cluster_name": "mvscheduler-private",
 	}
 	maps.Copy(s.settings, config.Settings)
-	if err := s.create(ctx); err != nil {
+	if err := s.create(ctx, config.Like); err != nil {
 		return nil, errors.Join(err, s.remove())
 	}
 	if err := s.start(ctx); err != nil {
@@ -85,7 +89,7 @@ func Start(ctx context.Context, config Config) (*Server, error) {
 	return s, nil
 }
 
-func (s *Server) create(ctx context.Context) error {
+func (s *Server) create(ctx context.Context, like *Server) error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return fmt.Errorf("make the server's directory: %w", err)
 	}
@@ -95,12 +99,15 @@ func (s *Server) create(ctx context.Context) error {
 	if _, err := os.Stat(filepath.Join(s.DataDir(), "PG_VERSION")); err == nil {
 		return nil
 	}
-	initdb := exec.CommandContext(ctx, filepath.Join(s.binDir, "initdb"),
-		"-D", s.DataDir(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N")
-	initdb.SysProcAttr = s.account.as(&syscall.SysProcAttr{})
-	initdb.Dir = s.dir
-	if out, err := initdb.CombinedOutput(); err != nil {
-		return fmt.Errorf("initdb: %w\n%s", err, bytes.TrimSpace(out))
+	command := []string{filepath.Join(s.binDir, "initdb"), "-D", s.DataDir(), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--no-locale", "-N"}
+	if like != nil {
+		command = []string{"cp", "-R", like.DataDir(), s.DataDir()}
+	}
+	makes := exec.CommandContext(ctx, command[0], command[1:]...)
+	makes.SysProcAttr = s.account.as(&syscall.SysProcAttr{})
+	makes.Dir = s.dir
+	if out, err := makes.CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", command[0], err, bytes.TrimSpace(out))
 	}
 	return nil
 }

@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -60,17 +61,21 @@ func NewEmpty(t testing.TB) *DB {
 }
 
 // Dedicated returns a database with the migrations applied on a server of its own, which the test may
-// stop, restart and kill: what it has committed outlives the crash of a backend. The settings are added to
-// those of postgresql.conf.
-func Dedicated(t testing.TB, settings map[string]string) *DB {
+// stop, restart and kill: what it has committed outlives the crash of a backend. The others are added to
+// the settings of postgresql.conf.
+func Dedicated(t testing.TB, others map[string]string) *DB {
 	t.Helper()
 	if image := os.Getenv(ImageVariable); image != "" {
 		t.Skipf("this test needs a server of its own that it can reach, and %s=%s is run by testcontainers", ImageVariable, image)
 	}
 	all := map[string]string{"synchronous_commit": "on"}
-	maps.Copy(all, logging)
 	maps.Copy(all, settings)
-	server, err := pgserver.Start(t.Context(), pgserver.Config{Settings: all})
+	maps.Copy(all, others)
+	stem.once.Do(func() { stem.err = makeStem() })
+	if stem.err != nil {
+		t.Fatalf("make the cluster that this test's is copied from: %v", stem.err)
+	}
+	server, err := pgserver.Start(t.Context(), pgserver.Config{TempDir: inMemory(), Like: stem.server, Settings: all})
 	if err != nil {
 		t.Fatalf("start a PostgreSQL for this test: %v", err)
 	}
@@ -83,10 +88,21 @@ func Dedicated(t testing.TB, settings map[string]string) *DB {
 			t.Errorf("stop the server of this test: %v", err)
 		}
 	})
-	if err := makeTemplate(server); err != nil {
-		t.Fatalf("make the template database: %v", err)
-	}
 	return create(t, server, templateName)
+}
+
+// stem is a server that was stopped when it had the template: each dedicated one begins as a copy.
+var stem struct {
+	once   sync.Once
+	server *pgserver.Server
+	err    error
+}
+
+func makeStem() (err error) {
+	if stem.server, err = pgserver.Start(context.Background(), pgserver.Config{TempDir: inMemory()}); err != nil {
+		return err
+	}
+	return errors.Join(makeTemplate(stem.server), stem.server.Stop(pgserver.Fast))
 }
 
 func makeTemplate(server server) error {
@@ -122,8 +138,11 @@ func create(t testing.TB, server server, from string) *DB {
 	db := &DB{Name: "test_" + suffix(), server: server}
 	creating.Lock()
 	defer creating.Unlock()
-	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from); err != nil {
+	if err := admin(server, "CREATE DATABASE "+db.Name+" TEMPLATE "+from+" STRATEGY file_copy"); err != nil {
 		t.Fatalf("create a database for this test: %v", err)
+	}
+	if log, err := os.Stat(server.LogFile()); err == nil {
+		db.log.offset = log.Size() // what came before is about others
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -245,15 +264,15 @@ func (d *DB) Role(t testing.TB, base string, options ...string) string {
 func (d *DB) User(t testing.TB, base string) string {
 	t.Helper()
 	name := d.Role(t, base)
-	d.Exec(t, "GRANT mvscheduler_user TO "+name)
-	d.Exec(t, "CREATE SCHEMA "+name+" AUTHORIZATION "+name)
+	sql := "GRANT mvscheduler_user TO " + name + "; CREATE SCHEMA " + name + " AUTHORIZATION " + name
 	switch version := d.Version(); {
 	case version >= 170000:
 	case version >= 160000:
-		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker WITH INHERIT TRUE, SET FALSE")
+		sql += "; GRANT " + name + " TO mvscheduler_worker WITH INHERIT TRUE, SET FALSE"
 	default:
-		d.Exec(t, "GRANT "+name+" TO mvscheduler_worker")
+		sql += "; GRANT " + name + " TO mvscheduler_worker"
 	}
+	d.Exec(t, sql)
 	return name
 }
 

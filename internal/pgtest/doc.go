@@ -15,4 +15,7 @@
 //
 // MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL. MVSCHEDULER_TEST_IMAGE, such as postgres:17, has
 // testcontainers run that image instead; tests that restart or kill their server are skipped then.
+//
+// Servers' files are in /dev/shm where that has 4 GB to spare, and else, or where TMPDIR is set, where temporary files are.
+// A run that is killed leaves its mvs* directory there.
 package pgtest

@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -27,14 +26,11 @@ type LogLine struct {
 	Message     string // from the severity on: "LOG:  execute ...: REFRESH ..."
 }
 
-var logPrefix = regexp.MustCompile(`^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+) \[(\d+)\] (.*?)@(\S*) (.*?) ?([A-Z]+\d*:  .*)$`)
-
-var executed = regexp.MustCompile(`(?s)^LOG:  (?:statement|execute [^:]+|fastpath function call): (.*)$`)
-
 // Executed is the text of a statement that the server ran; empty in every other entry.
 func (l LogLine) Executed() string {
-	if m := executed.FindStringSubmatch(l.Message); m != nil {
-		return strings.TrimSpace(m[1])
+	how, text, _ := strings.Cut(strings.TrimPrefix(l.Message, "LOG:  "), ": ")
+	if how == "statement" || how == "fastpath function call" || strings.HasPrefix(how, "execute ") {
+		return strings.TrimSpace(text)
 	}
 	return ""
 }
@@ -110,38 +106,53 @@ func (r *logReader) read(log io.ReaderAt) error {
 			line, long = long, nil
 		}
 		r.offset += int64(len(line))
-		if err := r.take(bytes.TrimSuffix(line, []byte("\n"))); err != nil {
-			return err
-		}
+		r.take(bytes.TrimSuffix(line, []byte("\n")))
 	}
 }
 
-func (r *logReader) take(line []byte) error {
+func (r *logReader) take(line []byte) {
 	if bytes.HasPrefix(line, []byte("\t")) { // goes on with the entry before
 		if r.open {
 			r.lines[len(r.lines)-1].Message += "\n" + string(line[1:])
 		}
-		return nil
+		return
 	}
 	r.open = false
 	if !r.likely(line) {
-		return nil
+		return
 	}
-	m := logPrefix.FindStringSubmatch(string(line))
-	if m == nil {
-		return nil
+	entry, ok := parse(string(line))
+	if !ok {
+		return
 	}
-	at, err := time.Parse("2006-01-02 15:04:05.000 MST", m[1])
-	if err != nil {
-		return fmt.Errorf("read the time of %q: %w", line, err)
-	}
-	pid, err := strconv.Atoi(m[2])
-	if err != nil {
-		return fmt.Errorf("read the pid of %q: %w", line, err)
-	}
-	entry := LogLine{Time: at, PID: pid, User: m[3], Database: m[4], Application: m[5], Message: m[6]}
 	if r.open = r.keep(entry); r.open {
 		r.lines = append(r.lines, entry)
 	}
-	return nil
+}
+
+// parse reads "2006-01-02 15:04:05.000 UTC [pid] user@database application LOG:  message", in one pass and without an
+// expression: a log has millions of lines.
+func parse(line string) (l LogLine, ok bool) {
+	at, rest, _ := strings.Cut(line, " [")
+	pid, rest, _ := strings.Cut(rest, "] ")
+	l.User, rest, _ = strings.Cut(rest, "@")
+	l.Database, rest, _ = strings.Cut(rest, " ")
+	var errTime, errPID error
+	l.Time, errTime = time.Parse("2006-01-02 15:04:05.000 MST", at)
+	l.PID, errPID = strconv.Atoi(pid)
+	if errTime != nil || errPID != nil {
+		return l, false
+	}
+	for end := 0; ; end += len(":  ") {
+		colon := strings.Index(rest[end:], ":  ")
+		if colon < 0 {
+			return l, false
+		}
+		end += colon
+		severity := strings.TrimRight(rest[:end], "0123456789")
+		if name := strings.TrimRight(severity, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"); name != severity {
+			l.Application, l.Message = strings.TrimSuffix(name, " "), rest[len(name):]
+			return l, true
+		}
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -21,10 +22,12 @@ var shared struct {
 	failed atomic.Bool
 }
 
-// logging makes the log of a test server a witness of every statement.
-var logging = map[string]string{
+// settings make the log of a test server a witness of every statement, and leave it no time for compiling statements that
+// run once. A sidecar has a dozen connections.
+var settings = map[string]string{
+	"max_connections": "400", "jit_above_cost": "-1",
 	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
-	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC", "autovacuum_naptime": "10s",
+	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
 func sharedServer(t testing.TB) server {
@@ -38,17 +41,29 @@ func sharedServer(t testing.TB) server {
 
 func startShared(ctx context.Context) (server, error) {
 	if image := os.Getenv(ImageVariable); image != "" {
-		s, err := startImage(ctx, image, logging)
+		s, err := startImage(ctx, image, settings)
 		if err != nil {
 			return nil, err
 		}
 		return s, nil
 	}
-	s, err := pgserver.Start(ctx, pgserver.Config{Settings: logging})
+	s, err := pgserver.Start(ctx, pgserver.Config{TempDir: inMemory(), Settings: settings})
 	if err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// inMemory is a directory in memory for the files of a server, where the machine has plenty and nobody has chosen another
+// by TMPDIR; else empty. A database is a thousand files, and some file systems take half a second of processor time to
+// make them where others were deleted a moment ago.
+func inMemory() string {
+	const dir, plenty = "/dev/shm", 4 << 30
+	var fs syscall.Statfs_t
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(dir, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < plenty {
+		return ""
+	}
+	return dir
 }
 
 // Main is the body of TestMain: it runs the tests, looks for leaked goroutines and stops the server. The
@@ -57,6 +72,12 @@ func Main(m *testing.M, after ...func() error) {
 	code := m.Run()
 	for _, f := range after {
 		if err := f(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
+	if stem.server != nil {
+		if err := stem.server.Close(); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
