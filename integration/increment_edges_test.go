@@ -210,3 +210,28 @@ func TestManyAbsurdTimesDoNotBreakARunAndAreNamed(t *testing.T) {
 	same(t, s.alice, "v")
 	require.Equal(t, "month", ask[string](t, s.root, `SELECT mvscheduler.unit_in_force($1::text::regclass)`, s.owner+".v__data"))
 }
+
+// A statement that touches two hours far apart changes those two, and what lies between is not computed; so does an
+// UPDATE that moves a row from the one to the other.
+func TestHoursBetweenThoseThatAStatementTouchesAreNotComputed(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE parts (LIKE metrics) PARTITION BY RANGE (ts)`, `CREATE TABLE part PARTITION OF parts FOR VALUES FROM ('2026-01-01') TO ('2027-01-01')`, `INSERT INTO parts SELECT * FROM metrics`)
+	s.incremental(t, "metrics_v", hourly)
+	s.incremental(t, "parts_v", strings.ReplaceAll(hourly, "metrics", "parts"))
+	startSidecar(t, s.db)
+	s.incremented(t, "metrics_v", "parts_v")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`) // of a small view all is computed rather than two ranges
+	for _, table := range []string{"metrics", "parts"} {
+		for _, statement := range []string{
+			`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`,
+			`UPDATE %s SET ts = ts + '3 days' WHERE ts = '2026-03-01 10:00+00'`,
+			`DELETE FROM %s WHERE ts IN ('2026-03-01 05:00+00', '2026-03-04 05:00+00')`,
+		} {
+			pgtest.Exec(t, s.alice, fmt.Sprintf(statement, table))
+			s.incremented(t, table+"_v")
+			same(t, s.alice, table+"_v")
+			require.Equal(t, "2", s.last(t, table+"_v", "buckets"), "%s; %s", fmt.Sprintf(statement, table), s.last(t, table+"_v", "reason"))
+		}
+	}
+}

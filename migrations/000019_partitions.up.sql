@@ -402,8 +402,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                  WHEN s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() THEN coalesce(s.pause_reason, 'by hand')
                                  WHEN e.auto_paused_version = s.rearmed_at THEN e.auto_pause_reason ELSE '' END,
                   'Failures', coalesce(e.consecutive_failures, 0),
-                  -- Counters come late, without bound: what they have not said yet nobody can exclude.
-                  'Tracking', CASE coalesce(i.tracking, s.change_tracking) WHEN 'counters' THEN 'none' WHEN 'none' THEN 'none' ELSE 'trigger' END,
+                  'Tracking', replace(coalesce(i.tracking, s.change_tracking, 'auto'), 'auto', 'trigger'),
                   'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,

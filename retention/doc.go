@@ -23,7 +23,7 @@
 // frozen there ([Freeze]): buckets with labels below that keep what they have, whatever is asked for. Hence what
 // has to be true before it leaves:
 //
-//   - every view that reads it is healthy, incremental and tracks changes. One that reads it through other views
+//   - every view that reads it is healthy, incremental and tracks changes by triggers. One that reads it through other views
 //     counts too, and one whose own retention_period has let go of these buckets does not;
 //   - each has been filled from the oldest row on, has looked at all that is older than the end of the
 //     partition, and has taken every change of it, older partitions included: those are frozen as well;

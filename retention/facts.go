@@ -103,7 +103,7 @@ type Reader struct {
 	FilledFrom *Timestamp
 	// MaterializedUntil is the end of what its last successful refresh had looked at; nil = none has succeeded.
 	MaterializedUntil *Timestamp
-	// Dirt are changes of what it reads that it has not taken yet, and those that cannot be excluded (counters lag).
+	// Dirt are changes of what it reads that it has not taken yet, and those that cannot be excluded.
 	Dirt []Range
 	// Frozen is the horizon below which it is not recomputed, as an earlier plan has set it; nil = none.
 	Frozen *Timestamp

@@ -65,7 +65,9 @@ func (p *planner) need(r Reader, d Decision) string {
 		return fmt.Sprintf("view %s reads it and is paused (%s)", r.Name, r.Paused)
 	case r.Failures > 0:
 		return fmt.Sprintf("view %s reads it and its last %s failed", r.Name, runs(r.Failures))
-	case r.Tracking != "trigger" && r.Tracking != "counters":
+	case r.Tracking == "counters":
+		return fmt.Sprintf("view %s reads it and finds changes by the server's counters, which come late, so that rows may be missing in it", r.Name)
+	case r.Tracking != "trigger":
 		return fmt.Sprintf("view %s reads it without tracking changes, so that rows that came late may be missing in it", r.Name)
 	case r.FilledFrom == nil || r.MaterializedUntil == nil:
 		return fmt.Sprintf("view %s reads it and was never filled", r.Name)

@@ -235,18 +235,19 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 func TestEachBlockerIsNamed(t *testing.T) {
 	t.Parallel()
 	for why, change := range map[string]func(*builder, *Reader){
-		"view app.hourly reads it and is paused (by alice)":                                                               func(_ *builder, r *Reader) { r.Paused = "by alice" },
-		"view app.hourly reads it and its last run failed":                                                                func(_ *builder, r *Reader) { r.Failures = 1 },
-		"view app.hourly reads it and its last 4 runs failed":                                                             func(_ *builder, r *Reader) { r.Failures = 4 },
-		"the query of view app.hourly reads it not only within in_window, so that it may need all rows":                   func(_ *builder, r *Reader) { r.Windowed, r.RetentionPeriod = false, new(Days(1)) },
-		"view app.hourly reads it and was never filled":                                                                   func(_ *builder, r *Reader) { r.FilledFrom = nil },
-		"view app.hourly reads it and is filled from 2026-06-02 only":                                                     func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
-		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":             func(_ *builder, r *Reader) { r.Tracking = "none" },
-		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh": func(_ *builder, r *Reader) { r.Method = "concurrent" },
-		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":               func(_ *builder, r *Reader) { r.Method = "" },
-		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":         func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
-		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                        func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
-		"view app.hourly has not taken the changes from -infinity to infinity yet":                                        func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
+		"view app.hourly reads it and is paused (by alice)":                                                                       func(_ *builder, r *Reader) { r.Paused = "by alice" },
+		"view app.hourly reads it and its last run failed":                                                                        func(_ *builder, r *Reader) { r.Failures = 1 },
+		"view app.hourly reads it and its last 4 runs failed":                                                                     func(_ *builder, r *Reader) { r.Failures = 4 },
+		"the query of view app.hourly reads it not only within in_window, so that it may need all rows":                           func(_ *builder, r *Reader) { r.Windowed, r.RetentionPeriod = false, new(Days(1)) },
+		"view app.hourly reads it and was never filled":                                                                           func(_ *builder, r *Reader) { r.FilledFrom = nil },
+		"view app.hourly reads it and is filled from 2026-06-02 only":                                                             func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
+		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                     func(_ *builder, r *Reader) { r.Tracking = "none" },
+		"view app.hourly reads it and finds changes by the server's counters, which come late, so that rows may be missing in it": func(_ *builder, r *Reader) { r.Tracking = "counters" },
+		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh":         func(_ *builder, r *Reader) { r.Method = "concurrent" },
+		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":                       func(_ *builder, r *Reader) { r.Method = "" },
+		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":                 func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
+		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                                func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
+		"view app.hourly has not taken the changes from -infinity to infinity yet":                                                func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
 		"view app.hourly has not taken the changes from 2026-06-02 01:30:00 UTC to 2026-06-02 01:30:00 UTC yet": func(b *builder, r *Reader) {
 			r.Dirt = []Range{{*b.at("2026-06-02 01:30:00"), *b.at("2026-06-02 01:30:00")}}
 		},

@@ -1,0 +1,69 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What counters have not told yet nobody can exclude, so a view that goes by them keeps raw partitions, and the reason
+// says that, and not that it tracks nothing.
+func TestAViewThatGoesByCountersKeepsRawPartitionsAndTheReasonSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	s.incremental(t, "counted", hourlyReadings, "change_tracking", "counters")
+	s.incremental(t, "late", hourlyReadings, "change_tracking", "none", "lateness", "1 day")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '2 days')`)
+	startSidecar(t, s.db)
+	s.incremented(t, "counted", "late")
+	reason := func() string {
+		t.Helper()
+		out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "-o", "json")
+		require.Zero(t, out.code, out.stderr)
+		require.NotContains(t, out.stdout, `"action": "detach"`)
+		return out.stdout
+	}
+	require.Contains(t, reason(), "view "+s.owner+".counted reads it and finds changes by the server's counters, which come late")
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.counted'`)
+	require.Contains(t, reason(), "view "+s.owner+".late reads it without tracking changes")
+	require.Equal(t, int64(8), s.leaves(t))
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`)
+}
+
+// Rows of a foreign table are elsewhere, and a partition whose DETACH was interrupted is half gone.
+func TestAPartitionThatIsForeignOrHalfDetachedStaysWithTheReason(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.foreignServer(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE readings (ts timestamptz NOT NULL, device int NOT NULL) PARTITION BY RANGE (ts)`, `CREATE TABLE remote (ts timestamptz NOT NULL, device int NOT NULL)`,
+		`CREATE FOREIGN TABLE far PARTITION OF readings FOR VALUES FROM ('2019-01-01') TO ('2020-01-01') SERVER here OPTIONS (schema_name '`+s.owner+`', table_name 'remote')`,
+		`CREATE TABLE mixed PARTITION OF readings FOR VALUES FROM ('2020-01-01') TO ('2021-01-01') PARTITION BY LIST (device)`, `CREATE TABLE mixed_near PARTITION OF mixed FOR VALUES IN (1)`,
+		`CREATE FOREIGN TABLE mixed_far PARTITION OF mixed FOR VALUES IN (2) SERVER here OPTIONS (schema_name '`+s.owner+`', table_name 'remote')`,
+		`CREATE TABLE near PARTITION OF readings FOR VALUES FROM ('2021-01-01') TO ('2022-01-01')`, `CREATE TABLE half PARTITION OF readings FOR VALUES FROM ('2022-01-01') TO ('2023-01-01')`,
+		`INSERT INTO near SELECT '2021-05-05', n FROM generate_series(1, 1000) AS n`, `ANALYZE near`,
+		`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '1 year')`)
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM half`)
+	pgtest.Exec(t, s.alice, `SET lock_timeout = '100ms'`)
+	requireSQLState(t, s.alice, "55P03", `ALTER TABLE readings DETACH PARTITION half CONCURRENTLY`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run")
+	require.Zero(t, out.code, out.stderr)
+	bytes := ask[string](t, s.alice, `SELECT (pg_total_relation_size('near') / 1024)::text`)
+	for _, line := range []string{
+		`far +2019-01-01 to 2020-01-01 +keep +- +0 B +there is a foreign table in it, whose rows are elsewhere`,
+		`mixed +2020-01-01 to 2021-01-01 +keep +- +0 B +there is a foreign table in it, whose rows are elsewhere`,
+		`near +2021-01-01 to 2022-01-01 +detach +1,000 +` + bytes + `[.0-9]* kB +it is older than the horizon .* of retention_period 1 year`,
+		`half +2022-01-01 to 2023-01-01 +keep +- +0 B +somebody's DETACH PARTITION ... CONCURRENTLY was interrupted: end it by ALTER TABLE ... DETACH PARTITION ... FINALIZE`,
+	} {
+		require.Regexp(t, line, out.stdout)
+	}
+	require.Contains(t, out.stderr, "would be put aside: 1 partition, about 1000 rows, ")
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
+	require.Equal(t, "near__kept", ask[string](t, s.alice, `SELECT string_agg(relation::text, ' ') FROM mvscheduler.visible_kept`))
+}
