@@ -474,15 +474,17 @@ BEGIN
             OR EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
         UNION
         SELECT e.reader, e.level FROM expression AS e
+    ), stored AS MATERIALIZED (
+        SELECT l.reader, jsonb_object_agg(l.level, jsonb_build_object('parent', l.parent, 'node', l.node)) AS selects FROM levels AS l GROUP BY l.reader
     ), spread(reader, level) AS (   -- in which, or below which, a time may have labels far from it: by a calendar, a function that gives several, or arms that cut differently
         SELECT m.from_reader, m.from_level
           FROM tied AS m
           JOIN windowed AS w ON w.reader = m.from_reader AND w.level = m.from_level
           JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND m.col > 0
          WHERE CASE WHEN l.node -> 'setOperations' <> '[]'
-                    THEN (SELECT count(DISTINCT mvscheduler.resolved_column((SELECT jsonb_object_agg(s.level, jsonb_build_object('parent', s.parent, 'node', s.node)) FROM levels AS s WHERE s.reader = l.reader), p.from_level::text, m.col))
-                            FROM place AS p JOIN windowed AS x ON x.reader = p.from_reader AND x.level = p.from_level
-                           WHERE p.reader = l.reader AND p.level = l.level) > 1
+                    THEN (SELECT count(DISTINCT mvscheduler.resolved_column(t.selects, p.from_level::text, m.col))
+                            FROM stored AS t JOIN place AS p ON p.reader = t.reader JOIN windowed AS x ON x.reader = p.from_reader AND x.level = p.from_level
+                           WHERE t.reader = l.reader AND p.level = l.level) > 1
                     ELSE EXISTS (SELECT FROM made_of AS o WHERE o.reader = l.reader AND o.level = l.level AND o.target = m.col AND NOT o.windowed)
                          OR EXISTS (WITH RECURSIVE part(node) AS (   -- with what a join, and from PostgreSQL 18 on a GROUP BY, calls so
                                         SELECT l.node -> 'targetList' -> (m.col - 1) -> 'expr'
