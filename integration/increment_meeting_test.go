@@ -92,6 +92,50 @@ func TestWindowsMayNotMeetExceptInTheArmsOfAUnion(t *testing.T) {
 	}
 }
 
+// By these a row would be counted in a bucket far from it, and no row be left whose label tells.
+func TestNothingHidesThatABucketIsFarFromWhatItIsMadeOf(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE calendar (hour timestamptz, next timestamptz)`)
+	const (
+		this     = `SELECT date_trunc('hour', ts) AS hour, device FROM metrics WHERE mvscheduler.in_window(ts)`
+		last     = `SELECT date_trunc('hour', ts) + interval '7 days', device FROM metrics WHERE mvscheduler.in_window(ts)`
+		both     = `(SELECT hour, device, true AS now FROM (` + this + `) AS t UNION ALL SELECT hour, device, false FROM (` + last + `) AS l(hour, device)) AS u`
+		calendar = ` FROM metrics AS m JOIN calendar AS c ON m.ts >= c.hour - interval '7 days' AND m.ts < c.next WHERE mvscheduler.in_window(m.ts)`
+		is       = ` GROUP BY 1, 2 HAVING bool_or(h <= ts) AND NOT bool_or(h > ts)`
+	)
+	for _, c := range []struct {
+		query   string
+		refused bool
+	}{
+		{this + ` EXCEPT ` + last, true},
+		{this + ` INTERSECT ` + last, true},
+		{this + ` UNION ALL ` + last, false}, // the refresh finds those rows
+		{this + ` EXCEPT ` + this + ` AND value > 5`, false},
+		{`SELECT hour, device FROM ` + both + ` GROUP BY 1, 2 HAVING NOT bool_or(NOT now)`, true},
+		{`SELECT hour, device FROM (SELECT hour, device, bool_and(now) AS news FROM ` + both + ` GROUP BY 1, 2) AS g WHERE news`, true},
+		{`SELECT hour, device, bool_and(now) AS news FROM ` + both + ` GROUP BY 1, 2`, false},
+		{`SELECT hour, device FROM ` + both + ` WHERE now`, false},
+		{`SELECT c.hour, device` + calendar + ` GROUP BY 1, 2 HAVING NOT bool_or(m.ts < c.hour)`, true},
+		{`SELECT c.hour, device` + calendar + ` GROUP BY 1, 2 HAVING device > 1`, false},
+		{`SELECT hour, device FROM (SELECT c.hour, device, m.ts >= c.hour AS now, bool_or(m.ts < c.hour) OVER (PARTITION BY c.hour, device) AS before` + calendar + `) AS w WHERE now AND NOT before`, true},
+		{`SELECT h AS hour, device FROM metrics, LATERAL generate_series(ts, ts + interval '7 days', '7 days') AS h WHERE mvscheduler.in_window(ts)` + is, true},
+		{`SELECT h AS hour, device FROM (metrics CROSS JOIN LATERAL generate_series(ts, ts + interval '7 days', '7 days') AS g(h)) AS j WHERE mvscheduler.in_window(ts)` + is, true},
+		{`SELECT h AS hour, device FROM metrics, LATERAL (VALUES (ts), (ts + interval '7 days')) AS v(h) WHERE mvscheduler.in_window(ts)` + is, true},
+		{`SELECT h AS hour, device FROM (SELECT generate_series(ts, ts + interval '7 days', '7 days') AS h, ts, device FROM metrics WHERE mvscheduler.in_window(ts)) AS q` + is, true},
+		{`SELECT h AS hour, device FROM metrics, LATERAL date_trunc('hour', ts) AS h WHERE mvscheduler.in_window(ts)` + is, false},
+		{`SELECT date_trunc('hour', ts) AS hour, part FROM metrics, unnest(ARRAY[device, 0]) AS part WHERE mvscheduler.in_window(ts) GROUP BY 1, 2 HAVING count(*) > 1`, false},
+	} {
+		pgtest.Exec(t, s.alice, `DROP VIEW IF EXISTS q`, `CREATE VIEW q AS `+c.query)
+		_, err := s.alice.Exec(t.Context(), `SELECT * FROM mvscheduler.sources_of('q'::regclass, 'hour')`)
+		if c.refused {
+			require.ErrorContains(t, err, "and then be left out", c.query)
+			continue
+		}
+		require.NoError(t, err, c.query)
+	}
+}
+
 // Rows of several buckets never meet in these.
 func TestWhatMeetsWithinABucketIsNoReasonToRefuse(t *testing.T) {
 	t.Parallel()

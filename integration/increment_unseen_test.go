@@ -56,6 +56,26 @@ func TestAFunctionThatAFunctionCallsIsFollowed(t *testing.T) {
 	same(t, s.alice, "v")
 }
 
+// A function that is not called yet names a table that may not be read yet.
+func TestATableThatMayBeReadLaterIsWatchedFromThenOn(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE factor (n int)`, `INSERT INTO factor VALUES (2)`, a.sql(`GRANT SELECT, TRIGGER ON factor TO mallory`))
+	a.as(`CREATE TABLE mallory.base (ts timestamptz, k int)`, `INSERT INTO mallory.base VALUES ('2026-03-01 00:10+00', 1)`, `CREATE TABLE mallory.switch (is_on boolean)`, `INSERT INTO mallory.switch VALUES (false)`,
+		`CREATE FUNCTION mallory.factor() RETURNS bigint LANGUAGE sql STABLE BEGIN ATOMIC SELECT sum(n) FROM alice.factor; END`)
+	pgtest.Exec(t, alice, a.sql(`REVOKE SELECT ON factor FROM mallory`))
+	a.as(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('mallory.v', $$SELECT date_trunc('hour', ts) AS hour, CASE WHEN is_on THEN mallory.factor() ELSE 1 END AS n FROM mallory.base, mallory.switch WHERE mvscheduler.in_window(ts)$$, 'incremental', 'hour', '1 hour', 'manual')`)
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	pgtest.Exec(t, alice, a.sql(`GRANT SELECT ON factor TO mallory`))
+	for _, change := range []string{`UPDATE mallory.switch SET is_on = true`, `UPDATE alice.factor SET n = 5`} {
+		pgtest.Exec(t, a.root, a.sql(change))
+		refreshed(t, a.m, a.sql("mallory.v"))
+		require.Equal(t, ask[int64](t, a.m, a.sql(`SELECT n FROM mallory.v__query`)), ask[int64](t, a.m, a.sql(`SELECT n FROM mallory.v`)), change)
+	}
+}
+
 // What a policy calls is replaced; or the table is given to the view's owner, whom its policies do not concern.
 func TestWhatAPolicyCallsIsFollowed(t *testing.T) {
 	t.Parallel()

@@ -305,6 +305,8 @@ COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an express
 -- Every row comes from within a window: what an outer join keeps where nothing matches does not (loose).
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
+-- A refresh fails when it finds a row whose label is far from its window. So where such a label is possible (spread), no
+-- row may be left out for what it was brought together with (hides): nothing would tell.
 -- Returns whether all that is read of what in_window is asked about (targets) is read within windows.
 CREATE FUNCTION mvscheduler.check_windows(query_relation oid, readers oid[], targets oid[], asked_column text, parsed int, time_column text) RETURNS boolean
 LANGUAGE plpgsql STABLE
@@ -472,6 +474,49 @@ BEGIN
             OR EXISTS (SELECT FROM unnest(t.labels) AS b WHERE NOT mvscheduler.determine(t.keys, b))
         UNION
         SELECT e.reader, e.level FROM expression AS e
+    ), stored AS MATERIALIZED (
+        SELECT l.reader, jsonb_object_agg(l.level, jsonb_build_object('parent', l.parent, 'node', l.node)) AS selects FROM levels AS l GROUP BY l.reader
+    ), spread(reader, level) AS (   -- in which, or below which, a time may have labels far from it: by a calendar, a function that gives several, or arms that cut differently
+        SELECT m.from_reader, m.from_level
+          FROM tied AS m
+          JOIN windowed AS w ON w.reader = m.from_reader AND w.level = m.from_level
+          JOIN levels AS l ON l.reader = m.from_reader AND l.level = m.from_level AND m.col > 0
+         WHERE CASE WHEN l.node -> 'setOperations' <> '[]'
+                    THEN (SELECT count(DISTINCT mvscheduler.resolved_column(t.selects, p.from_level::text, m.col))
+                            FROM stored AS t JOIN place AS p ON p.reader = t.reader JOIN windowed AS x ON x.reader = p.from_reader AND x.level = p.from_level
+                           WHERE t.reader = l.reader AND p.level = l.level) > 1
+                    ELSE EXISTS (SELECT FROM made_of AS o WHERE o.reader = l.reader AND o.level = l.level AND o.target = m.col AND NOT o.windowed)
+                         OR EXISTS (WITH RECURSIVE part(node) AS (   -- with what a join, and from PostgreSQL 18 on a GROUP BY, calls so
+                                        SELECT l.node -> 'targetList' -> (m.col - 1) -> 'expr'
+                                        UNION ALL
+                                        SELECT coalesce(t.rte -> 'joinaliasvars', t.rte -> 'groupexprs') -> ((v.node ->> 'varattno')::int - 1)
+                                          FROM part CROSS JOIN LATERAL jsonb_path_query(part.node, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
+                                         CROSS JOIN LATERAL (SELECT l.node -> 'rtable' -> ((v.node ->> 'varno')::int - 1)) AS t(rte))
+                                    SELECT
+                                      FROM part CROSS JOIN LATERAL (SELECT part.node
+                                                                    UNION ALL
+                                                                    SELECT l.node -> 'rtable' -> ((v.node ->> 'varno')::int - 1)   -- functions and SELECTs that are no windows themselves
+                                                                      FROM jsonb_path_query(part.node, 'strict $.**?(@.node == "VAR" && @.varlevelsup == "0")') AS v(node)
+                                                                     WHERE NOT EXISTS (SELECT FROM within AS x WHERE x.reader = l.reader AND x.level = l.level AND x.place::text = v.node ->> 'varno')) AS e(node)
+                                     WHERE coalesce(e.node ->> 'rtekind', '') NOT IN ('2', '9') AND jsonb_path_exists(e.node, 'strict $.**?(@.funcretset == "true" || exists(@.level))')) END
+        UNION
+        SELECT i.reader, i.level FROM spread AS s JOIN input AS i ON i.from_reader = s.reader AND i.from_level = s.level
+    ), gathered(reader, level) AS (   -- in which, or below which, such rows are brought together
+        SELECT s.reader, s.level FROM spread AS s JOIN together AS t ON t.reader = s.reader AND t.level = s.level
+        UNION
+        SELECT s.reader, s.level FROM spread AS s JOIN levels AS l ON l.reader = s.reader AND l.level = s.level AND jsonb_path_exists(l.node -> 'setOperations', 'strict $.**?(@.op <> "1")')   -- INTERSECT, EXCEPT
+        UNION
+        SELECT i.reader, i.level FROM gathered AS g JOIN input AS i ON i.from_reader = g.reader AND i.from_level = g.level
+    ), hides AS (   -- and left out by what became of them, so that no row tells that its label is far from what it was made of
+        SELECT g.reader, g.level
+          FROM gathered AS g JOIN levels AS l ON l.reader = g.reader AND l.level = g.level
+         WHERE jsonb_path_exists(l.node -> 'havingQual', 'strict $.**?(@.node == "AGGREF")')
+            OR jsonb_path_exists(l.node -> 'setOperations', 'strict $.**?(@.op <> "1")')
+            OR EXISTS (SELECT FROM mvscheduler.columns_named(l.node, l.node -> 'jointree') AS c
+                         JOIN place AS p ON p.reader = l.reader AND p.level = l.level AND p.place = c.place AND c.up = 0
+                         JOIN gathered AS b ON b.reader = p.from_reader AND b.level = p.from_level
+                         JOIN levels AS d ON d.reader = b.reader AND d.level = b.level
+                        WHERE d.node -> 'groupClause' = '[]' OR jsonb_path_exists(d.node -> 'targetList' -> (c.col - 1), 'strict $.**?(@.node == "AGGREF" || @.node == "WINDOWFUNC")'))
     ), judged AS (
         SELECT l.reader, l.level, c.calls, c.asks, l.reads,
                l.node -> 'setOperations' <> '[]' AS combines,
@@ -493,7 +538,8 @@ BEGIN
            bool_or(w.level IS NOT NULL AND j.loose) AS loose,
            bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
            bool_or(w.level IS NOT NULL AND j.strays AND time_column IS NOT NULL) AS strays,
-           bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet
+           bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet,
+           EXISTS (SELECT FROM hides) AND time_column IS NOT NULL AS hides
       INTO verdict
       FROM judged AS j LEFT JOIN windowed AS w ON w.reader = j.reader AND w.level = j.level;
     IF verdict.calls <> parsed OR verdict.elsewhere THEN
@@ -515,6 +561,10 @@ BEGIN
     ELSIF verdict.meet THEN
         RAISE EXCEPTION 'in_window is asked about two readings that are joined' USING ERRCODE = 'feature_not_supported',
             HINT = 'Ask it about one of them: the other one is then read as a whole, and whenever it changes all is computed. Only the arms of a UNION have a window each.';
+    ELSIF verdict.hides THEN
+        RAISE EXCEPTION 'rows of several buckets may be aggregated or compared together, and then be left out' USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'By a calendar, a function that gives several times, or arms of a UNION that compute it differently, a time may have a bucket that is far from it, and by HAVING, EXCEPT, INTERSECT or a condition on the result no row is left that tells.',
+            HINT = 'Compute the time in the same way everywhere, or let the view give all rows and who reads it leave some out. What is compared with another bucket, as this week with the last one, belongs into a view or query that reads this one.';
     END IF;
     RETURN verdict.readings <= greatest(verdict.within, (verdict.calls > 0)::int);
 END $$;

@@ -384,6 +384,8 @@ SET search_path = pg_catalog, pg_temp
 SET jit = off
 AS $$
 #variable_conflict use_column
+DECLARE
+    reader oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);   -- what he may not read is no source, until he may
 BEGIN
     RETURN QUERY
         WITH RECURSIVE used(classid, objid, objsubid) AS (
@@ -453,7 +455,7 @@ BEGIN
                     UNION ALL
                    SELECT NULL, w.ev_action::text LIKE '%:varattno 0 %', false, NULL, NULL FROM pg_rewrite AS w WHERE o.classid = 'pg_rewrite'::regclass AND w.oid = o.objid
                     UNION ALL
-                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts::text ELSE (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) END, c.relowner FROM pg_class AS c
+                   SELECT concat_ws(' ', c.relrowsecurity, c.relforcerowsecurity, has_any_column_privilege(reader, c.oid, 'SELECT')), false, c.relrowsecurity, CASE WHEN c.relkind <> 'v' THEN c.relnatts::text ELSE (SELECT string_agg(a.attname, ' ' ORDER BY a.attnum) FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum > 0) END, c.relowner FROM pg_class AS c
                     WHERE o.classid = 'pg_class'::regclass AND c.oid = o.objid
                    OFFSET 0) AS x ON true
         )
