@@ -3,6 +3,7 @@ package pgtest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -23,10 +24,10 @@ var shared struct {
 }
 
 // settings make the log of a test server a witness of every statement, and leave it no time for compiling statements that
-// run once. A sidecar has a dozen connections.
+// run once.
 var settings = map[string]string{
-	"max_connections": "400", "jit_above_cost": "-1",
-	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
+	"jit_above_cost": "-1",
+	"log_statement":  "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
 	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
@@ -40,6 +41,8 @@ func sharedServer(t testing.TB) server {
 }
 
 func startShared(ctx context.Context) (server, error) {
+	settings := maps.Clone(settings)
+	settings["max_connections"] = "400" // a sidecar has a dozen
 	if image := os.Getenv(ImageVariable); image != "" {
 		s, err := startImage(ctx, image, settings)
 		if err != nil {
