@@ -159,6 +159,7 @@ func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
 
 func TestReadersOfOneOwnerDoNotUseUpWhatThoseOfOthersMayAskFor(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	s := newScene(t)
 	startSidecar(t, s.db, often...)
 	bob := s.db.Conn(t, s.db.User(t, "bob"))

@@ -5,6 +5,6 @@
 // After the tests of this package the whole log is searched for statements of a sidecar that are not on
 // the allow-list (allowlist_test.go).
 //
-// MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL, MVSCHEDULER_LONG=1 adds the long randomized runs, and every
-// case where a list of them is long.
+// MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL, MVSCHEDULER_LONG=1 adds the long randomized runs, every
+// case where a list of them is long, and the tests of load.
 package integration

@@ -144,6 +144,7 @@ func TestADatabaseWhoseClockIsHurriedHurriesEverywhere(t *testing.T) {
 
 // Beside one another, and beside no other test: they keep to the clock.
 func TestWhereTheClockHurries(t *testing.T) {
+	heavy(t)
 	t.Run("a day of five views is counted, simulated and advised as it was", func(t *testing.T) {
 		t.Parallel()
 		aDayOfFiveViewsIsCountedSimulatedAndAdvisedAsItWas(t)

@@ -23,6 +23,15 @@ import (
 // long says that the randomized tests take their time.
 var long = os.Getenv("MVSCHEDULER_LONG") != ""
 
+// heavy skips a test of load or of a long time unless it is the long run, or it is asked for by its name: it takes a minute or
+// more, and a major version has no say in it.
+func heavy(t testing.TB) {
+	t.Helper()
+	if !long && !strings.Contains(flag.Lookup("test.run").Value.String(), strings.SplitN(t.Name(), "/", 2)[0]) {
+		t.Skip("a test of load: MVSCHEDULER_LONG=1 or its name in -run")
+	}
+}
+
 // drawn are so many of the cases of a test, others each time; all of them in the long run, and where one is asked for by
 // its name.
 func drawn[C any](t testing.TB, count int, cases []C) []C {

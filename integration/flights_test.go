@@ -25,6 +25,7 @@ const (
 // Flights like those of the sample: none at night, some airports with many of them.
 func TestRollupsOfFlightsFollowLateRowsWhileRawDataLeave(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	s := newScene(t)
 	flights, days := 20_000, 35
 	if long {

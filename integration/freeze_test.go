@@ -52,6 +52,7 @@ func TestASidecarThatWasStoppedInARefreshAndGoesOnMarksNothingOfAnother(t *testi
 // A sidecar that is stopped while it waits to try a lock again leaves a backend that does nothing, for ever.
 func TestASidecarThatWasStoppedBetweenTwoTriesKeepsItsRunNotForEver(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	s := newScene(t)
 	s.manage(t, "v", quick, "refresh_interval", "1 day", "method", "full")
 	frozen := startSidecar(t, s.db)

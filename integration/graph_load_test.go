@@ -21,6 +21,7 @@ func hundredsDeep(a *arena) {
 
 func TestADeepGraphOfOneOwnerDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	a := newArena(t)
 	a.victim()
 	hundredsDeep(a)
@@ -32,6 +33,7 @@ func TestADeepGraphOfOneOwnerDoesNotStopTheOthers(t *testing.T) {
 // What cannot be taken up lies there; it must cost no more than one request.
 func TestAHeapOfRequestsDoesNotSlowTheOthersDown(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	heap := 300_000
 	if long {
 		heap = 1_000_000

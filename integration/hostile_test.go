@@ -53,6 +53,7 @@ func TestNoErrorThatAFunctionRaisesStopsTheOthersOrIsTriedHotly(t *testing.T) {
 
 func TestHugeMessagesDoNotFillTheSidecarsMemory(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	a := arm(t, pgtest.Dedicated(t, map[string]string{"log_min_messages": "panic", "log_min_error_statement": "panic", "log_statement": "none"}))
 	a.victim()
 	const megabytes = 300

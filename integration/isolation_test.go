@@ -141,6 +141,7 @@ func TestAnAdvisoryLockOfAUserStopsNothing(t *testing.T) {
 
 func TestOneOwnersSlowAndFailingViewsLeaveWorkersToOthers(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	a := newArena(t)
 	a.victim()
 	a.as(`CREATE FUNCTION mallory.fail_once(s regclass) RETURNS int LANGUAGE plpgsql AS $$ BEGIN
@@ -159,6 +160,7 @@ func TestOneOwnersSlowAndFailingViewsLeaveWorkersToOthers(t *testing.T) {
 
 func TestTenThousandRequestsOfOneUserDelayNobody(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	a := newArena(t)
 	a.victim()
 	a.manual(a.m, "mallory.v", "SELECT 1 AS id")

@@ -84,6 +84,7 @@ func TestPagesSayWhatToDoWithoutAViewAndWhatIsNotThere(t *testing.T) {
 
 func TestManyViewsAreShownPageByPage(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	s := newScene(t)
 	pages := 3 // of 100 views
 	if long {

@@ -12,6 +12,7 @@ import (
 
 func TestThreeReplicasUnderLoadNeitherLoseNorDoubleASlot(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	s := newScene(t)
 	lasting := 20 * time.Second
 	if long {

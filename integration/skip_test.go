@@ -176,6 +176,7 @@ func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
 // The session that applies a subscription waits for the publisher, not for a client, and reports when nothing comes for a second.
 func TestRunsAreSkippedWhereASubscriptionIsQuiet(t *testing.T) {
 	t.Parallel()
+	heavy(t)
 	upstream := pgtest.Dedicated(t, map[string]string{"wal_level": "logical"})
 	publisher := upstream.Conn(t, "")
 	s := sceneOn(t, pgtest.Dedicated(t, nil))
