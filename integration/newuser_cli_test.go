@@ -250,4 +250,10 @@ func TestADryRunTellsWhatALegalHoldKeeps(t *testing.T) {
 	require.Zero(t, dry.code, dry.stderr)
 	require.NotContains(t, dry.stdout, "detach")
 	require.Regexp(t, `without the legal hold would be put aside: [3-5] partitions`, dry.stderr)
+
+	s.incremental(t, "waited", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1`, "refresh_on", "manual")
+	dry = mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--dry-run")
+	require.Zero(t, dry.code, dry.stderr)
+	require.Regexp(t, `(?s)there is a legal hold on.*without that:.*waited`, dry.stdout)
+	require.NotContains(t, dry.stderr, "would be put aside")
 }

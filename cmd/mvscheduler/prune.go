@@ -176,6 +176,12 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		facts.Policy.Enabled = true
 	}
 	plan := retention.Plan(facts)
+	without := plan // the legal hold
+	if facts.Policy.LegalHold && c.DryRun {
+		facts.Policy.LegalHold = false
+		without = retention.Plan(facts)
+		facts.Policy.LegalHold = true
+	}
 	var (
 		run  *int64
 		last int64 // run that pruned it and has ended
@@ -190,13 +196,16 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		}
 	}
 	all := make([]leaving, 0, len(plan.Decisions))
-	for _, d := range plan.Decisions {
+	for i, d := range plan.Decisions {
 		l := leaving{Name: target.Name, Partition: d.Partition.Name, Action: d.Action, Bytes: d.Partition.Bytes, Reason: d.Reason, holds: nothing, why: d.Why, Blocker: d.Blocker, Run: run}
 		if d.Partition.Rows >= 0 {
 			l.Rows = &d.Partition.Rows
 		}
 		if d.Bound != (retention.Bound{}) {
 			l.holds = d.Bound.String()
+		}
+		if why := without.Decisions[i].Why; why != l.why {
+			l.why += "; without that: " + why
 		}
 		all = append(all, l)
 	}
@@ -217,8 +226,7 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		sayTotals(a, plan, "asked for, to be")
 	}
 	if facts.Policy.LegalHold && c.DryRun {
-		facts.Policy.LegalHold = false
-		sayTotals(a, retention.Plan(facts), "without the legal hold would be")
+		sayTotals(a, without, "without the legal hold would be")
 	}
 	for _, note := range plan.Notes {
 		a.say("%s", note)
