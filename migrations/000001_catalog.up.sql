@@ -26,7 +26,7 @@ COMMENT ON COLUMN mvscheduler.settings.max_skips IS 'So many runs in a row may b
 COMMENT ON COLUMN mvscheduler.settings.keep_runs IS 'How long runs and their attempts are kept after they ended; the last one of each view stays.';
 COMMENT ON COLUMN mvscheduler.settings.keep_skipped_runs IS 'How long runs are kept that were skipped.';
 COMMENT ON COLUMN mvscheduler.settings.optimizer_target IS 'What the optimizer takes for the right interval of the median view at its mean load: it says how much a fresher answer is worth.';
-COMMENT ON COLUMN mvscheduler.settings.optimizer_budget IS 'Share of one backend that all refreshes together should take, as the optimizer plans them.';
+COMMENT ON COLUMN mvscheduler.settings.optimizer_budget IS 'Share of one backend that the refreshes of all views with an interval should take together, as the optimizer plans them.';
 COMMENT ON COLUMN mvscheduler.settings.paused_from IS 'From when on every clock stands still; NULL = none does. See pause_all and resume_all.';
 COMMENT ON COLUMN mvscheduler.settings.paused_until IS 'When that ends by itself; NULL = when it is resumed.';
 COMMENT ON COLUMN mvscheduler.settings.pause_reason IS 'Why, in the words of who paused.';
