@@ -64,7 +64,7 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
-		}, "Nothing is recommended. It takes a week of samples and 30 reads of a view.")
+		}, "Nothing is recommended. It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read.")
 	})
 }
 
