@@ -178,9 +178,9 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	plan := retention.Plan(facts)
 	without := plan // the legal hold
 	if facts.Policy.LegalHold && c.DryRun {
-		facts.Policy.LegalHold = false
-		without = retention.Plan(facts)
-		facts.Policy.LegalHold = true
+		free := facts
+		free.Policy.LegalHold = false
+		without = retention.Plan(free)
 	}
 	var (
 		run  *int64
