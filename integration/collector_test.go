@@ -216,8 +216,7 @@ func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone:
 	}
 }
 
-func TestReadsAreCountedWhereStatementsAreEvictedOrHiddenAndItIsSaid(t *testing.T) {
-	t.Parallel()
+func TestReadsAreCountedWhereStatementsAreEvictedOrHiddenAndItIsSaid(t *testing.T) { // alone: samples and evictions keep to the clock
 	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "100"}))
 	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements`)
 	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)

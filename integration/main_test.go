@@ -21,7 +21,7 @@ func TestMain(m *testing.M) {
 	// These tests mostly wait: for a clock, a lock, a signal.
 	flag.Parse()
 	if parallel := flag.Lookup("test.parallel"); parallel.Value.String() == parallel.DefValue {
-		_ = flag.Set(parallel.Name, strconv.Itoa(5*runtime.GOMAXPROCS(0)))
+		_ = flag.Set(parallel.Name, strconv.Itoa(4*runtime.GOMAXPROCS(0)))
 	}
 	// Each check is a history that sidecars and writers play in real time.
 	if checks := flag.Lookup("rapid.checks"); checks.Value.String() == checks.DefValue {

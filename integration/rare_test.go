@@ -27,7 +27,7 @@ func TestADearViewThatIsRarelyReadIsAdvisedALongerIntervalAndAPersonDecides(t *t
 	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.rare'`), "too few reads to do it without asking")
 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
-	until(t, s.alice, `SELECT target = '1 day' AND next_refresh_at > now() + '1 hour' FROM mvscheduler.status WHERE name LIKE '%.rare'`)
+	until(t, s.alice, `SELECT target = '1 day' AND next_refresh_at >= date_trunc('day', now(), 'UTC') + '1 day' FROM mvscheduler.status WHERE name LIKE '%.rare'`)
 	s.planned(t)
 	require.Equal(t, "1 day applied", ask[string](t, s.alice, `SELECT string_agg(proposed || ' ' || state, ', ') FROM (SELECT substr(proposed, 7) AS proposed, state FROM mvscheduler.recommendations) AS r`), "and nothing more")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations`)

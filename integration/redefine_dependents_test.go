@@ -191,7 +191,7 @@ func TestDependentsShowByNameWhatTheyShowedOrAreRefusedByName(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.shaped(t)
-	_, bySwap := s.redefinePairs(t, pairs(t, 40, func(string) bool { return true }))
+	_, bySwap := s.redefinePairs(t, pairs(t, 60, func(string) bool { return true }))
 	require.Zero(t, bySwap, "what the UPDATE takes can be done")
 }
 
@@ -201,7 +201,7 @@ func TestTheSwapItselfLetsNoDependentShowOtherColumns(t *testing.T) {
 	s := newScene(t)
 	s.shaped(t)
 	pgtest.Exec(t, s.root, `CREATE OR REPLACE FUNCTION mvscheduler.positional(reader oid, relation oid, next oid) RETURNS TABLE (what text) LANGUAGE sql AS 'SELECT NULL::text WHERE false'`)
-	_, bySwap := s.redefinePairs(t, pairs(t, 40, func(shape string) bool { return !strings.HasPrefix(shape, "whole") }))
+	_, bySwap := s.redefinePairs(t, pairs(t, 60, func(shape string) bool { return !strings.HasPrefix(shape, "whole") }))
 	require.NotZero(t, bySwap)
 }
 
