@@ -37,7 +37,7 @@ type TunedView struct {
 	LongestPause, Unknown    float64 // seconds
 	Rate                     float64 // reads a second, of all that was sampled
 	Note                     string
-	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the oldest first; seconds, bytes, and the rows of the view, or that changed where it is incremental
+	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the newest first; seconds, bytes, and the rows of the view, or that changed where it is incremental
 	LastChange               *time.Time
 	Undone                   []time.Time // changes of its schedule that were taken back
 
@@ -134,10 +134,10 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
   LEFT JOIN LATERAL (
-        SELECT array_agg(extract(epoch FROM l.took)::float8 ORDER BY l.id) AS durations,
-               array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8 ORDER BY l.id) AS wal,   -- WAL is that of the whole server
-               array_agg(coalesce(l.rows, 0)::float8 ORDER BY l.id) AS rows
-          FROM (SELECT x.id, x.took, x.wal_bytes, x.size_bytes, CASE x.method WHEN 'incremental' THEN x.changed ELSE x.rows END AS rows
+        SELECT array_agg(date_part('epoch', l.took)) AS durations,
+               array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8) AS wal,   -- WAL is that of the whole server
+               array_agg(coalesce(l.rows, 0)::float8) AS rows
+          FROM (SELECT x.took, x.wal_bytes, x.size_bytes, CASE x.method WHEN 'incremental' THEN x.changed ELSE x.rows END AS rows
                   FROM mvscheduler.run AS x
                  WHERE x.view_id = s.view_id AND x.method = h.method AND x.took IS NOT NULL
                  ORDER BY x.id DESC

@@ -49,32 +49,44 @@ func (c *Counts) ScanBytes(array []byte) error {
 	return nil
 }
 
-// EachSample calls f for what was recorded of a view since an instant, in order of time, from the private table. The counts are
-// overwritten by the next ones.
-func EachSample(ctx context.Context, q Querier, view int64, since time.Time, f func(Samples)) error {
-	return eachSample(ctx, q, "mvscheduler.sampled", view, since, f)
+// EachSample calls f for what was recorded of a view in bins that began since an instant, in order of time, from the private table;
+// changes are left out of days before another instant. The counts are overwritten by the next ones.
+func EachSample(ctx context.Context, q Querier, view int64, since, changesSince time.Time, f func(Samples)) error {
+	return eachSample(ctx, q, "mvscheduler.sampled", view, since, changesSince, f)
+}
+
+// since are the bins that began at an instant or later.
+func (s Samples) since(at time.Time) Samples {
+	width := time.Duration(s.Width) * time.Second
+	if before := at.Sub(s.At); before > 0 {
+		n := int((before + width - 1) / width)
+		s.At, s.Reads, s.Changes = s.At.Add(time.Duration(n)*width), s.Reads[min(n, len(s.Reads)):], s.Changes[min(n, len(s.Changes)):]
+	}
+	return s
 }
 
 // VisibleSamples are the same for any caller who may see the view.
 func VisibleSamples(ctx context.Context, q Querier, view int64, since time.Time) (samples []Samples, err error) {
-	err = eachSample(ctx, q, "mvscheduler.samples", view, since, func(s Samples) {
+	err = eachSample(ctx, q, "mvscheduler.samples", view, since, since, func(s Samples) {
 		s.Reads, s.Changes = slices.Clone(s.Reads), slices.Clone(s.Changes)
 		samples = append(samples, s)
 	})
 	return samples, err
 }
 
-func eachSample(ctx context.Context, q Querier, from string, view int64, since time.Time, f func(Samples)) error {
+func eachSample(ctx context.Context, q Querier, from string, view int64, since, changesSince time.Time, f func(Samples)) error {
 	s := Samples{ViewID: view}
 	rows, err := q.Query(ctx, fmt.Sprintf(`
-SELECT at, width, array_send(reads), array_send(changes)
+SELECT at, width, array_send(reads), array_send(CASE WHEN at >= date_trunc('day', $3::timestamptz, 'UTC') THEN changes ELSE '{}' END)
   FROM %s
  WHERE view_id = $1
-   AND at >= $2
- ORDER BY at`, from), view, since)
+   AND at >= date_trunc('day', $2::timestamptz, 'UTC')
+ ORDER BY at`, from), view, since, changesSince)
 	if err == nil {
 		_, err = pgx.ForEachRow(rows, []any{&s.At, &s.Width, &s.Reads, &s.Changes}, func() error {
-			f(s)
+			if s := s.since(since); len(s.Reads) > 0 {
+				f(s)
+			}
 			return nil
 		})
 	}

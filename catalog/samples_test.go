@@ -3,6 +3,7 @@ package catalog
 import (
 	"math"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
 	"github.com/stretchr/testify/require"
@@ -25,4 +26,18 @@ func TestCountsAreReadFromWhatTheServerSendsOfAnArray(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, c.ScanBytes(empty))
 	require.Empty(t, c)
+}
+
+func TestSamplesSinceAnInstantAreCutAtABin(t *testing.T) {
+	t.Parallel()
+	midnight := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	day := Samples{At: midnight, Width: 3600, Reads: make(Counts, 24), Changes: make(Counts, 24)}
+	for after, hours := range map[time.Duration]int{-time.Hour: 24, 0: 24, time.Minute: 23, time.Hour: 23, 23 * time.Hour: 1, 24 * time.Hour: 0, 48 * time.Hour: 0} {
+		s := day.since(midnight.Add(after))
+		require.Len(t, s.Reads, hours, after)
+		require.Len(t, s.Changes, hours)
+		if hours > 0 {
+			require.Equal(t, midnight.Add(24*time.Hour), s.At.Add(time.Duration(hours)*time.Hour), after)
+		}
+	}
 }

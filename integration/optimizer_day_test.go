@@ -71,8 +71,9 @@ func (s *scene) collected(t testing.TB, view string, from, to time.Time) float64
 	return ask[float64](t, s.alice, `
 SELECT coalesce(sum(r), 0)::float8
   FROM mvscheduler.samples AS d
-  JOIN mvscheduler.views AS v ON v.id = d.view_id AND v.name LIKE '%.' || $1, unnest(d.reads) AS r
- WHERE d.at >= $2 AND d.at < $3`, view, from, to)
+  JOIN mvscheduler.views AS v ON v.id = d.view_id AND v.name LIKE '%.' || $1, unnest(d.reads) WITH ORDINALITY AS x(r, n)
+ WHERE d.at + (n - 1) * d.width * interval '1 second' >= $2
+   AND d.at + (n - 1) * d.width * interval '1 second' < $3`, view, from, to)
 }
 
 // refreshes are those of a view that really ran from one instant to another.

@@ -96,16 +96,18 @@ func unknowns(u []float64, n int) []float64 {
 	return u
 }
 
-// record makes a history of what was sampled of views: of the first, and of those above it. One sample is in memory at a time.
-func (r *recorder) record(ctx context.Context, q catalog.Querier, views []int64, zone *time.Location, since, now time.Time) (optimizer.History, error) {
+// record makes a history of what was sampled of views: of the first, and of those above it. Changes are known of the first alone,
+// on days from an instant on. One sample is in memory at a time.
+func (r *recorder) record(ctx context.Context, q catalog.Querier, views []int64, zone *time.Location, since, changesSince, now time.Time) (optimizer.History, error) {
 	r.begin(views[0], zone, now)
 	for _, view := range views {
-		if err := catalog.EachSample(ctx, q, view, since, r.add); err != nil {
+		if err := catalog.EachSample(ctx, q, view, since, changesSince, r.add); err != nil {
 			return optimizer.History{}, err
 		}
 		if len(r.reads) == 0 {
 			break
 		}
+		changesSince = now
 	}
 	return r.history(), nil
 }

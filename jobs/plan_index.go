@@ -21,7 +21,7 @@ func (p *planner) index(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		Name: v.Name, Days: max(1, facts.Now.Sub(record.First).Hours()/24), Rows: record.Rows, Refreshes: record.Refreshes, Written: record.Written,
 		Leading: record.Leading, Sources: "pg_qualstats and " + facts.Sources,
 	}
-	err = catalog.EachSample(ctx, p.pool, v.ViewID, record.First, func(s catalog.Samples) {
+	err = catalog.EachSample(ctx, p.pool, v.ViewID, record.First, facts.Now, func(s catalog.Samples) {
 		for _, reads := range s.Reads {
 			if !math.IsNaN(float64(reads)) {
 				view.Reads += float64(reads)

@@ -27,7 +27,7 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 	}
 	methods := methodsOf(facts, v, past)
 	methods.Kappa = kappa
-	if v.Method == refresh.Concurrent && usageKnown(facts, v) {
+	if methods.DependsOnReaders() && usageKnown(facts, v) {
 		var began []time.Time
 		var took []time.Duration
 		for _, run := range past {
@@ -39,7 +39,7 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 		if len(began) > 0 {
 			since = began[len(began)-1]
 		}
-		history, err := p.recorder.record(ctx, p.pool, []int64{v.ViewID}, time.UTC, since.Truncate(24*time.Hour), facts.Now)
+		history, err := p.recorder.record(ctx, p.pool, []int64{v.ViewID}, time.UTC, since.Truncate(24*time.Hour), facts.Now, facts.Now)
 		if err != nil {
 			return nil, err
 		}
@@ -89,7 +89,7 @@ func (p *planner) incremental(ctx context.Context, facts catalog.OptimizerFacts,
 	if err != nil || record == nil {
 		return nil, err
 	}
-	rows, every := v.Rows[len(v.Rows)-1], shortestGap(facts.Now, v)
+	rows, every := v.Rows[0], shortestGap(facts.Now, v)
 	rebuilt := optimizer.Rebuilt{
 		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: 86400 / every.Seconds(),
 		Level: facts.Level, Source: "the refreshes that ran",
@@ -98,7 +98,7 @@ func (p *planner) incremental(ctx context.Context, facts catalog.OptimizerFacts,
 	case record.ChangedShare != nil:
 		rebuilt.ChangedShare, rebuilt.Counted = *record.ChangedShare, true
 	case v.Method == refresh.Full: // which counts no changes
-		history, err := p.history(ctx, facts, []int64{v.ViewID}, time.UTC)
+		history, err := p.history(ctx, facts, []int64{v.ViewID}, time.UTC, facts.Now)
 		if err != nil {
 			return nil, err
 		}

@@ -37,7 +37,7 @@ func (p *planner) storage(ctx context.Context, facts catalog.OptimizerFacts, v c
 	if err != nil {
 		zone = time.UTC
 	}
-	history, err := p.history(ctx, facts, []int64{v.ViewID}, zone)
+	history, err := p.history(ctx, facts, []int64{v.ViewID}, zone, facts.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -22,7 +22,8 @@ const (
 	thinkEvery   = 23 * time.Hour      // and each of them
 	thinkAtOnce  = 1000                // views in one go
 	planPatience = 5 * time.Minute     // one go may take no longer
-	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on
+	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
+	changesBack  = 15 * 24 * time.Hour // and for that it is looked at what changed
 )
 
 // planner makes recommendations of what was sampled, and applies those that a row lets it.
@@ -106,10 +107,11 @@ func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa 
 
 func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
+// runsOf are the last ones, the oldest first.
 func runsOf(v catalog.TunedView) []optimizer.Run {
 	runs := make([]optimizer.Run, len(v.Durations))
 	for i := range runs {
-		runs[i] = optimizer.Run{Duration: duration(v.Durations[i]), WALBytes: v.WAL[i], Rows: v.Rows[i]}
+		runs[len(runs)-1-i] = optimizer.Run{Duration: duration(v.Durations[i]), WALBytes: v.WAL[i], Rows: v.Rows[i]}
 	}
 	return runs
 }
@@ -129,7 +131,7 @@ func boundsOf(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Bound
 func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) error {
 	var found []optimizer.Recommendation
 	if v.Optimize != "off" && v.Active && f.kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
-		view, err := p.view(ctx, facts, v, f)
+		view, err := p.view(ctx, facts, v, f, facts.Now)
 		if err != nil {
 			return err
 		}
@@ -193,14 +195,14 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	return err
 }
 
-// view puts together what the optimizer has to know. Reads of what is above a view are reads of it too: they are as
-// old as it is.
-func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) (optimizer.View, error) {
+// view puts together what the optimizer has to know, with what changed since an instant at least. Reads of what is above a view
+// are reads of it too: they are as old as it is.
+func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, changed time.Time) (optimizer.View, error) {
 	zone, err := p.zone(v.Timezone)
 	if err != nil {
 		return optimizer.View{}, fmt.Errorf("zone of view %q: %w", v.Name, err)
 	}
-	history, err := p.history(ctx, facts, withAbove(v.ViewID, f.upstream), zone)
+	history, err := p.history(ctx, facts, withAbove(v.ViewID, f.upstream), zone, changed)
 	if err != nil {
 		return optimizer.View{}, err
 	}
@@ -260,9 +262,13 @@ func (p *planner) zone(name string) (*time.Location, error) {
 	return zone, err
 }
 
-// history is what was sampled of a view, the first, with the reads of those above it. It holds until the next one is asked for.
-func (p *planner) history(ctx context.Context, facts catalog.OptimizerFacts, views []int64, zone *time.Location) (optimizer.History, error) {
-	return p.recorder.record(ctx, p.pool, views, zone, facts.Now.Add(-lookBack).Truncate(24*time.Hour), facts.Now)
+// history is what was sampled of a view, the first, with the reads of those above it, and what changed on the last days, or since
+// an instant before. It holds until the next one is asked for.
+func (p *planner) history(ctx context.Context, facts catalog.OptimizerFacts, views []int64, zone *time.Location, changed time.Time) (optimizer.History, error) {
+	if least := facts.Now.Add(-changesBack); changed.After(least) {
+		changed = least
+	}
+	return p.recorder.record(ctx, p.pool, views, zone, facts.Now.Add(-lookBack).Truncate(24*time.Hour), changed, facts.Now)
 }
 
 // boundsAmong are those of a view between the others. It is no fresher than what it reads. What reads it is no fresher
@@ -405,7 +411,7 @@ func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fle
 }
 
 func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, t catalog.TrialRecord) (back bool, err error) {
-	view, err := p.view(ctx, facts, v, f)
+	view, err := p.view(ctx, facts, v, f, t.AppliedAt)
 	if err != nil {
 		return false, err
 	}

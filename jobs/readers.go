@@ -65,7 +65,7 @@ func (c *collector) recall(ctx context.Context, v catalog.AdaptiveView, above []
 		from = v.AsOf
 	}
 	var r recorder
-	h, err := r.record(ctx, c.pool, above, time.UTC, from.Truncate(time.Hour), v.Now)
+	h, err := r.record(ctx, c.pool, above, time.UTC, from.Truncate(time.Hour), from, v.Now)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ COMMENT ON COLUMN mvscheduler.collector.planned_at IS 'When recommendations were
 COMMENT ON COLUMN mvscheduler.collector.level IS 'Evidence that the reads rest on: L0 (counters of scans), L1 (pg_stat_statements as well) or L2 (constants of queries as well).';
 COMMENT ON COLUMN mvscheduler.collector.sources IS 'The same in words, and what was missing.';
 
--- An hour in twelve bins, or a day in twenty-four once it is old.
+-- An hour in twelve bins; a day that is over in 288, and in twenty-four once it is old.
 CREATE TABLE mvscheduler.sampled (
     view_id bigint NOT NULL,
     at      timestamptz NOT NULL,
@@ -36,7 +36,7 @@ CREATE INDEX sampled_at ON mvscheduler.sampled (at) WHERE width = 300;
 COMMENT ON TABLE mvscheduler.sampled IS 'Private: how often each view was read and what changed below it.';
 COMMENT ON COLUMN mvscheduler.sampled.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.sampled.at IS 'Start of the first bin.';
-COMMENT ON COLUMN mvscheduler.sampled.width IS 'Of a bin, in seconds: an hour in twelve bins, or a day in twenty-four.';
+COMMENT ON COLUMN mvscheduler.sampled.width IS 'Of a bin, in seconds: an hour in twelve bins, a day that is over (UTC) in 288, or one that is more than three weeks old in twenty-four.';
 COMMENT ON COLUMN mvscheduler.sampled.reads IS 'In each bin; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.sampled.changes IS 'Rows written below the view in each bin; NULL = unknown.';
 

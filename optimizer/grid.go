@@ -22,7 +22,7 @@ func (g Grid) Bins(d time.Duration) int { return int(d / g.Width) }
 func (g Grid) nanos(i int) int64 { return g.Start.UnixNano() + int64(i)*int64(g.Width) }
 
 // seconds is the width of a bin.
-func (g Grid) seconds() float64 { return g.Width.Seconds() }
+func (g Grid) seconds() float64 { return float64(g.Width) / float64(time.Second) }
 
 const hoursOfWeek = 7 * 24
 

@@ -85,22 +85,10 @@ func (m Methods) unlock(blocked float64) (r Recommendation, why []string) {
 
 // lock is for concurrent refreshes that nobody needs.
 func (m Methods) lock() (r Recommendation, why []string) {
-	cost := m.Full.Seconds
-	if m.Quiet > 0 { // readers may come all the same: as many as nobody in that time allows for
-		cost += Blocking(m.Kappa, poissonLimit(0)/m.Quiet.Seconds(), m.Full.Took.Seconds())
+	if why := m.needed(); why != "" {
+		return r, []string{why}
 	}
-	switch {
-	case m.Standby:
-		return r, []string{"method: a standby is attached, where a full refresh cancels readers"}
-	case m.Full.Runs == 0 || m.Conc.Runs < minRunsOfMethod:
-		return r, []string{"method: what a full refresh costs is not known, or what a concurrent one does"}
-	case m.Waits > 0:
-		return r, []string{fmt.Sprintf("method: readers waited for %d of the last full refreshes", m.Waits)}
-	case m.Conc.Seconds < slowRefresh:
-		return r, []string{fmt.Sprintf("method: a refresh takes %s, which is quick", lasts(m.Conc.Took))}
-	case cost > fullShare*m.Conc.Seconds:
-		return r, []string{fmt.Sprintf("method: a full refresh would cost %.1f refresh-seconds, a concurrent one costs %.1f", cost, m.Conc.Seconds)}
-	case m.Undisturbed < undisturbedRuns:
+	if m.Undisturbed < undisturbedRuns {
 		return r, []string{fmt.Sprintf("method: nobody read it during the last %d refreshes, as far as it is known; it takes %d of them", m.Undisturbed, undisturbedRuns)}
 	}
 	return Recommendation{
@@ -112,6 +100,30 @@ func (m Methods) lock() (r Recommendation, why []string) {
 		Predicted: map[string]any{"refresh_seconds": map[string]any{"before": round(m.Conc.Seconds, 3), "after": round(m.Full.Seconds, 3)}, "locked_seconds": map[string]any{"before": 0, "after": round(m.Full.Took.Seconds(), 3)}},
 	}, nil
 }
+
+// needed is why concurrent refreshes are, whoever reads the view; empty = they may not be.
+func (m Methods) needed() string {
+	cost := m.Full.Seconds
+	if m.Quiet > 0 { // readers may come all the same: as many as nobody in that time allows for
+		cost += Blocking(m.Kappa, poissonLimit(0)/m.Quiet.Seconds(), m.Full.Took.Seconds())
+	}
+	switch {
+	case m.Standby:
+		return "method: a standby is attached, where a full refresh cancels readers"
+	case m.Full.Runs == 0 || m.Conc.Runs < minRunsOfMethod:
+		return "method: what a full refresh costs is not known, or what a concurrent one does"
+	case m.Waits > 0:
+		return fmt.Sprintf("method: readers waited for %d of the last full refreshes", m.Waits)
+	case m.Conc.Seconds < slowRefresh:
+		return fmt.Sprintf("method: a refresh takes %s, which is quick", lasts(m.Conc.Took))
+	case cost > fullShare*m.Conc.Seconds:
+		return fmt.Sprintf("method: a full refresh would cost %.1f refresh-seconds, a concurrent one costs %.1f", cost, m.Conc.Seconds)
+	}
+	return ""
+}
+
+// DependsOnReaders says that the advice depends on Undisturbed and Quiet.
+func (m Methods) DependsOnReaders() bool { return m.Now == "concurrent" && m.needed() == "" }
 
 func (m Methods) evidence(more map[string]any) map[string]any {
 	more["level"], more["sources"] = m.Level, m.Source

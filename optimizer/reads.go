@@ -21,6 +21,7 @@ type ReadModel struct {
 	shift   shift
 
 	recent []observation // the last recentHours, in order
+	room   []observation // in which they are
 	last   int64         // end of the last observation, in nanoseconds since 1970, as all instants here; zero = none
 	week   int           // that it was in
 
@@ -48,7 +49,7 @@ func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{clock: wal
 // clone is a model that goes its own way from now on.
 func (m *ReadModel) clone() *ReadModel {
 	other := *m
-	other.recent, other.season.weeks = slices.Clone(m.recent), slices.Clone(m.season.weeks)
+	other.recent, other.room, other.season.weeks = slices.Clone(m.recent), nil, slices.Clone(m.season.weeks)
 	return &other
 }
 
@@ -93,23 +94,35 @@ func (m *ReadModel) observe(at int64, width time.Duration, bins []float64) (n in
 		return n
 	}
 	at += int64(first) * int64(width)
-	seconds := known * width.Seconds()
+	seconds := known * (float64(width) / float64(time.Second))
 	m.profile.observe(hour, reads, seconds)
 	m.season.observe(week, hour, reads, seconds)
 	if n := len(m.recent); n > 0 && m.recent[n-1].hour == hour && at-m.recent[n-1].at < int64(time.Hour) {
 		m.recent[n-1].reads += reads
 		m.recent[n-1].seconds += seconds
 	} else {
-		if n == recentHours {
-			m.recent = m.recent[1:]
-		}
-		m.recent = append(m.recent, observation{at, hour, seconds, reads})
+		m.remember(observation{at, hour, seconds, reads})
 	}
 	if m.shift.observe(at, reads, m.slow*m.rates[hour]*seconds) {
 		m.profile.scale(shiftForget)
 		m.learn(0)
 	}
 	return n
+}
+
+// remember adds an hour to the recent ones, and forgets the oldest of them where it is too old. There is room for as many again,
+// so that they are seldom moved.
+func (m *ReadModel) remember(o observation) {
+	if len(m.recent) == recentHours {
+		m.recent = m.recent[1:]
+	}
+	if len(m.recent) == cap(m.recent) {
+		if m.room == nil {
+			m.room = make([]observation, 2*recentHours)
+		}
+		m.recent = m.room[:copy(m.room, m.recent)]
+	}
+	m.recent = append(m.recent, o)
 }
 
 // learnEvery is how often a model derives anew what it knows.
