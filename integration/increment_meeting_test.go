@@ -3,6 +3,7 @@ package integration
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -163,4 +164,23 @@ func TestWhatMeetsWithinABucketIsNoReasonToRefuse(t *testing.T) {
 			same(t, s.alice, "v")
 		})
 	}
+}
+
+// What a query is made of is looked at for each refresh: who writes hundreds of SELECTs would have the sidecar busy with that.
+func TestAQueryOfTooManySelectsIsRefusedAlsoWhenAViewBelowBecomesOne(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	arms := func(n int) string {
+		return strings.Repeat(`SELECT 1 AS device UNION ALL `, n-1) + `SELECT 2`
+	}
+	query := `SELECT date_trunc('hour', m.ts) AS hour, m.device, count(*) AS n FROM metrics AS m JOIN few AS f ON f.device = m.device WHERE mvscheduler.in_window(m.ts) GROUP BY 1, 2`
+	pgtest.Exec(t, s.alice, `CREATE VIEW few AS `+arms(90))
+	s.manage(t, "v", query, "method", "incremental", "time_column", "hour", "bucket_width", "1 hour", "refresh_on", "manual", "max_attempts", 1)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW few AS `+arms(150), `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT state = 'failed' FROM mvscheduler.runs WHERE view_name LIKE '%.v' ORDER BY id DESC LIMIT 1`)
+	require.Contains(t, s.last(t, "v", "error"), "consists of 152 SELECTs")
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = query || ' -- again' WHERE name LIKE '%.v'`)
+	require.ErrorContains(t, err, "consists of 152 SELECTs, 128 are followed at most")
 }

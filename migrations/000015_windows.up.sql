@@ -673,6 +673,8 @@ DECLARE
     asked_column text;
     windows int := 0;
     within  boolean;
+    selects bigint;
+    most_selects CONSTANT int := 128;
     master  oid := (SELECT c.relowner FROM pg_class AS c WHERE c.oid = query_relation);
     hidden  oid[];
     inner_window boolean;
@@ -690,6 +692,12 @@ BEGIN
     )
     SELECT array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind IN ('r', 'p', 'm', 'f', 'S')), array_agg(r.rel ORDER BY r.rel) FILTER (WHERE r.kind = 'v')
       INTO tables, readers FROM chain AS r;
+    -- For each of them it is looked at what it is made of, and that for each refresh.
+    SELECT sum(regexp_count(w.ev_action::text, '[{]QUERY ')) INTO selects FROM pg_rewrite AS w WHERE w.ev_class = ANY (readers);
+    IF selects > most_selects THEN
+        RAISE EXCEPTION 'the query consists of % SELECTs, % are followed at most', selects, most_selects USING ERRCODE = 'program_limit_exceeded',
+            HINT = 'Those of the plain views that it reads count. Keep what they list in a table, or in another managed view.';
+    END IF;
     FOR call IN
         SELECT r.oid AS reader, m.parts[2] AS alias, m.parts[3] AS name, m.parts[1] AS argument
           FROM unnest(readers) AS r(oid)
