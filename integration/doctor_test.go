@@ -403,7 +403,7 @@ func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {
 	for _, role := range []string{"", s.owner} {
 		found, _ := examine(t, s.db, role)
 		require.Empty(t, about(found, "leftover"))
-		require.Empty(t, about(found, "gate"))
+		require.Empty(t, about(found, "part"))
 	}
 	gates := func() string {
 		return ask[string](t, s.alice, `SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class AS c WHERE c.relkind = 'm' AND c.relnamespace = current_schema()::regnamespace`)
@@ -413,7 +413,7 @@ func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {
 	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW readings__gate, hourly__gate`)
 	found, code := examine(t, s.db, "")
 	require.Equal(t, 5, code)
-	missing := about(found, "gate")
+	missing := about(found, "part")
 	require.Len(t, missing, 2)
 	require.Equal(t, []string{"error", view, "error", table}, []string{missing[0].Severity, missing[0].Subject, missing[1].Severity, missing[1].Subject})
 	for _, f := range missing {
@@ -424,7 +424,7 @@ func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {
 	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW readings__gate`, `UPDATE mvscheduler.source_retention SET retention_period = '2 days'`)
 	require.Equal(t, "hourly__gate readings__gate", gates(), "any UPDATE makes it anew")
 	found, _ = examine(t, s.db, "")
-	require.Empty(t, about(found, "gate"))
+	require.Empty(t, about(found, "part"))
 	require.Empty(t, about(found, "leftover"))
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`)
 
@@ -432,8 +432,8 @@ func TestTheDoctorKnowsTheGatesOfTablesAndTheFixMakesOneAnew(t *testing.T) {
 	bob := s.db.User(t, "bob")
 	pgtest.Exec(t, s.root, `ALTER MATERIALIZED VIEW `+s.owner+`.readings__gate OWNER TO `+bob)
 	found, _ = examine(t, s.db, "")
-	require.Equal(t, table, about(found, "gate")[0].Subject)
-	pgtest.Exec(t, s.alice, about(found, "gate")[0].Fix)
+	require.Equal(t, table, about(found, "part")[0].Subject)
+	pgtest.Exec(t, s.alice, about(found, "part")[0].Fix)
 	require.Equal(t, "hourly__gate readings__gate readings__gate1", gates())
 	require.Equal(t, "readings__gate1", ask[string](t, s.alice, `SELECT gate::text FROM mvscheduler.visible_targets WHERE kind = 'source'`))
 }

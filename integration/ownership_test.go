@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -215,6 +216,23 @@ func TestAViewDroppedByHandIsMissing(t *testing.T) {
 			require.Zero(t, s.stop())
 		})
 	}
+}
+
+// The view itself reads its data alone, and stays.
+func TestAnIncrementalViewWithoutWhatItsQueryReadsSaysSoAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "refresh_on", "manual")
+	side := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Empty(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics RENAME TO former`, `CREATE TABLE metrics (LIKE former)`, `DROP TABLE former CASCADE`)
+	const broken = `its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view('%s.v') makes the query again`
+	require.Equal(t, fmt.Sprintf(broken, s.owner), ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+	require.Contains(t, mvscheduler(t, s.db, "", "", "doctor").stdout, fmt.Sprintf("SELECT mvscheduler.resume_view('%s.v')", s.owner))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.resume_view('%s.v')`, s.owner))
+	require.Empty(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+	require.Zero(t, side.stop())
 }
 
 func TestAViewRenamedOrMovedByHandIsStillRefreshed(t *testing.T) {

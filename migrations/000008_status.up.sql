@@ -52,6 +52,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN NOT j.present AND EXISTS (SELECT FROM mvscheduler.piece AS p JOIN pg_catalog.pg_class AS t ON t.oid = p.relation::oid AND t.relkind = 'p' WHERE p.view_id = j.view_id AND p.kind = 'data')
                     THEN pg_catalog.format('the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(%L) makes it again, when nothing else has its name', j.name)
                     WHEN NOT j.present THEN pg_catalog.format('the view was dropped or replaced by hand: mvscheduler export | mvscheduler import - creates it again, SELECT mvscheduler.drop_view(%L) gives it up', j.name) END,
+               CASE WHEN j.present AND j.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = j.query_relation::oid)
+                    THEN pg_catalog.format('its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view(%L) makes the query again', j.name) END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || pg_catalog.date_trunc('second', j.paused_until)::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,

@@ -59,8 +59,9 @@ SELECT 'error', v.name, format('it was given to %s by hand', c.relowner::regrole
  ORDER BY 2`)
 }
 
-// gates finds incremental views and tables of source_retention without the gate through which their owner's steps run.
-func gates(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
+// parts finds incremental views without their query, and incremental views and tables of source_retention without the gate through
+// which their owner's steps run.
+func parts(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	return rowsOf(ctx, conn, `
 SELECT 'error', t.name,
        'its gate was dropped or given away by hand: ' || CASE t.kind WHEN 'source' THEN 'no partition leaves the table' ELSE 'it cannot be refreshed' END || '; the fix makes it anew',
@@ -68,6 +69,12 @@ SELECT 'error', t.name,
   FROM mvscheduler.visible_targets AS t
   JOIN pg_class AS face ON face.oid = t.face::oid
  WHERE NOT EXISTS (SELECT FROM pg_class AS g WHERE g.oid = t.gate::oid AND g.relkind = 'm' AND g.relowner = t.owner::oid)
+UNION ALL
+SELECT 'error', v.name, 'its query was dropped, perhaps with what it reads: it cannot be refreshed; the fix makes it again', format('SELECT mvscheduler.resume_view(%L)', v.name)
+  FROM mvscheduler.visible_views AS v
+  JOIN pg_class AS face ON face.oid = v.relation::oid
+ WHERE v.method = 'incremental'
+   AND NOT EXISTS (SELECT FROM pg_class AS q WHERE q.oid = v.query_relation::oid)
  ORDER BY 2`)
 }
 
