@@ -157,16 +157,17 @@ func TestAnIntervalThatIsOutOfBoundsIsTunedIntoThem(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	side := startSidecar(t, s.db, often...)
-	s.manage(t, "base", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "auto", "unique_key", []string{"id"})
-	s.manage(t, "hot", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "auto", "unique_key", []string{"id"})                                  // a day is the longest
-	s.manage(t, "long", "SELECT id, amount FROM sales", "refresh_interval", "5 days", "optimize", "auto", "min_interval", "2 days", "unique_key", []string{"id"})       // or min_interval
-	s.manage(t, "rare", "SELECT id, amount FROM base", "refresh_interval", "12 hours", "optimize", "auto", "unique_key", []string{"id"})                                // what it reads is three days old
-	s.manage(t, "limited", "SELECT id, amount FROM base", "refresh_interval", "1 hour", "optimize", "auto", "max_interval", "90 minutes", "unique_key", []string{"id"}) // here too
+	s.manage(t, "base", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "off", "unique_key", []string{"id"})
+	s.manage(t, "hot", "SELECT id, amount FROM sales", "refresh_interval", "3 days", "optimize", "off", "unique_key", []string{"id"})                                  // a day is the longest
+	s.manage(t, "long", "SELECT id, amount FROM sales", "refresh_interval", "5 days", "optimize", "off", "min_interval", "2 days", "unique_key", []string{"id"})       // or min_interval
+	s.manage(t, "rare", "SELECT id, amount FROM base", "refresh_interval", "12 hours", "optimize", "off", "unique_key", []string{"id"})                                // what it reads is three days old
+	s.manage(t, "limited", "SELECT id, amount FROM base", "refresh_interval", "1 hour", "optimize", "off", "max_interval", "90 minutes", "unique_key", []string{"id"}) // here too
 	until(t, s.alice, `SELECT count(*) = 5 FROM mvscheduler.status WHERE freshness <> 'never' AND activity = 'idle'`)
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET optimizer_target = '12 hours'`)
 	for view, reads := range map[string]float64{"base": 10, "hot": 160, "long": 160, "rare": 0.02, "limited": 0.02} {
 		s.history(t, view, reads, "true")
 	}
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto'`) // now that the planner sees all of them
 	for _, want := range []string{"base 1 day, hot 1 day, limited 01:30:00, long 2 days, rare 1 day", "base 12:00:00, hot 12:00:00, limited 01:30:00, long 2 days, rare 1 day"} {
 		s.planned(t)
 		require.Equal(t, want, ask[string](t, s.alice, `SELECT string_agg(split_part(name, '.', 2) || ' ' || justify_hours(tuned_interval), ', ' ORDER BY name) FROM mvscheduler.status`), side.log.String())
