@@ -23,21 +23,22 @@ type Prediction struct {
 // the last two weeks.
 type study struct {
 	History
-	bounds      Bounds
-	lo          int
-	recent      History // from lo on
-	world       *World  // of the same
-	before, all *ReadModel
-	predicted   []Candidate // so far
-	readBefore  float64     // in the bins before lo, as far as that is known
-	read        float64     // in all
+	bounds     Bounds
+	lo         int
+	recent     History     // from lo on
+	world      *World      // of the same
+	before     typical     // what was known at lo
+	all        *ReadModel  // of all bins
+	predicted  []Candidate // so far
+	readBefore float64     // in the bins before lo, as far as that is known
+	read       float64     // in all
 }
 
 func (h History) study(bounds Bounds) *study {
 	n := len(h.Reads)
 	s := &study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: NewReadModel(h.Grid.Zone)}
 	h.observe(s.all, 0, s.lo)
-	s.before = s.all.clone()
+	s.before = s.all.typical()
 	h.observe(s.all, s.lo, n)
 	s.recent = History{Grid: h.Grid, Reads: h.Reads[s.lo:]}
 	s.recent.Grid.Start = h.Grid.At(s.lo)
@@ -128,15 +129,14 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 	add := func(schedule Schedule) {
 		choice.Candidates = append(choice.Candidates, Candidate{schedule, s.predict(schedule)})
 	}
-	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, s.before.MeanRate(), bounds)})
+	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, s.before.mean, bounds)})
 	if evidence.Resolution > FlatRate && slices.Contains(modes, CalendarMode) {
-		rates, _ := s.before.Week(0) // the gate has judged the whole history
-		if calendar := FitCalendar(rates, h.Cost, h.Kappa, bounds); len(calendar) > 0 {
+		if calendar := FitCalendar(s.before.week, h.Cost, h.Kappa, bounds); len(calendar) > 0 { // the gate has judged the whole history
 			add(Schedule{Mode: CalendarMode, Calendar: calendar})
 		}
 	}
 	if slices.Contains(modes, Adaptive) {
-		add(AdaptiveSchedule(h.Cost, h.Kappa, s.before.MeanRate(), bounds))
+		add(AdaptiveSchedule(h.Cost, h.Kappa, s.before.mean, bounds))
 	}
 	if slices.Contains(modes, Piloted) {
 		add(Schedule{Mode: Piloted})

@@ -3,7 +3,6 @@ package optimizer
 import (
 	"fmt"
 	"math"
-	"slices"
 	"time"
 )
 
@@ -25,6 +24,11 @@ type ReadModel struct {
 	last   int64         // end of the last observation, in nanoseconds since 1970, as all instants here; zero = none
 	week   int           // that it was in
 
+	derived
+}
+
+// derived is what a model makes of its observations from time to time.
+type derived struct {
 	resolution Resolution // what the seasonality gate lets pass
 	gain       float64    // and its evidence
 	rates      [hoursOfWeek]float64
@@ -46,11 +50,19 @@ const recentHours = int(evidenceWindow/time.Hour) + 1
 // NewReadModel is a model without any evidence for a view whose readers live by the clock of a zone; nil = UTC.
 func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{clock: wallClock{zone: zone}} }
 
-// clone is a model that goes its own way from now on.
-func (m *ReadModel) clone() *ReadModel {
-	other := *m
-	other.recent, other.room, other.season.weeks = slices.Clone(m.recent), nil, slices.Clone(m.season.weeks)
-	return &other
+// typical is the mean week as it is known at some time, in reads per second.
+type typical struct {
+	mean float64
+	week [hoursOfWeek]float64 // see [ReadModel.Week]
+}
+
+// typical leaves the model as it was.
+func (m *ReadModel) typical() (t typical) {
+	kept := m.derived
+	t.mean = m.MeanRate()
+	t.week, _ = m.Week(0)
+	m.derived = kept
+	return t
 }
 
 // Observe adds the reads of one bin. A NaN says that they are not known (counters were reset, the collector

@@ -12,7 +12,7 @@ type season struct {
 // fold are the sums of every other week, and what was learnt from them: it holds while the other weeks run.
 type fold struct {
 	profile
-	learnt [HourOfWeekRates + 1]learntRates
+	learnt [HourOfWeekRates]learntRates // by resolution but the coarsest
 }
 
 // learntRates are the rates by hour of the week, and their square roots.
@@ -28,9 +28,9 @@ func (f *fold) observe(hour int, reads, seconds float64) {
 	}
 }
 
-// at are the rates at a resolution.
+// at are the rates at a resolution other than FlatRate.
 func (f *fold) at(resolution Resolution) *learntRates {
-	l := &f.learnt[resolution]
+	l := &f.learnt[resolution-1]
 	if !l.known {
 		l.known, l.rates = true, f.rates(resolution)
 		for h, rate := range &l.rates {
