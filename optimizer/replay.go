@@ -17,7 +17,7 @@ type Outcome struct {
 func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
 	width := w.Grid.seconds()
-	byAge := make([]float64, 1) // reads by the age of what they saw, in halves of a bin
+	byAge := make([]float64, 1, 2*hoursOfWeek) // reads by the age of what they saw, in halves of a bin
 	var paid float64
 	for i, s := range refreshes {
 		end := hi
@@ -68,7 +68,7 @@ func (w *World) skipUnchanged(refreshes []int) []int {
 	if w.first == nil || len(refreshes) == 0 {
 		return refreshes
 	}
-	kept := refreshes[:1:1]
+	kept := append(make([]int, 0, len(refreshes)), refreshes[0])
 	for _, t := range refreshes[1:] {
 		if w.changedBy(kept[len(kept)-1], t) {
 			kept = append(kept, t)

@@ -76,7 +76,7 @@ func AdaptiveSchedule(cost, kappa, rate float64, bounds Bounds) Schedule {
 func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int {
 	slots := append(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi), hi)
 	least := bounds.least()
-	refreshes, next := []int{lo}, 1
+	refreshes, next := append(make([]int, 0, len(slots)), lo), 1
 	at := h.Grid.nanos(lo)
 	tab := Tab{asOf: at}
 	for t := lo + 1; t < hi; t++ {
