@@ -121,7 +121,12 @@ func change(r *rapid.T, h historied) string {
 		statements = append(statements,
 			func() string { return fmt.Sprintf(`TRUNCATE %s`, leaf()) },
 			func() string { l := leaf(); return fmt.Sprintf(`DELETE FROM %s WHERE k = %s`, l, key()) },
-			func() string { return fmt.Sprintf(`INSERT INTO src_b VALUES ('2026-03-30 05:00+00', %s, 3)`, key()) },
+			func() string {
+				if h.below != "" && rapid.Bool().Draw(r, "below") {
+					return `INSERT INTO src_b_1 VALUES ('2026-03-30 05:00+00', 1, 3)`
+				}
+				return fmt.Sprintf(`INSERT INTO src_b VALUES ('2026-03-30 05:00+00', %s, 3)`, key())
+			},
 			func() string {
 				l := leaf()
 				return fmt.Sprintf(`DO $d$ BEGIN IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = '%[1]s'::regclass) THEN ALTER TABLE %[3]s DETACH PARTITION %[1]s; ELSE ALTER TABLE %[3]s ATTACH PARTITION %[1]s %[2]s; END IF; END $d$`, l, bounds[l], cmp.Or(of[l], "src"))
