@@ -295,8 +295,17 @@ UPDATE mvscheduler.run
 
 // ServerProgress is how far the server says that a backend is.
 type ServerProgress struct {
-	What    string // building an index, or analyzing
-	Percent int    // of the blocks, where the server knows how many there are
+	What    string    // building an index, or analyzing
+	Percent int       // of the blocks, where the server knows how many there are
+	Fill    *Progress `db:"-"` // of a fill; nil = it is none
+}
+
+// Progress is how far the fill of an incremental view is. Zero = unknown.
+type Progress struct {
+	Buckets int64
+	Total   int64 // buckets, estimated
+	Rows    int64
+	Left    time.Duration
 }
 
 // LookAtProgress asks the server how far a backend is; nil where it does nothing that the server tells about.
@@ -330,14 +339,26 @@ SELECT 'reading a sample', coalesce(100 * p.sample_blks_scanned / nullif(p.sampl
 func ReportPhase(ctx context.Context, q Querier, a Attempt, phase string, done *ServerProgress) error {
 	var what *string
 	var percent *int
+	var buckets, total, rows *int64
+	var left *float64
 	if done != nil {
 		what, percent = &done.What, &done.Percent
+		if f := done.Fill; f != nil {
+			buckets, rows = &f.Buckets, &f.Rows
+			if f.Total > 0 {
+				total = &f.Total
+			}
+			if f.Left > 0 {
+				left = new(f.Left.Seconds())
+			}
+		}
 	}
 	_, err := q.Exec(ctx, `
 UPDATE mvscheduler.run
-   SET progress = jsonb_strip_nulls(jsonb_build_object('phase', $3::text, 'what', $4::text, 'percent', $5::int, 'since', clock_timestamp()))
+   SET progress = jsonb_strip_nulls(jsonb_build_object('phase', $3::text, 'what', $4::text, 'percent', $5::int, 'since', clock_timestamp(),
+                                                'buckets', $6::bigint, 'buckets_total', $7::bigint, 'rows', $8::bigint, 'eta', clock_timestamp() + make_interval(secs => $9::float8)))
  WHERE id = (SELECT r.id FROM mvscheduler.run AS r WHERE r.id = $1 AND r.token = $2 AND r.state = 'running' FOR NO KEY UPDATE SKIP LOCKED)`,
-		a.RunID, a.Token, phase, what, percent)
+		a.RunID, a.Token, phase, what, percent, buckets, total, rows, left)
 	if err != nil {
 		return fmt.Errorf("report the phase of run %d: %w", a.RunID, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"time"
 
@@ -332,8 +333,9 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill)
-SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}'
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill, unit)
+SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
+       (SELECT mvscheduler.partition_unit(s.bucket_width, s.retention_period) FROM mvscheduler.view_state AS s WHERE s.view_id = $1)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {
@@ -355,9 +357,22 @@ UPDATE mvscheduler.increment_state
 type Filling struct {
 	Done       bool
 	Partitions int64
+	Buckets    int64 // that have rows
 	Rows       int64
 	From       *time.Time // the contents begin here
-	Percent    int        // of the time from the newest to the oldest row
+	Share      float64    // of the time from the newest to the oldest row, 0 to 1
+}
+
+// Percent is how far the fill is.
+func (f Filling) Percent() int { return int(100 * f.Share) }
+
+// Total is how many buckets there will be if those that are left are as dense as those that are filled; counting them
+// would be computing the query. Zero = nobody knows yet.
+func (f Filling) Total() int64 {
+	if f.Share <= 0 {
+		return 0
+	}
+	return max(f.Buckets, int64(math.Round(float64(f.Buckets)/f.Share)))
 }
 
 // LoadFilling reads how far the first fill of a view is.
@@ -365,10 +380,13 @@ func LoadFilling(ctx context.Context, q Querier, viewID int64, data uint32) (Fil
 	rows, err := q.Query(ctx, `
 SELECT i.filled_from = '-infinity' AS done,
        coalesce((i.fill ->> 'partitions')::bigint, 0) AS partitions,
+       coalesce((i.fill ->> 'buckets')::bigint, 0) AS buckets,
        coalesce((i.fill ->> 'rows')::bigint, 0) AS rows,
        CASE WHEN isfinite(i.filled_from) THEN i.filled_from END AS "from",
-       coalesce(CASE WHEN isfinite(i.filled_from) THEN least(100, greatest(0, 100 * extract(epoch FROM (i.fill ->> 'newest')::timestamptz - i.filled_from)
-                                       / nullif(extract(epoch FROM (i.fill ->> 'newest')::timestamptz - (i.fill ->> 'oldest')::timestamptz), 0))) END, 0)::int AS percent
+       coalesce(CASE WHEN NOT isfinite(i.filled_from) THEN 0
+                     WHEN i.filled_from <= (i.fill ->> 'oldest')::timestamptz THEN 1
+                     ELSE least(1, greatest(0, extract(epoch FROM (i.fill ->> 'newest')::timestamptz - i.filled_from)
+                                               / nullif(extract(epoch FROM (i.fill ->> 'newest')::timestamptz - (i.fill ->> 'oldest')::timestamptz), 0))) END, 0)::float8 AS share
   FROM mvscheduler.increment_state AS i
  WHERE i.view_id = $1
    AND i.data::oid = $2`, viewID, data)

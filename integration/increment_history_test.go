@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,7 @@ import (
 // historied is a kind of view, with the table that it reads, of which random histories are played.
 type historied struct {
 	name, columns, partition string // of the source; partition is what follows its columns
+	below                    string // PARTITION BY of its partition in the middle, by k; empty = it is none but a leaf
 	query, width             string
 	settings                 []any
 	tracking                 string // that is expected
@@ -27,30 +29,43 @@ type historied struct {
 }
 
 var historiedViews = []historied{
-	{"plain", `ts timestamptz, k int, v numeric`, "",
+	{"plain", `ts timestamptz, k int, v numeric`, "", "",
 		`SELECT date_trunc('hour', ts) AS hour, k, count(*) AS n, sum(v) AS total FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", nil, "trigger", false},
-	{"keyless", `ts timestamp, k int, v numeric`, "",
+	{"keyless", `ts timestamp, k int, v numeric`, "", "",
 		`SELECT date_bin('6 hours', ts, '2000-01-01 01:00') AS hour, k, v FROM src WHERE mvscheduler.in_window(ts)`, "6 hours", []any{"unique_key", "{}"}, "trigger", false},
-	{"partitioned", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)",
+	{"partitioned", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)", "",
 		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "Australia/Lord_Howe"}, "trigger", false},
-	{"counted", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)",
+	{"counted", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)", "",
 		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "America/Havana", "change_tracking", "counters"}, "counters", false},
-	{"joined", `ts date, k int, v numeric`, "",
+	{"joined", `ts date, k int, v numeric`, "", "",
 		`SELECT date_trunc('month', s.ts)::date AS hour, d.name, count(*) AS n FROM src AS s LEFT JOIN dim AS d ON d.k = s.k WHERE mvscheduler.in_window(s.ts) GROUP BY 1, 2`, "1 month", nil, "trigger", false},
-	{"local", `ts timestamptz, k int, v numeric`, "",
+	{"local", `ts timestamptz, k int, v numeric`, "", "",
 		`SELECT date_trunc('hour', ts AT TIME ZONE 'Africa/Cairo') AS hour, k, count(*) AS n FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 hour", []any{"timezone", "Africa/Cairo"}, "trigger", false},
-	{"staged", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)",
+	{"staged", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)", "",
 		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "America/Havana"}, "trigger", true},
-	{"staged keyless", `ts timestamp, k int, v numeric`, "",
+	{"staged keyless", `ts timestamp, k int, v numeric`, "", "",
 		`SELECT date_bin('6 hours', ts, '2000-01-01 01:00') AS hour, k, v FROM src WHERE mvscheduler.in_window(ts)`, "6 hours", []any{"unique_key", "{}"}, "trigger", true},
-	{"unwatched", `ts timestamptz, k int, v numeric`, "",
+	{"sub-partitioned", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)", "PARTITION BY LIST (k)",
+		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "Australia/Lord_Howe"}, "trigger", false},
+	{"sub-partitioned counted", `ts timestamptz, k int, v numeric`, "PARTITION BY RANGE (ts)", "PARTITION BY RANGE (ts, k)",
+		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "America/Havana", "change_tracking", "counters"}, "counters", false},
+	{"unwatched", `ts timestamptz, k int, v numeric`, "", "",
 		`SELECT date_trunc('day', ts) AS hour, k, count(*) AS n, max(v) AS most FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "1 day", []any{"timezone", "Africa/Cairo", "change_tracking", "none", "lateness", "90 years"}, "none", false},
-	{"unbound", `ts timestamptz, k int, v numeric`, "",
+	{"unbound", `ts timestamptz, k int, v numeric`, "", "",
 		`SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM src WHERE ts > '-infinity' AND ts < 'infinity' GROUP BY 1`, "1 day", nil, "trigger", false},
 }
 
+// first is the bound of the first partition of the one in the middle.
+func (h historied) first() string {
+	if strings.Contains(h.below, "LIST") {
+		return `FOR VALUES IN (1, NULL)`
+	}
+	return `FOR VALUES FROM ('2026-03-29', MINVALUE) TO ('2026-04-01', 2)`
+}
+
 // change is one statement on the source, its instants somewhere around two changes of clocks.
-func change(r *rapid.T, partitioned bool) string {
+func change(r *rapid.T, h historied) string {
+	partitioned := h.partition != ""
 	instant := func() string {
 		if rapid.IntRange(0, 40).Draw(r, "odd") == 0 {
 			return rapid.SampledFrom([]string{"'infinity'", "'-infinity'", "NULL", "'2019-02-03 04:05+00'", "'2150-01-01'"}).Draw(r, "odd time")
@@ -96,15 +111,25 @@ func change(r *rapid.T, partitioned bool) string {
 		},
 	}
 	if partitioned {
-		leaf := func() string { return rapid.SampledFrom([]string{"src_a", "src_b", "src_c"}).Draw(r, "leaf") }
-		bounds := map[string]string{"src_a": `FROM (MINVALUE) TO ('2026-03-29')`, "src_b": `FROM ('2026-03-29') TO ('2026-04-05')`, "src_c": `FROM ('2026-04-05') TO (MAXVALUE)`}
+		parts, of := []string{"src_a", "src_b", "src_c"}, map[string]string{}
+		if h.below != "" {
+			parts = append(parts, "src_b_1", "src_b_1", "src_b_2")
+			of["src_b_1"], of["src_b_2"] = "src_b", "src_b"
+		}
+		leaf := func() string { return rapid.SampledFrom(parts).Draw(r, "leaf") }
+		bounds := map[string]string{"src_a": `FOR VALUES FROM (MINVALUE) TO ('2026-03-29')`, "src_b": `FOR VALUES FROM ('2026-03-29') TO ('2026-04-05')`, "src_c": `FOR VALUES FROM ('2026-04-05') TO (MAXVALUE)`, "src_b_1": h.first(), "src_b_2": "DEFAULT"}
 		statements = append(statements,
 			func() string { return fmt.Sprintf(`TRUNCATE %s`, leaf()) },
 			func() string { l := leaf(); return fmt.Sprintf(`DELETE FROM %s WHERE k = %s`, l, key()) },
-			func() string { return fmt.Sprintf(`INSERT INTO src_b VALUES ('2026-03-30 05:00+00', %s, 3)`, key()) },
+			func() string {
+				if h.below != "" && rapid.Bool().Draw(r, "below") {
+					return `INSERT INTO src_b_1 VALUES ('2026-03-30 05:00+00', 1, 3)`
+				}
+				return fmt.Sprintf(`INSERT INTO src_b VALUES ('2026-03-30 05:00+00', %s, 3)`, key())
+			},
 			func() string {
 				l := leaf()
-				return fmt.Sprintf(`DO $d$ BEGIN IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = '%[1]s'::regclass) THEN ALTER TABLE src DETACH PARTITION %[1]s; ELSE ALTER TABLE src ATTACH PARTITION %[1]s FOR VALUES %[2]s; END IF; END $d$`, l, bounds[l])
+				return fmt.Sprintf(`DO $d$ BEGIN IF EXISTS (SELECT FROM pg_inherits WHERE inhrelid = '%[1]s'::regclass) THEN ALTER TABLE %[3]s DETACH PARTITION %[1]s; ELSE ALTER TABLE %[3]s ATTACH PARTITION %[1]s %[2]s; END IF; END $d$`, l, bounds[l], cmp.Or(of[l], "src"))
 			})
 	}
 	return rapid.SampledFrom(statements).Draw(r, "statement")()
@@ -126,8 +151,11 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 			s := newScene(t)
 			pgtest.Exec(t, s.alice, `CREATE TABLE src (`+h.columns+`) `+h.partition, `CREATE TABLE dim (k int PRIMARY KEY, name text)`)
 			if h.partition != "" {
-				pgtest.Exec(t, s.alice, `CREATE TABLE src_a PARTITION OF src FOR VALUES FROM (MINVALUE) TO ('2026-03-29')`, `CREATE TABLE src_b PARTITION OF src FOR VALUES FROM ('2026-03-29') TO ('2026-04-05')`,
+				pgtest.Exec(t, s.alice, `CREATE TABLE src_a PARTITION OF src FOR VALUES FROM (MINVALUE) TO ('2026-03-29')`, `CREATE TABLE src_b PARTITION OF src FOR VALUES FROM ('2026-03-29') TO ('2026-04-05') `+h.below,
 					`CREATE TABLE src_c PARTITION OF src FOR VALUES FROM ('2026-04-05') TO (MAXVALUE)`)
+			}
+			if h.below != "" {
+				pgtest.Exec(t, s.alice, `CREATE TABLE src_b_1 PARTITION OF src_b `+h.first(), `CREATE TABLE src_b_2 PARTITION OF src_b DEFAULT`)
 			}
 			s.incremental(t, "v", h.query, append([]any{"bucket_width", h.width, "max_attempts", 20}, h.settings...)...)
 			zone := ask[string](t, s.alice, `SELECT timezone FROM mvscheduler.views`)
@@ -152,7 +180,7 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 							history = append(history, "BEGIN")
 						}
 						for range rapid.IntRange(1, 3).Draw(r, "statements") {
-							history = append(history, change(r, h.partition != ""))
+							history = append(history, change(r, h))
 						}
 						if block {
 							history = append(history, rapid.SampledFrom([]string{"COMMIT", "COMMIT", "COMMIT", "ROLLBACK"}).Draw(r, "end"))

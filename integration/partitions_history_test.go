@@ -15,11 +15,9 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-// mirrored is a scene with readings in partitions of 6 hours, and a mirror of every row that was ever written to it,
-// which no retention touches; and the rollups by hour and day.
-func mirrored(t testing.TB) *scene {
+// numbered makes readings of 20 days in partitions of 6 hours, with an id.
+func (s *scene) numbered(t testing.TB) {
 	t.Helper()
-	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`,
 		`CREATE TABLE readings (id bigint GENERATED ALWAYS AS IDENTITY, ts timestamptz NOT NULL, device int, value numeric) PARTITION BY RANGE (ts)`,
 		`DO $$ DECLARE t timestamptz := date_trunc('day', now(), 'UTC') - interval '20 days'; BEGIN
@@ -27,13 +25,25 @@ func mirrored(t testing.TB) *scene {
 				EXECUTE format('CREATE TABLE readings_%s PARTITION OF readings FOR VALUES FROM (%L) TO (%L)', to_char(t AT TIME ZONE 'UTC', 'MMDD_HH24'), t, t + interval '6 hours');
 				t := t + interval '6 hours';
 			END LOOP; END $$`,
-		`CREATE TABLE mirror (LIKE readings)`, `CREATE INDEX ON mirror (id)`, `CREATE INDEX ON readings (ts)`, `CREATE INDEX ON readings (id)`,
+		`CREATE INDEX ON readings (ts)`, `CREATE INDEX ON readings (id)`)
+}
+
+const numberedRows = `INSERT INTO readings (ts, device, value) SELECT t, d, d FROM generate_series(date_trunc('day', now(), 'UTC') - interval '20 days', now(), '47 minutes') AS t, generate_series(1, 3) AS d`
+
+// mirrored is a scene with readings in partitions of 6 hours, and a mirror of every row that was ever written to it,
+// which no retention touches; and the rollups by hour and day.
+func mirrored(t testing.TB) *scene {
+	t.Helper()
+	s := newScene(t)
+	s.numbered(t)
+	pgtest.Exec(t, s.alice,
+		`CREATE TABLE mirror (LIKE readings)`, `CREATE INDEX ON mirror (id)`,
 		`CREATE FUNCTION reflect() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 			IF TG_OP <> 'INSERT' THEN DELETE FROM mirror AS m WHERE m.id = OLD.id; END IF;
 			IF TG_OP <> 'DELETE' THEN INSERT INTO mirror VALUES (NEW.*); END IF;
 			RETURN NULL; END $$`,
 		`CREATE TRIGGER reflect AFTER INSERT OR UPDATE OR DELETE ON readings FOR EACH ROW EXECUTE FUNCTION reflect()`,
-		`INSERT INTO readings (ts, device, value) SELECT t, d, d FROM generate_series(date_trunc('day', now(), 'UTC') - interval '20 days', now(), '47 minutes') AS t, generate_series(1, 3) AS d`)
+		numberedRows)
 	s.incremental(t, "hourly", hourlyReadings)
 	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day")
 	return s
@@ -57,8 +67,49 @@ SELECT coalesce(string_agg(r, E'\n'), '') FROM (
 	}
 }
 
+// play runs statements, which may meet locks.
+func play(r *rapid.T, w *pgx.Conn, statements []string) {
+	for _, sql := range statements {
+		if _, err := w.Exec(context.Background(), sql); err != nil && !strings.Contains(err.Error(), "40P01") && !strings.Contains(err.Error(), "40001") && !strings.Contains(err.Error(), "55P03") {
+			r.Errorf("%s: %v", sql, err)
+		}
+	}
+}
+
 // insideTheHorizon counts partitions that have left although a row of them may be younger than so many hours.
 const insideTheHorizon = `SELECT count(*) FROM mvscheduler.kept AS k WHERE (regexp_match(k.bound, 'TO \(''(.*)''\)'))[1]::timestamptz > now() - make_interval(hours => $1)`
+
+// write is one statement on the readings of so many hours.
+func write(r *rapid.T, hours int) string {
+	young := func() string {
+		return fmt.Sprintf("now() - interval '%d hours' + interval '%d minutes'", hours, rapid.IntRange(1, hours*60).Draw(r, "at"))
+	}
+	some := func() string {
+		return fmt.Sprintf("ts >= now() - interval '%d hours' AND ts >= %s AND ts < %s", hours, young(), young())
+	}
+	return rapid.SampledFrom([]func() string{
+		func() string {
+			return fmt.Sprintf(`INSERT INTO readings (ts, device, value) VALUES (%s, %d, 10)`, young(), rapid.IntRange(1, 5).Draw(r, "device"))
+		},
+		func() string {
+			return fmt.Sprintf(`INSERT INTO readings (ts, device, value) SELECT t, 4, 1 FROM generate_series(%s, now(), '97 minutes') AS t`, young())
+		},
+		func() string { return `UPDATE readings SET value = value + 1 WHERE ` + some() },
+		func() string {
+			return fmt.Sprintf(`UPDATE readings SET ts = %s WHERE device = 2 AND `, young()) + some()
+		},
+		func() string { return `DELETE FROM readings WHERE device = 3 AND ` + some() },
+		func() string {
+			return fmt.Sprintf(`MERGE INTO readings AS r USING (SELECT id AS i FROM readings WHERE device < 4 AND %s) AS n ON r.id = n.i WHEN MATCHED AND r.device = 3 THEN DELETE WHEN MATCHED THEN UPDATE SET ts = %s`, some(), young())
+		},
+		func() string { // away for a moment
+			return fmt.Sprintf(`DO $$ DECLARE p regclass; b text; BEGIN
+				SELECT c.oid, pg_get_expr(c.relpartbound, c.oid) INTO p, b FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE inhparent = 'readings'::regclass ORDER BY c.oid DESC OFFSET %d LIMIT 1;
+				EXECUTE format('ALTER TABLE readings DETACH PARTITION %%s', p);
+				EXECUTE format('ALTER TABLE readings ATTACH PARTITION %%s %%s', p, b); END $$`, rapid.IntRange(2, 6).Draw(r, "which"))
+		},
+	}).Draw(r, "statement")()
+}
 
 // Whatever is written to what is younger than the horizon, while partitions leave and the sidecar's sessions are killed,
 // the rollups are as if none had left.
@@ -76,48 +127,15 @@ func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	}
 	rapid.Check(t, func(r *rapid.T) {
 		hours = max(48, hours-rapid.IntRange(0, 30).Draw(r, "hours"))
-		young := func() string {
-			return fmt.Sprintf("now() - interval '%d hours' + interval '%d minutes'", hours, rapid.IntRange(1, hours*60).Draw(r, "at"))
-		}
-		some := func() string {
-			return fmt.Sprintf("ts >= now() - interval '%d hours' AND ts >= %s AND ts < %s", hours, young(), young())
-		}
 		histories := [2][]string{}
 		for n := range writers {
 			for range rapid.IntRange(1, 6).Draw(r, "statements") {
-				histories[n] = append(histories[n], rapid.SampledFrom([]func() string{
-					func() string {
-						return fmt.Sprintf(`INSERT INTO readings (ts, device, value) VALUES (%s, %d, 10)`, young(), rapid.IntRange(1, 5).Draw(r, "device"))
-					},
-					func() string {
-						return fmt.Sprintf(`INSERT INTO readings (ts, device, value) SELECT t, 4, 1 FROM generate_series(%s, now(), '97 minutes') AS t`, young())
-					},
-					func() string { return `UPDATE readings SET value = value + 1 WHERE ` + some() },
-					func() string {
-						return fmt.Sprintf(`UPDATE readings SET ts = %s WHERE device = 2 AND `, young()) + some()
-					},
-					func() string { return `DELETE FROM readings WHERE device = 3 AND ` + some() },
-					func() string {
-						return fmt.Sprintf(`MERGE INTO readings AS r USING (SELECT id AS i FROM readings WHERE device < 4 AND %s) AS n ON r.id = n.i WHEN MATCHED AND r.device = 3 THEN DELETE WHEN MATCHED THEN UPDATE SET ts = %s`, some(), young())
-					},
-					func() string { // away for a moment
-						return fmt.Sprintf(`DO $$ DECLARE p regclass; b text; BEGIN
-							SELECT c.oid, pg_get_expr(c.relpartbound, c.oid) INTO p, b FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE inhparent = 'readings'::regclass ORDER BY c.oid DESC OFFSET %d LIMIT 1;
-							EXECUTE format('ALTER TABLE readings DETACH PARTITION %%s', p);
-							EXECUTE format('ALTER TABLE readings ATTACH PARTITION %%s %%s', p, b); END $$`, rapid.IntRange(2, 6).Draw(r, "which"))
-					},
-				}).Draw(r, "statement")())
+				histories[n] = append(histories[n], write(r, hours))
 			}
 		}
 		var group sync.WaitGroup
 		for n, w := range writers {
-			group.Go(func() {
-				for _, sql := range histories[n] {
-					if _, err := w.Exec(context.Background(), sql); err != nil && !strings.Contains(err.Error(), "40P01") && !strings.Contains(err.Error(), "40001") && !strings.Contains(err.Error(), "55P03") {
-						r.Errorf("%s: %v", sql, err)
-					}
-				}
-			})
+			group.Go(func() { play(r, w, histories[n]) })
 		}
 		if _, err := s.alice.Exec(context.Background(), fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours)); err != nil {
 			r.Fatal(err)
@@ -205,32 +223,38 @@ func TestAReturnThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 		points = 20
 	}
 	s := newScene(t)
-	s.readings(t, points+6)
+	gone := 2*points + 5 // some kills come too late, and the partition is back
+	s.readings(t, gone+1)
 	s.minutely(t, "v")
 	worker := startSidecar(t, s.db)
 	s.incremented(t, "v")
 	s.snapshotOf(t, "v", "before")
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
-	until(t, s.root, `SELECT count(*) = $1 FROM mvscheduler.visible_kept`, points+5)
+	untilWithin(t, 2*patience, s.root, `SELECT count(*) = $1 FROM mvscheduler.visible_kept`, gone)
 	pgtest.Exec(t, s.root, `CREATE FUNCTION linger() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user LIKE 'worker%' THEN PERFORM pg_sleep(0.3); END IF; END $$`,
 		`CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION linger()`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
-	for n := range points {
+	// Counted are kills of sessions that are within an ATTACH: those of a sidecar that is gone end it, but cannot commit.
+	const within = ` FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database()`
+	killed := 0
+	for n := 0; killed < points && ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.visible_kept`) > 1; n++ {
 		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`) // after which it is looked at once
 		untilWithin(t, 2*patience, s.root, `WITH failed AS (UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed' AND finished_at > '2026-01-01')
-			SELECT EXISTS (SELECT FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database())`)
+			SELECT EXISTS (SELECT`+within+`) OR NOT EXISTS (SELECT FROM mvscheduler.visible_kept)`)
 		time.Sleep(time.Duration(n*37%200) * time.Millisecond)
 		if n%2 == 0 {
 			worker.kill()
+			killed += ask[int](t, s.root, `SELECT count(*)::int`+within)
 			worker = startSidecar(t, s.db)
 		} else {
-			pgtest.Exec(t, s.root, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
+			killed += ask[int](t, s.root, `SELECT count(pg_terminate_backend(a.pid))::int`+within)
 		}
 		require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept AS k WHERE k.detached_at IS NULL AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = k.relation::oid)`))
 	}
+	require.GreaterOrEqual(t, killed, points)
 	pgtest.Exec(t, s.root, `DROP EVENT TRIGGER linger`, `UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed'`)
 	untilWithin(t, 2*patience, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 	require.Zero(t, s.lost(t, "before", "v", "true"))
-	require.Equal(t, int64(points+5), ask[int64](t, s.root, `SELECT count(DISTINCT partition) FROM mvscheduler.pruning WHERE action = 'restore'`))
-	require.Equal(t, int64(points+5), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`), "each once")
+	require.Equal(t, int64(gone), ask[int64](t, s.root, `SELECT count(DISTINCT partition) FROM mvscheduler.pruning WHERE action = 'restore'`))
+	require.Equal(t, int64(gone), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`), "each once")
 }

@@ -62,17 +62,17 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 	if !s.below.Bound { // in one go, see dirt
 		return catalog.Filling{}, nil
 	}
-	began, first := time.Now(), -1
+	began, first := time.Now(), -1.0
 	for {
 		far, err := catalog.LoadFilling(ctx, s.w.control, s.work.ViewID, s.below.Data)
 		if err != nil || far.Done {
 			return far, err
 		}
 		if first < 0 {
-			first = far.Percent
+			first = far.Share
 		}
-		what := howFar(far, first, time.Since(began))
-		if err := catalog.ReportPhase(ctx, s.w.control, s.attempt, "filling the view, newest first", &catalog.ServerProgress{What: what, Percent: far.Percent}); err != nil {
+		done := howFar(far, first, time.Since(began))
+		if err := catalog.ReportPhase(ctx, s.w.control, s.attempt, "filling the view, newest first", &done); err != nil {
 			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
 		}
 		err = s.step(ctx, catalog.StepBuild, func(ctx context.Context, tx pgx.Tx) error {
@@ -85,17 +85,29 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 	}
 }
 
-// howFar says what is filled, and how long the rest takes at the rate since it was at a percentage.
-func howFar(far catalog.Filling, first int, since time.Duration) string {
-	what := fmt.Sprintf("%s, %d rows", partitions(far.Partitions), far.Rows)
+// howFar says what is filled, and how long the rest takes at the rate since it was at a share.
+func howFar(far catalog.Filling, first float64, since time.Duration) catalog.ServerProgress {
+	p := catalog.Progress{Buckets: far.Buckets, Total: far.Total(), Rows: far.Rows}
+	what := buckets(p.Buckets)
+	if p.Total > 0 {
+		what = fmt.Sprintf("%d of about %s", p.Buckets, buckets(p.Total))
+	}
+	what += fmt.Sprintf(", %d rows", p.Rows)
 	if far.From != nil {
 		what += ", from " + far.From.UTC().Format("2006-01-02") + " on"
 	}
-	if far.Percent > first {
-		left := time.Duration(float64(since) * float64(100-far.Percent) / float64(far.Percent-first))
-		what += fmt.Sprintf(", about %s left", left.Round(time.Second))
+	if far.Share >= first+0.01 { // before, the rate says nothing
+		p.Left = time.Duration(float64(since) * (1 - far.Share) / (far.Share - first))
+		what += fmt.Sprintf(", about %s left", p.Left.Round(time.Second))
 	}
-	return what
+	return catalog.ServerProgress{What: what, Percent: far.Percent(), Fill: &p}
+}
+
+func buckets(n int64) string {
+	if n == 1 {
+		return "1 bucket"
+	}
+	return fmt.Sprintf("%d buckets", n)
 }
 
 func partitions[N int | int64](n N) string {

@@ -181,7 +181,7 @@ func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.S
 	s.did = catalog.StepResult{}
 	passes, err := s.passes(ctx, tx, dirt)
 	if s.filled.Done {
-		s.reason = fmt.Sprintf("filled in %s; %s meanwhile", partitions(s.filled.Partitions), s.reason)
+		s.reason = fmt.Sprintf("filled %s in %s; %s meanwhile", buckets(s.filled.Buckets), partitions(s.filled.Partitions), s.reason)
 	}
 	return passes, err
 }
@@ -242,9 +242,10 @@ func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh
 			return err
 		}
 	} else {
+		buckets := s.filled.Buckets + s.did.Buckets
 		err := catalog.Succeed(ctx, tx, s.attempt, catalog.Success{
 			Method: refresh.Incremental, Reason: reasons(s.reason, s.below.reason), DataAsOf: asOf, Rows: &s.rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
-			Took: result.Took, Changed: &result.Changed, Buckets: &s.did.Buckets,
+			Took: result.Took, Changed: &result.Changed, Buckets: &buckets,
 		})
 		if err != nil {
 			return err

@@ -362,7 +362,7 @@ COMMENT ON COLUMN mvscheduler.run.reason IS 'Why it was skipped, why this method
 COMMENT ON COLUMN mvscheduler.run.worker IS 'Sidecar that ran the last attempt.';
 COMMENT ON COLUMN mvscheduler.run.missed_slots IS 'Earlier slots that this run stands for too, since no sidecar ran then or the clock was stopped.';
 COMMENT ON COLUMN mvscheduler.run.joined_run IS 'Skipped, since this other run answers the same request.';
-COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing: {"waiting_for": "..."}, or the phase of a build and, where the server tells, how far it is: {"phase": "...", "what": "building an index", "percent": 40}.';
+COMMENT ON COLUMN mvscheduler.run.progress IS 'What it is doing: {"waiting_for": "..."}, or the phase of a build and, where the server tells, how far it is: {"phase": "...", "what": "building an index", "percent": 40}. The fill of an incremental view has beside these buckets and rows (that are filled), buckets_total (estimated: as if those that are left were as dense) and eta (when it will be done, at the rate so far).';
 
 CREATE TABLE mvscheduler.attempt (
     run_id        bigint NOT NULL,

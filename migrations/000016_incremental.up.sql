@@ -275,7 +275,8 @@ BEGIN
     key := mvscheduler.increment_key(v, new);
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
     IF before IS DISTINCT FROM after OR v.time_column <> mvscheduler.partition_column(data) OR mvscheduler.other_key(v, data, key)
-       OR (v.bucket_width <> was.bucket_width OR pending IS NOT NULL) AND mvscheduler.partition_unit(v.bucket_width, v.retention_period) <> mvscheduler.unit_in_force(data) THEN
+       OR (v.bucket_width <> was.bucket_width OR pending IS NOT NULL) AND mvscheduler.partition_unit(v.bucket_width, v.retention_period)
+                                                                                      <> coalesce((SELECT i.served_unit FROM mvscheduler.visible_increments AS i WHERE i.view_id = v.id), mvscheduler.unit_in_force(data)) THEN
         RETURN mvscheduler.redefine_incremental(v, relation, query_relation, data);
     END IF;
     cuts := mvscheduler.cuts_in(query_relation, v.time_column);

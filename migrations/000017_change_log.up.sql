@@ -63,6 +63,7 @@ CREATE TABLE mvscheduler.increment_state (
     reason            text,
     fill              jsonb,
     parts             jsonb,
+    unit              text,
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -76,6 +77,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in fo
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
+COMMENT ON COLUMN mvscheduler.increment_state.unit IS 'partition_unit of the row when its contents were filled first, whatever the data made of it then; NULL when they were not filled partition by partition.';
 
 CREATE VIEW mvscheduler.blind_writes WITH (security_barrier) AS
     SELECT i.view_id, i.data, d.source, coalesce((l ->> 'lo')::timestamptz, '-infinity') AS lo, coalesce((l ->> 'hi')::timestamptz, 'infinity') AS hi

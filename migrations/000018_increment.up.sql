@@ -77,23 +77,90 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
 
--- Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is a day or more.
+-- How much time a partition holds. Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is
+-- a day or more; and what is kept for long is in no more than some hundreds of them.
+CREATE FUNCTION mvscheduler.partition_units() RETURNS TABLE (unit text, span interval)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$ VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours') $$;
+COMMENT ON FUNCTION mvscheduler.partition_units() IS 'Units by which partitions are made, and the time that one holds at most.';
+
+CREATE FUNCTION mvscheduler.widest_partition(width interval, retention interval) RETURNS interval
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+RETURN CASE WHEN retention IS NULL THEN interval '892800 hours' ELSE greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours') END;
+COMMENT ON FUNCTION mvscheduler.widest_partition(interval, interval) IS 'How much time a partition may hold whose buckets are this wide and are kept for this long (NULL = for ever): it leaves as a whole.';
+
 CREATE FUNCTION mvscheduler.partition_unit(width interval, retention interval) RETURNS text
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     RETURN (SELECT u.unit
-              FROM (VALUES ('day', interval '24 hours'), ('week', interval '168 hours'), ('month', interval '744 hours'), ('year', interval '8928 hours'), ('century', interval '892800 hours')) AS u(unit, span)
-             WHERE u.span <= CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
-                                  WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
-                                  WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
-                                  ELSE interval '892800 hours' END
-               AND (retention IS NULL OR u.span <= greatest(mvscheduler.longest(retention) / 10, mvscheduler.longest(width), interval '24 hours'))
+              FROM mvscheduler.partition_units() AS u
+             WHERE u.span <= greatest(CASE WHEN mvscheduler.longest(width) < interval '1 hour' THEN interval '24 hours'
+                                           WHEN mvscheduler.longest(width) < interval '24 hours' THEN interval '744 hours'
+                                           WHEN mvscheduler.longest(width) < interval '600 hours' THEN interval '8928 hours'
+                                           ELSE interval '892800 hours' END, mvscheduler.longest(retention) / 100)
+               AND u.span <= mvscheduler.widest_partition(width, retention)
              ORDER BY u.span DESC
              LIMIT 1);
 END $$;
-COMMENT ON FUNCTION mvscheduler.partition_unit(interval, interval) IS 'How much time a partition holds whose buckets are this wide and are kept for this long; NULL = for ever.';
+COMMENT ON FUNCTION mvscheduler.partition_unit(interval, interval) IS 'How much time a partition holds whose buckets are this wide and are kept for this long (NULL = for ever), before the data is looked at: see finer_unit and coarser_unit.';
+
+-- What the data says is seen when the view is filled, by the step that reads it anyway. Sizes rather than statistics: a table that was just
+-- loaded has none, and times that make no sense cannot make a partition narrow, since what lies between is taken for evenly spread.
+CREATE FUNCTION mvscheduler.partition_bytes() RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 8::bigint << 30;
+COMMENT ON FUNCTION mvscheduler.partition_bytes() IS 'How much of the source one partition is made of at most, where a narrower one is possible: a step of the first fill reads it in one go.';
+
+CREATE FUNCTION mvscheduler.bytes_below(relation oid) RETURNS bigint
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE node(oid) AS (
+        SELECT bytes_below.relation
+        UNION
+        SELECT i.inhrelid FROM node AS n JOIN pg_inherits AS i ON i.inhparent = n.oid
+    )
+    SELECT coalesce(sum(pg_relation_size(n.oid)), 0)::bigint FROM node AS n
+$$;
+COMMENT ON FUNCTION mvscheduler.bytes_below(oid) IS 'Size of a table with its partitions, without indexes.';
+
+CREATE FUNCTION mvscheduler.finer_unit(unit text, width interval, bytes bigint, extent interval) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN coalesce((SELECT u.unit
+                       FROM mvscheduler.partition_units() AS u
+                      CROSS JOIN LATERAL (SELECT bytes * least(1, extract(epoch FROM u.span) / nullif(extract(epoch FROM extent), 0)) <= mvscheduler.partition_bytes() AS fits) AS f
+                      WHERE u.span <= (SELECT r.span FROM mvscheduler.partition_units() AS r WHERE r.unit = finer_unit.unit)
+                        AND u.span >= mvscheduler.longest(width)
+                      ORDER BY f.fits DESC, CASE WHEN f.fits THEN -extract(epoch FROM u.span) ELSE extract(epoch FROM u.span) END
+                      LIMIT 1), unit);
+END $$;
+COMMENT ON FUNCTION mvscheduler.finer_unit(text, interval, bigint, interval) IS 'The unit, or a narrower one where a partition would be made of more than partition_bytes of a source that has so many bytes for so much time.';
+
+CREATE FUNCTION mvscheduler.partitions_of_a_unit() RETURNS bigint
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN 100;
+COMMENT ON FUNCTION mvscheduler.partitions_of_a_unit() IS 'After twice so many partitions of the first fill wider ones are built, and after each so many more wider ones again.';
+
+CREATE FUNCTION mvscheduler.coarser_unit(unit text, width interval, retention interval, built bigint) RETURNS text
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    units text[] := ARRAY(SELECT u.unit FROM mvscheduler.partition_units() AS u
+                           WHERE u.unit = coarser_unit.unit
+                              OR u.span > (SELECT r.span FROM mvscheduler.partition_units() AS r WHERE r.unit = coarser_unit.unit) AND u.span <= mvscheduler.widest_partition(width, retention)
+                           ORDER BY u.span);
+BEGIN
+    RETURN units[least(greatest(built / mvscheduler.partitions_of_a_unit(), 1), cardinality(units))];
+END $$;
+COMMENT ON FUNCTION mvscheduler.coarser_unit(text, interval, interval, bigint) IS 'The unit, or a wider one where so many partitions have been built already, the newest first: see partitions_of_a_unit.';
 
 -- What is farther away than two centuries are times that make no sense, of which there can be any number: they share
 -- partitions of up to a thousand years, which end where the others begin.
@@ -467,7 +534,7 @@ COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the bucket
 -- first, so the increment that follows brings what changed meanwhile.
 
 CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz, OUT unit text)
+                                          OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz, OUT unit text, OUT retention interval, OUT built bigint)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -479,8 +546,9 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from, mvscheduler.partition_unit(s.bucket_width, s.retention_period)
-      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from, unit
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, v.relation::oid, a.attname, a.atttypid, i.filled_from, mvscheduler.partition_unit(s.bucket_width, s.retention_period),
+           s.retention_period, coalesce((i.fill ->> 'partitions')::bigint, 0)
+      INTO owner, query, data, time_column, width, zone, source, source_column, source_type, filled_from, unit, retention, built
       FROM mvscheduler.view_state AS s
      CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
       JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
@@ -490,7 +558,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.build_at_hand(bigint) IS 'Of what the attempt that was let through has to build the next partition, once; all NULL everywhere else.';
 
-CREATE FUNCTION mvscheduler.build_done(view_id bigint, filled_from timestamptz, oldest timestamptz, rows bigint) RETURNS void
+CREATE FUNCTION mvscheduler.build_done(view_id bigint, filled_from timestamptz, newest timestamptz, oldest timestamptz, buckets bigint, rows bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -498,12 +566,15 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'build' THEN
         UPDATE mvscheduler.increment_state AS i
            SET filled_from = least(i.filled_from, build_done.filled_from),
-               fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.filled_from::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
-                                         'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
+               fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.newest::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
+                                         'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int,
+                                         'buckets', coalesce((i.fill ->> 'buckets')::bigint, 0) + build_done.buckets, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
          WHERE i.view_id = build_done.view_id AND i.data::oid = (mvscheduler.version_at_work(build_done.view_id)).data;
+        -- What is built is followed: the partition in which LimitFill's border lies may begin before it.
+        UPDATE mvscheduler.frozen AS f SET fill = build_done.filled_from WHERE f.target = build_done.view_id AND f.fill > build_done.filled_from AND isfinite(build_done.filled_from);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, bigint) IS 'Records from where on the view is filled, in the transaction that built a partition.';
+COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, timestamptz, bigint, bigint) IS 'Records from where on the view is filled, what time there is to fill (NULL = as before) and what was built, in the transaction that built a partition.';
 
 -- The other way round than label_text.
 CREATE FUNCTION mvscheduler.source_instant(label timestamp, label_type oid, source_type oid, zone text) RETURNS timestamptz
@@ -536,6 +607,8 @@ DECLARE
     handle     oid;
     part       oid;
     rows       bigint;
+    buckets    bigint := 0;
+    too_old    timestamptz;   -- labels before this are not built
     bounds     text;
     odd        text := 'false';   -- rows that are not of this partition, nor of one beside it
     strange    text;
@@ -546,7 +619,7 @@ BEGIN
     END IF;
     PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
-    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
+    too_old := mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type);
     slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
     border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
     instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;
@@ -556,17 +629,19 @@ BEGIN
                    instant, mvscheduler.shown_name(handle), work.source_column) INTO newest, oldest;
     PERFORM mvscheduler.drop_handle(handle, work.source);
     IF newest IS NULL THEN
-        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, NULL, 0, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);
         RETURN 0;
     END IF;
+    oldest := greatest(oldest, too_old);
+    unit := mvscheduler.coarser_unit(coalesce(mvscheduler.unit_in_force(work.data), mvscheduler.finer_unit(work.unit, work.width, mvscheduler.bytes_below(work.source), newest - oldest)), work.width, work.retention, work.built);
     extent := mvscheduler.partition_extent(unit, mvscheduler.bound_instant(mvscheduler.label_text(newest + slack, label_type, work.source_type, work.zone), label_type) AT TIME ZONE 'UTC');
     IF isfinite(work.filled_from) AND lower(extent) >= work.filled_from AT TIME ZONE 'UTC' THEN
         extent := mvscheduler.partition_extent(unit, (work.filled_from AT TIME ZONE 'UTC') - interval '1 microsecond');
     END IF;
     first := lower(extent);
-    beyond := upper(extent);
-    IF beyond AT TIME ZONE 'UTC' <= mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type) THEN
-        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
+    beyond := CASE WHEN isfinite(work.filled_from) THEN least(upper(extent), work.filled_from AT TIME ZONE 'UTC') ELSE upper(extent) END;   -- the one before may be narrower
+    IF beyond AT TIME ZONE 'UTC' <= too_old THEN
+        PERFORM mvscheduler.build_done(view_id, '-infinity', NULL, NULL, 0, 0), mvscheduler.increment_done(view_id, 0, 0, 0, 0);   -- too old
         RETURN 0;
     END IF;
 
@@ -592,12 +667,15 @@ BEGIN
     IF rows = 0 THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(part));
     ELSE
+        EXECUTE format('SELECT count(*) FROM (SELECT p.%I FROM %s AS p GROUP BY 1) AS b', work.time_column, mvscheduler.shown_name(part)) INTO buckets;
         PERFORM mvscheduler.name_partition(work.data, part, '_' || to_char(first, 'FMYYYYMMDD'));
         EXECUTE format('ALTER TABLE %s ADD CONSTRAINT bounds CHECK (%I IS NOT NULL AND %s)', mvscheduler.shown_name(part), work.time_column, bounds);   -- known when it is attached
         PERFORM mvscheduler.equip_partition(work.data, part), mvscheduler.attach_partition(work.data, part, first, beyond, label_type);
         EXECUTE format('ALTER TABLE %s DROP CONSTRAINT bounds', mvscheduler.shown_name(part));
     END IF;
-    PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', oldest, rows), mvscheduler.increment_done(view_id, 0, rows, 0, 0);
+    -- How far it is is told of the times that make sense: from those to the others there is nothing.
+    PERFORM mvscheduler.build_done(view_id, first AT TIME ZONE 'UTC', CASE WHEN upper(extent) - lower(extent) <= interval '36525 days' THEN least(newest, beyond AT TIME ZONE 'UTC') END, oldest, buckets, rows),
+            mvscheduler.increment_done(view_id, buckets, rows, 0, 0);
     RETURN rows;
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_build(bigint) IS 'Builds the newest partition that an incremental view does not have yet; where there is nothing left to build, says so.';

@@ -19,13 +19,13 @@ func TestARunShowsHowFarItIsOnATerminal(t *testing.T) {
 		run  catalog.RunRecord
 		want string
 	}{
-		{run("running", `{"phase": "filling the view", "what": "3 partitions", "percent": 47}`), "████░░░░░░ "},
-		{run("running", `{"phase": "filling the view", "what": "0 partitions", "percent": 0}`), "░░░░░░░░░░ "},
-		{run("running", `{"phase": "filling the view", "what": "9 partitions", "percent": 100}`), "██████████ "},
+		{run("running", `{"phase": "filling the view", "what": "3 of about 6 buckets", "percent": 47}`), "████░░░░░░ "},
+		{run("running", `{"phase": "filling the view", "what": "0 buckets", "percent": 0}`), "░░░░░░░░░░ "},
+		{run("running", `{"phase": "filling the view", "what": "9 of about 9 buckets", "percent": 100}`), "██████████ "},
 		{run("running", `{"phase": "refreshing"}`), ""},
 		{run("running", `{"waiting_for": "a lock"}`), ""},
 		{run("running", ``), ""},
-		{run("succeeded", `{"phase": "filling the view", "what": "9 partitions", "percent": 100}`), ""},
+		{run("succeeded", `{"phase": "filling the view", "what": "9 of about 9 buckets", "percent": 100}`), ""},
 	} {
 		require.Equal(t, c.want, runBar(c.run, true), "%s", c.run.Progress)
 		require.Empty(t, runBar(c.run, false))
