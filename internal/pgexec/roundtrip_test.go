@@ -25,10 +25,9 @@ func (c counted) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// What begins a transaction, its settings and what is read first of its snapshot go together.
-func TestATransactionBeginsInOneRoundTrip(t *testing.T) {
-	t.Parallel()
-	db := pgtest.New(t)
+// counting is a session of a superuser, and how often it has sent something.
+func counting(t *testing.T, db *pgtest.DB) (*Session, *atomic.Int64) {
+	t.Helper()
 	config, err := pgxpool.ParseConfig(db.URL())
 	require.NoError(t, err)
 	var sent atomic.Int64
@@ -39,12 +38,17 @@ func TestATransactionBeginsInOneRoundTrip(t *testing.T) {
 	}
 	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
-	defer pool.Close()
+	t.Cleanup(pool.Close)
 	conn, err := pool.Acquire(t.Context())
 	require.NoError(t, err)
-	defer conn.Release()
-	s := &Session{conn: conn}
+	t.Cleanup(conn.Release)
+	return &Session{conn: conn}, &sent
+}
 
+// What begins a transaction, its settings and what is read first of its snapshot go together.
+func TestATransactionBeginsInOneRoundTrip(t *testing.T) {
+	t.Parallel()
+	s, sent := counting(t, pgtest.New(t))
 	var level, zone string
 	first := func(batch *pgx.Batch) {
 		batch.Queue(`SELECT current_setting('transaction_isolation')`).QueryRow(func(row pgx.Row) error { return row.Scan(&level) })
@@ -63,7 +67,28 @@ func TestATransactionBeginsInOneRoundTrip(t *testing.T) {
 	require.Equal(t, "Asia/Kathmandu", zone)
 
 	failing := func(batch *pgx.Batch) { batch.Queue(`SELECT 1 / 0`) }
-	err = s.InSnapshot(t.Context(), Settings{}, failing, func(*Tx) error { t.Error("it has not begun"); return nil })
+	err := s.InSnapshot(t.Context(), Settings{}, failing, func(*Tx) error { t.Error("it has not begun"); return nil })
 	require.ErrorContains(t, err, "division by zero")
-	require.Equal(t, byte('I'), conn.Conn().PgConn().TxStatus(), "it was rolled back")
+	require.Equal(t, byte('I'), s.conn.Conn().PgConn().TxStatus(), "it was rolled back")
+}
+
+// It is looked at twice what is refreshed; the second look goes with what closes cursors.
+func TestARefreshTakesThreeRoundTrips(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	db.Exec(t, `CREATE MATERIALIZED VIEW public.m AS SELECT 1 AS a`)
+	s, sent := counting(t, db)
+	var target Target
+	require.NoError(t, s.conn.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = 'public.m'::regclass`).Scan(&target.OID, &target.Owner))
+	var before, done int64
+	for range 2 { // the first time statements are prepared
+		require.NoError(t, s.InTx(t.Context(), Settings{}, func(tx *Tx) error {
+			before = sent.Load()
+			err := tx.Refresh(t.Context(), target, false)
+			done = sent.Load()
+			return err
+		}))
+	}
+	require.EqualValues(t, 3, done-before)
+	require.Error(t, s.InTx(t.Context(), Settings{}, func(tx *Tx) error { return tx.refreshed(t.Context(), target, "m", false) }), "without a lock")
 }
