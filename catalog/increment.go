@@ -79,23 +79,24 @@ func marshal(leaves map[uint32]Leaf) (string, error) {
 
 // LoadIncremental reads what is known of an incremental view. In a REPEATABLE READ transaction it is what belongs
 // to the snapshot.
-func LoadIncremental(ctx context.Context, q Querier, viewID int64) (Incremental, error) {
-	rows, err := q.Query(ctx, `
+func LoadIncremental(ctx context.Context, q Querier, viewID int64) (i Incremental, err error) {
+	err = ReadIncremental(viewID, &i).Alone(ctx, q)
+	return i, err
+}
+
+// ReadIncremental is [LoadIncremental], to be asked with others.
+func ReadIncremental(viewID int64, into *Incremental) Read {
+	return Read{What: fmt.Sprintf("load incremental view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Incremental])
+		return err
+	}, SQL: `
 SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, i.building, coalesce(i.gate::oid, 0::oid) AS gate,
        mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
        i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        i.fill::text AS fill
   FROM mvscheduler.visible_increments AS i
- WHERE i.view_id = $1`, viewID)
-	if err != nil {
-		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
-	}
-	i, err := pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[Incremental])
-	if err != nil {
-		return Incremental{}, fmt.Errorf("load incremental view %d: %w", viewID, err)
-	}
-	return i, nil
+ WHERE i.view_id = $1`}
 }
 
 // SyncSources records which tables a view reads, the version of it that runs work on. Where they are others than were
@@ -152,19 +153,21 @@ SELECT $1, l.lo, l.hi, w.xid, l.name || ' was written to by a transaction that d
 }
 
 // LoadLeaves reads what is below an incremental view now.
-func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
-	rows, err := q.Query(ctx, `
+func LoadLeaves(ctx context.Context, q Querier, viewID int64) (leaves map[uint32]Leaf, err error) {
+	err = ReadLeaves(viewID, &leaves).Alone(ctx, q)
+	return leaves, err
+}
+
+// ReadLeaves is [LoadLeaves], to be asked with others.
+func ReadLeaves(viewID int64, into *map[uint32]Leaf) Read {
+	return Read{What: fmt.Sprintf("read what is below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) error {
+		leaves, err := pgx.CollectRows(rows, pgx.RowToStructByName[Leaf])
+		*into = byOID(leaves)
+		return err
+	}, SQL: `
 SELECT l.leaf, l.name, l.kind, CASE WHEN l.lo BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.lo END AS lo, CASE WHEN l.hi BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.hi END AS hi, -- of which JSON has a form
        l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far
-  FROM mvscheduler.leaves_of($1) AS l`, viewID)
-	if err != nil {
-		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
-	}
-	leaves, err := pgx.CollectRows(rows, pgx.RowToStructByName[Leaf])
-	if err != nil {
-		return nil, fmt.Errorf("read what is below view %d: %w", viewID, err)
-	}
-	return byOID(leaves), nil
+  FROM mvscheduler.leaves_of($1) AS l`}
 }
 
 // LoadLeafMarks are what is below views and a mark of each relation: where marks are equal, so are leaves. They cost a
@@ -221,20 +224,21 @@ type Change struct {
 }
 
 // LoadChanges reads the entries of the change log that the last refresh of a view has not seen.
-func LoadChanges(ctx context.Context, q Querier, viewID int64) ([]Change, error) {
-	rows, err := q.Query(ctx, `
+func LoadChanges(ctx context.Context, q Querier, viewID int64) (changes []Change, err error) {
+	err = ReadChanges(viewID, &changes).Alone(ctx, q)
+	return changes, err
+}
+
+// ReadChanges is [LoadChanges], to be asked with others.
+func ReadChanges(viewID int64, into *[]Change) Read {
+	return Read{What: fmt.Sprintf("read what changed below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[Change])
+		return err
+	}, SQL: `
 SELECT min(c.lo) FILTER (WHERE isfinite(c.lo)) AS lo, max(c.hi) FILTER (WHERE isfinite(c.hi)) AS hi, c.why
   FROM mvscheduler.visible_changes AS c
  WHERE c.view_id = $1
- GROUP BY c.why, isfinite(c.lo), isfinite(c.hi), CASE WHEN isfinite(c.lo) THEN floor(extract(epoch FROM c.lo) / 3600) END, CASE WHEN isfinite(c.hi) THEN floor(extract(epoch FROM c.hi) / 3600) END`, viewID)
-	if err != nil {
-		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
-	}
-	changes, err := pgx.CollectRows(rows, pgx.RowToStructByName[Change])
-	if err != nil {
-		return nil, fmt.Errorf("read what changed below view %d: %w", viewID, err)
-	}
-	return changes, nil
+ GROUP BY c.why, isfinite(c.lo), isfinite(c.hi), CASE WHEN isfinite(c.lo) THEN floor(extract(epoch FROM c.lo) / 3600) END, CASE WHEN isfinite(c.hi) THEN floor(extract(epoch FROM c.hi) / 3600) END`}
 }
 
 // NextTransaction is the number of the first transaction that has not begun, by the snapshot of q.

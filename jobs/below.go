@@ -14,6 +14,7 @@ type incremental struct {
 	catalog.Incremental
 
 	leaves   map[uint32]catalog.Leaf
+	files    refresh.Files
 	tracking string
 	reason   string          // why, where it was left to us
 	horizon  refresh.Horizon // by counters: what was committed before is counted
@@ -21,19 +22,21 @@ type incremental struct {
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
-// refresh, or a view that the query is made of is another one. made = the step track has just run.
+// refresh, or a view that the query is made of is another one. made = the step track has just run. Most of the time that
+// is one round trip.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made bool) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
 		return i, err
 	}
-	if i.Incremental, err = catalog.LoadIncremental(ctx, w.control, work.ViewID); err != nil {
+	look := func() error {
+		return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadLeaves(work.ViewID, &i.leaves),
+			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+	}
+	if err := look(); err != nil {
 		return i, err
 	}
 	before, err := i.Before()
 	if err != nil {
-		return i, err
-	}
-	if i.leaves, err = catalog.LoadLeaves(ctx, w.control, work.ViewID); err != nil {
 		return i, err
 	}
 	edited := work.RearmedAt == nil || work.RefreshBegan == nil || !work.RearmedAt.Before(*work.RefreshBegan)
@@ -41,10 +44,12 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 		if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
 			return i, err
 		}
-		if i.Incremental, err = catalog.LoadIncremental(ctx, w.control, work.ViewID); err != nil {
+		if err := look(); err != nil {
 			return i, err
 		}
-		if i.leaves, err = catalog.LoadLeaves(ctx, w.control, work.ViewID); err != nil {
+	}
+	if i.Query != work.QueryRelation { // of a version that is being built
+		if err := refresh.ReadFiles(i.Query, nil, &i.files).Alone(ctx, w.control); err != nil {
 			return i, err
 		}
 	}
@@ -52,9 +57,28 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	return i, err
 }
 
-// dirt is what has to be computed, by what q sees of the change log and the state that it sees.
-func (i incremental) dirt(ctx context.Context, q catalog.Querier, work catalog.Work, state catalog.Incremental, now time.Time) ([]refresh.Dirt, error) {
-	return refresh.Unseen(ctx, q, work.ViewID, state, i.leaves, i.tracking, now)
+// lookAhead begins to look below a view, beside what opens the attempt, and returns what waits for the answer: nil where
+// the attempt does something before. seen is what is known already; nil = nothing.
+func (w *RefreshWorker) lookAhead(ctx context.Context, work catalog.Work, seen *incremental) func() (incremental, error) {
+	switch {
+	case work.Method != refresh.Incremental || work.Leftovers || work.DataAsOf == nil:
+		return nil
+	case seen != nil:
+		return func() (incremental, error) { return *seen, nil }
+	}
+	var (
+		i    incremental
+		err  error
+		done = make(chan struct{})
+	)
+	go func() {
+		defer close(done)
+		i, err = w.lookBelow(ctx, work, false)
+	}()
+	return func() (incremental, error) {
+		<-done
+		return i, err
+	}
 }
 
 // provedAsOf is up to which instant the contents are whole when everything is computed that is known to have
@@ -71,30 +95,37 @@ func (i incremental) provedAsOf(instant time.Time) time.Time {
 }
 
 // judgeIncremental says whether a run of an incremental view can be skipped: nothing is dirty, and nobody asked. What
-// cannot be found out is no reason to skip.
-func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work) judgement {
+// cannot be found out is no reason to skip. seen is what it saw below; nil = it did not look.
+func (w *RefreshWorker) judgeIncremental(ctx context.Context, work catalog.Work) (verdict judgement, seen *incremental) {
 	if work.Asked || work.DataAsOf == nil || work.UpstreamUnknown {
-		return judgement{}
+		return judgement{}, nil
 	}
 	var now time.Time
 	err := w.control.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
 	if err != nil {
-		return judgement{}
+		return judgement{}, nil
 	}
 	i, err := w.lookBelow(ctx, work, false)
-	if err != nil || refresh.Untracked(i.leaves, i.tracking) > 0 || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
-		return judgement{} // the attempt will find the same, and say it
+	if err != nil {
+		return judgement{}, nil // the attempt will find the same, and say it
 	}
-	dirt, err := i.dirt(ctx, w.control, work, i.Incremental, now)
+	if refresh.Untracked(i.leaves, i.tracking) > 0 || i.tracking == refresh.ByCounters && i.horizon.Unknown != "" {
+		return judgement{}, &i // here too
+	}
+	changes, err := catalog.LoadChanges(ctx, w.control, work.ViewID)
+	if err != nil {
+		return judgement{}, &i
+	}
+	dirt, err := refresh.Unseen(i.Incremental, changes, i.leaves, i.tracking, now)
 	if err != nil || len(dirt) > 0 {
-		return judgement{}
+		return judgement{}, &i
 	}
 	asOf := *work.AsOf(i.provedAsOf(now))
 	if work.Target > 0 && now.Sub(asOf) > work.Target && i.tracking == refresh.ByCounters {
-		return judgement{}
+		return judgement{}, &i
 	}
 	if asOf.Before(*work.DataAsOf) {
 		asOf = *work.DataAsOf
 	}
-	return judgement{Skip: refresh.Skip{Skip: true, AsOf: asOf, Reason: fmt.Sprintf("nothing changed below, up to %s", asOf.UTC().Format("15:04:05 UTC"))}}
+	return judgement{Skip: refresh.Skip{Skip: true, AsOf: asOf, Reason: fmt.Sprintf("nothing changed below, up to %s", asOf.UTC().Format("15:04:05 UTC"))}}, &i
 }

@@ -19,8 +19,9 @@ import (
 const editTries = 5
 
 // increment is an attempt at an incremental view. First the triggers are made that are missing, in a transaction of
-// their own: what is written after it is noted, what was written before is in the snapshot that follows.
-func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) error {
+// their own: what is written after it is noted, what was written before is in the snapshot that follows. ahead is of
+// [RefreshWorker.lookAhead].
+func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, attempt catalog.Attempt, session *pgexec.Session, ahead func() (incremental, error)) error {
 	log := w.log.With("view", work.ViewName, "run_id", work.RunID, "attempt", attempt.Number)
 	var (
 		began  = time.Now()
@@ -31,13 +32,14 @@ func (w *RefreshWorker) increment(ctx context.Context, job *river.Job[RefreshArg
 	}
 	once := func() (refresh.Result, error) {
 		s := &incrementShell{
-			w: w, log: log, job: job, work: work, attempt: attempt, session: session,
+			w: w, log: log, job: job, work: work, attempt: attempt, session: session, ahead: ahead,
 			policy: refresh.Policy{BusyDeadline: busyPatience}, onBusy: w.waiting(ctx, log, attempt, &waited),
 		}
 		return s.increment(ctx)
 	}
 	result, err := once()
 	for tries := 0; tries < editTries && errors.Is(err, refresh.ErrEdited); tries++ {
+		ahead = nil
 		if work, err = catalog.LoadWork(ctx, w.control, work.RunID); err == nil {
 			result, err = once()
 		}
@@ -80,12 +82,15 @@ type incrementShell struct {
 	session *pgexec.Session
 	policy  refresh.Policy
 	onBusy  func(refresh.Busyness)
+	ahead   func() (incremental, error) // gives what is below; nil = nobody has looked yet
 
 	below   incremental
 	at      uint32                // the contents that are worked on
 	version *catalog.Redefinition // that they are of; nil = they are served
 	made    bool                  // triggers were made that were missing
 	looked  bool                  // below is as it is now, as far as we know
+	state   catalog.Incremental   // in the snapshot
+	changes []catalog.Change      // that it shows
 	filled  catalog.Filling
 
 	reason string // of what is computed
@@ -94,7 +99,11 @@ type incrementShell struct {
 }
 
 func (s *incrementShell) increment(ctx context.Context) (result refresh.Result, err error) {
-	if s.below, err = s.w.lookBelow(ctx, s.work, false); err != nil {
+	look := s.ahead
+	if look == nil {
+		look = func() (incremental, error) { return s.w.lookBelow(ctx, s.work, false) }
+	}
+	if s.below, err = look(); err != nil {
 		return result, err
 	}
 	s.looked = true
@@ -111,7 +120,7 @@ func (s *incrementShell) increment(ctx context.Context) (result refresh.Result, 
 	s.looked = s.looked && s.below.Seen && s.below.Fill == nil
 	i := refresh.Increment{
 		View: versionView(s.work, s.below), Gate: s.below.Gate, Data: s.below.Data,
-		Prepare: s.prepare, Plan: s.plan, Open: s.open, Close: s.close, Complete: s.complete,
+		Prepare: s.prepare, Read: s.read, Plan: s.plan, Open: s.open, Close: s.close, Complete: s.complete,
 	}
 	result, err = i.Do(ctx, s.session, s.w.control, s.policy, s.onBusy)
 	result.Reason = s.reason
@@ -152,28 +161,30 @@ func (s *incrementShell) unlessEdited(ctx context.Context, err error) error {
 }
 
 // prepare looks below again, unless nothing has happened since.
-func (s *incrementShell) prepare(ctx context.Context) (err error) {
+func (s *incrementShell) prepare(ctx context.Context) (files refresh.Files, err error) {
 	if !s.looked {
 		s.below, err = s.w.lookBelow(ctx, s.work, s.made)
 	}
 	s.looked = false
-	return err
+	return s.below.files, err
+}
+
+// read queues what plan needs to know.
+func (s *incrementShell) read(batch *pgx.Batch) {
+	catalog.ReadIncremental(s.work.ViewID, &s.state).Queue(batch)
+	catalog.ReadChanges(s.work.ViewID, &s.changes).Queue(batch)
 }
 
 // plan says what has to be computed, in the snapshot in which it will be.
 func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.Snapshot) ([]refresh.Pass, error) {
-	state, err := catalog.LoadIncremental(ctx, tx, s.work.ViewID)
-	if err != nil {
-		return nil, err
-	}
-	if s.work.RearmedAt == nil || !state.Rearmed.Equal(*s.work.RearmedAt) {
+	if s.work.RearmedAt == nil || !s.state.Rearmed.Equal(*s.work.RearmedAt) {
 		return nil, refresh.ErrEdited
 	}
-	dirt, err := s.below.dirt(ctx, tx, s.work, state, snapshot.Before)
+	dirt, err := refresh.Unseen(s.state, s.changes, s.below.leaves, s.below.tracking, snapshot.Before)
 	if err != nil {
 		return nil, err
 	}
-	before, err := state.Before()
+	before, err := s.state.Before()
 	if err != nil {
 		return nil, err
 	}

@@ -108,10 +108,13 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	}
 	defer session.Release()
 
-	var verdict judgement
+	var (
+		verdict judgement
+		seen    *incremental
+	)
 	switch {
 	case work.Method == refresh.Incremental && !work.Redefined:
-		verdict = w.judgeIncremental(ctx, work)
+		verdict, seen = w.judgeIncremental(ctx, work)
 	case work.Method != refresh.Incremental && !work.Redefined:
 		verdict = w.skipper.judge(ctx, session, work)
 	}
@@ -139,6 +142,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	if work.Method == refresh.Incremental && (work.DataAsOf == nil || work.Redefined) {
 		deadline = fillDeadline
 	}
+	ahead := w.lookAhead(ctx, work, seen)
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {
 		return nil
@@ -150,7 +154,7 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	defer w.ended()
 	if work.Method == refresh.Incremental {
 		defer w.pruner.notice(work)
-		return w.increment(ctx, job, work, attempt, session)
+		return w.increment(ctx, job, work, attempt, session, ahead)
 	}
 	if work.Redefined {
 		return w.build(ctx, job, work, attempt, session)

@@ -13,7 +13,7 @@ COMMENT ON COLUMN mvscheduler.pass_range.run_id IS 'pass.run_id';
 COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
 COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
-COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass into a table of its own first.';
+COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass: what differs, into a table of its own first.';
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
@@ -308,7 +308,8 @@ COMMENT ON FUNCTION mvscheduler.differs(text, oid, oid) IS 'SQL that says whethe
 
 -- Rows are compared as they are stored: NULLs, json and floats as well. Without a key the row itself is one, as text, and
 -- beside it how many of the same came before: then rows only come and go.
-CREATE FUNCTION mvscheduler.difference(data oid, handle oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text) RETURNS text
+CREATE FUNCTION mvscheduler.difference(data oid, handle oid, key text[], solid text[], fresh text, time_column text, label_start text, label_end text, shown text,
+                                       odd text DEFAULT 'false', part text DEFAULT 'true') RETURNS text
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -341,11 +342,11 @@ BEGIN
           FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
     END IF;
     RETURN format('SELECT %s', shown)
-        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite)
-        || format(' FULL JOIN (SELECT %sx.*%s FROM %s AS x%s) AS o ON %s', CASE WHEN handle = data THEN 'x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", ' END, extra, mvscheduler.shown_name(handle), inside, same)
+        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite || CASE WHEN odd <> 'false' THEN format(' OR %s', odd) ELSE '' END)
+        || format(' FULL JOIN (SELECT %sx.*%s FROM %s AS x%s) AS o ON %s', CASE WHEN handle = data THEN 'x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", ' END, extra, mvscheduler.shown_name(handle), inside || CASE WHEN part <> 'true' THEN format(' AND %s', part) ELSE '' END, same)
         || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
 END $$;
-COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all.';
+COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all; and rows of fresh for which odd holds, of all times. Of data only rows for which part holds. Both are SQL about x.';
 
 -- A row without a time, or with an infinite one, would be in no partition. Without a window they are left out, as the time of a row is where there is one.
 CREATE FUNCTION mvscheduler.is_strange(label text, least_label text, most_label text) RETURNS text
@@ -354,8 +355,55 @@ SET search_path = pg_catalog, pg_temp
 RETURN CASE WHEN least_label IS NULL THEN 'false' ELSE format('(%1$s >= %2$L AND %1$s < %3$L) IS NOT TRUE', label, least_label, most_label) END;
 COMMENT ON FUNCTION mvscheduler.is_strange(text, text, text) IS 'SQL that says whether a label lies outside of all that the labels of a window can be.';
 
+CREATE FUNCTION mvscheduler.differing_columns(data oid, time_column text) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT string_agg(CASE WHEN a.attname = time_column THEN format('coalesce(n.%1$I, o.%1$I) AS %1$I', a.attname) ELSE format('n.%I', a.attname) END, ', ' ORDER BY a.attnum)
+               || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"'
+          FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped);
+COMMENT ON FUNCTION mvscheduler.differing_columns(oid, text) IS 'What difference shows of a row that is to be written.';
+
+-- The window is set. What the query gives goes into the join as it comes: to write it down first and to read it again costs an
+-- eighth of the whole. OFFSET: else its labels would be compared before it groups them, of each row that it reads.
+-- That columns of the key are NULL in no row saves half of the join, and cannot be known before. So they are taken for such unless
+-- ANALYZE has found others, and rows in which one is NULL (hollow), which have found no other, are compared once more among themselves.
+CREATE FUNCTION mvscheduler.find_difference(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+                                            OUT differ oid, OUT differing bigint, OUT strange text)
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    t       text := quote_ident(time_column);
+    key     text[] := mvscheduler.key_of(data);
+    shown   text := mvscheduler.differing_columns(data, time_column);
+    solid   text[];
+    missing text;   -- in which of them, in a row of neither side
+    hollow  bigint;
+    others  oid;
+    merged  oid;
+BEGIN
+    SELECT array_agg(k.name), string_agg(format('n.%1$I IS NOT DISTINCT FROM NULL AND o.%1$I IS NOT DISTINCT FROM NULL', k.name), ' OR ') INTO solid, missing
+      FROM unnest(key) AS k(name) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid
+     WHERE k.name <> time_column AND y.typnamespace = 'pg_catalog'::regnamespace
+       AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS p ON p.oid = c.relnamespace JOIN pg_stats AS s ON s.schemaname = p.nspname AND s.tablename = c.relname
+                        WHERE c.oid = data AND s.attname = k.name AND s.null_frac > 0.01);   -- as far as is known
+    differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, solid, format('(SELECT * FROM %s OFFSET 0)', mvscheduler.shown_name(query)),
+                  time_column, label_start, label_end, format('%s, %s AS "mvscheduler hollow"', shown, coalesce(missing, 'false')), mvscheduler.is_strange('x.' || t, least_label, most_label)))).relation;
+    EXECUTE format('SELECT count(*), count(*) FILTER (WHERE d."mvscheduler hollow"), min(coalesce(d.%1$s::text, ''NULL'')) FILTER (WHERE %2$s) FROM %3$s AS d',
+                   t, mvscheduler.is_strange('d.' || t, least_label, most_label), mvscheduler.shown_name(differ)) INTO differing, hollow, strange;
+    IF hollow > 0 AND strange IS NULL THEN
+        others := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, NULL, format('(SELECT * FROM %s WHERE "mvscheduler hollow" AND NOT "mvscheduler gone")', mvscheduler.shown_name(differ)),
+                      time_column, label_start, label_end, shown || ', true AS "mvscheduler hollow"', 'false', (SELECT '(' || string_agg(format('x.%I IS NOT DISTINCT FROM NULL', s), ' OR ') || ')' FROM unnest(solid) AS s)))).relation;
+        SELECT m.relation, m.rows INTO merged, differing
+          FROM mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s WHERE NOT "mvscheduler hollow" UNION ALL SELECT * FROM %s', mvscheduler.shown_name(differ), mvscheduler.shown_name(others))) AS m;
+        EXECUTE format('DROP TABLE %s, %s', mvscheduler.shown_name(differ), mvscheduler.shown_name(others));
+        differ := merged;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text) IS 'Makes a table of the rows with labels from label_start up to label_end in which the query and data, which has a key, differ; differing is how many. query and handle are handles. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
+
 -- The window is set. What did not change is not written.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid,
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid, given oid, differing bigint,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -372,33 +420,32 @@ DECLARE
     assign    text;
     inside    text := format('d.%1$s >= %2$L AND d.%1$s < %3$L', t, label_start, label_end);
     key       text[] := mvscheduler.key_of(data);
-    solid     text[];    -- columns of the key that are NULL in no row of the query: they need not be asked of the data
-    shown     text;
+    shown     text := mvscheduler.differing_columns(data, time_column);
     look      text;      -- what is to be known of the rows of the query
-    differ    oid;
-    differing bigint;
+    differ    oid := given;
     rows      bigint;
     joins     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin')];
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
-           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum),
-           string_agg(CASE WHEN a.attname = time_column THEN format('coalesce(n.%1$I, o.%1$I) AS %1$I', a.attname) ELSE format('n.%I', a.attname) END, ', ' ORDER BY a.attnum) || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"'
-      INTO columns, fresh, assign, shown
+           string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum)
+      INTO columns, fresh, assign
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
     look := format('count(*) FILTER (WHERE %s), min(coalesce(d.%s::text, ''NULL'')) FILTER (WHERE %s)', inside, t, mvscheduler.is_strange('d.' || t, least_label, most_label));
-    IF staged IS NULL THEN
+    IF staged IS NULL AND given IS NULL THEN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown));
         look := format(', %s FROM (SELECT f.%2$s FROM fresh AS f GROUP BY f.%2$s) AS d', look, t);
-    ELSE   -- in parallel as far as nothing is written
-        EXECUTE format('SELECT %s, sum(d."mvscheduler n"), ARRAY[%s]::text[] FROM (SELECT f.%s, count(*) AS "mvscheduler n"%s FROM %s AS f GROUP BY 1) AS d', look,
-                       (SELECT string_agg(format('CASE WHEN sum(d."mvscheduler %s") = sum(d."mvscheduler n") THEN %L END', k.n, k.name), ', ') FROM unnest(key) WITH ORDINALITY AS k(name, n)), t,
-                       (SELECT string_agg(format(', count(f.%I) AS "mvscheduler %s"', k.name, k.n), '') FROM unnest(key) WITH ORDINALITY AS k(name, n)), source) INTO buckets, strange, rows, solid;
-        SELECT m.relation, m.rows INTO differ, differing
-          FROM mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, solid, source, time_column, label_start, label_end, shown)) AS m;
+    ELSE
+        IF staged IS NOT NULL THEN   -- in parallel as far as nothing is written
+            EXECUTE format('SELECT %s, sum(d."mvscheduler n") FROM (SELECT f.%s, count(*) AS "mvscheduler n" FROM %s AS f GROUP BY 1) AS d', look, t, source) INTO buckets, strange, rows;
+            SELECT m.relation, m.rows INTO differ, differing
+              FROM mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown)) AS m;
+        ELSE
+            rows := (SELECT sum(greatest(c.reltuples, 0)) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = data);
+        END IF;
         statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', mvscheduler.shown_name(differ));
         same := format('d.%1$s = x.%1$s AND %2$s', t, same);
-        look := format(', %s, %L', buckets, strange);
+        look := format(', %L::bigint, %L', buckets, strange);
         -- A few rows are looked up where they lie. What that costs is not known to the planner, which would read everything.
         PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true) WHERE differing < rows / 20;
     END IF;
@@ -408,12 +455,15 @@ BEGIN
                   ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
         || ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)' || look;
     EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
-    IF staged IS NOT NULL THEN
+    IF differ IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
         PERFORM set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
     END IF;
+    IF buckets IS NULL THEN   -- by now there are those that the query has given
+        EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS d WHERE %s GROUP BY d.%s) AS b', d, inside, t) INTO buckets;
+    END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid, oid, bigint) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one; given is one of find_difference, with differing rows, which is dropped. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
 
 -- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
 -- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
@@ -474,6 +524,7 @@ DECLARE
     query  oid;     -- handles
     data   oid;
     staged oid;
+    apart  record;  -- rows that differ
     unit   text;
     covered tsmultirange;
     memory text := current_setting('work_mem');
@@ -503,21 +554,27 @@ BEGIN
             PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
         END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        -- Much at once is computed into a table of its own first, by statements that may run in parallel, which what writes
-        -- may not, and with the memory in which a full refresh builds its indexes. It lasts no longer than the step, so
-        -- nothing of it is logged, and readers of the data wait for nothing.
+        -- Of much at once what differs, or without a key all rows, is computed into a table of its own first, by statements that may
+        -- run in parallel, which what writes may not, and with the memory in which a full refresh builds its indexes. It lasts no
+        -- longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
         staged := NULL;
+        SELECT NULL::oid AS differ, NULL::bigint AS differing, NULL::text AS strange INTO apart;
         IF span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN
             PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true) WHERE pg_size_bytes(current_setting('maintenance_work_mem')) > pg_size_bytes(current_setting('work_mem'));
-            staged := (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation;
-            EXECUTE format('ANALYZE %s (%I)', mvscheduler.shown_name(staged), work.time_column);   -- else a range of times is taken for a few rows
+            IF mvscheduler.key_of(work.data) IS NULL THEN
+                staged := (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation;
+                EXECUTE format('ANALYZE %s (%I)', mvscheduler.shown_name(staged), work.time_column);   -- else a range of times is taken for a few rows
+            ELSE
+                SELECT * INTO apart FROM mvscheduler.find_difference(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+                PERFORM mvscheduler.demand_no_strange(apart.strange, span.window_start, span.window_end, work.time_column, work.width);
+            END IF;
         END IF;
-        covered := mvscheduler.cover_range(coalesce(staged, query), work.data, work.time_column, unit, span.first, span.last, covered);
-        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged);
+        covered := mvscheduler.cover_range(coalesce(staged, apart.differ, query), work.data, work.time_column, unit, span.first, span.last, covered);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged, apart.differ, apart.differing);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
-            PERFORM set_config('work_mem', memory, true);
         END IF;
+        PERFORM set_config('work_mem', memory, true);
         PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;

@@ -187,10 +187,10 @@ func TestChangedMuch(t *testing.T) {
 
 func TestLeavesHaveMovedWhenAFileIsNewOrOneCameOrWent(t *testing.T) {
 	t.Parallel()
-	before := leaves{1: 10, 2: 20}
-	require.False(t, before.moved(leaves{2: 20, 1: 10}))
-	require.True(t, before.moved(leaves{1: 10, 2: 21}))
-	require.True(t, before.moved(leaves{1: 10}))
-	require.True(t, before.moved(leaves{1: 10, 2: 20, 3: 30}))
-	require.False(t, leaves{}.moved(nil))
+	before := Files{1: 10, 2: 20}
+	require.False(t, before.moved(Files{2: 20, 1: 10}))
+	require.True(t, before.moved(Files{1: 10, 2: 21}))
+	require.True(t, before.moved(Files{1: 10}))
+	require.True(t, before.moved(Files{1: 10, 2: 20, 3: 30}))
+	require.False(t, Files{}.moved(nil))
 }

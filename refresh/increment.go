@@ -24,9 +24,11 @@ type Increment struct {
 	Gate uint32
 	Data uint32 // the table with the contents
 
-	// Prepare reads what is below the view. It runs before each try, outside of its transaction.
-	Prepare func(context.Context) error
-	// Plan finds in the snapshot of the transaction what is dirty.
+	// Prepare reads what is below the view, and returns its files. It runs before each try, outside of its transaction.
+	Prepare func(context.Context) (Files, error)
+	// Read queues what Plan needs to know of the snapshot of the transaction.
+	Read func(*pgx.Batch)
+	// Plan finds out what is dirty.
 	Plan func(context.Context, pgx.Tx, Snapshot) ([]Pass, error)
 	// Open lets the attempt through the gate, where there is dirt.
 	Open func(context.Context, pgx.Tx, []Pass) error
@@ -48,32 +50,34 @@ type Snapshot struct {
 func (i Increment) Do(ctx context.Context, session *pgexec.Session, catalogs querier, policy Policy, onBusy func(Busyness)) (Result, error) {
 	var (
 		result Result
-		below  leaves
+		below  Files
 	)
 	settings := pgexec.Settings{TimeZone: i.View.TimeZone, WorkMem: i.View.WorkMem, StatementTimeout: i.View.StatementTimeout, LockTimeout: i.View.LockTimeout}
 	gate := pgexec.Target{OID: i.Gate, Owner: i.View.Target.Owner, Query: i.View.Target.Query}
 	try := func() error {
 		result = Result{Method: Incremental}
-		if err := i.Prepare(ctx); err != nil {
-			return err
-		}
-		before, err := readLeaves(ctx, catalogs, i.View.Target.Query, nil)
+		before, err := i.Prepare(ctx)
 		if err != nil {
 			return err
 		}
 		below = before
-		return session.InSnapshot(ctx, settings, func(tx *pgexec.Tx) error {
-			var (
-				snapshot Snapshot
-				wal      string
-			)
-			err := tx.QueryRow(ctx, `
+		var (
+			snapshot Snapshot
+			wal      string
+		)
+		first := func(batch *pgx.Batch) {
+			batch.Queue(`
 SELECT now(),   -- before the snapshot
        pg_snapshot_xmax(pg_current_snapshot())::text,
-       pg_current_wal_insert_lsn()::text`).Scan(&snapshot.Before, &snapshot.Next, &wal)
-			if err != nil {
-				return fmt.Errorf("read the clock: %w", err)
-			}
+       pg_current_wal_insert_lsn()::text`).QueryRow(func(row pgx.Row) error {
+				if err := row.Scan(&snapshot.Before, &snapshot.Next, &wal); err != nil {
+					return fmt.Errorf("read the clock: %w", err)
+				}
+				return nil
+			})
+			i.Read(batch)
+		}
+		return session.InSnapshot(ctx, settings, first, func(tx *pgexec.Tx) error {
 			result.DataAsOf = snapshot.Before
 			passes, err := i.Plan(ctx, tx, snapshot)
 			if err != nil {
@@ -87,7 +91,7 @@ SELECT now(),   -- before the snapshot
 				if err := i.through(ctx, tx, gate, passes, &result); err != nil {
 					return err
 				}
-				after, err := readLeaves(ctx, catalogs, i.View.Target.Query, nil)
+				after, err := loadFiles(ctx, catalogs, i.View.Target.Query, nil)
 				if err != nil {
 					return err
 				}

@@ -14,7 +14,7 @@ type Extent struct {
 // Pass is a range and how it is computed.
 type Pass struct {
 	Range
-	// Staged ranges are computed into a table of their own first and compared with what is there, by statements
+	// Of staged ranges what differs from what is there is computed into a table of its own first, by statements
 	// that run in parallel; others by one statement, which cannot, but has less to set up.
 	Staged bool
 }

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 // querier is a session or a transaction of one.
@@ -15,9 +17,9 @@ type querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
 }
 
-// leaves are the relations with storage below a view, through views and partitions, with their physical
+// Files are the relations with storage below a view, through views and partitions, with their physical
 // files; and the plain views and policies on the way, with the transaction that wrote them.
-type leaves map[uint32]uint32
+type Files map[uint32]uint32
 
 var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached, or a view or policy replaced, while the refresh waited")
 
@@ -50,9 +52,23 @@ WITH RECURSIVE reads(rel, kind) AS (
       JOIN pg_class AS c ON c.oid = below.oid
 )`
 
-// readLeaves reads the relations with storage below a view, and those that are known to be read besides.
-func readLeaves(ctx context.Context, q querier, view uint32, besides []uint32) (leaves, error) {
-	rows, err := q.Query(ctx, below+`
+// loadFiles reads the relations with storage below a view, and those that are known to be read besides.
+func loadFiles(ctx context.Context, q querier, view uint32, besides []uint32) (files Files, err error) {
+	err = ReadFiles(view, besides, &files).Alone(ctx, q)
+	return files, err
+}
+
+// ReadFiles reads the relations with storage below a view, and those that are known to be read besides.
+func ReadFiles(view uint32, besides []uint32, into *Files) catalog.Read {
+	return catalog.Read{What: "read what the view reads", Args: []any{view, besides}, Collect: func(rows pgx.Rows) error {
+		*into = make(Files)
+		var oid, file uint32
+		_, err := pgx.ForEachRow(rows, []any{&oid, &file}, func() error {
+			(*into)[oid] = file
+			return nil
+		})
+		return err
+	}, SQL: below + `
 SELECT c.oid, c.relfilenode
   FROM (SELECT rel FROM reads WHERE kind IN ('r', 'm') AND rel <> $1
          UNION
@@ -66,23 +82,10 @@ SELECT w.ev_class, w.xmin::text::oid
  UNION ALL
 SELECT p.oid, p.xmin::text::oid
   FROM reads AS r
-  JOIN pg_policy AS p ON p.polrelid = r.rel`, view, besides)
-	if err != nil {
-		return nil, fmt.Errorf("read what the view reads: %w", err)
-	}
-	found := make(leaves)
-	var oid, file uint32
-	_, err = pgx.ForEachRow(rows, []any{&oid, &file}, func() error {
-		found[oid] = file
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read what the view reads: %w", err)
-	}
-	return found, nil
+  JOIN pg_policy AS p ON p.polrelid = r.rel`}
 }
 
-func (l leaves) moved(after leaves) bool { return !maps.Equal(l, after) }
+func (f Files) moved(after Files) bool { return !maps.Equal(f, after) }
 
 // holder is a session that holds a lock against a refresh.
 type holder struct {
@@ -116,7 +119,7 @@ func (h holder) String() string {
 
 // lockHolder finds who holds a lock that conflicts with a refresh, the oldest transaction first; nil when
 // nobody does any more.
-func lockHolder(ctx context.Context, q querier, view uint32, below leaves, concurrently bool) (*holder, error) {
+func lockHolder(ctx context.Context, q querier, view uint32, below Files, concurrently bool) (*holder, error) {
 	oids := make([]uint32, 0, len(below))
 	for oid := range below {
 		oids = append(oids, oid)

@@ -93,7 +93,7 @@ const (
 func Try(ctx context.Context, session *pgexec.Session, catalogs querier, view View, policy Policy, onBusy func(Busyness), complete func(context.Context, pgx.Tx, Result) error) (Result, error) {
 	var (
 		result Result
-		below  leaves
+		below  Files
 		gaveUp string
 		hidden []uint32 // relations that functions and policies read, and somebody rewrote
 	)
@@ -177,7 +177,7 @@ func givesUp(result Result, err error, lockTimeout, took time.Duration) bool {
 }
 
 // once is one REFRESH, not by the method that was given up.
-func once(ctx context.Context, session *pgexec.Session, catalogs querier, view View, gaveUp string, hidden *[]uint32, complete func(context.Context, pgx.Tx, Result) error) (Result, leaves, error) {
+func once(ctx context.Context, session *pgexec.Session, catalogs querier, view View, gaveUp string, hidden *[]uint32, complete func(context.Context, pgx.Tx, Result) error) (Result, Files, error) {
 	facts, err := readFacts(ctx, catalogs, view)
 	if err != nil {
 		return Result{}, nil, err
@@ -190,7 +190,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 	if result.Method == gaveUp {
 		return result, nil, errNoOther
 	}
-	before, err := readLeaves(ctx, catalogs, view.Target.OID, *hidden)
+	before, err := loadFiles(ctx, catalogs, view.Target.OID, *hidden)
 	if err != nil {
 		return result, nil, err
 	}
@@ -213,7 +213,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		if err := refreshIn(ctx, tx, session, catalogs, view, result.Method); err != nil {
 			return err
 		}
-		after, err := readLeaves(ctx, catalogs, view.Target.OID, *hidden) // a table that the query's own functions rewrote has not moved
+		after, err := loadFiles(ctx, catalogs, view.Target.OID, *hidden) // a table that the query's own functions rewrote has not moved
 		if err != nil {
 			return err
 		}
@@ -308,7 +308,7 @@ SELECT clock_timestamp(),
 // rewritten are relations that only a function or a policy reads, since they are locked but not below, and whose
 // row in pg_class some transaction replaced that had not ended when the attempt began: TRUNCATE does, and leaves
 // nothing for our snapshot to see. What is locked against everybody was rewritten by the function itself.
-func measure(ctx context.Context, tx pgx.Tx, view View, s start, below leaves, result *Result) (rewritten []uint32, err error) {
+func measure(ctx context.Context, tx pgx.Tx, view View, s start, below Files, result *Result) (rewritten []uint32, err error) {
 	var (
 		inserted, deleted int64
 		counted           bool

@@ -1,15 +1,15 @@
 package refresh
 
 import (
-	"context"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
-// Unseen is what has to be computed of an incremental view, by what q sees of the change log: what changed since the
-// last refresh. Leaves and tracking are as of now; now is the time from which lateness counts.
-func Unseen(ctx context.Context, q catalog.Querier, viewID int64, state catalog.Incremental, leaves map[uint32]Leaf, tracking string, now time.Time) ([]Dirt, error) {
+// Unseen is what has to be computed of an incremental view since the last refresh: by what that has left behind (state)
+// and the entries of the change log that it has not seen, both of one snapshot. Leaves and tracking are as of now; now
+// is the time from which lateness counts.
+func Unseen(state catalog.Incremental, changes []catalog.Change, leaves map[uint32]Leaf, tracking string, now time.Time) ([]Dirt, error) {
 	switch {
 	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
 		return []Dirt{Everything("it is filled for the first time")}, nil
@@ -17,10 +17,6 @@ func Unseen(ctx context.Context, q catalog.Querier, viewID int64, state catalog.
 		return []Dirt{Everything("it was restored, or upgraded, into another cluster")}, nil
 	case *state.Tracking == ByLateness && tracking != ByLateness:
 		return []Dirt{Everything("what changed before was not looked for")}, nil
-	}
-	changes, err := catalog.LoadChanges(ctx, q, viewID)
-	if err != nil {
-		return nil, err
 	}
 	var dirt []Dirt
 	for _, c := range changes {

@@ -293,7 +293,11 @@ func dirtyBuckets(ctx context.Context, tx pgx.Tx, id int64, view catalog.Verifia
 	if err := tx.QueryRow(ctx, `SELECT now()`).Scan(&now); err != nil {
 		return nil, fmt.Errorf("read the clock: %w", err)
 	}
-	dirt, err := refresh.Unseen(ctx, tx, id, below, leaves, tracking, now)
+	changes, err := catalog.LoadChanges(ctx, tx, id)
+	if err != nil {
+		return nil, err
+	}
+	dirt, err := refresh.Unseen(below, changes, leaves, tracking, now)
 	if err != nil {
 		return nil, err
 	}

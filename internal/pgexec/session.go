@@ -74,45 +74,52 @@ type Tx struct{ pgx.Tx }
 // InTx runs f in a READ COMMITTED transaction with these settings and commits. When f or the commit
 // fails, everything is rolled back.
 func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error) error {
-	return s.in(ctx, pgx.ReadCommitted, settings, f)
+	return s.in(ctx, pgx.ReadCommitted, settings, nil, f)
 }
 
 // InSnapshot is InTx in a REPEATABLE READ transaction: all of its statements, and what the relations that it
 // refreshes read, see what was committed before it began. A row that somebody else has written since is an error,
-// so f may write only rows that nobody else does.
-func (s *Session) InSnapshot(ctx context.Context, settings Settings, f func(*Tx) error) error {
-	return s.in(ctx, pgx.RepeatableRead, settings, f)
+// so f may write only rows that nobody else does. first queues what is read before f runs, which takes no round trip
+// of its own.
+func (s *Session) InSnapshot(ctx context.Context, settings Settings, first func(*pgx.Batch), f func(*Tx) error) error {
+	return s.in(ctx, pgx.RepeatableRead, settings, first, f)
 }
 
-func (s *Session) in(ctx context.Context, level pgx.TxIsoLevel, settings Settings, f func(*Tx) error) error {
-	var cause error
-	err := pgx.BeginTxFunc(ctx, s.conn.Conn(), pgx.TxOptions{IsoLevel: level}, func(tx pgx.Tx) error {
-		cause = setUp(ctx, tx, settings)
-		if cause == nil {
-			cause = f(&Tx{Tx: tx})
-		}
-		return cause
-	})
-	if cause != nil {
-		return cause // where the connection died, pgx says only that the rollback failed
+func (s *Session) in(ctx context.Context, level pgx.TxIsoLevel, settings Settings, first func(*pgx.Batch), f func(*Tx) error) error {
+	var batch pgx.Batch
+	batch.BeginTx(pgx.TxOptions{IsoLevel: level})
+	setUp(&batch, settings)
+	if first != nil {
+		first(&batch)
 	}
-	return err
+	began := s.conn.Conn().SendBatch(ctx, &batch)
+	tx := began.Tx()
+	defer func() { _ = tx.Rollback(ctx) }() // what fails is the cause, also where a connection that died cannot roll back
+	if err := began.Close(); err != nil {
+		return err
+	}
+	if err := f(&Tx{Tx: tx}); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // setUp also makes the backend report its counters as soon as it is idle: whoever compares them later can then rely on
 // an idle session for runs.
-func setUp(ctx context.Context, tx pgx.Tx, settings Settings) error {
-	_, err := tx.Exec(ctx, `
+func setUp(batch *pgx.Batch, settings Settings) {
+	batch.Queue(`
 SELECT pg_stat_force_next_flush(),
        set_config('statement_timeout', $1, true),
        set_config('lock_timeout', $2, true),
        CASE WHEN $3 <> '' THEN set_config('TimeZone', $3, true) END,
        CASE WHEN $4 <> '' THEN set_config('work_mem', $4, true) END`,
-		milliseconds(settings.StatementTimeout), milliseconds(settings.LockTimeout), settings.TimeZone, settings.WorkMem)
-	if err != nil {
-		return fmt.Errorf("set up the transaction: %w", err)
-	}
-	return nil
+		milliseconds(settings.StatementTimeout), milliseconds(settings.LockTimeout), settings.TimeZone, settings.WorkMem).Query(func(rows pgx.Rows) error {
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return fmt.Errorf("set up the transaction: %w", err)
+		}
+		return nil
+	})
 }
 
 // run sends one statement without parameters by the extended protocol, which takes no second one: pgx's

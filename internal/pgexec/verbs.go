@@ -43,15 +43,24 @@ func (tx *Tx) Empty(ctx context.Context, target Target) error {
 
 // refreshed cleans up after a refresh and makes sure that it was this relation.
 func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurrently bool) error {
-	// A cursor that a function left open would run as us when it is read.
-	if err := run(ctx, tx.Conn(), `CLOSE ALL`); err != nil {
-		return fmt.Errorf("close cursors: %w", err)
-	}
 	mode := "AccessExclusiveLock"
 	if concurrently {
 		mode = "ExclusiveLock"
 	}
-	_, err := tx.identify(ctx, target, mode) // under our lock nobody can change it any more
+	var (
+		batch pgx.Batch
+		found identity
+		err   error
+	)
+	batch.Queue(`CLOSE ALL`) // a cursor that a function left open would run as us when it is read
+	batch.Queue(identify, identified(target, mode)...).QueryRow(func(row pgx.Row) error {
+		err = found.scan(row)
+		return nil
+	})
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return fmt.Errorf("close cursors: %w", err)
+	}
+	_, err = found.judge(err, target, mode) // under our lock nobody can change it any more
 	if errors.Is(err, errNotLocked) {
 		return &NotItError{Reason: fmt.Sprintf("another relation took the name %s while it was refreshed", name)}
 	}
@@ -77,14 +86,12 @@ var errNotLocked = errors.New("the statement took no lock on this relation")
 // which is planned and compiled as the server has it; with one only our own follow, for which Acquire has set that aside.
 // It has to be of one of the kinds (of pg_class); none = a materialized view.
 func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ...string) (string, error) {
-	var (
-		schema, name, kind string
-		owner              uint32
-		foreign            *string
-		locked             bool
-		jit, plans, scans  *string
-	)
-	err := tx.QueryRow(ctx, `
+	var found identity
+	err := found.scan(tx.QueryRow(ctx, identify, identified(target, mode)...))
+	return found.judge(err, target, mode, kinds...)
+}
+
+const identify = `
 SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
        (SELECT q.relname FROM pg_class AS q WHERE q.oid = $3 AND q.relowner <> $4),
        $2 <> '' AND EXISTS (SELECT
@@ -99,22 +106,41 @@ SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
        set_config('enable_seqscan', CASE WHEN $2 <> '' THEN 'off' END, true)
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
- WHERE c.oid = $1`, target.OID, mode, target.Query, target.Owner).Scan(&schema, &name, &kind, &owner, &foreign, &locked, &jit, &plans, &scans)
-	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !locked) {
+ WHERE c.oid = $1`
+
+func identified(target Target, mode string) []any {
+	return []any{target.OID, mode, target.Query, target.Owner}
+}
+
+// identity is what a target is.
+type identity struct {
+	schema, name, kind string
+	owner              uint32
+	foreign            *string // plain view with its query, where that is another role's
+	locked             bool    // by us, in the mode that was asked for
+}
+
+func (i *identity) scan(row pgx.Row) error {
+	return row.Scan(&i.schema, &i.name, &i.kind, &i.owner, &i.foreign, &i.locked, nil, nil, nil)
+}
+
+// judge is the rest of identify, when reading has ended with err.
+func (i *identity) judge(err error, target Target, mode string, kinds ...string) (string, error) {
+	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !i.locked) {
 		return "", errNotLocked
 	}
-	quoted := pgx.Identifier{schema, name}.Sanitize()
+	quoted := pgx.Identifier{i.schema, i.name}.Sanitize()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", ErrMissing
 	case err != nil:
 		return "", fmt.Errorf("identify relation %d: %w", target.OID, err)
-	case kind != "m" && !slices.Contains(kinds, kind):
+	case i.kind != "m" && !slices.Contains(kinds, i.kind):
 		return "", &NotItError{Reason: quoted + " is not a materialized view any more"}
-	case owner != target.Owner:
+	case i.owner != target.Owner:
 		return "", &NotItError{Reason: quoted + " was given to another owner by hand"}
-	case foreign != nil:
-		return "", &NotItError{Reason: fmt.Sprintf("the plain view %s, which holds the query of %s, was given to another owner by hand", pgx.Identifier{*foreign}.Sanitize(), quoted)}
+	case i.foreign != nil:
+		return "", &NotItError{Reason: fmt.Sprintf("the plain view %s, which holds the query of %s, was given to another owner by hand", pgx.Identifier{*i.foreign}.Sanitize(), quoted)}
 	}
 	return quoted, nil
 }
