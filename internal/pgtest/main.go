@@ -26,8 +26,8 @@ var shared struct {
 // settings make the log of a test server a witness of every statement, and leave it no time for compiling statements that
 // run once.
 var settings = map[string]string{
-	"jit_above_cost": "-1",
-	"log_statement":  "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
+	"jit_above_cost": "-1", "shared_preload_libraries": "plpgsql",
+	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
 	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
