@@ -184,14 +184,25 @@ func create(t testing.TB, server server, from string) *DB {
 	return db
 }
 
+// admins are pools of connections to database postgres, by server: each test has a few words for it.
+var admins sync.Map
+
+// admin runs statements one after the other in database postgres.
 func admin(server server, statements ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if pool, ok := admins.Load(server); ok {
+		return pool.(*pgxpool.Pool).AcquireFunc(ctx, func(c *pgxpool.Conn) error { return each(ctx, c.Conn(), statements) })
+	}
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
+	return each(ctx, conn, statements)
+}
+
+func each(ctx context.Context, conn *pgx.Conn, statements []string) error {
 	for _, s := range statements {
 		if _, err := conn.Exec(ctx, s); err != nil {
 			return fmt.Errorf("%s: %w", s, err)

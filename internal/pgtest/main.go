@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgserver"
@@ -19,6 +20,7 @@ import (
 var shared struct {
 	once   sync.Once
 	server server
+	admins *pgxpool.Pool
 	err    error
 	failed atomic.Bool
 }
@@ -33,7 +35,14 @@ var settings = map[string]string{
 
 func sharedServer(t testing.TB) server {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = startShared(context.Background()) })
+	shared.once.Do(func() {
+		if shared.server, shared.err = startShared(context.Background()); shared.err == nil {
+			shared.admins, shared.err = pgxpool.New(context.Background(), shared.server.URL("postgres")+"&pool_max_conns=8")
+		}
+		if shared.err == nil {
+			admins.Store(shared.server, shared.admins)
+		}
+	})
 	if shared.err != nil {
 		t.Fatalf("start a PostgreSQL for the tests: %v", shared.err)
 	}
@@ -84,6 +93,9 @@ func Main(m *testing.M, after ...func() error) {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
+	}
+	if shared.admins != nil {
+		shared.admins.Close()
 	}
 	if s := shared.server; s != nil {
 		if private, ok := s.(*pgserver.Server); ok && (code != 0 || shared.failed.Load()) {
