@@ -19,11 +19,10 @@ type Alert struct {
 	At       time.Time `json:"at"` // when it was raised, or when it was over
 }
 
-// raiseAlerts opens and closes alerts and tells whoever listens on mvscheduler_alert. Any number of
-// sidecars may run it at once: the unique index alert_open lets each alert be raised once. An alert that a
-// view is stale is over when it is fresh, not when it is late, so that it does not flutter; after a pause it counts from
-// the end of that, which a run has to follow first.
-const raiseAlerts = `
+// judgedAlerts says of each view and kind of alert whether it is to be raised (holds) and whether one that is open goes on
+// (stays). An alert that a view is stale is over when it is fresh, not when it is late, so that it does not flutter; after
+// a pause it counts from the end of that, which a run has to follow first. $1 is how many failures in a row are told of.
+const judgedAlerts = `
 WITH seen AS (
     SELECT v.id AS view_id, v.name, v.owner, v.freshness, v.activity, v.consecutive_failures,
            coalesce(h.auto_paused_version = s.rearmed_at, false) AS auto_paused,
@@ -40,7 +39,22 @@ WITH seen AS (
             ('paused', s.auto_paused AND s.freshness <> 'missing', s.auto_paused AND s.freshness <> 'missing'),
             ('failing', s.consecutive_failures >= $1 AND NOT s.auto_paused, s.consecutive_failures > 0 AND NOT s.auto_paused),
             ('missing', s.freshness = 'missing', s.freshness = 'missing')) AS k(kind, holds, stays)
-), opened AS (
+)`
+
+// anyAlert is true when raiseAlerts has something to do. Mostly it has not, and to plan it takes several times as long.
+const anyAlert = judgedAlerts + `
+SELECT EXISTS (SELECT
+                 FROM judged AS j
+                WHERE j.holds
+                  AND NOT EXISTS (SELECT FROM mvscheduler.alert AS o WHERE o.view_id = j.view_id AND o.kind = j.kind AND o.resolved_at IS NULL))
+       OR EXISTS (SELECT
+                    FROM mvscheduler.alert AS a
+                   WHERE a.resolved_at IS NULL
+                     AND NOT EXISTS (SELECT FROM judged AS j WHERE j.view_id = a.view_id AND j.kind = a.kind AND j.stays))`
+
+// raiseAlerts opens and closes alerts and tells whoever listens on mvscheduler_alert. Any number of
+// sidecars may run it at once: the unique index alert_open lets each alert be raised once.
+const raiseAlerts = judgedAlerts + `, opened AS (
     INSERT INTO mvscheduler.alert (view_id, view_name, owner, kind, reason)
     SELECT j.view_id, j.name, j.owner, j.kind, left(v.reason, 2000)
       FROM judged AS j
@@ -71,6 +85,13 @@ SELECT t.id, t.event, t.kind, t.view_name, t.owner, t.reason, t.at,
 
 // RaiseAlerts opens the alerts that are called for, closes those that are over, and returns both.
 func RaiseAlerts(ctx context.Context, q Querier) ([]Alert, error) {
+	var anything bool
+	if err := q.QueryRow(ctx, anyAlert, failingAfter).Scan(&anything); err != nil {
+		return nil, fmt.Errorf("look for alerts: %w", err)
+	}
+	if !anything {
+		return nil, nil
+	}
 	rows, err := q.Query(ctx, raiseAlerts, failingAfter)
 	if err != nil {
 		return nil, fmt.Errorf("raise alerts: %w", err)

@@ -87,7 +87,7 @@ SELECT r.id, r.view_name, coalesce(s.priority, 2)
 // BuryJobs ends River jobs that count as being worked although they carry no run: their worker died, or
 // is about to find out that nothing is left to do. River itself would rescue them a week later.
 func BuryJobs(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
+	err := execPrepared(ctx, q, `
 UPDATE mvscheduler.river_job
    SET state = 'cancelled',
        finalized_at = now()
@@ -107,7 +107,7 @@ UPDATE mvscheduler.river_job
 // Hasten lets a run that waits for its next try begin it now, when somebody has changed the row of its view or asked for
 // a refresh since the last try began: what was wrong may be mended. Each change and each request hastens one try at most.
 func Hasten(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
+	err := execPrepared(ctx, q, `
 UPDATE mvscheduler.river_job
    SET state = 'available',
        scheduled_at = now()
@@ -211,7 +211,7 @@ SELECT run_id, view_name, backend_pid, stop, terminate
 // EndCancelled ends queued runs that somebody asked to cancel, and those whose view, or row of source_retention, is gone; and it
 // forgets requests that nothing is left to answer.
 func EndCancelled(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
+	err := execPrepared(ctx, q, `
 WITH ended AS (
     UPDATE mvscheduler.run AS r
        SET state = 'cancelled',
@@ -237,7 +237,7 @@ DELETE FROM mvscheduler.request AS c
 		return fmt.Errorf("end cancelled runs: %w", err)
 	}
 	// A flood of requests must not make this quadratic: no OR, and an index for each look.
-	_, err = q.Exec(ctx, `
+	err = execPrepared(ctx, q, `
 DELETE FROM mvscheduler.request AS c
  WHERE c.kind = 'cancel'
    AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.id = c.target_run AND r.state IN ('queued', 'running'))

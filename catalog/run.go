@@ -17,6 +17,17 @@ type Querier interface {
 	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
+// execPrepared runs a statement without parameters that comes again and again. Exec would send it as a plain text, which
+// the server parses and plans each time.
+func execPrepared(ctx context.Context, q Querier, sql string) error {
+	rows, err := q.Query(ctx, sql)
+	if err != nil {
+		return err
+	}
+	rows.Close()
+	return rows.Err()
+}
+
 // Tick begins a tick: it reads the database's clock, the only one that decides when something is due, and
 // settings.max_runs_per_owner.
 func Tick(ctx context.Context, q Querier) (now time.Time, runsPerOwner int, err error) {

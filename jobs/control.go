@@ -9,9 +9,9 @@ import (
 )
 
 // controlConnections is how many connections the control pool may open: River's notifier holds one for
-// good, its leader, fetcher and completer, the dispatcher, the reaper and progress reports one each now
-// and then, and /metrics, /readyz and the pages of package web four more in all, which wait for one when there is none.
-const controlConnections = 10
+// good, its leader, fetcher and completer, the collector and progress reports one each now and then, and
+// /metrics, /readyz and the pages of package web four more in all, which wait for one when there is none.
+const controlConnections = 8
 
 // controlSettings keep users' objects out of sight and dead peers short.
 var controlSettings = map[string]string{
@@ -52,6 +52,18 @@ func NewControlPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, err
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return nil, fmt.Errorf("make the control pool: %w", err)
+	}
+	return pool, nil
+}
+
+// ownConnection makes a pool of one connection like those of the control pool, for a loop that runs the same large
+// statements again and again: a connection that is any of several plans each of them several times. It does not connect yet.
+func ownConnection(ctx context.Context, control *pgxpool.Pool) (*pgxpool.Pool, error) {
+	config := control.Config()
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(ctx, config)
+	if err != nil {
+		return nil, fmt.Errorf("make the pool of one loop: %w", err)
 	}
 	return pool, nil
 }

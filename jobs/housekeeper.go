@@ -22,8 +22,9 @@ const (
 
 // housekeeper raises alerts, tells the webhook of them, deletes old runs and finds what views follow. Any number may run at once.
 type housekeeper struct {
-	pool    *pgxpool.Pool
-	webhook *Webhook // nil = none
+	pool    *pgxpool.Pool // for what the webhook is told of
+	own     *pgxpool.Pool // for the rest
+	webhook *Webhook      // nil = none
 	log     *slog.Logger
 }
 
@@ -56,11 +57,11 @@ func (h *housekeeper) every(ctx context.Context, do func(context.Context) error)
 func (h *housekeeper) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
 	defer cancel()
-	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.pool), catalog.GiveUpChanges(ctx, h.pool, catalog.MostChanges), catalog.ForgetChanges(ctx, h.pool))
+	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.own), catalog.GiveUpChanges(ctx, h.own, catalog.MostChanges), catalog.ForgetChanges(ctx, h.own))
 }
 
 func (h *housekeeper) alert(ctx context.Context) error {
-	alerts, err := catalog.RaiseAlerts(ctx, h.pool)
+	alerts, err := catalog.RaiseAlerts(ctx, h.own)
 	for _, a := range alerts {
 		log := h.log.WarnContext
 		if a.Event == "resolved" {
@@ -74,7 +75,7 @@ func (h *housekeeper) alert(ctx context.Context) error {
 // forget deletes the history that is older than its keeping.
 func (h *housekeeper) forget(ctx context.Context) error {
 	for {
-		gone, err := catalog.Forget(ctx, h.pool, forgetBatch)
+		gone, err := catalog.Forget(ctx, h.own, forgetBatch)
 		if err != nil || gone < forgetBatch {
 			return err
 		}

@@ -121,7 +121,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		},
 		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
 		skipper:  skipper,
-		keeper:   &housekeeper{pool: control, webhook: config.Webhook, log: config.Logger},
+		keeper:   &housekeeper{pool: control, own: control, webhook: config.Webhook, log: config.Logger},
 		pruner:   pruner,
 		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery, standbys: config.Standbys,
 			plan: (&planner{pool: control, log: config.Logger, name: config.Name}).plan},
@@ -146,6 +146,14 @@ func (r *Runner) Client() *river.Client[pgx.Tx] { return r.client }
 // Run works until ctx ends. Then it claims nothing more, lets refreshes that are under way finish for
 // the grace period, cancels the rest on the server, and gives their slots back at once.
 func (r *Runner) Run(ctx context.Context) error {
+	for _, pool := range []**pgxpool.Pool{&r.dispatcher.pool, &r.reaper.pool, &r.keeper.own} {
+		own, err := ownConnection(context.WithoutCancel(ctx), *pool)
+		if err != nil {
+			return err
+		}
+		defer own.Close()
+		*pool = own
+	}
 	if err := r.client.Start(context.WithoutCancel(ctx)); err != nil {
 		return fmt.Errorf("start River's client: %w", err)
 	}

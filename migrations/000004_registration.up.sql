@@ -438,6 +438,7 @@ COMMENT ON FUNCTION mvscheduler.views_no_truncate() IS 'Trigger no_truncate on v
 CREATE FUNCTION mvscheduler.upstream_of(relation oid) RETURNS bigint[]
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan   -- it goes by OIDs, of which one is like another
 AS $$
 BEGIN
     RETURN (
@@ -480,54 +481,73 @@ END;
 COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads another relation, directly or through views and materialized views.';
 
 -- By the nodes of its rule, as PostgreSQL writes them: built-in functions leave no trace in pg_depend, and some
--- of them run a text.
+-- of them run a text. It, and what registrations ask besides, is PL/pgSQL: the session keeps the plans.
 CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT pg_catalog.count(*) FILTER (WHERE node.label[1] = 'TARGETENTRY') = (   -- each column n is column n
-               SELECT pg_catalog.count(*) FILTER (WHERE entry.n[1] = entry.n[2])
-                 FROM pg_catalog.pg_rewrite AS t
-                CROSS JOIN LATERAL pg_catalog.regexp_matches(t.ev_action::text, '(?<!\\)\{TARGETENTRY :expr \{VAR :varno \d+ :varattno (\d+) [^{}]*\} :resno (\d+) ', 'g') AS entry(n)
-                WHERE t.ev_class = relation)
-           AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
-           AND pg_catalog.count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
-           AND pg_catalog.bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))
-      FROM pg_catalog.pg_rewrite AS w
-     CROSS JOIN LATERAL pg_catalog.regexp_matches(w.ev_action::text, '(?<!\\)\{([A-Z_]+)', 'g') AS node(label)   -- a brace in a name has a backslash
-     WHERE w.ev_class = relation;
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN (
+        SELECT count(*) FILTER (WHERE node.label[1] = 'TARGETENTRY') = (   -- each column n is column n
+                   SELECT count(*) FILTER (WHERE entry.n[1] = entry.n[2])
+                     FROM pg_rewrite AS t
+                    CROSS JOIN LATERAL regexp_matches(t.ev_action::text, '(?<!\\)\{TARGETENTRY :expr \{VAR :varno \d+ :varattno (\d+) [^{}]*\} :resno (\d+) ', 'g') AS entry(n)
+                    WHERE t.ev_class = relation)
+               AND count(*) FILTER (WHERE node.label[1] = 'QUERY') = 1
+               AND count(*) FILTER (WHERE node.label[1] = 'RANGETBLREF') = 1
+               AND bool_and(node.label[1] = ANY ('{QUERY,RTE,RANGETBLENTRY,RTEPERMISSIONINFO,PERMISSIONINFO,ALIAS,FROMEXPR,RANGETBLREF,TARGETENTRY,VAR}'::text[]))
+          FROM pg_rewrite AS w
+         CROSS JOIN LATERAL regexp_matches(w.ev_action::text, '(?<!\\)\{([A-Z_]+)', 'g') AS node(label)   -- a brace in a name has a backslash
+         WHERE w.ev_class = relation);
+END $$;
 COMMENT ON FUNCTION mvscheduler.only_reads(oid) IS 'True when a view is a SELECT of the columns of one relation, in their order, and nothing else: no second one, no function, condition, order or limit.';
 
 CREATE FUNCTION mvscheduler.reads_query(relation oid, query_relation oid) RETURNS boolean
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT mvscheduler.only_reads(relation)
-           AND EXISTS (SELECT
-                         FROM pg_catalog.pg_rewrite AS w
-                         JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
-                                                       AND d.objid = w.oid
-                                                       AND d.refclassid = 'pg_catalog.pg_class'::regclass
-                         JOIN pg_catalog.pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
-                         JOIN pg_catalog.pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
-                        WHERE w.ev_class = relation AND c.oid = query_relation);
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT
+                     FROM pg_rewrite AS w
+                     JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
+                                        AND d.objid = w.oid
+                                        AND d.refclassid = 'pg_class'::regclass
+                     JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind = 'v'
+                     JOIN pg_class AS m ON m.oid = w.ev_class AND m.relkind = 'm' AND m.relowner = c.relowner AND m.relnamespace = c.relnamespace
+                    WHERE w.ev_class = relation AND c.oid = query_relation) THEN
+        RETURN false;
+    END IF;
+    RETURN mvscheduler.only_reads(relation);
+END $$;
 COMMENT ON FUNCTION mvscheduler.reads_query(oid, oid) IS 'True when a materialized view and a plain view are a pair: the one reads the columns of the other and does nothing else, and both have one owner and one schema.';
 
 -- Where no row says which it is: after a restore, and when a view is adopted that was released. Only there does the
 -- comment count.
 CREATE FUNCTION mvscheduler.query_relation_of(relation oid) RETURNS oid
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT d.refobjid
-      FROM pg_catalog.pg_rewrite AS w
-      JOIN pg_catalog.pg_depend AS d ON d.classid = 'pg_catalog.pg_rewrite'::regclass
-                                    AND d.objid = w.oid
-                                    AND d.refclassid = 'pg_catalog.pg_class'::regclass
-     WHERE w.ev_class = relation
-       AND pg_catalog.obj_description(d.refobjid, 'pg_class') LIKE 'mvscheduler: query of %'
-       AND mvscheduler.reads_query(relation, d.refobjid)
-     LIMIT 1;
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    candidate oid;
+BEGIN
+    IF relation IS NULL THEN
+        RETURN NULL;
+    END IF;
+    FOR candidate IN
+        SELECT DISTINCT d.refobjid
+          FROM pg_rewrite AS w
+          JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass
+                             AND d.objid = w.oid
+                             AND d.refclassid = 'pg_class'::regclass
+         WHERE w.ev_class = relation
+           AND obj_description(d.refobjid, 'pg_class') LIKE 'mvscheduler: query of %'
+    LOOP
+        IF mvscheduler.reads_query(relation, candidate) THEN
+            RETURN candidate;
+        END IF;
+    END LOOP;
+    RETURN NULL;
+END $$;
 COMMENT ON FUNCTION mvscheduler.query_relation_of(oid) IS 'The plain view with the mark of a query that a materialized view reads; NULL when it has none.';
 
 -- The rule goes by OIDs and holds casts that no text shows; the text shows what was renamed. What decides how
@@ -552,28 +572,33 @@ $$;
 COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Two digests of what a view does, each with the names of its columns: of the rule as PostgreSQL has stored it, and of the text that PostgreSQL makes of it. NULL when there is none.';
 
 CREATE FUNCTION mvscheduler.temporary_below(relation oid) RETURNS TABLE (used text)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT DISTINCT i.type || ' ' || i.identity
       FROM pg_depend AS d,
            LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) AS i
      WHERE (d.classid = 'pg_class'::regclass AND d.objid = relation
             OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT w.oid FROM pg_rewrite AS w WHERE w.ev_class = relation))
        AND (d.refclassid, d.refobjid) <> ('pg_class'::regclass, relation)
-       AND i.schema LIKE 'pg\_temp%'
-$$;
+       AND i.schema LIKE 'pg\_temp%';
+END $$;
 COMMENT ON FUNCTION mvscheduler.temporary_below(oid) IS 'Temporary types and functions that a view uses: PostgreSQL refuses temporary relations alone, and drops the view with the rest when their session ends.';
 
 CREATE FUNCTION mvscheduler.relation_named(name text) RETURNS oid
-LANGUAGE sql STABLE
-BEGIN ATOMIC
-    SELECT c.oid
-      FROM pg_catalog.pg_class AS c
-      JOIN pg_catalog.pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE n.nspname = (mvscheduler.split_name($1))[1]
-       AND c.relname = (mvscheduler.split_name($1))[2];
-END;
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    parts text[] := mvscheduler.split_name(name);
+BEGIN
+    RETURN (SELECT c.oid
+              FROM pg_class AS c
+              JOIN pg_namespace AS n ON n.oid = c.relnamespace
+             WHERE n.nspname = parts[1] AND c.relname = parts[2]);
+END $$;
 COMMENT ON FUNCTION mvscheduler.relation_named(text) IS 'OID of a qualified name from the catalog itself, since the owner of this schema has no USAGE on users'' schemas.';
 
 -- The key that the query proves ----------------------------------------------------------------------
@@ -584,6 +609,7 @@ COMMENT ON FUNCTION mvscheduler.relation_named(text) IS 'OID of a qualified name
 CREATE FUNCTION mvscheduler.derived_key(query_relation oid) RETURNS text[]
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET plan_cache_mode = force_generic_plan   -- it goes by OIDs, of which one is like another
 SET standard_conforming_strings = on
 SET quote_all_identifiers = off
 AS $$

@@ -112,25 +112,29 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
 CREATE FUNCTION mvscheduler.view_options(relation oid) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT 'WITH (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')'
-      FROM pg_class AS c, unnest(c.reloptions) AS o
-     WHERE c.oid = relation AND c.relkind = 'v'
-$$;
+BEGIN
+    RETURN (
+        SELECT 'WITH (' || string_agg(format('%I = %L', split_part(o, '=', 1), substr(o, strpos(o, '=') + 1)), ', ') || ')'
+          FROM pg_class AS c, unnest(c.reloptions) AS o
+         WHERE c.oid = relation AND c.relkind = 'v');
+END $$;
 COMMENT ON FUNCTION mvscheduler.view_options(oid) IS 'The WITH clause of a plain view; NULL when it has none.';
 
 CREATE FUNCTION mvscheduler.asks_in_window(query_relation oid) RETURNS boolean
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT EXISTS (SELECT
-                     FROM pg_rewrite AS w
-                     JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
-                     JOIN pg_proc AS p ON p.oid = d.refobjid
-                    WHERE w.ev_class = query_relation AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window')
-$$;
+BEGIN
+    RETURN (
+        SELECT EXISTS (SELECT
+                         FROM pg_rewrite AS w
+                         JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_proc'::regclass
+                         JOIN pg_proc AS p ON p.oid = d.refobjid
+                        WHERE w.ev_class = query_relation AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window'));
+END $$;
 COMMENT ON FUNCTION mvscheduler.asks_in_window(oid) IS 'Whether the query of a view asks in_window, whoever may read what about.';
 
 -- EXECUTE takes several statements. One that passes the probe has its semicolons outside of brackets, and
@@ -187,16 +191,18 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.demand_nothing_temporary(mvscheduler.views, oid) IS 'Raises where a view uses a temporary type or function.';
 
 CREATE FUNCTION mvscheduler.missing_rights(owner oid, query_relation oid) RETURNS TABLE (name text)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+BEGIN
+    RETURN QUERY
     SELECT DISTINCT mvscheduler.qualified_name(n.nspname, c.relname)
       FROM pg_rewrite AS w
       JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
       JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p', 'v', 'm', 'f') AND c.oid <> query_relation
       JOIN pg_namespace AS n ON n.oid = c.relnamespace
-     WHERE w.ev_class = query_relation AND NOT has_any_column_privilege(owner, c.oid, 'SELECT')
-$$;
+     WHERE w.ev_class = query_relation AND NOT has_any_column_privilege(owner, c.oid, 'SELECT');
+END $$;
 COMMENT ON FUNCTION mvscheduler.missing_rights(oid, oid) IS 'Relations that a query reads and a role may not.';
 
 -- PostgreSQL looks at these rights when the query runs: at the first refresh, in somebody else's log.

@@ -340,14 +340,21 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.drop_pieces(bigint, text[]) IS 'Drops pieces of a view, by OID and only those that its owner still owns.';
 
 CREATE FUNCTION mvscheduler.pending_version(view_id bigint, OUT relation oid, OUT query_relation oid, OUT query_seal bytea)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT (SELECT p.relation::oid FROM mvscheduler.visible_pieces AS p WHERE p.view_id = $1 AND p.kind = 'next'),
-           q.relation::oid, q.query_seal
-      FROM (SELECT 1) AS one
-      LEFT JOIN mvscheduler.visible_pieces AS q ON q.view_id = $1 AND q.kind = 'next_query'
-$$;
+DECLARE
+    p record;
+BEGIN
+    FOR p IN SELECT v.kind, v.relation::oid AS oid, v.query_seal AS seal FROM mvscheduler.visible_pieces AS v WHERE v.view_id = $1 AND v.kind IN ('next', 'next_query') LOOP
+        IF p.kind = 'next' THEN
+            relation := p.oid;
+        ELSE
+            query_relation := p.oid;
+            query_seal := p.seal;
+        END IF;
+    END LOOP;
+END $$;
 COMMENT ON FUNCTION mvscheduler.pending_version(bigint) IS 'The pair of a view that is being built; NULL when there is none.';
 
 CREATE FUNCTION mvscheduler.all_can_become(view_id bigint, other regrole) RETURNS boolean

@@ -227,9 +227,12 @@ COMMENT ON FUNCTION mvscheduler.stored_selects(oid) IS 'The SELECTs of a plain v
 
 -- Through what a join, and from PostgreSQL 18 on a GROUP BY, calls them; of a function in FROM what it is called with.
 CREATE FUNCTION mvscheduler.columns_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int, type oid)
-LANGUAGE sql IMMUTABLE
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE var(node) AS (
         SELECT v FROM jsonb_path_query($2, 'strict $.**?(@.node == "VAR")') AS v
         UNION
@@ -244,14 +247,17 @@ AS $$
       FROM var AS n
      CROSS JOIN LATERAL (SELECT $1 -> 'rtable' -> ((n.node ->> 'varno')::int - 1)) AS t(rte)
      WHERE n.node ->> 'varlevelsup' <> '0'
-        OR t.rte ->> 'rtekind' NOT IN ('2', '9') AND NOT jsonb_path_exists(coalesce(t.rte -> 'functions', t.rte -> 'values_lists', '[]'), 'strict $.**?(@.node == "VAR")')
-$$;
+        OR t.rte ->> 'rtekind' NOT IN ('2', '9') AND NOT jsonb_path_exists(coalesce(t.rte -> 'functions', t.rte -> 'values_lists', '[]'), 'strict $.**?(@.node == "VAR")');
+END $$;
 COMMENT ON FUNCTION mvscheduler.columns_named(jsonb, jsonb) IS 'The columns that an expression of a SELECT names: how many SELECTs further out they are read, at which place of its range table what they are columns of is, their numbers, and their types.';
 
 CREATE FUNCTION mvscheduler.times_named(node jsonb, expr jsonb) RETURNS TABLE (up int, place int, col int)
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
+#variable_conflict use_column
+BEGIN
+    RETURN QUERY
     WITH RECURSIVE named AS MATERIALIZED (
         SELECT n.* FROM mvscheduler.columns_named($1, $2) AS n
     ), conjunct(node) AS (
@@ -278,8 +284,8 @@ AS $$
       FROM tie AS t
      GROUP BY t.up, t.place, t.col, t.to_up, t.to_place
     HAVING bool_or(EXISTS (SELECT FROM named AS n WHERE n.up = t.to_up AND n.place = t.to_place AND n.col = t.to_col))
-       AND (bool_or(t.way = 0) OR bool_or(t.way < 0) AND bool_or(t.way > 0))
-$$;
+       AND (bool_or(t.way = 0) OR bool_or(t.way < 0) AND bool_or(t.way > 0));
+END $$;
 COMMENT ON FUNCTION mvscheduler.times_named(jsonb, jsonb) IS 'columns_named, and the columns of the times that the SELECT demands to be equal to one of them, or after one and before one of the same relation: a calendar is tied so to what is counted.';
 
 CREATE FUNCTION mvscheduler.determine(keys jsonb[], expr jsonb) RETURNS boolean

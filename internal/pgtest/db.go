@@ -116,7 +116,29 @@ func makeTemplate(server server) error {
 	if _, err := conn.Exec(ctx, "CREATE DATABASE "+templateName+" TEMPLATE template0"); err != nil {
 		return err
 	}
-	_, err = migrations.Up(ctx, server.URL(templateName), migrations.Options{})
+	if _, err = migrations.Up(ctx, server.URL(templateName), migrations.Options{}); err != nil {
+		return err
+	}
+	return tidy(ctx, server.URL(templateName))
+}
+
+// tidy does for the catalogs of the template what autovacuum does in a database that has been there for a while, so
+// that it is not done in each copy: dead rows go, and each page says that what it shows has committed.
+func tidy(ctx context.Context, url string) error {
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	rows, err := conn.Query(ctx, `SELECT c.oid::regclass::text FROM pg_class AS c WHERE c.relnamespace = 'pg_catalog'::regnamespace AND c.relkind = 'r' AND NOT c.relisshared`)
+	if err != nil {
+		return err
+	}
+	names, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, "VACUUM (FREEZE, ANALYZE) "+strings.Join(names, ", "))
 	return err
 }
 
@@ -162,14 +184,25 @@ func create(t testing.TB, server server, from string) *DB {
 	return db
 }
 
+// admins are pools of connections to database postgres, by server: each test has a few words for it.
+var admins sync.Map
+
+// admin runs statements one after the other in database postgres.
 func admin(server server, statements ...string) error {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
+	if pool, ok := admins.Load(server); ok {
+		return pool.(*pgxpool.Pool).AcquireFunc(ctx, func(c *pgxpool.Conn) error { return each(ctx, c.Conn(), statements) })
+	}
 	conn, err := pgx.Connect(ctx, server.URL("postgres"))
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx)
+	return each(ctx, conn, statements)
+}
+
+func each(ctx context.Context, conn *pgx.Conn, statements []string) error {
 	for _, s := range statements {
 		if _, err := conn.Exec(ctx, s); err != nil {
 			return fmt.Errorf("%s: %w", s, err)

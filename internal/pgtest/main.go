@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgserver"
@@ -19,6 +20,7 @@ import (
 var shared struct {
 	once   sync.Once
 	server server
+	admins *pgxpool.Pool
 	err    error
 	failed atomic.Bool
 }
@@ -26,14 +28,21 @@ var shared struct {
 // settings make the log of a test server a witness of every statement, and leave it no time for compiling statements that
 // run once.
 var settings = map[string]string{
-	"jit_above_cost": "-1",
-	"log_statement":  "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
+	"jit_above_cost": "-1", "shared_preload_libraries": "plpgsql",
+	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
 	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
 func sharedServer(t testing.TB) server {
 	t.Helper()
-	shared.once.Do(func() { shared.server, shared.err = startShared(context.Background()) })
+	shared.once.Do(func() {
+		if shared.server, shared.err = startShared(context.Background()); shared.err == nil {
+			shared.admins, shared.err = pgxpool.New(context.Background(), shared.server.URL("postgres")+"&pool_max_conns=8")
+		}
+		if shared.err == nil {
+			admins.Store(shared.server, shared.admins)
+		}
+	})
 	if shared.err != nil {
 		t.Fatalf("start a PostgreSQL for the tests: %v", shared.err)
 	}
@@ -84,6 +93,9 @@ func Main(m *testing.M, after ...func() error) {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
+	}
+	if shared.admins != nil {
+		shared.admins.Close()
 	}
 	if s := shared.server; s != nil {
 		if private, ok := s.(*pgserver.Server); ok && (code != 0 || shared.failed.Load()) {
