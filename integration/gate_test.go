@@ -21,7 +21,7 @@ func closed(t testing.TB, conn *pgx.Conn, view int64) {
 	require.Zero(t, ask[int64](t, conn, `SELECT count(*) FROM mvscheduler.leftovers_at_hand($1)`, view))
 	require.Zero(t, ask[int64](t, conn, `SELECT mvscheduler.step_track($1) + mvscheduler.step_increment($1) + mvscheduler.step_build($1)`, view))
 	require.True(t, ask[bool](t, conn, `SELECT i.owner IS NULL AND b.owner IS NULL AND NOT EXISTS (SELECT FROM mvscheduler.track_at_hand($1)) FROM mvscheduler.increment_at_hand($1) AS i, mvscheduler.build_at_hand($1) AS b`, view))
-	pgtest.Exec(t, conn, fmt.Sprintf(`SELECT mvscheduler.increment_done(%[1]d, 1, 1, 1, 1), mvscheduler.build_done(%[1]d, now(), now(), 1)`, view))
+	pgtest.Exec(t, conn, fmt.Sprintf(`SELECT mvscheduler.increment_done(%[1]d, 1, 1, 1, 1), mvscheduler.build_done(%[1]d, now(), now(), now(), 1, 1)`, view))
 	pgtest.Exec(t, conn, fmt.Sprintf(`SELECT mvscheduler.swap_done(%d)`, view), fmt.Sprintf(`SELECT mvscheduler.leftovers_done(%d)`, view))
 }
 

@@ -106,6 +106,7 @@ COMMENT ON FUNCTION mvscheduler.cron_field(text, text, integer, integer, text[])
 CREATE FUNCTION mvscheduler.cron_error(line text) RETURNS text
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     fields text[] := regexp_split_to_array(btrim(line, E' \t'), E'[ \t]+');

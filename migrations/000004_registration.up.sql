@@ -485,6 +485,7 @@ COMMENT ON FUNCTION mvscheduler.reads(oid, oid) IS 'True when a view reads anoth
 CREATE FUNCTION mvscheduler.only_reads(relation oid) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 BEGIN
     RETURN (
@@ -574,6 +575,7 @@ COMMENT ON FUNCTION mvscheduler.seal_of(oid) IS 'Two digests of what a view does
 CREATE FUNCTION mvscheduler.temporary_below(relation oid) RETURNS TABLE (used text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 BEGIN
     RETURN QUERY

@@ -699,6 +699,7 @@ COMMENT ON FUNCTION mvscheduler.demand_owned(bigint, regrole) IS 'Raises unless 
 CREATE FUNCTION mvscheduler.refuse_stored_text(was mvscheduler.views, v mvscheduler.views, broken boolean) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     me         oid := quote_ident(CURRENT_USER)::regrole;

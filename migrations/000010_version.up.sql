@@ -102,6 +102,7 @@ COMMENT ON FUNCTION mvscheduler.copy_index_settings(oid, oid) IS 'Gives the inde
 CREATE FUNCTION mvscheduler.copy_settings(source oid, target oid) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     named text := mvscheduler.shown_name(target);

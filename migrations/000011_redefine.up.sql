@@ -50,6 +50,7 @@ COMMENT ON FUNCTION mvscheduler.demand_pair(oid, oid, oid, text) IS 'Raises unle
 CREATE FUNCTION mvscheduler.step_swap(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     deadline  timestamptz := clock_timestamp() + mvscheduler.lock_budget();
@@ -285,6 +286,7 @@ COMMENT ON FUNCTION mvscheduler.hold(oid[]) IS 'Locks relations of the current r
 CREATE FUNCTION mvscheduler.settle(view_id bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     known record;

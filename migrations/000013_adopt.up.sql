@@ -6,6 +6,7 @@
 CREATE FUNCTION mvscheduler.adoptable(name text, OUT query text, OUT owner regrole)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     relid oid := mvscheduler.relation_named(name);

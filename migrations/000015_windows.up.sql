@@ -152,6 +152,7 @@ COMMENT ON FUNCTION mvscheduler.label_text(timestamptz, oid, oid, text) IS 'An i
 CREATE FUNCTION mvscheduler.stored_selects(reader oid) RETURNS TABLE (level int, parent int, node jsonb)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     token   text[];

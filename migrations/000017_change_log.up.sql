@@ -359,6 +359,7 @@ COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one boun
 CREATE FUNCTION mvscheduler.partition_cuts(relation oid, expression text, OUT bounds timestamptz[], OUT begins boolean[])
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 SET TimeZone = 'UTC'
 SET DateStyle = 'ISO, YMD'
 AS $$
@@ -477,6 +478,7 @@ CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
     leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 SET DateStyle = 'ISO, YMD'
 SET jit = off   -- to compile it takes ten times what it takes
 AS $$

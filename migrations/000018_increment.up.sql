@@ -185,6 +185,7 @@ COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a t
 CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 SET DateStyle = 'ISO, YMD'
 AS $$
 #variable_conflict use_column

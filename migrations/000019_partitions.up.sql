@@ -164,6 +164,7 @@ COMMENT ON COLUMN mvscheduler.visible_targets.kind IS 'view or source.';
 CREATE FUNCTION mvscheduler.kept_mark(relation oid) RETURNS bytea
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
     WITH RECURSIVE tree(oid, link) AS (
         SELECT relation, '0'::xid

@@ -41,6 +41,7 @@ COMMENT ON FUNCTION mvscheduler.other_key(mvscheduler.views, oid, text[]) IS 'Tr
 CREATE FUNCTION mvscheduler.demand_face(relation oid, data oid) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     wanted text;
@@ -314,6 +315,7 @@ COMMENT ON FUNCTION mvscheduler.rename_indexes(jsonb) IS 'Gives indexes the name
 CREATE FUNCTION mvscheduler.step_swap_data(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     deadline  timestamptz;

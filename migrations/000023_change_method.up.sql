@@ -159,6 +159,7 @@ COMMENT ON FUNCTION mvscheduler.demand_versions(record) IS 'Raises unless the tw
 CREATE FUNCTION mvscheduler.step_swap_method(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
 AS $$
 DECLARE
     deadline  timestamptz;

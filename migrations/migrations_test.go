@@ -345,3 +345,22 @@ SELECT p.oid::regprocedure::text
 	require.NoError(t, err)
 	require.Empty(t, loose)
 }
+
+// The text of a function is parsed when a session calls it first. With standard_conforming_strings off, as old programs have it and
+// as a function in the midst of a query can set it, a backslash in it would be another text: what a query reads would be told wrong.
+func TestFunctionsWithABackslashSayWhatItStandsFor(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "postgres")
+	rows, err := conn.Query(t.Context(), `
+SELECT p.oid::regprocedure::text
+  FROM pg_proc AS p
+ WHERE p.pronamespace = 'mvscheduler'::regnamespace
+   AND p.proname NOT LIKE 'river\_%'
+   AND p.prosqlbody IS NULL
+   AND strpos(p.prosrc, '\') > 0
+   AND NOT coalesce('standard_conforming_strings=on' = ANY (p.proconfig), false)`)
+	require.NoError(t, err)
+	loose, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	require.NoError(t, err)
+	require.Empty(t, loose)
+}
