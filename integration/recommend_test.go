@@ -246,6 +246,9 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	simulated := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "28d", "--interval", "10m", "--policy", "fixed,mvscheduler,clairvoyant", "-o", "json")
 	require.Zero(t, simulated.code, simulated.stderr)
 	require.Equal(t, 3, strings.Count(simulated.stdout, `"policy"`))
+	unread := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".unread", "--since", "14d")
+	require.Equal(t, 1, unread.code, "that is no wrong use of it")
+	require.Contains(t, unread.stderr, "nobody read view \""+s.owner+".unread\" in that time")
 }
 
 func TestAViewThatNobodyReadsIsStoppedAndThenDroppedByAPerson(t *testing.T) {

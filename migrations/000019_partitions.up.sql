@@ -295,6 +295,13 @@ WITH target AS (
      WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
 ), foreign_key AS MATERIALIZED (   -- no index has them
     SELECT x.conrelid, x.confrelid FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
+), lost AS MATERIALIZED (   -- views whose query was dropped, with a table that it joined, say: what they read is what was noted
+    SELECT s.query_relation::oid AS query,
+           ARRAY(SELECT v.relation::oid FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id
+                  UNION
+                 SELECT (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l WHERE i.view_id = s.view_id) AS read
+      FROM mvscheduler.view_state AS s
+     WHERE s.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = s.query_relation::oid)
 )
 SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        'Now', mvscheduler.micros(clock_timestamp()),
@@ -392,7 +399,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN h.kind = 'v' THEN 'incremental' ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct, 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
+                  'Direct', h.direct, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -424,7 +431,9 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')) AS h
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
+                UNION ALL
+               SELECT l.query, 'v', true, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
                                                   OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
                                                                        OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id

@@ -167,11 +167,14 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 	return s, report, nil
 }
 
+// ErrNoReads says that there is nothing to weigh refreshes against.
+var ErrNoReads = errors.New("the trace holds no reads")
+
 // newScenario prices age so that the target is the best fixed interval at the mean rate of all the reads.
 func newScenario(grid Grid, reads, changes []float64, refreshCost, target time.Duration, lo int) (*scenario, error) {
 	total := momentsOf(reads).total(0, len(reads))
 	if total == 0 {
-		return nil, errors.New("the trace holds no reads")
+		return nil, ErrNoReads
 	}
 	cost := refreshCost.Seconds()
 	kappa := KappaFor(target, cost, total/(float64(len(reads))*grid.seconds()))

@@ -82,6 +82,8 @@ type Reader struct {
 	Name   string
 	Method string // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
 	Direct bool   // it reads the relation itself, through ordinary views at most; else through other readers
+	// Lost says that its query was dropped. It has read the relation, and when the query is made again all that it reads is computed.
+	Lost bool
 	// Through is a table above, of which the relation is a part and that is read instead; empty = none. What else
 	// that table holds has other horizons, so such a reader is never frozen.
 	Through string

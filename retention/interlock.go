@@ -49,6 +49,8 @@ func (p *planner) need(r Reader, d Decision) string {
 		return ""
 	case r.Method != Incremental:
 		return p.needOfOthers(r)
+	case r.Lost:
+		return fmt.Sprintf("view %s reads it, and its query was dropped: when that is made again it is computed anew", r.Name)
 	case r.Through != "":
 		return fmt.Sprintf("view %s reads it through %s, of which %s is a part, and would lose its rows", r.Name, r.Through, p.Relation.Name)
 	case anyRow:

@@ -92,6 +92,7 @@ func anyFacts(t *rapid.T) Facts {
 		if rapid.IntRange(0, 30).Draw(t, "paused") == 0 {
 			r.Paused = "by alice"
 		}
+		r.Lost = rapid.IntRange(0, 30).Draw(t, "lost") == 0
 		f.Readers = append(f.Readers, r)
 	}
 	return f
@@ -183,6 +184,7 @@ func TestNothingLeavesThatAViewHasNotMaterialized(t *testing.T) {
 				}
 				require.False(t, anyRow)
 				require.Empty(t, r.Paused)
+				require.False(t, r.Lost)
 				seen := max(d.Bound.From, kept)
 				frozen := NegInfinity
 				if out.Frozen != nil && r.Direct {

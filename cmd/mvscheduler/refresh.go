@@ -41,7 +41,8 @@ type requested struct {
 	State string `json:"state"` // of the run; "requested" until a sidecar has taken it up
 	Error string `json:"error"` // or the reason; empty when there is none
 	run   *catalog.RunRecord
-	told  int // tries of the run of which the user was told
+	ahead *catalog.RunRecord // after which it begins; nil = none
+	told  int                // tries of the run of which the user was told
 }
 
 // Run asks for the refreshes and waits for them when told to.
@@ -117,7 +118,7 @@ func (a *app) waitFor(ctx context.Context, conn *pgx.Conn, asked []requested, ti
 	}
 	poll := time.NewTicker(pollEvery)
 	defer poll.Stop()
-	draw := progress{a: a, began: began}
+	draw := progress{a: a, began: began, taken: began}
 	defer draw.clear()
 	for {
 		open := 0
@@ -190,7 +191,15 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	if err != nil {
 		return err
 	}
-	r.run = &run
+	r.run, r.ahead = &run, nil
+	if id, waits := beginsAfter(run); waits {
+		switch ahead, err := catalog.RunByID(ctx, conn, id); {
+		case err == nil:
+			r.ahead = &ahead
+		case !errors.As(err, &missing):
+			return err
+		}
+	}
 	if run.State == "skipped" && run.JoinedRun != nil {
 		r.RunID, r.State, r.run, r.told = *run.JoinedRun, "queued", nil, 0
 		return r.update(ctx, conn)
@@ -202,11 +211,26 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// beginsAfter is the run that has to end before one that waits begins.
+func beginsAfter(run catalog.RunRecord) (id int64, waits bool) {
+	if run.State != "queued" {
+		return 0, false
+	}
+	_, after, waits := strings.Cut(textOf(run.Reason), "begins after run ")
+	if !waits {
+		return 0, false
+	}
+	digits, _, _ := strings.Cut(after, ",")
+	id, err := strconv.ParseInt(digits, 10, 64)
+	return id, err == nil
+}
+
 // progress shows how far requests are: on a terminal one line that is drawn again, else a line for each
 // change.
 type progress struct {
 	a      *app
 	began  time.Time
+	taken  time.Time // when there was last a sign of a sidecar, or it began
 	last   string
 	drawn  bool
 	warned bool
@@ -223,21 +247,19 @@ func (p *progress) show(asked []requested) {
 		part := r.Name + " " + mark(r.State)
 		if r.run != nil {
 			taken = taken || r.run.StartedAt != nil || r.run.Attempts > 0
-			if r.run.State == "running" && p.a.errTerminal {
-				part += " " + span(r.run.Took().Round(time.Second))
-			}
-			if w := r.run.WaitingFor(); w != "" {
-				part += ": " + runBar(*r.run, p.a.errTerminal) + w
-			}
-			if after := textOf(r.run.Reason); strings.HasPrefix(after, "begins after run ") {
-				taken = true
-				part += ", " + after
-			}
+			part += p.doing(*r.run)
+		}
+		if r.ahead != nil {
+			taken = taken || r.ahead.StartedAt != nil || r.ahead.Attempts > 0
+			part += ", begins after run " + strconv.FormatInt(r.ahead.ID, 10) + " " + mark(r.ahead.State) + p.doing(*r.ahead)
 		}
 		parts = append(parts, part)
 	}
 	elapsed := time.Since(p.began)
-	if !taken && !p.warned && elapsed > nobodyIsThere {
+	if taken {
+		p.taken = time.Now()
+	}
+	if !p.warned && time.Since(p.taken) > nobodyIsThere {
 		p.warned = true
 		p.clear()
 		p.a.say("no sidecar has taken it up after %s: is one running? See: mvscheduler serve --help", span(nobodyIsThere))
@@ -257,6 +279,18 @@ func (p *progress) show(asked []requested) {
 	line = text.Snip(span(elapsed.Round(time.Second))+"  "+line, width-1, "…")
 	fmt.Fprint(p.a.stderr, "\r\x1b[K"+line)
 	p.drawn = true
+}
+
+// doing is for how long a run has been under way, and how far it is.
+func (p *progress) doing(run catalog.RunRecord) string {
+	var words string
+	if run.State == "running" && p.a.errTerminal {
+		words = " " + span(run.Took().Round(time.Second))
+	}
+	if w := run.WaitingFor(); w != "" {
+		words += ": " + runBar(run, p.a.errTerminal) + w
+	}
+	return words
 }
 
 func (p *progress) clear() {

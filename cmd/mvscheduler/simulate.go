@@ -129,7 +129,11 @@ func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
 			sim.RefreshCost = took[len(took)/2]
 			a.say("a refresh of %s takes %s", status.Name, span(sim.RefreshCost))
 		}
-		return simulate(ctx, a, sim)
+		err = simulate(ctx, a, sim)
+		if errors.Is(err, optimizer.ErrNoReads) {
+			return &exitError{code: exitFailure, err: fmt.Errorf("nobody read view %q in that time, as far as it was sampled", status.Name)}
+		}
+		return err
 	})
 }
 
