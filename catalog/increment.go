@@ -345,7 +345,7 @@ SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
-  JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
+  LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1
 ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {
