@@ -50,6 +50,7 @@ type Incremental struct {
 	Rearmed  time.Time // last change of the catalog row
 	Bound    bool      // in_window is asked about a column of a table
 	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
+	At       time.Time // it was read after this instant, and so is what is read after it
 }
 
 // Before are the leaves that the last refresh has seen.
@@ -94,7 +95,7 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
        mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
        i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
-       i.fill::text AS fill
+       i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
  WHERE i.view_id = $1`}
 }
@@ -331,17 +332,22 @@ ON CONFLICT (view_id, data) DO UPDATE
 
 // BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
 // ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
-// deletes entries of the change log which the real one has not seen (see ForgetChanges).
+// deletes entries of the change log which the real one has not seen (see ForgetChanges). Partitions that would leave at once
+// are not built; a day is left for labels without a zone, which can stand in any.
 func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill, unit)
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
 SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
-       (SELECT mvscheduler.partition_unit(s.bucket_width, s.retention_period) FROM mvscheduler.view_state AS s WHERE s.view_id = $1)
-  FROM pg_control_system() AS c
+       mvscheduler.partition_unit(s.bucket_width, s.retention_period),
+       coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
+                           (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity')
+  FROM pg_control_system() AS c, mvscheduler.view_state AS s
+  LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
+ WHERE s.view_id = $1
 ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)

@@ -227,25 +227,6 @@ SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1),
 	return nil
 }
 
-// LimitFill records from when on a view is built that is about to be filled: partitions that would leave at once are not
-// built. A day is left for labels without a zone, which can stand in any.
-func LimitFill(ctx context.Context, q Querier, viewID int64) error {
-	_, err := q.Exec(ctx, `
-INSERT INTO mvscheduler.frozen AS f (target, fill)
-SELECT s.view_id, date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period), (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'
-  FROM mvscheduler.view_state AS s
- CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
-  JOIN pg_attribute AS a ON a.attrelid = w.data AND a.attname = s.time_column
- WHERE s.view_id = $1
-   AND s.retention_period IS NOT NULL
-ON CONFLICT (target) DO UPDATE
-   SET fill = greatest(f.fill, EXCLUDED.fill)`, viewID)
-	if err != nil {
-		return fmt.Errorf("limit the first fill of view %d: %w", viewID, err)
-	}
-	return nil
-}
-
 // NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again, and returns how
 // many: a run has done it, or without one (nil) their owner, by restore_view or otherwise. They stay for another grace
 // period from now on, and views follow them again.

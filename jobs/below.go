@@ -82,8 +82,11 @@ func (w *RefreshWorker) lookAhead(ctx context.Context, work catalog.Work, seen *
 }
 
 // provedAsOf is up to which instant the contents are whole when everything is computed that is known to have
-// changed as of an instant.
+// changed as of an instant. Of a partition that came after we looked below nothing is known.
 func (i incremental) provedAsOf(instant time.Time) time.Time {
+	if i.At.Before(instant) {
+		instant = i.At
+	}
 	counted := i.tracking == refresh.ByCounters
 	for _, leaf := range i.leaves {
 		counted = counted || leaf.Kind == "m"

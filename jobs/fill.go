@@ -55,9 +55,6 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 		if err := catalog.BeginFill(ctx, s.w.control, s.work.ViewID, s.below.Data, leaves, s.below.tracking, s.below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
-		if err := catalog.LimitFill(ctx, s.w.control, s.work.ViewID); err != nil {
-			return catalog.Filling{}, err
-		}
 	}
 	if !s.below.Bound { // in one go, see dirt
 		return catalog.Filling{}, nil

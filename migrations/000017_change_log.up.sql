@@ -64,6 +64,7 @@ CREATE TABLE mvscheduler.increment_state (
     fill              jsonb,
     parts             jsonb,
     unit              text,
+    built_from        timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -75,6 +76,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labe
 COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters. since: what is watched there is known to who sees all transactions before this one.';
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
+COMMENT ON COLUMN mvscheduler.increment_state.built_from IS 'Labels before this were too old already when the first fill began, and are neither built nor followed; without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 COMMENT ON COLUMN mvscheduler.increment_state.unit IS 'partition_unit of the row when its contents were filled first, whatever the data made of it then; NULL when they were not filled partition by partition.';

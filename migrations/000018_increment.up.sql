@@ -624,12 +624,11 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'build' THEN
         UPDATE mvscheduler.increment_state AS i
            SET filled_from = least(i.filled_from, build_done.filled_from),
+               built_from = CASE WHEN isfinite(build_done.filled_from) THEN least(i.built_from, build_done.filled_from) ELSE i.built_from END,   -- what is built is followed: the partition in which the border lies may begin before it
                fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.newest::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
                                          'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int,
                                          'buckets', coalesce((i.fill ->> 'buckets')::bigint, 0) + build_done.buckets, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
          WHERE i.view_id = build_done.view_id AND i.data::oid = (mvscheduler.version_at_work(build_done.view_id)).data;
-        -- What is built is followed: the partition in which LimitFill's border lies may begin before it.
-        UPDATE mvscheduler.frozen AS f SET fill = build_done.filled_from WHERE f.target = build_done.view_id AND f.fill > build_done.filled_from AND isfinite(build_done.filled_from);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, timestamptz, bigint, bigint) IS 'Records from where on the view is filled, what time there is to fill (NULL = as before) and what was built, in the transaction that built a partition.';

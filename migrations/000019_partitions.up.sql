@@ -66,12 +66,10 @@ CREATE TABLE mvscheduler.frozen (
     target bigint PRIMARY KEY,
     labels timestamptz NOT NULL DEFAULT '-infinity',
     times  timestamptz NOT NULL DEFAULT '-infinity',
-    fill   timestamptz NOT NULL DEFAULT '-infinity',
     gone   timestamptz NOT NULL DEFAULT '-infinity'
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
 COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
-COMMENT ON COLUMN mvscheduler.frozen.fill IS 'Of a view: what was too old already when it was filled first, and so was not built; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
@@ -645,7 +643,10 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) IS NULL THEN
         RETURN label;
     END IF;
-    RETURN coalesce((SELECT mvscheduler.latest_label(label, greatest(f.labels, f.fill), f.times, label_type, source_type, zone) FROM mvscheduler.frozen AS f WHERE f.target = unfrozen_label.view_id), label);
+    RETURN (SELECT mvscheduler.latest_label(label, greatest(f.labels, i.built_from), f.times, label_type, source_type, zone)
+              FROM mvscheduler.version_at_work(view_id) AS w
+              LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = unfrozen_label.view_id AND i.data::oid = w.data
+              LEFT JOIN mvscheduler.frozen AS f ON f.target = unfrozen_label.view_id);
 END $$;
 COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
 

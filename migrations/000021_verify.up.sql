@@ -7,7 +7,7 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            s.time_column, s.bucket_width, s.timezone, s.change_tracking, s.lateness, s.rearmed_at,
            coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), false) AS seen,
            i.tracking, i.leaves, i.fill,
-           greatest(f.labels, f.fill) AS frozen_labels, f.times AS frozen_times,
+           greatest(f.labels, i.built_from) AS frozen_labels, f.times AS frozen_times,
            (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit
       FROM mvscheduler.view_state AS s   -- see version_at_work
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
