@@ -16,7 +16,7 @@ func TestAViewThatCostsMoreThanItSavesBecomesAPlainOneByItsCommand(t *testing.T)
 	pgtest.Exec(t, s.root, `CREATE SCHEMA elsewhere AUTHORIZATION `+s.owner)
 	pgtest.Exec(t, s.alice, `CREATE TABLE elsewhere.rates AS SELECT 1 AS rate`, `SET search_path = "$user", elsewhere`)
 	s.manage(t, `"odd 'name' 100%"`, "SELECT id, amount * rate AS amount FROM sales, rates;", "refresh_interval", "1 minute", "unique_key", []string{"id"})
-	s.manage(t, "flat", "SELECT id, amount FROM sales", "refresh_interval", "5 minutes", "unique_key", []string{"id"})
+	s.manage(t, "flat", "SELECT id, amount FROM sales", "refresh_interval", "5 minutes", "unique_key", []string{"id"}, "optimize", "off") // what is best for it hangs on how long the other one takes
 	until(t, s.alice, `SELECT count(*) = 2 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
 	odd := ask[string](t, s.alice, `SELECT name FROM mvscheduler.views WHERE name LIKE '%odd%'`)
 	refreshed(t, s.alice, odd)
