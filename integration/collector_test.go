@@ -198,6 +198,12 @@ SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days' + h * interv
   FROM mvscheduler.view_state, unnest('{4,5}'::int[]) AS h`)
 	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
 	require.Equal(t, "t t 84", ask[string](t, s.root, days), "what comes late fills what was not known")
+	late := ask[time.Time](t, s.root, `UPDATE mvscheduler.sampled SET reads[3] = NULL WHERE at = date_trunc('day', now(), 'UTC') - interval '4 days' RETURNING at`)
+	sampler, view := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`), ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state`)
+	for n := range 4 { // the bin that is not known, and those beside it
+		require.NoError(t, catalog.WriteSamples(t.Context(), s.root, sampler, late.Add(time.Duration(n)*catalog.BinWidth), []catalog.SampleBin{{ViewID: view, Reads: 50, Changes: 50}}, "L0", "", 0))
+	}
+	require.Equal(t, "t t 132", ask[string](t, s.root, days), "in the first hour of a day too, which has the key of the day")
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.looked_back WHERE at < now() - interval '397 days') AND EXISTS (SELECT FROM mvscheduler.looked_back WHERE monthly)`)
 	require.Equal(t, "true true", ask[string](t, s.root, `
 SELECT bool_and(monthly = (at < date_trunc('month', (now() - interval '70 days') AT TIME ZONE 'UTC'))) || ' ' || bool_and(reads = 2 * days AND days = CASE WHEN monthly AND at > now() - interval '12 months' THEN extract(day FROM at + interval '1 month - 1 day')::int ELSE days END)

@@ -111,6 +111,46 @@ func write(r *rapid.T, hours int) string {
 	}).Draw(r, "statement")()
 }
 
+// writers are two sessions of the owner that a round is written by.
+func (s *scene) writers(t testing.TB) [2]*pgx.Conn {
+	t.Helper()
+	writers := [2]*pgx.Conn{s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)}
+	for _, w := range writers {
+		pgtest.Exec(t, w, `SET lock_timeout = '5s'`)
+	}
+	return writers
+}
+
+// round has writers write to the last hours while a statement changes what is kept, with or without a refresh of a view, and
+// perhaps a session of the sidecar is killed. It returns how many were.
+func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int, statement, view string) (killed int) {
+	var histories [2][]string
+	for n := range writers {
+		for range rapid.IntRange(1, 6).Draw(r, "statements") {
+			histories[n] = append(histories[n], write(r, hours))
+		}
+	}
+	var group sync.WaitGroup
+	for n, w := range writers {
+		group.Go(func() { play(r, w, histories[n]) })
+	}
+	if _, err := s.alice.Exec(context.Background(), statement); err != nil {
+		r.Fatal(err)
+	}
+	if rapid.Bool().Draw(r, "meanwhile") {
+		s.incremented(t, view)
+	}
+	if rapid.IntRange(0, 2).Draw(r, "kill") == 0 { // the first session that does something, be it a refresh or a prune
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.refresh_view('%s')`, view))
+		for look := 0; killed == 0 && look < 500; look++ {
+			time.Sleep(2 * time.Millisecond)
+			killed = ask[int](t, s.root, `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
+		}
+	}
+	group.Wait()
+	return killed
+}
+
 // Whatever is written to what is younger than the horizon, while partitions leave and the sidecar's sessions are killed,
 // the rollups are as if none had left.
 func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
@@ -121,36 +161,10 @@ func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	s.nothingLost(t, s.alice)
 	hours, killed := 20*24, 0
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%d hours')`, hours))
-	writers := []*pgx.Conn{s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)}
-	for _, w := range writers {
-		pgtest.Exec(t, w, `SET lock_timeout = '5s'`)
-	}
+	writers := s.writers(t)
 	rapid.Check(t, func(r *rapid.T) {
 		hours = max(48, hours-rapid.IntRange(0, 30).Draw(r, "hours"))
-		histories := [2][]string{}
-		for n := range writers {
-			for range rapid.IntRange(1, 6).Draw(r, "statements") {
-				histories[n] = append(histories[n], write(r, hours))
-			}
-		}
-		var group sync.WaitGroup
-		for n, w := range writers {
-			group.Go(func() { play(r, w, histories[n]) })
-		}
-		if _, err := s.alice.Exec(context.Background(), fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours)); err != nil {
-			r.Fatal(err)
-		}
-		if rapid.Bool().Draw(r, "meanwhile") {
-			s.incremented(t, "hourly")
-		}
-		if rapid.IntRange(0, 2).Draw(r, "kill") == 0 { // the first session that does something, be it a refresh or a prune
-			pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('hourly')`)
-			for before, look := killed, 0; killed == before && look < 500; look++ {
-				time.Sleep(2 * time.Millisecond)
-				killed += ask[int](t, s.root, `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
-			}
-		}
-		group.Wait()
+		killed += s.round(t, r, writers, hours, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours), "hourly")
 		s.incremented(t, "hourly", "daily")
 		s.nothingLost(r, s.alice)
 		require.Zero(r, ask[int64](t, s.root, insideTheHorizon, hours))

@@ -299,7 +299,7 @@ func TestARoleThatIsNoSuperuserCanMigrate(t *testing.T) {
 func TestEveryObjectIsDocumented(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.New(t).Conn(t, "postgres")
-	rows, err := conn.Query(t.Context(), `
+	require.Empty(t, listed(t, conn, `
 SELECT c.oid::regclass::text
   FROM pg_class AS c
  WHERE c.relnamespace = 'mvscheduler'::regnamespace AND c.relkind IN ('r', 'v', 'm')
@@ -312,17 +312,23 @@ SELECT c.oid::regclass || '.' || a.attname
 UNION ALL
 SELECT p.oid::regprocedure::text
   FROM pg_proc AS p
- WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname NOT LIKE 'river\_%' AND obj_description(p.oid, 'pg_proc') IS NULL`)
+ WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname NOT LIKE 'river\_%' AND obj_description(p.oid, 'pg_proc') IS NULL`))
+}
+
+// listed are the answers of a query for one text each.
+func listed(t *testing.T, conn *pgx.Conn, query string) []string {
+	t.Helper()
+	rows, err := conn.Query(t.Context(), query)
 	require.NoError(t, err)
-	undocumented, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	require.NoError(t, err)
-	require.Empty(t, undocumented)
+	return found
 }
 
 func TestDefinerFunctionsPinTheirSearchPathAndNobodyMayCallThem(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.New(t).Conn(t, "postgres")
-	rows, err := conn.Query(t.Context(), `
+	require.Empty(t, listed(t, conn, `
 SELECT p.oid::regprocedure::text
   FROM pg_proc AS p
  WHERE p.pronamespace = 'mvscheduler'::regnamespace
@@ -336,11 +342,7 @@ SELECT p.oid::regprocedure::text
            -- what the owner of a view makes triggers of: they write for registered tables, which they know by TG_RELID
            AND p.proname <> ALL ('{changed,changed_row}')
         -- those name a column, which is PostgreSQL's own record of a registered one and whose type is looked at each time
-        OR p.prosrc ~* '\mexecute\M' AND p.proname <> ALL ('{changed,changed_row}'))`)
-	require.NoError(t, err)
-	loose, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	require.Empty(t, loose)
+        OR p.prosrc ~* '\mexecute\M' AND p.proname <> ALL ('{changed,changed_row}'))`))
 }
 
 // The text of a function is parsed when a session calls it first. With standard_conforming_strings off, as old programs have it and
@@ -348,16 +350,12 @@ SELECT p.oid::regprocedure::text
 func TestFunctionsWithABackslashSayWhatItStandsFor(t *testing.T) {
 	t.Parallel()
 	conn := pgtest.New(t).Conn(t, "postgres")
-	rows, err := conn.Query(t.Context(), `
+	require.Empty(t, listed(t, conn, `
 SELECT p.oid::regprocedure::text
   FROM pg_proc AS p
  WHERE p.pronamespace = 'mvscheduler'::regnamespace
    AND p.proname NOT LIKE 'river\_%'
    AND p.prosqlbody IS NULL
    AND strpos(p.prosrc, '\') > 0
-   AND NOT coalesce('standard_conforming_strings=on' = ANY (p.proconfig), false)`)
-	require.NoError(t, err)
-	loose, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	require.NoError(t, err)
-	require.Empty(t, loose)
+   AND NOT coalesce('standard_conforming_strings=on' = ANY (p.proconfig), false)`))
 }
