@@ -192,13 +192,12 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	}
 	r.run, r.ahead = &run, nil
-	if id, waits := beginsAfter(run); waits {
-		switch ahead, err := catalog.RunByID(ctx, conn, id); {
-		case err == nil:
-			r.ahead = &ahead
-		case !errors.As(err, &missing):
+	if run.State == "queued" {
+		last, err := catalog.Runs(ctx, conn, catalog.RunFilter{ViewID: run.ViewID, Limit: 10})
+		if err != nil {
 			return err
 		}
+		r.ahead = runAhead(run, last)
 	}
 	if run.State == "skipped" && run.JoinedRun != nil {
 		r.RunID, r.State, r.run, r.told = *run.JoinedRun, "queued", nil, 0
@@ -211,18 +210,14 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// beginsAfter is the run that has to end before one that waits begins.
-func beginsAfter(run catalog.RunRecord) (id int64, waits bool) {
-	if run.State != "queued" {
-		return 0, false
+// runAhead is which of the last runs of a view has to end before one that waits begins; nil = none.
+func runAhead(run catalog.RunRecord, last []catalog.RunRecord) *catalog.RunRecord {
+	for i, other := range last {
+		if other.ID < run.ID && other.Kind == "refresh" && !other.Ended() {
+			return &last[i]
+		}
 	}
-	_, after, waits := strings.Cut(textOf(run.Reason), "begins after run ")
-	if !waits {
-		return 0, false
-	}
-	digits, _, _ := strings.Cut(after, ",")
-	id, err := strconv.ParseInt(digits, 10, 64)
-	return id, err == nil
+	return nil
 }
 
 // progress shows how far requests are: on a terminal one line that is drawn again, else a line for each
