@@ -101,9 +101,10 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 }
 
 // SyncSources records which tables a view reads, the version of it that runs work on. Where they are others than were
-// recorded, everything is dirty. Where its query was dropped, what it did read stays noted. Who wrote to one of them before, and has not committed, did not know of the view: what
-// he may have written is noted in his name, and is dirt from when he commits. He can be told by his locks, which he holds
-// until then, once everybody who comes later sees what was recorded: hence two statements, and both each time.
+// recorded, everything is dirty; where its query was dropped, what it did read stays noted. Who wrote to one of them before, and
+// has not committed, did not know of the view: what he may have written is noted in his name, and is dirt from when he commits.
+// He can be told by his locks, which he holds until then, once everybody who comes later sees what was recorded: hence two
+// statements, and both each time.
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (

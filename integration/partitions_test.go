@@ -54,7 +54,7 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.v'`)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
 	young := ask[int64](t, s.alice, `SELECT count(DISTINCT minute) FROM young`)
-	require.Equal(t, fmt.Sprintf("filled %d buckets in 4 partitions; nothing changed below meanwhile; changes are noted by triggers", young), ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE view_name LIKE '%.young' AND cause = 'initial'`), "what would leave at once is not built")
+	require.Equal(t, fmt.Sprintf("%d: filled in 4 partitions; nothing changed below meanwhile; changes are noted by triggers", young), ask[string](t, s.root, `SELECT buckets || ': ' || reason FROM mvscheduler.run WHERE view_name LIKE '%.young' AND cause = 'initial'`), "what would leave at once is not built")
 	require.Equal(t, young, ask[int64](t, s.alice, `SELECT buckets FROM mvscheduler.runs WHERE view_name LIKE '%.young' AND cause = 'initial'`))
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.run WHERE view_name LIKE '%.young' AND kind = 'prune'`))
 	for _, command := range []string{"prune " + s.owner + ".young --dry-run", "prune " + s.owner + ".v --dry-run -o json", "show " + s.owner + ".v"} {

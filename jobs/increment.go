@@ -192,7 +192,7 @@ func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.S
 	s.did = catalog.StepResult{}
 	passes, err := s.passes(ctx, tx, dirt)
 	if s.filled.Done {
-		s.reason = fmt.Sprintf("filled %s in %s; %s meanwhile", buckets(s.filled.Buckets), partitions(s.filled.Partitions), s.reason)
+		s.reason = fmt.Sprintf("filled in %s; %s meanwhile", partitions(s.filled.Partitions), s.reason) // buckets are counted beside it
 	}
 	return passes, err
 }
