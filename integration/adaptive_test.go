@@ -297,10 +297,11 @@ UPDATE mvscheduler.sampled AS d
 	startSidecar(t, s.db, "--sample-every", "50ms")
 	clock.await(t, to.Add(10*time.Minute)) // and what was sampled is written down
 
-	h := optimizer.History{Grid: optimizer.Grid{Start: from.Truncate(time.Hour), Width: 5 * time.Minute}, Cost: 1, Kappa: 1}
+	// The sidecar looks every half minute, and would look in vain twice or thrice in a bin: the simulator has the bins by the minute.
+	h := optimizer.History{Grid: optimizer.Grid{Start: from.Truncate(time.Hour), Width: time.Minute}, Cost: 1, Kappa: 1}
 	h.Reads = ask[[]float64](t, s.alice, `
-SELECT array_agg(coalesce(r, 0)::float8 ORDER BY d.at, n)
-  FROM mvscheduler.samples AS d, unnest(d.reads) WITH ORDINALITY AS u(r, n)
+SELECT array_agg(coalesce(r, 0)::float8 / 5 ORDER BY d.at, n, minute)
+  FROM mvscheduler.samples AS d, unnest(d.reads) WITH ORDINALITY AS u(r, n), generate_series(1, 5) AS minute
  WHERE d.at >= $1 AND d.at < $2`, from.Truncate(time.Hour), to)
 	since := begin.Add(2 * time.Hour) // from when on it does not matter when it was refreshed before
 	var simulated int
