@@ -50,7 +50,8 @@ func LeaveLease(ctx context.Context, q Querier, sampler string) error {
 type Counters struct {
 	At           time.Time
 	Epoch        string
-	Transactions int64
+	Transactions int64 // before the relations were looked at
+	Later        int64 // transactions after that
 	Workers      int
 	Standbys     int // physical ones that stream from it; zero where that may not be seen
 	Relations    []RelationCounters
@@ -105,6 +106,14 @@ SELECT clock_timestamp(),
   FROM pg_database AS d
  WHERE d.datname = current_database()`
 
+// countLater counts the transactions once more: those counters are kept for the length of a transaction else.
+func countLater(batch *pgx.Batch, c *Counters) {
+	batch.Queue(`SELECT pg_stat_clear_snapshot()`)
+	batch.Queue(`SELECT pg_stat_get_db_xact_commit(d.oid) + pg_stat_get_db_xact_rollback(d.oid) FROM pg_database AS d WHERE d.datname = current_database()`).QueryRow(func(row pgx.Row) error {
+		return row.Scan(&c.Later)
+	})
+}
+
 // ReadCounters looks at the counters of every view and of the given tables in one round trip, and takes the scans that
 // refreshes recorded. These come last: what is in the counters has been recorded by then. Since is when that was done last.
 func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, since time.Time) (c Counters, err error) {
@@ -120,6 +129,7 @@ func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, sinc
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
 		return err
 	})
+	countLater(batch, &c)
 	batch.Queue(`
 SELECT c.oid AS relation, c.relfilenode AS file,
        pg_stat_get_tuples_inserted(c.oid) + pg_stat_get_tuples_updated(c.oid) + pg_stat_get_tuples_deleted(c.oid) AS writes,
@@ -155,6 +165,7 @@ func ReadStandby(ctx context.Context, pool *pgxpool.Pool) (c Counters, err error
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
 		return err
 	})
+	countLater(batch, &c)
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return c, fmt.Errorf("read the counters of a standby: %w", err)
 	}

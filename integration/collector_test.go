@@ -235,6 +235,31 @@ func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone:
 	}
 }
 
+func TestReadsAreCountedThatAreReportedInTheMidstOfASample(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	side := startSidecar(t, s.db, often...)
+	refreshed(t, s.alice, "v")
+	collecting(t, s.root)
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+
+	tx, err := s.root.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `ALTER VIEW mvscheduler.counted SET (security_barrier)`) // what says which relations are looked at waits
+	require.NoError(t, err)
+	until(t, s.db.Conn(t, ""), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass)`)
+	for range 200 {
+		pgtest.Exec(t, s.alice, `SELECT * FROM v`)
+	}
+	reported(t, s.alice)
+	require.NoError(t, tx.Rollback(t.Context()))
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.InDelta(t, 200, ask[int64](t, s.root, usage, "v"), 2)
+}
+
 func TestReadsAreCountedWhereStatementsAreEvictedOrHiddenAndItIsSaid(t *testing.T) { // alone: samples and evictions keep to the clock
 	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements", "pg_stat_statements.max": "100"}))
 	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements`)

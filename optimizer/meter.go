@@ -9,7 +9,8 @@ import (
 type Sample struct {
 	At           time.Time // by the server's clock
 	Epoch        string    // changes when the counters of the database are reset, by hand or by a crash
-	Transactions int64     // of the database that ended
+	Transactions int64     // of the database that ended, before relations were looked at
+	Later        int64     // the same, after that: what is reported in between shows in relations already; zero = as before
 	Workers      int       // that a parallel scan may have beside its leader
 	Relations    []RelationCounters
 	Sources      []SourceCounters
@@ -96,7 +97,7 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 		return metered
 	}
 	m.owe(s)
-	most := float64(s.Transactions - before.Transactions)
+	most := float64(max(s.Later, s.Transactions) - before.Transactions)
 	parts := make(map[int64][]scanned)
 	for _, r := range s.Relations {
 		v, seen := metered[r.View]

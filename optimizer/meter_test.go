@@ -135,6 +135,14 @@ func TestALoopOverAnIndexIsNoMoreReadsThanThereWereTransactions(t *testing.T) {
 	require.InDelta(t, 100, s.take().Reads, 0)
 }
 
+func TestReadsThatAreReportedWhileRelationsAreLookedAtAreCounted(t *testing.T) {
+	t.Parallel()
+	s := newMeterScene()
+	s.Relations[0].Idx += 300
+	s.Later = s.Transactions + 350
+	require.InDelta(t, 300, s.take().Reads, 0)
+}
+
 func TestWhatWasResetIsUnknownAndNotZero(t *testing.T) {
 	t.Parallel()
 	for name, reset := range map[string]func(*meterScene){
