@@ -572,6 +572,10 @@ BEGIN
     ELSIF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query AND (told IS NULL OR told[1] = 'none') THEN
         PERFORM mvscheduler.tell_of_frozen(NEW.id, NEW.name);
     END IF;
+    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND now() - NEW.retention_period > coalesce(now() - OLD.retention_period, '-infinity') THEN
+        PERFORM mvscheduler.tell_of_leaving(d.relation::oid, NEW.name, NEW.retention_period, g.grace_period)
+           FROM mvscheduler.piece AS d, mvscheduler.settings AS g WHERE d.view_id = NEW.id AND d.kind = 'data';
+    END IF;
     PERFORM set_config('mvscheduler.cuts', '', true);   -- of the next row
     IF told IS NULL THEN
         UPDATE mvscheduler.redefinition AS r SET method = NEW.method, time_column = NEW.time_column WHERE r.view_id = NEW.id AND (r.method, r.time_column) IS DISTINCT FROM (NEW.method, NEW.time_column);

@@ -857,6 +857,24 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.source_ddl() IS 'Trigger b_ddl on source_retention: makes the gate of the table, anew at an UPDATE where it is missing, and drops it, as its owner.';
 
+-- As mvscheduler_owner. Which of them really leave, and when, the sidecar plans: here it is what their bounds say. No lock is taken.
+CREATE FUNCTION mvscheduler.tell_of_leaving(relation oid, name text, retention_period interval, grace_period interval) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    border timestamptz := now() - retention_period;
+    n      bigint := (SELECT count(*) FROM mvscheduler.partitions_of(relation) AS p WHERE p.hi <= border AT TIME ZONE 'UTC');
+BEGIN
+    IF n > 0 THEN
+        RAISE NOTICE '% of % before % and will leave as soon as no view needs what is in them', n || CASE n WHEN 1 THEN ' partition' ELSE ' partitions' END, name || CASE n WHEN 1 THEN ' ends' ELSE ' end' END, border
+            USING DETAIL = format('What has left is kept aside for another %s, and dropped then.', grace_period),
+                  HINT = format('mvscheduler prune %s --dry-run names each, mvscheduler restore %1$s brings back what has left.', name);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval) IS 'Says how many partitions a retention_period lets go.';
+REVOKE ALL ON FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval) FROM PUBLIC;
+
 CREATE FUNCTION mvscheduler.source_bookkeeping() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -894,6 +912,9 @@ BEGIN
            SET name = mvscheduler.shown_name(NEW."table"::oid), owner = NEW.owner, gate = made::regclass, time_column = NEW.time_column, retention_period = NEW.retention_period,
                grace_period = NEW.grace_period, legal_hold = NEW.legal_hold, enabled = NEW.enabled, timezone = NEW.timezone, asked_at = clock_timestamp()
          WHERE s.id = NEW.id;
+    END IF;
+    IF NEW.enabled AND NOT NEW.legal_hold AND (TG_OP = 'INSERT' OR NOT OLD.enabled OR OLD.legal_hold OR now() - NEW.retention_period > now() - OLD.retention_period) THEN
+        PERFORM mvscheduler.tell_of_leaving(NEW."table"::oid, mvscheduler.shown_name(NEW."table"::oid), NEW.retention_period, NEW.grace_period);
     END IF;
     PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;
