@@ -3,6 +3,7 @@ package integration
 import (
 	"fmt"
 	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -178,7 +179,7 @@ func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
 		t.Helper()
 		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `SELECT mvscheduler.refresh_view('v')`)
 		until(t, s.alice, `SELECT activity = 'paused' AND strpos(reason, $1) > 0 FROM mvscheduler.status`, says)
-		t.Log(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
+		require.Equal(t, 1, strings.Count(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`), "makes it anew"), "once")
 	}
 	// The gate is made again by any UPDATE.
 	pgtest.Exec(t, s.alice, `DROP MATERIALIZED VIEW v__gate`)
@@ -189,7 +190,7 @@ func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
 
 	// The query too.
 	pgtest.Exec(t, s.alice, `DROP VIEW v__query`)
-	paused("SELECT mvscheduler.resume_view('" + s.owner + ".v') makes it anew")
+	paused("SELECT mvscheduler.resume_view('" + s.owner + ".v') makes it anew; paused by mvscheduler")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
 	s.incremented(t, "v")
 	s.whole(t, "v")

@@ -227,7 +227,7 @@ func TestAnIncrementalViewWithoutWhatItsQueryReadsSaysSoAtOnce(t *testing.T) {
 	s.incremented(t, "v")
 	require.Empty(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
 	pgtest.Exec(t, s.alice, `ALTER TABLE metrics RENAME TO former`, `CREATE TABLE metrics (LIKE former)`, `DROP TABLE former CASCADE`)
-	const broken = `its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view('%s.v') makes the query again`
+	const broken = `its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view('%s.v') makes it anew`
 	require.Equal(t, fmt.Sprintf(broken, s.owner), ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
 	require.Contains(t, mvscheduler(t, s.db, "", "", "doctor").stdout, fmt.Sprintf("SELECT mvscheduler.resume_view('%s.v')", s.owner))
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.resume_view('%s.v')`, s.owner))

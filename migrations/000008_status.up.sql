@@ -7,6 +7,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
         SELECT s.*, h.last_run_id, h.last_refresh_at, h.data_as_of, h.last_duration, h.method AS method_in_force, h.rows_estimate,
                h.size_bytes, h.consecutive_failures, h.last_sqlstate, h.last_error, h.auto_pause_reason,
                h.auto_paused_version = s.rearmed_at AS auto_paused,
+               s.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = s.query_relation::oid) AS without_query,
                s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > now() AS paused,
                (SELECT coalesce(' until ' || pg_catalog.date_trunc('second', nullif(g.paused_until, 'infinity'))::text, '') || coalesce(': ' || g.pause_reason, '') FROM mvscheduler.settings AS g WHERE g.paused_from <= now() AND coalesce(g.paused_until, 'infinity') > now()) AS all_paused,
                c.oid IS NOT NULL AS present,
@@ -52,12 +53,12 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                CASE WHEN NOT j.present AND EXISTS (SELECT FROM mvscheduler.piece AS p JOIN pg_catalog.pg_class AS t ON t.oid = p.relation::oid AND t.relkind = 'p' WHERE p.view_id = j.view_id AND p.kind = 'data')
                     THEN pg_catalog.format('the view was dropped or replaced by hand, and its data is still there: SELECT mvscheduler.resume_view(%L) makes it again, when nothing else has its name', j.name)
                     WHEN NOT j.present THEN pg_catalog.format('the view was dropped or replaced by hand: mvscheduler export | mvscheduler import - creates it again, SELECT mvscheduler.drop_view(%L) gives it up', j.name) END,
-               CASE WHEN j.present AND j.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = j.query_relation::oid)
-                    THEN pg_catalog.format('its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view(%L) makes the query again', j.name) END,
+               CASE WHEN j.present AND j.without_query
+                    THEN pg_catalog.format('its query was dropped, perhaps with what it reads, and it cannot be refreshed: SELECT mvscheduler.resume_view(%L) makes it anew', j.name) END,
                CASE WHEN NOT j.enabled THEN 'disabled' END,
                CASE WHEN j.paused THEN 'paused' || coalesce(' until ' || pg_catalog.date_trunc('second', j.paused_until)::text, '') || coalesce(': ' || j.pause_reason, '') END,
                CASE WHEN j.all_paused IS NOT NULL THEN 'every view is paused' || j.all_paused END,
-               CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler: ' || j.auto_pause_reason END,
+               CASE WHEN j.auto_paused AND j.present THEN 'paused by mvscheduler' || CASE WHEN j.without_query THEN '' ELSE ': ' || j.auto_pause_reason END END,
                CASE WHEN j.redefined THEN pg_catalog.format('a new version%s %s, the old one is served until then', CASE WHEN (j.next_method = 'incremental') <> (j.method = 'incremental') THEN pg_catalog.format(' by method "%s"', j.next_method) WHEN j.method <> 'incremental' THEN ' with other columns' END,
                                                             CASE WHEN j.run_state = 'running' THEN 'is being built' || coalesce(' (' || (j.progress ->> 'phase') || coalesce(': ' || (j.progress ->> 'what') || ', ' || (j.progress ->> 'percent') || ' %', '') || ')', '')
                                                                  WHEN j.refresh_on = 'manual' AND j.run_state IS NULL THEN 'waits for a refresh to be asked for'
