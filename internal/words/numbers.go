@@ -11,12 +11,14 @@ import (
 // Nothing stands where there is no value.
 const Nothing = "-"
 
-// Span writes a length of time in two units at most: "0.4 s", "12 s", "5m 03s", "2h 05m", "3d 04h".
+// Span writes a length of time in two units at most: "38 ms", "0.4 s", "12 s", "5m 03s", "2h 05m", "3d 04h".
 func Span(d time.Duration) string {
 	if d < 0 {
 		return "-" + Span(-d)
 	}
 	switch {
+	case 0 < d && d < 100*time.Millisecond:
+		return fmt.Sprintf("%d ms", max(1, d.Round(time.Millisecond).Milliseconds()))
 	case d < 10*time.Second && d%time.Second != 0:
 		return fmt.Sprintf("%.1f s", d.Seconds())
 	case d < time.Minute:
