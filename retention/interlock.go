@@ -78,7 +78,7 @@ func (p *planner) need(r Reader, d Decision) string {
 	case *r.FilledFrom > start:
 		return fmt.Sprintf("view %s reads it and is filled from %s only", r.Name, *r.FilledFrom)
 	case r.Direct && settled > p.horizon:
-		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon)
+		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon.second())
 	case *r.MaterializedUntil < settled:
 		return fmt.Sprintf("view %s reads it and has materialized until %s, where %s is needed", r.Name, *r.MaterializedUntil, settled)
 	}

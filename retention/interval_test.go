@@ -82,3 +82,10 @@ func TestALongerIntervalNeverEndsLater(t *testing.T) {
 		require.LessOrEqual(t, i.Before(now, zone), now)
 	})
 }
+
+func TestWhatCameOfAClockIsToldToTheSecond(t *testing.T) {
+	t.Parallel()
+	for at, says := range map[Timestamp]string{1_500_000: "2000-01-01 00:00:01 UTC", -1: "1999-12-31 23:59:59 UTC", 0: "2000-01-01", Infinity: "infinity", NegInfinity: "-infinity"} {
+		require.Equal(t, says, at.second().String())
+	}
+}

@@ -199,7 +199,7 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 	}
 	if partition.RestoredAt != nil {
 		if until := p.graceEnd(*partition.RestoredAt); p.now <= until {
-			return fmt.Sprintf("it was restored at %s and stays until %s at least; to keep it for longer, lengthen retention_period", *partition.RestoredAt, until)
+			return fmt.Sprintf("it was restored at %s and stays until %s at least; to keep it for longer, lengthen retention_period", partition.RestoredAt.second(), until.second())
 		}
 	}
 	if blocker, why, more := p.blocked(*d); blocker != "" {
@@ -214,7 +214,7 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 	if len(p.Readers) > 0 {
 		why += ", and no view needs it any more"
 	}
-	return fmt.Sprintf("%s; it can be restored until %s", why, *d.Until)
+	return fmt.Sprintf("%s; it can be restored until %s", why, d.Until.second())
 }
 
 // decideAside judges a partition that was put aside.
@@ -247,7 +247,7 @@ func (p *planner) decideAside(d *Decision, err error) string {
 		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:
 		d.Until = &until
-		return fmt.Sprintf("it can be restored until %s, %s after it was put aside", until, p.Policy.GracePeriod)
+		return fmt.Sprintf("it can be restored until %s, %s after it was put aside", until.second(), p.Policy.GracePeriod)
 	}
 	d.Action = Drop
 	return fmt.Sprintf("it was put aside at %s and its grace_period of %s is over", *d.Partition.DetachedAt, p.Policy.GracePeriod)
@@ -276,7 +276,7 @@ func (p *planner) inTheWay(bound Bound) string {
 
 // border names the horizon.
 func (p *planner) border() string {
-	text := fmt.Sprintf("the horizon %s of retention_period %s", p.horizon, p.Policy.RetentionPeriod)
+	text := fmt.Sprintf("the horizon %s of retention_period %s", p.horizon.second(), p.Policy.RetentionPeriod)
 	if p.key != TypeTimestamptz {
 		text += fmt.Sprintf(" (and a day, since %s has no time zone)", p.Relation.TimeColumn)
 	}

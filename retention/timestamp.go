@@ -62,6 +62,14 @@ func (t Timestamp) shift(microseconds int64) Timestamp {
 	return moved
 }
 
+// second is t without the fraction of a second, which nobody reads in what came of a clock.
+func (t Timestamp) second() Timestamp {
+	if !t.Finite() {
+		return t
+	}
+	return t - Timestamp(((int64(t)%1e6)+1e6)%1e6)
+}
+
 // String writes t for people: a date alone at midnight, else UTC to the second, or finer where it is.
 func (t Timestamp) String() string {
 	switch t {
