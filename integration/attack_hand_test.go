@@ -45,9 +45,9 @@ func TestWhatWouldWriteOtherRowsThanTheQueryGivesIsNamed(t *testing.T) {
 		{"rule", `CREATE RULE r AS ON INSERT TO %s__data DO INSTEAD INSERT INTO elsewhere VALUES (NEW.*) RETURNING *`, `DROP RULE r ON %s__data`, "rule r on "},
 		{"secured", `ALTER TABLE %[1]s__data ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY; CREATE POLICY p ON %[1]s__data FOR SELECT USING (true)`, `ALTER TABLE %s__data NO FORCE ROW LEVEL SECURITY`, "row-level security of "},
 		{"added", `ALTER TABLE %s__data ADD COLUMN extra int`, `ALTER TABLE %s__data DROP COLUMN extra`, "column extra of "},
-		{"renamed", `ALTER TABLE %s__data RENAME COLUMN n TO m`, `ALTER TABLE %s__data RENAME COLUMN m TO n`, "column n of "},
-		{"rounded", `DROP VIEW %[1]s; ALTER TABLE %[1]s__data ALTER total TYPE numeric(9, 1)`, `ALTER TABLE %s__data ALTER total TYPE numeric`, "column total of "},
-		{"more", `CREATE OR REPLACE VIEW %s__query AS ` + hourlyWith("max(value) AS most"), `DROP VIEW %s__query`, "column most of "},
+		{"renamed", `ALTER TABLE %s__data RENAME COLUMN n TO m`, `ALTER TABLE %s__data RENAME COLUMN m TO n`, "column m bigint of "},
+		{"rounded", `DROP VIEW %[1]s; ALTER TABLE %[1]s__data ALTER total TYPE numeric(9, 1)`, `ALTER TABLE %s__data ALTER total TYPE numeric`, "column total numeric(9,1) of "},
+		{"more", `CREATE OR REPLACE VIEW %s__query AS ` + hourlyWith("max(value) AS most"), `DROP VIEW %s__query`, "has no column most"},
 		{"harmless", `CREATE TRIGGER t AFTER INSERT OR UPDATE OR DELETE ON %s__data FOR EACH ROW EXECUTE FUNCTION after()`, ``, ""},
 	}
 	for _, c := range cases {
@@ -197,4 +197,33 @@ func TestAnUnloggedPartitionThatACrashEmptiedIsComputedAgain(t *testing.T) {
 	s.incremented(t, "v")
 	require.Equal(t, 288, ask[int](t, s.alice, `SELECT count(*)::int FROM v`))
 	same(t, s.alice, "v")
+}
+
+// However columns of the parts came to differ, an UPDATE of the query gives the view what it names.
+func TestAnUpdateOfTheQueryMendsColumnsThatDiffer(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	views := []string{"appended", "undone", "dropped", "again"}
+	for _, v := range views {
+		s.incremental(t, v, hourly, "max_attempts", 1)
+	}
+	startSidecar(t, s.db)
+	s.incremented(t, views...)
+	for _, v := range []string{"appended", "undone"} {
+		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW `+v+`__query AS `+hourlyWith("max(value) AS most"))
+		require.Contains(t, s.outcomeOf(t, v), "has no column most")
+	}
+	for _, v := range []string{"dropped", "again"} {
+		pgtest.Exec(t, s.alice, `ALTER TABLE `+v+`__data DROP COLUMN total CASCADE`, `SELECT mvscheduler.resume_view(`+quote(v)+`)`)
+	}
+	for v, query := range map[string]string{
+		"appended": hourlyWith("max(value) AS most"), "undone": hourly + " ", "again": hourly + " ",
+		"dropped": `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`,
+	} {
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.' || $2`, query, v)
+		require.NoError(t, err)
+		s.incremented(t, v)
+		same(t, s.alice, v)
+		require.Equal(t, s.columns(t, v+"__query"), s.columns(t, v), v)
+	}
 }

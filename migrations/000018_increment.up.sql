@@ -88,10 +88,12 @@ DECLARE
     what text;
     way  text;
 BEGIN
-    SELECT format('column %I of %s is not what the query gives', coalesce(q.attname, o.attname), d),
+    SELECT CASE WHEN q.attname IS NULL THEN format('column %I of %s is none that the query gives', o.attname, d)
+                WHEN o.attname IS NULL THEN format('%s has no column %I, which the query gives', d, q.attname)
+                ELSE format('column %I %s of %s is %I %s of %s', o.attname, format_type(o.atttypid, o.atttypmod), d, q.attname, format_type(q.atttypid, q.atttypmod), mvscheduler.shown_name(query)) END,
            CASE WHEN q.attname IS NULL THEN format('ALTER TABLE %s DROP COLUMN %I.', d, o.attname)
                 WHEN o.attname IS NULL THEN 'UPDATE the query of the view: with other columns a new version is built. Or DELETE the row and INSERT it anew.'
-                ELSE format('Make it again what it was: %I of type %s.', q.attname, format_type(q.atttypid, q.atttypmod)) END
+                ELSE 'One of them was altered by hand: make it again what it was.' END
       INTO what, way
       FROM (SELECT a.* FROM pg_attribute AS a WHERE a.attrelid = query AND a.attnum > 0) AS q
       FULL JOIN (SELECT a.* FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped) AS o ON o.attnum = q.attnum
