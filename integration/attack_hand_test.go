@@ -170,7 +170,7 @@ func TestPartitionsThatAreTouchedWhileAViewIsFilledAreComputedAgain(t *testing.T
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL)`,
-		`INSERT INTO metrics SELECT t, 1 FROM generate_series('2025-09-01 00:00+00'::timestamptz, '2026-03-04 23:50+00', '1 day') AS t`)
+		`INSERT INTO metrics SELECT t, 1 FROM generate_series('2025-11-01 00:00+00'::timestamptz, '2026-03-04 23:50+00', '1 day') AS t`)
 	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, sum(device + slow(0.005)) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`)
 	startSidecar(t, s.db)
 	until(t, s.root, `SELECT count(*) > 2 FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data")
