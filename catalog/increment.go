@@ -314,7 +314,7 @@ func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leav
 	_, err = tx.Exec(ctx, `
 INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
 SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
-       (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.partitions_of($5) AS p WHERE p.lo IS NOT NULL)
+       (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.partitions_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
    SET taken = EXCLUDED.taken,

@@ -124,13 +124,21 @@ func PruneAsked(ctx context.Context, q Querier) (map[int64]time.Time, error) {
 }
 
 // QueuePrune makes a run that prunes. It makes none while another run of the target is under way, nor soon after one
-// that failed, unless the row of a table was written since.
+// that failed, unless the row of a table was written since; nor while the dispatcher, or its owner, is at the row of a view: it
+// would take the place of the run for which the dispatcher has taken requests.
 func QueuePrune(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration) ([]Queued, error) {
 	rows, err := tx.Query(ctx, `
+WITH free AS MATERIALIZED (
+    SELECT s.view_id
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = $1
+       FOR UPDATE SKIP LOCKED
+)
 INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state)
 SELECT t.id, t.name, t.owner, 'prune', 'schedule', clock_timestamp(), clock_timestamp(), 'queued'
   FROM mvscheduler.visible_targets AS t
  WHERE t.id = $1
+   AND (t.kind = 'source' OR EXISTS (SELECT FROM free))
    AND NOT EXISTS (SELECT
                      FROM mvscheduler.run AS r
                     WHERE r.view_id = $1

@@ -58,3 +58,34 @@ SELECT a.cause, b.joined_run FROM mvscheduler.run AS a, mvscheduler.run AS b WHE
 	require.Equal(t, "manual", cause)
 	require.Equal(t, int64(11), joined)
 }
+
+// A refresh that was asked for is taken together with its request: nothing else makes a run of the view until it is there.
+func TestARunThatPrunesDoesNotComeBetweenARequestAndItsRun(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn, pruner := db.Conn(t, ""), db.Conn(t, "")
+	pgtest.Exec(t, conn, `CREATE TABLE public.m (ts timestamptz)`,
+		`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on, refresh_interval) VALUES ('public.v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) FROM public.m WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual', NULL)`,
+		`SELECT mvscheduler.refresh_view('public.v')`)
+	prune := func() (queued []catalog.Queued) {
+		require.NoError(t, pgx.BeginFunc(t.Context(), pruner, func(tx pgx.Tx) (err error) {
+			queued, err = catalog.QueuePrune(t.Context(), tx, 1, time.Minute)
+			return err
+		}))
+		return queued
+	}
+	require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
+		now, _, err := catalog.Tick(t.Context(), tx)
+		require.NoError(t, err)
+		due, err := catalog.LockDue(t.Context(), tx, now, 10, 10)
+		require.NoError(t, err)
+		require.Len(t, due, 1)
+		require.Empty(t, prune())
+		queued, err := catalog.Apply(t.Context(), tx, now, []catalog.Decision{catalog.Decide(due[0], now)})
+		require.Len(t, queued, 1)
+		return err
+	}))
+	require.Empty(t, prune(), "a run is under way")
+	pgtest.Exec(t, conn, `UPDATE mvscheduler.run SET state = 'succeeded'`)
+	require.Len(t, prune(), 1)
+}

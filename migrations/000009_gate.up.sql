@@ -172,8 +172,12 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    made text := format('%s.%I', coalesce((SELECT c.relnamespace::regnamespace::text FROM pg_class AS c WHERE c.oid = beside), 'pg_temp'), 'mvscheduler ' || gen_random_uuid());
+    place regnamespace := (SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = beside);
+    made  text := format('%s.%I', coalesce(place::text, 'pg_temp'), 'mvscheduler ' || gen_random_uuid());
 BEGIN
+    IF NOT has_schema_privilege(place, 'CREATE') THEN   -- which PostgreSQL's own message does not name
+        RAISE EXCEPTION 'permission denied for schema %', place USING ERRCODE = 'insufficient_privilege', HINT = format('The owner of the schema runs: GRANT CREATE ON SCHEMA %s TO %I;', place, CURRENT_USER);
+    END IF;
     EXECUTE concat_ws(' ', 'CREATE', kind, made, body);
     GET DIAGNOSTICS rows = ROW_COUNT;
     relation := made::regclass;

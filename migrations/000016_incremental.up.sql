@@ -274,7 +274,9 @@ BEGIN
     after := mvscheduler.columns_of(helper.nspname, probe);
     key := mvscheduler.increment_key(v, new);
     EXECUTE format('DROP MATERIALIZED VIEW %I.%I', helper.nspname, probe);
-    IF before IS DISTINCT FROM after OR v.time_column <> mvscheduler.partition_column(data) OR mvscheduler.other_key(v, data, key)
+    IF before IS DISTINCT FROM after OR v.time_column <> mvscheduler.partition_column(data)
+       OR after IS DISTINCT FROM (SELECT mvscheduler.columns_of(n.nspname, c.relname) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = data)   -- altered by hand
+       OR mvscheduler.other_key(v, data, key)
        OR (v.bucket_width <> was.bucket_width OR pending IS NOT NULL) AND mvscheduler.partition_unit(v.bucket_width, v.retention_period)
                                                                                       <> coalesce((SELECT i.served_unit FROM mvscheduler.visible_increments AS i WHERE i.view_id = v.id), mvscheduler.unit_in_force(data)) THEN
         RETURN mvscheduler.redefine_incremental(v, relation, query_relation, data);

@@ -77,6 +77,58 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_increment(oid, oid, oid) IS 'Raises unless query and data of an incremental view are there and the owner''s.';
 
+-- The data is its owner's table, and what he hangs on it runs as him. But where rows would be stored other than the query gives
+-- them, or not be seen, nobody would notice. Policies of partitions do not count, since rows are reached through the table.
+CREATE FUNCTION mvscheduler.demand_faithful(query oid, data oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    d    text := mvscheduler.shown_name(data);
+    what text;
+    way  text;
+BEGIN
+    SELECT CASE WHEN q.attname IS NULL THEN format('column %I of %s is none that the query gives', o.attname, d)
+                WHEN o.attname IS NULL THEN format('%s has no column %I, which the query gives', d, q.attname)
+                ELSE format('column %I %s of %s is %I %s of %s', o.attname, format_type(o.atttypid, o.atttypmod), d, q.attname, format_type(q.atttypid, q.atttypmod), mvscheduler.shown_name(query)) END,
+           CASE WHEN q.attname IS NULL THEN format('ALTER TABLE %s DROP COLUMN %I.', d, o.attname)
+                WHEN o.attname IS NULL THEN 'UPDATE the query of the view: with other columns a new version is built. Or DELETE the row and INSERT it anew.'
+                ELSE 'One of them was altered by hand: make it again what it was.' END
+      INTO what, way
+      FROM (SELECT a.* FROM pg_attribute AS a WHERE a.attrelid = query AND a.attnum > 0) AS q
+      FULL JOIN (SELECT a.* FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped) AS o ON o.attnum = q.attnum
+     WHERE (q.attname, q.atttypid, q.atttypmod, q.attcollation) IS DISTINCT FROM (o.attname, o.atttypid, o.atttypmod, o.attcollation)
+     ORDER BY q.attnum
+     LIMIT 1;
+    IF what IS NULL THEN
+        WITH RECURSIVE part(oid, pending) AS (
+            SELECT data, false
+            UNION ALL
+            SELECT i.inhrelid, i.inhdetachpending FROM part AS p JOIN pg_inherits AS i ON i.inhparent = p.oid
+        )
+        SELECT h.what, h.way INTO what, way
+          FROM part AS p
+          JOIN pg_class AS c ON c.oid = p.oid
+         CROSS JOIN LATERAL (
+               SELECT format('partition %s is detached by half', mvscheduler.shown_name(c.oid)), format('ALTER TABLE %s DETACH PARTITION %s FINALIZE.', d, mvscheduler.shown_name(c.oid)) WHERE p.pending
+               UNION ALL
+               SELECT format('trigger %I on %s comes before the row', g.tgname, mvscheduler.shown_name(c.oid)), format('DROP TRIGGER %I ON %s; one that comes AFTER may stay.', g.tgname, mvscheduler.shown_name(c.oid))
+                 FROM pg_trigger AS g
+                WHERE c.relhastriggers AND g.tgrelid = c.oid AND g.tgtype & 3 = 3 AND g.tgenabled IN ('O', 'A') AND NOT g.tgisinternal
+               UNION ALL
+               SELECT format('rule %I on %s puts other statements in the place of ours', w.rulename, d), format('DROP RULE %I ON %s.', w.rulename, d)
+                 FROM pg_rewrite AS w WHERE c.relhasrules AND c.oid = data AND w.ev_class = c.oid AND w.ev_enabled IN ('O', 'A')
+               UNION ALL
+               SELECT format('row-level security of %s holds for its owner too', d), format('ALTER TABLE %s NO FORCE ROW LEVEL SECURITY.', d)
+                WHERE c.relforcerowsecurity AND c.oid = data AND row_security_active(c.oid)) AS h(what, way)
+         LIMIT 1;
+    END IF;
+    IF what IS NOT NULL THEN
+        RAISE EXCEPTION '%', what USING ERRCODE = 'wrong_object_type', DETAIL = 'The view would not be what its query gives; it stays as it is.', HINT = way;
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_faithful(oid, oid) IS 'Raises where the data of an incremental view would not store, or show, what is written to it.';
+
 -- How much time a partition holds. Partitions leave as a whole, so one holds at most a tenth of what is kept, where that is
 -- a day or more; and what is kept for long is in no more than some hundreds of them.
 CREATE FUNCTION mvscheduler.partition_units() RETURNS TABLE (unit text, span interval)
@@ -182,7 +234,7 @@ SET search_path = pg_catalog, pg_temp
 RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN format('(%s AT TIME ZONE ''UTC'')', column_name) ELSE format('%s::timestamp', column_name) END;
 COMMENT ON FUNCTION mvscheduler.bare_label(text, oid) IS 'SQL for a label as a timestamp without zone.';
 
-CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, file oid, lo timestamp, hi timestamp)
+CREATE FUNCTION mvscheduler.partitions_of(data oid) RETURNS TABLE (relation oid, file text, lo timestamp, hi timestamp)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
@@ -191,13 +243,15 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        SELECT i.inhrelid, c.relfilenode, mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
+        SELECT i.inhrelid,
+               concat_ws('/', c.relfilenode, CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END),   -- a crash empties it, and resets that
+               mvscheduler.bound_instant(m.bound[1], a.atttypid) AT TIME ZONE 'UTC', mvscheduler.bound_instant(m.bound[2], a.atttypid) AT TIME ZONE 'UTC'
           FROM pg_inherits AS i
           JOIN pg_class AS c ON c.oid = i.inhrelid
           JOIN pg_partitioned_table AS p ON p.partrelid = data
           JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
          CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
-         WHERE i.inhparent = data;
+         WHERE i.inhparent = data AND NOT i.inhdetachpending;   -- queries do not see it any more
 END $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold; NULL = all that no other holds.';
 
@@ -425,6 +479,8 @@ DECLARE
     look      text;      -- what is to be known of the rows of the query
     differ    oid := given;
     rows      bigint;
+    twice     text;      -- SQL for a key that several rows of the query have
+    doubled   text;
     joins     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin')];
     statement text;
 BEGIN
@@ -432,12 +488,18 @@ BEGIN
            string_agg(format('%1$I = x.%1$I', a.attname), ', ' ORDER BY a.attnum)
       INTO columns, fresh, assign
       FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped;
+    IF key IS NOT NULL AND given IS NULL THEN   -- else one of them would be left out, since the other is what is there
+        twice := (SELECT format('(SELECT ROW(%1$s)::text FROM %2$s AS d WHERE %3$s GROUP BY %1$s HAVING count(*) > 1 LIMIT 1)', string_agg(format('d.%I', k), ', ' ORDER BY n), source, inside) FROM unnest(key) WITH ORDINALITY AS u(k, n));
+    END IF;
     look := format('count(*) FILTER (WHERE %s), min(coalesce(d.%s::text, ''NULL'')) FILTER (WHERE %s)', inside, t, mvscheduler.is_strange('d.' || t, least_label, most_label));
     IF staged IS NULL AND given IS NULL THEN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown));
-        look := format(', %s FROM (SELECT f.%2$s FROM fresh AS f GROUP BY f.%2$s) AS d', look, t);
+        look := format(', %s, %s FROM (SELECT f.%3$s FROM fresh AS f GROUP BY f.%3$s) AS d', look, coalesce(twice, 'NULL::text'), t);
     ELSE
         IF staged IS NOT NULL THEN   -- in parallel as far as nothing is written
+            IF key IS NOT NULL THEN
+                EXECUTE format('SELECT %s', twice) INTO doubled;
+            END IF;
             EXECUTE format('SELECT %s, sum(d."mvscheduler n") FROM (SELECT f.%s, count(*) AS "mvscheduler n" FROM %s AS f GROUP BY 1) AS d', look, t, source) INTO buckets, strange, rows;
             SELECT m.relation, m.rows INTO differ, differing
               FROM mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown)) AS m;
@@ -446,7 +508,7 @@ BEGIN
         END IF;
         statement := format('WITH differ AS NOT MATERIALIZED (SELECT * FROM %s), ', mvscheduler.shown_name(differ));
         same := format('d.%1$s = x.%1$s AND %2$s', t, same);
-        look := format(', %L::bigint, %L', buckets, strange);
+        look := format(', %L::bigint, %L, %L', buckets, strange, doubled);
         -- A few rows are looked up where they lie. What that costs is not known to the planner, which would read everything.
         PERFORM set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true) WHERE differing < rows / 20;
     END IF;
@@ -455,7 +517,10 @@ BEGIN
                   ', changed AS (UPDATE %1$s AS d SET %3$s FROM differ AS x WHERE NOT x."mvscheduler gone" AND %6$s AND %2$s RETURNING 1)'
                   ', come AS (INSERT INTO %1$s (%4$s) SELECT %5$s FROM differ AS x WHERE x."mvscheduler place" IS NULL RETURNING 1)', d, inside, assign, columns, fresh, same)
         || ' SELECT (SELECT count(*) FROM come), (SELECT count(*) FROM changed), (SELECT count(*) FROM gone)' || look;
-    EXECUTE statement INTO inserted, updated, deleted, buckets, strange;
+    EXECUTE statement INTO inserted, updated, deleted, buckets, strange, doubled;
+    IF doubled IS NOT NULL THEN
+        RAISE EXCEPTION 'the query gives several rows with one key' USING ERRCODE = 'unique_violation', DETAIL = format('Key (%s)=%s is there more than once.', array_to_string(key, ', '), doubled);
+    END IF;
     IF differ IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
         PERFORM set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
@@ -535,7 +600,7 @@ BEGIN
     IF work.owner IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data), mvscheduler.demand_faithful(work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     source := coalesce(work.source_type, label_type);
     cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
@@ -555,14 +620,14 @@ BEGIN
             PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
         END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
-        -- Of much at once what differs, or without a key all rows, is computed into a table of its own first, by statements that may
+        -- Of much at once what differs, or without a key that the query proves all rows, is computed into a table of its own first, by statements that may
         -- run in parallel, which what writes may not, and with the memory in which a full refresh builds its indexes. It lasts no
         -- longer than the step, so nothing of it is logged, and readers of the data wait for nothing.
         staged := NULL;
         SELECT NULL::oid AS differ, NULL::bigint AS differing, NULL::text AS strange INTO apart;
         IF span.staged AND has_schema_privilege((SELECT c.relnamespace FROM pg_class AS c WHERE c.oid = work.data), 'CREATE') THEN
             PERFORM set_config('work_mem', current_setting('maintenance_work_mem'), true) WHERE pg_size_bytes(current_setting('maintenance_work_mem')) > pg_size_bytes(current_setting('work_mem'));
-            IF mvscheduler.key_of(work.data) IS NULL THEN
+            IF NOT coalesce(mvscheduler.derived_key(work.query) <@ mvscheduler.key_of(work.data), false) THEN   -- what the query does not prove is looked at
                 staged := (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation;
                 EXECUTE format('ANALYZE %s (%I)', mvscheduler.shown_name(staged), work.time_column);   -- else a range of times is taken for a few rows
             ELSE
@@ -625,6 +690,10 @@ BEGIN
         UPDATE mvscheduler.increment_state AS i
            SET filled_from = least(i.filled_from, build_done.filled_from),
                built_from = CASE WHEN isfinite(build_done.filled_from) THEN least(i.built_from, build_done.filled_from) ELSE i.built_from END,   -- what is built is followed: the partition in which the border lies may begin before it
+               parts = CASE WHEN build_done.rows > 0   -- what is done to it while the others are built
+                            THEN coalesce(i.parts, '[]') || (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.partitions_of(i.data::oid) AS p
+                                                              WHERE p.lo AT TIME ZONE 'UTC' >= build_done.filled_from AND p.hi AT TIME ZONE 'UTC' <= i.filled_from)
+                            ELSE i.parts END,
                fill = jsonb_build_object('newest', coalesce(i.fill ->> 'newest', build_done.newest::text), 'oldest', coalesce(build_done.oldest::text, i.fill ->> 'oldest'),
                                          'partitions', coalesce((i.fill ->> 'partitions')::bigint, 0) + (build_done.rows > 0)::int,
                                          'buckets', coalesce((i.fill ->> 'buckets')::bigint, 0) + build_done.buckets, 'rows', coalesce((i.fill ->> 'rows')::bigint, 0) + build_done.rows)
@@ -674,7 +743,7 @@ BEGIN
     IF work.owner IS NULL THEN
         RETURN 0;
     END IF;
-    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data);
+    PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data), mvscheduler.demand_faithful(work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
     too_old := mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type);
     slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));

@@ -71,13 +71,16 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
                AND pg_catalog.pg_visible_in_snapshot(d.xid, pg_catalog.pg_current_snapshot())   -- some are made in the name of one who has not committed
             UNION ALL
             SELECT i.view_id, t.lo AT TIME ZONE 'UTC' - interval '1 day', t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width),
-                   'its own contents were dropped, emptied or rewritten by hand'
+                   'its own contents were dropped, emptied, rewritten or attached by hand'
               FROM state AS i
               JOIN mvscheduler.view_state AS s ON s.view_id = i.view_id
               LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
-             CROSS JOIN LATERAL (SELECT p.relation, p.file, p.lo, p.hi FROM pg_catalog.jsonb_to_recordset(i.parts) AS p(relation oid, file oid, lo timestamp, hi timestamp)
-                                 EXCEPT
-                                 SELECT p.relation, p.file, p.lo, p.hi FROM mvscheduler.partitions_of(i.data::oid) AS p WHERE p.lo IS NOT NULL) AS t
+             CROSS JOIN LATERAL (SELECT coalesce(p.lo, '-infinity') AS lo, coalesce(p.hi, 'infinity') AS hi   -- of a DEFAULT partition
+                                   FROM (SELECT p.relation, p.file, p.lo, p.hi, true AS was FROM pg_catalog.jsonb_to_recordset(i.parts) AS p(relation oid, file text, lo timestamp, hi timestamp)
+                                         UNION ALL
+                                         SELECT p.relation, p.file, p.lo, p.hi, false FROM mvscheduler.partitions_of(i.data::oid) AS p WHERE i.parts IS NOT NULL) AS p
+                                  GROUP BY p.relation, p.file, p.lo, p.hi
+                                 HAVING bool_and(p.was) = bool_or(p.was)) AS t
              WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')) AS c
      WHERE c.view_id IN (SELECT v.view_id FROM mvscheduler.visible_views AS v);
 COMMENT ON VIEW mvscheduler.visible_changes IS 'Entries of the change log that the last refresh of an incremental view had not seen, of the views that the caller may see.';

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -240,12 +239,22 @@ func Describe(err error) string {
 	return clean(err.Error(), describeAtMost)
 }
 
-// whereOutside is the context of an error without the frames of our own functions, which tell its reader nothing.
+// whereOutside is the context of an error without the frames of our own functions and their statements, which tell its
+// reader nothing.
 func whereOutside(where string) string {
-	return strings.Join(slices.DeleteFunc(strings.Split(where, "\n"), func(frame string) bool {
-		return strings.HasPrefix(frame, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(frame, `SQL statement "SELECT mvscheduler.`) ||
-			strings.HasPrefix(frame, `SQL function "step`)
-	}), "\n")
+	var (
+		outside []string
+		ours    bool
+	)
+	for line := range strings.SplitSeq(where, "\n") {
+		if strings.HasPrefix(line, "SQL ") || strings.HasPrefix(line, "PL/") { // else the statement goes on
+			ours = strings.HasPrefix(line, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(line, `SQL function "step`) || strings.HasPrefix(line, `SQL statement "`) && strings.Contains(line, "mvscheduler")
+		}
+		if !ours {
+			outside = append(outside, line)
+		}
+	}
+	return strings.Join(outside, "\n")
 }
 
 // clean makes text of unknown origin fit for a terminal, a page and a table.
