@@ -28,7 +28,7 @@ func words(d time.Duration) string { return schedule.Words(d) }
 func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 	slots := slotsOf(c)
 	width := int(grid.Width / time.Minute)
-	due := []int{lo}
+	due := append(make([]int, 0, slots.count()*((hi-lo)*width/minutesOfWeek+1)+1), lo)
 	clock := wallClock{zone: grid.Zone}
 	for t := lo + 1; t < hi; {
 		now := grid.At(t).Unix()
