@@ -71,17 +71,20 @@ func parseCount(field string) (float32, error) {
 // changes are left out of days before another instant. The counts are overwritten by the next ones.
 func EachSample(ctx context.Context, q Querier, view int64, since, changesSince time.Time, f func(Samples)) error {
 	return eachSample(ctx, q, `
-SELECT at, 300 AS width, reads::text, CASE WHEN at >= date_trunc('day', $3::timestamptz, 'UTC') THEN changes::text ELSE '{}' END AS changes
+SELECT at, 300 AS width, reads::text, CASE WHEN at >= $3 THEN changes::text ELSE '{}' END AS changes
   FROM mvscheduler.sampled
  WHERE view_id = $1
-   AND at >= date_trunc('day', $2::timestamptz, 'UTC')
+   AND at >= $2
  UNION ALL
-SELECT day, width, reads, CASE WHEN day >= date_trunc('day', $3::timestamptz, 'UTC') THEN changes ELSE '{}' END
+SELECT day, width, reads, CASE WHEN day >= $3 THEN changes ELSE '{}' END
   FROM mvscheduler.sampled_days
  WHERE view_id = $1
-   AND day >= date_trunc('day', $2::timestamptz, 'UTC')
- ORDER BY at`, []any{view, since, changesSince}, view, since, f)
+   AND day >= $2
+ ORDER BY at`, []any{view, midnight(since), midnight(changesSince)}, view, since, f)
 }
+
+// midnight is when the day of an instant began, in UTC.
+func midnight(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }
 
 // since are the bins that began at an instant or later.
 func (s Samples) since(at time.Time) Samples {
@@ -99,8 +102,8 @@ func VisibleSamples(ctx context.Context, q Querier, view int64, since time.Time)
 SELECT at, width, reads::text, changes::text
   FROM mvscheduler.samples
  WHERE view_id = $1
-   AND at >= date_trunc('day', $2::timestamptz, 'UTC')
- ORDER BY at`, []any{view, since}, view, since, func(s Samples) {
+   AND at >= $2
+ ORDER BY at`, []any{view, midnight(since)}, view, since, func(s Samples) {
 		s.Reads, s.Changes = slices.Clone(s.Reads), slices.Clone(s.Changes)
 		samples = append(samples, s)
 	})
