@@ -226,10 +226,12 @@ CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
 CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, d.at, d.width, d.reads, d.changes
-      FROM (SELECT h.view_id, h.at, 300 AS width, h.reads, h.changes FROM mvscheduler.sampled AS h
-             UNION ALL
-            SELECT w.view_id, w.day, w.width, w.reads::real[], w.changes::real[] FROM mvscheduler.sampled_days AS w) AS d
+    SELECT v.view_id, v.name AS view_name, d.at, 300 AS width, d.reads, d.changes
+      FROM mvscheduler.sampled AS d
+      JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id
+     UNION ALL
+    SELECT v.view_id, v.name, d.day, d.width, d.reads::real[], d.changes::real[]
+      FROM mvscheduler.sampled_days AS d
       JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
 CREATE VIEW mvscheduler.look_backs WITH (security_barrier) AS
     SELECT v.view_id, v.name AS view_name, l.at, l.monthly, l.days_back, l.entire, l.days, l.reads, l.asked
