@@ -256,14 +256,13 @@ WITH ours AS (
      WHERE EXISTS (SELECT FROM ours)
        AND EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = b.view_id)
 ), written AS (
-    INSERT INTO mvscheduler.sampled AS d (view_id, at, width, reads, changes)
-    SELECT b.view_id, $2, 300,
+    INSERT INTO mvscheduler.sampled AS d (view_id, at, reads, changes)
+    SELECT b.view_id, $2,
            ARRAY(SELECT CASE WHEN i = $3 THEN nullif(b.reads, 'NaN')::real END FROM generate_series(1, 12) AS i ORDER BY i),
            ARRAY(SELECT CASE WHEN i = $3 THEN nullif(b.changes, 'NaN')::real END FROM generate_series(1, 12) AS i ORDER BY i)
       FROM bin AS b
     ON CONFLICT (view_id, at) DO UPDATE
        SET reads[$3] = coalesce(d.reads[$3], EXCLUDED.reads[$3]), changes[$3] = coalesce(d.changes[$3], EXCLUDED.changes[$3])
-     WHERE d.width = 300
 )
 INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, note)
 SELECT b.view_id, $2::timestamptz + make_interval(secs => ($3 - 1) * 300),

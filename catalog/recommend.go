@@ -45,6 +45,7 @@ type TunedView struct {
 	Incremental bool // the row says so
 	Concurrent  bool // the row says so
 	Timed       bool // it is computed as a whole, and has a time_column
+	WasFull     bool // what a full refresh takes is known
 	Indexed     bool // it has an index that is not unique, or had one
 	Asked       bool // it is known what was asked for, and there is a retention
 	Tested      bool // it is known by what readers look for rows
@@ -124,6 +125,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        ARRAY(SELECT x.decided_at FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind IN ('interval', 'calendar', 'adaptive') AND x.state = 'undone') AS undone,
        s.method = 'incremental' AS incremental, s.method = 'concurrent' AS concurrent,
        s.method IN ('auto', 'full', 'concurrent') AND s.time_column IS NOT NULL AND NOT s.adopted AS timed,
+       EXISTS (SELECT FROM mvscheduler.run AS x WHERE x.view_id = s.view_id AND x.method = 'full' AND x.took IS NOT NULL) AS was_full,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND NOT i.indisunique)
        OR EXISTS (SELECT FROM mvscheduler.watched_index AS w WHERE w.view_id = s.view_id) AS indexed,
        s.retention_period IS NOT NULL AND EXISTS (SELECT FROM mvscheduler.looked_back AS l WHERE l.view_id = s.view_id AND l.asked) AS asked,
@@ -228,13 +230,13 @@ UPDATE mvscheduler.recommendation
 			return nil, fmt.Errorf("let recommendation %d expire: %w", o.ID, err)
 		}
 	}
-	return applied, NoteThought(ctx, tx, viewID, name)
+	return applied, nil
 }
 
-// NoteThought notes that a view was thought about.
-func NoteThought(ctx context.Context, q Querier, viewID int64, name string) error {
-	if _, err := q.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = clock_timestamp() WHERE view_id = $1`, viewID); err != nil {
-		return fmt.Errorf("note that view %q was thought about: %w", name, err)
+// NoteThought notes that views were thought about, by what was known at an instant.
+func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) error {
+	if _, err := q.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = $1 WHERE view_id = ANY ($2)`, at, views); err != nil {
+		return fmt.Errorf("note that views were thought about: %w", err)
 	}
 	return nil
 }

@@ -17,46 +17,27 @@ func RollUp(ctx context.Context, q Querier, fine, keep, lookBacks time.Duration)
 		{`
 WITH hour AS (
     DELETE FROM mvscheduler.sampled
-     WHERE width = 300
-       AND cardinality(reads) = 12
-       AND cardinality(changes) = 12
-       AND at < date_trunc('day', clock_timestamp() - interval '1 hour', 'UTC')
+     WHERE at < date_trunc('day', clock_timestamp() - interval '1 hour', 'UTC')
     RETURNING view_id, date_trunc('day', at, 'UTC') AS day, extract(hour FROM at AT TIME ZONE 'UTC')::int AS hour, reads, changes
 ), whole AS (
     SELECT h.view_id, h.day, h.hour, coalesce(max(h.reads), array_fill(NULL::real, ARRAY[12])) AS reads, coalesce(max(h.changes), array_fill(NULL::real, ARRAY[12])) AS changes
       FROM (SELECT * FROM hour UNION ALL SELECT d.view_id, d.day, hour, NULL, NULL FROM (SELECT DISTINCT view_id, day FROM hour) AS d, generate_series(0, 23) AS hour) AS h
      GROUP BY h.view_id, h.day, h.hour
 )
-INSERT INTO mvscheduler.sampled AS s (view_id, at, width, reads, changes)
-SELECT d.view_id, d.day, 300, ARRAY(SELECT unnest(d.reads)), ARRAY(SELECT unnest(d.changes))
+INSERT INTO mvscheduler.sampled_days AS s (view_id, day, width, reads, changes)
+SELECT d.view_id, d.day, 300, ARRAY(SELECT unnest(d.reads))::text, ARRAY(SELECT unnest(d.changes))::text
   FROM (SELECT w.view_id, w.day, array_agg(w.reads ORDER BY w.hour) AS reads, array_agg(w.changes ORDER BY w.hour) AS changes FROM whole AS w GROUP BY w.view_id, w.day) AS d
-ON CONFLICT (view_id, at) DO UPDATE
-   SET reads = ARRAY(SELECT coalesce(x.was, x.late) FROM unnest(s.reads, EXCLUDED.reads) AS x(was, late)),
-       changes = ARRAY(SELECT coalesce(x.was, x.late) FROM unnest(s.changes, EXCLUDED.changes) AS x(was, late))
+ON CONFLICT (view_id, day) DO UPDATE
+   SET reads = ARRAY(SELECT coalesce(x.was, x.late) FROM unnest(s.reads::real[], EXCLUDED.reads::real[]) AS x(was, late))::text,
+       changes = ARRAY(SELECT coalesce(x.was, x.late) FROM unnest(s.changes::real[], EXCLUDED.changes::real[]) AS x(was, late))::text
  WHERE s.width = 300`, nil},
 		{`
-WITH old AS (
-    DELETE FROM mvscheduler.sampled
-     WHERE width = 300
-       AND at < date_trunc('day', clock_timestamp() - make_interval(secs => $1), 'UTC')
-    RETURNING view_id, at, reads, changes
-), bin AS (
-    SELECT o.view_id, date_trunc('day', o.at, 'UTC') AS day, extract(hour FROM o.at AT TIME ZONE 'UTC')::int + (x.i - 1) / 12 AS hour, x.reads, x.changes
-      FROM old AS o, unnest(o.reads, o.changes) WITH ORDINALITY AS x(reads, changes, i)
-     UNION ALL
-    SELECT d.view_id, d.day, hour, NULL, NULL
-      FROM (SELECT DISTINCT view_id, date_trunc('day', at, 'UTC') AS day FROM old) AS d, generate_series(0, 23) AS hour
-), hour AS (
-    SELECT b.view_id, b.day, b.hour, CASE WHEN count(b.reads) >= 6 THEN sum(b.reads) * 12 / count(b.reads) END AS reads, CASE WHEN count(b.changes) >= 6 THEN sum(b.changes) * 12 / count(b.changes) END AS changes
-      FROM bin AS b
-     GROUP BY b.view_id, b.day, b.hour
-)
-INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
-SELECT h.view_id, h.day, 3600, array_agg(h.reads ORDER BY h.hour)::real[], array_agg(h.changes ORDER BY h.hour)::real[]
-  FROM hour AS h
- GROUP BY h.view_id, h.day
-ON CONFLICT DO NOTHING`, []any{fine.Seconds()}},
-		{`DELETE FROM mvscheduler.sampled WHERE at < clock_timestamp() - make_interval(secs => $1)`, []any{keep.Seconds()}},
+UPDATE mvscheduler.sampled_days AS d
+   SET width = 3600, reads = ` + hours("d.reads") + `, changes = ` + hours("d.changes") + `
+ WHERE d.width = 300
+   AND d.day < date_trunc('day', clock_timestamp() - make_interval(secs => $1), 'UTC')`, []any{fine.Seconds()}},
+		{`DELETE FROM mvscheduler.sampled_days WHERE width = 3600 AND day < clock_timestamp() - make_interval(secs => $1)`, []any{keep.Seconds()}},
+		{`DELETE FROM mvscheduler.sampled_days AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.sampled AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`
 WITH old AS (
@@ -82,4 +63,9 @@ ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		}
 	}
 	return nil
+}
+
+// hours makes sums by the hour of the bins of a day, in SQL. Half of an hour has to be known.
+func hours(bins string) string {
+	return `ARRAY(SELECT CASE WHEN count(x.n) >= 6 THEN sum(x.n) * 12 / count(x.n) END::real FROM unnest(` + bins + `::real[]) WITH ORDINALITY AS x(n, i) GROUP BY (x.i - 1) / 12 ORDER BY (x.i - 1) / 12)::text`
 }

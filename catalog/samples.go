@@ -1,12 +1,13 @@
 package catalog
 
 import (
+	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -23,37 +24,67 @@ type Samples struct {
 // Counts are those of the bins; NaN = unknown.
 type Counts []float32
 
-// ScanBytes reads what array_send makes of a real[], over what was there: a view has fifteen thousand of them, too many to
-// be scanned one by one.
+// ScanBytes reads a real[] as text, over what was there: a view has fourteen thousand of them, too many to be scanned one by
+// one.
 func (c *Counts) ScanBytes(array []byte) error {
-	const header = 12 // dimensions, flags, type of the elements; then the length and the first index of each dimension
+	rest, opened := bytes.CutPrefix(array, []byte("{"))
+	rest, closed := bytes.CutSuffix(rest, []byte("}"))
+	if !opened || !closed {
+		return errors.New("it is no array")
+	}
 	*c = (*c)[:0]
-	if len(array) == header && binary.BigEndian.Uint32(array) == 0 {
-		return nil
-	}
-	if len(array) < header+8 || binary.BigEndian.Uint32(array) != 1 {
-		return errors.New("it is no array of one dimension")
-	}
-	n, rest := binary.BigEndian.Uint32(array[header:]), array[header+8:]
-	*c = slices.Grow(*c, min(int(n), len(rest)/4))
-	for range n {
-		switch {
-		case len(rest) >= 4 && binary.BigEndian.Uint32(rest) == math.MaxUint32: // the length of NULL is -1
-			*c, rest = append(*c, float32(math.NaN())), rest[4:]
-		case len(rest) >= 8 && binary.BigEndian.Uint32(rest) == 4:
-			*c, rest = append(*c, math.Float32frombits(binary.BigEndian.Uint32(rest[4:]))), rest[8:]
-		default:
-			return errors.New("it is no array of real")
+	for more := len(rest) > 0; more; {
+		n, digits := 0, 0
+		for digits < len(rest) && rest[digits]-'0' < 10 {
+			n = 10*n + int(rest[digits]-'0')
+			digits++
+		}
+		count := float32(n)
+		if digits == 0 || digits > 7 || digits < len(rest) && rest[digits] != ',' { // most are small and whole
+			field, _, _ := bytes.Cut(rest, []byte(","))
+			var err error
+			if count, err = parseCount(string(field)); err != nil {
+				return err
+			}
+			digits = len(field)
+		}
+		*c = append(*c, count)
+		if more = digits < len(rest); more {
+			rest = rest[digits+1:]
 		}
 	}
 	return nil
 }
 
-// EachSample calls f for what was recorded of a view in bins that began since an instant, in order of time, from the private table;
+func parseCount(field string) (float32, error) {
+	if field == "NULL" {
+		return float32(math.NaN()), nil
+	}
+	count, err := strconv.ParseFloat(field, 32)
+	if err != nil {
+		return 0, fmt.Errorf("it is no array of real: %w", err)
+	}
+	return float32(count), nil
+}
+
+// EachSample calls f for what was recorded of a view in bins that began since an instant, in order of time, from the private tables;
 // changes are left out of days before another instant. The counts are overwritten by the next ones.
 func EachSample(ctx context.Context, q Querier, view int64, since, changesSince time.Time, f func(Samples)) error {
-	return eachSample(ctx, q, "mvscheduler.sampled", view, since, changesSince, f)
+	return eachSample(ctx, q, `
+SELECT at, 300 AS width, reads::text, CASE WHEN at >= $3 THEN changes::text ELSE '{}' END AS changes
+  FROM mvscheduler.sampled
+ WHERE view_id = $1
+   AND at >= $2
+ UNION ALL
+SELECT day, width, reads, CASE WHEN day >= $3 THEN changes ELSE '{}' END
+  FROM mvscheduler.sampled_days
+ WHERE view_id = $1
+   AND day >= $2
+ ORDER BY at`, []any{view, midnight(since), midnight(changesSince)}, view, since, f)
 }
+
+// midnight is when the day of an instant began, in UTC.
+func midnight(at time.Time) time.Time { return at.UTC().Truncate(24 * time.Hour) }
 
 // since are the bins that began at an instant or later.
 func (s Samples) since(at time.Time) Samples {
@@ -67,21 +98,21 @@ func (s Samples) since(at time.Time) Samples {
 
 // VisibleSamples are the same for any caller who may see the view.
 func VisibleSamples(ctx context.Context, q Querier, view int64, since time.Time) (samples []Samples, err error) {
-	err = eachSample(ctx, q, "mvscheduler.samples", view, since, since, func(s Samples) {
+	err = eachSample(ctx, q, `
+SELECT at, width, reads::text, changes::text
+  FROM mvscheduler.samples
+ WHERE view_id = $1
+   AND at >= $2
+ ORDER BY at`, []any{view, midnight(since)}, view, since, func(s Samples) {
 		s.Reads, s.Changes = slices.Clone(s.Reads), slices.Clone(s.Changes)
 		samples = append(samples, s)
 	})
 	return samples, err
 }
 
-func eachSample(ctx context.Context, q Querier, from string, view int64, since, changesSince time.Time, f func(Samples)) error {
+func eachSample(ctx context.Context, q Querier, query string, args []any, view int64, since time.Time, f func(Samples)) error {
 	s := Samples{ViewID: view}
-	rows, err := q.Query(ctx, fmt.Sprintf(`
-SELECT at, width, array_send(reads), array_send(CASE WHEN at >= date_trunc('day', $3::timestamptz, 'UTC') THEN changes ELSE '{}' END)
-  FROM %s
- WHERE view_id = $1
-   AND at >= date_trunc('day', $2::timestamptz, 'UTC')
- ORDER BY at`, from), view, since, changesSince)
+	rows, err := q.Query(ctx, query, args...)
 	if err == nil {
 		_, err = pgx.ForEachRow(rows, []any{&s.At, &s.Width, &s.Reads, &s.Changes}, func() error {
 			if s := s.since(since); len(s.Reads) > 0 {

@@ -20,7 +20,7 @@ func WeeksOfReads(ctx context.Context, q Querier, names []string) (map[string]We
 SELECT v.name, v.timezone, (extract(isodow FROM b.at)::int - 1) * 24 + extract(hour FROM b.at)::int AS hour,
        (sum(b.reads) / sum(b.width) * 3600)::float8 AS reads
   FROM mvscheduler.visible_views AS v
-  JOIN mvscheduler.samples AS s ON s.view_id = v.view_id
+  JOIN mvscheduler.samples AS s ON s.view_id = v.view_id AND s.view_name = ANY ($1)
  CROSS JOIN LATERAL (SELECT (s.at + (r.n - 1) * s.width * interval '1 second') AT TIME ZONE v.timezone AS at, r.reads, s.width
                        FROM unnest(s.reads) WITH ORDINALITY AS r(reads, n)) AS b
  WHERE v.name = ANY ($1)

@@ -178,38 +178,39 @@ func TestOldSamplesAreRolledUpAndForgotten(t *testing.T) {
 	s := newScene(t)
 	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
 	pgtest.Exec(t, s.root, `
-INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
-SELECT s.view_id, h, 300, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 THEN array_fill(NULL::real, ARRAY[12]) ELSE array_fill(2::real, ARRAY[12]) END, array_fill(1::real, ARRAY[12])
+INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+SELECT s.view_id, h, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 THEN array_fill(NULL::real, ARRAY[12]) ELSE array_fill(2::real, ARRAY[12]) END, array_fill(1::real, ARRAY[12])
   FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '80 days', date_trunc('hour', now()), '1 hour') AS h`,
 		`INSERT INTO mvscheduler.looked_back (view_id, at, days_back, entire, reads) SELECT s.view_id, d, b, false, 2 FROM mvscheduler.view_state AS s, generate_series(now() - interval '450 days', now(), '1 day') AS d, unnest('{4,8}'::int[]) AS b`,
-		`INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes) SELECT 0, now(), 300, array_fill(2::real, ARRAY[12]), array_fill(2::real, ARRAY[12])`)
+		`INSERT INTO mvscheduler.sampled (view_id, at, reads, changes) SELECT 0, now(), array_fill(2::real, ARRAY[12]), array_fill(2::real, ARRAY[12])`)
 	startSidecar(t, s.db, often...)
-	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE width = 300 AND at < now() - interval '23 days') AND NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE view_id = 0)`)
-	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
-	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.sampled WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.samples WHERE width = 300 AND at < now() - interval '23 days') AND NOT EXISTS (SELECT FROM mvscheduler.sampled WHERE view_id = 0) AND NOT EXISTS (SELECT FROM mvscheduler.sampled_days WHERE view_id = 0)`)
+	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.samples WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
+	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.samples WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
 	const days = `
 SELECT format('%s %s %s', count(*) >= 20, count(*) = count(*) FILTER (WHERE n = 288), sum(reads) - 552 * count(*))
   FROM (SELECT cardinality(d.reads) AS n, (SELECT sum(x) FROM unnest(d.reads) AS x) AS reads
-          FROM mvscheduler.sampled AS d WHERE width = 300 AND at < date_trunc('day', now() - interval '1 hour', 'UTC')) AS x`
+          FROM mvscheduler.samples AS d WHERE width = 300 AND at < date_trunc('day', now() - interval '1 hour', 'UTC')) AS x`
 	require.Equal(t, "t t 0", ask[string](t, s.root, days), "a day that is over is one row")
 	pgtest.Exec(t, s.root, `
-INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
-SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days' + h * interval '1 hour', 300, array_fill(7::real, ARRAY[12]), array_fill(7::real, ARRAY[12])
+INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days' + h * interval '1 hour', array_fill(7::real, ARRAY[12]), array_fill(7::real, ARRAY[12])
   FROM mvscheduler.view_state, unnest('{4,5}'::int[]) AS h`)
 	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
 	require.Equal(t, "t t 84", ask[string](t, s.root, days), "what comes late fills what was not known")
-	late := ask[time.Time](t, s.root, `UPDATE mvscheduler.sampled SET reads[3] = NULL WHERE at = date_trunc('day', now(), 'UTC') - interval '4 days' RETURNING at`)
+	late := ask[time.Time](t, s.root, `UPDATE mvscheduler.sampled_days SET reads = ((reads::real[])[1:2] || NULL::real || (reads::real[])[4:])::text WHERE day = date_trunc('day', now(), 'UTC') - interval '4 days' RETURNING day`)
 	sampler, view := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`), ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state`)
 	for n := range 4 { // the bin that is not known, and those beside it
 		require.NoError(t, catalog.WriteSamples(t.Context(), s.root, sampler, late.Add(time.Duration(n)*catalog.BinWidth), []catalog.SampleBin{{ViewID: view, Reads: 50, Changes: 50}}, "L0", "", 0))
 	}
-	require.Equal(t, "t t 132", ask[string](t, s.root, days), "in the first hour of a day too, which has the key of the day")
+	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
+	require.Equal(t, "t t 132", ask[string](t, s.root, days), "in the first hour of a day too, which begins as the day")
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.looked_back WHERE at < now() - interval '397 days') AND EXISTS (SELECT FROM mvscheduler.looked_back WHERE monthly)`)
 	require.Equal(t, "true true", ask[string](t, s.root, `
 SELECT bool_and(monthly = (at < date_trunc('month', (now() - interval '70 days') AT TIME ZONE 'UTC'))) || ' ' || bool_and(reads = 2 * days AND days = CASE WHEN monthly AND at > now() - interval '12 months' THEN extract(day FROM at + interval '1 month - 1 day')::int ELSE days END)
   FROM mvscheduler.looked_back`))
 	require.InDelta(t, 381, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.looked_back`), 16, "13 months, by whole ones")
-	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.sampled`), 1)
+	require.InDelta(t, 70, ask[int](t, s.root, `SELECT round(extract(epoch FROM now() - min(at)) / 86400)::int FROM mvscheduler.samples`), 1)
 }
 
 func TestARestartOfTheServerIsAGapAndReadsAreCountedOn(t *testing.T) { // alone: samples and reads keep to the clock

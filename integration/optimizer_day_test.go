@@ -52,8 +52,8 @@ func (v tale) remember(t testing.TB, s *scene, until time.Time) {
 	}
 	pgtest.Exec(t, s.root, fmt.Sprintf(`
 WITH written AS (
-    INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
-    SELECT s.view_id, h, 300, x.reads, x.changes
+    INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+    SELECT s.view_id, h, x.reads, x.changes
       FROM mvscheduler.view_state AS s
      CROSS JOIN generate_series('%[2]s'::timestamptz - interval '42 days', '%[2]s'::timestamptz - interval '1 hour', '1 hour') AS h
      CROSS JOIN LATERAL (SELECT array_agg(CASE WHEN %[4]s THEN round(2 * %[3]g * random()) ELSE 0 END::real ORDER BY b) AS reads, array_agg((%[5]s)::real ORDER BY b) AS changes

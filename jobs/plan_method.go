@@ -21,6 +21,9 @@ func (p *planner) method(ctx context.Context, facts catalog.OptimizerFacts, v ca
 			return r, err
 		}
 	}
+	if !v.WasFull || v.Unique && v.Wanted != refresh.Full && v.Method == refresh.Full { // there is nothing to compare, or auto does by itself
+		return nil, nil
+	}
 	past, err := catalog.LoadMeasured(ctx, p.pool, v.ViewID)
 	if err != nil || len(past) == 0 {
 		return nil, err

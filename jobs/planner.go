@@ -21,6 +21,7 @@ const (
 	planEvery    = time.Hour           // some views are thought about so often
 	thinkEvery   = 23 * time.Hour      // and each of them
 	thinkAtOnce  = 1000                // views in one go
+	noteAtOnce   = 20                  // of them, so that those after them come first after a go that ends early
 	planPatience = 5 * time.Minute     // one go may take no longer
 	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
 	changesBack  = 15 * 24 * time.Hour // and for that it is looked at what changed
@@ -65,6 +66,11 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	}
 	err = p.judge(ctx, facts, f, trials)
 	done := 0
+	var thought []int64
+	note := func() error {
+		defer func() { thought = thought[:0] }()
+		return catalog.NoteThought(ctx, p.pool, facts.Now, thought)
+	}
 	for _, v := range views {
 		if done == thinkAtOnce {
 			break
@@ -73,11 +79,12 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 			continue
 		}
 		done++
-		if thinkErr := p.think(ctx, facts, v, f); thinkErr != nil { // at its next turn again, lest those that come first come first for ever
-			err = errors.Join(err, thinkErr, catalog.NoteThought(ctx, p.pool, v.ViewID, v.Name))
+		err = errors.Join(err, p.think(ctx, facts, v, f))
+		if thought = append(thought, v.ViewID); len(thought) == noteAtOnce { // where it failed too, lest those that come first come first for ever
+			err = errors.Join(err, note())
 		}
 	}
-	return errors.Join(err, catalog.Planned(ctx, p.pool, p.name))
+	return errors.Join(err, note(), catalog.Planned(ctx, p.pool, p.name))
 }
 
 // fleet are all views, among which each is thought about.
@@ -177,7 +184,7 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	}
 	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
 	if len(recommendations) == 0 && noted && !v.Open {
-		return catalog.NoteThought(ctx, p.pool, v.ViewID, v.Name)
+		return nil
 	}
 	var applied []int64
 	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {

@@ -32,11 +32,11 @@ func BenchmarkPlanningAThousandViews(b *testing.B) {
 	}
 	const reads = `CASE WHEN s.view_id % 3 = 0 THEN 10 WHEN s.view_id % 3 = 1 THEN 12 * (extract(isodow FROM h) < 6 AND extract(hour FROM h) BETWEEN 8 AND 17)::int ELSE 0.05 END::real`
 	db.Exec(b, `
-INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
-SELECT s.view_id, h, 300, array_fill(`+reads+`, ARRAY[12]), array_fill(1::real, ARRAY[12])
+INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+SELECT s.view_id, h, array_fill(`+reads+`, ARRAY[12]), array_fill(1::real, ARRAY[12])
   FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '21 days', now() - interval '1 hour', '1 hour') AS h`)
 	db.Exec(b, `
-INSERT INTO mvscheduler.sampled (view_id, at, width, reads, changes)
+INSERT INTO mvscheduler.sampled_days (view_id, day, width, reads, changes)
 SELECT s.view_id, d, 3600, (SELECT array_agg(12 * `+reads+` ORDER BY h) FROM generate_series(d, d + interval '23 hours', '1 hour') AS h), array_fill(12::real, ARRAY[24])
   FROM mvscheduler.view_state AS s, generate_series(date_trunc('day', now(), 'UTC') - interval '70 days', date_trunc('day', now(), 'UTC') - interval '22 days', '1 day') AS d`)
 	require.NoError(b, catalog.RollUp(b.Context(), db.Conn(b, ""), keepFine, keepHours, keepLookBacks)) // days that are over are one row each

@@ -27,5 +27,6 @@ DROP TABLE mvscheduler.watched_index;
 DROP TABLE mvscheduler.view_usage;
 DROP TABLE mvscheduler.looked_back;
 DROP TABLE mvscheduler.tested;
+DROP TABLE mvscheduler.sampled_days;
 DROP TABLE mvscheduler.sampled;
 DROP TABLE mvscheduler.collector;

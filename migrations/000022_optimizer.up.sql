@@ -23,22 +23,36 @@ COMMENT ON COLUMN mvscheduler.collector.planned_at IS 'When recommendations were
 COMMENT ON COLUMN mvscheduler.collector.level IS 'Evidence that the reads rest on: L0 (counters of scans), L1 (pg_stat_statements as well) or L2 (constants of queries as well).';
 COMMENT ON COLUMN mvscheduler.collector.sources IS 'The same in words, and what was missing.';
 
--- An hour in twelve bins; a day that is over in 288, and in twenty-four once it is old.
 CREATE TABLE mvscheduler.sampled (
     view_id bigint NOT NULL,
     at      timestamptz NOT NULL,
-    width   integer NOT NULL CHECK (width IN (300, 3600)),
     reads   real[] NOT NULL,
     changes real[] NOT NULL,
     PRIMARY KEY (view_id, at)
 ) WITH (fillfactor = 80, autovacuum_vacuum_scale_factor = 0.05);
-CREATE INDEX sampled_at ON mvscheduler.sampled (at) WHERE width = 300;
-COMMENT ON TABLE mvscheduler.sampled IS 'Private: how often each view was read and what changed below it.';
+CREATE INDEX sampled_at ON mvscheduler.sampled (at);
+COMMENT ON TABLE mvscheduler.sampled IS 'Private: how often each view was read and what changed below it, in the hours of today.';
 COMMENT ON COLUMN mvscheduler.sampled.view_id IS 'views.id';
-COMMENT ON COLUMN mvscheduler.sampled.at IS 'Start of the first bin.';
-COMMENT ON COLUMN mvscheduler.sampled.width IS 'Of a bin, in seconds: an hour in twelve bins, a day that is over (UTC) in 288, or one that is more than three weeks old in twenty-four.';
-COMMENT ON COLUMN mvscheduler.sampled.reads IS 'In each bin; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.sampled.at IS 'Start of the hour.';
+COMMENT ON COLUMN mvscheduler.sampled.reads IS 'In each of twelve bins of five minutes; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.sampled.changes IS 'Rows written below the view in each bin; NULL = unknown.';
+
+-- The arrays are kept as text, which is sent as it lies: whoever thinks about a view reads fourteen thousand elements.
+CREATE TABLE mvscheduler.sampled_days (
+    view_id bigint NOT NULL,
+    day     timestamptz NOT NULL,
+    width   integer NOT NULL CHECK (width IN (300, 3600)),
+    reads   text NOT NULL,
+    changes text NOT NULL,
+    PRIMARY KEY (view_id, day)
+) WITH (autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX sampled_days_day ON mvscheduler.sampled_days (width, day);
+COMMENT ON TABLE mvscheduler.sampled_days IS 'Private: the same of days that are over.';
+COMMENT ON COLUMN mvscheduler.sampled_days.view_id IS 'views.id';
+COMMENT ON COLUMN mvscheduler.sampled_days.day IS 'Its start, in UTC.';
+COMMENT ON COLUMN mvscheduler.sampled_days.width IS 'Of a bin, in seconds: 288 of five minutes, or 24 hours where the day is more than three weeks old.';
+COMMENT ON COLUMN mvscheduler.sampled_days.reads IS 'In each bin, real[] as text; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.sampled_days.changes IS 'Rows written below the view in each bin, real[] as text; NULL = unknown.';
 
 CREATE TABLE mvscheduler.view_usage (
     view_id       bigint PRIMARY KEY,
@@ -212,8 +226,12 @@ CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
 CREATE VIEW mvscheduler.samples WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, d.at, d.width, d.reads, d.changes
+    SELECT v.view_id, v.name AS view_name, d.at, 300 AS width, d.reads, d.changes
       FROM mvscheduler.sampled AS d
+      JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id
+     UNION ALL
+    SELECT v.view_id, v.name, d.day, d.width, d.reads::real[], d.changes::real[]
+      FROM mvscheduler.sampled_days AS d
       JOIN mvscheduler.visible_views AS v ON v.view_id = d.view_id;
 CREATE VIEW mvscheduler.look_backs WITH (security_barrier) AS
     SELECT v.view_id, v.name AS view_name, l.at, l.monthly, l.days_back, l.entire, l.days, l.reads, l.asked
@@ -653,7 +671,7 @@ CREATE TRIGGER bound_calendar BEFORE UPDATE OF tuned_calendar, min_interval, max
 
 -- Rights ----------------------------------------------------------------------------------------------
 
-REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.tested, mvscheduler.conditions, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
+REVOKE ALL ON mvscheduler.collector, mvscheduler.sampled, mvscheduler.sampled_days, mvscheduler.looked_back, mvscheduler.look_backs, mvscheduler.tested, mvscheduler.conditions, mvscheduler.view_usage, mvscheduler.own_scan, mvscheduler.verify_scan, mvscheduler.watched_index, mvscheduler.scans_here, mvscheduler.visible_counted, mvscheduler.counted,
               mvscheduler.recommendation, mvscheduler.recommendation_decision, mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples FROM PUBLIC;
 GRANT SELECT ON mvscheduler.recommendations, mvscheduler.usage, mvscheduler.samples, mvscheduler.look_backs, mvscheduler.conditions TO mvscheduler_user, mvscheduler_worker;
 GRANT SELECT ON mvscheduler.scans_here, mvscheduler.visible_counted TO mvscheduler_user;
@@ -661,7 +679,7 @@ GRANT INSERT ON mvscheduler.verify_scan TO mvscheduler_user;
 GRANT SELECT, DELETE ON mvscheduler.verify_scan TO mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until, tried) ON mvscheduler.recommendation_decision TO mvscheduler_user;
 GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
-GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
+GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.sampled_days, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_patience, tuned_calendar, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -28,10 +28,11 @@ func words(d time.Duration) string { return schedule.Words(d) }
 func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 	slots := slotsOf(c)
 	width := int(grid.Width / time.Minute)
-	due := []int{lo}
+	due := append(make([]int, 0, min(slots.count()*((hi-lo)*width/minutesOfWeek+1)+1, hi-lo+1)), lo)
 	clock := wallClock{zone: grid.Zone}
+	start, seconds := grid.Start.Unix(), int64(width)*60
 	for t := lo + 1; t < hi; {
-		now := grid.At(t).Unix()
+		now := start + int64(t)*seconds
 		_, minute := clock.weekAndMinute(now)
 		midnight := (minute/minutesOfDay + 1) * minutesOfDay
 		next := slots.next(minute, midnight)
@@ -41,7 +42,6 @@ func dueBins(c Calendar, grid Grid, lo, hi int) []int {
 			continue
 		}
 		idle := max(1, (next-minute)/width)
-		seconds := int64(width) * 60
 		t += int(min(int64(idle), (clock.span.to-now+seconds-1)/seconds)) // until the clock is set
 	}
 	return due

@@ -72,7 +72,14 @@ func (c *wallClock) weekAndMinute(now int64) (week, minute int) {
 }
 
 func (c *wallClock) weekAndHour(now int64) (week, hour int) {
-	if !c.hourSpan.has(now) {
+	switch next := c.hourSpan.to; {
+	case c.hourSpan.has(now):
+	case now == next && c.span.has(now): // time goes on
+		if c.hour++; c.hour == hoursOfWeek {
+			c.week, c.hour = c.week+1, 0
+		}
+		c.hourSpan = span{now, min(now+3600, c.span.to)}
+	default:
 		week, minute := c.weekAndMinute(now)
 		from := now - floorMod(now+c.offset, 3600)
 		c.week, c.hour = week, minute/60

@@ -97,22 +97,30 @@ func (s *season) reads() float64 {
 func (s *season) resolution(least float64) (Resolution, float64) {
 	weeks, reads := s.observedWeeks(), s.reads()
 	if weeks >= gateWeeks && reads >= gateReads {
-		if gain := s.gain(HourOfWeekRates); gain >= least {
+		if gain := s.gain(HourOfWeekRates, least); gain >= least {
 			return HourOfWeekRates, gain
 		}
 	}
 	if weeks >= groupWeeks && reads >= groupReads {
-		if gain := s.gain(HourOfDayRates); gain >= least {
+		if gain := s.gain(HourOfDayRates, least); gain >= least {
 			return HourOfDayRates, gain
 		}
 	}
 	return FlatRate, 1
 }
 
-// gain is the smaller of the gains of the two folds.
-func (s *season) gain(resolution Resolution) float64 {
-	even, odd := &s.folds[0], &s.folds[1]
-	return min(gainOn(even.at(resolution), &odd.profile), gainOn(odd.at(resolution), &even.profile))
+// gain is the smaller of the gains of the two folds, or one of them that is not enough: of the fold that learns this week
+// nothing has to be derived then.
+func (s *season) gain(resolution Resolution, least float64) float64 {
+	a, b := &s.folds[0], &s.folds[1]
+	if !a.learnt[resolution-1].known {
+		a, b = b, a
+	}
+	gain := gainOn(a.at(resolution), &b.profile)
+	if gain >= least {
+		gain = min(gain, gainOn(b.at(resolution), &a.profile))
+	}
+	return gain
 }
 
 // gainOn is J of the best fixed interval over J of intervals that follow the rates, T = a/sqrt(rate), with

@@ -131,10 +131,9 @@ type dayPlans struct {
 // hourPlan is a plan of the first hours of a day.
 type hourPlan struct {
 	cost      float64
-	last      int     // bin of the last refresh
-	hour      float64 // of the same
-	from      int     // hour in which its last window or stretch begins
-	afterIdle bool    // which comes after a stretch without refreshes
+	last      int32 // bin of the last refresh
+	from      int16 // hour in which its last window or stretch begins
+	afterIdle bool  // which comes after a stretch without refreshes
 }
 
 // dayEnd is where the plan of a day ends.
@@ -152,32 +151,29 @@ func (d *day) plan(p *dayPlans, last, most int) {
 			p.busy[k][h].cost, p.idle[k][h].cost = math.Inf(1), math.Inf(1)
 		}
 	}
-	p.busy[0][0] = hourPlan{last: last, hour: float64(last) / binsOfHour}
-	for to := 1; to <= 24; to++ {
-		for from := range to {
-			reads, moment := d.reads.total(from, to), d.reads.moment[to]-d.reads.moment[from]
-			last, cost := d.last[from][to], d.cost[from][to]
-			hour := float64(last) / binsOfHour
-			for k := range min(from, most) + 1 {
-				before := &p.busy[k][from]
-				if math.IsInf(before.cost, 1) && math.IsInf(p.idle[k][from].cost, 1) {
-					continue
-				}
-				age := moment - before.hour*reads
-				tooLong := d.pause > 0 && to*binsOfHour-before.last > d.pause
+	p.busy[0][0] = hourPlan{last: int32(last)}
+	for from := range 24 {
+		for k := range min(from, most) + 1 {
+			before, idle := p.busy[k][from], p.idle[k][from]
+			start, afterIdle := before.cost, less(idle.cost, before.cost)
+			if afterIdle {
+				start = idle.cost
+			}
+			if math.IsInf(start, 1) {
+				continue
+			}
+			hour := float64(before.last) / binsOfHour
+			for to := from + 1; to <= 24; to++ {
+				age := d.reads.moment[to] - d.reads.moment[from] - hour*d.reads.total(from, to)
+				tooLong := d.pause > 0 && to*binsOfHour-int(before.last) > d.pause
 				if c := before.cost + d.price*age; !tooLong && less(c, p.idle[k][to].cost) {
-					p.idle[k][to] = hourPlan{cost: c, last: before.last, hour: before.hour, from: from}
+					p.idle[k][to] = hourPlan{cost: c, last: before.last, from: int16(from)}
 				}
 				if k == most {
 					continue
 				}
-				idle := less(p.idle[k][from].cost, before.cost)
-				c := before.cost
-				if idle {
-					c = p.idle[k][from].cost
-				}
-				if c += cost; less(c, p.busy[k+1][to].cost) {
-					p.busy[k+1][to] = hourPlan{c, last, hour, from, idle}
+				if c := start + d.cost[from][to]; less(c, p.busy[k+1][to].cost) {
+					p.busy[k+1][to] = hourPlan{c, int32(d.last[from][to]), int16(from), afterIdle}
 				}
 			}
 		}
@@ -185,10 +181,10 @@ func (d *day) plan(p *dayPlans, last, most int) {
 	best := dayEnd{cost: math.Inf(1)}
 	for k := range most + 1 {
 		if end := p.busy[k][24]; less(end.cost, best.cost) {
-			best = dayEnd{end.cost, end.last, k, false}
+			best = dayEnd{end.cost, int(end.last), k, false}
 		}
 		if end := p.idle[k][24]; less(end.cost, best.cost) {
-			best = dayEnd{end.cost, end.last, k, true}
+			best = dayEnd{end.cost, int(end.last), k, true}
 		}
 		p.best[k] = best
 	}
@@ -199,12 +195,12 @@ func (p *dayPlans) windows(d *day, most int) (windows []window) {
 	end := p.best[most]
 	for k, to, idle := end.k, 24, end.idle; to > 0 && !math.IsInf(end.cost, 1); {
 		if idle {
-			to, idle = p.idle[k][to].from, false
+			to, idle = int(p.idle[k][to].from), false
 			continue
 		}
 		at := &p.busy[k][to]
-		windows = append(windows, window{at.from, to, d.every[at.from][to]})
-		k, to, idle = k-1, at.from, at.afterIdle
+		windows = append(windows, window{int(at.from), to, d.every[at.from][to]})
+		k, to, idle = k-1, int(at.from), at.afterIdle
 	}
 	slices.Reverse(windows)
 	// Several ends mean the same refreshes; the one that is a whole number of intervals is what a person would write.
