@@ -3,6 +3,7 @@ package catalog
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -269,39 +270,40 @@ type PassRange struct {
 }
 
 // GiveRanges hands the ranges to the step that the attempt was let through for.
-func GiveRanges(ctx context.Context, tx pgx.Tx, a Attempt, ranges []PassRange) error {
+func GiveRanges(a Attempt, ranges []PassRange) Read {
 	lo, hi, staged := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges)), make([]bool, len(ranges))
 	for n, r := range ranges {
 		lo[n], hi[n], staged[n] = r.Lo, r.Hi, r.Staged
 	}
-	_, err := tx.Exec(ctx, `
+	return Read{What: fmt.Sprintf("hand %d ranges to run %d", len(ranges), a.RunID), Args: []any{a.RunID, lo, hi, staged}, Collect: func(rows pgx.Rows) error {
+		rows.Close()
+		return rows.Err()
+	}, SQL: `
 INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi, staged)
 SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity'), r.staged
-  FROM unnest($2::timestamptz[], $3::timestamptz[], $4::boolean[]) WITH ORDINALITY AS r(lo, hi, staged, n)`, a.RunID, lo, hi, staged)
-	if err != nil {
-		return fmt.Errorf("hand %d ranges to run %d: %w", len(ranges), a.RunID, err)
-	}
-	return nil
+  FROM unnest($2::timestamptz[], $3::timestamptz[], $4::boolean[]) WITH ORDINALITY AS r(lo, hi, staged, n)`}
 }
 
 // StepResult is what a step of an incremental view did.
 type StepResult struct{ Buckets, Inserted, Updated, Deleted int64 }
 
-// TakeBack takes the pass and its ranges back, in the transaction that gave them, and returns what the step did.
-func TakeBack(ctx context.Context, tx pgx.Tx, a Attempt) (StepResult, error) {
-	var done []int64
-	err := tx.QueryRow(ctx, `
+// TakeBack takes the pass and its ranges back, in the transaction that gave them, and tells what the step did.
+func TakeBack(a Attempt, into *StepResult) Read {
+	return Read{What: fmt.Sprintf("close the gate behind run %d", a.RunID), Args: []any{a.RunID}, Collect: func(rows pgx.Rows) error {
+		done, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[[]int64])
+		if err == nil && len(done) != 4 {
+			err = errors.New("the step did nothing")
+		}
+		if err != nil {
+			return err
+		}
+		*into = StepResult{Buckets: done[0], Inserted: done[1], Updated: done[2], Deleted: done[3]}
+		return nil
+	}, SQL: `
 WITH ranges AS (
     DELETE FROM mvscheduler.pass_range WHERE run_id = $1
 )
-DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`, a.RunID).Scan(&done)
-	if err != nil {
-		return StepResult{}, fmt.Errorf("close the gate behind run %d: %w", a.RunID, err)
-	}
-	if len(done) != 4 {
-		return StepResult{}, fmt.Errorf("the gate of run %d did nothing", a.RunID)
-	}
-	return StepResult{Buckets: done[0], Inserted: done[1], Updated: done[2], Deleted: done[3]}, nil
+DELETE FROM mvscheduler.pass WHERE run_id = $1 RETURNING coalesce(done, '{}')`}
 }
 
 // Incremented records what a refresh has seen: everything that its snapshot shows. It belongs to the transaction

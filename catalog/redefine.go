@@ -117,20 +117,29 @@ UPDATE mvscheduler.redefinition AS r
 // LetThrough lets the attempt through the gate of its view for one step, for the rest of this transaction
 // or until [Closed]. It returns [ErrFenced] when the run is not the attempt's any more.
 func LetThrough(ctx context.Context, tx pgx.Tx, a Attempt, step string) error {
-	tag, err := tx.Exec(ctx, `
+	return Pass(a, step).Alone(ctx, tx)
+}
+
+// Pass is [LetThrough], to be asked with others.
+func Pass(a Attempt, step string) Read {
+	return Read{What: fmt.Sprintf("let run %d through the gate", a.RunID), Args: []any{a.RunID, a.Token, step}, Collect: func(rows pgx.Rows) error {
+		passed := rows.Next()
+		rows.Close()
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		if !passed {
+			return ErrFenced
+		}
+		return nil
+	}, SQL: `
 INSERT INTO mvscheduler.pass (run_id, token, view_id, step)
 SELECT id, token, view_id, $3
   FROM mvscheduler.run
  WHERE id = $1
    AND token = $2
-   AND state = 'running'`, a.RunID, a.Token, step)
-	if err != nil {
-		return fmt.Errorf("let run %d through the gate: %w", a.RunID, err)
-	}
-	if tag.RowsAffected() == 0 {
-		return ErrFenced
-	}
-	return nil
+   AND state = 'running'
+RETURNING run_id`}
 }
 
 // Closed takes the pass back, in the transaction that gave it.

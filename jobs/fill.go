@@ -73,7 +73,7 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
 		}
 		err = s.step(ctx, catalog.StepBuild, func(ctx context.Context, tx pgx.Tx) error {
-			_, err := catalog.TakeBack(ctx, tx, s.attempt)
+			err := catalog.TakeBack(s.attempt, new(catalog.StepResult)).Alone(ctx, tx)
 			return err
 		})
 		if err != nil {

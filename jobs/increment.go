@@ -125,6 +125,7 @@ func (s *incrementShell) increment(ctx context.Context) (result refresh.Result, 
 	result, err = i.Do(ctx, s.session, s.w.control, s.policy, s.onBusy)
 	result.Reason = s.reason
 	result.Rows = &s.rows
+	result.Changed = s.did.Inserted + s.did.Updated + s.did.Deleted
 	if err == nil && s.version != nil {
 		err = s.swap(ctx)
 	}
@@ -220,25 +221,22 @@ func (s *incrementShell) passes(ctx context.Context, tx pgx.Tx, dirt []refresh.D
 	return passes, nil
 }
 
-func (s *incrementShell) open(ctx context.Context, tx pgx.Tx, passes []refresh.Pass) error {
-	if err := catalog.LetThrough(ctx, tx, s.attempt, catalog.StepIncrement); err != nil {
-		return err
-	}
+func (s *incrementShell) open(batch *pgx.Batch, passes []refresh.Pass) {
+	catalog.Pass(s.attempt, catalog.StepIncrement).Queue(batch)
 	ranges := make([]catalog.PassRange, len(passes))
 	for n, p := range passes {
 		ranges[n] = catalog.PassRange{Lo: p.Lo, Hi: p.Hi, Staged: p.Staged}
 	}
-	return catalog.GiveRanges(ctx, tx, s.attempt, ranges)
+	catalog.GiveRanges(s.attempt, ranges).Queue(batch)
 }
 
-func (s *incrementShell) close(ctx context.Context, tx pgx.Tx, result *refresh.Result) (err error) {
-	s.did, err = catalog.TakeBack(ctx, tx, s.attempt)
-	result.Changed = s.did.Inserted + s.did.Updated + s.did.Deleted
-	return err
+func (s *incrementShell) close(batch *pgx.Batch) {
+	catalog.TakeBack(s.attempt, &s.did).Queue(batch)
 }
 
 // complete records what was done, in the transaction that did it. The run is complete when the version is served.
 func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh.Result) error {
+	changed := s.did.Inserted + s.did.Updated + s.did.Deleted
 	s.rows = s.did.Inserted - s.did.Deleted + s.filled.Rows
 	if before := s.rowsBefore(); before != nil {
 		s.rows += *before
@@ -256,7 +254,7 @@ func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh
 		buckets := s.filled.Buckets + s.did.Buckets
 		err := catalog.Succeed(ctx, tx, s.attempt, catalog.Success{
 			Method: refresh.Incremental, Reason: reasons(s.reason, s.below.reason), DataAsOf: asOf, Rows: &s.rows, SizeBytes: result.SizeBytes, WALBytes: result.WALBytes,
-			Took: result.Took, Changed: &result.Changed, Buckets: &buckets,
+			Took: result.Took, Changed: &changed, Buckets: &buckets,
 		})
 		if err != nil {
 			return err

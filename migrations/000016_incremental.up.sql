@@ -305,7 +305,8 @@ BEGIN
                       FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k(attnum, n)
                       JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = k.attnum)
               FROM pg_index AS i
-             WHERE i.indrelid = data AND i.indisunique AND obj_description(i.indexrelid, 'pg_class') = 'mvscheduler: unique_key'
+              JOIN pg_description AS d ON d.objoid = i.indexrelid AND d.classoid = 'pg_class'::regclass AND d.objsubid = 0   -- obj_description is planned in each statement
+             WHERE i.indrelid = data AND i.indisunique AND d.description = 'mvscheduler: unique_key'
              LIMIT 1);
 END $$;
 COMMENT ON FUNCTION mvscheduler.key_of(oid) IS 'Columns of the key of an incremental view, by the index on its data; NULL when it has none.';

@@ -17,7 +17,7 @@ COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is com
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source_type oid, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT unit text)
+                                              OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -29,13 +29,13 @@ BEGIN
     IF NOT FOUND THEN
         RETURN;
     END IF;
-    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity'), mvscheduler.partition_unit(s.bucket_width, s.retention_period)
-      INTO owner, query, data, time_column, width, zone, filled_from, unit
+    SELECT s.owner::oid, w.query, w.data, s.time_column, s.bucket_width, s.timezone, coalesce(i.filled_from, '-infinity'), s.retention_period
+      INTO owner, query, data, time_column, width, zone, filled_from, retention
       FROM mvscheduler.view_state AS s
      CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
      WHERE s.view_id = increment_at_hand.view_id;
-    SELECT a.atttypid INTO source_type
+    SELECT a.atttypid, NOT EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.view_id = v.view_id AND o.col <> v.col) INTO source_type, alone
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
     SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
@@ -377,8 +377,9 @@ DECLARE
     same   text;
     extra  text := '';   -- more to be told apart by, of x
 BEGIN
+    -- What is joined by its own operator, which lets its type tell, is stored the same.
     SELECT string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
-           concat_ws(' OR ', string_agg(d.plain, ' OR ' ORDER BY a.attnum),
+           concat_ws(' OR ', string_agg(d.plain, ' OR ' ORDER BY a.attnum) FILTER (WHERE a.attname = ANY (key) IS NOT TRUE OR a.atttypid IN ('float4'::regtype, 'float8'::regtype)),
                CASE WHEN bool_or(d.plain IS NULL) THEN format('ROW(%s)::record OPERATOR(pg_catalog.*<>) ROW(%s)::record', string_agg('n.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE d.plain IS NULL),
                                                               string_agg('o.' || quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE d.plain IS NULL)) END)
       INTO whole, differ
@@ -397,9 +398,11 @@ BEGIN
           FROM unnest(key) WITH ORDINALITY AS k(name, n) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name JOIN pg_type AS y ON y.oid = a.atttypid;
     END IF;
     RETURN format('SELECT %s', shown)
-        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh, inside || finite || CASE WHEN odd <> 'false' THEN format(' OR %s', odd) ELSE '' END)
+        || format(' FROM (SELECT x.*, true AS "mvscheduler fresh"%s FROM %s AS x%s) AS n', extra, fresh,
+                  CASE WHEN odd = mvscheduler.is_strange('x.' || t, label_start, label_end) AND label_start <> '-infinity' THEN ''   -- inside or not: all of them
+                       ELSE inside || finite || CASE WHEN odd <> 'false' THEN format(' OR %s', odd) ELSE '' END END)
         || format(' FULL JOIN (SELECT %sx.*%s FROM %s AS x%s) AS o ON %s', CASE WHEN handle = data THEN 'x.tableoid AS "mvscheduler part", x.ctid AS "mvscheduler place", ' END, extra, mvscheduler.shown_name(handle), inside || CASE WHEN part <> 'true' THEN format(' AND %s', part) ELSE '' END, same)
-        || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', differ);
+        || format(' WHERE n."mvscheduler fresh" IS NULL OR o."mvscheduler place" IS NULL OR %s', coalesce(nullif(differ, ''), 'false'));
 END $$;
 COMMENT ON FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text, text, text) IS 'A statement that gives, of each row in which the relation data and fresh differ, what shown says of n (the row of fresh) and o (that of data, with its "mvscheduler place"). data is read through its handle. Of times from label_start up to label_end, or without a time_column of all; and rows of fresh for which odd holds, of all times. Of data only rows for which part holds. Both are SQL about x.';
 
@@ -411,11 +414,14 @@ RETURN CASE WHEN least_label IS NULL THEN 'false' ELSE format('(%1$s >= %2$L AND
 COMMENT ON FUNCTION mvscheduler.is_strange(text, text, text) IS 'SQL that says whether a label lies outside of all that the labels of a window can be.';
 
 CREATE FUNCTION mvscheduler.differing_columns(data oid, time_column text) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
-RETURN (SELECT string_agg(CASE WHEN a.attname = time_column THEN format('coalesce(n.%1$I, o.%1$I) AS %1$I', a.attname) ELSE format('n.%I', a.attname) END, ', ' ORDER BY a.attnum)
-               || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"'
-          FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped);
+AS $$
+BEGIN
+    RETURN (SELECT string_agg(CASE WHEN a.attname = time_column THEN format('coalesce(n.%1$I, o.%1$I) AS %1$I', a.attname) ELSE format('n.%I', a.attname) END, ', ' ORDER BY a.attnum)
+                   || ', o."mvscheduler part", o."mvscheduler place", n."mvscheduler fresh" IS NULL AS "mvscheduler gone"'
+              FROM pg_attribute AS a WHERE a.attrelid = data AND a.attnum > 0 AND NOT a.attisdropped);
+END $$;
 COMMENT ON FUNCTION mvscheduler.differing_columns(oid, text) IS 'What difference shows of a row that is to be written.';
 
 -- The window is set. What the query gives goes into the join as it comes: to write it down first and to read it again costs an
@@ -458,7 +464,7 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text) IS 'Makes a table of the rows with labels from label_start up to label_end in which the query and data, which has a key, differ; differing is how many. query and handle are handles. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
 
 -- The window is set. What did not change is not written.
-CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid, given oid, differing bigint,
+CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid, given oid, differing bigint, alone boolean,
                                             OUT buckets bigint, OUT inserted bigint, OUT updated bigint, OUT deleted bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -481,7 +487,7 @@ DECLARE
     rows      bigint;
     twice     text;      -- SQL for a key that several rows of the query have
     doubled   text;
-    joins     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin')];
+    plans     text[] := ARRAY[current_setting('enable_hashjoin'), current_setting('enable_mergejoin'), current_setting('enable_indexscan')];
     statement text;
 BEGIN
     SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum), string_agg('x.' || quote_ident(a.attname), ', ' ORDER BY a.attnum),
@@ -495,6 +501,9 @@ BEGIN
     IF staged IS NULL AND given IS NULL THEN
         statement := format('WITH fresh AS MATERIALIZED (SELECT %s FROM %s AS q), differ AS MATERIALIZED (%s), ', columns, q, mvscheduler.difference(data, handle, key, NULL, source, time_column, label_start, label_end, shown));
         look := format(', %s, %s FROM (SELECT f.%3$s FROM fresh AS f GROUP BY f.%3$s) AS d', look, coalesce(twice, 'NULL::text'), t);
+        -- What came last lies together, and not in the order of its times: it is read page by page, not row by row, with which the query takes
+        -- half as much time again. Where more than this table is read, that could take from the query what it looks other rows up by.
+        PERFORM set_config('enable_indexscan', 'off', true) WHERE alone;
     ELSE
         IF staged IS NOT NULL THEN   -- in parallel as far as nothing is written
             IF key IS NOT NULL THEN
@@ -521,15 +530,15 @@ BEGIN
     IF doubled IS NOT NULL THEN
         RAISE EXCEPTION 'the query gives several rows with one key' USING ERRCODE = 'unique_violation', DETAIL = format('Key (%s)=%s is there more than once.', array_to_string(key, ', '), doubled);
     END IF;
+    PERFORM set_config('enable_hashjoin', plans[1], true), set_config('enable_mergejoin', plans[2], true), set_config('enable_indexscan', plans[3], true);
     IF differ IS NOT NULL THEN
         EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(differ));
-        PERFORM set_config('enable_hashjoin', joins[1], true), set_config('enable_mergejoin', joins[2], true);
     END IF;
     IF buckets IS NULL THEN   -- by now there are those that the query has given
         EXECUTE format('SELECT count(*) FROM (SELECT FROM %s AS d WHERE %s GROUP BY d.%s) AS b', d, inside, t) INTO buckets;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid, oid, bigint) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one; given is one of find_difference, with differing rows, which is dropped. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
+COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid, oid, bigint, boolean) IS 'Brings the rows with labels from label_start up to label_end in line with the query, whose window is set, and writes only what differs. query is its handle, handle that of data. staged is a table that has the rows of the query already, where there is one; given is one of find_difference, with differing rows, which is dropped. alone = the query reads one table. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
 
 -- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
 -- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
@@ -606,7 +615,7 @@ BEGIN
     cut := mvscheduler.cut_of(work.query, work.time_column, work.width, work.source_type, work.zone);
     query := mvscheduler.handle(work.query, work.data);
     data := mvscheduler.rows_handle(work.data, work.data);
-    unit := coalesce(mvscheduler.unit_in_force(work.data), work.unit);
+    unit := coalesce(mvscheduler.unit_in_force(work.data), mvscheduler.partition_unit(work.width, work.retention));
     covered := coalesce((SELECT range_agg(tsrange(p.lo, p.hi)) FROM mvscheduler.partitions_of(work.data) AS p WHERE p.lo IS NOT NULL), '{}');
     FOR span IN
         SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
@@ -636,7 +645,7 @@ BEGIN
             END IF;
         END IF;
         covered := mvscheduler.cover_range(coalesce(staged, apart.differ, query), work.data, work.time_column, unit, span.first, span.last, covered);
-        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged, apart.differ, apart.differing);
+        SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged, apart.differ, apart.differing, work.alone);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
         END IF;

@@ -620,17 +620,18 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.step_attach(bigint) IS 'Attaches one partition again that was put aside.';
 
 CREATE FUNCTION mvscheduler.latest_label(label text, own timestamptz, below timestamptz, label_type oid, source_type oid, zone text) RETURNS text
-LANGUAGE sql STABLE
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET DateStyle = 'ISO, YMD'
 AS $$
-    SELECT b.text
-      FROM unnest(ARRAY[label, CASE WHEN own > '-infinity' THEN mvscheduler.bound_text(own AT TIME ZONE 'UTC', label_type) END,
-                        CASE WHEN below > '-infinity' THEN mvscheduler.label_text(below, label_type, source_type, zone) END]) AS b(text)
-     WHERE b.text IS NOT NULL
-     ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC
-     LIMIT 1
-$$;
+BEGIN
+    RETURN (SELECT b.text
+              FROM unnest(ARRAY[label, CASE WHEN own > '-infinity' THEN mvscheduler.bound_text(own AT TIME ZONE 'UTC', label_type) END,
+                                CASE WHEN below > '-infinity' THEN mvscheduler.label_text(below, label_type, source_type, zone) END]) AS b(text)
+             WHERE b.text IS NOT NULL
+             ORDER BY mvscheduler.bound_instant(b.text, label_type) DESC
+             LIMIT 1);
+END $$;
 COMMENT ON FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: own is a horizon among the labels, below one among the times of the source.';
 
 -- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves

@@ -50,10 +50,7 @@ func Step(ctx context.Context, session *pgexec.Session, view View, gate uint32, 
 				if err := open(ctx, tx); err != nil {
 					return err
 				}
-				if err := tx.Refresh(ctx, target, false); err != nil {
-					return OfPiece("its gate", err)
-				}
-				if err := tx.Empty(ctx, target); err != nil {
+				if err := tx.RefreshAndEmpty(ctx, target); err != nil {
 					return OfPiece("its gate", err)
 				}
 				return complete(ctx, tx)

@@ -30,10 +30,10 @@ type Increment struct {
 	Read func(*pgx.Batch)
 	// Plan finds out what is dirty.
 	Plan func(context.Context, pgx.Tx, Snapshot) ([]Pass, error)
-	// Open lets the attempt through the gate, where there is dirt.
-	Open func(context.Context, pgx.Tx, []Pass) error
-	// Close takes that back and fills in what the step did.
-	Close func(context.Context, pgx.Tx, *Result) error
+	// Open queues what lets the attempt through the gate, where there is dirt.
+	Open func(*pgx.Batch, []Pass)
+	// Close queues what takes that back.
+	Close func(*pgx.Batch)
 	// Complete ends the run in the transaction.
 	Complete func(context.Context, pgx.Tx, Result) error
 }
@@ -83,12 +83,10 @@ SELECT now(),   -- before the snapshot
 			if err != nil {
 				return err
 			}
+			var last pgx.Batch
 			if len(passes) > 0 {
-				scanned, err := readScans(ctx, tx, i.View.ID)
+				scanned, err := i.through(ctx, tx, gate, passes)
 				if err != nil {
-					return err
-				}
-				if err := i.through(ctx, tx, gate, passes, &result); err != nil {
 					return err
 				}
 				after, err := loadFiles(ctx, catalogs, i.View.Target.Query, nil)
@@ -98,18 +96,21 @@ SELECT now(),   -- before the snapshot
 				if before.moved(after) {
 					return errMoved
 				}
-				if err := recordScans(ctx, tx, i.View.ID, scanned); err != nil {
-					return err
-				}
+				i.Close(&last)
+				recordScans(i.View.ID, scanned).Queue(&last)
 			}
 			var ended time.Time
-			err = tx.QueryRow(ctx, `
+			last.Queue(`
 SELECT clock_timestamp(),
        pg_wal_lsn_diff(pg_current_wal_insert_lsn(), $2::pg_lsn)::bigint,
-       coalesce((SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree($1::oid::regclass) AS t WHERE t.isleaf), 0)::bigint`, i.Data, wal).
-				Scan(&ended, &result.WALBytes, &result.SizeBytes)
-			if err != nil {
-				return fmt.Errorf("measure the refresh: %w", err)
+       coalesce((SELECT sum(pg_total_relation_size(t.relid)) FROM pg_partition_tree($1::oid::regclass) AS t WHERE t.isleaf), 0)::bigint`, i.Data, wal).QueryRow(func(row pgx.Row) error {
+				if err := row.Scan(&ended, &result.WALBytes, &result.SizeBytes); err != nil {
+					return fmt.Errorf("measure the refresh: %w", err)
+				}
+				return nil
+			})
+			if err := tx.SendBatch(ctx, &last).Close(); err != nil {
+				return err
 			}
 			result.Took = ended.Sub(result.DataAsOf)
 			if i.View.MaxSizeBytes > 0 && result.SizeBytes > i.View.MaxSizeBytes {
@@ -129,15 +130,13 @@ SELECT clock_timestamp(),
 	return result, err
 }
 
-func (i Increment) through(ctx context.Context, tx *pgexec.Tx, gate pgexec.Target, passes []Pass, result *Result) error {
-	if err := i.Open(ctx, tx, passes); err != nil {
-		return err
+// through has the step compute the passes, and returns where the session's counters of scans stood before.
+func (i Increment) through(ctx context.Context, tx *pgexec.Tx, gate pgexec.Target, passes []Pass) (before scans, err error) {
+	var batch pgx.Batch
+	readScans(i.View.ID, &before).Queue(&batch)
+	i.Open(&batch, passes)
+	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
+		return before, err
 	}
-	if err := tx.Refresh(ctx, gate, false); err != nil {
-		return OfPiece("its gate", err)
-	}
-	if err := tx.Empty(ctx, gate); err != nil {
-		return OfPiece("its gate", err)
-	}
-	return i.Close(ctx, tx, result)
+	return before, OfPiece("its gate", tx.RefreshAndEmpty(ctx, gate))
 }

@@ -206,8 +206,8 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		if err != nil {
 			return err
 		}
-		scanned, err := readScans(ctx, tx, view.ID)
-		if err != nil {
+		var scanned scans
+		if err := readScans(view.ID, &scanned).Alone(ctx, tx); err != nil {
 			return err
 		}
 		if err := refreshIn(ctx, tx, session, catalogs, view, result.Method); err != nil {
@@ -231,7 +231,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
 			return &SizeError{Size: result.SizeBytes, Limit: view.MaxSizeBytes}
 		}
-		if err := recordScans(ctx, tx, view.ID, scanned); err != nil {
+		if err := recordScans(view.ID, scanned).Alone(ctx, tx); err != nil {
 			return err
 		}
 		return complete(ctx, tx, result)

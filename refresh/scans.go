@@ -1,10 +1,9 @@
 package refresh
 
 import (
-	"context"
-	"fmt"
-
 	"github.com/jackc/pgx/v5"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 // scans are the scans of this session that it has not reported yet, by relation in which reads of a view show.
@@ -30,39 +29,35 @@ SELECT k.relation, p.seq, p.idx, p.tuples, p.keys, p.fetched
 
 // readScans is where the counters stand before a refresh: what earlier transactions of the session did is in them
 // until it reports, at most once a second.
-func readScans(ctx context.Context, tx pgx.Tx, viewID int64) (s scans, err error) {
-	rows, err := tx.Query(ctx, pendingScans, viewID)
-	if err != nil {
-		return s, fmt.Errorf("read the session's own scans: %w", err)
-	}
-	var (
-		relation                        uint32
-		seq, idx, tuples, keys, fetched int64
-	)
-	_, err = pgx.ForEachRow(rows, []any{&relation, &seq, &idx, &tuples, &keys, &fetched}, func() error {
-		s.relations, s.seq, s.idx, s.tuples = append(s.relations, relation), append(s.seq, seq), append(s.idx, idx), append(s.tuples, tuples)
-		s.keys, s.fetched = append(s.keys, keys), append(s.fetched, fetched)
-		return nil
-	})
-	if err != nil {
-		return s, fmt.Errorf("read the session's own scans: %w", err)
-	}
-	return s, nil
+func readScans(viewID int64, into *scans) catalog.Read {
+	return catalog.Read{What: "read the session's own scans", SQL: pendingScans, Args: []any{viewID}, Collect: func(rows pgx.Rows) error {
+		var (
+			s                               scans
+			relation                        uint32
+			seq, idx, tuples, keys, fetched int64
+		)
+		_, err := pgx.ForEachRow(rows, []any{&relation, &seq, &idx, &tuples, &keys, &fetched}, func() error {
+			s.relations, s.seq, s.idx, s.tuples = append(s.relations, relation), append(s.seq, seq), append(s.idx, idx), append(s.tuples, tuples)
+			s.keys, s.fetched = append(s.keys, keys), append(s.fetched, fetched)
+			return nil
+		})
+		*into = s
+		return err
+	}}
 }
 
 // recordScans leaves what the refresh scanned since to the collector, which takes it for no reads; without one there
 // is nobody to take it away. Workers of a parallel scan count for themselves: the collector sees that by the rows.
-func recordScans(ctx context.Context, tx pgx.Tx, viewID int64, before scans) error {
-	_, err := tx.Exec(ctx, `
+func recordScans(viewID int64, before scans) catalog.Read {
+	return catalog.Read{What: "record the session's own scans", Collect: func(rows pgx.Rows) error {
+		rows.Close()
+		return rows.Err()
+	}, SQL: `
 INSERT INTO mvscheduler.own_scan (relation, seq, idx, tuples, keys, fetched)
 SELECT n.relation, n.seq - coalesce(b.seq, 0), n.idx - coalesce(b.idx, 0), n.tuples - coalesce(b.tuples, 0), n.keys - coalesce(b.keys, 0), n.fetched - coalesce(b.fetched, 0)
-  FROM (`+pendingScans+`) AS n
+  FROM (` + pendingScans + `) AS n
   LEFT JOIN unnest($2::oid[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::bigint[]) AS b(relation, seq, idx, tuples, keys, fetched) ON b.relation = n.relation
  WHERE (n.seq > coalesce(b.seq, 0) OR n.idx > coalesce(b.idx, 0))
    AND EXISTS (SELECT FROM mvscheduler.collector AS c WHERE c.lease_until > clock_timestamp())`,
-		viewID, before.relations, before.seq, before.idx, before.tuples, before.keys, before.fetched)
-	if err != nil {
-		return fmt.Errorf("record the session's own scans: %w", err)
-	}
-	return nil
+		Args: []any{viewID, before.relations, before.seq, before.idx, before.tuples, before.keys, before.fetched}}
 }

@@ -90,5 +90,52 @@ func TestARefreshTakesThreeRoundTrips(t *testing.T) {
 		}))
 	}
 	require.EqualValues(t, 3, done-before)
-	require.Error(t, s.InTx(t.Context(), Settings{}, func(tx *Tx) error { return tx.refreshed(t.Context(), target, "m", false) }), "without a lock")
+	require.Error(t, s.InTx(t.Context(), Settings{}, func(tx *Tx) error {
+		_, err := tx.refreshed(t.Context(), target, "m", false)
+		return err
+	}), "without a lock")
+}
+
+// To empty a gate takes two more: the look that ends its refresh begins the other.
+func TestToRefreshAndEmptyTakesFiveRoundTrips(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	db.Exec(t, `CREATE MATERIALIZED VIEW public.m AS SELECT 1 AS a`)
+	s, sent := counting(t, db)
+	var target Target
+	require.NoError(t, s.conn.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = 'public.m'::regclass`).Scan(&target.OID, &target.Owner))
+	var before, done int64
+	for range 2 { // the first time statements are prepared
+		require.NoError(t, s.InTx(t.Context(), Settings{}, func(tx *Tx) error {
+			before = sent.Load()
+			err := tx.RefreshAndEmpty(t.Context(), target)
+			done = sent.Load()
+			return err
+		}))
+	}
+	require.EqualValues(t, 5, done-before)
+}
+
+// The lock of the refresh is held, so it does not prove what was emptied. A schema can be renamed whatever is locked in it.
+func TestNothingElseIsEmptied(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	root := db.Conn(t, "postgres")
+	pgtest.Exec(t, root, `CREATE SCHEMA a`, `CREATE MATERIALIZED VIEW a.m AS SELECT 1 AS a`, `CREATE SCHEMA b`, `CREATE MATERIALIZED VIEW b.m AS SELECT 2 AS a`)
+	s, _ := counting(t, db)
+	var target Target
+	require.NoError(t, s.conn.QueryRow(t.Context(), `SELECT c.oid, c.relowner FROM pg_class AS c WHERE c.oid = 'a.m'::regclass`).Scan(&target.OID, &target.Owner))
+	err := s.InTx(t.Context(), Settings{}, func(tx *Tx) error {
+		name, err := tx.refresh(t.Context(), target, false)
+		require.NoError(t, err)
+		pgtest.Exec(t, root, `ALTER SCHEMA a RENAME TO c`, `ALTER SCHEMA b RENAME TO a`)
+		_, err = tx.Exec(t.Context(), `SELECT FROM pg_largeobject_metadata`) // with a lock that is new the session hears of it
+		require.NoError(t, err)
+		return tx.empty(t.Context(), target, name)
+	})
+	var notIt *NotItError
+	require.ErrorAs(t, err, &notIt)
+	var kept int
+	require.NoError(t, s.conn.QueryRow(t.Context(), `SELECT a FROM a.m`).Scan(&kept))
+	require.Equal(t, 2, kept)
 }

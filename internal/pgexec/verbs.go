@@ -14,57 +14,70 @@ import (
 // the query reads, until the transaction ends. The error is a *NotItError or [ErrMissing] when the view
 // was renamed, replaced or given away, and PostgreSQL's otherwise; the transaction has to be rolled back.
 func (tx *Tx) Refresh(ctx context.Context, target Target, concurrently bool) error {
-	name, err := tx.identify(ctx, target, "")
+	_, err := tx.refresh(ctx, target, concurrently)
+	return err
+}
+
+func (tx *Tx) refresh(ctx context.Context, target Target, concurrently bool) (name string, err error) {
+	name, err = tx.identify(ctx, target, "")
 	if err != nil {
-		return err
+		return name, err
 	}
 	statement := "REFRESH MATERIALIZED VIEW " + name
 	if concurrently {
 		statement = "REFRESH MATERIALIZED VIEW CONCURRENTLY " + name
 	}
 	if err := run(ctx, tx.Conn(), statement); err != nil {
-		return err
+		return name, err
 	}
-	return tx.refreshed(ctx, target, name, concurrently)
+	found, err := tx.refreshed(ctx, target, name, concurrently)
+	return found.quoted(), err
 }
 
-// Empty runs REFRESH MATERIALIZED VIEW ... WITH NO DATA on the target, which runs nothing of its query.
-// It takes ACCESS EXCLUSIVE on the view until the transaction ends; errors are those of Refresh.
-func (tx *Tx) Empty(ctx context.Context, target Target) error {
-	name, err := tx.identify(ctx, target, "")
+// RefreshAndEmpty is Refresh, and then REFRESH MATERIALIZED VIEW ... WITH NO DATA, which runs nothing of the query. The look
+// at the target that ends the one begins the other.
+func (tx *Tx) RefreshAndEmpty(ctx context.Context, target Target) error {
+	name, err := tx.refresh(ctx, target, false)
 	if err != nil {
 		return err
 	}
+	return tx.empty(ctx, target, name)
+}
+
+func (tx *Tx) empty(ctx context.Context, target Target, name string) error {
 	if err := run(ctx, tx.Conn(), "REFRESH MATERIALIZED VIEW "+name+" WITH NO DATA"); err != nil {
 		return err
 	}
-	return tx.refreshed(ctx, target, name, false)
+	found, err := tx.refreshed(ctx, target, name, false)
+	if err == nil && found.populated { // the lock is there already, and proves nothing
+		err = &NotItError{Reason: fmt.Sprintf("another relation took the name %s while it was emptied", name)}
+	}
+	return err
 }
 
-// refreshed cleans up after a refresh and makes sure that it was this relation.
-func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurrently bool) error {
+// refreshed cleans up after a refresh, makes sure that it was this relation and returns what it is.
+func (tx *Tx) refreshed(ctx context.Context, target Target, name string, concurrently bool) (found identity, err error) {
 	mode := "AccessExclusiveLock"
 	if concurrently {
 		mode = "ExclusiveLock"
 	}
 	var (
-		batch pgx.Batch
-		found identity
-		err   error
+		batch   pgx.Batch
+		scanned error
 	)
 	batch.Queue(`CLOSE ALL`) // a cursor that a function left open would run as us when it is read
 	batch.Queue(identify, identified(target, mode)...).QueryRow(func(row pgx.Row) error {
-		err = found.scan(row)
+		scanned = found.scan(row)
 		return nil
 	})
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
-		return fmt.Errorf("close cursors: %w", err)
+		return found, fmt.Errorf("close cursors: %w", err)
 	}
-	_, err = found.judge(err, target, mode) // under our lock nobody can change it any more
+	_, err = found.judge(scanned, target, mode) // under our lock nobody can change it any more
 	if errors.Is(err, errNotLocked) {
-		return &NotItError{Reason: fmt.Sprintf("another relation took the name %s while it was refreshed", name)}
+		return found, &NotItError{Reason: fmt.Sprintf("another relation took the name %s while it was refreshed", name)}
 	}
-	return err
+	return found, err
 }
 
 // Analyze runs ANALYZE on the target, which may also be a partitioned table, unless somebody holds a lock against it.
@@ -92,7 +105,7 @@ func (tx *Tx) identify(ctx context.Context, target Target, mode string, kinds ..
 }
 
 const identify = `
-SELECT n.nspname, c.relname, c.relkind::text, c.relowner,
+SELECT n.nspname, c.relname, c.relkind::text, c.relowner, c.relispopulated,
        (SELECT q.relname FROM pg_class AS q WHERE q.oid = $3 AND q.relowner <> $4),
        $2 <> '' AND EXISTS (SELECT
                               FROM pg_locks AS l
@@ -116,20 +129,23 @@ func identified(target Target, mode string) []any {
 type identity struct {
 	schema, name, kind string
 	owner              uint32
+	populated          bool
 	foreign            *string // plain view with its query, where that is another role's
 	locked             bool    // by us, in the mode that was asked for
 }
 
 func (i *identity) scan(row pgx.Row) error {
-	return row.Scan(&i.schema, &i.name, &i.kind, &i.owner, &i.foreign, &i.locked, nil, nil, nil)
+	return row.Scan(&i.schema, &i.name, &i.kind, &i.owner, &i.populated, &i.foreign, &i.locked, nil, nil, nil)
 }
+
+func (i *identity) quoted() string { return pgx.Identifier{i.schema, i.name}.Sanitize() }
 
 // judge is the rest of identify, when reading has ended with err.
 func (i *identity) judge(err error, target Target, mode string, kinds ...string) (string, error) {
 	if mode != "" && (errors.Is(err, pgx.ErrNoRows) || err == nil && !i.locked) {
 		return "", errNotLocked
 	}
-	quoted := pgx.Identifier{i.schema, i.name}.Sanitize()
+	quoted := i.quoted()
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		return "", ErrMissing
