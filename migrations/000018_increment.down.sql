@@ -8,7 +8,8 @@ DROP FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, t
 DROP FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text);
 DROP FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval);
 DROP FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text, text, text, oid, oid, bigint, boolean);
-DROP FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text);
+DROP FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text, boolean);
+DROP FUNCTION mvscheduler.is_dense(oid, oid);
 DROP FUNCTION mvscheduler.differing_columns(oid, text);
 DROP FUNCTION mvscheduler.is_strange(text, text, text);
 DROP FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text, text, text);

@@ -17,7 +17,7 @@ COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is com
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval)
+                                              OUT source oid, OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -35,7 +35,7 @@ BEGIN
      CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data::oid = w.data
      WHERE s.view_id = increment_at_hand.view_id;
-    SELECT a.atttypid, NOT EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.view_id = v.view_id AND o.col <> v.col) INTO source_type, alone
+    SELECT v.relation::oid, a.atttypid, NOT EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.view_id = v.view_id AND o.col <> v.col) INTO source, source_type, alone
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
     SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
@@ -424,11 +424,25 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.differing_columns(oid, text) IS 'What difference shows of a row that is to be written.';
 
+-- Where a bucket of a group has few rows, to sort these and to group them by that takes less than to group them by hashes and then
+-- to sort almost as many groups for the join, and the planner, which cannot tell how many there are, is to weigh both. It would be wrong
+-- where there are few groups, or values that compare slowly.
+CREATE FUNCTION mvscheduler.is_dense(data oid, source oid) RETURNS boolean
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN NOT EXISTS (SELECT FROM unnest(mvscheduler.key_of(data)) AS k(name) JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = k.name
+                        WHERE NOT a.attbyval OR a.atttypid IN ('float4'::regtype, 'float8'::regtype))   -- of 0 and -0 the first one would be shown
+           AND mvscheduler.bytes_below(data) * 5 >= mvscheduler.bytes_below(source);
+END $$;
+COMMENT ON FUNCTION mvscheduler.is_dense(oid, oid) IS 'Whether the data of a view is so large beside the table that it is computed from, and its key so simple, that the query had better be sorted as a whole.';
+
 -- The window is set. What the query gives goes into the join as it comes: to write it down first and to read it again costs an
 -- eighth of the whole. OFFSET: else its labels would be compared before it groups them, of each row that it reads.
 -- That columns of the key are NULL in no row saves half of the join, and cannot be known before. So they are taken for such unless
 -- ANALYZE has found others, and rows in which one is NULL (hollow), which have found no other, are compared once more among themselves.
-CREATE FUNCTION mvscheduler.find_difference(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text,
+CREATE FUNCTION mvscheduler.find_difference(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, dense boolean,
                                             OUT differ oid, OUT differing bigint, OUT strange text)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -436,6 +450,7 @@ AS $$
 DECLARE
     t       text := quote_ident(time_column);
     key     text[] := mvscheduler.key_of(data);
+    sorted  text := CASE WHEN dense THEN (SELECT ' ORDER BY ' || string_agg(quote_ident(k), ', ' ORDER BY n) FROM unnest(key) WITH ORDINALITY AS u(k, n)) ELSE '' END;
     shown   text := mvscheduler.differing_columns(data, time_column);
     solid   text[];
     missing text;   -- in which of them, in a row of neither side
@@ -448,7 +463,7 @@ BEGIN
      WHERE k.name <> time_column AND y.typnamespace = 'pg_catalog'::regnamespace
        AND NOT EXISTS (SELECT FROM pg_class AS c JOIN pg_namespace AS p ON p.oid = c.relnamespace JOIN pg_stats AS s ON s.schemaname = p.nspname AND s.tablename = c.relname
                         WHERE c.oid = data AND s.attname = k.name AND s.null_frac > 0.01);   -- as far as is known
-    differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, solid, format('(SELECT * FROM %s OFFSET 0)', mvscheduler.shown_name(query)),
+    differ := (mvscheduler.create_unnamed(data, 'UNLOGGED TABLE', 'AS ' || mvscheduler.difference(data, handle, key, solid, format('(SELECT * FROM %s%s OFFSET 0)', mvscheduler.shown_name(query), sorted),
                   time_column, label_start, label_end, format('%s, %s AS "mvscheduler hollow"', shown, coalesce(missing, 'false')), mvscheduler.is_strange('x.' || t, least_label, most_label)))).relation;
     EXECUTE format('SELECT count(*), count(*) FILTER (WHERE d."mvscheduler hollow"), min(coalesce(d.%1$s::text, ''NULL'')) FILTER (WHERE %2$s) FROM %3$s AS d',
                    t, mvscheduler.is_strange('d.' || t, least_label, most_label), mvscheduler.shown_name(differ)) INTO differing, hollow, strange;
@@ -461,7 +476,7 @@ BEGIN
         differ := merged;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text) IS 'Makes a table of the rows with labels from label_start up to label_end in which the query and data, which has a key, differ; differing is how many. query and handle are handles. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window).';
+COMMENT ON FUNCTION mvscheduler.find_difference(oid, oid, oid, text, text, text, text, text, boolean) IS 'Makes a table of the rows with labels from label_start up to label_end in which the query and data, which has a key, differ; differing is how many. query and handle are handles. strange is a label of the window that lies outside of all that it could have, from least_label up to most_label (both NULL where there is no window). dense is of is_dense.';
 
 -- The window is set. What did not change is not written.
 CREATE FUNCTION mvscheduler.replace_buckets(query oid, data oid, handle oid, time_column text, label_start text, label_end text, least_label text, most_label text, staged oid, given oid, differing bigint, alone boolean,
@@ -640,7 +655,7 @@ BEGIN
                 staged := (mvscheduler.create_unnamed(work.data, 'UNLOGGED TABLE', format('AS SELECT * FROM %s', mvscheduler.shown_name(query)))).relation;
                 EXECUTE format('ANALYZE %s (%I)', mvscheduler.shown_name(staged), work.time_column);   -- else a range of times is taken for a few rows
             ELSE
-                SELECT * INTO apart FROM mvscheduler.find_difference(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label);
+                SELECT * INTO apart FROM mvscheduler.find_difference(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, work.alone AND mvscheduler.is_dense(work.data, work.source));
                 PERFORM mvscheduler.demand_no_strange(apart.strange, span.window_start, span.window_end, work.time_column, work.width);
             END IF;
         END IF;
