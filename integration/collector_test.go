@@ -188,23 +188,23 @@ SELECT s.view_id, h, CASE WHEN extract(hour FROM h AT TIME ZONE 'UTC') = 5 THEN 
 	require.Equal(t, "{24 1}", ask[string](t, s.root, `SELECT format('{%s %s}', count(*) FILTER (WHERE n = 24), count(*) FILTER (WHERE n = 0) + 1) FROM (SELECT cardinality(reads) AS n FROM mvscheduler.samples WHERE width = 3600 ORDER BY at DESC LIMIT 24) AS x`))
 	require.Equal(t, 552.0, ask[float64](t, s.root, `SELECT (SELECT sum(x) FROM unnest(reads) AS x)::float8 FROM mvscheduler.samples WHERE width = 3600 ORDER BY at DESC LIMIT 1`), "an hour that is not known stays so")
 	const days = `
-SELECT format('%s %s %s', count(*) >= 20, count(*) = count(*) FILTER (WHERE n = 288), sum(reads) - 552 * count(*))
-  FROM (SELECT cardinality(d.reads) AS n, (SELECT sum(x) FROM unnest(d.reads) AS x) AS reads
+SELECT format('%s %s %s %s', count(*) >= 20, count(*) = count(*) FILTER (WHERE n = 288), sum(reads) - 552 * count(*), sum(changes) - 288 * count(*))
+  FROM (SELECT cardinality(d.reads) AS n, (SELECT sum(x) FROM unnest(d.reads) AS x) AS reads, (SELECT sum(x) FROM unnest(d.changes) AS x) AS changes
           FROM mvscheduler.samples AS d WHERE width = 300 AND at < date_trunc('day', now() - interval '1 hour', 'UTC')) AS x`
-	require.Equal(t, "t t 0", ask[string](t, s.root, days), "a day that is over is one row")
+	require.Equal(t, "t t 0 0", ask[string](t, s.root, days), "a day that is over is one row")
 	pgtest.Exec(t, s.root, `
 INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
 SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days' + h * interval '1 hour', array_fill(7::real, ARRAY[12]), array_fill(7::real, ARRAY[12])
   FROM mvscheduler.view_state, unnest('{4,5}'::int[]) AS h`)
 	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
-	require.Equal(t, "t t 84", ask[string](t, s.root, days), "what comes late fills what was not known")
+	require.Equal(t, "t t 84 0", ask[string](t, s.root, days), "what comes late fills what was not known")
 	late := ask[time.Time](t, s.root, `UPDATE mvscheduler.sampled_days SET reads = ((reads::real[])[1:2] || NULL::real || (reads::real[])[4:])::text WHERE day = date_trunc('day', now(), 'UTC') - interval '4 days' RETURNING day`)
 	sampler, view := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`), ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state`)
 	for n := range 4 { // the bin that is not known, and those beside it
 		require.NoError(t, catalog.WriteSamples(t.Context(), s.root, sampler, late.Add(time.Duration(n)*catalog.BinWidth), []catalog.SampleBin{{ViewID: view, Reads: 50, Changes: 50}}, "L0", "", 0))
 	}
 	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
-	require.Equal(t, "t t 132", ask[string](t, s.root, days), "in the first hour of a day too, which begins as the day")
+	require.Equal(t, "t t 132 0", ask[string](t, s.root, days), "in the first hour of a day too, which begins as the day")
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.looked_back WHERE at < now() - interval '397 days') AND EXISTS (SELECT FROM mvscheduler.looked_back WHERE monthly)`)
 	require.Equal(t, "true true", ask[string](t, s.root, `
 SELECT bool_and(monthly = (at < date_trunc('month', (now() - interval '70 days') AT TIME ZONE 'UTC'))) || ' ' || bool_and(reads = 2 * days AND days = CASE WHEN monthly AND at > now() - interval '12 months' THEN extract(day FROM at + interval '1 month - 1 day')::int ELSE days END)
