@@ -249,12 +249,16 @@ DECLARE
     c record;
 BEGIN
     FOR c IN SELECT p.v, a.attname, col_description(('mvscheduler.' || p.t)::regclass, b.attnum) AS words
-               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled'), ('look_backs', 'looked_back'), ('conditions', 'tested')) AS p(v, t)
+               FROM (VALUES ('usage', 'view_usage'), ('samples', 'sampled_days'), ('look_backs', 'looked_back'), ('conditions', 'tested')) AS p(v, t)
                JOIN pg_attribute AS a ON a.attrelid = ('mvscheduler.' || p.v)::regclass AND a.attnum > 0
                LEFT JOIN pg_attribute AS b ON b.attrelid = ('mvscheduler.' || p.t)::regclass AND b.attname = a.attname LOOP
         EXECUTE format('COMMENT ON COLUMN mvscheduler.%I.%I IS %L', c.v, c.attname, coalesce(c.words, 'views.name'));
     END LOOP;
 END $$;
+COMMENT ON COLUMN mvscheduler.samples.at IS 'Start of the first bin: of the hour, or in UTC of the day that is over.';
+COMMENT ON COLUMN mvscheduler.samples.width IS 'Of a bin, in seconds: 300, or 3600 where the day is more than three weeks old.';
+COMMENT ON COLUMN mvscheduler.samples.reads IS 'In each bin: twelve of an hour, or all of a day; NULL = unknown.';
+COMMENT ON COLUMN mvscheduler.samples.changes IS 'Rows written below the view in each bin; NULL = unknown.';
 
 -- Recommendations -------------------------------------------------------------------------------------
 

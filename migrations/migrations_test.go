@@ -308,7 +308,7 @@ UNION ALL
 SELECT c.oid::regclass || '.' || a.attname
   FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
  WHERE c.relnamespace = 'mvscheduler'::regnamespace AND c.relkind IN ('r', 'v', 'm')
-   AND col_description(c.oid, a.attnum) IS NULL
+   AND (col_description(c.oid, a.attnum) IS NULL OR col_description(c.oid, a.attnum) = 'views.name' AND a.attname NOT IN ('name', 'view_name'))
 UNION ALL
 SELECT p.oid::regprocedure::text
   FROM pg_proc AS p
