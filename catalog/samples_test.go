@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
 func TestCountsAreReadFromTheTextOfAnArray(t *testing.T) {
@@ -38,4 +40,46 @@ func TestSamplesSinceAnInstantAreCutAtABin(t *testing.T) {
 			require.Equal(t, midnight.Add(24*time.Hour), s.At.Add(time.Duration(hours)*time.Hour), after)
 		}
 	}
+}
+
+func TestSamplesAreReadFromAnInstantOnWhereverTheyAreKept(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	conn := db.Conn(t, "")
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice, `CREATE TABLE t (id bigint)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT id FROM t')`)
+	var view int64
+	require.NoError(t, conn.QueryRow(t.Context(), `SELECT view_id FROM mvscheduler.view_state`).Scan(&view))
+	today := midnight(time.Now())
+	day := func(before int) time.Time { return today.AddDate(0, 0, -before) }
+	// Of the first hour of each day half is known, of the second less.
+	const bins = `(array_fill(%s::real, ARRAY[6]) || array_fill(NULL::real, ARRAY[13]) || array_fill(%[1]s::real, ARRAY[269]))::text`
+	for _, before := range []int{30, 3} {
+		_, err := conn.Exec(t.Context(), `INSERT INTO mvscheduler.sampled_days (view_id, day, width, reads, changes) VALUES ($1, $2, 300, `+fmt.Sprintf(bins, "2")+`, `+fmt.Sprintf(bins, "1")+`)`, view, day(before))
+		require.NoError(t, err)
+	}
+	for range 2 { // what was made hours stays so
+		require.NoError(t, RollUp(t.Context(), conn, 21*24*time.Hour, 70*24*time.Hour, 400*24*time.Hour))
+		// What comes late for a day of hours is dropped.
+		_, err := conn.Exec(t.Context(), `INSERT INTO mvscheduler.sampled (view_id, at, reads, changes) VALUES ($1, $2, array_fill(9::real, ARRAY[12]), array_fill(9::real, ARRAY[12]))`, view, day(30).Add(time.Hour))
+		require.NoError(t, err)
+	}
+	require.NoError(t, RollUp(t.Context(), conn, 21*24*time.Hour, 70*24*time.Hour, 400*24*time.Hour))
+	since := func(from, changes time.Time) (told []string) {
+		require.NoError(t, EachSample(t.Context(), conn, view, from, changes, func(s Samples) {
+			require.Equal(t, view, s.ViewID)
+			told = append(told, fmt.Sprint(today.Sub(s.At), s.Width, len(s.Reads), len(s.Changes), s.Reads[0], s.Reads[1]))
+		}))
+		return told
+	}
+	require.Equal(t, []string{"720h0m0s 3600 24 24 24 NaN", "72h0m0s 300 288 288 2 2"}, since(day(40), day(40)))
+	require.Equal(t, []string{"719h0m0s 3600 23 0 NaN 24", "72h0m0s 300 288 288 2 2"}, since(day(30).Add(time.Hour), day(3)), "in the midst of a day")
+	require.Equal(t, []string{"70h0m0s 300 264 264 2 2"}, since(day(3).Add(2*time.Hour), day(3).Add(time.Hour)), "changes of the whole day in which they begin")
+
+	hours, err := VisibleSamples(t.Context(), alice, view, day(30).Add(23*time.Hour))
+	require.NoError(t, err)
+	require.Len(t, hours, 2)
+	require.Equal(t, Counts{24}, hours[0].Reads)
+	require.Equal(t, float32(24), hours[0].Reads[0])
+	require.Len(t, hours[1].Reads, 288)
 }

@@ -22,7 +22,7 @@ func TestAViewOfWhatIsOlderThanItsMaxIntervalIsTunedWithinIt(t *testing.T) {
 	require.True(t, ask[bool](t, s.root, `SELECT u.planned_at IS NOT NULL FROM mvscheduler.view_state AS s JOIN mvscheduler.view_usage AS u USING (view_id) WHERE s.name LIKE '%.above'`))
 }
 
-// Those that come first come first for ever otherwise, a hundred an hour, and nobody else is thought about.
+// Those that come first come first for ever otherwise, a thousand an hour, and nobody else is thought about.
 func TestAViewThatCannotBeThoughtAboutWaitsForItsNextTurn(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
