@@ -165,72 +165,120 @@ func Planned(ctx context.Context, q Querier, sampler string) error {
 
 // Recommendation is one that the planner makes.
 type Recommendation struct {
-	Kind, Current, Proposed, Reason, Command string
-	Basis, Change                            map[string]*string // nil = a person runs the command
-	Evidence, Predicted                      map[string]any
-	Apply                                    *time.Duration // not nil: optimize = 'auto' lets the sidecar refresh at this interval
-	Patience                                 float64        // with Apply: view_state.tuned_patience; zero = none
-	Rules                                    *string        // not nil: optimize = 'auto' lets the sidecar refresh by this calendar, as JSON
-	Keep                                     *time.Duration // not nil: optimize = 'auto' lets the sidecar keep data for so long, within the bounds of the row
+	Kind      string             `json:"kind"`
+	Current   string             `json:"current"`
+	Proposed  string             `json:"proposed"`
+	Reason    string             `json:"reason"`
+	Command   string             `json:"command"`
+	Basis     map[string]*string `json:"basis"`
+	Change    map[string]*string `json:"change"` // nil = a person runs the command
+	Evidence  map[string]any     `json:"evidence"`
+	Predicted map[string]any     `json:"predicted"`
+
+	Apply    *time.Duration `json:"-"` // not nil: optimize = 'auto' lets the sidecar refresh at this interval
+	Patience float64        `json:"-"` // with Apply: view_state.tuned_patience; zero = none
+	Rules    *string        `json:"-"` // not nil: optimize = 'auto' lets the sidecar refresh by this calendar, as JSON
+	Keep     *time.Duration `json:"-"` // not nil: optimize = 'auto' lets the sidecar keep data for so long, within the bounds of the row
 }
 
 // keepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
 const keepRejected, keepUndone = 90 * 24 * time.Hour, 30 * 24 * time.Hour
 
-// Recommend writes what is recommended for a view now. What was proposed before and is not any more expires; what a
-// person is deciding about at this moment is left alone. It returns the recommendations that it applied.
-func Recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, recommendations []Recommendation) (applied []int64, err error) {
-	rows, err := tx.Query(ctx, `
-SELECT o.id, o.kind, l.id IS NOT NULL AS locked
-  FROM mvscheduler.recommendation AS o
-  LEFT JOIN LATERAL (SELECT x.id FROM mvscheduler.recommendation AS x WHERE x.id = o.id FOR UPDATE SKIP LOCKED) AS l ON true
- WHERE o.view_id = $1
-   AND o.state IN ('proposed', 'snoozed')`, viewID)
+// Applies says whether optimize = 'auto' lets the sidecar put it in force.
+func (r Recommendation) Applies() bool { return r.Keep != nil || r.Apply != nil || r.Rules != nil }
+
+// Recommend writes what is recommended for a view now, in one statement. What was proposed before and is not any more expires; what
+// a person is deciding about at this moment is left alone, and what a person said no to not long ago is not proposed again.
+// It returns the recommendations that it applied: where there may be some, it has to be called in a transaction.
+func Recommend(ctx context.Context, q Querier, viewID int64, name string, recommendations []Recommendation) (applied []int64, err error) {
+	written, err := writeRecommendations(ctx, q, viewID, name, recommendations)
 	if err != nil {
-		return nil, fmt.Errorf("read the recommendations for view %q: %w", name, err)
-	}
-	type open struct {
-		ID     int64
-		Kind   string
-		Locked bool
-	}
-	found, err := pgx.CollectRows(rows, pgx.RowToStructByName[open])
-	if err != nil {
-		return nil, fmt.Errorf("read the recommendations for view %q: %w", name, err)
-	}
-	there := make(map[string]open)
-	for _, o := range found {
-		there[o.Kind] = o
+		return nil, fmt.Errorf("write the recommendations for view %q: %w", name, err)
 	}
 	for _, r := range recommendations {
-		o, exists := there[r.Kind]
-		if exists && !o.Locked {
+		id, there := written[r.Kind]
+		if !there || !r.Applies() {
 			continue
 		}
-		id, did, err := recommend(ctx, tx, viewID, name, o.ID, r)
-		if err != nil {
-			return nil, err
+		did := false
+		if r.Keep != nil {
+			did, err = applyKeep(ctx, q, viewID, id, *r.Keep)
+		} else {
+			did, err = applyClock(ctx, q, viewID, id, r)
 		}
-		if id != 0 {
-			delete(there, r.Kind)
+		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+			return nil, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
 		}
 		if did {
 			applied = append(applied, id)
 		}
 	}
-	for _, o := range there {
-		if !o.Locked {
-			continue
-		}
-		_, err := tx.Exec(ctx, `
-UPDATE mvscheduler.recommendation
-   SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler', decision = 'it is not true any more'
- WHERE id = $1`, o.ID)
-		if err != nil {
-			return nil, fmt.Errorf("let recommendation %d expire: %w", o.ID, err)
-		}
-	}
 	return applied, nil
+}
+
+// writeRecommendations gives the ids of those that are open now, by their kind.
+func writeRecommendations(ctx context.Context, q Querier, viewID int64, name string, recommendations []Recommendation) (map[string]int64, error) {
+	document, err := json.Marshal(append([]Recommendation{}, recommendations...)) // never null
+	if err != nil {
+		return nil, err
+	}
+	rows, err := q.Query(ctx, `
+WITH now AS (
+    SELECT p.*
+      FROM jsonb_to_recordset($3::jsonb) AS p (kind text, current text, proposed text, reason text, command text, basis jsonb, change jsonb, evidence jsonb, predicted jsonb)
+), open AS (
+    SELECT o.id, o.kind, l.id IS NOT NULL AS locked
+      FROM mvscheduler.recommendation AS o
+      LEFT JOIN LATERAL (SELECT x.id FROM mvscheduler.recommendation AS x WHERE x.id = o.id AND x.state IN ('proposed', 'snoozed') FOR UPDATE SKIP LOCKED) AS l ON true
+     WHERE o.view_id = $1
+       AND o.state IN ('proposed', 'snoozed')
+), wanted AS (
+    SELECT n.*, o.id
+      FROM now AS n
+      LEFT JOIN open AS o ON o.kind = n.kind
+     WHERE o.locked IS NOT false
+       AND NOT EXISTS (SELECT
+                         FROM mvscheduler.recommendation AS x
+                        WHERE x.view_id = $1 AND x.kind = n.kind AND x.proposed = n.proposed
+                          AND (x.state IN ('rejected', 'accepted') AND x.decided_at > clock_timestamp() - make_interval(secs => $4)
+                               OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $5)))
+), expired AS (
+    UPDATE mvscheduler.recommendation AS r
+       SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler', decision = 'it is not true any more'
+      FROM open AS o
+     WHERE r.view_id = $1
+       AND r.state IN ('proposed', 'snoozed')
+       AND r.id = o.id
+       AND o.locked
+       AND NOT EXISTS (SELECT FROM wanted AS w WHERE w.id = o.id)
+), changed AS (
+    UPDATE mvscheduler.recommendation AS r
+       SET view_name = $2, current = w.current, proposed = w.proposed, reason = w.reason, command = w.command, basis = w.basis, change = w.change,
+           evidence = w.evidence, predicted = w.predicted, seen_at = clock_timestamp()
+      FROM wanted AS w
+     WHERE r.view_id = $1
+       AND r.state IN ('proposed', 'snoozed')
+       AND r.id = w.id
+    RETURNING r.kind, r.id
+), made AS (
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
+    SELECT $1, $2, w.kind, w.current, w.proposed, w.reason, w.command, w.basis, w.change, w.evidence, w.predicted
+      FROM wanted AS w
+     WHERE w.id IS NULL
+    RETURNING kind, id
+)
+SELECT kind, id FROM changed UNION ALL SELECT kind, id FROM made`, viewID, name, string(document), keepRejected.Seconds(), keepUndone.Seconds())
+	if err != nil {
+		return nil, err
+	}
+	written := make(map[string]int64)
+	var kind string
+	var id int64
+	_, err = pgx.ForEachRow(rows, []any{&kind, &id}, func() error {
+		written[kind] = id
+		return nil
+	})
+	return written, err
 }
 
 // NoteThought notes that views were thought about, by what was known at an instant.
@@ -241,68 +289,13 @@ func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) er
 	return nil
 }
 
-// recommend writes one, over the open one if its id is not zero, and applies it where that is asked. It returns zero where
-// a person said no to the same not long ago.
-func recommend(ctx context.Context, tx pgx.Tx, viewID int64, name string, id int64, r Recommendation) (_ int64, applied bool, err error) {
-	documents := make([]*string, 4)
-	for i, v := range []any{r.Basis, r.Change, r.Evidence, r.Predicted} {
-		text, err := json.Marshal(v)
-		if err != nil {
-			return 0, false, fmt.Errorf("write a recommendation for view %q: %w", name, err)
-		}
-		if string(text) != "null" {
-			documents[i] = new(string(text))
-		}
-	}
-	err = tx.QueryRow(ctx, `
-WITH wanted AS (
-    SELECT
-     WHERE NOT EXISTS (SELECT
-                         FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $2 AND x.kind = $4
-                          AND (x.state IN ('rejected', 'accepted') AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $13)
-                               OR x.state = 'undone' AND x.proposed = $6 AND x.decided_at > clock_timestamp() - make_interval(secs => $14)))
-), changed AS (
-    UPDATE mvscheduler.recommendation
-       SET view_name = $3, current = $5, proposed = $6, reason = $7, command = $8, basis = $9::jsonb, change = $10::jsonb,
-           evidence = $11::jsonb, predicted = $12::jsonb, seen_at = clock_timestamp()
-     WHERE id = $1
-       AND EXISTS (SELECT FROM wanted)
-    RETURNING id
-), made AS (
-    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
-    SELECT $2, $3, $4, $5, $6, $7, $8, $9::jsonb, $10::jsonb, $11::jsonb, $12::jsonb
-     WHERE $1 = 0
-       AND EXISTS (SELECT FROM wanted)
-    RETURNING id
-)
-SELECT id FROM changed UNION ALL SELECT id FROM made`, id, viewID, name, r.Kind, r.Current, r.Proposed, r.Reason, r.Command,
-		documents[0], documents[1], documents[2], documents[3], keepRejected.Seconds(), keepUndone.Seconds()).Scan(&id)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, false, nil
-	}
-	if err != nil {
-		return 0, false, fmt.Errorf("write a recommendation for view %q: %w", name, err)
-	}
-	switch {
-	case r.Keep != nil:
-		applied, err = applyKeep(ctx, tx, viewID, id, *r.Keep)
-	case r.Apply != nil || r.Rules != nil:
-		applied, err = applyClock(ctx, tx, viewID, id, r)
-	}
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-		return id, false, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
-	}
-	return id, applied, nil
-}
-
 // applyClock puts an interval or a calendar in force; no row = not now.
-func applyClock(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
+func applyClock(ctx context.Context, q Querier, viewID, id int64, r Recommendation) (bool, error) {
 	var seconds *float64
 	if r.Apply != nil {
 		seconds = new(r.Apply.Seconds())
 	}
-	return apply(ctx, tx, viewID, id, r.Kind, `
+	return apply(ctx, q, viewID, id, r.Kind, `
        SET tuned_interval = make_interval(secs => $5),
            tuned_patience = nullif($6::float8, 0),
            tuned_calendar = $7::jsonb,
@@ -317,8 +310,8 @@ func applyClock(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendati
 }
 
 // applyKeep puts a longer retention in force; no row = not now.
-func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (bool, error) {
-	return apply(ctx, tx, viewID, id, "retention", `
+func applyKeep(ctx context.Context, q Querier, viewID, id int64, keep time.Duration) (bool, error) {
+	return apply(ctx, q, viewID, id, "retention", `
        SET retention_period = justify_hours(least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention))),
            retained_by = $2
       FROM free AS f
@@ -329,8 +322,8 @@ func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Durat
 // apply changes the row of view_state as change says, whose arguments begin with $5, where optimize is auto and no
 // recommendation of the kind was taken back not long ago. Users' transactions lock a row of view_state for as long as they
 // like: then it is for the next time. The bounds are constraints of the table.
-func apply(ctx context.Context, tx pgx.Tx, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
-	err = tx.QueryRow(ctx, `
+func apply(ctx context.Context, q Querier, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
+	err = q.QueryRow(ctx, `
 WITH free AS (
     SELECT s.view_id
       FROM mvscheduler.view_state AS s

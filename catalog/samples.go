@@ -34,13 +34,8 @@ func (c *Counts) ScanBytes(array []byte) error {
 	}
 	*c = (*c)[:0]
 	for more := len(rest) > 0; more; {
-		n, digits := 0, 0
-		for digits < len(rest) && rest[digits]-'0' < 10 {
-			n = 10*n + int(rest[digits]-'0')
-			digits++
-		}
-		count := float32(n)
-		if digits == 0 || digits > 7 || digits < len(rest) && rest[digits] != ',' { // most are small and whole
+		count, digits := shortCount(rest)
+		if digits == 0 {
 			field, _, _ := bytes.Cut(rest, []byte(","))
 			var err error
 			if count, err = parseCount(string(field)); err != nil {
@@ -54,6 +49,31 @@ func (c *Counts) ScanBytes(array []byte) error {
 		}
 	}
 	return nil
+}
+
+// shortCount reads a number of seven digits at most, with or without a point, up to a comma or the end: most are. Both parts of the
+// quotient are exact, so that it is rounded as any parser does. It returns how long the number is; zero = it is another one.
+func shortCount(text []byte) (count float32, length int) {
+	n, scale, digits := 0, float32(0), 0
+	for length < len(text) && text[length] != ',' {
+		switch c := text[length]; {
+		case c-'0' < 10:
+			n, scale = 10*n+int(c-'0'), 10*scale
+			digits++
+		case c == '.' && scale == 0 && digits > 0:
+			scale = 1
+		default:
+			return 0, 0
+		}
+		length++
+	}
+	if digits == 0 || digits > 7 {
+		return 0, 0
+	}
+	if scale > 0 {
+		return float32(n) / scale, length
+	}
+	return float32(n), length
 }
 
 func parseCount(field string) (float32, error) {

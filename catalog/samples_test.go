@@ -3,6 +3,8 @@ package catalog
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
+	"strconv"
 	"testing"
 	"time"
 
@@ -22,10 +24,28 @@ func TestCountsAreReadFromTheTextOfAnArray(t *testing.T) {
 		require.NoError(t, c.ScanBytes([]byte(text)), text)
 		require.Equal(t, fmt.Sprint(counts), fmt.Sprint(c), text) // NaN is not itself
 	}
-	for _, text := range []string{"", "{", "}", "{1", "1}", "{1,}", "{,1}", "{1,,2}", "{{1}}", "{1;2}", "{1e99}", "{null}"} {
+	for _, text := range []string{"", "{", "}", "{1", "1}", "{1,}", "{,1}", "{1,,2}", "{{1}}", "{1;2}", "{1.2.3}", "{.}", "{1e99}", "{null}"} {
 		require.Error(t, new(Counts).ScanBytes([]byte(text)), text)
 	}
 	require.Error(t, new(Counts).ScanBytes(nil))
+}
+
+func TestCountsAreRoundedAsAnyParserDoes(t *testing.T) {
+	t.Parallel()
+	draw := rand.New(rand.NewPCG(1, 2))
+	for range 20_000 {
+		digits := strconv.Itoa(draw.IntN(100_000_000))
+		point := 1 + draw.IntN(len(digits))
+		text := digits[:point] + "." + digits[point:]
+		if point == len(digits) {
+			text = digits
+		}
+		want, err := strconv.ParseFloat(text, 32)
+		require.NoError(t, err)
+		var c Counts
+		require.NoError(t, c.ScanBytes([]byte("{"+text+"}")), text)
+		require.Equal(t, Counts{float32(want)}, c, text)
+	}
 }
 
 func TestSamplesSinceAnInstantAreCutAtABin(t *testing.T) {

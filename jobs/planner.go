@@ -187,15 +187,17 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		return nil
 	}
 	var applied []int64
-	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
-		if !noted {
-			if err := catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
+	if noted && !slices.ContainsFunc(recommendations, catalog.Recommendation.Applies) {
+		applied, err = catalog.Recommend(ctx, p.pool, v.ViewID, v.Name, recommendations)
+	} else {
+		err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
+			if err = catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
 				return err
 			}
-		}
-		applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
-		return err
-	})
+			applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
+			return err
+		})
+	}
 	if err == nil && len(applied) > 0 {
 		p.log.InfoContext(ctx, "tuned a view", "view", v.Name, "recommendation", applied)
 	}

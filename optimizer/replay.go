@@ -63,12 +63,12 @@ func (w *World) costOf(refreshes []int, hi int) (sum float64) {
 	return sum
 }
 
-// skipUnchanged leaves out the refreshes before which nothing changed: they cost nothing.
+// skipUnchanged leaves out the refreshes before which nothing changed, in place: they cost nothing.
 func (w *World) skipUnchanged(refreshes []int) []int {
 	if w.first == nil || len(refreshes) == 0 {
 		return refreshes
 	}
-	kept := append(make([]int, 0, len(refreshes)), refreshes[0])
+	kept := refreshes[:1]
 	for _, t := range refreshes[1:] {
 		if w.changedBy(kept[len(kept)-1], t) {
 			kept = append(kept, t)
