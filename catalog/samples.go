@@ -51,29 +51,32 @@ func (c *Counts) ScanBytes(array []byte) error {
 	return nil
 }
 
+// tens are powers of it, all exact.
+var tens = [...]float32{1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000}
+
 // shortCount reads a number of seven digits at most, with or without a point, up to a comma or the end: most are. Both parts of the
 // quotient are exact, so that it is rounded as any parser does. It returns how long the number is; zero = it is another one.
 func shortCount(text []byte) (count float32, length int) {
-	n, scale, digits := 0, float32(0), 0
-	for length < len(text) && text[length] != ',' {
-		switch c := text[length]; {
-		case c-'0' < 10:
-			n, scale = 10*n+int(c-'0'), 10*scale
-			digits++
-		case c == '.' && scale == 0 && digits > 0:
-			scale = 1
-		default:
-			return 0, 0
+	n, i := 0, 0
+	for i < len(text) && text[i]-'0' < 10 {
+		n = 10*n + int(text[i]-'0')
+		i++
+	}
+	digits := i
+	if i > 0 && i < len(text) && text[i] == '.' {
+		for i++; i < len(text) && text[i]-'0' < 10; i++ {
+			n = 10*n + int(text[i]-'0')
 		}
-		length++
+		digits = i - 1
 	}
-	if digits == 0 || digits > 7 {
+	switch {
+	case digits == 0 || digits >= len(tens) || i < len(text) && text[i] != ',':
 		return 0, 0
+	case digits == i:
+		return float32(n), i
 	}
-	if scale > 0 {
-		return float32(n) / scale, length
-	}
-	return float32(n), length
+	point := bytes.IndexByte(text, '.')
+	return float32(n) / tens[digits-point], i
 }
 
 func parseCount(field string) (float32, error) {

@@ -58,17 +58,19 @@ func (r *recorder) put(into []float64, s catalog.Samples, counts catalog.Counts,
 	parts := s.Width / int(catalog.BinWidth.Seconds())
 	at := int(s.At.Sub(r.grid.Start) / catalog.BinWidth)
 	for i, c := range counts {
-		share := float64(c) / float64(parts)
-		if math.IsNaN(share) {
+		from, to := max(0, at+i*parts), min(len(into), at+(i+1)*parts)
+		if from >= to || math.IsNaN(float64(c)) {
 			continue
 		}
-		from := at + i*parts
-		for j := max(0, from); j < min(len(into), from+parts); j++ {
-			if add {
-				into[j] += share
-			} else {
-				into[j] = share
+		bins, share := into[from:to], float64(c)/float64(parts)
+		if add {
+			for j := range bins {
+				bins[j] += share
 			}
+			continue
+		}
+		for j := range bins {
+			bins[j] = share
 		}
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"math"
 	"reflect"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -34,9 +35,15 @@ type study struct {
 	read       float64     // in all
 }
 
+// studies that are over leave their memory to those that follow: a planner makes one of each view.
+var studies = sync.Pool{New: func() any { return &study{all: new(ReadModel), world: new(World)} }}
+
+// study is to be given to studies when it is over.
 func (h History) study(bounds Bounds) *study {
 	n := len(h.Reads)
-	s := &study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: NewReadModel(h.Grid.Zone)}
+	s := studies.Get().(*study)
+	*s = study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: s.all, world: s.world, predicted: s.predicted[:0]}
+	s.all.reset(h.Grid.Zone)
 	h.observe(s.all, 0, s.lo)
 	s.before = s.all.typical()
 	h.observe(s.all, s.lo, n)
@@ -45,7 +52,7 @@ func (h History) study(bounds Bounds) *study {
 	if h.Changes != nil {
 		s.recent.Changes = h.Changes[s.lo:]
 	}
-	s.world = s.recent.World()
+	s.world.record(s.recent.Grid, s.recent.Reads, s.recent.Changes, nil, 0)
 	s.readBefore = h.known(0, 0, s.lo)
 	s.read = h.known(s.readBefore, s.lo, n)
 	s.price(h.Kappa, h.Cost)
@@ -56,8 +63,8 @@ func (h History) study(bounds Bounds) *study {
 func (s *study) price(kappa, cost float64) {
 	s.Kappa, s.Cost = kappa, cost
 	s.recent.Kappa, s.recent.Cost = kappa, cost
-	s.world = s.world.priced(kappa, cost)
-	s.predicted = nil
+	s.world.Kappa, s.world.cost = kappa, []float64{cost}
+	s.predicted = s.predicted[:0]
 }
 
 // predict replays a schedule on the last two weeks.

@@ -53,11 +53,8 @@ func (p *profile) effectiveReads() float64 {
 // strengths 1 and 3: on traces of dev with 20 to 200 reads a day estimated ones lower J by 0.7 % in the
 // geometric mean, and by 4 to 9 % on synthetic office hours that are read 20 to 100 times a day.
 func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
-	var groupReads, groupSeconds [groups]float64
 	reads, seconds := flatPriorReads, flatPriorSeconds
 	for h := range hoursOfWeek {
-		groupReads[group[h]] += p.reads[h]
-		groupSeconds[group[h]] += p.seconds[h]
 		reads += p.reads[h]
 		seconds += p.seconds[h]
 	}
@@ -73,6 +70,11 @@ func (p *profile) rates(resolution Resolution) [hoursOfWeek]float64 {
 		return rates
 	}
 
+	var groupReads, groupSeconds [groups]float64
+	for h := range hoursOfWeek {
+		groupReads[group[h]] += p.reads[h]
+		groupSeconds[group[h]] += p.seconds[h]
+	}
 	var between dispersion
 	for g := range groups {
 		between.add(groupReads[g], flat*groupSeconds[g], 1)

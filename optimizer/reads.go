@@ -50,6 +50,11 @@ const recentHours = int(evidenceWindow/time.Hour) + 1
 // NewReadModel is a model without any evidence for a view whose readers live by the clock of a zone; nil = UTC.
 func NewReadModel(zone *time.Location) *ReadModel { return &ReadModel{clock: wallClock{zone: zone}} }
 
+// reset makes it a new one, in the memory that it has.
+func (m *ReadModel) reset(zone *time.Location) {
+	*m = ReadModel{clock: wallClock{zone: zone}, season: season{weeks: m.season.weeks[:0]}, recent: m.room[:0], room: m.room}
+}
+
 // typical is the mean week as it is known at some time, in reads per second.
 type typical struct {
 	mean float64

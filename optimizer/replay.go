@@ -65,7 +65,7 @@ func (w *World) costOf(refreshes []int, hi int) (sum float64) {
 
 // skipUnchanged leaves out the refreshes before which nothing changed, in place: they cost nothing.
 func (w *World) skipUnchanged(refreshes []int) []int {
-	if w.first == nil || len(refreshes) == 0 {
+	if len(w.first) == 0 || len(refreshes) == 0 {
 		return refreshes
 	}
 	kept := refreshes[:1]

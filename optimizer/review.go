@@ -60,6 +60,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	}
 	last := v.Runs[len(v.Runs)-1]
 	study := v.History.study(v.Bounds)
+	defer studies.Put(study)
 	reads := study.all
 	rate := reads.MeanRate()
 	duration, cost := refresh.Whole, refresh.Cost

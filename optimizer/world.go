@@ -1,6 +1,9 @@
 package optimizer
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // World is what happened to one view, bin by bin, and what its owner pays for. It gives the exact cost of
 // any set of refreshes:
@@ -19,7 +22,7 @@ type World struct {
 
 	reads moments
 	cost  []float64
-	first []float64 // by snapshot: position of the first change that it does not show; nil = the snapshot itself
+	first []float64 // by snapshot: position of the first change that it does not show; none = the snapshot itself
 }
 
 // NewWorld prices what was recorded. Reads and changes are counts per bin; nil changes mean that the source
@@ -27,10 +30,19 @@ type World struct {
 // known are taken to happen. Cost is in refresh-seconds by the bin in which a refresh starts; one element stands
 // for all bins.
 func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
-	w := &World{Grid: grid, Kappa: kappa, reads: momentsOf(reads), cost: cost}
+	w := new(World)
+	w.record(grid, reads, changes, cost, kappa)
+	return w
+}
+
+// record makes it another world, in the memory that it has.
+func (w *World) record(grid Grid, reads, changes, cost []float64, kappa float64) {
+	w.Grid, w.Kappa, w.cost = grid, kappa, cost
+	w.reads.of(reads)
+	w.first = w.first[:0]
 	if changes != nil {
 		n := len(reads)
-		w.first = make([]float64, n+1)
+		w.first = slices.Grow(w.first, n+1)[:n+1]
 		w.first[n] = float64(n + 1) // later than any read
 		for t := n - 1; t >= 0; t-- {
 			w.first[t] = w.first[t+1]
@@ -39,14 +51,6 @@ func NewWorld(grid Grid, reads, changes, cost []float64, kappa float64) *World {
 			}
 		}
 	}
-	return w
-}
-
-// priced is the same at other prices.
-func (w *World) priced(kappa, cost float64) *World {
-	other := *w
-	other.Kappa, other.cost = kappa, []float64{cost}
-	return &other
 }
 
 // RefreshCost is what a refresh at the start of bin s costs, in refresh-seconds.
@@ -59,14 +63,14 @@ func (w *World) RefreshCost(s int) float64 {
 
 // unseen is the position, in bins, of the first change that snapshot s does not show.
 func (w *World) unseen(s int) float64 {
-	if w.first == nil {
+	if len(w.first) == 0 {
 		return float64(s)
 	}
 	return w.first[s]
 }
 
 // changedBy says whether at the start of bin t there is something that snapshot s does not show.
-func (w *World) changedBy(s, t int) bool { return w.first == nil || w.first[s] < float64(t) }
+func (w *World) changedBy(s, t int) bool { return len(w.first) == 0 || w.first[s] < float64(t) }
 
 // segment is the cost of snapshot s and of the reads that see it until the next one at e.
 //
@@ -87,8 +91,16 @@ type moments struct {
 	moment []float64 // moment[t] = sum of reads times the middle of their bin, before bin t
 }
 
-func momentsOf(reads []float64) moments {
-	m := moments{count: make([]float64, len(reads)+1), moment: make([]float64, len(reads)+1)}
+func momentsOf(reads []float64) (m moments) {
+	m.of(reads)
+	return m
+}
+
+// of makes them those of other reads, in the memory that they have.
+func (m *moments) of(reads []float64) {
+	n := len(reads) + 1
+	m.count, m.moment = slices.Grow(m.count[:0], n)[:n], slices.Grow(m.moment[:0], n)[:n]
+	m.count[0], m.moment[0] = 0, 0
 	for t, r := range reads {
 		if math.IsNaN(r) {
 			r = 0
@@ -96,7 +108,6 @@ func momentsOf(reads []float64) moments {
 		m.count[t+1] = m.count[t] + r
 		m.moment[t+1] = m.moment[t] + r*(float64(t)+0.5)
 	}
-	return m
 }
 
 func (m moments) len() int { return len(m.count) - 1 }
