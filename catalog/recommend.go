@@ -187,27 +187,33 @@ const keepRejected, keepUndone = 90 * 24 * time.Hour, 30 * 24 * time.Hour
 // Applies says whether optimize = 'auto' lets the sidecar put it in force.
 func (r Recommendation) Applies() bool { return r.Keep != nil || r.Apply != nil || r.Rules != nil }
 
-// Recommend writes what is recommended for a view now, in one statement. What was proposed before and is not any more expires; what
-// a person is deciding about at this moment is left alone, and what a person said no to not long ago is not proposed again.
-// It returns the recommendations that it applied: where there may be some, it has to be called in a transaction.
-func Recommend(ctx context.Context, q Querier, viewID int64, name string, recommendations []Recommendation) (applied []int64, err error) {
-	written, err := writeRecommendations(ctx, q, viewID, name, recommendations)
+// Advice is what is recommended for a view now.
+type Advice struct {
+	ViewID          int64
+	Name            string
+	Recommendations []Recommendation
+}
+
+// Recommend writes what is recommended for a view, and puts in force what optimize = 'auto' lets the sidecar. It returns the
+// recommendations that it applied.
+func Recommend(ctx context.Context, tx pgx.Tx, a Advice) (applied []int64, err error) {
+	written, err := WriteAdvice(ctx, tx, a)
 	if err != nil {
-		return nil, fmt.Errorf("write the recommendations for view %q: %w", name, err)
+		return nil, err
 	}
-	for _, r := range recommendations {
-		id, there := written[r.Kind]
+	for _, r := range a.Recommendations {
+		id, there := written[Advised{a.ViewID, r.Kind}]
 		if !there || !r.Applies() {
 			continue
 		}
 		did := false
 		if r.Keep != nil {
-			did, err = applyKeep(ctx, q, viewID, id, *r.Keep)
+			did, err = applyKeep(ctx, tx, a.ViewID, id, *r.Keep)
 		} else {
-			did, err = applyClock(ctx, q, viewID, id, r)
+			did, err = applyClock(ctx, tx, a.ViewID, id, r)
 		}
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
-			return nil, fmt.Errorf("apply recommendation %d for view %q: %w", id, name, err)
+			return nil, fmt.Errorf("apply recommendation %d for view %q: %w", id, a.Name, err)
 		}
 		if did {
 			applied = append(applied, id)
@@ -216,70 +222,95 @@ func Recommend(ctx context.Context, q Querier, viewID int64, name string, recomm
 	return applied, nil
 }
 
-// writeRecommendations gives the ids of those that are open now, by their kind.
-func writeRecommendations(ctx context.Context, q Querier, viewID int64, name string, recommendations []Recommendation) (map[string]int64, error) {
-	document, err := json.Marshal(append([]Recommendation{}, recommendations...)) // never null
-	if err != nil {
-		return nil, err
+// Advised is what a recommendation is about: there is one of them open at most.
+type Advised struct {
+	ViewID int64
+	Kind   string
+}
+
+// WriteAdvice writes what is recommended for views in one statement, and gives the ids of what is open now. What was proposed before
+// and is not any more expires; what a person is deciding about at this moment is left alone, and what a person said no to not
+// long ago is not proposed again.
+func WriteAdvice(ctx context.Context, q Querier, advice ...Advice) (written map[Advised]int64, err error) {
+	type row struct {
+		ViewID int64  `json:"view_id"`
+		Name   string `json:"view_name"`
+		Recommendation
 	}
-	rows, err := q.Query(ctx, `
+	rows, views := []row{}, []int64{}
+	var names []string
+	for _, a := range advice {
+		views, names = append(views, a.ViewID), append(names, a.Name)
+		for _, r := range a.Recommendations {
+			rows = append(rows, row{a.ViewID, a.Name, r})
+		}
+	}
+	written = make(map[Advised]int64)
+	document, err := json.Marshal(rows)
+	if err == nil {
+		var found pgx.Rows
+		if found, err = q.Query(ctx, writeAdvice, views, string(document), keepRejected.Seconds(), keepUndone.Seconds()); err == nil {
+			var to Advised
+			var id int64
+			_, err = pgx.ForEachRow(found, []any{&to.ViewID, &to.Kind, &id}, func() error {
+				written[to] = id
+				return nil
+			})
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("write the recommendations for %q: %w", names, err)
+	}
+	return written, nil
+}
+
+const writeAdvice = `
 WITH now AS (
     SELECT p.*
-      FROM jsonb_to_recordset($3::jsonb) AS p (kind text, current text, proposed text, reason text, command text, basis jsonb, change jsonb, evidence jsonb, predicted jsonb)
+      FROM jsonb_to_recordset($2::jsonb) AS p (view_id bigint, view_name text, kind text, current text, proposed text, reason text, command text,
+                                               basis jsonb, change jsonb, evidence jsonb, predicted jsonb)
 ), open AS (
-    SELECT o.id, o.kind, l.id IS NOT NULL AS locked
+    SELECT o.id, o.view_id, o.kind, l.id IS NOT NULL AS locked
       FROM mvscheduler.recommendation AS o
       LEFT JOIN LATERAL (SELECT x.id FROM mvscheduler.recommendation AS x WHERE x.id = o.id AND x.state IN ('proposed', 'snoozed') FOR UPDATE SKIP LOCKED) AS l ON true
-     WHERE o.view_id = $1
+     WHERE o.view_id = ANY ($1)
        AND o.state IN ('proposed', 'snoozed')
 ), wanted AS (
     SELECT n.*, o.id
       FROM now AS n
-      LEFT JOIN open AS o ON o.kind = n.kind
+      LEFT JOIN open AS o ON o.view_id = n.view_id AND o.kind = n.kind
      WHERE o.locked IS NOT false
        AND NOT EXISTS (SELECT
                          FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $1 AND x.kind = n.kind AND x.proposed = n.proposed
-                          AND (x.state IN ('rejected', 'accepted') AND x.decided_at > clock_timestamp() - make_interval(secs => $4)
-                               OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $5)))
+                        WHERE x.view_id = n.view_id AND x.kind = n.kind AND x.proposed = n.proposed
+                          AND (x.state IN ('rejected', 'accepted') AND x.decided_at > clock_timestamp() - make_interval(secs => $3)
+                               OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $4)))
 ), expired AS (
     UPDATE mvscheduler.recommendation AS r
        SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler', decision = 'it is not true any more'
       FROM open AS o
-     WHERE r.view_id = $1
+     WHERE r.view_id = ANY ($1)
        AND r.state IN ('proposed', 'snoozed')
        AND r.id = o.id
        AND o.locked
        AND NOT EXISTS (SELECT FROM wanted AS w WHERE w.id = o.id)
 ), changed AS (
     UPDATE mvscheduler.recommendation AS r
-       SET view_name = $2, current = w.current, proposed = w.proposed, reason = w.reason, command = w.command, basis = w.basis, change = w.change,
+       SET view_name = w.view_name, current = w.current, proposed = w.proposed, reason = w.reason, command = w.command, basis = w.basis, change = w.change,
            evidence = w.evidence, predicted = w.predicted, seen_at = clock_timestamp()
       FROM wanted AS w
-     WHERE r.view_id = $1
+     WHERE r.view_id = ANY ($1)
        AND r.state IN ('proposed', 'snoozed')
        AND r.id = w.id
-    RETURNING r.kind, r.id
+    RETURNING r.view_id, r.kind, r.id
 ), made AS (
     INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
-    SELECT $1, $2, w.kind, w.current, w.proposed, w.reason, w.command, w.basis, w.change, w.evidence, w.predicted
+    SELECT w.view_id, w.view_name, w.kind, w.current, w.proposed, w.reason, w.command, w.basis, w.change, w.evidence, w.predicted
       FROM wanted AS w
      WHERE w.id IS NULL
-    RETURNING kind, id
+    RETURNING view_id, kind, id
 )
-SELECT kind, id FROM changed UNION ALL SELECT kind, id FROM made`, viewID, name, string(document), keepRejected.Seconds(), keepUndone.Seconds())
-	if err != nil {
-		return nil, err
-	}
-	written := make(map[string]int64)
-	var kind string
-	var id int64
-	_, err = pgx.ForEachRow(rows, []any{&kind, &id}, func() error {
-		written[kind] = id
-		return nil
-	})
-	return written, err
-}
+SELECT view_id, kind, id FROM changed UNION ALL SELECT view_id, kind, id FROM made`
 
 // NoteThought notes that views were thought about, by what was known at an instant.
 func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) error {
@@ -290,12 +321,12 @@ func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) er
 }
 
 // applyClock puts an interval or a calendar in force; no row = not now.
-func applyClock(ctx context.Context, q Querier, viewID, id int64, r Recommendation) (bool, error) {
+func applyClock(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
 	var seconds *float64
 	if r.Apply != nil {
 		seconds = new(r.Apply.Seconds())
 	}
-	return apply(ctx, q, viewID, id, r.Kind, `
+	return apply(ctx, tx, viewID, id, r.Kind, `
        SET tuned_interval = make_interval(secs => $5),
            tuned_patience = nullif($6::float8, 0),
            tuned_calendar = $7::jsonb,
@@ -310,8 +341,8 @@ func applyClock(ctx context.Context, q Querier, viewID, id int64, r Recommendati
 }
 
 // applyKeep puts a longer retention in force; no row = not now.
-func applyKeep(ctx context.Context, q Querier, viewID, id int64, keep time.Duration) (bool, error) {
-	return apply(ctx, q, viewID, id, "retention", `
+func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (bool, error) {
+	return apply(ctx, tx, viewID, id, "retention", `
        SET retention_period = justify_hours(least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention))),
            retained_by = $2
       FROM free AS f
@@ -322,8 +353,8 @@ func applyKeep(ctx context.Context, q Querier, viewID, id int64, keep time.Durat
 // apply changes the row of view_state as change says, whose arguments begin with $5, where optimize is auto and no
 // recommendation of the kind was taken back not long ago. Users' transactions lock a row of view_state for as long as they
 // like: then it is for the next time. The bounds are constraints of the table.
-func apply(ctx context.Context, q Querier, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
-	err = q.QueryRow(ctx, `
+func apply(ctx context.Context, tx pgx.Tx, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
+	err = tx.QueryRow(ctx, `
 WITH free AS (
     SELECT s.view_id
       FROM mvscheduler.view_state AS s

@@ -21,7 +21,7 @@ const (
 	planEvery    = time.Hour           // some views are thought about so often
 	thinkEvery   = 23 * time.Hour      // and each of them
 	thinkAtOnce  = 1000                // views in one go
-	noteAtOnce   = 20                  // of them, so that those after them come first after a go that ends early
+	noteAtOnce   = 20                  // of them are noted, so that those after them come first after a go that ends early
 	planPatience = 5 * time.Minute     // one go may take no longer
 	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
 	changesBack  = 15 * 24 * time.Hour // and for that it is looked at what changed
@@ -66,11 +66,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 	}
 	err = p.judge(ctx, facts, f, trials)
 	done := 0
-	var thought []int64
-	note := func() error {
-		defer func() { thought = thought[:0] }()
-		return catalog.NoteThought(ctx, p.pool, facts.Now, thought)
-	}
+	var t thoughts
 	for _, v := range views {
 		if done == thinkAtOnce {
 			break
@@ -79,12 +75,12 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 			continue
 		}
 		done++
-		err = errors.Join(err, p.think(ctx, facts, v, f))
-		if thought = append(thought, v.ViewID); len(thought) == noteAtOnce { // where it failed too, lest those that come first come first for ever
-			err = errors.Join(err, note())
+		err = errors.Join(err, p.think(ctx, facts, v, f, &t))
+		if len(t.views) == noteAtOnce {
+			err = errors.Join(err, p.note(ctx, facts.Now, &t))
 		}
 	}
-	return errors.Join(err, note(), catalog.Planned(ctx, p.pool, p.name))
+	return errors.Join(err, p.note(ctx, facts.Now, &t), catalog.Planned(ctx, p.pool, p.name))
 }
 
 // fleet are all views, among which each is thought about.
@@ -134,8 +130,9 @@ func boundsOf(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Bound
 	return b
 }
 
-// think reviews one view and writes what comes of it.
-func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet) error {
+// think reviews one view and adds what comes of it to the thoughts, unless it is to be applied.
+func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, t *thoughts) error {
+	t.views = append(t.views, v.ViewID) // where it fails too, lest those that come first come first for ever
 	var found []optimizer.Recommendation
 	if v.Optimize != "off" && v.Active && f.kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
 		view, err := p.view(ctx, facts, v, f, facts.Now)
@@ -182,26 +179,15 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
 	}
+	advice := catalog.Advice{ViewID: v.ViewID, Name: v.Name, Recommendations: recommendations}
 	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
-	if len(recommendations) == 0 && noted && !v.Open {
-		return nil
+	switch {
+	case !noted || slices.ContainsFunc(recommendations, catalog.Recommendation.Applies):
+		return p.apply(ctx, advice, shrinkSince)
+	case len(recommendations) > 0 || v.Open:
+		t.advice = append(t.advice, advice)
 	}
-	var applied []int64
-	if noted && !slices.ContainsFunc(recommendations, catalog.Recommendation.Applies) {
-		applied, err = catalog.Recommend(ctx, p.pool, v.ViewID, v.Name, recommendations)
-	} else {
-		err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) (err error) {
-			if err = catalog.NoteShrink(ctx, tx, v.ViewID, shrinkSince); err != nil {
-				return err
-			}
-			applied, err = catalog.Recommend(ctx, tx, v.ViewID, v.Name, recommendations)
-			return err
-		})
-	}
-	if err == nil && len(applied) > 0 {
-		p.log.InfoContext(ctx, "tuned a view", "view", v.Name, "recommendation", applied)
-	}
-	return err
+	return nil
 }
 
 // view puts together what the optimizer has to know, with what changed since an instant at least. Reads of what is above a view
