@@ -206,7 +206,7 @@ func Recommend(ctx context.Context, tx pgx.Tx, a Advice) (applied []int64, err e
 		if !there || !r.Applies() {
 			continue
 		}
-		did := false
+		var did bool
 		if r.Keep != nil {
 			did, err = applyKeep(ctx, tx, a.ViewID, id, *r.Keep)
 		} else {
