@@ -1,4 +1,4 @@
-REVOKE USAGE ON SCHEMA mvscheduler FROM PUBLIC;
+REVOKE USAGE ON SCHEMA mvscheduler FROM PUBLIC, mvscheduler_user, mvscheduler_worker;
 DROP POLICY of_the_sidecar ON mvscheduler.request;
 DROP POLICY by_view ON mvscheduler.request;
 DROP POLICY by_owner ON mvscheduler.views;

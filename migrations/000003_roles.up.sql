@@ -60,7 +60,7 @@ CREATE POLICY of_the_sidecar ON mvscheduler.request TO mvscheduler_worker   -- a
     USING (true);
 
 -- A query may call functions of this schema (with the rights of its owner), hence USAGE for everybody.
-GRANT USAGE ON SCHEMA mvscheduler TO PUBLIC;
+GRANT USAGE ON SCHEMA mvscheduler TO PUBLIC, mvscheduler_user, mvscheduler_worker;   -- an administrator may take it from everybody
 REVOKE ALL ON ALL TABLES IN SCHEMA mvscheduler FROM PUBLIC;
 GRANT SELECT ON mvscheduler.visible_views TO PUBLIC;
 
