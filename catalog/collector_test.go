@@ -1,0 +1,50 @@
+package catalog
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What sessions report between two statements of a sample shows in its relations: their transactions are counted once more after
+// that, here and on a standby.
+func TestTransactionsAreCountedOnceMoreAfterTheRelations(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, err := pgxpool.New(t.Context(), db.URL())
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	writer, other := db.Conn(t, ""), db.Conn(t, "")
+	for name, read := range map[string]func() (Counters, error){
+		"primary": func() (Counters, error) { return ReadCounters(t.Context(), pool, nil, time.Time{}) },
+		"standby": func() (Counters, error) { return ReadStandby(t.Context(), pool) },
+	} {
+		tx, err := other.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), `ALTER VIEW mvscheduler.counted SET (security_barrier)`) // what says which relations are looked at waits
+		require.NoError(t, err)
+		var c Counters
+		done := make(chan error)
+		go func() (err error) {
+			defer func() { done <- err }()
+			c, err = read()
+			return err
+		}()
+		require.Eventually(t, func() (waits bool) {
+			err := writer.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass)`).Scan(&waits)
+			return err == nil && waits
+		}, time.Minute, 10*time.Millisecond)
+		for range 100 {
+			pgtest.Exec(t, writer, `SELECT 1`)
+		}
+		pgtest.Exec(t, writer, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+		require.NoError(t, tx.Rollback(context.WithoutCancel(t.Context())))
+		require.NoError(t, <-done)
+		require.GreaterOrEqual(t, c.Later, c.Transactions+100, name)
+	}
+}
