@@ -16,7 +16,10 @@ import (
 func TestTransactionsAreCountedOnceMoreAfterTheRelations(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
-	pool, err := pgxpool.New(t.Context(), db.URL())
+	config, err := pgxpool.ParseConfig(db.URL())
+	require.NoError(t, err)
+	config.MaxConns = 1
+	pool, err := pgxpool.NewWithConfig(t.Context(), config)
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	writer, other := db.Conn(t, ""), db.Conn(t, "")
@@ -24,6 +27,8 @@ func TestTransactionsAreCountedOnceMoreAfterTheRelations(t *testing.T) {
 		"primary": func() (Counters, error) { return ReadCounters(t.Context(), pool, nil, time.Time{}) },
 		"standby": func() (Counters, error) { return ReadStandby(t.Context(), pool) },
 	} {
+		_, err := read() // statements are parsed once, before all of them
+		require.NoError(t, err)
 		tx, err := other.Begin(t.Context())
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), `ALTER VIEW mvscheduler.counted SET (security_barrier)`) // what says which relations are looked at waits
@@ -36,7 +41,7 @@ func TestTransactionsAreCountedOnceMoreAfterTheRelations(t *testing.T) {
 			return err
 		}()
 		require.Eventually(t, func() (waits bool) {
-			err := writer.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass)`).Scan(&waits)
+			err := writer.QueryRow(t.Context(), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`).Scan(&waits)
 			return err == nil && waits
 		}, time.Minute, 10*time.Millisecond)
 		for range 100 {

@@ -48,7 +48,7 @@ func TestWhoLocksManyTablesOfHisDoesNotKeepPartitionsOfOthers(t *testing.T) {
 		pgtest.Exec(t, other.alice, fmt.Sprintf(`LOCK TABLE log_%d_old IN ACCESS EXCLUSIVE MODE`, i))
 	}
 	side := startSidecar(t, s.db)
-	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database())`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '1 day' WHERE "table" = 'raw'::regclass`)
 	until(t, s.alice, `SELECT NOT EXISTS (SELECT FROM pg_inherits WHERE inhparent = 'raw'::regclass)`)
 	require.NotContains(t, side.log.String(), "what retention concerns could not be looked at", "a round comes to its end")

@@ -251,7 +251,7 @@ func TestReadsAreCountedThatAreReportedInTheMidstOfASample(t *testing.T) {
 		require.NoError(t, err)
 		_, err = tx.Exec(t.Context(), `ALTER VIEW mvscheduler.counted SET (security_barrier)`) // what says which relations are looked at waits
 		require.NoError(t, err)
-		until(t, s.db.Conn(t, ""), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass)`)
+		until(t, s.db.Conn(t, ""), `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.counted'::regclass AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))`)
 		for range 200 {
 			pgtest.Exec(t, s.alice, `SELECT * FROM v`)
 		}

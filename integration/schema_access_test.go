@@ -37,7 +37,7 @@ func TestTwoTransactionsThatRegisterInANewSchemaAtOnceAreToldApart(t *testing.T)
 		_, err := s.alice.Exec(t.Context(), fmt.Sprintf(`SELECT mvscheduler.grant_to_worker(jsonb_populate_record(NULL::mvscheduler.views, '{"name": "m", "owner": "%s"}'), 'm'::regclass)`, s.owner))
 		done <- err
 	}()
-	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND locktype IN ('transactionid', 'tuple'))`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE NOT granted AND datname = current_database() AND locktype IN ('transactionid', 'tuple'))`)
 	pgtest.Exec(t, first, `COMMIT`)
 	require.NoError(t, <-done)
 
