@@ -138,6 +138,9 @@ func TestHintsFitTheError(t *testing.T) {
 		{"edit v --interval abc", []string{"do:  Write an interval as"}, ""},
 		{"edit v --max-size huge", []string{"do:  Write a size with its unit"}, ""},
 		{"edit v --unique-key nope", []string{"do:  --unique-key and --index name columns that the query returns"}, ""},
+		{"edit v --min-interval 1h --max-interval 10min", []string{"the shortest interval is longer than the longest", "do:  Give intervals above zero, the shortest no longer than the longest."}, ""},
+		{"recommend report --since 0", []string{"--since must be longer than zero"}, "sampled"},
+		{"simulate --view v --since 0", []string{"--since must be longer than zero"}, "sampled"},
 		{"list --json", []string{"do: use -o json"}, ""},
 		{"cancel abc", []string{"is no number of a run: mvscheduler runs lists them"}, "64 bit"},
 		{"serve --workers 0", []string{"--workers must be 1 to 200"}, ""},
@@ -153,6 +156,11 @@ func TestHintsFitTheError(t *testing.T) {
 		}
 	}
 	stranger := s.db.Role(t, "stranger")
+	for _, args := range []string{"recommend list", "recommend show 1", "recommend accept 1", "recommend report"} {
+		r := mvscheduler(t, s.db, stranger, "", strings.Fields(args)...)
+		require.Contains(t, r.stderr, "permission denied for view recommendations", args)
+		require.Contains(t, r.stderr, "do:  Ask a DBA for: GRANT mvscheduler_user TO", args)
+	}
 	for args, want := range map[string]string{
 		"migrate status": "do:  The version is for administrators", "migrate down -y": "do:  Connect as a superuser, or as a member of mvscheduler_owner.",
 	} {

@@ -308,7 +308,7 @@ BEGIN
     END IF;
     IF reason IS NOT NULL THEN
         RAISE EXCEPTION 'invalid min_interval or max_interval: %, %', coalesce(v.min_interval::text, 'NULL'), coalesce(v.max_interval::text, 'NULL')
-            USING ERRCODE = 'invalid_parameter_value', DETAIL = reason;
+            USING ERRCODE = 'invalid_parameter_value', DETAIL = reason, HINT = 'Give intervals above zero, the shortest no longer than the longest.';
     END IF;
     IF NOT coalesce(v.min_retention > '0' AND isfinite(v.min_retention), true) OR NOT coalesce(v.max_retention > '0' AND isfinite(v.max_retention), true) OR v.min_retention > v.max_retention THEN
         RAISE EXCEPTION 'invalid min_retention or max_retention: %, %', coalesce(v.min_retention::text, 'NULL'), coalesce(v.max_retention::text, 'NULL')

@@ -42,7 +42,7 @@ type viewColumns struct {
 	Lateness       *string `column:"lateness" cast:"interval" placeholder:"INTERVAL" group:"retention" help:"How far back an incremental view without tracking looks for late rows."`
 	RealTime       *bool   `hidden:"" column:"real_time" negatable:"" group:"retention" help:"Not in this version: the server says so when it is set."`
 
-	Optimize     *string `column:"optimize" placeholder:"MODE" choices:"off,advise,auto" group:"optimizer" help:"off, advise (see recommend) or auto: the sidecar refreshes at the interval that it recommends, within --min-interval and --max-interval."`
+	Optimize     *string `column:"optimize" placeholder:"MODE" choices:"off,advise,auto" group:"optimizer" help:"off, advise (see recommend) or auto: the sidecar refreshes at the interval that it recommends, within --min-interval and --max-interval; the clock of a view with --cron or a calendar stays as it is."`
 	MinInterval  *string `column:"min_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Shortest interval that the optimizer may choose; none = 1 minute."`
 	MaxInterval  *string `column:"max_interval" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Longest interval that the optimizer may choose; none = 1 day."`
 	MinRetention *string `column:"min_retention" cast:"interval" null:"none" placeholder:"INTERVAL" group:"optimizer" help:"Shortest retention that the optimizer may recommend, also of what the tables below cannot give again; none = 30 days, and nothing that is lost for good."`

@@ -273,7 +273,7 @@ func advise(pg *pgconn.PgError) (advice string, code int) {
 }
 
 func isCatalogObject(message string) bool {
-	for _, name := range []string{"view status", "view runs", "view attempts", "view audit_log", "table views", "table request"} {
+	for _, name := range []string{"view status", "view runs", "view attempts", "view audit_log", "view recommendations", "table views", "table request"} {
 		if strings.HasSuffix(message, "for "+name) {
 			return true
 		}

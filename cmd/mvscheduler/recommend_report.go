@@ -16,7 +16,7 @@ import (
 type recommendReportCmd struct {
 	zoned
 	Name  string `arg:"" optional:"" complete:"view" help:"Only this view."`
-	Since string `default:"14 days" placeholder:"INTERVAL" help:"Of this time, for example '30 days'."`
+	Since string `default:"14 days" placeholder:"INTERVAL" help:"Of this time, for example '30 days'. Default: 14 days."`
 }
 
 func (recommendReportCmd) Help() string {
@@ -84,6 +84,13 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		view, err := a.findAny(ctx, conn, c.Name)
 		if err != nil {
 			return err
+		}
+		var past bool
+		if err := conn.QueryRow(ctx, `SELECT $1::text::interval > '0'`, c.Since).Scan(&past); err != nil {
+			return fmt.Errorf("read --since: %w", err)
+		}
+		if !past {
+			return usagef("--since must be longer than zero")
 		}
 		spent, err := catalog.SpentSince(ctx, conn, view, c.Since)
 		if err != nil {

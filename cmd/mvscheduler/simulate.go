@@ -20,11 +20,11 @@ import (
 
 type simulateCmd struct {
 	View        string    `placeholder:"NAME" complete:"view" help:"Replay what was recorded of a managed view, instead of a trace."`
-	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d."`
+	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d. Default: 70d."`
 	Reads       string    `placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
 	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
 	RefreshCost traceSpan `placeholder:"TIME" help:"How long one refresh takes, for example 30s. With --view the median of its refreshes is the default."`
-	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data."`
+	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data. Default: 1h, also with --view; settings.optimizer_target, by which is recommended, is 15min unless changed."`
 	Policy      []string  `default:"all" placeholder:"NAME|all" help:"Policy to try; several with commas."`
 	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: that of --target."`
 	WarmUp      traceSpan `placeholder:"TIME" help:"Part of the trace that is only learnt from. Default: 21d, or half of a shorter trace."`
@@ -58,6 +58,9 @@ func (c *simulateCmd) Run(ctx context.Context, a *app) error {
 		return usagef("give either --reads or --view")
 	}
 	if c.View != "" {
+		if c.Since == 0 {
+			return usagef("--since must be longer than zero")
+		}
 		return c.recorded(ctx, a)
 	}
 	if c.RefreshCost == 0 {
@@ -187,7 +190,7 @@ type traceSpan time.Duration
 var (
 	oneUnit   = regexp.MustCompile(`^([0-9]{1,8}(?:\.[0-9]+)?) *([a-z]+)$`)
 	spanUnits = map[string]time.Duration{
-		"sec": time.Second, "second": time.Second, "min": time.Minute, "minute": time.Minute, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour, "week": 7 * 24 * time.Hour,
+		"sec": time.Second, "second": time.Second, "min": time.Minute, "minute": time.Minute, "hour": time.Hour, "d": 24 * time.Hour, "day": 24 * time.Hour, "w": 7 * 24 * time.Hour, "week": 7 * 24 * time.Hour,
 	}
 )
 

@@ -109,7 +109,7 @@ func TestATraceSpanIsALengthOfTime(t *testing.T) {
 func TestLengthsOfTimeAreReadAsGoAndPostgreSQLWriteThem(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
-		"30s": 30 * time.Second, "1h30m": 90 * time.Minute, "10min": 10 * time.Minute, "14 days": 14 * 24 * time.Hour, "1.5d": 36 * time.Hour, "2 hours": 2 * time.Hour, "1 week": 7 * 24 * time.Hour, "0": 0,
+		"30s": 30 * time.Second, "1h30m": 90 * time.Minute, "10min": 10 * time.Minute, "14 days": 14 * 24 * time.Hour, "1.5d": 36 * time.Hour, "2 hours": 2 * time.Hour, "1 week": 7 * 24 * time.Hour, "1w": 7 * 24 * time.Hour, "0": 0,
 	} {
 		var s traceSpan
 		require.NoError(t, s.UnmarshalText([]byte(text)), text)
