@@ -387,7 +387,7 @@ SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesc
                       WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
                         AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
  WHERE r.state = 'applied'
-   AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
+   AND r.measured ->> 'final' IS DISTINCT FROM 'true'`)
 	if err != nil {
 		return nil, fmt.Errorf("read what is under observation: %w", err)
 	}
