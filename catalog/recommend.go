@@ -74,7 +74,7 @@ func AnyToThinkAbout(ctx context.Context, q Querier, every time.Duration) (due b
 SELECT EXISTS (SELECT
                  FROM mvscheduler.view_usage AS u
                  JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id
-                WHERE coalesce(`+planned+`, '-infinity') <= clock_timestamp() - make_interval(secs => $1))`, every.Seconds()).Scan(&due)
+                WHERE NOT coalesce(`+planned+`, '-infinity') BETWEEN clock_timestamp() - make_interval(secs => $1) AND clock_timestamp())`, every.Seconds()).Scan(&due)
 	if err != nil {
 		return false, fmt.Errorf("look for views to think about: %w", err)
 	}

@@ -56,3 +56,83 @@ func TestATimeInTheYear20000IsShownAndEndsNoSidecar(t *testing.T) {
 		require.Equal(t, 200, code, "%.300s", body)
 	}
 }
+
+// What was written while the clock was a year ahead must not hold anything up for a year.
+func TestAClockThatWasAheadHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	first := startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	require.Zero(t, first.stop())
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET sampler = 'killed', lease_until = now() + interval '1 year', planned_at = now() + interval '1 year'`,
+		`UPDATE mvscheduler.view_usage SET since = now() + interval '1 year', planned_at = now() + interval '1 year'`)
+	second := startSidecar(t, s.db, often...)
+	until(t, s.root, `SELECT sampler <> 'killed' AND lease_until < now() + interval '1 hour' AND planned_at <= now() FROM mvscheduler.collector`)
+	until(t, s.root, `SELECT planned_at <= now() FROM mvscheduler.view_usage`)
+	collecting(t, s.root)
+	require.Zero(t, second.stop())
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.view_usage WHERE since <= now()`))
+}
+
+// The clock of a day is exact, and what it was is compared with what it is when somebody accepts: 14 days are 1.2096e+06 s.
+func TestAnIntervalOfWeeksCanBeAccepted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query, refresh_interval, timezone, unique_key) VALUES ('hot', 'SELECT id, amount FROM sales', '14 days', 'UTC', '{id}')`)
+	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	s.history(t, "hot", 160, "true")
+	s.planned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'interval'`)
+	require.Equal(t, "applied", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'interval'`))
+}
+
+// After a failover the URL of the standby leads to the primary, whose reads count already.
+func TestAStandbyURLThatLeadsToNoStandbyIsNotCounted(t *testing.T) { // alone: samples and reads keep to the clock
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	worker := s.db.Worker(t)
+	first := startSidecarAs(t, s.db, worker, often...)
+	refreshed(t, s.alice, "v")
+	require.Zero(t, first.stop())
+	side := startSidecarAs(t, s.db, worker, append([]string{"--standby-url", s.db.URLAs(worker)}, often...)...)
+	collecting(t, s.root)
+	s.readAndSampled(t, 10)
+	require.Zero(t, side.stop())
+	require.Equal(t, "a standby could not be read", ask[string](t, s.root, `SELECT note FROM mvscheduler.view_usage`))
+	require.LessOrEqual(t, ask[int64](t, s.root, usage, "v"), int64(10))
+	require.Contains(t, side.log.String(), "it is no standby, or not any more")
+}
+
+// Who may not see what the senders of WAL do sees that they are there.
+func TestAStandbyIsKnownOfWithoutTheRightToSeeIt(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, nil))
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	standby(t, s.db.Server(t))
+	pgtest.Exec(t, s.root, `REVOKE pg_read_all_stats, pg_monitor FROM mvscheduler_worker`)
+	side := startSidecar(t, s.db, often...)
+	collecting(t, s.root)
+	require.Zero(t, side.stop())
+	require.Equal(t, 1, ask[int](t, s.root, `SELECT standbys FROM mvscheduler.collector`))
+	require.Contains(t, ask[string](t, s.root, `SELECT sources FROM mvscheduler.collector`), "reads on standbys are not counted")
+}
+
+// Finished days are kept as text: neither digits nor what is unknown may depend on what somebody set for the role.
+func TestSettingsOfTheRoleDoNotChangeWhatIsRolledUp(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	worker := s.db.Worker(t)
+	pgtest.Exec(t, s.root, `ALTER ROLE `+worker+` SET extra_float_digits = -15`, `ALTER ROLE `+worker+` SET array_nulls = off`, `
+INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+SELECT view_id, date_trunc('day', now(), 'UTC') - interval '30 days', '{1234.567,NULL,0.1,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL}'::real[], array_fill(NULL::real, ARRAY[12]) FROM mvscheduler.view_state`, `
+INSERT INTO mvscheduler.sampled (view_id, at, reads, changes)
+SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days', '{1234.567,NULL,0.1,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL,NULL}'::real[], array_fill(NULL::real, ARRAY[12]) FROM mvscheduler.view_state`)
+	side := startSidecarAs(t, s.db, worker, often...)
+	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.sampled_days`)
+	require.Zero(t, side.stop())
+	require.Equal(t, "1234.567 0.1", ask[string](t, s.root, `SELECT r[1] || ' ' || r[3] FROM (SELECT reads::real[] AS r FROM mvscheduler.sampled_days WHERE width = 300) AS d`))
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.sampled_days WHERE width = 3600`))
+}
