@@ -57,6 +57,7 @@ type Counters struct {
 	Standbys     int   // physical ones that stream from it
 	Cluster      int64 // system identifier
 	Standby      bool  // it is one itself
+	Merged       bool  // see optimizer.Sample
 	Relations    []RelationCounters
 	Sources      []SourceCounters
 	Own          []OwnScans
@@ -105,7 +106,7 @@ SELECT clock_timestamp(),
        (SELECT count(*)::int
           FROM pg_stat_get_wal_senders() AS w
          WHERE w.pid NOT IN (SELECT s.active_pid FROM pg_replication_slots AS s WHERE s.slot_type = 'logical' AND s.active_pid IS NOT NULL)),
-       (SELECT s.system_identifier FROM pg_control_system() AS s), pg_is_in_recovery()
+       (SELECT s.system_identifier FROM pg_control_system() AS s), pg_is_in_recovery(), current_setting('server_version_num')::int >= 180000
   FROM pg_database AS d
  WHERE d.datname = current_database()`
 
@@ -126,7 +127,7 @@ func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, sinc
 		return err
 	})
 	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby)
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby, &c.Merged)
 	})
 	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
@@ -163,7 +164,7 @@ SELECT relation, seq, idx, tuples, keys, fetched FROM refreshed UNION ALL SELECT
 func ReadStandby(ctx context.Context, pool *pgxpool.Pool, cluster int64) (c Counters, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby)
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby, &c.Merged)
 	})
 	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])

@@ -200,7 +200,7 @@ func Recommend(ctx context.Context, q Querier, viewID int64, name string, recomm
 		if !there || !r.Applies() {
 			continue
 		}
-		did := false
+		var did bool
 		if r.Keep != nil {
 			did, err = applyKeep(ctx, q, viewID, id, *r.Keep)
 		} else {

@@ -136,3 +136,44 @@ SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days', '{1234.567,
 	require.Equal(t, "1234.567 0.1", ask[string](t, s.root, `SELECT r[1] || ' ' || r[3] FROM (SELECT reads::real[] AS r FROM mvscheduler.sampled_days WHERE width = 300) AS d`))
 	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.sampled_days WHERE width = 3600`))
 }
+
+// Since PostgreSQL 18 pg_stat_statements takes these two for one statement, and keeps the text of the first.
+func TestReadsOfAnotherTableByTheSameAliasAreNoReads(t *testing.T) { // alone: samples and reads keep to the clock
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements"}))
+	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements`)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	side := startSidecar(t, s.db, often...)
+	refreshed(t, s.alice, "v")
+	collecting(t, s.root)
+	pgtest.Exec(t, s.alice, `SELECT count(*) FROM v AS d`)
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	for range 50 {
+		pgtest.Exec(t, s.alice, `SELECT count(*) FROM sales AS d`)
+	}
+	reported(t, s.alice)
+	sampledTwice(t, s.root)
+	require.Zero(t, side.stop())
+	require.LessOrEqual(t, ask[int64](t, s.root, usage, "v"), int64(2))
+	require.Equal(t, "L1", ask[string](t, s.root, `SELECT level FROM mvscheduler.collector`))
+}
+
+// What is not true any more is not kept for good, nor what people said of views that are gone.
+func TestOldRecommendationsAndDecisionsAreForgotten(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "gone", "SELECT id, amount FROM sales", "enabled", false)
+	s.recommended(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.reject_recommendation(id) FROM mvscheduler.recommendations`, `DELETE FROM mvscheduler.views`)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	for range 2 {
+		s.recommended(t)
+		pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET state = 'expired', decided_at = now() - interval '1 year' WHERE state = 'proposed'`)
+	}
+	s.recommended(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.snooze_recommendation(id, now() + '1 day') FROM mvscheduler.recommendations WHERE state = 'proposed'`)
+	startSidecar(t, s.db, often...)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.recommendation`)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.recommendation_decision`)
+	require.Equal(t, "snooze", ask[string](t, s.root, `SELECT action FROM mvscheduler.recommendation_decision`))
+}

@@ -252,7 +252,7 @@ func (c *collector) lookAt(ctx context.Context, counters catalog.Counters) error
 }
 
 func (c *collector) sampleOf(counters catalog.Counters) optimizer.Sample {
-	s := optimizer.Sample{At: counters.At, Epoch: counters.Epoch, Transactions: counters.Transactions, Later: counters.Later, Workers: counters.Workers, Doubtful: counters.Failed}
+	s := optimizer.Sample{At: counters.At, Epoch: counters.Epoch, Transactions: counters.Transactions, Later: counters.Later, Merged: counters.Merged, Workers: counters.Workers, Doubtful: counters.Failed}
 	for _, r := range counters.Relations {
 		s.Relations = append(s.Relations, optimizer.RelationCounters{
 			View: r.ViewID, Relation: r.Relation, Seq: r.Seq, Idx: r.Idx, Tuples: r.Tuples, Keys: r.Keys, Fetched: r.Fetched, Rows: r.Rows, Large: r.Large, From: c.bounds[r.Relation],

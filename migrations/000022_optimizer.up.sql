@@ -338,6 +338,8 @@ ALTER TABLE mvscheduler.recommendation_decision ENABLE ROW LEVEL SECURITY;
 CREATE POLICY by_view ON mvscheduler.recommendation_decision
     USING (mvscheduler.may_manage(view_id))
     WITH CHECK (mvscheduler.may_manage(view_id));
+CREATE POLICY of_the_sidecar ON mvscheduler.recommendation_decision TO mvscheduler_worker
+    USING (NOT EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.id = recommendation_id));
 
 CREATE VIEW mvscheduler.recommendations WITH (security_barrier) AS
     SELECT r.id, v.name AS view_name, r.kind, r.current, r.proposed, r.reason, r.evidence, r.predicted,
@@ -686,4 +688,5 @@ GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sourc
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.sampled_days, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
+GRANT SELECT (recommendation_id), DELETE ON mvscheduler.recommendation_decision TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_patience, tuned_calendar, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;
