@@ -177,3 +177,28 @@ func TestOldRecommendationsAndDecisionsAreForgotten(t *testing.T) {
 	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.recommendation_decision`)
 	require.Equal(t, "snooze", ask[string](t, s.root, `SELECT action FROM mvscheduler.recommendation_decision`))
 }
+
+// Who may create in the schema of an extension waits until it is dropped, and gives its name to a function of his own.
+func TestAFunctionInThePlaceOfADroppedExtensionIsNotCalled(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements"}))
+	bob := s.db.Conn(t, s.db.User(t, "bob"))
+	pgtest.Exec(t, s.root, `CREATE SCHEMA ext`, `GRANT ALL ON SCHEMA ext TO PUBLIC`, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
+	pgtest.Exec(t, bob, `CREATE TABLE ext.callers (name text)`, `GRANT ALL ON ext.callers TO PUBLIC`)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	startSidecar(t, s.db, often...)
+	until(t, s.root, `SELECT level = 'L0' FROM mvscheduler.collector`)
+	collecting(t, s.root)
+	for range 2 {
+		pgtest.Exec(t, s.root, `DROP EXTENSION pg_stat_statements`)
+		pgtest.Exec(t, bob, `CREATE FUNCTION ext.pg_stat_statements(boolean) RETURNS TABLE (queryid bigint, userid oid, dbid oid, toplevel boolean, calls bigint) LANGUAGE plpgsql AS 'BEGIN INSERT INTO ext.callers VALUES (CURRENT_USER); END'`,
+			`CREATE FUNCTION ext.pg_stat_statements_info() RETURNS TABLE (dealloc bigint, stats_reset timestamptz) LANGUAGE sql AS 'SELECT 1::bigint, now()'`)
+		sampledTwice(t, s.root)
+		pgtest.Exec(t, bob, `DROP FUNCTION ext.pg_stat_statements, ext.pg_stat_statements_info`)
+		pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements SCHEMA ext`)
+		for range 6 {
+			sampledTwice(t, s.root)
+		}
+	}
+	require.Empty(t, ask[string](t, bob, `SELECT coalesce(string_agg(DISTINCT name, ' '), '') FROM ext.callers`))
+}

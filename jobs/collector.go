@@ -345,6 +345,12 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 
 // called is how often statements that name each view were called since the last sample; nil when that is not known.
 func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
+	if c.source.Missing == "" { // right before it is called: whoever may create in its schema could have put his own in its place
+		var err error
+		if c.source, err = catalog.FindStatements(ctx, c.pool); err != nil {
+			return nil, err
+		}
+	}
 	now, err := catalog.ReadCalls(ctx, c.pool, c.source)
 	if err != nil {
 		if now, err = c.without(ctx, err); err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
@@ -116,10 +117,13 @@ func TestWherePgStatStatementsFailsScansAreCounted(t *testing.T) {
 	t.Cleanup(pool.Close)
 	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "test", every: time.Minute}
 	require.NoError(t, c.sample(t.Context()))
-	c.source = catalog.StatementSource{Schema: "dropped"}
-	require.NoError(t, c.sample(t.Context()))
+	c.calls, err = c.without(t.Context(), fmt.Errorf("read pg_stat_statements: %w", &pgconn.PgError{Code: "22P05", Message: "a text of somebody"}))
+	require.NoError(t, err)
+	c.describe(catalog.Counters{})
 	require.Equal(t, "L0", c.level)
-	require.Contains(t, c.words, "pg_stat_statements could not be read (SQLSTATE 3F000")
+	_, err = c.without(t.Context(), errors.New("the connection is lost"))
+	require.Error(t, err)
+	require.Contains(t, c.words, "pg_stat_statements could not be read (SQLSTATE 22P05")
 }
 
 // A server that takes connections and says nothing is one that was stopped, or that a firewall hides.
