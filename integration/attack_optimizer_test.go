@@ -202,3 +202,27 @@ func TestAFunctionInThePlaceOfADroppedExtensionIsNotCalled(t *testing.T) {
 	}
 	require.Empty(t, ask[string](t, bob, `SELECT coalesce(string_agg(DISTINCT name, ' '), '') FROM ext.callers`))
 }
+
+// The planner makes a recommendation anew in the row that is there. Who accepts it at that moment has read the one before.
+func TestWhatWasMadeAnewMeanwhileIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	s.recommended(t)
+	tx, err := s.root.Begin(t.Context())
+	require.NoError(t, err)
+	_, err = tx.Exec(t.Context(), `UPDATE mvscheduler.recommendation SET proposed = 'another', change = '{"add_index": "[\"id\"]"}'`)
+	require.NoError(t, err)
+	failed := make(chan error, 1)
+	pid := s.alice.PgConn().PID()
+	go func() {
+		_, err := s.alice.Exec(t.Context(), `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
+		failed <- err
+	}()
+	until(t, s.db.Conn(t, ""), `SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1`, pid)
+	require.NoError(t, tx.Commit(t.Context()))
+	require.ErrorContains(t, <-failed, "was made anew meanwhile")
+	require.Equal(t, "proposed", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
+	require.Equal(t, `{"(\"id\")"}`, ask[string](t, s.alice, `SELECT indexes::text FROM mvscheduler.views`))
+}

@@ -572,6 +572,9 @@ BEGIN
     INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until, tried)
     VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until,
             CASE WHEN action = 'accept' AND r.kind = 'index' THEN mvscheduler.try_index(r.id) END);
+    IF action = 'accept' AND NOT EXISTS (SELECT FROM mvscheduler.recommendations AS x WHERE x.id = r.id AND x.proposed = r.proposed AND x.change IS NOT DISTINCT FROM r.change AND x.basis IS NOT DISTINCT FROM r.basis) THEN
+        RAISE EXCEPTION 'recommendation % was made anew meanwhile', r.id USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Look at it again: mvscheduler recommend show %s', r.id);
+    END IF;
     IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND r.automatic THEN
         RETURN;
     END IF;
