@@ -219,7 +219,7 @@ func TestWhatWasMadeAnewMeanwhileIsNotAccepted(t *testing.T) {
 		_, err := s.alice.Exec(t.Context(), `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
 		failed <- err
 	}()
-	until(t, s.db.Conn(t, ""), `SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = $1`, pid)
+	until(t, s.db.Conn(t, ""), `SELECT wait_event_type IS NOT DISTINCT FROM 'Lock' FROM pg_stat_activity WHERE pid = $1`, pid)
 	require.NoError(t, tx.Commit(t.Context()))
 	require.ErrorContains(t, <-failed, "was made anew meanwhile")
 	require.Equal(t, "proposed", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations`))
