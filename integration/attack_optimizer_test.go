@@ -189,7 +189,7 @@ func TestAFunctionInThePlaceOfADroppedExtensionIsNotCalled(t *testing.T) {
 	startSidecar(t, s.db, often...)
 	until(t, s.root, `SELECT level = 'L0' FROM mvscheduler.collector`)
 	collecting(t, s.root)
-	for range 2 {
+	for range 4 {
 		pgtest.Exec(t, s.root, `DROP EXTENSION pg_stat_statements`)
 		pgtest.Exec(t, bob, `CREATE FUNCTION ext.pg_stat_statements(boolean) RETURNS TABLE (queryid bigint, userid oid, dbid oid, toplevel boolean, calls bigint) LANGUAGE plpgsql AS 'BEGIN INSERT INTO ext.callers VALUES (CURRENT_USER); END'`,
 			`CREATE FUNCTION ext.pg_stat_statements_info() RETURNS TABLE (dealloc bigint, stats_reset timestamptz) LANGUAGE sql AS 'SELECT 1::bigint, now()'`)

@@ -345,13 +345,11 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 
 // called is how often statements that name each view were called since the last sample; nil when that is not known.
 func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
-	if c.source.Missing == "" { // right before it is called: whoever may create in its schema could have put his own in its place
-		var err error
-		if c.source, err = catalog.FindStatements(ctx, c.pool); err != nil {
-			return nil, err
-		}
-	}
-	now, err := catalog.ReadCalls(ctx, c.pool, c.source)
+	var now catalog.Statements
+	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+		now, err = catalog.ReadCalls(ctx, q, s)
+		return err
+	})
 	if err != nil {
 		if now, err = c.without(ctx, err); err != nil {
 			return nil, err
@@ -435,7 +433,13 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	texts, err := catalog.ReadTexts(ctx, c.pool, c.source, ids, attribution.Longest)
+	var texts map[int64]string
+	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+		if s.Missing == "" {
+			texts, err = catalog.ReadTexts(ctx, q, s, ids, attribution.Longest)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}
