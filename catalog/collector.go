@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,14 +17,14 @@ type Lease struct {
 }
 
 // TakeLease makes a sidecar the one that samples, for so long; nil when another one is. It locks a row that users'
-// transactions never touch.
+// transactions never touch. A lease of days was written by a clock that was ahead.
 func TakeLease(ctx context.Context, q Querier, sampler string, lease time.Duration) (*Lease, error) {
 	rows, err := q.Query(ctx, `
 UPDATE mvscheduler.collector
    SET sampler = $1,
        lease_until = clock_timestamp() + make_interval(secs => $2)
  WHERE sampler = $1
-    OR coalesce(lease_until, '-infinity') < clock_timestamp()
+    OR NOT coalesce(lease_until, '-infinity') BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(days => 1, secs => $2)
 RETURNING clock_timestamp() AS now, planned_at AS planned`, sampler, lease.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("take the lease of the collector: %w", err)
@@ -53,7 +54,10 @@ type Counters struct {
 	Transactions int64 // before the relations were looked at
 	Later        int64 // transactions after that
 	Workers      int
-	Standbys     int // physical ones that stream from it; zero where that may not be seen
+	Standbys     int   // physical ones that stream from it
+	Cluster      int64 // system identifier
+	Standby      bool  // it is one itself
+	Merged       bool  // see optimizer.Sample
 	Relations    []RelationCounters
 	Sources      []SourceCounters
 	Own          []OwnScans
@@ -101,8 +105,8 @@ SELECT clock_timestamp(),
        greatest(current_setting('max_parallel_workers_per_gather')::int, current_setting('max_parallel_maintenance_workers')::int),
        (SELECT count(*)::int
           FROM pg_stat_get_wal_senders() AS w
-         WHERE w.state IS NOT NULL
-           AND w.pid NOT IN (SELECT s.active_pid FROM pg_replication_slots AS s WHERE s.slot_type = 'logical' AND s.active_pid IS NOT NULL))
+         WHERE w.pid NOT IN (SELECT s.active_pid FROM pg_replication_slots AS s WHERE s.slot_type = 'logical' AND s.active_pid IS NOT NULL)),
+       (SELECT s.system_identifier FROM pg_control_system() AS s), pg_is_in_recovery(), current_setting('server_version_num')::int >= 180000
   FROM pg_database AS d
  WHERE d.datname = current_database()`
 
@@ -123,7 +127,7 @@ func ReadCounters(ctx context.Context, pool *pgxpool.Pool, tables []uint32, sinc
 		return err
 	})
 	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys)
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby, &c.Merged)
 	})
 	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
@@ -155,11 +159,12 @@ SELECT relation, seq, idx, tuples, keys, fetched FROM refreshed UNION ALL SELECT
 	return c, nil
 }
 
-// ReadStandby looks at the counters of a standby, which has its own of the same relations.
-func ReadStandby(ctx context.Context, pool *pgxpool.Pool) (c Counters, err error) {
+// ReadStandby looks at the counters of a standby of a cluster, which has its own of the same relations. A server that is none, or
+// not any more, is an error: its counters are those of the primary, or of other views.
+func ReadStandby(ctx context.Context, pool *pgxpool.Pool, cluster int64) (c Counters, err error) {
 	batch := &pgx.Batch{}
 	batch.Queue(readHeader).QueryRow(func(row pgx.Row) error {
-		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys)
+		return row.Scan(&c.At, &c.Epoch, &c.Transactions, &c.Workers, &c.Standbys, &c.Cluster, &c.Standby, &c.Merged)
 	})
 	batch.Queue(fmt.Sprintf(readRelations, "mvscheduler.counted")).Query(func(rows pgx.Rows) (err error) {
 		c.Relations, err = pgx.CollectRows(rows, pgx.RowToStructByName[RelationCounters])
@@ -168,6 +173,12 @@ func ReadStandby(ctx context.Context, pool *pgxpool.Pool) (c Counters, err error
 	countLater(batch, &c)
 	if err := pool.SendBatch(ctx, batch).Close(); err != nil {
 		return c, fmt.Errorf("read the counters of a standby: %w", err)
+	}
+	switch {
+	case c.Cluster != cluster:
+		return c, errors.New("it is a server of another cluster")
+	case !c.Standby:
+		return c, errors.New("it is no standby, or not any more")
 	}
 	return c, nil
 }
@@ -270,7 +281,8 @@ SELECT b.view_id, $2::timestamptz + make_interval(secs => ($3 - 1) * 300),
        b.seen, make_interval(secs => b.unknown), b.why
   FROM bin AS b
 ON CONFLICT (view_id) DO UPDATE
-   SET last_read_at = coalesce(EXCLUDED.last_read_at, u.last_read_at),
+   SET since = least(u.since, EXCLUDED.since),   -- the clock was ahead
+       last_read_at = coalesce(EXCLUDED.last_read_at, u.last_read_at),
        longest_pause = greatest(u.longest_pause, CASE WHEN EXCLUDED.last_read_at IS NOT NULL THEN EXCLUDED.since - u.last_read_at END),
        reads = u.reads + EXCLUDED.reads,
        unknown = u.unknown + EXCLUDED.unknown,

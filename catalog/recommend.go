@@ -74,7 +74,7 @@ func AnyToThinkAbout(ctx context.Context, q Querier, every time.Duration) (due b
 SELECT EXISTS (SELECT
                  FROM mvscheduler.view_usage AS u
                  JOIN mvscheduler.view_state AS s ON s.view_id = u.view_id
-                WHERE coalesce(`+planned+`, '-infinity') <= clock_timestamp() - make_interval(secs => $1))`, every.Seconds()).Scan(&due)
+                WHERE NOT coalesce(`+planned+`, '-infinity') BETWEEN clock_timestamp() - make_interval(secs => $1) AND clock_timestamp())`, every.Seconds()).Scan(&due)
 	if err != nil {
 		return false, fmt.Errorf("look for views to think about: %w", err)
 	}
@@ -418,7 +418,7 @@ SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesc
                       WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
                         AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
  WHERE r.state = 'applied'
-   AND NOT coalesce((r.measured ->> 'final')::boolean, false)`)
+   AND r.measured ->> 'final' IS DISTINCT FROM 'true'`)
 	if err != nil {
 		return nil, fmt.Errorf("read what is under observation: %w", err)
 	}

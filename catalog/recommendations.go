@@ -42,7 +42,7 @@ func (r RecommendationRecord) DidNotHelp() bool {
 func Recommendations(ctx context.Context, q Querier, view, id int64, past bool) ([]RecommendationRecord, error) {
 	rows, err := q.Query(ctx, `
 SELECT id, view_name, kind, current, proposed, reason, state, command, automatic, evidence, predicted, measured, created_at,
-       decided_at, decided_by, decision, (measured ->> 'helped')::boolean AS helped, CASE WHEN isfinite(snoozed_until) THEN snoozed_until END AS snoozed_until, clock_timestamp() AS as_of
+       decided_at, decided_by, decision, CASE measured ->> 'helped' WHEN 'true' THEN true WHEN 'false' THEN false END AS helped, `+writable("snoozed_until")+` AS snoozed_until, clock_timestamp() AS as_of
   FROM mvscheduler.recommendations
  WHERE ($1 = 0 OR view_id = $1)
    AND ($2 = 0 OR id = $2)

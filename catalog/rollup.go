@@ -7,7 +7,8 @@ import (
 )
 
 // RollUp puts the samples of a day that is over into one row, makes hours of the bins of days that are older than fine, forgets
-// what is older than keep, and what belongs to views that are gone. Look-backs become months where they are older than keep, and
+// what is older than keep, what belongs to views that are gone, and recommendations that
+// expired long ago. Look-backs become months where they are older than keep, and
 // are forgotten after lookBacks.
 func RollUp(ctx context.Context, q Querier, fine, keep, lookBacks time.Duration) error {
 	statements := []struct {
@@ -55,7 +56,8 @@ ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.tested AS d WHERE d.at < (clock_timestamp() - make_interval(secs => $1)) AT TIME ZONE 'UTC' OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{KeepTested.Seconds()}},
 		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
-		{`DELETE FROM mvscheduler.recommendation AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
+		{`DELETE FROM mvscheduler.recommendation AS d WHERE d.state = 'expired' AND d.decided_at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{keepRejected.Seconds()}},
+		{`DELETE FROM mvscheduler.recommendation_decision AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.id = d.recommendation_id)`, nil},
 	}
 	for _, s := range statements {
 		if _, err := q.Exec(ctx, s.sql, s.args...); err != nil {

@@ -79,6 +79,9 @@ func shortCount(text []byte) (count float32, length int) {
 	return float32(n) / tens[digits-point], i
 }
 
+// mostCounted is more than a server can do in an hour. Arithmetic on what is far beyond does not end well.
+const mostCounted = 1e15
+
 func parseCount(field string) (float32, error) {
 	if field == "NULL" {
 		return float32(math.NaN()), nil
@@ -86,6 +89,9 @@ func parseCount(field string) (float32, error) {
 	count, err := strconv.ParseFloat(field, 32)
 	if err != nil {
 		return 0, fmt.Errorf("it is no array of real: %w", err)
+	}
+	if !(math.Abs(count) <= mostCounted) { // nothing that counts can have told it
+		count = math.NaN()
 	}
 	return float32(count), nil
 }

@@ -18,6 +18,7 @@ func TestCountsAreReadFromTheTextOfAnArray(t *testing.T) {
 	unknown := float32(math.NaN())
 	for text, counts := range map[string]Counts{
 		"{}": {}, "{7}": {7}, "{0,12,NULL}": {0, 12, unknown}, "{NULL,1.5,9999999,1e+06}": {unknown, 1.5, 9999999, 1e6},
+		"{Infinity,3e+38,-Infinity,NaN,1e+15}":    {unknown, unknown, unknown, unknown, 1e15},
 		"{0.8333333,16777216,123456789,1e-45,-3}": {0.8333333, 16777216, 123456789, 1e-45, -3},
 	} {
 		c := Counts{5, 5}

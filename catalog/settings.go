@@ -36,7 +36,7 @@ func SettingsByID(ctx context.Context, q Querier, id int64) (Settings, error) {
 	rows, err := q.Query(ctx, `
 SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::text AS statement_timeout, s.lock_timeout::text AS lock_timeout,
        s.work_mem, s.max_attempts, s.max_size_bytes, s."analyze", s.retention_period::text AS retention_period, s.time_column,
-       s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, s.paused_at, nullif(s.paused_until, 'infinity') AS paused_until, s.pause_reason
+       s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, `+writable("s.paused_at")+` AS paused_at, `+writable("s.paused_until")+` AS paused_until, s.pause_reason
   FROM mvscheduler.view_state AS s
  WHERE s.view_id = $1`, id)
 	if err != nil {

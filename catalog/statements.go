@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Statements is what pg_stat_statements says of this database.
@@ -31,9 +32,9 @@ type StatementSource struct {
 // by anybody but a superuser.
 func FindStatements(ctx context.Context, q Querier) (StatementSource, error) {
 	var s StatementSource
-	var loaded, allowed bool
+	var known, loaded, allowed bool
 	err := q.QueryRow(ctx, `
-SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
+SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'), count(p.oid) = 2,
        current_setting('server_version_num')::int >= 150000 AND r.rolsuper AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE')
   FROM pg_extension AS e
   JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -42,7 +43,7 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
   LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                         AND (p.proname = 'pg_stat_statements' AND p.pronargs = 1 OR p.proname = 'pg_stat_statements_info' AND p.pronargs = 0)
  WHERE e.extname = 'pg_stat_statements'
- GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &allowed, &loaded)
+ GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &allowed, &known, &loaded)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		s.Missing = "pg_stat_statements is not installed in this database"
@@ -50,10 +51,34 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
 		return s, fmt.Errorf("look for pg_stat_statements: %w", err)
 	case !allowed:
 		s.Missing = "pg_stat_statements hides what others run; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker"
+	case !known: // it came along with pg_upgrade
+		s.Missing = "pg_stat_statements is older than 1.9; a DBA runs: ALTER EXTENSION pg_stat_statements UPDATE"
 	case !loaded:
 		s.Missing = "pg_stat_statements may not be called; a DBA runs: GRANT USAGE ON SCHEMA " + pgx.Identifier{s.Schema}.Sanitize() + " TO mvscheduler_worker"
 	}
 	return s, nil
+}
+
+// Held calls f while pg_stat_statements cannot be dropped: else whoever may create in its schema could put his own functions in
+// its place in between. The lock on its view is taken by name; who has that name does not change before the transaction ends,
+// so that what is found then is what is locked. F gets what was found.
+func Held(ctx context.Context, pool *pgxpool.Pool, s StatementSource, f func(Querier, StatementSource) error) error {
+	if s.Missing != "" {
+		return f(pool, s)
+	}
+	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, "LOCK TABLE "+pgx.Identifier{s.Schema, "pg_stat_statements"}.Sanitize()+" IN ACCESS SHARE MODE"); err != nil {
+			return fmt.Errorf("hold pg_stat_statements: %w", err)
+		}
+		found, err := FindStatements(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if found.Missing == "" && found.Schema != s.Schema {
+			found.Missing = "pg_stat_statements was moved to another schema"
+		}
+		return f(tx, found)
+	})
 }
 
 // ReadCalls is how often each statement was called by each role but our own. What it says is missing when it is not

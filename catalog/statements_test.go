@@ -36,3 +36,17 @@ func TestTextsOfStatementsThatAreTooLongAreNotRead(t *testing.T) {
 		require.LessOrEqual(t, len(text), 500)
 	}
 }
+
+// pg_upgrade leaves extensions as they are.
+func TestAnOldPgStatStatementsIsToBeUpdated(t *testing.T) {
+	t.Parallel()
+	conn := pgtest.New(t).Conn(t, "")
+	pgtest.Exec(t, conn, `CREATE EXTENSION pg_stat_statements VERSION '1.8'`)
+	source, err := catalog.FindStatements(t.Context(), conn)
+	require.NoError(t, err)
+	require.Contains(t, source.Missing, "ALTER EXTENSION pg_stat_statements UPDATE")
+	pgtest.Exec(t, conn, `ALTER EXTENSION pg_stat_statements UPDATE`)
+	source, err = catalog.FindStatements(t.Context(), conn)
+	require.NoError(t, err)
+	require.Empty(t, source.Missing)
+}

@@ -68,20 +68,26 @@ func (s ViewStatus) HasData() bool {
 	return s.Freshness == "missing" && strings.HasPrefix(s.Reason, "the view was dropped or replaced by hand, and its data is still there")
 }
 
-// An infinite instant (paused_until) is no end: NULL.
-const selectStatus = `
+// writable is a column of time in SQL where JSON can write it, in the years 1 to 9999, else NULL: no end of a pause, say.
+// Users choose them.
+func writable(column string) string {
+	return "CASE WHEN " + column + " >= '0001-01-02Z' AND " + column + " < '9999-12-31Z' THEN " + column + " END"
+}
+
+// An instant that is infinite (paused_until) is no end: NULL.
+var selectStatus = `
 SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, s.data_as_of,
        extract(epoch FROM s.lag)::float8 AS lag_seconds,
        extract(epoch FROM s.target)::float8 AS target_seconds,
        s.last_refresh_at,
        extract(epoch FROM s.last_duration)::float8 AS last_duration_seconds,
-       CASE WHEN isfinite(s.next_refresh_at) THEN s.next_refresh_at END AS next_refresh_at,
+       ` + writable("s.next_refresh_at") + ` AS next_refresh_at,
        s.consecutive_failures, s.last_sqlstate, s.last_error, s.size_bytes, s.rows_estimate, s.method, s.adopted,
        s.upstream, s.owner::text AS owner, s.refresh_on,
        extract(epoch FROM s.refresh_interval)::float8 AS refresh_interval_seconds,
        extract(epoch FROM s.tuned_interval)::float8 AS tuned_interval_seconds, s.tuned_calendar, s.tuned_patience, s.tuned_retention::text AS tuned_retention,
        s.cron, s.calendar, s.timezone, s.enabled,
-       CASE WHEN isfinite(s.paused_until) THEN s.paused_until END AS paused_until,
+       ` + writable("s.paused_until") + ` AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,
        s.activity = 'paused' AND s.reason LIKE '%paused by mvscheduler: %' AS auto_paused,
        clock_timestamp() AS as_of

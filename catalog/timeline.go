@@ -41,7 +41,7 @@ type PauseRecord struct {
 func PausesSince(ctx context.Context, q Querier, views []int64, ago time.Duration) ([]PauseRecord, error) {
 	rows, err := q.Query(ctx, `
 WITH named AS (
-    SELECT s.name, s.paused_at, nullif(s.paused_until, 'infinity') AS until, s.pause_reason
+    SELECT s.name, least(greatest(s.paused_at, 'epoch'), '9999-12-30Z') AS paused_at, `+writable("s.paused_until")+` AS until, s.pause_reason
       FROM mvscheduler.view_state AS s
      WHERE s.view_id = ANY ($1)
 )
@@ -50,7 +50,7 @@ SELECT n.name AS view_name, n.paused_at, n.until, n.pause_reason
  WHERE n.paused_at IS NOT NULL
    AND coalesce(n.until, 'infinity') >= clock_timestamp() - $2::interval
 UNION ALL
-SELECT e.view_name, (e.old ->> 'paused_at')::timestamptz, least(e.at, (e.old ->> 'paused_until')::timestamptz), e.old ->> 'pause_reason'
+SELECT e.view_name, least(greatest((e.old ->> 'paused_at')::timestamptz, 'epoch'), e.at), greatest(e.at - $2::interval, least(e.at, (e.old ->> 'paused_until')::timestamptz)), e.old ->> 'pause_reason'
   FROM mvscheduler.audit_log AS e
  WHERE e.view_name IN (SELECT n.name FROM named AS n)
    AND e.action = 'update'

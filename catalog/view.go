@@ -65,7 +65,7 @@ type View struct {
 	UpdatedBy        *string         `db:"updated_by" json:"updated_by"`
 }
 
-const selectView = `
+var selectView = `
 SELECT v.id, v.name, v.query, v.owner::text AS owner, v.method, v.refresh_interval::text AS refresh_interval, v.cron,
        v.calendar, v.timezone, v.refresh_on, v.catchup, v.retention_period::text AS retention_period, v.time_column,
        v.bucket_width::text AS bucket_width, v.change_tracking, v.lateness::text AS lateness, v.real_time, v.unique_key,
@@ -73,7 +73,7 @@ SELECT v.id, v.name, v.query, v.owner::text AS owner, v.method, v.refresh_interv
        v.lock_timeout::text AS lock_timeout, v.work_mem, v.max_attempts, v.max_size_bytes, v."analyze", v.optimize,
        v.min_interval::text AS min_interval, v.max_interval::text AS max_interval,
        v.min_retention::text AS min_retention, v.max_retention::text AS max_retention,
-       v.enabled, v.paused_at, CASE WHEN isfinite(v.paused_until) THEN v.paused_until END AS paused_until, v.pause_reason, v.search_path, v.created_at, v.updated_at,
+       v.enabled, ` + writable("v.paused_at") + ` AS paused_at, ` + writable("v.paused_until") + ` AS paused_until, v.pause_reason, v.search_path, v.created_at, v.updated_at,
        v.updated_by::text AS updated_by
   FROM mvscheduler.views AS v
  WHERE v.id = $1`

@@ -30,7 +30,7 @@ func (w *Window) Covers(t time.Time) bool {
 // settings.
 func ReadWindow(ctx context.Context, q Querier) (*Window, error) {
 	rows, err := q.Query(ctx, `
-SELECT greatest(g.paused_from, 'epoch') AS paused_from, nullif(g.paused_until, 'infinity') AS paused_until, g.pause_reason, clock_timestamp() AS as_of
+SELECT greatest(g.paused_from, 'epoch') AS paused_from, `+writable("g.paused_until")+` AS paused_until, g.pause_reason, clock_timestamp() AS as_of
   FROM mvscheduler.settings AS g
  WHERE g.paused_from < 'infinity'
    AND coalesce(g.paused_until, 'infinity') > clock_timestamp()`)

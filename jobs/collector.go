@@ -2,12 +2,14 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"math"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -70,6 +72,7 @@ type sampling struct {
 	quals    qualSampling
 	zones    map[int64]*time.Location // of the views that have a time_column
 	upstream map[int64][]int64        // managed views that views read
+	cluster  int64                    // system identifier
 	spans    map[int64][]span         // since the last refresh, of the views whose readers ask for refreshes
 }
 
@@ -120,18 +123,23 @@ func (c *collector) tick(ctx context.Context) error {
 	if err := c.sample(ctx); err != nil {
 		return err
 	}
-	if lease.Now.Sub(c.rolled) >= rollUpEvery {
+	if passed(c.rolled, lease.Now, rollUpEvery) {
 		if err := catalog.RollUp(ctx, c.pool, keepFine, keepHours, keepLookBacks); err != nil {
 			return err
 		}
 		c.rolled = lease.Now
 	}
-	if c.plan != nil && (lease.Planned == nil || lease.Now.Sub(*lease.Planned) >= planEvery) {
+	if c.plan != nil && (lease.Planned == nil || passed(*lease.Planned, lease.Now, planEvery)) {
 		if err := c.plan(ctx, c.evidence); err != nil { // which does not end with this sample
 			c.log.WarnContext(ctx, "recommendations could not be made, will retry", "err", err)
 		}
 	}
 	return nil
+}
+
+// passed says that so much time has passed. An instant that is still to come was told by a clock that has been put back since.
+func passed(since, now time.Time, every time.Duration) bool {
+	return now.Sub(since) >= every || since.After(now)
 }
 
 // sample reads the counters and adds what they tell to the bin in the middle of the time since the sample before.
@@ -150,6 +158,7 @@ func (c *collector) sample(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	c.cluster = counters.Cluster
 	c.describe(counters)
 	if err := c.lookAt(ctx, counters); err != nil {
 		return err
@@ -157,7 +166,7 @@ func (c *collector) sample(ctx context.Context) error {
 	metered := c.meter.Take(c.sampleOf(counters), c.below)
 	before := c.last
 	c.last = counters.At
-	if before.IsZero() || metered == nil {
+	if before.IsZero() || metered == nil || !counters.At.After(before) { // the clock was put back
 		return nil
 	}
 	took := counters.At.Sub(before)
@@ -203,32 +212,6 @@ func (c *collector) add(view int64, m optimizer.Metered, calls float64, took tim
 	return max(0, counted()-before)
 }
 
-// elsewhere adds the reads on standbys. Where one of them cannot be read, the reads are not known at all.
-func (c *collector) elsewhere(ctx context.Context, metered map[int64]optimizer.Metered) {
-	if c.others == nil {
-		c.others = make([]optimizer.Meter, len(c.standbys))
-	}
-	for i, pool := range c.standbys {
-		var reads map[int64]optimizer.Metered
-		counters, err := catalog.ReadStandby(ctx, pool)
-		if err != nil {
-			c.log.WarnContext(ctx, "a standby could not be read", "standby", i+1, "err", err)
-			c.others[i] = optimizer.Meter{}
-		} else {
-			reads = c.others[i].Take(c.sampleOf(counters), nil)
-		}
-		for view, m := range metered {
-			if there, ok := reads[view]; ok && !math.IsNaN(there.Reads) {
-				m.Elsewhere += there.Reads
-				m.AddLookBacks(there)
-			} else {
-				m.Reads, m.Why = math.NaN(), "a standby could not be read"
-			}
-			metered[view] = m
-		}
-	}
-}
-
 // lookAt reads where partitions begin that are new. A bound never changes while a partition is attached.
 func (c *collector) lookAt(ctx context.Context, counters catalog.Counters) error {
 	known := make(map[uint32]time.Time)
@@ -269,7 +252,7 @@ func (c *collector) lookAt(ctx context.Context, counters catalog.Counters) error
 }
 
 func (c *collector) sampleOf(counters catalog.Counters) optimizer.Sample {
-	s := optimizer.Sample{At: counters.At, Epoch: counters.Epoch, Transactions: counters.Transactions, Later: counters.Later, Workers: counters.Workers, Doubtful: counters.Failed}
+	s := optimizer.Sample{At: counters.At, Epoch: counters.Epoch, Transactions: counters.Transactions, Later: counters.Later, Merged: counters.Merged, Workers: counters.Workers, Doubtful: counters.Failed}
 	for _, r := range counters.Relations {
 		s.Relations = append(s.Relations, optimizer.RelationCounters{
 			View: r.ViewID, Relation: r.Relation, Seq: r.Seq, Idx: r.Idx, Tuples: r.Tuples, Keys: r.Keys, Fetched: r.Fetched, Rows: r.Rows, Large: r.Large, From: c.bounds[r.Relation],
@@ -362,9 +345,15 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 
 // called is how often statements that name each view were called since the last sample; nil when that is not known.
 func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
-	now, err := catalog.ReadCalls(ctx, c.pool, c.source)
+	var now catalog.Statements
+	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+		now, err = catalog.ReadCalls(ctx, q, s)
+		return err
+	})
 	if err != nil {
-		return nil, err
+		if now, err = c.without(ctx, err); err != nil {
+			return nil, err
+		}
 	}
 	before := c.calls
 	c.calls = now
@@ -385,6 +374,7 @@ func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
 		}
 	}
 	if err := c.attribute(ctx, unread); err != nil {
+		c.calls, err = c.without(ctx, err)
 		return nil, err
 	}
 	if err := c.lookWhoMayRead(ctx, more); err != nil {
@@ -403,6 +393,17 @@ func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
 		}
 	}
 	return calls, nil
+}
+
+// without goes on with the scans alone where the server answers that it can say nothing of statements: one text of another database
+// that the encoding of this one cannot write is enough. Texts may be in the message, so that the evidence has the code alone.
+func (c *collector) without(ctx context.Context, err error) (catalog.Statements, error) {
+	var pg *pgconn.PgError
+	if ctx.Err() != nil || !errors.As(err, &pg) {
+		return catalog.Statements{}, err
+	}
+	c.log.WarnContext(ctx, "reads are sampled without pg_stat_statements", "err", err)
+	return catalog.Statements{Missing: "pg_stat_statements could not be read (SQLSTATE " + pg.Code + ", see the log of the sidecar)"}, nil
 }
 
 // lookWhoMayRead finds out whether those who called statements may read what these name.
@@ -432,7 +433,13 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 	if len(ids) == 0 {
 		return nil
 	}
-	texts, err := catalog.ReadTexts(ctx, c.pool, c.source, ids, attribution.Longest)
+	var texts map[int64]string
+	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+		if s.Missing == "" {
+			texts, err = catalog.ReadTexts(ctx, q, s, ids, attribution.Longest)
+		}
+		return err
+	})
 	if err != nil {
 		return err
 	}

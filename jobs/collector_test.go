@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -14,9 +15,11 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -103,6 +106,44 @@ func TestWhenThePlannerFailsTheLogSaysThatAndReadsAreSampledOn(t *testing.T) {
 	require.NoError(t, c.tick(t.Context()))
 	require.Contains(t, lines.String(), `msg="recommendations could not be made, will retry" err="out of ideas"`)
 	require.Equal(t, 1, c.samples)
+}
+
+// One text of another database that the encoding of this one cannot write makes an error of pg_stat_statements.
+func TestWherePgStatStatementsFailsScansAreCounted(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, err := NewControlPool(t.Context(), db.URLAs(db.Worker(t)))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "test", every: time.Minute}
+	require.NoError(t, c.sample(t.Context()))
+	c.calls, err = c.without(t.Context(), fmt.Errorf("read pg_stat_statements: %w", &pgconn.PgError{Code: "22P05", Message: "a text of somebody"}))
+	require.NoError(t, err)
+	c.describe(catalog.Counters{})
+	require.Equal(t, "L0", c.level)
+	_, err = c.without(t.Context(), errors.New("the connection is lost"))
+	require.Error(t, err)
+	require.Contains(t, c.words, "pg_stat_statements could not be read (SQLSTATE 22P05")
+}
+
+// A server that takes connections and says nothing is one that was stopped, or that a firewall hides.
+func TestAStandbyThatHangsDoesNotKeepSamplesFromBeingRolledUp(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pool, err := NewControlPool(t.Context(), db.URLAs(db.Worker(t)))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = listener.Close() })
+	mute, err := NewControlPool(t.Context(), "postgres://nobody@"+listener.Addr().String()+"/nothing?sslmode=disable&connect_timeout=60")
+	require.NoError(t, err)
+	t.Cleanup(mute.Close)
+	c := &collector{pool: pool, log: slog.New(slog.NewTextHandler(io.Discard, nil)), name: "test", every: time.Minute, standbys: []*pgxpool.Pool{mute}}
+	require.NoError(t, c.tick(t.Context()))
+	c.rolled = time.Time{}
+	require.NoError(t, c.tick(t.Context()))
+	require.NotZero(t, c.rolled)
 }
 
 // ownTime is what this process has used.

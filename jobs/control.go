@@ -22,6 +22,8 @@ var controlSettings = map[string]string{
 	"IntervalStyle":                       "postgres",
 	"standard_conforming_strings":         "on",
 	"quote_all_identifiers":               "off",
+	"extra_float_digits":                  "1",  // samples lie as text
+	"array_nulls":                         "on", // and what is not known of them is NULL
 	"row_security":                        "on",
 	"idle_in_transaction_session_timeout": "10s", // a sidecar that is stopped lets go of its locks
 	"client_connection_check_interval":    "5s",

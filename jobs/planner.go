@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -71,7 +72,7 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 		if done == thinkAtOnce {
 			break
 		}
-		if v.Since == nil || v.Planned != nil && facts.Now.Sub(*v.Planned) < thinkEvery {
+		if v.Since == nil || v.Planned != nil && !passed(*v.Planned, facts.Now, thinkEvery) {
 			continue
 		}
 		done++
@@ -345,7 +346,7 @@ func recommendationOf(v catalog.TunedView, r optimizer.Recommendation) catalog.R
 		return c
 	}
 	if v.RowInterval != nil && r.Basis["refresh_interval"] != "" { // the row may say something else than what is in force
-		c.Basis["refresh_interval"] = new(fmt.Sprintf("%g seconds", *v.RowInterval))
+		c.Basis["refresh_interval"] = new(strconv.FormatFloat(*v.RowInterval, 'f', -1, 64) + " seconds")
 	}
 	var sets string
 	for _, name := range []string{"refresh_interval", "cron", "calendar", "refresh_on", "method", "retention_period", "optimize"} {

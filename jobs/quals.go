@@ -28,6 +28,10 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 		k.meter = optimizer.QualMeter{}
 		return nil
 	}
+	var err error
+	if k.source, err = catalog.FindQuals(ctx, c.pool); err != nil || k.source.Missing != "" { // see called
+		return err
+	}
 	read, err := catalog.ReadQuals(ctx, c.pool, k.source)
 	if err != nil {
 		return err

@@ -338,6 +338,8 @@ ALTER TABLE mvscheduler.recommendation_decision ENABLE ROW LEVEL SECURITY;
 CREATE POLICY by_view ON mvscheduler.recommendation_decision
     USING (mvscheduler.may_manage(view_id))
     WITH CHECK (mvscheduler.may_manage(view_id));
+CREATE POLICY of_the_sidecar ON mvscheduler.recommendation_decision TO mvscheduler_worker
+    USING (NOT EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.id = recommendation_id));
 
 CREATE VIEW mvscheduler.recommendations WITH (security_barrier) AS
     SELECT r.id, v.name AS view_name, r.kind, r.current, r.proposed, r.reason, r.evidence, r.predicted,
@@ -570,6 +572,9 @@ BEGIN
     INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until, tried)
     VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until,
             CASE WHEN action = 'accept' AND r.kind = 'index' THEN mvscheduler.try_index(r.id) END);
+    IF action = 'accept' AND NOT EXISTS (SELECT FROM mvscheduler.recommendations AS x WHERE x.id = r.id AND x.proposed = r.proposed AND x.change IS NOT DISTINCT FROM r.change AND x.basis IS NOT DISTINCT FROM r.basis) THEN
+        RAISE EXCEPTION 'recommendation % was made anew meanwhile', r.id USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Look at it again: mvscheduler recommend show %s', r.id);
+    END IF;
     IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND r.automatic THEN
         RETURN;
     END IF;
@@ -686,4 +691,5 @@ GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sourc
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.sampled_days, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
+GRANT SELECT (recommendation_id), DELETE ON mvscheduler.recommendation_decision TO mvscheduler_worker;
 GRANT UPDATE (tuned_interval, tuned_patience, tuned_calendar, tuned_by, retention_period, retained_by) ON mvscheduler.view_state TO mvscheduler_worker;

@@ -11,6 +11,7 @@ type Sample struct {
 	Epoch        string    // changes when the counters of the database are reset, by hand or by a crash
 	Transactions int64     // of the database that ended, before relations were looked at
 	Later        int64     // the same, after that: what is reported in between shows in relations already; zero = as before
+	Merged       bool      // pg_stat_statements may count statements on several tables as one: PostgreSQL 18 and later
 	Workers      int       // that a parallel scan may have beside its leader
 	Relations    []RelationCounters
 	Sources      []SourceCounters
@@ -50,6 +51,8 @@ type OwnScans struct {
 // Metered is what happened to a view between two samples. NaN = unknown.
 type Metered struct {
 	Reads, Changes float64
+	Merged         bool    // see [Sample]
+	Scans          float64 // where Merged, of others, workers of parallel ones and loops included: no fewer than calls that were reads
 	Elsewhere      float64 // reads on standbys
 	Why            string  // the reads are not known; empty when they are
 	LookBacks      map[LookedBack]float64
@@ -116,6 +119,9 @@ func (m *Meter) Take(s Sample, below map[int64][]uint32) map[int64]Metered {
 			// A read of a partitioned table scans each partition that it cannot leave out. A loop in a query scans
 			// many times, but there are no more reads than transactions, but for those of long ones.
 			v.Reads = math.Max(v.Reads, math.Min(reads, most))
+			if v.Merged = s.Merged; s.Merged {
+				v.Scans += did.all
+			}
 		}
 		metered[r.View] = v
 	}
@@ -202,6 +208,7 @@ func (m *Meter) forgive(now time.Time) {
 type scanned struct {
 	from      time.Time // of [RelationCounters]
 	full, idx float64   // scans of all of it, and of its indexes
+	all       float64   // both, workers of parallel scans included
 	// peeked says that the scans of its indexes found no row and one key each at most.
 	peeked bool
 }
@@ -212,7 +219,7 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 	keys, fetched := float64(is.Keys-was.Keys), float64(is.Fetched-was.Fetched)
 	if seq < 0 || idx < 0 || tuples < 0 {
 		delete(m.debts, is.Relation)
-		return scanned{from: is.From, full: math.NaN(), idx: math.NaN()}
+		return scanned{from: is.From, full: math.NaN(), idx: math.NaN(), all: math.NaN()}
 	}
 	if d, ok := m.debts[is.Relation]; ok && seq+idx > 0 {
 		for _, o := range d.fresh {
@@ -227,7 +234,7 @@ func (m *Meter) scans(was, is RelationCounters, workers int) scanned {
 		pay(&d.fetched, &fetched)
 		m.debts[is.Relation] = d
 	}
-	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, fetched <= 0 && keys <= idx}
+	return scanned{is.From, fullScans(seq, tuples, is, workers), idx, seq + idx, fetched <= 0 && keys <= idx}
 }
 
 // pay takes what is owed from what was counted.
@@ -288,7 +295,7 @@ type Bin struct {
 	scans, calls, changes    float64
 	scanned, called, changed time.Duration // for which they are known
 	seen, longest            time.Duration // all spans, and the longest of them
-	beside                   float64       // scans while calls were known
+	beside, most             float64       // scans while calls were known, and the most calls that these can be
 	elsewhere                float64       // reads on standbys
 	Unknown                  time.Duration // for which neither scans nor calls are
 	Why                      string        // that is so; empty when it is not
@@ -311,6 +318,13 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 	if !math.IsNaN(m.Reads) && !math.IsNaN(calls) {
 		b.beside += m.Reads
 	}
+	switch {
+	case math.IsNaN(calls):
+	case m.Merged && !math.IsNaN(m.Reads):
+		b.most += m.Scans
+	default:
+		b.most += calls
+	}
 	add(&b.calls, &b.called, calls)
 	add(&b.changes, &b.changed, m.Changes)
 	if math.IsNaN(m.Reads) && math.IsNaN(calls) {
@@ -321,12 +335,13 @@ func (b *Bin) Add(m Metered, calls float64, span time.Duration) {
 
 // Reads are those that were seen in the bin. Calls of statements are reads; scans are what is left where no statement
 // names the view, as in functions, and where the calls are not known: then they are divided by what a read is known to
-// scan. Both are compared over a whole bin, since the server reports scans later than calls.
+// scan. Both are compared over a whole bin, since the server reports scans later than calls. Where calls may be those of other
+// tables, there are no more reads than scans.
 func (b *Bin) Reads(ratio *Ratio) float64 {
 	reads := b.beside
-	if b.calls > 0 {
-		ratio.learn(b.beside, b.calls)
-		reads = b.calls
+	if calls := min(b.calls, b.most); calls > 0 {
+		ratio.learn(b.beside, calls)
+		reads = calls
 	}
 	return reads + (b.scans-b.beside)/ratio.scansPerCall() + b.elsewhere
 }

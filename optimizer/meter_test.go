@@ -248,3 +248,13 @@ func TestReadsAddUpWhereverSamplesFallInTheirBins(t *testing.T) {
 		require.InDelta(t, 150, sum, 1e-9, "%v", spans)
 	}
 }
+
+func TestCallsThatMayBeOfOtherTablesAreNoMoreReadsThanScans(t *testing.T) {
+	t.Parallel()
+	var b Bin
+	b.Add(Metered{Reads: 2, Merged: true, Scans: 3}, 40, time.Minute)
+	b.Add(Metered{Reads: math.NaN(), Merged: true, Scans: math.NaN()}, 4, time.Minute)
+	require.Equal(t, 7.0, b.Reads(&Ratio{}))
+	b.Add(Metered{Reads: 2}, 40, time.Minute)
+	require.Equal(t, 47.0, b.Reads(&Ratio{}))
+}

@@ -2,6 +2,7 @@ package words
 
 import (
 	"fmt"
+	"math"
 	"strings"
 	"time"
 
@@ -14,7 +15,7 @@ const Nothing = "-"
 // Span writes a length of time in two units at most: "38 ms", "0.4 s", "12 s", "5m 03s", "2h 05m", "3d 04h".
 func Span(d time.Duration) string {
 	if d < 0 {
-		return "-" + Span(-d)
+		return "-" + Span(opposite(d))
 	}
 	switch {
 	case 0 < d && d < 100*time.Millisecond:
@@ -31,6 +32,9 @@ func Span(d time.Duration) string {
 		return fmt.Sprintf("%dd %02dh", int(d.Hours())/24, int(d.Hours())%24)
 	}
 }
+
+// opposite is -d for d < 0. The shortest length has none, and it is what lies between now and a year that somebody made up.
+func opposite(d time.Duration) time.Duration { return -max(d, -math.MaxInt64) }
 
 // SpanOf is Span of what may be missing.
 func SpanOf(s *catalog.Seconds) string {
@@ -69,7 +73,7 @@ func Ago(t, now time.Time) string {
 	d := now.Sub(t).Round(time.Second)
 	switch {
 	case d < 0:
-		return "in " + Span(-d)
+		return "in " + Span(opposite(d))
 	case d == 0:
 		return "now"
 	}
