@@ -23,9 +23,15 @@ func TestTransactionsAreCountedOnceMoreAfterTheRelations(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(pool.Close)
 	writer, other := db.Conn(t, ""), db.Conn(t, "")
+	first, err := ReadCounters(t.Context(), pool, nil, time.Time{})
+	require.NoError(t, err)
 	for name, read := range map[string]func() (Counters, error){
 		"primary": func() (Counters, error) { return ReadCounters(t.Context(), pool, nil, time.Time{}) },
-		"standby": func() (Counters, error) { return ReadStandby(t.Context(), pool) },
+		"standby": func() (Counters, error) {
+			c, err := ReadStandby(t.Context(), pool, first.Cluster)
+			require.EqualError(t, err, "it is no standby, or not any more") // but the same counters
+			return c, nil
+		},
 	} {
 		_, err := read() // statements are parsed once, before all of them
 		require.NoError(t, err)
