@@ -12,8 +12,9 @@ import (
 
 // Lease says whether a sidecar is the one that samples.
 type Lease struct {
-	Now     time.Time  // the database's clock
-	Planned *time.Time // when recommendations were made last; nil = never
+	Now         time.Time  // the database's clock
+	Planned     *time.Time // when recommendations were made last; nil = never
+	StandbySeen *time.Time // when there was a standby last whose counters are not known; nil = never
 }
 
 // TakeLease makes a sidecar the one that samples, for so long; nil when another one is. It locks a row that users'
@@ -25,7 +26,7 @@ UPDATE mvscheduler.collector
        lease_until = clock_timestamp() + make_interval(secs => $2)
  WHERE sampler = $1
     OR NOT coalesce(lease_until, '-infinity') BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(days => 1, secs => $2)
-RETURNING clock_timestamp() AS now, planned_at AS planned`, sampler, lease.Seconds())
+RETURNING clock_timestamp() AS now, planned_at AS planned, standby_seen_at AS standby_seen`, sampler, lease.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("take the lease of the collector: %w", err)
 	}
@@ -258,7 +259,7 @@ func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, 
 	_, err := q.Exec(ctx, `
 WITH ours AS (
     UPDATE mvscheduler.collector
-       SET sampled_at = clock_timestamp(), level = $9, sources = $10, standbys = $12
+       SET sampled_at = clock_timestamp(), level = $9, sources = $10, standbys = $12, standby_seen_at = CASE WHEN $12 > 0 THEN clock_timestamp() ELSE standby_seen_at END
      WHERE sampler = $1
     RETURNING true
 ), bin AS (

@@ -76,3 +76,25 @@ func TestReadsOnAStandbyAreAddedOrSaidToBeMissing(t *testing.T) {
 	require.InDelta(t, 20, ask[int64](t, s.root, usage, "v")-before, 2)
 	require.Equal(t, "0", ask[string](t, s.root, `SELECT standbys::text FROM mvscheduler.collector`))
 }
+
+func TestAStandbyThatIsAwayAtTheMomentIsNotForgotten(t *testing.T) {
+	t.Parallel()
+	s := sceneOn(t, pgtest.Dedicated(t, nil))
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	worker := s.db.Worker(t)
+	server := standby(t, s.db.Server(t))
+	sampled := func() string { // as it is written down in the end
+		t.Helper()
+		side := startSidecarAs(t, s.db, worker, often...)
+		collecting(t, s.root)
+		sampledTwice(t, s.root)
+		require.Zero(t, side.stop())
+		return ask[string](t, s.root, `SELECT standbys || ' ' || sources FROM mvscheduler.collector`)
+	}
+	require.Regexp(t, "^1 .*reads on standbys are not counted, and there are some$", sampled())
+	require.NoError(t, server.Stop(pgserver.Immediate))
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_replication)`)
+	require.Regexp(t, "^0 .*reads on standbys are not counted, and there was one at 20", sampled())
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET standby_seen_at = now() - interval '8 days'`)
+	require.NotContains(t, sampled(), "standbys", "one that is remembered was not seen again")
+}

@@ -27,6 +27,7 @@ const (
 	keepLookBacks   = optimizer.LookBackMemory
 	textsAtOnce     = 200 // statements that are attributed in one sample
 	textsKnown      = 20000
+	standbyAway     = 7 * 24 * time.Hour // a standby that is away for no longer may be back, and what it counted with it
 )
 
 // collector samples how often views are read and what changes below them. One sidecar does at a time: what it compares
@@ -73,7 +74,10 @@ type sampling struct {
 	zones    map[int64]*time.Location // of the views that have a time_column
 	upstream map[int64][]int64        // managed views that views read
 	cluster  int64                    // system identifier
-	spans    map[int64][]span         // since the last refresh, of the views whose readers ask for refreshes
+	unread   int                      // standbys there are now whose reads are not counted
+
+	standbySeen *time.Time       // when there was one last, see catalog.Lease
+	spans       map[int64][]span // since the last refresh, of the views whose readers ask for refreshes
 }
 
 // Run samples until ctx ends, which is not an error.
@@ -120,6 +124,7 @@ func (c *collector) tick(ctx context.Context) error {
 		c.sampling = sampling{}
 		return nil
 	}
+	c.standbySeen = lease.StandbySeen
 	if err := c.sample(ctx); err != nil {
 		return err
 	}
@@ -283,7 +288,7 @@ func (c *collector) flush(ctx context.Context) error {
 		}
 	}
 	if len(bins) > 0 {
-		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.evidence.standbys); err != nil {
+		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.unread); err != nil {
 			return err
 		}
 	}
@@ -469,12 +474,17 @@ func (c *collector) describe(counters catalog.Counters) {
 	} else if !c.quals.source.Absent {
 		c.words += "; " + c.quals.source.Missing
 	}
-	c.evidence.standbys = max(0, counters.Standbys-len(c.standbys))
-	c.servers = 1 + max(counters.Standbys, len(c.standbys))
+	c.unread = max(0, counters.Standbys-len(c.standbys))
+	c.evidence.standbys = c.unread
 	if len(c.standbys) > 0 {
 		c.words += fmt.Sprintf(", and of %d standbys", len(c.standbys))
 	}
-	if c.evidence.standbys > 0 {
+	switch seen := c.standbySeen; {
+	case c.unread > 0:
 		c.words += "; reads on standbys are not counted, and there are some"
+	case seen != nil && counters.At.Sub(*seen) < standbyAway:
+		c.evidence.standbys = 1
+		c.words += "; reads on standbys are not counted, and there was one at " + seen.UTC().Format("2006-01-02 15:04 MST")
 	}
+	c.servers = 1 + max(counters.Standbys, len(c.standbys)+c.evidence.standbys)
 }

@@ -10,9 +10,11 @@ CREATE TABLE mvscheduler.collector (
     planned_at  timestamptz,
     level       text NOT NULL DEFAULT 'L0' CHECK (level IN ('L0', 'L1', 'L2')),
     sources     text NOT NULL DEFAULT '',
-    standbys    integer NOT NULL DEFAULT 0
+    standbys    integer NOT NULL DEFAULT 0,
+    standby_seen_at timestamptz
 ) WITH (fillfactor = 50);
 INSERT INTO mvscheduler.collector DEFAULT VALUES;
+COMMENT ON COLUMN mvscheduler.collector.standby_seen_at IS 'When there was such a server last: it may be back after planning.';
 COMMENT ON COLUMN mvscheduler.collector.standbys IS 'Servers that could be read and whose counters are not known.';
 COMMENT ON TABLE mvscheduler.collector IS 'Private: which sidecar samples reads; one at a time, since it keeps in memory what the counters were before.';
 COMMENT ON COLUMN mvscheduler.collector.only_row IS 'Always true: keeps the table at one row.';
@@ -687,7 +689,7 @@ GRANT SELECT ON mvscheduler.scans_here, mvscheduler.visible_counted TO mvschedul
 GRANT INSERT ON mvscheduler.verify_scan TO mvscheduler_user;
 GRANT SELECT, DELETE ON mvscheduler.verify_scan TO mvscheduler_worker;
 GRANT SELECT, INSERT (recommendation_id, view_id, action, reason, until, tried) ON mvscheduler.recommendation_decision TO mvscheduler_user;
-GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys) ON mvscheduler.collector TO mvscheduler_worker;
+GRANT SELECT, UPDATE (sampler, lease_until, sampled_at, planned_at, level, sources, standbys, standby_seen_at) ON mvscheduler.collector TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.sampled, mvscheduler.sampled_days, mvscheduler.looked_back, mvscheduler.tested, mvscheduler.watched_index, mvscheduler.view_usage, mvscheduler.own_scan TO mvscheduler_worker;
 GRANT SELECT ON mvscheduler.counted TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.recommendation TO mvscheduler_worker;
