@@ -85,8 +85,8 @@ SELECT s.id AS view_id, s.name AS view_name, s.timezone, coalesce(r.began, '{}')
        clock_timestamp() AS as_of
   FROM mvscheduler.status AS s
   LEFT JOIN LATERAL (
-        SELECT array_agg(r.started_at ORDER BY r.id) AS began, array_agg(extract(epoch FROM r.took)::float8 ORDER BY r.id) AS took,
-               array_agg(coalesce(r.wal_bytes, 0) ORDER BY r.id) AS wal, array_agg(coalesce(r.size_bytes, 0) ORDER BY r.id) AS sizes
+        SELECT array_agg(r.started_at ORDER BY r.started_at, r.id) AS began, array_agg(extract(epoch FROM r.took)::float8 ORDER BY r.started_at, r.id) AS took,
+               array_agg(coalesce(r.wal_bytes, 0) ORDER BY r.started_at, r.id) AS wal, array_agg(coalesce(r.size_bytes, 0) ORDER BY r.started_at, r.id) AS sizes
           FROM mvscheduler.runs AS r
          WHERE r.view_id = s.id AND r.state = 'succeeded' AND r.took IS NOT NULL AND r.started_at >= now() - $2::text::interval) AS r ON true
   LEFT JOIN LATERAL (

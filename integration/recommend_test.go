@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -110,6 +111,12 @@ SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind ||
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET cron = '0 9 * * *' WHERE name LIKE '%.office'`)
 	requireSQLState(t, s.alice, "55000", fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d)`, ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'calendar'`)))
 	require.Equal(t, "applied", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'calendar'`))
+	_, err := s.alice.Exec(t.Context(), `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'calendar'`)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	_, statement, _ := strings.Cut(refused.Hint, ": ")
+	pgtest.Exec(t, s.alice, statement)
+	require.Equal(t, "interval", ask[string](t, s.alice, `SELECT CASE WHEN cron IS NULL AND refresh_interval IS NOT NULL THEN 'interval' ELSE cron END FROM mvscheduler.views WHERE name LIKE '%.office'`), "the hint of an undo leads back")
 }
 
 func TestAViewThatIsTunedByItselfStaysWithinTheBoundsOfItsRow(t *testing.T) {
@@ -206,16 +213,19 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	out = program("show", ids["interval"])
 	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
 	require.Contains(t, out.stdout, "refresh-s/day")
+	require.Regexp(t, `(?m)^reasons +\d+ reads in \d+ weeks\n {11}\S`, out.stdout, "a line for each")
+	require.NotContains(t, out.stdout, `"reasons"`)
+	require.Regexp(t, `(?m)^predicted +before +\{.*\}\n {11}after +\{.*\}$`, out.stdout)
 
 	out = program("accept", ids["interval"])
 	require.Zero(t, out.code, out.stderr)
 	require.Contains(t, out.stderr, "undo: mvscheduler recommend undo "+ids["interval"])
 	require.Equal(t, "01:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
 	require.Equal(t, 6, program("accept", ids["interval"]).code)
-	require.Zero(t, program("undo", ids["interval"], "--reason", "no").code)
+	require.Contains(t, program("undo", ids["interval"], "--reason", "no").stderr, "is undone: every 2 hours again")
 	require.Equal(t, "02:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
-	require.Zero(t, program("snooze", ids["calendar"], "--for", "1 day").code)
-	require.Zero(t, program("reject", ids["unused"], "--reason", "for emergencies").code)
+	require.Regexp(t, `is snoozed, until \d{4}-`, program("snooze", ids["calendar"], "--for", "1 day").stderr)
+	require.Contains(t, program("reject", ids["unused"], "--reason", "for emergencies").stderr, "is rejected, and not proposed again for 90 days")
 	require.Contains(t, program("list").stderr, "Nothing is recommended.")
 	out = program("list", s.owner+".unread", "--all")
 	require.Contains(t, out.stdout, "rejected")

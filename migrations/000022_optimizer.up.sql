@@ -590,8 +590,11 @@ BEGIN
             HINT = 'Its owner, or a role that can become it, decides.';
     ELSIF NOT mvscheduler.same_columns(mvscheduler.columns_of(v, was), was) THEN
         RAISE EXCEPTION 'managed view % was changed since recommendation % was made', r.view_name, r.id USING ERRCODE = 'object_not_in_prerequisite_state',
-            DETAIL = format('It was made for %s, and now it is %s.', was, mvscheduler.columns_of(v, was)),
-            HINT = format('To have it all the same: %s', r.command);
+            DETAIL = format(CASE action WHEN 'accept' THEN 'It was made for %s, and now it is %s.' ELSE 'It set %s, and now it is %s.' END, was, mvscheduler.columns_of(v, was)),
+            HINT = CASE action
+                   WHEN 'accept' THEN format('To have it all the same: %s', r.command)
+                   ELSE format('To have what was before it all the same: UPDATE mvscheduler.views SET %s WHERE name = %L',
+                               (SELECT string_agg(format('%I = %L', e.key, nullif(e.value, '')), ', ' ORDER BY e.key) FROM jsonb_each_text(new) AS e), r.view_name) END;
     END IF;
     UPDATE mvscheduler.views AS x
        SET refresh_interval = CASE WHEN new ? 'refresh_interval' THEN (new ->> 'refresh_interval')::interval ELSE x.refresh_interval END,

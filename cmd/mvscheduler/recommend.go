@@ -130,14 +130,39 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		line("now", r.Current)
 		line("proposed", r.Proposed)
 		line("why", r.Reason)
-		line("evidence", string(r.Evidence))
-		line("predicted", string(r.Predicted))
+		reasons, evidence := reasonsOf(r.Evidence)
+		line("reasons", strings.Join(reasons, "\n"))
+		line("evidence", string(evidence))
+		line("predicted", beforeAndAfter(r.Predicted))
 		line("tried", string(r.Tried))
 		line("measured", string(r.Measured))
 		line("does it", r.Command)
 		_, err = fmt.Fprint(a.stdout, b.String())
 		return err
 	})
+}
+
+// reasonsOf takes the sentences out of the evidence: people read them line by line.
+func reasonsOf(evidence json.RawMessage) (reasons []string, rest json.RawMessage) {
+	var facts map[string]json.RawMessage
+	if json.Unmarshal(evidence, &facts) != nil || json.Unmarshal(facts["reasons"], &reasons) != nil {
+		return nil, evidence
+	}
+	delete(facts, "reasons")
+	rest, err := json.Marshal(facts)
+	if err != nil {
+		return nil, evidence
+	}
+	return reasons, rest
+}
+
+// beforeAndAfter puts the figures before and after below each other where a prediction has both, else it is as it is.
+func beforeAndAfter(predicted json.RawMessage) string {
+	var both map[string]json.RawMessage
+	if json.Unmarshal(predicted, &both) != nil || len(both) != 2 || both["before"] == nil || both["after"] == nil {
+		return string(predicted)
+	}
+	return fmt.Sprintf("before  %s\nafter   %s", both["before"], both["after"])
 }
 
 // shownRecommendation is a recommendation and, of an index that is proposed, what the planner says of it.
@@ -193,6 +218,12 @@ func (a *app) decide(ctx context.Context, id recommendationID, verb, sql string,
 			a.say("accepted; this is for a person to run:\n  %s", r.Command)
 		case r.State == "applied":
 			a.say("applied to %s: %s\n  undo: mvscheduler recommend undo %d", r.ViewName, r.Proposed, id)
+		case r.State == "undone":
+			a.say("recommendation %d for %s is undone: %s again", id, r.ViewName, r.Current)
+		case r.State == "snoozed" && r.SnoozedUntil != nil:
+			a.say("recommendation %d for %s is snoozed, until %s", id, r.ViewName, a.full(r.SnoozedUntil, r.AsOf))
+		case r.State == "rejected":
+			a.say("recommendation %d for %s is rejected, and not proposed again for 90 days", id, r.ViewName)
 		default:
 			a.say("recommendation %d for %s is %s", id, r.ViewName, r.State)
 		}

@@ -20,7 +20,7 @@ type recommendReportCmd struct {
 }
 
 func (recommendReportCmd) Help() string {
-	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data.
+	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Ages are known by five minutes: 0 s means less than that.
 
 WAL is that of the whole server while a refresh ran, an upper bound. What retention let go is put aside for a while before it is dropped.
 
@@ -45,7 +45,7 @@ type reported struct {
 	PrunedBytes    int64    `json:"pruned_bytes"`     // that retention let go, in all of the time
 	MeanAge        *float64 `json:"mean_age_seconds"` // that readers saw; nil = nobody read, or it is not known
 	P95Age         *float64 `json:"p95_age_seconds"`
-	Saved          *saved   `json:"saved"` // since before; nil = this is no time after, or what was before is not known
+	Saved          *saved   `json:"saved"` // since before; nil = this is no time after, either time is less than a day, or what was before is not known
 }
 
 // saved is how much less is spent than before; below zero, how much more.
@@ -180,6 +180,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 				line.PrunedBytes += s.PrunedBytes[i]
 			}
 		}
+		slices.Sort(refreshes)
 		out := world.Replay(refreshes, lo, hi)
 		line.Reads = out.Reads / days
 		if out.Reads > 0 {
@@ -191,7 +192,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 		return []reported{*part("all", 0, n)}
 	}
 	before, after := part("before", 0, cut), part("after", cut, n)
-	if before.Refreshes > 0 {
+	if before.Refreshes > 0 && min(before.Days, after.Days) >= 1 { // an hour at night is no day
 		after.Saved = &saved{RefreshSeconds: before.RefreshSeconds - after.RefreshSeconds, WALBytes: before.WALBytes - after.WALBytes}
 		if after.SizeBytes != nil {
 			after.Saved.SizeBytes = new(*before.SizeBytes - *after.SizeBytes)

@@ -41,6 +41,15 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 	require.Equal(t, saved{RefreshSeconds: -60, WALBytes: 22800, SizeBytes: new(int64(3000))}, *after.Saved)
 	require.Equal(t, "-1m 00s and 22.3 kB WAL a day, 2.9 kB", after.Saved.words())
 
+	// A run that waited long may begin after one that was due later.
+	s.Began[0], s.Began[len(s.Began)-1] = s.Began[len(s.Began)-1], s.Began[0]
+	require.Equal(t, *after.MeanAge, *reportOf(s, samples)[1].MeanAge)
+
+	// Five minutes say nothing of a day.
+	s.ChangedAt = new(s.AsOf.Add(-5 * time.Minute))
+	require.Nil(t, reportOf(s, samples)[1].Saved)
+	s.ChangedAt = new(start.AddDate(0, 0, 4))
+
 	s.Began, s.Took, s.WAL, s.Sizes = nil, nil, nil, nil
 	lines = reportOf(s, samples)
 	require.Nil(t, lines[1].Saved, "runs of that time are not kept any more")
