@@ -29,3 +29,15 @@ func TestRefreshesWithinABinAreCounted(t *testing.T) {
 	require.InDelta(t, 288, predict(always, Schedule{Interval: 5 * time.Minute}).Refreshes, 0.1)
 	require.Greater(t, predict(always, officeHours).Cost, predict(always, Schedule{Interval: 5 * time.Minute}).Cost)
 }
+
+// What readers gain by a clock that is finer than what is known of changes is not known: nobody is told to give it up.
+func TestAClockThatIsFinerThanChangesAreKnownIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	v := reviewed(draw(1, fiveMinutes(), 63, 400, flat), time.Minute)
+	recommendations, _ := Review(v)
+	require.NotEmpty(t, recommendations, "its source changes all the time")
+	v.History.Changes = slices.Repeat([]float64{1000}, len(v.History.Reads))
+	recommendations, why := Review(v)
+	require.Empty(t, recommendations)
+	require.Equal(t, []string{"it is refreshed more often than every 5 minutes: what readers gain by that is not known where changes are counted"}, why)
+}

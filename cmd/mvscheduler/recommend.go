@@ -218,7 +218,7 @@ func (a *app) decide(ctx context.Context, id recommendationID, verb, sql string,
 			a.say("accepted; this is for a person to run:\n  %s", r.Command)
 		case r.State == "applied":
 			a.say("applied to %s: %s\n  undo: mvscheduler recommend undo %d", r.ViewName, r.Proposed, id)
-		case r.State == "undone":
+		case r.State == "undone" && (r.Kind == "interval" || r.Kind == "calendar"): // others may have changed nothing
 			a.say("recommendation %d for %s is undone: %s again", id, r.ViewName, r.Current)
 		case r.State == "snoozed" && r.SnoozedUntil != nil:
 			a.say("recommendation %d for %s is snoozed, until %s", id, r.ViewName, a.full(r.SnoozedUntil, r.AsOf))
