@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Statements is what pg_stat_statements says of this database.
@@ -57,28 +56,6 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'), count(p.oid) = 2,
 		s.Missing = "pg_stat_statements may not be called; a DBA runs: GRANT USAGE ON SCHEMA " + pgx.Identifier{s.Schema}.Sanitize() + " TO mvscheduler_worker"
 	}
 	return s, nil
-}
-
-// Held calls f while pg_stat_statements cannot be dropped: else whoever may create in its schema could put his own functions in
-// its place in between. The lock on its view is taken by name; who has that name does not change before the transaction ends,
-// so that what is found then is what is locked. F gets what was found.
-func Held(ctx context.Context, pool *pgxpool.Pool, s StatementSource, f func(Querier, StatementSource) error) error {
-	if s.Missing != "" {
-		return f(pool, s)
-	}
-	return pgx.BeginFunc(ctx, pool, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, "LOCK TABLE "+pgx.Identifier{s.Schema, "pg_stat_statements"}.Sanitize()+" IN ACCESS SHARE MODE"); err != nil {
-			return fmt.Errorf("hold pg_stat_statements: %w", err)
-		}
-		found, err := FindStatements(ctx, tx)
-		if err != nil {
-			return err
-		}
-		if found.Missing == "" && found.Schema != s.Schema {
-			found.Missing = "pg_stat_statements was moved to another schema"
-		}
-		return f(tx, found)
-	})
 }
 
 // ReadCalls is how often each statement was called by each role but our own. What it says is missing when it is not

@@ -6,7 +6,9 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/jobs"
 )
 
 // recommended gives view v a recommendation of an index, which is there to be decided about.
@@ -201,6 +203,41 @@ func TestAFunctionInThePlaceOfADroppedExtensionIsNotCalled(t *testing.T) {
 		}
 	}
 	require.Empty(t, ask[string](t, bob, `SELECT coalesce(string_agg(DISTINCT name, ' '), '') FROM ext.callers`))
+}
+
+// While functions of an extension are called it cannot be dropped, nor anything be put in its place.
+func TestAnExtensionIsHeldWhileItsFunctionsAreCalled(t *testing.T) {
+	t.Parallel()
+	s := withQuals(t)
+	pgtest.Exec(t, s.root, `CREATE EXTENSION pg_stat_statements`, `CREATE EXTENSION pg_qualstats`, `SET lock_timeout = '100ms'`)
+	pool, err := jobs.NewControlPool(t.Context(), s.db.URLAs(s.db.Worker(t)))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	calls := 0
+	dropped := func(extension, missing string) error {
+		calls++
+		require.Empty(t, missing)
+		requireSQLState(t, s.root, "55P03", `DROP EXTENSION `+extension)
+		return nil
+	}
+	statements, err := catalog.FindStatements(t.Context(), pool)
+	require.NoError(t, err)
+	require.NoError(t, catalog.HoldStatements(t.Context(), pool, statements, func(_ catalog.Querier, s catalog.StatementSource) error {
+		return dropped("pg_stat_statements", s.Missing)
+	}))
+	quals, err := catalog.FindQuals(t.Context(), pool)
+	require.NoError(t, err)
+	require.NoError(t, catalog.HoldQuals(t.Context(), pool, quals, func(_ catalog.Querier, s catalog.QualSource) error {
+		return dropped("pg_qualstats", s.Missing)
+	}))
+	require.Equal(t, 2, calls)
+	pgtest.Exec(t, s.root, `DROP EXTENSION pg_qualstats`, `CREATE SCHEMA ext`, `GRANT USAGE ON SCHEMA ext TO PUBLIC`, `CREATE EXTENSION pg_qualstats SCHEMA ext`)
+	require.NoError(t, catalog.HoldQuals(t.Context(), pool, quals, func(_ catalog.Querier, s catalog.QualSource) error {
+		calls++
+		require.Equal(t, "pg_qualstats was moved to another schema a moment ago", s.Missing)
+		return nil
+	}))
+	require.Equal(t, 3, calls)
 }
 
 // The planner makes a recommendation anew in the row that is there. Who accepts it at that moment has read the one before.

@@ -351,7 +351,7 @@ func (c *collector) lookAround(ctx context.Context) (err error) {
 // called is how often statements that name each view were called since the last sample; nil when that is not known.
 func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
 	var now catalog.Statements
-	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+	err := catalog.HoldStatements(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
 		now, err = catalog.ReadCalls(ctx, q, s)
 		return err
 	})
@@ -439,7 +439,7 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 		return nil
 	}
 	var texts map[int64]string
-	err := catalog.Held(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
+	err := catalog.HoldStatements(ctx, c.pool, c.source, func(q catalog.Querier, s catalog.StatementSource) (err error) {
 		if s.Missing == "" {
 			texts, err = catalog.ReadTexts(ctx, q, s, ids, attribution.Longest)
 		}

@@ -28,11 +28,17 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 		k.meter = optimizer.QualMeter{}
 		return nil
 	}
-	var err error
-	if k.source, err = catalog.FindQuals(ctx, c.pool); err != nil || k.source.Missing != "" { // see called
-		return err
-	}
-	read, err := catalog.ReadQuals(ctx, c.pool, k.source)
+	return catalog.HoldQuals(ctx, c.pool, k.source, func(q catalog.Querier, s catalog.QualSource) error {
+		if k.source = s; s.Missing != "" {
+			return nil
+		}
+		return c.qualifyBy(ctx, q, now)
+	})
+}
+
+func (c *collector) qualifyBy(ctx context.Context, querier catalog.Querier, now time.Time) error {
+	k := &c.quals
+	read, err := catalog.ReadQuals(ctx, querier, k.source)
 	if err != nil {
 		return err
 	}
@@ -44,7 +50,7 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 		}
 	}
 	since := k.meter.Take(quals)
-	if err := c.exemplify(ctx, since); err != nil {
+	if err := c.exemplify(ctx, querier, since); err != nil {
 		return err
 	}
 	since = slices.DeleteFunc(since, func(q optimizer.Qual) bool { return ours(k.examples[q.Query]) })
@@ -72,7 +78,7 @@ func (c *collector) qualify(ctx context.Context, now time.Time) error {
 }
 
 // exemplify reads the texts of statements that are new.
-func (c *collector) exemplify(ctx context.Context, since []optimizer.Qual) error {
+func (c *collector) exemplify(ctx context.Context, querier catalog.Querier, since []optimizer.Qual) error {
 	k := &c.quals
 	if k.examples == nil || len(k.examples) > textsKnown {
 		k.examples = make(map[int64]string)
@@ -87,7 +93,7 @@ func (c *collector) exemplify(ctx context.Context, since []optimizer.Qual) error
 	if len(unread) == 0 {
 		return nil
 	}
-	texts, err := catalog.ReadExamples(ctx, c.pool, k.source, unread)
+	texts, err := catalog.ReadExamples(ctx, querier, k.source, unread)
 	if err != nil {
 		return err
 	}

@@ -108,7 +108,7 @@ func foreign(statement any) string {
 }
 
 // held is the lock that keeps an extension from being dropped while its functions are called; it reads nothing.
-var held = regexp.MustCompile(`^LOCK TABLE "([^"]|"")+"\."pg_stat_statements" IN ACCESS SHARE MODE$`)
+var held = regexp.MustCompile(`^LOCK TABLE "([^"]|"")+"\."(pg_stat_statements|pg_qualstats)" IN ACCESS SHARE MODE$`)
 
 // statistics are functions of extensions that only a superuser makes; the sidecar looks that they are its own.
 var statistics = map[string]bool{"pg_stat_statements": true, "pg_stat_statements_info": true, "pg_qualstats": true, "pg_qualstats_example_queries": true}
