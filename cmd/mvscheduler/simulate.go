@@ -20,11 +20,11 @@ import (
 
 type simulateCmd struct {
 	View        string    `placeholder:"NAME" complete:"view" help:"Replay what was recorded of a managed view, instead of a trace."`
-	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d. Default: 70d."`
+	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d. Default: ${default}."`
 	Reads       string    `placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
 	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
 	RefreshCost traceSpan `placeholder:"TIME" help:"How long one refresh takes, for example 30s. With --view the median of its refreshes is the default."`
-	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data. Default: 1h, also with --view; settings.optimizer_target, by which is recommended, is 15min unless changed."`
+	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data. Default: ${default}, also with --view; settings.optimizer_target, by which is recommended, is 15min unless changed."`
 	Policy      []string  `default:"all" placeholder:"NAME|all" help:"Policy to try; several with commas."`
 	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: that of --target."`
 	WarmUp      traceSpan `placeholder:"TIME" help:"Part of the trace that is only learnt from. Default: 21d, or half of a shorter trace."`
