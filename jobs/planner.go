@@ -442,7 +442,7 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Ended: t.Ended, Failures: t.Failed, FailuresWere: t.Before,
 	}
 	for _, at := range t.Began {
-		if b := bin(at); b < len(view.History.Reads) && (len(trial.Refreshes) == 0 || b > trial.Refreshes[len(trial.Refreshes)-1]) {
+		if b := bin(at); b < len(view.History.Reads) {
 			trial.Refreshes = append(trial.Refreshes, b)
 		}
 	}

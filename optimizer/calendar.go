@@ -95,7 +95,7 @@ func (s *study) oneLine(c Calendar) (best Calendar, ok bool) {
 	}
 	costOf := func(c Calendar) float64 {
 		n := len(s.recent.Reads)
-		return s.world.costOf(s.world.skipUnchanged(dueBins(c, s.recent.Grid, 0, n)), n)
+		return s.world.costOf(s.recent.refreshes(s.world, Schedule{Mode: CalendarMode, Calendar: c}, s.bounds, 0, n), n)
 	}
 	least := (1 + simplerLoss) * costOf(c)
 	for _, r := range c {

@@ -96,23 +96,6 @@ func (s *study) replay(schedule Schedule) Prediction {
 		MeanAge: out.MeanAge, P95Age: out.P95Age, Cost: out.Cost / days,
 	}
 	daily := s.world.daily(refreshes, 0, hi)
-	more, younger := s.recent.finer(schedule)
-	day := s.Grid.Bins(24 * time.Hour)
-	for t, n := range more {
-		p.Refreshes += n / days
-		p.RefreshSeconds += n * s.Cost / days
-		p.Cost += n * s.Cost / days
-		if t/day < len(daily) {
-			daily[t/day] += n * s.Cost
-		}
-	}
-	if younger > 0 {
-		p.MeanAge -= younger / out.Reads
-		p.Cost -= s.Kappa * younger / days
-		for d := range daily {
-			daily[d] -= s.Kappa * younger / days
-		}
-	}
 	p.Low, p.High = quantileOf(daily, 0.1), quantileOf(daily, 0.9)
 	return p
 }

@@ -1,6 +1,9 @@
 package optimizer
 
-import "slices"
+import (
+	"math"
+	"slices"
+)
 
 // Outcome is what a set of refreshes came to.
 type Outcome struct {
@@ -13,27 +16,28 @@ type Outcome struct {
 }
 
 // Replay says what refreshes at the start of the given bins, in order and the first at lo, would have come to
-// in bins [lo, hi). Reads do not depend on refreshes, so that this is exact for any schedule.
+// in bins [lo, hi). A bin that is listed several times is refreshed as often, in equal steps. Reads do not depend on
+// refreshes, so that this is exact for any schedule.
 func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
 	width := w.Grid.seconds()
-	byAge := make([]float64, 1, 2*hoursOfWeek) // reads by the age of what they saw, in halves of a bin
+	byAge := make([]float64, 1, partsOfBin*hoursOfWeek) // reads by the age of what they saw, in parts of a bin
 	var paid float64
-	for i, s := range refreshes {
-		end := hi
-		if i+1 < len(refreshes) {
-			end = refreshes[i+1]
-		}
+	for i := 0; i < len(refreshes); {
+		s := refreshes[i]
+		times, end := stretch(refreshes[i:], hi)
+		i += times
 		unseen := w.unseen(s)
-		out.RefreshSeconds += w.RefreshCost(s)
-		paid += w.reads.age(unseen, s, end) * width
-		age := 2*s + 1 - int(2*unseen)
-		if oldest := age + 2*(end-s); oldest > len(byAge) {
+		out.RefreshSeconds += float64(times) * w.RefreshCost(s)
+		paid += (w.reads.age(unseen, s, end) - w.younger(s, times)) * width
+		age := int(math.Round(partsOfBin * (float64(s) + 0.5 - unseen)))
+		if oldest := age + partsOfBin*(end-s); oldest > len(byAge) {
 			byAge = append(byAge, make([]float64, oldest-len(byAge))...)
 		}
-		for t := s; t < end; t++ {
+		byAge[int(math.Round(partsOfBin*w.within(s, times)))] += w.reads.total(s, s+1)
+		for t := s + 1; t < end; t++ {
+			age += partsOfBin
 			byAge[max(0, age)] += w.reads.total(t, t+1)
-			age += 2
 		}
 	}
 	out.Cost = out.RefreshSeconds + w.Kappa*paid
@@ -44,21 +48,36 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	var so float64
 	for age, reads := range byAge {
 		if so += reads; reads > 0 && so >= 0.95*out.Reads {
-			out.P95Age = float64(age) / 2 * width
+			out.P95Age = float64(age) / partsOfBin * width
 			break
 		}
 	}
 	return out
 }
 
+// partsOfBin is how finely ages are told apart for [Outcome].P95Age; 15 s where bins have five minutes.
+const partsOfBin = 20
+
+// stretch is how often the first of the bins is listed, and up to where what was refreshed in it is read.
+func stretch(refreshes []int, hi int) (times, end int) {
+	for times = 1; times < len(refreshes); times++ {
+		if refreshes[times] != refreshes[0] {
+			return times, refreshes[times]
+		}
+	}
+	return times, hi
+}
+
 // costOf is J up to a bin of refreshes in order.
 func (w *World) costOf(refreshes []int, hi int) (sum float64) {
-	for i, s := range refreshes {
-		end := hi
-		if i+1 < len(refreshes) {
-			end = refreshes[i+1]
-		}
+	for i := 0; i < len(refreshes); {
+		s := refreshes[i]
+		times, end := stretch(refreshes[i:], hi)
+		i += times
 		sum += w.segment(s, end)
+		if times > 1 {
+			sum += float64(times-1)*w.RefreshCost(s) - w.Kappa*w.Grid.seconds()*w.younger(s, times)
+		}
 	}
 	return sum
 }
@@ -83,16 +102,15 @@ func (w *World) daily(refreshes []int, lo, hi int) []float64 {
 	costs := make([]float64, (hi-lo)/day)
 	price := w.Kappa * w.Grid.seconds()
 	today, midnight := 0, lo+day // of the refresh
-	for i, s := range refreshes {
-		end := hi
-		if i+1 < len(refreshes) {
-			end = refreshes[i+1]
-		}
+	for i := 0; i < len(refreshes); {
+		s := refreshes[i]
+		times, end := stretch(refreshes[i:], hi)
+		i += times
 		for ; s >= midnight; midnight += day {
 			today++
 		}
 		if today < len(costs) {
-			costs[today] += w.RefreshCost(s)
+			costs[today] += float64(times)*w.RefreshCost(s) - price*w.younger(s, times)
 		}
 		unseen := w.unseen(s)
 		for from, d, until := s, today, midnight; from < end && d < len(costs); d, until = d+1, until+day { // the days that the snapshot serves

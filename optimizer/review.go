@@ -203,9 +203,6 @@ func (v View) change(study *study) Change {
 // propose is a proposal for the clock, or why it is left as it is.
 func (v View) propose(study *study, choice Choice, refresh Expected, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
-	if study.Changes != nil && study.slotsOfBins(old) != nil {
-		return nil, []string{"it is refreshed more often than every " + words(study.Grid.Width) + ": what readers gain by that is not known where changes are counted"}
-	}
 	p := study.propose(v.Name, old, choice, refresh, v.Level+", "+v.Sources)
 	change := v.change(study)
 	change.Old, change.New, change.OldCost, change.NewCost = old, choice.Schedule, p.Before.Cost, p.After.Cost

@@ -10,7 +10,7 @@ type Trial struct {
 	// History covers some time before the change as well, from which an old schedule that was adaptive learns.
 	History   History
 	Changed   int   // bin in which the new schedule began
-	Refreshes []int // that really ran since, in order, the first at or after Changed
+	Refreshes []int // bins of those that really ran since, in order, the first at or after Changed
 	Old       Schedule
 	Bounds    Bounds
 

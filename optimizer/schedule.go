@@ -100,23 +100,27 @@ func (h History) World() *World {
 	return NewWorld(h.Grid, h.Reads, h.Changes, []float64{h.Cost}, h.Kappa)
 }
 
-// Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first. The modes
-// Adaptive and Piloted never look ahead; the latter learns from the bins before lo.
+// Refreshes are the bins in [lo, hi) at whose start a schedule would have refreshed the view, lo first; one that it would
+// have refreshed several times is listed as often. The modes Adaptive and Piloted never look ahead; the latter learns from
+// the bins before lo.
 func (h History) Refreshes(s Schedule, bounds Bounds, lo, hi int) []int {
 	return h.refreshes(h.World(), s, bounds, lo, hi)
 }
 
 // refreshes is Refreshes where the history was priced already.
 func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) []int {
+	var refreshes []int
 	switch s.Mode {
 	case Fixed:
-		return world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
+		refreshes = world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
 	case CalendarMode:
-		return world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
+		refreshes = world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
 	case Adaptive:
-		return h.ask(world, s, bounds, lo, hi)
+		refreshes = h.ask(world, s, bounds, lo, hi)
+	case Piloted:
+		return h.fly(bounds, lo, hi)
 	}
-	return h.fly(bounds, lo, hi)
+	return h.repeat(refreshes, s, lo, hi)
 }
 
 // every refreshes every so many bins, counted from a Monday midnight: intervals that divide a day meet the

@@ -189,7 +189,7 @@ func orElse(d, other time.Duration) time.Duration {
 	return d
 }
 
-// changes are the changes of the sources in the bins of the grid. A trace of changes from another time is
+// changes say in which bins of the grid the sources changed, as the specification's simulator counts them: once. A trace of changes from another time is
 // shifted by whole weeks, which keeps days and hours, and repeated as often as needed.
 func (sim Simulation) changes(grid Grid, lo, hi int) (changes []float64, note string) {
 	if sim.Changes == nil {
@@ -201,7 +201,7 @@ func (sim Simulation) changes(grid Grid, lo, hi int) (changes []float64, note st
 	if overlap := min(hi+offset, len(counts)) - max(lo+offset, 0); overlap >= (hi-lo)/2 {
 		for t := range changes {
 			if at := t + offset; at >= 0 && at < len(counts) {
-				changes[t] = counts[at]
+				changes[t] = min(1, counts[at])
 			}
 		}
 		return changes, ""
@@ -211,7 +211,7 @@ func (sim Simulation) changes(grid Grid, lo, hi int) (changes []float64, note st
 	period := (len(counts) + week - 1) / week * week
 	for t := range changes {
 		if at := (t + offset) % period; at < len(counts) {
-			changes[t] = counts[at]
+			changes[t] = min(1, counts[at])
 		}
 	}
 	return changes, "the changes are from another time than the reads: they were shifted by whole weeks"

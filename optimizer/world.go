@@ -10,10 +10,10 @@ import (
 //
 //	J = sum of the refreshes' cost + kappa * sum over the reads of the age that they saw
 //
-// A refresh at the start of bin s shows every change of the bins before s. Reads and changes happen in the
-// middle of their bin. The age of a read is the time since the first change that it does not see, as in Cho
-// and Garcia-Molina (TODS 2003), zero when there is none. Where a source changes all the time, it is the
-// time since the refresh.
+// A refresh at the start of bin s shows every change of the bins before s. Reads happen in the middle of their bin, a change
+// as well; the first of n changes at 1/(n+1) of it, where the first of n that are spread evenly is expected. The age of a
+// read is the time since the first change that it does not see, as in Cho and Garcia-Molina (TODS 2003), zero when there is
+// none. Where a source changes all the time, it is the time since the refresh.
 //
 // A World does not change after [NewWorld] and may be used by several goroutines.
 type World struct {
@@ -46,7 +46,10 @@ func (w *World) record(grid Grid, reads, changes, cost []float64, kappa float64)
 		w.first[n] = float64(n + 1) // later than any read
 		for t := n - 1; t >= 0; t-- {
 			w.first[t] = w.first[t+1]
-			if c := changes[t]; c > 0 || math.IsNaN(c) {
+			switch c := changes[t]; {
+			case c > 1:
+				w.first[t] = float64(t) + 1/(1+c)
+			case c > 0 || math.IsNaN(c):
 				w.first[t] = float64(t) + 0.5
 			}
 		}
@@ -82,6 +85,27 @@ func (w *World) changedBy(s, t int) bool { return len(w.first) == 0 || w.first[s
 // and cancels.
 func (w *World) segment(s, e int) float64 {
 	return w.RefreshCost(s) + w.Kappa*w.Grid.seconds()*w.reads.age(w.unseen(s), s, e)
+}
+
+// within is the age, in bins, of what reads of a bin see that is refreshed so many times in it, in equal steps, among which its
+// changes are spread evenly.
+func (w *World) within(s, times int) float64 {
+	first := w.unseen(s) - float64(s)
+	if first >= 0.5 {
+		return 0
+	}
+	if times > 1 {
+		first = min(0.5, 1/(1+(1/first-1)/float64(times))) // 1/first-1 are the changes of the bin
+	}
+	return (0.5 - first) / float64(times)
+}
+
+// younger is the age, in bins and added up over the reads of a bin, that more than one refresh in it spares them.
+func (w *World) younger(s, times int) float64 {
+	if times == 1 {
+		return 0
+	}
+	return w.reads.total(s, s+1) * (w.within(s, 1) - w.within(s, times))
 }
 
 // moments are prefix sums of reads and of reads times their position, with which the age of any range of

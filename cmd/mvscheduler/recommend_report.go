@@ -20,7 +20,7 @@ type recommendReportCmd struct {
 }
 
 func (recommendReportCmd) Help() string {
-	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Ages are known by five minutes: 0 s means less than that.
+	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Reads and changes are known by five minutes, and are taken to be spread evenly within them.
 
 WAL is that of the whole server while a refresh ran, an upper bound. What retention let go is put aside for a while before it is dropped.
 
@@ -161,7 +161,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 			bin = int(at.Sub(h.Grid.Start) / h.Grid.Width)
 			return bin, !at.Before(h.Grid.Start) && bin >= lo && bin < hi
 		}
-		refreshes := []int{lo}
+		var refreshes []int
 		var wal float64
 		for i, at := range s.Began {
 			if bin, within := bin(at); within {
@@ -169,9 +169,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 				line.RefreshSeconds += s.Took[i] / days
 				wal += float64(s.WAL[i])
 				line.SizeBytes = &s.Sizes[i]
-				if !slices.Contains(refreshes, bin) {
-					refreshes = append(refreshes, bin)
-				}
+				refreshes = append(refreshes, bin)
 			}
 		}
 		line.WALBytes = int64(wal / days)
@@ -180,7 +178,9 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 				line.PrunedBytes += s.PrunedBytes[i]
 			}
 		}
-		slices.Sort(refreshes)
+		if slices.Sort(refreshes); len(refreshes) == 0 || refreshes[0] > lo {
+			refreshes = slices.Insert(refreshes, 0, lo)
+		}
 		out := world.Replay(refreshes, lo, hi)
 		line.Reads = out.Reads / days
 		if out.Reads > 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +45,24 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 	// A run that waited long may begin after one that was due later.
 	s.Began[0], s.Began[len(s.Began)-1] = s.Began[len(s.Began)-1], s.Began[0]
 	require.Equal(t, *after.MeanAge, *reportOf(s, samples)[1].MeanAge)
+
+	// All refreshes of five minutes count for how old data was.
+	began, changes := s.Began, make(catalog.Counts, 12)
+	for i := range changes {
+		changes[i] = 100
+	}
+	s.Began = nil
+	for minute := range 8 * 24 * 60 {
+		s.Began = append(s.Began, start.Add(time.Duration(minute)*time.Minute))
+	}
+	s.Took, s.WAL, s.Sizes = make([]float64, len(s.Began)), make([]int64, len(s.Began)), make([]int64, len(s.Began))
+	often := slices.Clone(samples)
+	for i := range often {
+		often[i].Changes = changes
+	}
+	require.InDelta(t, 27, *reportOf(s, often)[0].MeanAge, 1)
+	require.InDelta(t, 27, *reportOf(s, often)[0].P95Age, 3)
+	s.Began, s.Took, s.WAL, s.Sizes = began, make([]float64, len(began)), make([]int64, len(began)), make([]int64, len(began))
 
 	// Five minutes say nothing of a day.
 	s.ChangedAt = new(s.AsOf.Add(-5 * time.Minute))
