@@ -25,6 +25,7 @@ type TunedView struct {
 	Refused                  []string // kinds of recommendations that were rejected or taken back not long ago
 	Upstream                 []int64
 	Active                   bool   // its clock runs
+	NeverSkips               bool   // it is refreshed whether anything changed or not
 	Method                   string // in force
 	Wanted                   string // by its row
 	Unique                   bool
@@ -58,6 +59,7 @@ type OptimizerFacts struct {
 	Now            time.Time
 	Target, Budget float64 // settings, seconds and share of a backend
 	Least          float64 // settings.min_refresh_interval, seconds
+	MaxSkips       int     // settings.max_skips
 	Level, Sources string  // of the reads
 	Standbys       int     // whose reads are not counted
 	Servers        int     // that may be read
@@ -84,8 +86,8 @@ SELECT EXISTS (SELECT
 // LoadOptimizer reads what the optimizer has to know of all views. It reads private tables alone.
 func LoadOptimizer(ctx context.Context, q Querier) (f OptimizerFacts, views []TunedView, err error) {
 	err = q.QueryRow(ctx, `
-SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.optimizer_budget, extract(epoch FROM g.min_refresh_interval)::float8
-  FROM mvscheduler.settings AS g`).Scan(&f.Now, &f.Target, &f.Budget, &f.Least)
+SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.optimizer_budget, extract(epoch FROM g.min_refresh_interval)::float8, g.max_skips
+  FROM mvscheduler.settings AS g`).Scan(&f.Now, &f.Target, &f.Budget, &f.Least, &f.MaxSkips)
 	if err != nil {
 		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
 	}
@@ -101,7 +103,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
                 AND (x.state = 'rejected' AND x.decided_at > clock_timestamp() - make_interval(secs => $1)
                      OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $2))) AS refused,
        s.enabled AND s.paused_at IS NULL AND NOT coalesce(h.auto_paused_version = s.rearmed_at, false) AS active,
-       coalesce(h.method, '') AS method, s.method AS wanted,
+       s.change_tracking = 'none' AS never_skips, coalesce(h.method, '') AS method, s.method AS wanted,
        EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = s.relation::oid AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL AND i.indexprs IS NULL) AS "unique",
        s.adopted,
        (SELECT max(x.decided_at)

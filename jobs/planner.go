@@ -202,6 +202,9 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if err != nil {
 		return optimizer.View{}, err
 	}
+	if history.MaxSkips = facts.MaxSkips; v.NeverSkips || facts.MaxSkips == 0 {
+		history.Changes = nil // which is refreshed as if it changed all the time
+	}
 	view := optimizer.View{
 		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",

@@ -143,7 +143,7 @@ func TestBarsChanges(t *testing.T) {
 	if len(changes) == 0 {
 		t.Skip("no trace of changes")
 	}
-	b := newBars(t, "Regret with recorded changes, in percent; the means over many parts of the trace of changes", "target readers pairs mvscheduler best_fixed mvscheduler/best_fixed")
+	b := newBars(t, "Regret with recorded changes, in percent; the means over many parts of the trace of changes", "target readers pairs mvscheduler best_fixed mvscheduler/best_fixed clock_of_auto/best_fixed")
 	start, counts := changes[0].Counts(5 * time.Minute)
 	office := officeHours(60)
 	for _, target := range barTargets {
@@ -151,7 +151,7 @@ func TestBarsChanges(t *testing.T) {
 			name   string
 			traces []barTrace
 		}{{"recorded", traces}, {"office_hours", []barTrace{office, office, office}}} {
-			var us, fixed, over []float64
+			var us, fixed, over, clock []float64
 			for i, trace := range readers.traces {
 				thin := trace.thin([]float64{50, 100, 200}[i%3])
 				_, hi := thin.window()
@@ -160,16 +160,17 @@ func TestBarsChanges(t *testing.T) {
 					s := thin.scenario(t, counts[at:][:hi], target)
 					_, bound := s.world.Clairvoyant(s.lo, s.hi)
 					mine := s.mvscheduler()
-					require.Equal(t, s.world.skipUnchanged(mine), mine, "no refresh without a change")
+					require.Equal(t, s.world.skipUnchanged(mine, 0), mine, "no refresh without a change")
 					if bound < 10*s.Cost {
 						continue // fewer than ten refreshes say nothing
 					}
 					a, f := s.costOf(mine), s.costOf(s.bestFixed())
 					us, fixed, over = append(us, a/bound-1), append(fixed, f/bound-1), append(over, math.Log(a/f))
+					clock = append(clock, math.Log(s.costOf(s.clockOfAuto())/f))
 				}
 			}
 			n := float64(len(us))
-			b.row(target.String(), readers.name, fmt.Sprint(len(us)), percent(sum(us)/n), percent(sum(fixed)/n), ratio(math.Exp(sum(over)/n)))
+			b.row(target.String(), readers.name, fmt.Sprint(len(us)), percent(sum(us)/n), percent(sum(fixed)/n), ratio(math.Exp(sum(over)/n)), ratio(math.Exp(sum(clock)/n)))
 			if readers.name == "office_hours" {
 				b.most(fmt.Sprintf("J over best fixed in hindsight, %s, readers of office hours", target), math.Exp(sum(over)/n), 1)
 			}

@@ -127,6 +127,20 @@ func (s *scenario) rateClairvoyant(dense barTrace) float64 {
 	return s.costOf(refreshes)
 }
 
+// clockOfAuto is the clock that the optimizer would put in force at lo, and leave.
+func (s *scenario) clockOfAuto() []int {
+	known := s.History
+	known.Reads = s.Reads[:s.lo]
+	if s.Changes != nil {
+		known.Changes = s.Changes[:s.lo]
+	}
+	clock := Schedule{Interval: s.interval}
+	if choice, ok := known.study(Bounds{}).choose(Fixed, CalendarMode, Adaptive); ok {
+		clock = choice.Schedule
+	}
+	return s.Refreshes(clock, Bounds{}, s.lo, s.hi)
+}
+
 func (s *scenario) costOf(refreshes []int) float64 { return s.world.Replay(refreshes, s.lo, s.hi).Cost }
 
 // bars prints what was measured beside what was asked for.

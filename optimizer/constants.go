@@ -116,6 +116,9 @@ const (
 	evidenceWindow = 7 * 24 * time.Hour
 	// rareWorth is the least that a longer interval of a view with fewer reads has to save, in refresh-seconds a day.
 	rareWorth = 60.0
+	// rarelyIdle is the share of the slots of an interval that may find nothing changed before it is judged by a replay of the
+	// changes, and idleLoss how much more a longer interval may cost then: a slot that finds nothing is cheap, and not free.
+	rarelyIdle, idleLoss = 0.2, 0.02
 	// modeWindow is the part of the history that modes are compared on; they are fitted on what comes before.
 	modeWindow = 14 * 24 * time.Hour
 

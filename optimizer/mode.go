@@ -47,7 +47,7 @@ func (h History) study(bounds Bounds) *study {
 	h.observe(s.all, 0, s.lo)
 	s.before = s.all.typical()
 	h.observe(s.all, s.lo, n)
-	s.recent = History{Grid: h.Grid, Reads: h.Reads[s.lo:]}
+	s.recent = History{Grid: h.Grid, Reads: h.Reads[s.lo:], MaxSkips: h.MaxSkips}
 	s.recent.Grid.Start = h.Grid.At(s.lo)
 	if h.Changes != nil {
 		s.recent.Changes = h.Changes[s.lo:]
@@ -136,7 +136,7 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 	add := func(schedule Schedule) {
 		choice.Candidates = append(choice.Candidates, Candidate{schedule, s.predict(schedule)})
 	}
-	add(Schedule{Mode: Fixed, Interval: NiceInterval(h.Cost, h.Kappa, s.before.mean, bounds)})
+	add(Schedule{Mode: Fixed, Interval: s.interval(s.before.mean)})
 	if evidence.Resolution > FlatRate && slices.Contains(modes, CalendarMode) {
 		if calendar := FitCalendar(s.before.week, h.Cost, h.Kappa, bounds); len(calendar) > 0 { // the gate has judged the whole history
 			add(Schedule{Mode: CalendarMode, Calendar: calendar})
@@ -167,7 +167,7 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 
 	switch choice.Schedule.Mode {
 	case Fixed:
-		choice.Schedule.Interval = NiceInterval(h.Cost, h.Kappa, s.all.MeanRate(), bounds)
+		choice.Schedule.Interval = s.interval(s.all.MeanRate())
 	case CalendarMode:
 		rates, _ := s.all.Week(0)
 		choice.Schedule.Calendar = FitCalendar(rates, h.Cost, h.Kappa, bounds)
@@ -209,6 +209,37 @@ func NiceInterval(cost, kappa, rate float64, bounds Bounds) time.Duration {
 		t := every.Seconds()
 		if j := cost/t + kappa*rate*t/2; j < least && bounds.allow(every) {
 			best, least = every, j
+		}
+	}
+	return best
+}
+
+// interval is the best of the intervals that people are offered within the bounds. For a source that changes all the time it
+// goes by the rate of reads. Where slots often find nothing to do, more of them cost little, and show a change sooner: what
+// the last two weeks would have cost decides, and a longer interval is taken where it costs hardly more.
+func (s *study) interval(rate float64) time.Duration {
+	best := NiceInterval(s.Cost, s.Kappa, rate, s.bounds)
+	n := len(s.recent.Reads)
+	refreshes := func(every time.Duration) []int {
+		return s.recent.refreshes(s.world, Schedule{Mode: Fixed, Interval: every}, s.bounds, 0, n)
+	}
+	if slots := n / max(1, s.Grid.Bins(best)); s.recent.Changes == nil || float64(len(refreshes(best))) > (1-rarelyIdle)*float64(slots) {
+		return best
+	}
+	least := math.Inf(1)
+	costs := make([]float64, len(niceIntervals))
+	for i, every := range niceIntervals {
+		if costs[i] = math.Inf(1); s.bounds.allow(every) {
+			costs[i] = s.world.costOf(refreshes(every), n)
+			least = min(least, costs[i])
+		}
+	}
+	if s.world.costOf(refreshes(best), n) <= (1+idleLoss)*least {
+		return best
+	}
+	for i, every := range niceIntervals {
+		if costs[i] <= (1+idleLoss)*least && s.bounds.allow(every) {
+			best = every
 		}
 	}
 	return best

@@ -40,7 +40,7 @@ func TestNothingIsRefreshedThatDidNotChange(t *testing.T) {
 	w := h.World()
 	for _, s := range []Schedule{{Mode: Piloted}, {Mode: Fixed, Interval: 10 * time.Minute}} {
 		refreshes := h.Refreshes(s, Bounds{}, lo, hi)
-		require.Equal(t, w.skipUnchanged(refreshes), refreshes)
+		require.Equal(t, w.skipUnchanged(refreshes, 0), refreshes)
 		require.Greater(t, len(refreshes), 10)
 	}
 }

@@ -55,7 +55,7 @@ func (s *scenario) bestFixed() []int {
 		if bins*s.Grid.seconds() > 2.25*24*3600 {
 			return best
 		}
-		refreshes := s.world.skipUnchanged(every(s.Grid, bins, s.lo, s.hi))
+		refreshes := s.world.skipUnchanged(every(s.Grid, bins, s.lo, s.hi), 0)
 		if j := s.world.Replay(refreshes, s.lo, s.hi).Cost; j < cost {
 			best, cost = refreshes, j
 		}
@@ -103,7 +103,7 @@ func (s *scenario) stepwise(next func(t int) int) []int {
 	for t := next(s.lo); t < s.hi; t = next(t) {
 		refreshes = append(refreshes, t)
 	}
-	return s.world.skipUnchanged(refreshes)
+	return s.world.skipUnchanged(refreshes, 0)
 }
 
 func (s *scenario) clairvoyant() []int {

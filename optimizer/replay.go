@@ -82,16 +82,19 @@ func (w *World) costOf(refreshes []int, hi int) (sum float64) {
 	return sum
 }
 
-// skipUnchanged leaves out the refreshes before which nothing changed, in place: they cost nothing.
-func (w *World) skipUnchanged(refreshes []int) []int {
+// skipUnchanged leaves out the refreshes before which nothing changed, in place: they cost nothing. After most of them in a
+// row the next one is kept all the same; zero = never.
+func (w *World) skipUnchanged(refreshes []int, most int) []int {
 	if len(w.first) == 0 || len(refreshes) == 0 {
 		return refreshes
 	}
-	kept := refreshes[:1]
+	kept, skipped := refreshes[:1], 0
 	for _, t := range refreshes[1:] {
-		if w.changedBy(kept[len(kept)-1], t) {
-			kept = append(kept, t)
+		if !w.changedBy(kept[len(kept)-1], t) && (most == 0 || skipped < most) {
+			skipped++
+			continue
 		}
+		kept, skipped = append(kept, t), 0
 	}
 	return kept
 }

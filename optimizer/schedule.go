@@ -93,6 +93,8 @@ type History struct {
 	Changes []float64 // of the sources, per bin; NaN = unknown; nil = they change all the time
 	Cost    float64   // of a refresh, the median, in refresh-seconds
 	Kappa   float64   // refresh-seconds that a second of age is worth to one read
+	// MaxSkips are the slots in a row that refresh nothing since nothing changed; the next one does all the same. Zero = any number.
+	MaxSkips int
 }
 
 // World prices the history.
@@ -112,9 +114,9 @@ func (h History) refreshes(world *World, s Schedule, bounds Bounds, lo, hi int) 
 	var refreshes []int
 	switch s.Mode {
 	case Fixed:
-		refreshes = world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi))
+		refreshes = world.skipUnchanged(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi), h.skips(s))
 	case CalendarMode:
-		refreshes = world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi))
+		refreshes = world.skipUnchanged(dueBins(s.Calendar, h.Grid, lo, hi), h.skips(s))
 	case Adaptive:
 		refreshes = h.ask(world, s, bounds, lo, hi)
 	case Piloted:

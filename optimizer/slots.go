@@ -29,20 +29,17 @@ func (h History) repeat(refreshes []int, s Schedule, lo, hi int) []int {
 	return repeated
 }
 
+// skips are the bins with slots in a row that may refresh nothing; zero = any number.
+func (h History) skips(s Schedule) int {
+	if finest := s.finest(); finest > 0 && finest < h.Grid.Width && h.MaxSkips > 0 {
+		return max(1, int(time.Duration(h.MaxSkips)*finest/h.Grid.Width))
+	}
+	return h.MaxSkips
+}
+
 // slotsOfBins counts the slots of a clock in each of the bins [lo, hi); nil = there never are two in one.
 func (h History) slotsOfBins(s Schedule, lo, hi int) []int {
-	var finest time.Duration
-	switch s.Mode {
-	case Piloted:
-	case CalendarMode:
-		for _, r := range s.Calendar {
-			if every := time.Duration(r.Every); every > 0 && (finest == 0 || every < finest) {
-				finest = every
-			}
-		}
-	default:
-		finest = s.Interval
-	}
+	finest := s.finest()
 	switch {
 	case finest <= 0 || finest >= h.Grid.Width:
 		return nil
@@ -56,6 +53,22 @@ func (h History) slotsOfBins(s Schedule, lo, hi int) []int {
 		since += h.Grid.Width
 	}
 	return slots
+}
+
+// finest is the shortest time between two slots in a row; zero = there are none.
+func (s Schedule) finest() (finest time.Duration) {
+	switch s.Mode {
+	case Piloted:
+	case CalendarMode:
+		for _, r := range s.Calendar {
+			if every := time.Duration(r.Every); every > 0 && (finest == 0 || every < finest) {
+				finest = every
+			}
+		}
+	default:
+		finest = s.Interval
+	}
+	return finest
 }
 
 func (h History) slotsOfCalendar(c Calendar, lo, hi int) []int {

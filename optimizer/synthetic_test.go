@@ -79,7 +79,7 @@ func equalAgeRatio(w *World, refreshes []int, lo, hi int) float64 {
 	out := w.Replay(refreshes, lo, hi)
 	var ageBefore, countBefore float64
 	for i := range 34 {
-		fixed := w.Replay(w.skipUnchanged(every(w.Grid, 300*math.Exp2(float64(i)/4)/w.Grid.seconds(), lo, hi)), lo, hi)
+		fixed := w.Replay(w.skipUnchanged(every(w.Grid, 300*math.Exp2(float64(i)/4)/w.Grid.seconds(), lo, hi), 0), lo, hi)
 		age, count := fixed.MeanAge, float64(fixed.Refreshes)
 		if age <= ageBefore {
 			continue

@@ -77,7 +77,7 @@ func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int 
 	slots := append(every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi), hi)
 	least := bounds.least()
 	refreshes, next := append(make([]int, 0, len(slots)), lo), 1
-	at := h.Grid.nanos(lo)
+	at, most, skipped := h.Grid.nanos(lo), h.skips(s), 0
 	tab := Tab{asOf: at}
 	for t := lo + 1; t < hi; t++ {
 		changes := math.NaN()
@@ -93,9 +93,12 @@ func (h History) ask(world *World, s Schedule, bounds Bounds, lo, hi int) []int 
 		left := time.Duration(slots[next]-t) * h.Grid.Width
 		last := refreshes[len(refreshes)-1]
 		soon := time.Duration(t-last)*h.Grid.Width < least
-		if world.changedBy(last, t) && (slot || !soon && tab.Due(s.Patience, left)) {
-			refreshes = append(refreshes, t)
+		switch changed := world.changedBy(last, t); {
+		case changed && (slot || !soon && tab.Due(s.Patience, left)), slot && most > 0 && skipped == most:
+			refreshes, skipped = append(refreshes, t), 0
 			tab = Tab{asOf: at}
+		case slot:
+			skipped++
 		}
 	}
 	return refreshes

@@ -59,7 +59,7 @@ func TestReadersAskOnlyForWhatTheySaw(t *testing.T) {
 		s := AdaptiveSchedule(h.Cost, h.Kappa, h.learn(lo).MeanRate(), Bounds{Min: least})
 		require.GreaterOrEqual(t, s.Interval, least)
 		before := h.Refreshes(s, Bounds{Min: least}, lo, hi)
-		require.Equal(t, h.World().skipUnchanged(before), before, "no refresh without a change")
+		require.Equal(t, h.World().skipUnchanged(before, 0), before, "no refresh without a change")
 		slots := map[int]bool{}
 		for _, at := range every(h.Grid, s.Interval.Seconds()/h.Grid.seconds(), lo, hi) {
 			slots[at] = true
