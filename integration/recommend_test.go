@@ -119,6 +119,35 @@ SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind ||
 	require.Equal(t, "interval", ask[string](t, s.alice, `SELECT CASE WHEN cron IS NULL AND refresh_interval IS NOT NULL THEN 'interval' ELSE cron END FROM mvscheduler.views WHERE name LIKE '%.office'`), "the hint of an undo leads back")
 }
 
+// What is refreshed only when something changed is looked at more often than what is always refreshed.
+func TestAViewThatIsLoadedNowAndThenIsLookedAtMoreOftenUnlessItIsRefreshedAllTheSame(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	for _, v := range [][3]string{{"flat", "15 minutes", "auto"}, {"flat_too", "15 minutes", "auto"}, {"flat_as_well", "15 minutes", "auto"}, {"loaded", "1 hour", "auto"}, {"always", "1 hour", "none"}} {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, refresh_interval, timezone, unique_key, change_tracking) VALUES ('%s', 'SELECT id, amount FROM sales', '%s', 'UTC', '{id}', '%s')`, v[0], v[1], v[2]))
+	}
+	until(t, s.alice, `SELECT count(*) = 5 FROM mvscheduler.status WHERE freshness = 'fresh' AND activity = 'idle'`)
+	for _, usual := range []string{"flat", "flat_too", "flat_as_well"} {
+		s.history(t, usual, 10, "true")
+	}
+	s.history(t, "loaded", 1, "true")
+	s.history(t, "always", 1, "true")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_skips = 100000`, `
+UPDATE mvscheduler.sampled AS d
+   SET changes = CASE WHEN extract(hour FROM d.at AT TIME ZONE 'UTC') = 7 THEN array_fill(0::real, ARRAY[5]) || 1e6::real || array_fill(0::real, ARRAY[6]) ELSE array_fill(0::real, ARRAY[12]) END
+  FROM mvscheduler.view_state AS s
+ WHERE s.view_id = d.view_id AND s.name NOT LIKE '%.flat%'`)
+	const proposed = `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || current || ' -> ' || proposed, ', '), '') FROM mvscheduler.recommendations WHERE kind = 'interval' AND state = 'proposed'`
+	s.planned(t)
+	require.Equal(t, "loaded every 1 hour -> every 30 minutes", ask[string](t, s.alice, proposed))
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'interval'`), "11 -> 11 refresh-s/day")
+
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_skips = 0`)
+	s.planned(t)
+	require.Empty(t, ask[string](t, s.alice, proposed))
+}
+
 func TestAViewThatIsTunedByItselfStaysWithinTheBoundsOfItsRow(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
