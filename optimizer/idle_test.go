@@ -29,6 +29,7 @@ func TestASourceThatChangesNowAndThenIsLookedAtMoreOften(t *testing.T) {
 	require.True(t, ok)
 	require.Equal(t, Fixed, choice.Schedule.Mode)
 	require.LessOrEqual(t, choice.Schedule.Interval, 30*time.Minute)
+	require.Contains(t, choice.Why[len(choice.Why)-1], "every 4 hours would do if its sources changed all the time, but nothing changed before 82 % of those slots")
 
 	lo, hi := 42*dayBins, 63*dayBins // which nobody has seen yet
 	cost := func(s Schedule) float64 { return h.World().Replay(h.Refreshes(s, Bounds{}, lo, hi), lo, hi).Cost }

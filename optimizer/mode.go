@@ -136,7 +136,8 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 	add := func(schedule Schedule) {
 		choice.Candidates = append(choice.Candidates, Candidate{schedule, s.predict(schedule)})
 	}
-	add(Schedule{Mode: Fixed, Interval: s.interval(s.before.mean)})
+	every, _ := s.interval(s.before.mean)
+	add(Schedule{Mode: Fixed, Interval: every})
 	if evidence.Resolution > FlatRate && slices.Contains(modes, CalendarMode) {
 		if calendar := FitCalendar(s.before.week, h.Cost, h.Kappa, bounds); len(calendar) > 0 { // the gate has judged the whole history
 			add(Schedule{Mode: CalendarMode, Calendar: calendar})
@@ -167,7 +168,9 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 
 	switch choice.Schedule.Mode {
 	case Fixed:
-		choice.Schedule.Interval = s.interval(s.all.MeanRate())
+		var why []string
+		choice.Schedule.Interval, why = s.interval(s.all.MeanRate())
+		choice.Why = append(choice.Why, why...)
 	case CalendarMode:
 		rates, _ := s.all.Week(0)
 		choice.Schedule.Calendar = FitCalendar(rates, h.Cost, h.Kappa, bounds)
@@ -217,14 +220,15 @@ func NiceInterval(cost, kappa, rate float64, bounds Bounds) time.Duration {
 // interval is the best of the intervals that people are offered within the bounds. For a source that changes all the time it
 // goes by the rate of reads. Where slots often find nothing to do, more of them cost little, and show a change sooner: what
 // the last two weeks would have cost decides, and a longer interval is taken where it costs hardly more.
-func (s *study) interval(rate float64) time.Duration {
-	best := NiceInterval(s.Cost, s.Kappa, rate, s.bounds)
+func (s *study) interval(rate float64) (best time.Duration, why []string) {
+	best = NiceInterval(s.Cost, s.Kappa, rate, s.bounds)
 	n := len(s.recent.Reads)
 	refreshes := func(every time.Duration) []int {
 		return s.recent.refreshes(s.world, Schedule{Mode: Fixed, Interval: every}, s.bounds, 0, n)
 	}
-	if slots := n / max(1, s.Grid.Bins(best)); s.recent.Changes == nil || float64(len(refreshes(best))) > (1-rarelyIdle)*float64(slots) {
-		return best
+	idle := 1 - float64(len(refreshes(best)))*best.Seconds()/(float64(n)*s.Grid.seconds()) // share of its slots
+	if s.recent.Changes == nil || idle < rarelyIdle {
+		return best, nil
 	}
 	least := math.Inf(1)
 	costs := make([]float64, len(niceIntervals))
@@ -235,14 +239,16 @@ func (s *study) interval(rate float64) time.Duration {
 		}
 	}
 	if s.world.costOf(refreshes(best), n) <= (1+idleLoss)*least {
-		return best
+		return best, nil
 	}
+	steady := best
 	for i, every := range niceIntervals {
 		if costs[i] <= (1+idleLoss)*least && s.bounds.allow(every) {
 			best = every
 		}
 	}
-	return best
+	return best, []string{fmt.Sprintf("every %s would do if its sources changed all the time, but nothing changed before %.0f %% of those slots: with every %s changes are seen sooner, and slots that find nothing to do cost little",
+		words(steady), 100*idle, words(best))}
 }
 
 // shortly writes an age or a duration for people: "45 s", "12 min", "3.4 h", "2.1 days".

@@ -143,7 +143,7 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 	start, reads := sim.Reads.Counts(width)
 	grid := Grid{Start: start, Width: width, Zone: sim.Zone}
 	report := Report{Width: width}
-	if interval%width != 0 {
+	if interval > width && interval%width != 0 {
 		report.Notes = append(report.Notes, fmt.Sprintf("the interval of %s is rounded to whole bins of %s", interval, words(width)))
 	}
 
