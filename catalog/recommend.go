@@ -231,8 +231,8 @@ type Advised struct {
 }
 
 // WriteAdvice writes what is recommended for views in one statement, and gives the ids of what is open now. What was proposed before
-// and is not any more expires; what a person is deciding about at this moment is left alone, and what a person said no to not
-// long ago is not proposed again.
+// and is not any more expires, also where another one of the kind takes its place: an id stands for one proposal for good. What a
+// person is deciding about at this moment is left alone, and what a person said no to not long ago is not proposed again.
 func WriteAdvice(ctx context.Context, q Querier, advice ...Advice) (written map[Advised]int64, err error) {
 	type row struct {
 		ViewID int64  `json:"view_id"`
@@ -272,13 +272,13 @@ WITH now AS (
       FROM jsonb_to_recordset($2::jsonb) AS p (view_id bigint, view_name text, kind text, current text, proposed text, reason text, command text,
                                                basis jsonb, change jsonb, evidence jsonb, predicted jsonb)
 ), open AS (
-    SELECT o.id, o.view_id, o.kind, l.id IS NOT NULL AS locked
+    SELECT o.id, o.view_id, o.kind, o.proposed, o.change, o.state, o.snoozed_until, l.id IS NOT NULL AS locked
       FROM mvscheduler.recommendation AS o
       LEFT JOIN LATERAL (SELECT x.id FROM mvscheduler.recommendation AS x WHERE x.id = o.id AND x.state IN ('proposed', 'snoozed') FOR UPDATE SKIP LOCKED) AS l ON true
      WHERE o.view_id = ANY ($1)
        AND o.state IN ('proposed', 'snoozed')
 ), wanted AS (
-    SELECT n.*, o.id
+    SELECT n.*, o.id AS was, CASE WHEN o.proposed = n.proposed AND o.change IS NOT DISTINCT FROM n.change THEN o.id END AS id, o.state, o.snoozed_until
       FROM now AS n
       LEFT JOIN open AS o ON o.view_id = n.view_id AND o.kind = n.kind
      WHERE o.locked IS NOT false
@@ -289,13 +289,15 @@ WITH now AS (
                                OR x.state = 'undone' AND x.decided_at > clock_timestamp() - make_interval(secs => $4)))
 ), expired AS (
     UPDATE mvscheduler.recommendation AS r
-       SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler', decision = 'it is not true any more'
+       SET state = 'expired', decided_at = clock_timestamp(), decided_by = 'mvscheduler',
+           decision = CASE WHEN EXISTS (SELECT FROM wanted AS w WHERE w.was = o.id) THEN 'another one has taken its place' ELSE 'it is not true any more' END
       FROM open AS o
      WHERE r.view_id = ANY ($1)
        AND r.state IN ('proposed', 'snoozed')
        AND r.id = o.id
        AND o.locked
        AND NOT EXISTS (SELECT FROM wanted AS w WHERE w.id = o.id)
+    RETURNING r.id
 ), changed AS (
     UPDATE mvscheduler.recommendation AS r
        SET view_name = w.view_name, current = w.current, proposed = w.proposed, reason = w.reason, command = w.command, basis = w.basis, change = w.change,
@@ -306,10 +308,11 @@ WITH now AS (
        AND r.id = w.id
     RETURNING r.view_id, r.kind, r.id
 ), made AS (
-    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted)
-    SELECT w.view_id, w.view_name, w.kind, w.current, w.proposed, w.reason, w.command, w.basis, w.change, w.evidence, w.predicted
+    INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, predicted, state, snoozed_until)
+    SELECT w.view_id, w.view_name, w.kind, w.current, w.proposed, w.reason, w.command, w.basis, w.change, w.evidence, w.predicted, coalesce(w.state, 'proposed'), w.snoozed_until
       FROM wanted AS w
      WHERE w.id IS NULL
+       AND (SELECT count(*) FROM expired) >= 0   -- first: one of a kind is open
     RETURNING view_id, kind, id
 )
 SELECT view_id, kind, id FROM changed UNION ALL SELECT view_id, kind, id FROM made`

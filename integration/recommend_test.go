@@ -119,6 +119,37 @@ SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind ||
 	require.Equal(t, "interval", ask[string](t, s.alice, `SELECT CASE WHEN cron IS NULL AND refresh_interval IS NOT NULL THEN 'interval' ELSE cron END FROM mvscheduler.views WHERE name LIKE '%.office'`), "the hint of an undo leads back")
 }
 
+// The id of a recommendation stands for what was shown under it.
+func TestAnotherProposalHasAnotherId(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	startSidecar(t, s.db, often...)
+	s.fleet(t, "")
+	s.planned(t)
+	open := func() string {
+		return ask[string](t, s.alice, `SELECT string_agg(id || ' ' || substr(view_name, strpos(view_name, '.') + 1) || ' ' || proposed || ' ' || state, ', ' ORDER BY id) FROM mvscheduler.recommendations WHERE kind IN ('interval', 'calendar') AND state IN ('proposed', 'snoozed')`)
+	}
+	hot := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'interval'`)
+	before := open()
+	s.planned(t)
+	require.Equal(t, before, open(), "what is proposed again keeps its id")
+
+	// Another interval is in force, and another one is proposed.
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.snooze_recommendation(id, now() + '1 day') FROM mvscheduler.recommendations WHERE kind = 'calendar'`,
+		`UPDATE mvscheduler.views SET refresh_interval = '6 hours' WHERE name LIKE '%.hot'`, `UPDATE mvscheduler.views SET min_interval = '30 minutes' WHERE name LIKE '%.office'`)
+	s.planned(t)
+	require.Regexp(t, `^\d+ office .*30 minutes.* snoozed, \d+ hot every 3 hours proposed$|^\d+ hot every 3 hours proposed, \d+ office .*30 minutes.* snoozed$`, open())
+	require.Equal(t, "expired another one has taken its place", ask[string](t, s.alice, `SELECT state || ' ' || decision FROM mvscheduler.recommendations WHERE id = $1`, hot))
+	_, err := s.alice.Exec(t.Context(), `SELECT mvscheduler.accept_recommendation($1)`, hot)
+	var refused *pgconn.PgError
+	require.ErrorAs(t, err, &refused)
+	require.Equal(t, "55000", refused.Code)
+	next := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'interval' AND state = 'proposed'`)
+	require.Equal(t, fmt.Sprintf("Recommendation %d has taken its place: mvscheduler recommend show %[1]d", next), refused.Hint)
+	require.Equal(t, "06:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
+	require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.recommendation WHERE kind = 'calendar' AND state = 'snoozed' AND snoozed_until > now()`))
+}
+
 // What is refreshed only when something changed is looked at more often than what is always refreshed.
 func TestAViewThatIsLoadedNowAndThenIsLookedAtMoreOftenUnlessItIsRefreshedAllTheSame(t *testing.T) {
 	t.Parallel()
