@@ -105,6 +105,16 @@ SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind ||
 	s.planned(t)
 	require.Equal(t, "calendar snoozed, interval undone, unused rejected", ask[string](t, s.alice, `SELECT string_agg(kind || ' ' || state, ', ' ORDER BY kind) FROM mvscheduler.recommendations`))
 
+	// A rejection is taken back: it is open again, and changes nothing of the row. Where another of its kind is open by then, that one stays.
+	unused := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'unused'`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d, 'changed my mind')`, unused))
+	require.Equal(t, "proposed schedule", ask[string](t, s.alice, `SELECT concat_ws(' ', r.state, r.decided_by, r.decision, v.refresh_on) FROM mvscheduler.views AS v, mvscheduler.recommendations AS r WHERE v.name LIKE '%.unread' AND r.id = $1`, unused))
+	require.Equal(t, "reject,undo", ask[string](t, s.alice, `SELECT string_agg(action, ',' ORDER BY id) FROM mvscheduler.audit_log WHERE view_name LIKE '%.unread' AND action <> 'insert'`))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.reject_recommendation(%d)`, unused))
+	pgtest.Exec(t, s.root, fmt.Sprintf(`INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, evidence) SELECT view_id, view_name, kind, current, 'drop it', reason, command, evidence FROM mvscheduler.recommendation WHERE id = %d`, unused))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d)`, unused))
+	require.Equal(t, "expired", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE id = $1`, unused))
+
 	// A calendar becomes a cron line in the zone of the view.
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'calendar'`)
 	require.Regexp(t, `^\S+ 8-17\S* \* \* 1-5$`, ask[string](t, s.alice, `SELECT cron FROM mvscheduler.views WHERE name LIKE '%.office' AND refresh_interval IS NULL`))
@@ -225,12 +235,16 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Contains(t, program("undo", ids["interval"], "--reason", "no").stderr, "is undone: every 2 hours again")
 	require.Equal(t, "02:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
 	require.Regexp(t, `is snoozed, until \d{4}-`, program("snooze", ids["calendar"], "--for", "1 day").stderr)
-	require.Contains(t, program("reject", ids["unused"], "--reason", "for emergencies").stderr, "is rejected, and not proposed again for 90 days")
-	require.Contains(t, program("list").stderr, "Nothing is recommended.")
+	require.Contains(t, program("reject", ids["unused"], "--reason", "for emergencies").stderr, "is rejected, and not proposed again for 90 days\n  undo: mvscheduler recommend undo "+ids["unused"])
+	require.Contains(t, program("list").stderr, "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those.")
+	require.Contains(t, program("list", s.owner+".flat").stderr, "It takes a week of samples")
 	out = program("list", s.owner+".unread", "--all")
 	require.Contains(t, out.stdout, "rejected")
 	require.NotContains(t, out.stdout, "snoozed")
-	require.Contains(t, program("show", ids["unused"]).stdout, "for emergencies")
+	require.Regexp(t, `for emergencies; not proposed again before \d{4}-`, program("show", ids["unused"]).stdout)
+	require.Contains(t, program("undo", ids["unused"]).stderr, "the rejection of recommendation "+ids["unused"]+" for "+s.owner+".unread is taken back: it is proposed again")
+	require.Contains(t, program("list").stdout, "unused")
+	require.Zero(t, program("reject", ids["unused"]).code)
 	require.Equal(t, 3, program("show", "999999").code)
 	require.Equal(t, 3, program("reject", "999999").code)
 	require.Equal(t, 2, program("reject", "x").code)
@@ -343,8 +357,9 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	require.Equal(t, "calendar", found[0]["kind"])
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.reject_recommendation(id, 'no <b>') FROM mvscheduler.recommendations`)
 	_, body = side.get("/recommendations")
-	require.Contains(t, body, "Nothing is recommended")
+	require.Contains(t, body, "Nothing is recommended that is not decided about or snoozed.")
 	_, body = side.get("/recommendations?past=1")
+	require.Contains(t, body, "To have it proposed again: <code>mvscheduler recommend undo ")
 	require.Contains(t, body, "no &lt;b&gt;")
 }
 

@@ -16,9 +16,9 @@ type recommendCmd struct {
 	List   recommendListCmd   `cmd:"" help:"What is recommended now."`
 	Show   recommendShowCmd   `cmd:"" help:"One recommendation with its evidence, what it is expected to change, and the statement that does it."`
 	Accept recommendAcceptCmd `cmd:"" help:"Do what is recommended."`
-	Reject recommendRejectCmd `cmd:"" help:"Not this, and not again for 90 days."`
+	Reject recommendRejectCmd `cmd:"" help:"Not this, and not again for 90 days; undo takes that back."`
 	Snooze recommendSnoozeCmd `cmd:"" help:"Not now."`
-	Undo   recommendUndoCmd   `cmd:"" help:"Take back what was applied."`
+	Undo   recommendUndoCmd   `cmd:"" help:"Take back what was applied, or a rejection."`
 	Report recommendReportCmd `cmd:"" help:"What refreshes and storage cost and how old the data was that readers saw, before and after, and what that saved."`
 }
 
@@ -57,6 +57,16 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		nothing := "Nothing is recommended. It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read."
+		if len(found) == 0 && !c.All {
+			past, err := catalog.Recommendations(ctx, conn, view, 0, true)
+			if err != nil {
+				return err
+			}
+			if len(past) > 0 {
+				nothing = "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those."
+			}
+		}
 		return emit(a, found, []column[catalog.RecommendationRecord]{
 			{title: "id", cell: func(r catalog.RecommendationRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 			{title: "view", cell: func(r catalog.RecommendationRecord) string { return r.ViewName }},
@@ -64,7 +74,7 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
-		}, "Nothing is recommended. It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read.")
+		}, nothing)
 	})
 }
 
@@ -178,6 +188,9 @@ func decidedWords(a *app, r catalog.RecommendationRecord) (words string) {
 	if r.Decision != nil && *r.Decision != "" {
 		words += ": " + *r.Decision
 	}
+	if r.State == "rejected" && r.DecidedAt != nil {
+		words += "; not proposed again before " + a.full(new(r.DecidedAt.Add(catalog.KeepRejected)), r.AsOf)
+	}
 	if r.State == "snoozed" && r.SnoozedUntil != nil {
 		words += ", until " + a.full(r.SnoozedUntil, r.AsOf)
 	}
@@ -223,7 +236,11 @@ func (a *app) decide(ctx context.Context, id recommendationID, verb, sql string,
 		case r.State == "snoozed" && r.SnoozedUntil != nil:
 			a.say("recommendation %d for %s is snoozed, until %s", id, r.ViewName, a.full(r.SnoozedUntil, r.AsOf))
 		case r.State == "rejected":
-			a.say("recommendation %d for %s is rejected, and not proposed again for 90 days", id, r.ViewName)
+			a.say("recommendation %d for %s is rejected, and not proposed again for 90 days\n  undo: mvscheduler recommend undo %d", id, r.ViewName, id)
+		case verb == "undo" && r.State == "proposed":
+			a.say("the rejection of recommendation %d for %s is taken back: it is proposed again", id, r.ViewName)
+		case verb == "undo" && r.State == "expired" && r.Decision != nil:
+			a.say("recommendation %d for %s: %s", id, r.ViewName, *r.Decision)
 		default:
 			a.say("recommendation %d for %s is %s", id, r.ViewName, r.State)
 		}
@@ -258,7 +275,7 @@ type recommendRejectCmd struct {
 }
 
 func (recommendRejectCmd) Help() string {
-	return `The same is not proposed again for 90 days.
+	return `The same is not proposed again for 90 days, unless you take the rejection back: mvscheduler recommend undo.
 
 Examples:
 
@@ -304,6 +321,8 @@ type recommendUndoCmd struct {
 
 func (recommendUndoCmd) Help() string {
 	return `Takes back what was applied, by you or by the sidecar: the row is as it was before. It refuses when the row was changed meanwhile. For 30 days nothing of the kind is applied by itself.
+
+What was rejected is proposed again, and nothing of the row changes.
 
 Examples:
 
