@@ -400,3 +400,30 @@ func TestAViewOfWhichLittleChangesIsAdvisedToBecomeIncremental(t *testing.T) {
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'method' AND state = 'proposed'`)
 	require.Equal(t, "accepted", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'method' AND view_name LIKE '%.v'`), "a person shapes the query")
 }
+
+func TestWhoLetsTheSidecarTuneAClockThatItDoesNotTouchIsToldSo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice, said := connNoticing(t, db.URLAs(db.User(t, "alice")))
+	do := func(sql string) (notices []string) {
+		*said = nil
+		pgtest.Exec(t, alice, sql)
+		for _, n := range *said {
+			if strings.Contains(n.Message, "optimize") {
+				notices = append(notices, n.Message)
+			}
+		}
+		return notices
+	}
+	register := func(name, columns, values string) []string {
+		return do(fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, optimize%s) VALUES ('%s', 'SELECT 1 AS a', 'auto'%s)`, columns, name, values))
+	}
+	require.Empty(t, register("a", ", refresh_interval", ", '1 hour'"))
+	require.Equal(t, []string{`managed view ` + ask[string](t, alice, `SELECT current_schema()`) + `.b has optimize = 'auto', and a clock that is not tuned`}, register("b", ", cron", ", '0 6 * * *'"))
+	require.Len(t, register("c", ", calendar", `, '[{"at": "06:00"}]'`), 1)
+	require.Len(t, register("d", ", refresh_on", ", 'manual'"), 1)
+	require.Empty(t, do(`UPDATE mvscheduler.views SET priority = 3`), "it was told")
+	require.Empty(t, do(`UPDATE mvscheduler.views SET optimize = 'advise'`))
+	require.Len(t, do(`UPDATE mvscheduler.views SET optimize = 'auto'`), 3)
+	require.Len(t, do(`UPDATE mvscheduler.views SET cron = '0 7 * * *' WHERE name LIKE '%.a'`), 1, "it had an interval")
+}
