@@ -51,3 +51,12 @@ SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::
 	}
 	return s, nil
 }
+
+// OptimizerTarget is settings.optimizer_target: what the optimizer takes for the right interval of the median view.
+func OptimizerTarget(ctx context.Context, q Querier) (time.Duration, error) {
+	var seconds float64
+	if err := q.QueryRow(ctx, `SELECT extract(epoch FROM s.optimizer_target)::float8 FROM mvscheduler.settings AS s`).Scan(&seconds); err != nil {
+		return 0, fmt.Errorf("read settings.optimizer_target: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
+}
