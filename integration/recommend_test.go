@@ -222,7 +222,7 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Contains(t, program("list").stdout, "every 1 hour")
 	out = program("show", ids["interval"])
 	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
-	require.Contains(t, out.stdout, "refresh-s/day")
+	require.Contains(t, out.stdout, "s of refreshes")
 	require.Regexp(t, `(?m)^reasons +\d+ reads in \d+ weeks\n {11}\S`, out.stdout, "a line for each")
 	require.NotContains(t, out.stdout, `"reasons"`)
 	require.Regexp(t, `(?m)^predicted +before +\{.*\}\n {11}after +\{.*\}$`, out.stdout)
