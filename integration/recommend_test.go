@@ -225,7 +225,7 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Contains(t, out.stdout, "s of refreshes")
 	require.Regexp(t, `(?m)^reasons +\d+ reads in \d+ weeks\n {11}\S`, out.stdout, "a line for each")
 	require.NotContains(t, out.stdout, `"reasons"`)
-	require.Regexp(t, `(?m)^predicted +before +\{.*\}\n {11}after +\{.*\}$`, out.stdout)
+	require.Regexp(t, `(?m)^predicted +age of what .*: \d+ -> \d+\n {11}cost a day, old data included, in seconds of refreshes: [\d.]+ -> [\d.]+$`, out.stdout)
 
 	out = program("accept", ids["interval"])
 	require.Zero(t, out.code, out.stderr)

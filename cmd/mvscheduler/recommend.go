@@ -142,10 +142,10 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		line("why", r.Reason)
 		reasons, evidence := reasonsOf(r.Evidence)
 		line("reasons", strings.Join(reasons, "\n"))
-		line("evidence", string(evidence))
-		line("predicted", beforeAndAfter(r.Predicted))
-		line("tried", string(r.Tried))
-		line("measured", string(r.Measured))
+		line("evidence", figures(evidence))
+		line("predicted", figures(r.Predicted))
+		line("tried", figures(r.Tried))
+		line("measured", figures(r.Measured))
 		line("does it", r.Command)
 		_, err = fmt.Fprint(a.stdout, b.String())
 		return err
@@ -164,15 +164,6 @@ func reasonsOf(evidence json.RawMessage) (reasons []string, rest json.RawMessage
 		return nil, evidence
 	}
 	return reasons, rest
-}
-
-// beforeAndAfter puts the figures before and after below each other where a prediction has both, else it is as it is.
-func beforeAndAfter(predicted json.RawMessage) string {
-	var both map[string]json.RawMessage
-	if json.Unmarshal(predicted, &both) != nil || len(both) != 2 || both["before"] == nil || both["after"] == nil {
-		return string(predicted)
-	}
-	return fmt.Sprintf("before  %s\nafter   %s", both["before"], both["after"])
 }
 
 // shownRecommendation is a recommendation and, of an index that is proposed, what the planner says of it.
