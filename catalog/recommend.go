@@ -312,9 +312,13 @@ WITH now AS (
 )
 SELECT view_id, kind, id FROM changed UNION ALL SELECT view_id, kind, id FROM made`
 
-// NoteThought notes that views were thought about, by what was known at an instant.
-func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) error {
-	if _, err := q.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = $1 WHERE view_id = ANY ($2)`, at, views); err != nil {
+// NoteThought notes that views were thought about, by what was known at an instant, and what was thought of the clock of each.
+func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64, thoughts []string) error {
+	if _, err := q.Exec(ctx, `
+UPDATE mvscheduler.view_usage AS u
+   SET planned_at = $1, thought = left(t.thought, 1000)
+  FROM unnest($2::bigint[], $3::text[]) AS t (view_id, thought)
+ WHERE u.view_id = t.view_id`, at, views, thoughts); err != nil {
 		return fmt.Errorf("note that views were thought about: %w", err)
 	}
 	return nil

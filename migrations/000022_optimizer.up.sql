@@ -65,6 +65,7 @@ CREATE TABLE mvscheduler.view_usage (
     unknown       interval NOT NULL DEFAULT '0',
     note          text NOT NULL DEFAULT '',
     planned_at    timestamptz,
+    thought       text NOT NULL DEFAULT '',
     furthest      integer,
     shrink_since  timestamptz
 ) WITH (fillfactor = 70);
@@ -76,6 +77,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between 
 COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
 COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
@@ -223,7 +225,7 @@ CREATE POLICY of_the_sidecar ON mvscheduler.verify_scan TO mvscheduler_worker
 
 -- What a view's owner may see of that.
 CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.furthest, u.shrink_since
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.thought, u.furthest, u.shrink_since
       FROM mvscheduler.view_usage AS u
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';

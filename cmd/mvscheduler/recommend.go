@@ -67,6 +67,18 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 				nothing = "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those."
 			}
 		}
+		if len(found) == 0 {
+			thoughts, err := catalog.Thoughts(ctx, conn, view)
+			if err != nil {
+				return err
+			}
+			for _, t := range thoughts[:min(len(thoughts), thoughtsListed)] {
+				nothing += fmt.Sprintf("\n  %s: %s", t.ViewName, t.Thought)
+			}
+			if more := len(thoughts) - thoughtsListed; more > 0 {
+				nothing += fmt.Sprintf("\n  and %d more: SELECT view_name, thought FROM mvscheduler.usage", more)
+			}
+		}
 		return emit(a, found, []column[catalog.RecommendationRecord]{
 			{title: "id", cell: func(r catalog.RecommendationRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 			{title: "view", cell: func(r catalog.RecommendationRecord) string { return r.ViewName }},
@@ -77,6 +89,9 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		}, nothing)
 	})
 }
+
+// thoughtsListed are the views of which it is said why nothing is recommended.
+const thoughtsListed = 20
 
 func stateOf(r catalog.RecommendationRecord) string {
 	switch {
