@@ -353,7 +353,12 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval: every 2 hours", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
 		require.Contains(t, body, part)
 	}
-	require.Equal(t, 3, strings.Count(body, `class="chart week"`))
+	require.Equal(t, 2, strings.Count(body, `class="chart week"`), "none of one that nobody reads")
+	require.Contains(t, body, "Nobody read it in the hours that are known.")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET max_interval = '4 hours' WHERE name LIKE '%.flat'`)
+	_, view := side.get("/views/" + s.owner + ".flat")
+	require.Regexp(t, `<dt>optimize</dt>\s*<dd>advise, max_interval 04:00:00</dd>`, view)
+	require.Contains(t, view, `<a href="/recommendations?view=`+s.owner+`.flat">its recommendations</a>`)
 	code, body = side.get("/api/v1/recommendations?view=" + s.owner + ".office")
 	require.Equal(t, 200, code, body)
 	var found []map[string]any
