@@ -57,26 +57,10 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		nothing := "Nothing is recommended. It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read."
-		if len(found) == 0 && !c.All {
-			past, err := catalog.Recommendations(ctx, conn, view, 0, true)
-			if err != nil {
-				return err
-			}
-			if len(past) > 0 {
-				nothing = "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those."
-			}
-		}
+		nothing := ""
 		if len(found) == 0 {
-			thoughts, err := catalog.Thoughts(ctx, conn, view)
-			if err != nil {
+			if nothing, err = whyNothing(ctx, conn, view, c.All); err != nil {
 				return err
-			}
-			for _, t := range thoughts[:min(len(thoughts), thoughtsListed)] {
-				nothing += fmt.Sprintf("\n  %s: %s", t.ViewName, t.Thought)
-			}
-			if more := len(thoughts) - thoughtsListed; more > 0 {
-				nothing += fmt.Sprintf("\n  and %d more: SELECT view_name, thought FROM mvscheduler.usage", more)
 			}
 		}
 		return emit(a, found, []column[catalog.RecommendationRecord]{
@@ -88,6 +72,34 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
 		}, nothing)
 	})
+}
+
+// whyNothing says why nothing is recommended for a view, or for any where it is zero; all = what was decided about is listed too.
+func whyNothing(ctx context.Context, conn *pgx.Conn, view int64, all bool) (string, error) {
+	thoughts, err := catalog.Thoughts(ctx, conn, view)
+	if err != nil {
+		return "", err
+	}
+	said := "Nothing is recommended."
+	if len(thoughts) == 0 {
+		said += " It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read."
+	}
+	if !all {
+		past, err := catalog.Recommendations(ctx, conn, view, 0, true)
+		if err != nil {
+			return "", err
+		}
+		if len(past) > 0 {
+			said = "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those."
+		}
+	}
+	for _, t := range thoughts[:min(len(thoughts), thoughtsListed)] {
+		said += fmt.Sprintf("\n  %s: %s", t.ViewName, t.Thought)
+	}
+	if more := len(thoughts) - thoughtsListed; more > 0 {
+		said += fmt.Sprintf("\n  and %d more: SELECT view_name, thought FROM mvscheduler.usage", more)
+	}
+	return said, nil
 }
 
 // thoughtsListed are the views of which it is said why nothing is recommended.
