@@ -146,7 +146,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
                  WHERE x.view_id = s.view_id AND x.method = h.method AND x.took IS NOT NULL
                  ORDER BY x.id DESC
                  LIMIT 50) AS l) AS r ON true
- ORDER BY u.planned_at NULLS FIRST, s.view_id`, keepRejected.Seconds(), keepUndone.Seconds())
+ ORDER BY u.planned_at NULLS FIRST, s.view_id`, KeepRejected.Seconds(), keepUndone.Seconds())
 	if err != nil {
 		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
 	}
@@ -183,8 +183,8 @@ type Recommendation struct {
 	Keep     *time.Duration `json:"-"` // not nil: optimize = 'auto' lets the sidecar keep data for so long, within the bounds of the row
 }
 
-// keepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
-const keepRejected, keepUndone = 90 * 24 * time.Hour, 30 * 24 * time.Hour
+// KeepRejected is how long what was rejected is not proposed again, keepUndone what was taken back not applied.
+const KeepRejected, keepUndone = 90 * 24 * time.Hour, 30 * 24 * time.Hour
 
 // Applies says whether optimize = 'auto' lets the sidecar put it in force.
 func (r Recommendation) Applies() bool { return r.Keep != nil || r.Apply != nil || r.Rules != nil }
@@ -251,7 +251,7 @@ func WriteAdvice(ctx context.Context, q Querier, advice ...Advice) (written map[
 	document, err := json.Marshal(rows)
 	if err == nil {
 		var found pgx.Rows
-		if found, err = q.Query(ctx, writeAdvice, views, string(document), keepRejected.Seconds(), keepUndone.Seconds()); err == nil {
+		if found, err = q.Query(ctx, writeAdvice, views, string(document), KeepRejected.Seconds(), keepUndone.Seconds()); err == nil {
 			var to Advised
 			var id int64
 			_, err = pgx.ForEachRow(found, []any{&to.ViewID, &to.Kind, &id}, func() error {
@@ -317,9 +317,13 @@ WITH now AS (
 )
 SELECT view_id, kind, id FROM changed UNION ALL SELECT view_id, kind, id FROM made`
 
-// NoteThought notes that views were thought about, by what was known at an instant.
-func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64) error {
-	if _, err := q.Exec(ctx, `UPDATE mvscheduler.view_usage SET planned_at = $1 WHERE view_id = ANY ($2)`, at, views); err != nil {
+// NoteThought notes that views were thought about, by what was known at an instant, and what was thought of the clock of each.
+func NoteThought(ctx context.Context, q Querier, at time.Time, views []int64, thoughts []string) error {
+	if _, err := q.Exec(ctx, `
+UPDATE mvscheduler.view_usage AS u
+   SET planned_at = $1, thought = left(t.thought, 1000)
+  FROM unnest($2::bigint[], $3::text[]) AS t (view_id, thought)
+ WHERE u.view_id = t.view_id`, at, views, thoughts); err != nil {
 		return fmt.Errorf("note that views were thought about: %w", err)
 	}
 	return nil

@@ -37,6 +37,26 @@ func (r RecommendationRecord) DidNotHelp() bool {
 	return r.State == "applied" && r.Helped != nil && !*r.Helped
 }
 
+// Thought is what was thought of the clock of a view when it was thought about last.
+type Thought struct {
+	ViewName string `db:"view_name"`
+	Thought  string `db:"thought"`
+}
+
+// Thoughts are those of the views that the caller may see, or of one of them where view is not zero; of views that were never thought
+// about there is none.
+func Thoughts(ctx context.Context, q Querier, view int64) ([]Thought, error) {
+	rows, err := q.Query(ctx, `SELECT u.view_name, u.thought FROM mvscheduler.usage AS u WHERE $1::bigint IN (0, u.view_id) AND u.thought <> '' ORDER BY u.view_name`, view)
+	if err != nil {
+		return nil, fmt.Errorf("read what was thought of views: %w", err)
+	}
+	thoughts, err := pgx.CollectRows(rows, pgx.RowToStructByName[Thought])
+	if err != nil {
+		return nil, fmt.Errorf("read what was thought of views: %w", err)
+	}
+	return thoughts, nil
+}
+
 // Recommendations reads those that the caller may see: of one view or, for zero, of all; one by its id, or, for zero,
 // all that are open, among them what did not help and can be undone, and with past the others too. The newest comes first.
 func Recommendations(ctx context.Context, q Querier, view, id int64, past bool) ([]RecommendationRecord, error) {

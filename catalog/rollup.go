@@ -56,7 +56,7 @@ ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.tested AS d WHERE d.at < (clock_timestamp() - make_interval(secs => $1)) AT TIME ZONE 'UTC' OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{KeepTested.Seconds()}},
 		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
-		{`DELETE FROM mvscheduler.recommendation AS d WHERE d.state = 'expired' AND d.decided_at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{keepRejected.Seconds()}},
+		{`DELETE FROM mvscheduler.recommendation AS d WHERE d.state = 'expired' AND d.decided_at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{KeepRejected.Seconds()}},
 		{`DELETE FROM mvscheduler.recommendation_decision AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.id = d.recommendation_id)`, nil},
 	}
 	for _, s := range statements {

@@ -25,6 +25,9 @@ type Settings struct {
 	RetentionPeriod  *string    `db:"retention_period" json:"retention_period"`
 	TimeColumn       *string    `db:"time_column" json:"time_column"`
 	BucketWidth      *string    `db:"bucket_width" json:"bucket_width"`
+	Optimize         string     `db:"optimize" json:"optimize"`
+	MinInterval      *string    `db:"min_interval" json:"min_interval"`
+	MaxInterval      *string    `db:"max_interval" json:"max_interval"`
 	Lateness         string     `db:"lateness" json:"lateness"`
 	PausedAt         *time.Time `db:"paused_at" json:"paused_at"`
 	PausedUntil      *time.Time `db:"paused_until" json:"paused_until"`
@@ -36,7 +39,7 @@ func SettingsByID(ctx context.Context, q Querier, id int64) (Settings, error) {
 	rows, err := q.Query(ctx, `
 SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::text AS statement_timeout, s.lock_timeout::text AS lock_timeout,
        s.work_mem, s.max_attempts, s.max_size_bytes, s."analyze", s.retention_period::text AS retention_period, s.time_column,
-       s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, `+writable("s.paused_at")+` AS paused_at, `+writable("s.paused_until")+` AS paused_until, s.pause_reason
+       s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, s.optimize, s.min_interval::text AS min_interval, s.max_interval::text AS max_interval, `+writable("s.paused_at")+` AS paused_at, `+writable("s.paused_until")+` AS paused_until, s.pause_reason
   FROM mvscheduler.view_state AS s
  WHERE s.view_id = $1`, id)
 	if err != nil {
@@ -50,4 +53,13 @@ SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::
 		return s, fmt.Errorf("read settings of view %d: %w", id, err)
 	}
 	return s, nil
+}
+
+// OptimizerTarget is settings.optimizer_target: what the optimizer takes for the right interval of the median view.
+func OptimizerTarget(ctx context.Context, q Querier) (time.Duration, error) {
+	var seconds float64
+	if err := q.QueryRow(ctx, `SELECT extract(epoch FROM s.optimizer_target)::float8 FROM mvscheduler.settings AS s`).Scan(&seconds); err != nil {
+		return 0, fmt.Errorf("read settings.optimizer_target: %w", err)
+	}
+	return time.Duration(seconds * float64(time.Second)), nil
 }

@@ -23,7 +23,7 @@ func TestADearViewThatIsRarelyReadIsAdvisedALongerIntervalAndAPersonDecides(t *t
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET took = '10 minutes' WHERE view_name LIKE '%.rare'`)
 	s.planned(t)
 	require.Equal(t, "rare interval every 15 minutes -> every 1 day proposed", ask[string](t, s.alice, `SELECT string_agg(split_part(view_name, '.', 2) || ' ' || kind || ' ' || current || ' -> ' || proposed || ' ' || state, ', ') FROM mvscheduler.recommendations`))
-	require.Regexp(t, `Rarely read: \d+ reads in \d+ different hours of 30 days, less than \d+ a day with 95 % confidence\. A refresh costs 10 min .* Expected: 57\d+ -> 6\d+ refresh-s/day; what readers see is at most 1 day old instead of 15 minutes\.`, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations`))
+	require.Regexp(t, `Rarely read: \d+ reads in \d+ different hours of 30 days, less than \d+ a day with 95 % confidence\. A refresh takes 10 min .* Expected a day: 57\d+ -> 6\d+ s of refreshes; what readers see is at most 1 day old instead of 15 minutes\.`, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations`))
 	require.Equal(t, "none", ask[string](t, s.alice, `SELECT coalesce(tuned_interval::text, 'none') FROM mvscheduler.status WHERE name LIKE '%.rare'`), "too few reads to do it without asking")
 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)

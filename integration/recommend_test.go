@@ -105,6 +105,16 @@ SELECT array_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || kind ||
 	s.planned(t)
 	require.Equal(t, "calendar snoozed, interval undone, unused rejected", ask[string](t, s.alice, `SELECT string_agg(kind || ' ' || state, ', ' ORDER BY kind) FROM mvscheduler.recommendations`))
 
+	// A rejection is taken back: it is open again, and changes nothing of the row. Where another of its kind is open by then, that one stays.
+	unused := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.recommendations WHERE kind = 'unused'`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d, 'changed my mind')`, unused))
+	require.Equal(t, "proposed schedule", ask[string](t, s.alice, `SELECT concat_ws(' ', r.state, r.decided_by, r.decision, v.refresh_on) FROM mvscheduler.views AS v, mvscheduler.recommendations AS r WHERE v.name LIKE '%.unread' AND r.id = $1`, unused))
+	require.Equal(t, "reject,undo", ask[string](t, s.alice, `SELECT string_agg(action, ',' ORDER BY id) FROM mvscheduler.audit_log WHERE view_name LIKE '%.unread' AND action <> 'insert'`))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.reject_recommendation(%d)`, unused))
+	pgtest.Exec(t, s.root, fmt.Sprintf(`INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, evidence) SELECT view_id, view_name, kind, current, 'drop it', reason, command, evidence FROM mvscheduler.recommendation WHERE id = %d`, unused))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.undo_recommendation(%d)`, unused))
+	require.Equal(t, "expired", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE id = $1`, unused))
+
 	// A calendar becomes a cron line in the zone of the view.
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'calendar'`)
 	require.Regexp(t, `^\S+ 8-17\S* \* \* 1-5$`, ask[string](t, s.alice, `SELECT cron FROM mvscheduler.views WHERE name LIKE '%.office' AND refresh_interval IS NULL`))
@@ -272,10 +282,10 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Contains(t, program("list").stdout, "every 1 hour")
 	out = program("show", ids["interval"])
 	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
-	require.Contains(t, out.stdout, "refresh-s/day")
+	require.Contains(t, out.stdout, "s of refreshes")
 	require.Regexp(t, `(?m)^reasons +\d+ reads in \d+ weeks\n {11}\S`, out.stdout, "a line for each")
 	require.NotContains(t, out.stdout, `"reasons"`)
-	require.Regexp(t, `(?m)^predicted +before +\{.*\}\n {11}after +\{.*\}$`, out.stdout)
+	require.Regexp(t, `(?m)^predicted +age of what .*: \d+ -> \d+\n {11}cost a day, old data included, in seconds of refreshes: [\d.]+ -> [\d.]+$`, out.stdout)
 
 	out = program("accept", ids["interval"])
 	require.Zero(t, out.code, out.stderr)
@@ -285,12 +295,16 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.Contains(t, program("undo", ids["interval"], "--reason", "no").stderr, "is undone: every 2 hours again")
 	require.Equal(t, "02:00:00", ask[string](t, s.alice, `SELECT refresh_interval::text FROM mvscheduler.views WHERE name LIKE '%.hot'`))
 	require.Regexp(t, `is snoozed, until \d{4}-`, program("snooze", ids["calendar"], "--for", "1 day").stderr)
-	require.Contains(t, program("reject", ids["unused"], "--reason", "for emergencies").stderr, "is rejected, and not proposed again for 90 days")
-	require.Contains(t, program("list").stderr, "Nothing is recommended.")
+	require.Contains(t, program("reject", ids["unused"], "--reason", "for emergencies").stderr, "is rejected, and not proposed again for 90 days\n  undo: mvscheduler recommend undo "+ids["unused"])
+	require.Contains(t, program("list").stderr, "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those.")
+	require.Regexp(t, `^Nothing is recommended\.\n  `+s.owner+`\.flat: the best schedule would save 0\.0 % of the cost, less than the 5 % that a change is worth\n$`, program("list", s.owner+".flat").stderr, "why not")
 	out = program("list", s.owner+".unread", "--all")
 	require.Contains(t, out.stdout, "rejected")
 	require.NotContains(t, out.stdout, "snoozed")
-	require.Contains(t, program("show", ids["unused"]).stdout, "for emergencies")
+	require.Regexp(t, `for emergencies; not proposed again before \d{4}-`, program("show", ids["unused"]).stdout)
+	require.Contains(t, program("undo", ids["unused"]).stderr, "the rejection of recommendation "+ids["unused"]+" for "+s.owner+".unread is taken back: it is proposed again")
+	require.Contains(t, program("list").stdout, "unused")
+	require.Zero(t, program("reject", ids["unused"]).code)
 	require.Equal(t, 3, program("show", "999999").code)
 	require.Equal(t, 3, program("reject", "999999").code)
 	require.Equal(t, 2, program("reject", "x").code)
@@ -316,6 +330,11 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	simulated := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "28d", "--interval", "10m", "--policy", "fixed,mvscheduler,clairvoyant", "-o", "json")
 	require.Zero(t, simulated.code, simulated.stderr)
 	require.Equal(t, 3, strings.Count(simulated.stdout, `"policy"`))
+	simulated = mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "70d", "--span", "7d", "--policy", "fixed", "-o", "json")
+	require.Zero(t, simulated.code, simulated.stderr)
+	require.Regexp(t, `after 3[45]d \d\dh to learn from`, simulated.stderr, "it is the last week")
+	require.Contains(t, simulated.stderr, "old data costs so much that 15m 00s is the best interval at the mean rate of these reads", "as settings.optimizer_target says")
+	require.Regexp(t, `"refreshes": 67[234],`, simulated.stdout, "every 15 minutes, as the row says")
 	unread := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".unread", "--since", "14d")
 	require.Equal(t, 1, unread.code, "that is no wrong use of it")
 	require.Contains(t, unread.stderr, "nobody read view \""+s.owner+".unread\" in that time")
@@ -394,7 +413,12 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval: every 2 hours", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
 		require.Contains(t, body, part)
 	}
-	require.Equal(t, 3, strings.Count(body, `class="chart week"`))
+	require.Equal(t, 2, strings.Count(body, `class="chart week"`), "none of one that nobody reads")
+	require.Contains(t, body, "Nobody read it in the hours that are known.")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET max_interval = '4 hours' WHERE name LIKE '%.flat'`)
+	_, view := side.get("/views/" + s.owner + ".flat")
+	require.Regexp(t, `<dt>optimize</dt>\s*<dd>advise, max_interval 04:00:00</dd>`, view)
+	require.Contains(t, view, `<a href="/recommendations?view=`+s.owner+`.flat">its recommendations</a>`)
 	code, body = side.get("/api/v1/recommendations?view=" + s.owner + ".office")
 	require.Equal(t, 200, code, body)
 	var found []map[string]any
@@ -403,8 +427,9 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	require.Equal(t, "calendar", found[0]["kind"])
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.reject_recommendation(id, 'no <b>') FROM mvscheduler.recommendations`)
 	_, body = side.get("/recommendations")
-	require.Contains(t, body, "Nothing is recommended")
+	require.Contains(t, body, "Nothing is recommended that is not decided about or snoozed.")
 	_, body = side.get("/recommendations?past=1")
+	require.Contains(t, body, "To have it proposed again: <code>mvscheduler recommend undo ")
 	require.Contains(t, body, "no &lt;b&gt;")
 }
 
@@ -444,4 +469,31 @@ func TestAViewOfWhichLittleChangesIsAdvisedToBecomeIncremental(t *testing.T) {
 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations WHERE kind = 'method' AND state = 'proposed'`)
 	require.Equal(t, "accepted", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations WHERE kind = 'method' AND view_name LIKE '%.v'`), "a person shapes the query")
+}
+
+func TestWhoLetsTheSidecarTuneAClockThatItDoesNotTouchIsToldSo(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice, said := connNoticing(t, db.URLAs(db.User(t, "alice")))
+	do := func(sql string) (notices []string) {
+		*said = nil
+		pgtest.Exec(t, alice, sql)
+		for _, n := range *said {
+			if strings.Contains(n.Message, "optimize") {
+				notices = append(notices, n.Message)
+			}
+		}
+		return notices
+	}
+	register := func(name, columns, values string) []string {
+		return do(fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, optimize%s) VALUES ('%s', 'SELECT 1 AS a', 'auto'%s)`, columns, name, values))
+	}
+	require.Empty(t, register("a", ", refresh_interval", ", '1 hour'"))
+	require.Equal(t, []string{`managed view ` + ask[string](t, alice, `SELECT current_schema()`) + `.b has optimize = 'auto', and a clock that is not tuned`}, register("b", ", cron", ", '0 6 * * *'"))
+	require.Len(t, register("c", ", calendar", `, '[{"at": "06:00"}]'`), 1)
+	require.Len(t, register("d", ", refresh_on", ", 'manual'"), 1)
+	require.Empty(t, do(`UPDATE mvscheduler.views SET priority = 3`), "it was told")
+	require.Empty(t, do(`UPDATE mvscheduler.views SET optimize = 'advise'`))
+	require.Len(t, do(`UPDATE mvscheduler.views SET optimize = 'auto'`), 3)
+	require.Len(t, do(`UPDATE mvscheduler.views SET cron = '0 7 * * *' WHERE name LIKE '%.a'`), 1, "it had an interval")
 }

@@ -13,12 +13,13 @@ import (
 // thoughts are views that were thought about, and what is to be written of them.
 type thoughts struct {
 	views  []int64
+	clocks []string // what was thought of the clock of each of the views
 	advice []catalog.Advice
 }
 
 // note writes what was thought about until an instant, many views in one statement.
 func (p *planner) note(ctx context.Context, at time.Time, t *thoughts) (err error) {
-	defer func() { *t = thoughts{t.views[:0], t.advice[:0]} }()
+	defer func() { *t = thoughts{t.views[:0], t.clocks[:0], t.advice[:0]} }()
 	if len(t.advice) > 0 {
 		_, err = catalog.WriteAdvice(ctx, p.pool, t.advice...)
 	}
@@ -29,7 +30,7 @@ func (p *planner) note(ctx context.Context, at time.Time, t *thoughts) (err erro
 			err = errors.Join(err, failed)
 		}
 	}
-	return errors.Join(err, catalog.NoteThought(ctx, p.pool, at, t.views))
+	return errors.Join(err, catalog.NoteThought(ctx, p.pool, at, t.views, t.clocks))
 }
 
 // apply writes what is recommended for a view and puts it in force, as far as its row lets the sidecar.

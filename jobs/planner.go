@@ -133,7 +133,8 @@ func boundsOf(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Bound
 
 // think reviews one view and adds what comes of it to the thoughts, unless it is to be applied.
 func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, t *thoughts) error {
-	t.views = append(t.views, v.ViewID) // where it fails too, lest those that come first come first for ever
+	of := len(t.views)
+	t.views, t.clocks = append(t.views, v.ViewID), append(t.clocks, clockOf(v)) // where it fails too, lest those that come first come first for ever
 	var found []optimizer.Recommendation
 	if v.Optimize != "off" && v.Active && f.kappa > 0 || v.Optimize != "off" && v.Active && v.LastRead == nil {
 		view, err := p.view(ctx, facts, v, f, facts.Now)
@@ -142,6 +143,7 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		}
 		var why []string
 		found, why = optimizer.Review(view)
+		t.clocks[of] = strings.Join(why, "; ")
 		p.log.DebugContext(ctx, "thought about a view", "view", v.Name, "recommendations", len(found), "why", why)
 	}
 	var recommendations []catalog.Recommendation
@@ -189,6 +191,17 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		t.advice = append(t.advice, advice)
 	}
 	return nil
+}
+
+// clockOf is what there is to say of a clock that is not reviewed.
+func clockOf(v catalog.TunedView) string {
+	switch {
+	case v.Optimize == "off":
+		return "optimize is off"
+	case !v.Active:
+		return "it is paused or disabled"
+	}
+	return "what reads are worth is not known: no view with an interval has been read and refreshed"
 }
 
 // view puts together what the optimizer has to know, with what changed since an instant at least. Reads of what is above a view

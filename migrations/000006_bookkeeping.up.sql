@@ -173,6 +173,12 @@ BEGIN
                 USING DETAIL = 'It cannot be younger than what it reads, and most of its refreshes find nothing new.', HINT = 'Set refresh_on to ''upstream'', or give it no shorter an interval.';
         END LOOP;
     END IF;
+    IF NEW.optimize = 'auto' AND (NEW.cron IS NOT NULL OR NEW.calendar IS NOT NULL OR NEW.refresh_on <> 'schedule')
+       AND (TG_OP = 'INSERT' OR (NEW.optimize, NEW.cron IS NULL, NEW.calendar IS NULL, NEW.refresh_on) IS DISTINCT FROM (OLD.optimize, OLD.cron IS NULL, OLD.calendar IS NULL, OLD.refresh_on)) THEN
+        RAISE NOTICE 'managed view % has optimize = ''auto'', and a clock that is not tuned', NEW.name
+            USING DETAIL = 'Only a refresh_interval is tuned: cron, a calendar and refresh_on say when to refresh, and stay as they are.',
+                  HINT = 'To let the sidecar choose, give it a refresh_interval.';
+    END IF;
     IF populated THEN
         UPDATE mvscheduler.view_state AS s
            SET next_slot = NULL, next_due = NULL, reschedule = true

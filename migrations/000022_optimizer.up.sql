@@ -65,6 +65,7 @@ CREATE TABLE mvscheduler.view_usage (
     unknown       interval NOT NULL DEFAULT '0',
     note          text NOT NULL DEFAULT '',
     planned_at    timestamptz,
+    thought       text NOT NULL DEFAULT '',
     furthest      integer,
     shrink_since  timestamptz
 ) WITH (fillfactor = 70);
@@ -76,6 +77,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between 
 COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
 COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
+COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
@@ -223,7 +225,7 @@ CREATE POLICY of_the_sidecar ON mvscheduler.verify_scan TO mvscheduler_worker
 
 -- What a view's owner may see of that.
 CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.furthest, u.shrink_since
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.thought, u.furthest, u.shrink_since
       FROM mvscheduler.view_usage AS u
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
@@ -371,15 +373,16 @@ AS $$
 DECLARE
     r        mvscheduler.recommendation;
     in_force bigint;   -- of the same kind, by the sidecar
+    other    bigint;   -- of the same kind, that is open
     who      text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendation AS x WHERE x.id = NEW.recommendation_id AND x.view_id = NEW.view_id FOR UPDATE;
     SELECT CASE r.kind WHEN 'retention' THEN s.retained_by ELSE s.tuned_by END INTO in_force FROM mvscheduler.view_state AS s WHERE s.view_id = r.view_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
-    ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
+    ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied,rejected}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
         RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = CASE NEW.action WHEN 'undo' THEN 'What is accepted or applied can be undone.' ELSE 'What is proposed or snoozed can be decided about.' END;
+            HINT = CASE NEW.action WHEN 'undo' THEN 'What is accepted, applied or rejected can be undone.' ELSE 'What is proposed or snoozed can be decided about.' END;
     ELSIF NEW.action = 'undo' AND r.automatic AND r.id IS DISTINCT FROM in_force THEN
         RAISE EXCEPTION 'recommendation % is not in force any more', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = coalesce('Undo the one that took its place: SELECT mvscheduler.undo_recommendation(' || in_force || ')', 'A change of the row has ended it.');
@@ -388,13 +391,23 @@ BEGIN
     ELSIF (SELECT count(*) FROM (SELECT FROM mvscheduler.recommendation_decision AS d WHERE d.recommendation_id = r.id LIMIT 101) AS many) > 100 THEN
         RAISE EXCEPTION 'more than 100 decisions about recommendation %', r.id USING ERRCODE = 'program_limit_exceeded';
     END IF;
-    UPDATE mvscheduler.recommendation AS x
-       SET state = CASE NEW.action WHEN 'accept' THEN CASE WHEN r.change IS NULL THEN 'accepted' ELSE 'applied' END
-                                   WHEN 'reject' THEN 'rejected' WHEN 'snooze' THEN 'snoozed' ELSE 'undone' END,
-           snoozed_until = CASE NEW.action WHEN 'snooze' THEN NEW.until END,
-           measured = coalesce(CASE WHEN NEW.action = 'accept' AND r.kind = 'index' THEN NEW.tried END, r.measured),
-           decided_at = clock_timestamp(), decided_by = who, decision = NEW.reason
-     WHERE x.id = r.id;
+    IF NEW.action = 'undo' AND r.state = 'rejected' THEN
+        SELECT x.id INTO other FROM mvscheduler.recommendation AS x WHERE x.view_id = r.view_id AND x.kind = r.kind AND x.state IN ('proposed', 'snoozed');
+        UPDATE mvscheduler.recommendation AS x   -- who rejected it and why is in the audit log
+           SET state = CASE WHEN other IS NULL THEN 'proposed' ELSE 'expired' END,
+               decided_at = CASE WHEN other IS NOT NULL THEN clock_timestamp() END,
+               decided_by = CASE WHEN other IS NOT NULL THEN who END,
+               decision = 'its rejection was taken back, and recommendation ' || other || ' has taken its place'
+         WHERE x.id = r.id;
+    ELSE
+        UPDATE mvscheduler.recommendation AS x
+           SET state = CASE NEW.action WHEN 'accept' THEN CASE WHEN r.change IS NULL THEN 'accepted' ELSE 'applied' END
+                                       WHEN 'reject' THEN 'rejected' WHEN 'snooze' THEN 'snoozed' ELSE 'undone' END,
+               snoozed_until = CASE NEW.action WHEN 'snooze' THEN NEW.until END,
+               measured = coalesce(CASE WHEN NEW.action = 'accept' AND r.kind = 'index' THEN NEW.tried END, r.measured),
+               decided_at = clock_timestamp(), decided_by = who, decision = NEW.reason
+         WHERE x.id = r.id;
+    END IF;
     IF NEW.action = 'undo' AND r.automatic THEN
         UPDATE mvscheduler.view_state AS s
            SET tuned_interval = NULL, tuned_patience = NULL, tuned_calendar = NULL, tuned_by = NULL, reschedule = true
@@ -577,7 +590,7 @@ BEGIN
     IF action = 'accept' AND NOT EXISTS (SELECT FROM mvscheduler.recommendations AS x WHERE x.id = r.id AND x.proposed = r.proposed AND x.change IS NOT DISTINCT FROM r.change AND x.basis IS NOT DISTINCT FROM r.basis) THEN
         RAISE EXCEPTION 'recommendation % was made anew meanwhile', r.id USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Look at it again: mvscheduler recommend show %s', r.id);
     END IF;
-    IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND r.automatic THEN
+    IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND (r.automatic OR r.state = 'rejected') THEN
         RETURN;
     END IF;
     was := CASE action WHEN 'accept' THEN r.basis ELSE r.change END;
@@ -622,7 +635,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     SELECT mvscheduler.decide_recommendation(id, 'reject', reason, NULL);
 END;
-COMMENT ON FUNCTION mvscheduler.reject_recommendation(bigint, text) IS 'The like of it is not proposed again for 90 days.';
+COMMENT ON FUNCTION mvscheduler.reject_recommendation(bigint, text) IS 'The like of it is not proposed again for 90 days, unless undo_recommendation takes the rejection back.';
 CREATE FUNCTION mvscheduler.snooze_recommendation(id bigint, until timestamptz, reason text DEFAULT NULL) RETURNS void
 LANGUAGE sql
 BEGIN ATOMIC
@@ -634,7 +647,7 @@ LANGUAGE sql
 BEGIN ATOMIC
     SELECT mvscheduler.decide_recommendation(id, 'undo', reason, NULL);
 END;
-COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back what was applied, by a person or by the sidecar; for 30 days nothing of the kind is applied by itself.';
+COMMENT ON FUNCTION mvscheduler.undo_recommendation(bigint, text) IS 'Takes back what was applied, by a person or by the sidecar; for 30 days nothing of the kind is applied by itself. Or takes back a rejection: it is proposed again.';
 
 -- The bounds of a calendar ----------------------------------------------------------------------------
 

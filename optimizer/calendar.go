@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"fmt"
 	"math/bits"
 	"time"
 
@@ -85,6 +86,41 @@ func (s *weekSlots) count() (n int) {
 		n += bits.OnesCount64(word)
 	}
 	return n
+}
+
+// longestPause is the longest time between two slots that follow each other, in minutes of the week, on the wall clock: from 0 to
+// 10,079, to after it; zero where there is no slot.
+func (s *weekSlots) longestPause() (from, to int) {
+	first := s.next(0, minutesOfWeek)
+	if first == minutesOfWeek {
+		return 0, 0
+	}
+	for at := first; at < minutesOfWeek; {
+		next := s.next(at+1, minutesOfWeek)
+		end := next
+		if next == minutesOfWeek {
+			end += first
+		}
+		if end-at > to-from {
+			from, to = at, end
+		}
+		at = next
+	}
+	return from, to
+}
+
+// pauseWords is a sentence about the longest time that a calendar leaves between two refreshes: who comes then sees data so old.
+func pauseWords(c Calendar) string {
+	slots := slotsOf(c)
+	from, to := slots.longestPause()
+	if from == to {
+		return ""
+	}
+	at := func(minute int) string {
+		minute %= minutesOfWeek
+		return fmt.Sprintf("%s %s", Days(1<<(minute/minutesOfDay)), TimeOfDay(minute%minutesOfDay))
+	}
+	return fmt.Sprintf(" The longest time between two refreshes is %s, %s to %s.", shortly(float64(to-from)*60), at(from), at(to))
 }
 
 // oneLine is the rule of the calendar that alone costs least on the last two weeks, where a line of cron can say it and

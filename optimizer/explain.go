@@ -3,6 +3,7 @@ package optimizer
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Proposal is what a person is asked to accept.
@@ -15,7 +16,8 @@ type Proposal struct {
 	Reads         float64 // in them
 	Cost          float64 // of a refresh, that the interval decides about, in refresh-seconds
 	Refresh       Expected
-	Sources       string // of the reads, and what was missing, for example "counters; no pg_stat_statements"
+	Width         time.Duration // of a bin of the reads: what is younger is not told apart; zero = not known
+	Sources       string        // of the reads, and what was missing, for example "counters; no pg_stat_statements"
 }
 
 // propose compares the schedule in force with the chosen one on the last two weeks of the history. What a refresh costs in all
@@ -25,7 +27,7 @@ func (s *study) propose(view string, old Schedule, choice Choice, refresh Expect
 	return Proposal{
 		View: view, Old: old, New: choice.Schedule, Before: s.predict(old), After: s.predict(choice.Schedule),
 		Evidence: choice.Evidence, Days: float64(n) * s.Grid.Width.Hours() / 24, Reads: s.read,
-		Cost: s.Cost, Refresh: refresh, Sources: sources,
+		Cost: s.Cost, Refresh: refresh, Width: s.Grid.Width, Sources: sources,
 	}
 }
 
@@ -35,19 +37,29 @@ func (p Proposal) Sentence() string {
 	fmt.Fprintf(&s, "%s: %s -> %s. ", p.View, p.Old, p.New)
 	fmt.Fprintf(&s, "In %.0f days %.0f reads", p.Days, p.Reads)
 	if p.Evidence.Resolution > FlatRate {
-		fmt.Fprintf(&s, ", with a weekly rhythm (out-of-sample gain %.2fx)", p.Evidence.Gain)
+		fmt.Fprintf(&s, ", with a weekly rhythm (one rate for all hours costs %.2f times as much)", p.Evidence.Gain)
 	}
-	fmt.Fprintf(&s, ". A refresh costs %s", shortly(p.Cost))
+	fmt.Fprintf(&s, ". A refresh takes %s", shortly(p.Cost))
 	if p.Refresh.PerRow > 0 {
 		fmt.Fprintf(&s, ", and as it is %s more for the rows that change, which are paid for at any interval and left out here", shortly(p.Refresh.PerRow*p.Refresh.Rows))
 	} else {
-		fmt.Fprintf(&s, " (p90 %s)", shortly(p.Refresh.P90))
+		fmt.Fprintf(&s, " (nine in ten at most %s)", shortly(p.Refresh.P90))
 	}
-	fmt.Fprintf(&s, ". Expected: %.0f -> %.0f refresh-s/day; mean age seen by readers %s -> %s, p95 %s -> %s; cost %.0f -> %.0f a day (8 days in 10: %.0f to %.0f).",
-		p.Before.RefreshSeconds, p.After.RefreshSeconds, shortly(p.Before.MeanAge), shortly(p.After.MeanAge),
-		shortly(p.Before.P95Age), shortly(p.After.P95Age), p.Before.Cost, p.After.Cost, p.After.Low, p.After.High)
+	fmt.Fprintf(&s, ". Expected a day: %.0f -> %.0f s of refreshes; mean age seen by readers %s -> %s, of 19 reads in 20 at most %s -> %s; cost of both, in s of refreshes, %.0f -> %.0f (8 days in 10: %.0f to %.0f).",
+		p.Before.RefreshSeconds, p.After.RefreshSeconds, p.age(p.Before.MeanAge), p.age(p.After.MeanAge),
+		p.age(p.Before.P95Age), p.age(p.After.P95Age), p.Before.Cost, p.After.Cost, p.After.Low, p.After.High)
+	if p.New.Mode == CalendarMode {
+		s.WriteString(pauseWords(p.New.Calendar))
+	}
 	if p.Sources != "" {
 		fmt.Fprintf(&s, " Evidence: %s.", p.Sources)
 	}
 	return s.String()
+}
+
+func (p Proposal) age(seconds float64) string {
+	if seconds == 0 && p.Width > 0 {
+		return "less than " + words(p.Width)
+	}
+	return shortly(seconds)
 }

@@ -24,13 +24,13 @@ type policy struct {
 }
 
 var policies = []policy{
-	{"mvscheduler", "the optimizer: plan on the forecast, guard, skip what did not change", (*scenario).mvscheduler},
+	{"mvscheduler", "each refresh planned on a forecast of the reads: what could be had, and more than the clocks that are recommended do", (*scenario).mvscheduler},
 	{"adaptive", "an interval, and a refresh in between when readers saw enough old data, as optimize = 'auto' does it", (*scenario).adaptive},
 	{"fixed", "a fixed interval, --interval", (*scenario).fixed},
 	{"best_fixed", "the best of fixed intervals a cube root of two (26 %) apart, chosen in hindsight", (*scenario).bestFixed},
 	{"half_read_gap", "half the mean gap between the reads of the last day", (*scenario).halfReadGap},
-	{"eoq", "sqrt(2c/(kappa*rate)) with the rate of the last seven days", (*scenario).eoq},
-	{"power_of_two", "the same, rounded down to a power of two bins, as target lags are", (*scenario).powerOfTwo},
+	{"eoq", "the best interval at the mean rate of the last seven days, sqrt(2c/(kappa*rate))", (*scenario).eoq},
+	{"power_of_two", "the same, rounded down to a power of two bins of the trace, as target lags are", (*scenario).powerOfTwo},
 	{"clairvoyant", "the optimum for somebody who knows every read beforehand", (*scenario).clairvoyant},
 }
 

@@ -46,8 +46,8 @@ func (v View) rare(s *study, refresh Expected, evidence func(map[string]any) map
 	_, reads, hours := s.seen(unusedFor)
 	return &Recommendation{
 		Kind: "interval", Current: old.String(), Proposed: every.String(),
-		Reason: fmt.Sprintf("%s: %s -> %s. Rarely read: %.0f reads in %.0f different hours of %s, less than %.2g a day with %.0f %% confidence. A refresh costs %s (p90 %s). Expected: %.0f -> %.0f refresh-s/day; what readers see is at most %s old instead of %s. Who needs it fresher asks for a refresh. Evidence: %s, %s.",
-			v.Name, old, every, reads, hours, words(unusedFor), 86400*rate, 100*limitConfidence, shortly(refresh.Whole), shortly(refresh.P90), before.RefreshSeconds, after.RefreshSeconds, words(every.Interval), words(old.Interval), v.Level, v.Sources),
+		Reason: fmt.Sprintf("%s: %s -> %s. Rarely read: %.0f reads in %.0f different hours of %s, less than %.2g a day with %.0f %% confidence. A refresh takes %s (nine in ten at most %s). Expected a day: %.0f -> %.0f s of refreshes; what readers see is at most %s old instead of %s. Who needs it fresher asks for a refresh. Evidence: %s.",
+			v.Name, old, every, reads, hours, words(unusedFor), 86400*rate, 100*limitConfidence, shortly(refresh.Whole), shortly(refresh.P90), before.RefreshSeconds, after.RefreshSeconds, words(every.Interval), words(old.Interval), v.Sources),
 		Basis:     map[string]string{"refresh_interval": words(v.Interval)},
 		Change:    map[string]string{"refresh_interval": words(every.Interval)},
 		Evidence:  evidence(map[string]any{"rarely_read": true, "interval_before": words(v.Interval), "reads_in_30_days": math.Round(reads), "hours_with_reads": hours, "reads_a_day_at_most": round(86400*rate, 3), "reasons": slices.Concat(v.Short, verdict.Why)}),

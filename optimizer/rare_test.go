@@ -35,7 +35,7 @@ func TestARarelyReadViewThatIsDearIsAdvisedALongerInterval(t *testing.T) {
 	require.Equal(t, "15 minutes", r.Basis["refresh_interval"])
 	require.Zero(t, r.Every, "nothing is applied by itself")
 	require.Equal(t, true, r.Evidence["rarely_read"])
-	require.Contains(t, r.Reason, "v: every 15 minutes -> every 1 day. Rarely read: 8 reads in 8 different hours of 30 days, less than 0.9 a day with 95 % confidence. A refresh costs 10 min (p90 10 min). Expected: 57600 -> 600 refresh-s/day; what readers see is at most 1 day old instead of 15 minutes.")
+	require.Contains(t, r.Reason, "v: every 15 minutes -> every 1 day. Rarely read: 8 reads in 8 different hours of 30 days, less than 0.9 a day with 95 % confidence. A refresh takes 10 min (nine in ten at most 10 min). Expected a day: 57600 -> 600 s of refreshes; what readers see is at most 1 day old instead of 15 minutes.")
 
 	v.Bounds.Max = 6 * time.Hour
 	found, _ = Review(v)

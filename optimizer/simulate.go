@@ -26,6 +26,8 @@ type Simulation struct {
 	WarmUp time.Duration
 	// Span is the part after the warm-up that is judged. Zero = 21 days, or what there is.
 	Span time.Duration
+	// Latest judges the end of the trace and learns from all before it, where WarmUp is zero and the trace longer than both.
+	Latest bool
 	// Zone of the clock that readers live by; nil = UTC.
 	Zone *time.Location
 }
@@ -48,6 +50,7 @@ type Report struct {
 	WarmUp   time.Duration // before From
 	Width    time.Duration // of a bin
 	Reads    float64       // in the part that was judged
+	Target   time.Duration // the best interval at the mean rate of the reads, which sets Kappa
 	Kappa    float64       // refresh-seconds that a second of age is worth to one read
 	Notes    []string      // what was assumed
 }
@@ -147,8 +150,11 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 		report.Notes = append(report.Notes, fmt.Sprintf("the interval of %s is rounded to whole bins of %s", interval, words(width)))
 	}
 
-	lo := min(grid.Bins(orElse(sim.WarmUp, simulatedSpan)), len(reads)/2)
-	hi := min(len(reads), lo+grid.Bins(orElse(sim.Span, simulatedSpan)))
+	lo, span := min(grid.Bins(orElse(sim.WarmUp, simulatedSpan)), len(reads)/2), grid.Bins(orElse(sim.Span, simulatedSpan))
+	if sim.Latest && sim.WarmUp == 0 {
+		lo = max(lo, len(reads)-span)
+	}
+	hi := min(len(reads), lo+span)
 	if hi-lo < 2 {
 		return nil, Report{}, fmt.Errorf("the trace is too short, %s: it takes 3 bins of %s at least", words(time.Duration(len(reads))*width), words(width))
 	}
@@ -157,12 +163,16 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 	if note != "" {
 		report.Notes = append(report.Notes, note)
 	}
+	if changes != nil && !slices.ContainsFunc(changes[lo:hi], func(n float64) bool { return n > 0 }) {
+		report.Notes = append(report.Notes, "nothing changed below it in that time: any clock would have skipped every refresh but the first, and they cost the same")
+	}
 	s, err := newScenario(grid, reads, changes, sim.RefreshCost, target, lo)
 	if err != nil {
 		return nil, Report{}, err
 	}
 	s.interval = interval
 	report.From, report.To, report.WarmUp = grid.At(lo), grid.At(hi), time.Duration(lo)*width
+	report.Target = target
 	report.Reads, report.Kappa = s.world.reads.total(lo, hi), s.Kappa
 	return s, report, nil
 }

@@ -16,9 +16,9 @@ type recommendCmd struct {
 	List   recommendListCmd   `cmd:"" help:"What is recommended now."`
 	Show   recommendShowCmd   `cmd:"" help:"One recommendation with its evidence, what it is expected to change, and the statement that does it."`
 	Accept recommendAcceptCmd `cmd:"" help:"Do what is recommended."`
-	Reject recommendRejectCmd `cmd:"" help:"Not this, and not again for 90 days."`
+	Reject recommendRejectCmd `cmd:"" help:"Not this, and not again for 90 days; undo takes that back."`
 	Snooze recommendSnoozeCmd `cmd:"" help:"Not now."`
-	Undo   recommendUndoCmd   `cmd:"" help:"Take back what was applied."`
+	Undo   recommendUndoCmd   `cmd:"" help:"Take back what was applied, or a rejection."`
 	Report recommendReportCmd `cmd:"" help:"What refreshes and storage cost and how old the data was that readers saw, before and after, and what that saved."`
 }
 
@@ -57,6 +57,12 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		nothing := ""
+		if len(found) == 0 {
+			if nothing, err = whyNothing(ctx, conn, view, c.All); err != nil {
+				return err
+			}
+		}
 		return emit(a, found, []column[catalog.RecommendationRecord]{
 			{title: "id", cell: func(r catalog.RecommendationRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 			{title: "view", cell: func(r catalog.RecommendationRecord) string { return r.ViewName }},
@@ -64,9 +70,40 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
-		}, "Nothing is recommended. It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read.")
+		}, nothing)
 	})
 }
+
+// whyNothing says why nothing is recommended for a view, or for any where it is zero; all = what was decided about is listed too.
+func whyNothing(ctx context.Context, conn *pgx.Conn, view int64, all bool) (string, error) {
+	thoughts, err := catalog.Thoughts(ctx, conn, view)
+	if err != nil {
+		return "", err
+	}
+	said := "Nothing is recommended."
+	if len(thoughts) == 0 {
+		said += " It takes a week of samples and 30 reads of a view, or 30 days of one that is rarely read."
+	}
+	if !all {
+		past, err := catalog.Recommendations(ctx, conn, view, 0, true)
+		if err != nil {
+			return "", err
+		}
+		if len(past) > 0 {
+			said = "Nothing is recommended that is not decided about or snoozed: mvscheduler recommend list --all has those."
+		}
+	}
+	for _, t := range thoughts[:min(len(thoughts), thoughtsListed)] {
+		said += fmt.Sprintf("\n  %s: %s", t.ViewName, t.Thought)
+	}
+	if more := len(thoughts) - thoughtsListed; more > 0 {
+		said += fmt.Sprintf("\n  and %d more: SELECT view_name, thought FROM mvscheduler.usage", more)
+	}
+	return said, nil
+}
+
+// thoughtsListed are the views of which it is said why nothing is recommended.
+const thoughtsListed = 20
 
 func stateOf(r catalog.RecommendationRecord) string {
 	switch {
@@ -132,10 +169,10 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		line("why", r.Reason)
 		reasons, evidence := reasonsOf(r.Evidence)
 		line("reasons", strings.Join(reasons, "\n"))
-		line("evidence", string(evidence))
-		line("predicted", beforeAndAfter(r.Predicted))
-		line("tried", string(r.Tried))
-		line("measured", string(r.Measured))
+		line("evidence", figures(evidence))
+		line("predicted", figures(r.Predicted))
+		line("tried", figures(r.Tried))
+		line("measured", figures(r.Measured))
 		line("does it", r.Command)
 		_, err = fmt.Fprint(a.stdout, b.String())
 		return err
@@ -156,15 +193,6 @@ func reasonsOf(evidence json.RawMessage) (reasons []string, rest json.RawMessage
 	return reasons, rest
 }
 
-// beforeAndAfter puts the figures before and after below each other where a prediction has both, else it is as it is.
-func beforeAndAfter(predicted json.RawMessage) string {
-	var both map[string]json.RawMessage
-	if json.Unmarshal(predicted, &both) != nil || len(both) != 2 || both["before"] == nil || both["after"] == nil {
-		return string(predicted)
-	}
-	return fmt.Sprintf("before  %s\nafter   %s", both["before"], both["after"])
-}
-
 // shownRecommendation is a recommendation and, of an index that is proposed, what the planner says of it.
 type shownRecommendation struct {
 	catalog.RecommendationRecord
@@ -177,6 +205,9 @@ func decidedWords(a *app, r catalog.RecommendationRecord) (words string) {
 	}
 	if r.Decision != nil && *r.Decision != "" {
 		words += ": " + *r.Decision
+	}
+	if r.State == "rejected" && r.DecidedAt != nil {
+		words += "; not proposed again before " + a.full(new(r.DecidedAt.Add(catalog.KeepRejected)), r.AsOf)
 	}
 	if r.State == "snoozed" && r.SnoozedUntil != nil {
 		words += ", until " + a.full(r.SnoozedUntil, r.AsOf)
@@ -223,7 +254,11 @@ func (a *app) decide(ctx context.Context, id recommendationID, verb, sql string,
 		case r.State == "snoozed" && r.SnoozedUntil != nil:
 			a.say("recommendation %d for %s is snoozed, until %s", id, r.ViewName, a.full(r.SnoozedUntil, r.AsOf))
 		case r.State == "rejected":
-			a.say("recommendation %d for %s is rejected, and not proposed again for 90 days", id, r.ViewName)
+			a.say("recommendation %d for %s is rejected, and not proposed again for 90 days\n  undo: mvscheduler recommend undo %d", id, r.ViewName, id)
+		case verb == "undo" && r.State == "proposed":
+			a.say("the rejection of recommendation %d for %s is taken back: it is proposed again", id, r.ViewName)
+		case verb == "undo" && r.State == "expired" && r.Decision != nil:
+			a.say("recommendation %d for %s: %s", id, r.ViewName, *r.Decision)
 		default:
 			a.say("recommendation %d for %s is %s", id, r.ViewName, r.State)
 		}
@@ -258,7 +293,7 @@ type recommendRejectCmd struct {
 }
 
 func (recommendRejectCmd) Help() string {
-	return `The same is not proposed again for 90 days.
+	return `The same is not proposed again for 90 days, unless you take the rejection back: mvscheduler recommend undo.
 
 Examples:
 
@@ -304,6 +339,8 @@ type recommendUndoCmd struct {
 
 func (recommendUndoCmd) Help() string {
 	return `Takes back what was applied, by you or by the sidecar: the row is as it was before. It refuses when the row was changed meanwhile. For 30 days nothing of the kind is applied by itself.
+
+What was rejected is proposed again, and nothing of the row changes.
 
 Examples:
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,10 @@ type simulateCmd struct {
 	Reads       string    `placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
 	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
 	RefreshCost traceSpan `placeholder:"TIME" help:"How long one refresh takes, for example 30s. With --view the median of its refreshes is the default."`
-	Target      traceSpan `default:"1h" placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data. Default: ${default}, also with --view; settings.optimizer_target, by which is recommended, is 15min unless changed."`
+	Target      traceSpan `placeholder:"TIME" help:"Interval that is right at the mean rate of the reads: it sets the price of old data. Default: 1h, with --view settings.optimizer_target, by which is recommended for the median view."`
 	Policy      []string  `default:"all" placeholder:"NAME|all" help:"Policy to try; several with commas."`
-	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: that of --target."`
-	WarmUp      traceSpan `placeholder:"TIME" help:"Part of the trace that is only learnt from. Default: 21d, or half of a shorter trace."`
+	Interval    traceSpan `placeholder:"TIME" help:"Interval of the policy fixed. Default: with --view its own, or the tuned one, else that of --target."`
+	WarmUp      traceSpan `placeholder:"TIME" help:"Part of the trace that is only learnt from. Default: 21d, or half of a shorter trace; with --view what is before the last --span."`
 	Timezone    string    `env:"MVSCHEDULER_VIEW_TIMEZONE" default:"UTC" placeholder:"ZONE" help:"Zone of the clock that readers live by, an IANA name. Default: UTC, which is right for traces that record local time as if it were UTC."`
 	Span        traceSpan `placeholder:"TIME" help:"Part after it that is judged. Default: 21d, or what there is."`
 }
@@ -37,9 +38,9 @@ func (simulateCmd) Help() string {
 	for _, name := range optimizer.PolicyNames() {
 		fmt.Fprintf(&names, "  %-14s %s\n", name, optimizer.PolicyAbout(name))
 	}
-	return `Replays a trace of reads under several ways to schedule refreshes, with the code that runs in production, and says what each would have cost. Nothing is refreshed, and without --view no database is needed.
+	return `Replays a trace of reads under several ways to schedule refreshes, with the code of the optimizer, and says what each would have cost. Nothing is refreshed, and without --view no database is needed.
 
-The cost J counts the seconds spent on refreshes and, at the price that --target sets, the age of the data that every read saw. Regret is J relative to that of clairvoyant, minus 1: how much foresight would have saved.
+The cost J, in seconds of refreshes, counts those and, at the price that --target sets, the age of the data that every read saw. Regret is J relative to that of clairvoyant, minus 1: how much foresight would have saved.
 
 ` + names.String() + `
 Examples:
@@ -71,7 +72,7 @@ func (c *simulateCmd) Run(ctx context.Context, a *app) error {
 		return usagef("unknown time zone %q: write an IANA name such as Europe/Berlin", c.Timezone)
 	}
 	sim := optimizer.Simulation{
-		RefreshCost: time.Duration(c.RefreshCost), Target: time.Duration(c.Target), Interval: time.Duration(c.Interval),
+		RefreshCost: time.Duration(c.RefreshCost), Target: cmp.Or(time.Duration(c.Target), time.Hour), Interval: time.Duration(c.Interval),
 		WarmUp: time.Duration(c.WarmUp), Span: time.Duration(c.Span), Zone: zone,
 	}
 	if len(c.Policy) != 1 || c.Policy[0] != "all" {
@@ -105,13 +106,23 @@ func (c *simulateCmd) recorded(ctx context.Context, a *app) error {
 		if err != nil {
 			return fmt.Errorf("zone of view %q: %w", status.Name, err)
 		}
+		if c.Target == 0 {
+			target, err := catalog.OptimizerTarget(ctx, conn)
+			if err != nil {
+				return err
+			}
+			c.Target = traceSpan(target)
+		}
+		if inForce := cmp.Or(status.TunedInterval, status.RefreshInterval); c.Interval == 0 && inForce != nil && status.RefreshOn == "schedule" {
+			c.Interval = traceSpan(inForce.Duration())
+		}
 		samples, err := catalog.VisibleSamples(ctx, conn, id, status.AsOf.Add(-time.Duration(c.Since)))
 		if err != nil {
 			return err
 		}
 		sim := optimizer.Simulation{
 			RefreshCost: time.Duration(c.RefreshCost), Target: time.Duration(c.Target), Interval: time.Duration(c.Interval),
-			WarmUp: time.Duration(c.WarmUp), Span: time.Duration(c.Span), Zone: zone,
+			WarmUp: time.Duration(c.WarmUp), Span: time.Duration(c.Span), Latest: true, Zone: zone,
 		}
 		if len(c.Policy) != 1 || c.Policy[0] != "all" {
 			sim.Policies = c.Policy
@@ -151,15 +162,22 @@ func simulate(ctx context.Context, a *app, sim optimizer.Simulation) error {
 		return usagef("simulate: %w", err)
 	}
 	a.say("%.0f reads from %s to %s, after %s to learn from; a bin is %s", report.Reads, traceTime(report.From, zone), traceTime(report.To, zone), span(report.WarmUp), exactSpan(report.Width))
+	a.say("old data costs so much that %s is the best interval at the mean rate of these reads; costs are in seconds of refreshes", span(report.Target))
 	for _, note := range report.Notes {
 		a.say("note: %s", note)
+	}
+	age := func(seconds float64) string { // what is younger than a bin is not told apart
+		if seconds == 0 {
+			return "< " + exactSpan(report.Width)
+		}
+		return spanOfSeconds(seconds)
 	}
 	return emit(a, report.Results, []column[optimizer.PolicyResult]{
 		{title: "policy", cell: func(r optimizer.PolicyResult) string { return r.Policy }},
 		{title: "refreshes", cell: func(r optimizer.PolicyResult) string { return strconv.Itoa(r.Refreshes) }, right: true},
 		{title: "refresh time", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.RefreshSeconds) }, right: true},
-		{title: "mean age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.MeanAge) }, right: true},
-		{title: "p95 age", cell: func(r optimizer.PolicyResult) string { return spanOfSeconds(r.P95Age) }, right: true},
+		{title: "mean age", cell: func(r optimizer.PolicyResult) string { return age(r.MeanAge) }, right: true},
+		{title: "p95 age", cell: func(r optimizer.PolicyResult) string { return age(r.P95Age) }, right: true},
 		{title: "cost J", cell: func(r optimizer.PolicyResult) string { return fmt.Sprintf("%.0f", r.Cost) }, right: true},
 		{title: "regret", cell: func(r optimizer.PolicyResult) string { return fmt.Sprintf("%.1f %%", 100*r.Regret) }, right: true},
 		{title: "what it does", cell: func(r optimizer.PolicyResult) string { return optimizer.PolicyAbout(r.Policy) }, wrap: true},

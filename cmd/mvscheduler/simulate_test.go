@@ -119,3 +119,25 @@ func TestLengthsOfTimeAreReadAsGoAndPostgreSQLWriteThem(t *testing.T) {
 		require.Error(t, new(traceSpan).UnmarshalText([]byte(text)), text)
 	}
 }
+
+func TestSimulateSaysThatNothingChanged(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "changes.csv")
+	require.NoError(t, os.WriteFile(file, []byte("t,count\n1736121600,0\n1740960000,0\n"), 0o600))
+	_, talk, err := simulateOutput(t, "json", func(c *simulateCmd) { c.Changes = file })
+	require.NoError(t, err)
+	require.Contains(t, talk, "note: nothing changed below it in that time: any clock would have skipped every refresh")
+	_, talk, err = simulateOutput(t, "json", func(*simulateCmd) {})
+	require.NoError(t, err)
+	require.NotContains(t, talk, "nothing changed")
+	var often strings.Builder
+	for at := range 56 * 288 {
+		fmt.Fprintf(&often, "%d,1\n", 1736121600+300*at)
+	}
+	require.NoError(t, os.WriteFile(file, []byte("t,count\n"+often.String()), 0o600))
+	out, _, err := simulateOutput(t, "table", func(c *simulateCmd) {
+		c.Changes, c.Policy, c.Interval = file, []string{"fixed"}, traceSpan(5*time.Minute)
+	})
+	require.NoError(t, err)
+	require.Regexp(t, `fixed .* < 5 minutes +< 5 minutes `, out, "what is younger than a bin is not told apart")
+}

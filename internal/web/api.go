@@ -76,7 +76,7 @@ func (s *Server) api(mux *http.ServeMux, limit limiter) {
 		return GraphOf(all), err
 	})
 	route("timeline", func(ctx context.Context, r *http.Request) (any, error) { return s.timeline(ctx, r.URL.Query()) })
-	route("recommendations", func(ctx context.Context, r *http.Request) (any, error) { return s.recommendations(ctx, r) })
+	route("recommendations", func(ctx context.Context, r *http.Request) (any, error) { return s.recommendations(ctx, r.URL.Query()) })
 	if s.Examine != nil {
 		route("doctor", func(ctx context.Context, _ *http.Request) (any, error) { return s.Examine(ctx) })
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strconv"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -15,10 +16,11 @@ import (
 const recommendationsOnPage = 20
 
 type recommendationsBody struct {
-	All   int
-	Past  bool // those that were decided about are shown as well
-	Pages pager
-	Items []recommendationItem
+	All     int
+	Past    bool // those that were decided about are shown as well
+	Decided bool // of none that are shown: there are such
+	Pages   pager
+	Items   []recommendationItem
 }
 
 // recommendationItem is one of them, with the week of its view.
@@ -39,23 +41,23 @@ func (recommendationItem) Facts(raw json.RawMessage) string {
 	return b.String()
 }
 
-func (s *Server) recommendations(ctx context.Context, r *http.Request) ([]catalog.RecommendationRecord, error) {
+func (s *Server) recommendations(ctx context.Context, query url.Values) ([]catalog.RecommendationRecord, error) {
 	var view int64
-	if name := r.URL.Query().Get("view"); name != "" {
+	if name := query.Get("view"); name != "" {
 		var err error
 		if view, err = catalog.FindView(ctx, s.DB, name); err != nil {
 			return nil, err
 		}
 	}
-	return catalog.Recommendations(ctx, s.DB, view, 0, r.URL.Query().Get("past") != "")
+	return catalog.Recommendations(ctx, s.DB, view, 0, query.Get("past") != "")
 }
 
 func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page, error) {
-	all, err := s.recommendations(ctx, r)
+	query := r.URL.Query()
+	all, err := s.recommendations(ctx, query)
 	if err != nil {
 		return page{}, err
 	}
-	query := r.URL.Query()
 	b := recommendationsBody{All: len(all), Past: query.Get("past") != ""}
 	shown, pages := cut(all, recommendationsOnPage, query.Get("page"), func(n int) string {
 		query.Set("page", strconv.Itoa(n))
@@ -78,6 +80,14 @@ func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page
 		}
 		b.Items = append(b.Items, item)
 		p.AsOf = one.AsOf
+	}
+	if len(all) == 0 && !b.Past {
+		query.Set("past", "1")
+		past, err := s.recommendations(ctx, query)
+		if err != nil {
+			return page{}, err
+		}
+		b.Decided = len(past) > 0
 	}
 	p.Body = b
 	return p, nil

@@ -159,6 +159,13 @@ func settingFacts(s catalog.Settings, now time.Time) []fact {
 	if s.RetentionPeriod != nil {
 		retention = "data older than " + retention + " leaves"
 	}
+	optimize := s.Optimize
+	if s.MinInterval != nil {
+		optimize += ", min_interval " + *s.MinInterval
+	}
+	if s.MaxInterval != nil {
+		optimize += ", max_interval " + *s.MaxInterval
+	}
 	return facts(
 		"method", s.Method,
 		"time column", words.TextOf(s.TimeColumn),
@@ -168,6 +175,7 @@ func settingFacts(s catalog.Settings, now time.Time) []fact {
 		"catch-up", s.Catchup,
 		"priority", fmt.Sprintf("%d (1 first, 4 last)", s.Priority),
 		"limits", strings.Join(limits, ", "),
+		"optimize", optimize,
 		"paused", paused,
 	)
 }

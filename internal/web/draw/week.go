@@ -23,6 +23,7 @@ var weekDays = [7]string{"Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"}
 type Week struct {
 	H     int    // pixels
 	Most  string // of all hours
+	Empty bool   // nothing happened in any hour that is known
 	Days  []Tick // X is y, in pixels
 	Hours []Tick
 	Cells []Cell
@@ -36,7 +37,7 @@ func Hours(values [168]float64, what string) Week {
 	for _, v := range values {
 		busiest = max(busiest, v)
 	}
-	w.Most = amount(busiest)
+	w.Most, w.Empty = amount(busiest), busiest == 0
 	step := (100 - weekSide) / 24
 	for day, name := range weekDays {
 		w.Days = append(w.Days, Tick{X: float64(day*weekRow + weekRow - 3), Text: name})
