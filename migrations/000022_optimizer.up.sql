@@ -377,12 +377,15 @@ DECLARE
     who      text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendation AS x WHERE x.id = NEW.recommendation_id AND x.view_id = NEW.view_id FOR UPDATE;
+    SELECT x.id INTO other FROM mvscheduler.recommendation AS x WHERE x.view_id = r.view_id AND x.kind = r.kind AND x.state IN ('proposed', 'snoozed');
     SELECT CASE r.kind WHEN 'retention' THEN s.retained_by ELSE s.tuned_by END INTO in_force FROM mvscheduler.view_state AS s WHERE s.view_id = r.view_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
     ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied,rejected}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
         RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = CASE NEW.action WHEN 'undo' THEN 'What is accepted, applied or rejected can be undone.' ELSE 'What is proposed or snoozed can be decided about.' END;
+            HINT = CASE WHEN NEW.action = 'undo' THEN 'What is accepted, applied or rejected can be undone.'
+                        WHEN r.state = 'expired' AND other IS NOT NULL THEN format('Recommendation %s has taken its place: mvscheduler recommend show %1$s', other)
+                        ELSE 'What is proposed or snoozed can be decided about.' END;
     ELSIF NEW.action = 'undo' AND r.automatic AND r.id IS DISTINCT FROM in_force THEN
         RAISE EXCEPTION 'recommendation % is not in force any more', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = coalesce('Undo the one that took its place: SELECT mvscheduler.undo_recommendation(' || in_force || ')', 'A change of the row has ended it.');
@@ -392,7 +395,6 @@ BEGIN
         RAISE EXCEPTION 'more than 100 decisions about recommendation %', r.id USING ERRCODE = 'program_limit_exceeded';
     END IF;
     IF NEW.action = 'undo' AND r.state = 'rejected' THEN
-        SELECT x.id INTO other FROM mvscheduler.recommendation AS x WHERE x.view_id = r.view_id AND x.kind = r.kind AND x.state IN ('proposed', 'snoozed');
         UPDATE mvscheduler.recommendation AS x   -- who rejected it and why is in the audit log
            SET state = CASE WHEN other IS NULL THEN 'proposed' ELSE 'expired' END,
                decided_at = CASE WHEN other IS NOT NULL THEN clock_timestamp() END,
