@@ -28,7 +28,7 @@ func TestTheIntervalOfAnIncrementalViewIsChosenForWhatEachRefreshCosts(t *testin
 	require.Equal(t, "v interval", ask[string](t, s.alice, `SELECT string_agg(split_part(view_name, '.', 2) || ' ' || kind, ', ') FROM mvscheduler.recommendations`))
 	require.Equal(t, "2 0.01", ask[string](t, s.alice, `SELECT format('%s %s', round((evidence ->> 'refresh_seconds_fixed')::numeric, 2)::float8, round((evidence ->> 'refresh_seconds_a_row')::numeric, 4)::float8) FROM mvscheduler.recommendations`))
 	require.Contains(t, ask[string](t, s.alice, `SELECT evidence ->> 'reasons' FROM mvscheduler.recommendations`), "every 30 minutes -> every 5 minutes saves")
-	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations`), "A refresh costs 2 s, and as it is 30 s more for the rows that change, which are paid for at any interval and left out here.")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations`), "A refresh takes 2 s, and as it is 30 s more for the rows that change, which are paid for at any interval and left out here.")
 
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
 	until(t, s.alice, `SELECT target = '15 minutes' FROM mvscheduler.status WHERE name LIKE '%.v'`)
