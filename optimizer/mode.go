@@ -161,7 +161,7 @@ func (s *study) choose(modes ...Mode) (Choice, bool) {
 		}
 	}
 	for _, c := range choice.Candidates {
-		choice.Why = append(choice.Why, fmt.Sprintf("%s (%s): %.0f refresh-seconds a day and a mean age of %s, together %.2f times the best",
+		choice.Why = append(choice.Why, fmt.Sprintf("%s (%s): %.0f s of refreshes a day and a mean age of %s, together %.2f times the cost of the best",
 			c.Schedule.Mode, c.Schedule, c.Predicted.RefreshSeconds, shortly(c.Predicted.MeanAge), c.Predicted.Cost/best))
 	}
 	choice.Why = append(choice.Why, fmt.Sprintf("%s is the simplest mode within %.0f %% of the best", choice.Schedule.Mode, 100*simplerLoss))

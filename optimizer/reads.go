@@ -244,7 +244,7 @@ func (e Evidence) Reasons() []string {
 	case HourOfDayRates:
 		reasons = append(reasons, fmt.Sprintf("readers keep a daily rhythm: on weeks that it was not learnt from, one rate for all hours costs %.2f times as much", e.Gain))
 	default:
-		reasons = append(reasons, "no rhythm is proven out of sample: one rate for all hours")
+		reasons = append(reasons, "no weekly rhythm is proven on weeks that it was not learnt from: one rate for all hours")
 	}
 	if !e.Alarm.IsZero() {
 		reasons = append(reasons, "the rate of reads changed lastingly at "+e.Alarm.UTC().Format("2006-01-02 15:04 MST"))

@@ -203,7 +203,7 @@ func (v View) change(study *study) Change {
 // propose is a proposal for the clock, or why it is left as it is.
 func (v View) propose(study *study, choice Choice, refresh Expected, evidence func(map[string]any) map[string]any) (*Recommendation, []string) {
 	old := v.clock()
-	p := study.propose(v.Name, old, choice, refresh, v.Level+", "+v.Sources)
+	p := study.propose(v.Name, old, choice, refresh, v.Sources)
 	change := v.change(study)
 	change.Old, change.New, change.OldCost, change.NewCost = old, choice.Schedule, p.Before.Cost, p.After.Cost
 	verdict := change.Settle()
