@@ -16,7 +16,7 @@ type Proposal struct {
 	Reads         float64 // in them
 	Cost          float64 // of a refresh, that the interval decides about, in refresh-seconds
 	Refresh       Expected
-	Width         time.Duration // of a bin of the reads: what is younger is not told apart; zero = not known
+	Width         time.Duration // of a bin of the reads, of which ages are told apart by [partsOfBin]; zero = not known
 	Sources       string        // of the reads, and what was missing, for example "counters; no pg_stat_statements"
 }
 
@@ -45,7 +45,7 @@ func (p Proposal) Sentence() string {
 	} else {
 		fmt.Fprintf(&s, " (nine in ten at most %s)", shortly(p.Refresh.P90))
 	}
-	fmt.Fprintf(&s, ". Expected a day: %.0f -> %.0f s of refreshes; mean age seen by readers %s -> %s, of 19 reads in 20 at most %s -> %s; cost of both, in s of refreshes, %.0f -> %.0f (8 days in 10: %.0f to %.0f).",
+	fmt.Fprintf(&s, ". Expected a day: %.0f -> %.0f s of refreshes; mean age seen by readers %s -> %s (19 reads in 20: up to %s -> %s); cost of both, in s of refreshes, %.0f -> %.0f (8 days in 10: %.0f to %.0f).",
 		p.Before.RefreshSeconds, p.After.RefreshSeconds, p.age(p.Before.MeanAge), p.age(p.After.MeanAge),
 		p.age(p.Before.P95Age), p.age(p.After.P95Age), p.Before.Cost, p.After.Cost, p.After.Low, p.After.High)
 	if p.New.Mode == CalendarMode {
@@ -59,7 +59,7 @@ func (p Proposal) Sentence() string {
 
 func (p Proposal) age(seconds float64) string {
 	if seconds == 0 && p.Width > 0 {
-		return "less than " + words(p.Width)
+		return shortly(p.Width.Seconds() / partsOfBin)
 	}
 	return shortly(seconds)
 }

@@ -251,9 +251,11 @@ func (s *study) interval(rate float64) (best time.Duration, why []string) {
 		words(steady), 100*idle, words(best))}
 }
 
-// shortly writes an age or a duration for people: "45 s", "12 min", "3.4 h", "2.1 days".
+// shortly writes an age or a duration for people: "0.27 s", "45 s", "12 min", "3.4 h", "2.1 days".
 func shortly(seconds float64) string {
 	switch {
+	case seconds > 0 && seconds < 9.5:
+		return fmt.Sprintf("%.2g s", seconds)
 	case seconds < 90:
 		return fmt.Sprintf("%.0f s", seconds)
 	case seconds < 90*60:
