@@ -114,6 +114,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	return exitOK
 }
 
+// withDefault is the help of a flag, with its default where it has one and does not say so itself.
+func withDefault(v *kong.Value) string {
+	if v.Default == "" || strings.Contains(v.Help, "Default: ") {
+		return kong.DefaultHelpValueFormatter(v)
+	}
+	said := *v
+	said.Help = strings.TrimSuffix(v.Help, ".") + ". Default: " + v.Default + "."
+	return kong.DefaultHelpValueFormatter(&said)
+}
+
 func newParser(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
 	return kong.New(g,
 		kong.Name("mvscheduler"),
@@ -121,6 +131,7 @@ func newParser(g *grammar, stdout, stderr io.Writer) (*kong.Kong, error) {
 		kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { panic(helpExit(code)) }),
 		kong.DefaultEnvars("MVSCHEDULER"),
+		kong.ValueFormatter(withDefault),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, FlagsLast: true, WrapUpperBound: 110}),
 		kong.ExplicitGroups([]kong.Group{
 			{Key: "start", Title: "Start:"},
@@ -145,6 +156,9 @@ func helpFor(err error) string {
 		if strings.HasPrefix(err.Error(), "unknown flag --"+format) {
 			return "use -o " + format
 		}
+	}
+	if strings.HasPrefix(err.Error(), "unexpected argument report") {
+		return "mvscheduler recommend report"
 	}
 	var pe *kong.ParseError
 	if errors.As(err, &pe) && pe.Context != nil {

@@ -16,7 +16,7 @@ import (
 type recommendReportCmd struct {
 	zoned
 	Name  string `arg:"" optional:"" complete:"view" help:"Only this view."`
-	Since string `default:"14 days" placeholder:"INTERVAL" help:"Of this time, for example '30 days'. Default: ${default}."`
+	Since string `default:"14 days" placeholder:"INTERVAL" help:"Of this time, for example '30 days'."`
 }
 
 func (recommendReportCmd) Help() string {

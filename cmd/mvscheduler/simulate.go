@@ -21,7 +21,7 @@ import (
 
 type simulateCmd struct {
 	View        string    `placeholder:"NAME" complete:"view" help:"Replay what was recorded of a managed view, instead of a trace."`
-	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d. Default: ${default}."`
+	Since       traceSpan `default:"70d" placeholder:"TIME" help:"With --view: of this time, for example 14d."`
 	Reads       string    `placeholder:"FILE" help:"Trace of the reads of a view: CSV, gzipped or not, with the header t,count (t = epoch seconds of the start of a bin) or t (one event a line)."`
 	Changes     string    `placeholder:"FILE" help:"Trace of the changes of its sources, in the same form. Without it they change all the time."`
 	RefreshCost traceSpan `placeholder:"TIME" help:"How long one refresh takes, for example 30s. With --view the median of its refreshes is the default."`
