@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"math"
 	"math/rand/v2"
 	"testing"
 	"time"
@@ -59,7 +60,7 @@ func TestRefreshesThatNothingAsksForButTooManySkipsAreCounted(t *testing.T) {
 		skips int
 		want  float64 // a day
 	}{
-		{5 * time.Minute, 0, 0}, {5 * time.Minute, 11, 24}, {time.Minute, 59, 24}, {time.Hour, 5, 4},
+		{5 * time.Minute, 0, 0}, {5 * time.Minute, 11, 24}, {time.Minute, 59, 24}, {time.Minute, math.MaxInt32, 0}, {time.Hour, 5, 4},
 	} {
 		h.MaxSkips = c.skips
 		p := h.study(Bounds{}).predict(Schedule{Interval: c.every})

@@ -32,7 +32,7 @@ func (h History) repeat(refreshes []int, s Schedule, lo, hi int) []int {
 // skips are the bins with slots in a row that may refresh nothing; zero = any number.
 func (h History) skips(s Schedule) int {
 	if finest := s.finest(); finest > 0 && finest < h.Grid.Width && h.MaxSkips > 0 {
-		return max(1, int(time.Duration(h.MaxSkips)*finest/h.Grid.Width))
+		return max(1, int(float64(h.MaxSkips)*finest.Seconds()/h.Grid.seconds()))
 	}
 	return h.MaxSkips
 }
