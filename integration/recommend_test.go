@@ -182,7 +182,7 @@ UPDATE mvscheduler.sampled AS d
 	const proposed = `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || current || ' -> ' || proposed, ', '), '') FROM mvscheduler.recommendations WHERE kind = 'interval' AND state = 'proposed'`
 	s.planned(t)
 	require.Equal(t, "loaded every 1 hour -> every 30 minutes", ask[string](t, s.alice, proposed))
-	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'interval'`), "11 -> 11 refresh-s/day")
+	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'interval'`), "11 -> 11 s of refreshes")
 
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_skips = 0`)
 	s.planned(t)
