@@ -410,7 +410,7 @@ func TestThePageOfRecommendationsShowsWhenAViewIsRead(t *testing.T) {
 	s.planned(t)
 	code, body := side.get("/recommendations")
 	require.Equal(t, 200, code, body)
-	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval: every 2 hours", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before"} {
+	for _, part := range []string{"mvscheduler recommend accept", ".hot</a>: interval: every 2 hours", "<title>Mon 08:00: 144 reads</title>", "<title>Sun 08:00: 0 reads</title>", "When it is read, in UTC", "what was decided before", "<li>every 2 hours -&gt; every ", "\nrefreshes a day: 12"} {
 		require.Contains(t, body, part)
 	}
 	require.Equal(t, 2, strings.Count(body, `class="chart week"`), "none of one that nobody reads")

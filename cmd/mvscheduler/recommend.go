@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 type recommendCmd struct {
@@ -167,30 +168,16 @@ func (c *recommendShowCmd) Run(ctx context.Context, a *app) error {
 		line("now", r.Current)
 		line("proposed", r.Proposed)
 		line("why", r.Reason)
-		reasons, evidence := reasonsOf(r.Evidence)
+		reasons, evidence := words.Reasons(r.Evidence)
 		line("reasons", strings.Join(reasons, "\n"))
-		line("evidence", figures(evidence))
-		line("predicted", figures(r.Predicted))
-		line("tried", figures(r.Tried))
-		line("measured", figures(r.Measured))
+		line("evidence", words.Figures(evidence))
+		line("predicted", words.Figures(r.Predicted))
+		line("tried", words.Figures(r.Tried))
+		line("measured", words.Figures(r.Measured))
 		line("does it", r.Command)
 		_, err = fmt.Fprint(a.stdout, b.String())
 		return err
 	})
-}
-
-// reasonsOf takes the sentences out of the evidence: people read them line by line.
-func reasonsOf(evidence json.RawMessage) (reasons []string, rest json.RawMessage) {
-	var facts map[string]json.RawMessage
-	if json.Unmarshal(evidence, &facts) != nil || json.Unmarshal(facts["reasons"], &reasons) != nil {
-		return nil, evidence
-	}
-	delete(facts, "reasons")
-	rest, err := json.Marshal(facts)
-	if err != nil {
-		return nil, evidence
-	}
-	return reasons, rest
 }
 
 // shownRecommendation is a recommendation and, of an index that is proposed, what the planner says of it.

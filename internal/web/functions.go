@@ -13,7 +13,7 @@ import (
 // functions of the templates. What users wrote goes through line or lines: HTML has no escape for a character that turns the
 // direction of text.
 var functions = template.FuncMap{
-	"line": words.Line, "lines": words.Lines, "mark": words.Mark, "span": words.SpanOf, "bytes": words.BytesOf, "count": words.CountOf,
+	"line": words.Line, "lines": words.Lines, "figures": words.Figures, "mark": words.Mark, "span": words.SpanOf, "bytes": words.BytesOf, "count": words.CountOf,
 	"text":     func(s *string) string { return words.Line(words.TextOf(s)) },
 	"short":    short,
 	"cut":      func(n int, s *string) string { return short(n, words.TextOf(s)) },

@@ -1,15 +1,14 @@
 package web
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"net/url"
 	"strconv"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/web/draw"
+	"github.com/mvscheduler/mvscheduler/internal/words"
 )
 
 // recommendationsOnPage are shown at a time.
@@ -32,13 +31,16 @@ type recommendationItem struct {
 	Open bool       // a person can decide about it
 }
 
-// Facts is JSON as people read it.
-func (recommendationItem) Facts(raw json.RawMessage) string {
-	var b bytes.Buffer
-	if len(raw) == 0 || string(raw) == "null" || json.Indent(&b, raw, "", "  ") != nil {
-		return ""
-	}
-	return b.String()
+// Reasons are the sentences of the evidence.
+func (i recommendationItem) Reasons() []string {
+	reasons, _ := words.Reasons(i.Evidence)
+	return reasons
+}
+
+// Seen is the evidence without them, as people read it.
+func (i recommendationItem) Seen() string {
+	_, rest := words.Reasons(i.Evidence)
+	return words.Figures(rest)
 }
 
 func (s *Server) recommendations(ctx context.Context, query url.Values) ([]catalog.RecommendationRecord, error) {

@@ -1,4 +1,4 @@
-package main
+package words
 
 import (
 	"encoding/json"
@@ -21,6 +21,6 @@ func TestFiguresOfARecommendationAreLinesForPeople(t *testing.T) {
 		`null`:                                                                                "",
 		``:                                                                                    "",
 	} {
-		require.Equal(t, want, figures(json.RawMessage(raw)), raw)
+		require.Equal(t, want, Figures(json.RawMessage(raw)), raw)
 	}
 }

@@ -1,4 +1,4 @@
-package main
+package words
 
 import (
 	"bytes"
@@ -27,9 +27,9 @@ var evidenceLevels = map[string]string{
 	"L0": "L0 (counters of scans alone)", "L1": "L1 (and calls of statements)", "L2": "L2 (and conditions of statements)",
 }
 
-// figures are the members of a JSON object for people, a line each; what has a value before and one after stands as "title: before ->
+// Figures are the members of a JSON object for people, a line each; what has a value before and one after stands as "title: before ->
 // after". What is no object stays JSON; empty when there is nothing.
-func figures(raw json.RawMessage) string {
+func Figures(raw json.RawMessage) string {
 	var facts map[string]json.RawMessage
 	if len(raw) == 0 || string(raw) == "null" {
 		return ""
@@ -85,4 +85,18 @@ func figure(key string, value json.RawMessage) string {
 		return string(value)
 	}
 	return compact.String()
+}
+
+// Reasons takes the sentences out of the evidence: people read them line by line.
+func Reasons(evidence json.RawMessage) (reasons []string, rest json.RawMessage) {
+	var facts map[string]json.RawMessage
+	if json.Unmarshal(evidence, &facts) != nil || json.Unmarshal(facts["reasons"], &reasons) != nil {
+		return nil, evidence
+	}
+	delete(facts, "reasons")
+	rest, err := json.Marshal(facts)
+	if err != nil {
+		return nil, evidence
+	}
+	return reasons, rest
 }
