@@ -35,7 +35,8 @@ type TunedView struct {
 	Published                bool
 	SizeBytes                int64
 	Since, LastRead, Planned *time.Time
-	LongestPause, Unknown    float64 // seconds
+	LongestPause             float64 // seconds
+	Unknown, UnreadUnknown   float64 // of the time that it was watched, and of what passed since it was read last; seconds
 	Rate                     float64 // reads a second, of all that was sampled
 	Note                     string
 	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the newest first; seconds, bytes, and the rows of the view, or that changed where it is incremental
@@ -117,8 +118,9 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        coalesce(h.size_bytes, 0) AS size_bytes,
        u.since, u.last_read_at AS last_read,
        `+planned+` AS planned,
-       coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown), 0)::float8 AS unknown,
-       coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown)::float8), 0) AS rate, coalesce(u.note, '') AS note,
+       coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown + g.gap), 0)::float8 AS unknown,
+       coalesce(extract(epoch FROM u.unread_unknown + g.gap), 0)::float8 AS unread_unknown,
+       coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown - g.gap)::float8), 0) AS rate, coalesce(u.note, '') AS note,
        coalesce(r.durations, '{}') AS durations, coalesce(r.wal, '{}') AS wal, coalesce(r.rows, '{}') AS rows,
        (SELECT max(x.decided_at)
           FROM mvscheduler.recommendation AS x
@@ -137,6 +139,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
+ CROSS JOIN LATERAL (SELECT greatest(clock_timestamp() - u.sampled_until, '0')) AS g(gap)   -- since then nobody has sampled
   LEFT JOIN LATERAL (
         SELECT array_agg(date_part('epoch', l.took)) AS durations,
                array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8) AS wal,   -- WAL is that of the whole server

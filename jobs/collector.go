@@ -57,6 +57,8 @@ type sampling struct {
 	others []optimizer.Meter // of the standbys
 	last   time.Time         // of the database's clock; zero = there is nothing to compare with
 	bin    time.Time         // that is being filled
+	from   time.Time         // since when, of the database's clock
+	until  time.Time         // and until when it is
 	bins   map[int64]*optimizer.Bin
 	ratios map[int64]*optimizer.Ratio
 	bounds map[uint32]time.Time // where partitions begin; zero = that is not known
@@ -179,8 +181,9 @@ func (c *collector) sample(ctx context.Context) error {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		c.bin = bin
+		c.bin, c.from = bin, before
 	}
+	c.until = counters.At
 	if err := c.qualify(ctx, counters.At); err != nil {
 		return err
 	}
@@ -288,7 +291,7 @@ func (c *collector) flush(ctx context.Context) error {
 		}
 	}
 	if len(bins) > 0 {
-		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.unread); err != nil {
+		if err := catalog.WriteSamples(ctx, c.pool, c.sampled(), bins); err != nil {
 			return err
 		}
 	}
@@ -302,6 +305,10 @@ func (c *collector) flush(ctx context.Context) error {
 		c.ratios = make(map[int64]*optimizer.Ratio)
 	}
 	return c.tellQuals(ctx)
+}
+
+func (c *collector) sampled() catalog.Sampled {
+	return catalog.Sampled{Sampler: c.name, Bin: c.bin, From: c.from, Until: c.until, Level: c.level, Sources: c.words, Standbys: c.unread}
 }
 
 // lookAround reads what is below the views, and by what they are read.

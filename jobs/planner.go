@@ -212,7 +212,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
 		Usage: optimizer.Usage{
-			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
+			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), Unknown: duration(v.UnreadUnknown), RateBefore: v.Rate,
 			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
 		},
 	}
