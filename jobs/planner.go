@@ -180,7 +180,7 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
 	}
-	advice := catalog.Advice{ViewID: v.ViewID, Name: v.Name, Recommendations: recommendations}
+	advice := v.Advised(recommendations...)
 	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
 	switch {
 	case !noted || slices.ContainsFunc(recommendations, catalog.Recommendation.Applies):
