@@ -299,7 +299,8 @@ ON CONFLICT (view_id) DO UPDATE
        unknown = u.unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0'),
        unread_unknown = CASE WHEN EXCLUDED.last_read_at IS NULL THEN u.unread_unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0') ELSE '0' END,
        sampled_until = EXCLUDED.sampled_until,
-       note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END`,
+       note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END
+ WHERE u.sampled_until IS DISTINCT FROM EXCLUDED.sampled_until   -- it is written already, and the sampler was not told`,
 		s.Sampler, hour, int(s.Bin.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, s.Level, s.Sources, seen, s.Standbys, s.From, s.Until)
 	if err != nil {
 		return fmt.Errorf("record what was read: %w", err)
