@@ -57,3 +57,23 @@ func TestABinIsCountedOnceHoweverOftenItIsWritten(t *testing.T) {
 	require.Equal(t, 20.0, reads)
 	require.Equal(t, 600.0, unknown, "two bins are not there")
 }
+
+// In containers the process is number 1, and hosts may have one name.
+func TestTwoSidecarsOfOneNameDoNotBothSample(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	pgtest.Exec(t, db.Conn(t, db.User(t, "alice")), `CREATE TABLE t (id bigint)`, `INSERT INTO mvscheduler.views (name, query) VALUES ('v', 'SELECT id FROM t')`)
+	pool, err := NewControlPool(t.Context(), db.URLAs(db.Worker(t)))
+	require.NoError(t, err)
+	t.Cleanup(pool.Close)
+	sampled := 0
+	for range 2 {
+		r, err := New(pool, nil, Config{Name: "host/1", SampleEvery: time.Minute})
+		require.NoError(t, err)
+		require.NoError(t, r.collector.tick(t.Context()))
+		if r.collector.samples > 0 {
+			sampled++
+		}
+	}
+	require.Equal(t, 1, sampled)
+}
