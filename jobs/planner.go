@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,9 +31,10 @@ const (
 
 // planner makes recommendations of what was sampled, and applies those that a row lets it.
 type planner struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
-	name string
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	name     string
+	patience time.Duration // of one go; zero = planPatience
 
 	recorder recorder
 	zones    map[string]*time.Location // that were looked up
@@ -40,7 +42,7 @@ type planner struct {
 
 // plan thinks about the views whose turn it is. The lease of the collector makes it the only one.
 func (p *planner) plan(ctx context.Context, seen evidence) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(p.patience, planPatience))
 	defer cancel()
 	trials, err := catalog.LoadTrials(ctx, p.pool)
 	if err != nil {
@@ -75,13 +77,18 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 		if v.Since == nil || v.Planned != nil && !passed(*v.Planned, facts.Now, thinkEvery) {
 			continue
 		}
+		if ctx.Err() != nil { // the others come first next time
+			break
+		}
 		done++
 		err = errors.Join(err, p.think(ctx, facts, v, f, &t))
 		if len(t.views) == noteAtOnce {
 			err = errors.Join(err, p.note(ctx, facts.Now, &t))
 		}
 	}
-	return errors.Join(err, p.note(ctx, facts.Now, &t), catalog.Planned(ctx, p.pool, p.name))
+	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+	return errors.Join(err, p.note(ctx, facts.Now, &t), catalog.Planned(noting, p.pool, p.name))
 }
 
 // fleet are all views, among which each is thought about.
@@ -326,9 +333,17 @@ func shortestGap(now time.Time, v catalog.TunedView) time.Duration {
 // withAbove are a view and those that read it, directly or not.
 func withAbove(view int64, upstream map[int64][]int64) []int64 {
 	ids := []int64{view}
+	readers := make(map[int64][]int64, len(upstream))
+	for id, reads := range upstream {
+		for _, read := range reads {
+			readers[read] = append(readers[read], id)
+		}
+	}
+	seen := map[int64]bool{view: true}
 	for i := 0; i < len(ids); i++ {
-		for id, reads := range upstream {
-			if slices.Contains(reads, ids[i]) && !slices.Contains(ids, id) {
+		for _, id := range readers[ids[i]] {
+			if !seen[id] {
+				seen[id] = true
 				ids = append(ids, id)
 			}
 		}
