@@ -248,9 +248,19 @@ type SampleBin struct {
 // BinWidth is the width of the bins that are recorded.
 const BinWidth = 5 * time.Minute
 
-// WriteSamples records a bin of each view, as the sampler whose lease has not passed on; else it does nothing.
-func WriteSamples(ctx context.Context, q Querier, sampler string, at time.Time, bins []SampleBin, level, sources string, standbys int) error {
-	hour := at.Truncate(time.Hour)
+// Sampled says of a bin who sampled it, what of it, and how.
+type Sampled struct {
+	Sampler        string
+	Bin            time.Time // its start
+	From, Until    time.Time // what was sampled, by spans of which the middle is in the bin
+	Level, Sources string    // what it rests on
+	Standbys       int       // that were there and whose reads are not counted
+}
+
+// WriteSamples records a bin of each view, as the sampler whose lease has not passed on; else it does nothing. What nobody sampled
+// before is time of which reads are not known.
+func WriteSamples(ctx context.Context, q Querier, s Sampled, bins []SampleBin) error {
+	hour := s.Bin.Truncate(time.Hour)
 	n := len(bins)
 	views, seen, reads, changes, unknown, why := make([]int64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]float64, n), make([]string, n)
 	for i, b := range bins {
@@ -276,19 +286,22 @@ WITH ours AS (
     ON CONFLICT (view_id, at) DO UPDATE
        SET reads[$3] = coalesce(d.reads[$3], EXCLUDED.reads[$3]), changes[$3] = coalesce(d.changes[$3], EXCLUDED.changes[$3])
 )
-INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, note)
+INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, unread_unknown, sampled_until, note)
 SELECT b.view_id, $2::timestamptz + make_interval(secs => ($3 - 1) * 300),
        CASE WHEN b.seen > 0 THEN $2::timestamptz + make_interval(secs => $3 * 300) END,
-       b.seen, make_interval(secs => b.unknown), b.why
+       b.seen, make_interval(secs => b.unknown), make_interval(secs => b.unknown), $14::timestamptz, b.why
   FROM bin AS b
 ON CONFLICT (view_id) DO UPDATE
    SET since = least(u.since, EXCLUDED.since),   -- the clock was ahead
        last_read_at = coalesce(EXCLUDED.last_read_at, u.last_read_at),
        longest_pause = greatest(u.longest_pause, CASE WHEN EXCLUDED.last_read_at IS NOT NULL THEN EXCLUDED.since - u.last_read_at END),
        reads = u.reads + EXCLUDED.reads,
-       unknown = u.unknown + EXCLUDED.unknown,
-       note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END`,
-		sampler, hour, int(at.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, level, sources, seen, standbys)
+       unknown = u.unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0'),
+       unread_unknown = CASE WHEN EXCLUDED.last_read_at IS NULL THEN u.unread_unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0') ELSE '0' END,
+       sampled_until = EXCLUDED.sampled_until,
+       note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END
+ WHERE u.sampled_until IS DISTINCT FROM EXCLUDED.sampled_until   -- it is written already, and the sampler was not told`,
+		s.Sampler, hour, int(s.Bin.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, s.Level, s.Sources, seen, s.Standbys, s.From, s.Until)
 	if err != nil {
 		return fmt.Errorf("record what was read: %w", err)
 	}

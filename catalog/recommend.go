@@ -35,11 +35,13 @@ type TunedView struct {
 	Published                bool
 	SizeBytes                int64
 	Since, LastRead, Planned *time.Time
-	LongestPause, Unknown    float64 // seconds
+	LongestPause             float64 // seconds
+	Unknown, UnreadUnknown   float64 // of the time that it was watched, and of what passed since it was read last; seconds
 	Rate                     float64 // reads a second, of all that was sampled
 	Note                     string
 	Durations, WAL, Rows     []float64 // of the last runs by the method in force, the newest first; seconds, bytes, and the rows of the view, or that changed where it is incremental
 	LastChange               *time.Time
+	Written                  time.Time   // of the row of views, when it was written last
 	Undone                   []time.Time // changes of its schedule that were taken back
 
 	// What there is to look at; where there is nothing, nothing else is asked of the server.
@@ -92,7 +94,7 @@ SELECT clock_timestamp(), extract(epoch FROM g.optimizer_target)::float8, g.opti
 		return f, nil, fmt.Errorf("read what the optimizer needs: %w", err)
 	}
 	rows, err := q.Query(ctx, `
-SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on,
+SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optimize, s.refresh_on, s.rearmed_at AS written,
        extract(epoch FROM CASE WHEN s.cron IS NULL AND s.calendar IS NULL AND s.refresh_on = 'schedule' THEN coalesce(s.tuned_interval, s.refresh_interval) END)::float8 AS interval,
        extract(epoch FROM s.min_interval)::float8 AS least, extract(epoch FROM s.max_interval)::float8 AS most,
        extract(epoch FROM s.refresh_interval)::float8 AS row_interval, s.upstream, s.tuned_patience AS patience,
@@ -117,8 +119,9 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
        coalesce(h.size_bytes, 0) AS size_bytes,
        u.since, u.last_read_at AS last_read,
        `+planned+` AS planned,
-       coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown), 0)::float8 AS unknown,
-       coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown)::float8), 0) AS rate, coalesce(u.note, '') AS note,
+       coalesce(extract(epoch FROM u.longest_pause), 0)::float8 AS longest_pause, coalesce(extract(epoch FROM u.unknown + g.gap), 0)::float8 AS unknown,
+       coalesce(extract(epoch FROM u.unread_unknown + g.gap), 0)::float8 AS unread_unknown,
+       coalesce(u.reads / greatest(60, extract(epoch FROM clock_timestamp() - u.since - u.unknown - g.gap)::float8), 0) AS rate, coalesce(u.note, '') AS note,
        coalesce(r.durations, '{}') AS durations, coalesce(r.wal, '{}') AS wal, coalesce(r.rows, '{}') AS rows,
        (SELECT max(x.decided_at)
           FROM mvscheduler.recommendation AS x
@@ -137,6 +140,7 @@ SELECT s.view_id, s.name, quote_literal(s.name) AS name_sql, s.timezone, s.optim
   FROM mvscheduler.view_state AS s
   LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
   LEFT JOIN mvscheduler.view_usage AS u ON u.view_id = s.view_id
+ CROSS JOIN LATERAL (SELECT greatest(clock_timestamp() - u.sampled_until, '0')) AS g(gap)   -- since then nobody has sampled
   LEFT JOIN LATERAL (
         SELECT array_agg(date_part('epoch', l.took)) AS durations,
                array_agg(least(coalesce(l.wal_bytes, 0), 4 * coalesce(l.size_bytes, 0))::float8) AS wal,   -- WAL is that of the whole server
@@ -194,6 +198,13 @@ type Advice struct {
 	ViewID          int64
 	Name            string
 	Recommendations []Recommendation
+
+	written time.Time // see TunedView; only what is advised for a view as it was loaded is put in force
+}
+
+// Advised is what is recommended for a view as it was loaded.
+func (v TunedView) Advised(r ...Recommendation) Advice {
+	return Advice{ViewID: v.ViewID, Name: v.Name, Recommendations: r, written: v.Written}
 }
 
 // Recommend writes what is recommended for a view, and puts in force what optimize = 'auto' lets the sidecar. It returns the
@@ -210,9 +221,9 @@ func Recommend(ctx context.Context, tx pgx.Tx, a Advice) (applied []int64, err e
 		}
 		var did bool
 		if r.Keep != nil {
-			did, err = applyKeep(ctx, tx, a.ViewID, id, *r.Keep)
+			did, err = applyKeep(ctx, tx, a, id, *r.Keep)
 		} else {
-			did, err = applyClock(ctx, tx, a.ViewID, id, r)
+			did, err = applyClock(ctx, tx, a, id, r)
 		}
 		if err != nil && !errors.Is(err, pgx.ErrNoRows) {
 			return nil, fmt.Errorf("apply recommendation %d for view %q: %w", id, a.Name, err)
@@ -327,63 +338,6 @@ UPDATE mvscheduler.view_usage AS u
 		return fmt.Errorf("note that views were thought about: %w", err)
 	}
 	return nil
-}
-
-// applyClock puts an interval or a calendar in force; no row = not now.
-func applyClock(ctx context.Context, tx pgx.Tx, viewID, id int64, r Recommendation) (bool, error) {
-	var seconds *float64
-	if r.Apply != nil {
-		seconds = new(r.Apply.Seconds())
-	}
-	return apply(ctx, tx, viewID, id, r.Kind, `
-       SET tuned_interval = make_interval(secs => $5),
-           tuned_patience = nullif($6::float8, 0),
-           tuned_calendar = $7::jsonb,
-           tuned_by = $2,
-           reschedule = true
-      FROM free AS f
-     WHERE s.view_id = f.view_id
-       AND s.refresh_on = 'schedule'
-       AND s.cron IS NULL
-       AND s.calendar IS NULL
-       AND s.refresh_interval IS NOT NULL`, seconds, r.Patience, r.Rules)
-}
-
-// applyKeep puts a longer retention in force; no row = not now.
-func applyKeep(ctx context.Context, tx pgx.Tx, viewID, id int64, keep time.Duration) (bool, error) {
-	return apply(ctx, tx, viewID, id, "retention", `
-       SET retention_period = justify_hours(least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention))),
-           retained_by = $2
-      FROM free AS f
-     WHERE s.view_id = f.view_id
-       AND least(make_interval(secs => $5), coalesce(s.max_retention, 2 * s.row_retention)) > s.retention_period`, keep.Seconds())
-}
-
-// apply changes the row of view_state as change says, whose arguments begin with $5, where optimize is auto and no
-// recommendation of the kind was taken back not long ago. Users' transactions lock a row of view_state for as long as they
-// like: then it is for the next time. The bounds are constraints of the table.
-func apply(ctx context.Context, tx pgx.Tx, viewID, id int64, kind, change string, args ...any) (applied bool, err error) {
-	err = tx.QueryRow(ctx, `
-WITH free AS (
-    SELECT s.view_id
-      FROM mvscheduler.view_state AS s
-     WHERE s.view_id = $1
-       AND s.optimize = 'auto'
-       AND NOT EXISTS (SELECT
-                         FROM mvscheduler.recommendation AS x
-                        WHERE x.view_id = $1 AND x.kind = $3 AND x.state IN ('undone', 'rejected') AND x.decided_at > clock_timestamp() - make_interval(secs => $4))
-       FOR UPDATE SKIP LOCKED
-), changed AS (
-    UPDATE mvscheduler.view_state AS s`+change+`
-    RETURNING s.view_id
-)
-UPDATE mvscheduler.recommendation AS r
-   SET state = 'applied', automatic = true, decided_at = clock_timestamp(), decided_by = 'mvscheduler'
-  FROM changed AS c
- WHERE r.id = $2
-   AND r.view_id = c.view_id
-RETURNING true`, append([]any{viewID, id, kind, keepUndone.Seconds()}, args...)...).Scan(&applied)
-	return applied, err
 }
 
 // TrialRecord is a recommendation that was applied and that is under observation.

@@ -8,8 +8,8 @@ import (
 
 // RollUp puts the samples of a day that is over into one row, makes hours of the bins of days that are older than fine, forgets
 // what is older than keep, what belongs to views that are gone, and recommendations that
-// expired long ago. Look-backs become months where they are older than keep, and
-// are forgotten after lookBacks.
+// expired long ago. Look-backs become months where they are older than keep, and are forgotten after lookBacks, as are recommendations
+// that were decided about, but for what may be in force.
 func RollUp(ctx context.Context, q Querier, fine, keep, lookBacks time.Duration) error {
 	statements := []struct {
 		sql  string
@@ -57,6 +57,13 @@ ON CONFLICT DO NOTHING`, []any{keep.Seconds()}},
 		{`DELETE FROM mvscheduler.watched_index AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.view_usage AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, nil},
 		{`DELETE FROM mvscheduler.recommendation AS d WHERE d.state = 'expired' AND d.decided_at < clock_timestamp() - make_interval(secs => $1) OR NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id)`, []any{KeepRejected.Seconds()}},
+		{`
+DELETE FROM mvscheduler.recommendation AS d
+ WHERE d.state NOT IN ('proposed', 'snoozed')
+   AND d.decided_at < clock_timestamp() - make_interval(secs => $1)
+   AND NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = d.view_id AND d.id IN (s.tuned_by, s.retained_by))
+   AND (d.state <> 'applied'   -- the last one may be what the row still says
+        OR EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.view_id = d.view_id AND r.kind = d.kind AND r.state = 'applied' AND r.id > d.id))`, []any{lookBacks.Seconds()}},
 		{`DELETE FROM mvscheduler.recommendation_decision AS d WHERE NOT EXISTS (SELECT FROM mvscheduler.recommendation AS r WHERE r.id = d.recommendation_id)`, nil},
 	}
 	for _, s := range statements {

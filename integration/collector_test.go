@@ -201,7 +201,7 @@ SELECT view_id, date_trunc('day', now(), 'UTC') - interval '3 days' + h * interv
 	late := ask[time.Time](t, s.root, `UPDATE mvscheduler.sampled_days SET reads = ((reads::real[])[1:2] || NULL::real || (reads::real[])[4:])::text WHERE day = date_trunc('day', now(), 'UTC') - interval '4 days' RETURNING day`)
 	sampler, view := ask[string](t, s.root, `SELECT sampler FROM mvscheduler.collector`), ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state`)
 	for n := range 4 { // the bin that is not known, and those beside it
-		require.NoError(t, catalog.WriteSamples(t.Context(), s.root, sampler, late.Add(time.Duration(n)*catalog.BinWidth), []catalog.SampleBin{{ViewID: view, Reads: 50, Changes: 50}}, "L0", "", 0))
+		require.NoError(t, catalog.WriteSamples(t.Context(), s.root, catalog.Sampled{Sampler: sampler, Bin: late.Add(time.Duration(n) * catalog.BinWidth), Level: "L0"}, []catalog.SampleBin{{ViewID: view, Reads: 50, Changes: 50}}))
 	}
 	require.NoError(t, catalog.RollUp(t.Context(), s.root, 21*24*time.Hour, 70*24*time.Hour, 10000*time.Hour))
 	require.Equal(t, "t t 132 0", ask[string](t, s.root, days), "in the first hour of a day too, which begins as the day")

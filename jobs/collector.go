@@ -57,6 +57,8 @@ type sampling struct {
 	others []optimizer.Meter // of the standbys
 	last   time.Time         // of the database's clock; zero = there is nothing to compare with
 	bin    time.Time         // that is being filled
+	from   time.Time         // since when, of the database's clock
+	until  time.Time         // and until when it is
 	bins   map[int64]*optimizer.Bin
 	ratios map[int64]*optimizer.Ratio
 	bounds map[uint32]time.Time // where partitions begin; zero = that is not known
@@ -179,8 +181,9 @@ func (c *collector) sample(ctx context.Context) error {
 		if err := c.flush(ctx); err != nil {
 			return err
 		}
-		c.bin = bin
+		c.bin, c.from = bin, before
 	}
+	c.until = counters.At
 	if err := c.qualify(ctx, counters.At); err != nil {
 		return err
 	}
@@ -270,38 +273,6 @@ func (c *collector) sampleOf(counters catalog.Counters) optimizer.Sample {
 		s.Own = append(s.Own, optimizer.OwnScans(r))
 	}
 	return s
-}
-
-// flush records the bin.
-func (c *collector) flush(ctx context.Context) error {
-	bins := make([]catalog.SampleBin, 0, len(c.bins))
-	var lookBacks []catalog.LookBack
-	for view, b := range c.bins {
-		if c.ratios[view] == nil {
-			c.ratios[view] = &optimizer.Ratio{}
-		}
-		s := catalog.SampleBin{ViewID: view, Seen: b.Reads(c.ratios[view]), Unknown: b.Unknown, Why: b.Why}
-		s.Reads, s.Changes = b.Counts(catalog.BinWidth, s.Seen)
-		bins = append(bins, s)
-		for l, reads := range b.LookBacks {
-			lookBacks = append(lookBacks, catalog.LookBack{ViewID: view, DaysBack: l.Days, Entire: l.Entire, Reads: reads})
-		}
-	}
-	if len(bins) > 0 {
-		if err := catalog.WriteSamples(ctx, c.pool, c.name, c.bin, bins, c.level, c.words, c.unread); err != nil {
-			return err
-		}
-	}
-	if len(lookBacks) > 0 {
-		if err := catalog.WriteLookBacks(ctx, c.pool, c.name, c.bin, lookBacks); err != nil {
-			return err
-		}
-	}
-	c.bins = make(map[int64]*optimizer.Bin)
-	if c.ratios == nil {
-		c.ratios = make(map[int64]*optimizer.Ratio)
-	}
-	return c.tellQuals(ctx)
 }
 
 // lookAround reads what is below the views, and by what they are read.

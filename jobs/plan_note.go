@@ -20,6 +20,8 @@ type thoughts struct {
 // note writes what was thought about until an instant, many views in one statement.
 func (p *planner) note(ctx context.Context, at time.Time, t *thoughts) (err error) {
 	defer func() { *t = thoughts{t.views[:0], t.clocks[:0], t.advice[:0]} }()
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime) // also when the time to think is over
+	defer cancel()
 	if len(t.advice) > 0 {
 		_, err = catalog.WriteAdvice(ctx, p.pool, t.advice...)
 	}

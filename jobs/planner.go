@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -30,9 +30,10 @@ const (
 
 // planner makes recommendations of what was sampled, and applies those that a row lets it.
 type planner struct {
-	pool *pgxpool.Pool
-	log  *slog.Logger
-	name string
+	pool     *pgxpool.Pool
+	log      *slog.Logger
+	name     string
+	patience time.Duration // of one go; zero = planPatience
 
 	recorder recorder
 	zones    map[string]*time.Location // that were looked up
@@ -40,7 +41,7 @@ type planner struct {
 
 // plan thinks about the views whose turn it is. The lease of the collector makes it the only one.
 func (p *planner) plan(ctx context.Context, seen evidence) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), planPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cmp.Or(p.patience, planPatience))
 	defer cancel()
 	trials, err := catalog.LoadTrials(ctx, p.pool)
 	if err != nil {
@@ -75,13 +76,18 @@ func (p *planner) plan(ctx context.Context, seen evidence) error {
 		if v.Since == nil || v.Planned != nil && !passed(*v.Planned, facts.Now, thinkEvery) {
 			continue
 		}
+		if ctx.Err() != nil { // the others come first next time
+			break
+		}
 		done++
 		err = errors.Join(err, p.think(ctx, facts, v, f, &t))
 		if len(t.views) == noteAtOnce {
 			err = errors.Join(err, p.note(ctx, facts.Now, &t))
 		}
 	}
-	return errors.Join(err, p.note(ctx, facts.Now, &t), catalog.Planned(ctx, p.pool, p.name))
+	noting, cancel := context.WithTimeout(context.WithoutCancel(ctx), bookkeepingTime)
+	defer cancel()
+	return errors.Join(err, p.note(ctx, facts.Now, &t), catalog.Planned(noting, p.pool, p.name))
 }
 
 // fleet are all views, among which each is thought about.
@@ -182,7 +188,7 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 			recommendations = append(recommendations, recommendationOf(v, *r))
 		}
 	}
-	advice := catalog.Advice{ViewID: v.ViewID, Name: v.Name, Recommendations: recommendations}
+	advice := v.Advised(recommendations...)
 	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
 	switch {
 	case !noted || slices.ContainsFunc(recommendations, catalog.Recommendation.Applies):
@@ -225,7 +231,7 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
 		Usage: optimizer.Usage{
-			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), RateBefore: v.Rate,
+			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), Unknown: duration(v.UnreadUnknown), RateBefore: v.Rate,
 			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
 		},
 	}
@@ -339,9 +345,17 @@ func shortestGap(now time.Time, v catalog.TunedView) time.Duration {
 // withAbove are a view and those that read it, directly or not.
 func withAbove(view int64, upstream map[int64][]int64) []int64 {
 	ids := []int64{view}
+	readers := make(map[int64][]int64, len(upstream))
+	for id, reads := range upstream {
+		for _, read := range reads {
+			readers[read] = append(readers[read], id)
+		}
+	}
+	seen := map[int64]bool{view: true}
 	for i := 0; i < len(ids); i++ {
-		for id, reads := range upstream {
-			if slices.Contains(reads, ids[i]) && !slices.Contains(ids, id) {
+		for _, id := range readers[ids[i]] {
+			if !seen[id] {
+				seen[id] = true
 				ids = append(ids, id)
 			}
 		}
@@ -402,90 +416,4 @@ func columns(from map[string]string) map[string]*string {
 		}
 	}
 	return to
-}
-
-// judge looks what became of changes, and takes back those that did not help, where they were applied by themselves.
-func (p *planner) judge(ctx context.Context, facts catalog.OptimizerFacts, f fleet, trials []catalog.TrialRecord) (err error) {
-	for _, t := range trials {
-		i := slices.IndexFunc(f.views, func(v catalog.TunedView) bool { return v.ViewID == t.ViewID })
-		if i < 0 || f.views[i].Since == nil || f.kappa == 0 {
-			continue
-		}
-		back, judgeErr := p.judgeOne(ctx, facts, f.views[i], f, t)
-		if judgeErr != nil {
-			err = errors.Join(err, judgeErr)
-		}
-		if back { // it is not thought about on the same day
-			f.views[i].LastChange = &facts.Now
-		}
-	}
-	return err
-}
-
-func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView, f fleet, t catalog.TrialRecord) (back bool, err error) {
-	view, err := p.view(ctx, facts, v, f, t.AppliedAt)
-	if err != nil {
-		return false, err
-	}
-	refresh, ok := optimizer.Expect(v.Method, view.Runs)
-	if !ok || len(view.History.Reads) == 0 && t.Kind != "retention" {
-		return false, nil
-	}
-	view.History.Kappa, view.History.Cost = f.kappa, refresh.Cost
-	if t.Kind == "retention" {
-		view.History.Cost = refresh.Whole
-	}
-	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
-	if t.Was != nil {
-		var words optimizer.IntervalWords
-		if words.UnmarshalText([]byte(*t.Was)) == nil {
-			old.Interval = time.Duration(words)
-		}
-		if t.Patience > 0 {
-			old.Mode, old.Patience = optimizer.Adaptive, t.Patience
-		}
-	}
-	if t.WasCalendar != nil {
-		rules, err := schedule.ParseCalendar(*t.WasCalendar)
-		if err != nil {
-			return false, fmt.Errorf("calendar of view %q before: %w", v.Name, err)
-		}
-		old = optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}
-	}
-	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
-	trial := optimizer.Trial{
-		History: view.History, Changed: min(max(0, bin(t.AppliedAt)), len(view.History.Reads)), Old: old, Bounds: view.Bounds,
-		PredictedCost: t.PredictedCost, MeasuredCost: view.History.Cost, Ended: t.Ended, Failures: t.Failed, FailuresWere: t.Before,
-	}
-	for _, at := range t.Began {
-		if b := bin(at); b < len(view.History.Reads) {
-			trial.Refreshes = append(trial.Refreshes, b)
-		}
-	}
-	var verdict optimizer.Judgement
-	var measured map[string]any
-	if t.Kind == "retention" {
-		verdict = trial.JudgeLonger(facts.Now.Sub(t.AppliedAt))
-		measured = map[string]any{"refresh_seconds": trial.MeasuredCost}
-	} else {
-		verdict = trial.Judge()
-		measured = map[string]any{"cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
-			"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
-	}
-	why := strings.Join(verdict.Reasons(), "; ")
-	measured["final"], measured["why"] = verdict.Final, why
-	if verdict.Final {
-		measured["helped"] = !verdict.RollBack
-	}
-	if !t.Automatic {
-		return false, catalog.NoteMeasured(ctx, p.pool, t.ID, measured)
-	}
-	err = pgx.BeginFunc(ctx, p.pool, func(tx pgx.Tx) error {
-		done, err := catalog.Judged(ctx, tx, t.ID, t.ViewID, measured, verdict.RollBack, why)
-		if back = done && verdict.RollBack; back {
-			p.log.WarnContext(ctx, "took a change back", "view", v.Name, "recommendation", t.ID, "why", why)
-		}
-		return err
-	})
-	return back, err
 }

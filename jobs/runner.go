@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"os"
 	"time"
 
@@ -110,6 +111,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		return nil, fmt.Errorf("make River's client: %w", err)
 	}
 	pruner.river = client
+	sampler := fmt.Sprintf("%s/%08x", config.Name, rand.Uint32()) // names of hosts and processes need not differ between containers
 	return &Runner{
 		config: config,
 		dispatcher: &Dispatcher{
@@ -123,8 +125,8 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 		skipper:  skipper,
 		keeper:   &housekeeper{pool: control, own: control, webhook: config.Webhook, log: config.Logger},
 		pruner:   pruner,
-		collector: &collector{pool: control, log: config.Logger, name: config.Name, every: config.SampleEvery, standbys: config.Standbys,
-			plan: (&planner{pool: control, log: config.Logger, name: config.Name}).plan},
+		collector: &collector{pool: control, log: config.Logger, name: sampler, every: config.SampleEvery, standbys: config.Standbys,
+			plan: (&planner{pool: control, log: config.Logger, name: sampler}).plan},
 		client: client,
 	}, nil
 }

@@ -57,17 +57,19 @@ COMMENT ON COLUMN mvscheduler.sampled_days.reads IS 'In each bin, real[] as text
 COMMENT ON COLUMN mvscheduler.sampled_days.changes IS 'Rows written below the view in each bin, real[] as text; NULL = unknown.';
 
 CREATE TABLE mvscheduler.view_usage (
-    view_id       bigint PRIMARY KEY,
-    since         timestamptz NOT NULL,
-    last_read_at  timestamptz,
-    longest_pause interval NOT NULL DEFAULT '0',
-    reads         double precision NOT NULL DEFAULT 0,
-    unknown       interval NOT NULL DEFAULT '0',
-    note          text NOT NULL DEFAULT '',
-    planned_at    timestamptz,
-    thought       text NOT NULL DEFAULT '',
-    furthest      integer,
-    shrink_since  timestamptz
+    view_id        bigint PRIMARY KEY,
+    since          timestamptz NOT NULL,
+    last_read_at   timestamptz,
+    longest_pause  interval NOT NULL DEFAULT '0',
+    reads          double precision NOT NULL DEFAULT 0,
+    unknown        interval NOT NULL DEFAULT '0',
+    unread_unknown interval NOT NULL DEFAULT '0',
+    sampled_until  timestamptz NOT NULL DEFAULT clock_timestamp(),
+    note           text NOT NULL DEFAULT '',
+    planned_at     timestamptz,
+    thought        text NOT NULL DEFAULT '',
+    furthest       integer,
+    shrink_since   timestamptz
 ) WITH (fillfactor = 70);
 COMMENT ON TABLE mvscheduler.view_usage IS 'Private: what is remembered of the reads of each view when the samples are gone.';
 COMMENT ON COLUMN mvscheduler.view_usage.view_id IS 'views.id';
@@ -75,7 +77,9 @@ COMMENT ON COLUMN mvscheduler.view_usage.since IS 'First sample.';
 COMMENT ON COLUMN mvscheduler.view_usage.last_read_at IS 'End of the last bin with a read; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_usage.longest_pause IS 'Longest time between two reads.';
 COMMENT ON COLUMN mvscheduler.view_usage.reads IS 'All of them.';
-COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time of which the reads are not known.';
+COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time until sampled_until of which the reads are not known; also while no sidecar sampled.';
+COMMENT ON COLUMN mvscheduler.view_usage.unread_unknown IS 'How much of that came after last_read_at.';
+COMMENT ON COLUMN mvscheduler.view_usage.sampled_until IS 'End of the last bin that was written.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';

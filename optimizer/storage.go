@@ -24,6 +24,7 @@ type Usage struct {
 	CreatedAt    time.Time
 	LastRead     time.Time     // on any server, own refreshes left out; zero = never
 	LongestPause time.Duration // between reads before LastRead
+	Unknown      time.Duration // of the time since LastRead, for which reads are not known
 	RateBefore   float64       // reads per second while it was read
 	Servers      int           // that read it and whose counters are known
 	ServersAll   int           // that could
@@ -38,11 +39,11 @@ type Usage struct {
 }
 
 // Unused finds views that nobody reads (spec 3g): no read for 30 days and for three times the longest pause
-// before, on all servers, and nothing that depends on it. First its refreshes are stopped, 30 days later it may
+// before, as far as reads are known, on all servers, and nothing that depends on it. First its refreshes are stopped, 30 days later it may
 // be dropped.
 func (u Usage) Unused() (Advice, bool) {
 	since := later(u.LastRead, u.CreatedAt)
-	silent := u.Now.Sub(since)
+	silent := u.Now.Sub(since) - u.Unknown
 	switch {
 	case silent < max(unusedFor, unusedGaps*u.LongestPause), u.Now.Sub(u.CreatedAt) < unusedFor:
 		return Advice{}, false
@@ -51,7 +52,7 @@ func (u Usage) Unused() (Advice, bool) {
 	}
 	proposed := "refresh it on demand only"
 	if u.OnDemand {
-		if u.Now.Sub(u.Since) < unusedFor {
+		if u.Now.Sub(u.Since)-u.Unknown < unusedFor {
 			return Advice{}, false
 		}
 		proposed = "drop it; its row stays in the audit log"

@@ -26,6 +26,9 @@ func TestUnusedViewsAreFoundInTwoSteps(t *testing.T) {
 	again.Since = monday.AddDate(0, 0, -29)
 	_, ok = again.Unused()
 	require.False(t, ok, "it has 30 days")
+	again.Since, again.LastRead, again.Unknown = monday.AddDate(0, 0, -31), monday.AddDate(0, 0, -90), 2*oneDay
+	_, ok = again.Unused()
+	require.False(t, ok, "of these 30 days two are not known")
 
 	for name, spoil := range map[string]func(*Usage){
 		"read lately":             func(u *Usage) { u.LastRead = monday.AddDate(0, 0, -29) },
@@ -33,6 +36,7 @@ func TestUnusedViewsAreFoundInTwoSteps(t *testing.T) {
 		"a replica is not known":  func(u *Usage) { u.Servers = 1 },
 		"something depends on it": func(u *Usage) { u.Dependants = 1 },
 		"it is published":         func(u *Usage) { u.Published = true },
+		"it was not looked":       func(u *Usage) { u.Unknown = 11 * oneDay },
 		"it is new":               func(u *Usage) { u.CreatedAt = monday.AddDate(0, 0, -5) },
 	} {
 		u := base
