@@ -116,8 +116,6 @@ func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa 
 	return kappa / (1 + share.Price), short
 }
 
-func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
-
 // runsOf are the last ones, the oldest first.
 func runsOf(v catalog.TunedView) []optimizer.Run {
 	runs := make([]optimizer.Run, len(v.Durations))
