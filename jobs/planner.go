@@ -20,13 +20,14 @@ import (
 )
 
 const (
-	planEvery    = time.Hour           // some views are thought about so often
-	thinkEvery   = 23 * time.Hour      // and each of them
-	thinkAtOnce  = 1000                // views in one go
-	noteAtOnce   = 20                  // of them are noted, so that those after them come first after a go that ends early
-	planPatience = 5 * time.Minute     // one go may take no longer
-	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
-	changesBack  = 15 * 24 * time.Hour // and for that it is looked at what changed
+	planEvery     = time.Hour           // some views are thought about so often
+	thinkEvery    = 23 * time.Hour      // and each of them
+	thinkAtOnce   = 1000                // views in one go
+	noteAtOnce    = 20                  // of them are noted, so that those after them come first after a go that ends early
+	planPatience  = 5 * time.Minute     // one go may take no longer
+	trialPatience = 28 * 24 * time.Hour // nor a change be under observation, where pauses or settings.keep_runs leave no whole week
+	lookBack      = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
+	changesBack   = 15 * 24 * time.Hour // and for that it is looked at what changed
 )
 
 // planner makes recommendations of what was sampled, and applies those that a row lets it.
@@ -472,6 +473,7 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		measured = map[string]any{"cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
 			"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
 	}
+	verdict.Final = verdict.Final || facts.Now.Sub(t.DecidedAt) > trialPatience
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured["final"], measured["why"] = verdict.Final, why
 	if verdict.Final {
