@@ -346,7 +346,8 @@ type TrialRecord struct {
 	Automatic      bool // the sidecar applied it by itself, and takes it back
 	ViewID         int64
 	Kind           string
-	AppliedAt      time.Time
+	DecidedAt      time.Time
+	AppliedAt      time.Time   // the same, or since when its refreshes are known and none was paused
 	RowSeconds     float64     // the interval of the row; zero = none
 	Was            *string     // the interval before, as the proposal has it
 	Patience       float64     // and the patience; zero = none
@@ -357,11 +358,11 @@ type TrialRecord struct {
 	Failed, Before float64     // failed runs per run that ended, since and in as long a time before
 }
 
-// LoadTrials reads what is under observation: applied by the sidecar, or a clock that a person accepted, still in force, and
-// not judged for good.
+// LoadTrials reads what is under observation: applied by the sidecar, or a clock that a person accepted, still in force,
+// not judged for good, and of a view that is not paused.
 func LoadTrials(ctx context.Context, q Querier) ([]TrialRecord, error) {
 	rows, err := q.Query(ctx, `
-SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
+SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at, k.since AS applied_at, coalesce(extract(epoch FROM s.refresh_interval), 0)::float8 AS row_seconds,
        r.evidence ->> 'interval_before' AS was, coalesce((r.evidence ->> 'patience_before')::float8, 0) AS patience, r.evidence ->> 'calendar_before' AS was_calendar,
        coalesce((CASE r.kind WHEN 'retention' THEN r.predicted ->> 'refresh_seconds' ELSE coalesce(r.evidence ->> 'refresh_seconds_fixed', r.evidence ->> 'refresh_seconds') END)::float8, 0) AS predicted_cost,
        coalesce(x.began, '{}') AS began, x.ended, coalesce(x.failed, 0) AS failed, coalesce(y.failed, 0) AS before
@@ -372,16 +373,22 @@ SELECT r.id, r.automatic, r.view_id, r.kind, r.decided_at AS applied_at, coalesc
                                           AND s.refresh_interval IS NOT DISTINCT FROM (r.change ->> 'refresh_interval')::interval
                                           AND s.cron IS NOT DISTINCT FROM r.change ->> 'cron'
                                           AND s.calendar IS NOT DISTINCT FROM (r.change ->> 'calendar')::jsonb)
+ CROSS JOIN mvscheduler.settings AS g
+ CROSS JOIN LATERAL (SELECT greatest(r.decided_at, s.resumed_at, g.resumed_at, clock_timestamp() - g.keep_runs,
+                                     CASE WHEN s.paused_until <= clock_timestamp() THEN s.paused_until END, CASE WHEN g.paused_until <= clock_timestamp() THEN g.paused_until END) AS since) AS k
  CROSS JOIN LATERAL (SELECT array_agg(n.started_at ORDER BY n.started_at) FILTER (WHERE n.state = 'succeeded' AND n.took IS NOT NULL) AS began,
                             count(*)::int AS ended, avg((n.state = 'failed')::int)::float8 AS failed
                        FROM mvscheduler.run AS n
-                      WHERE n.view_id = r.view_id AND n.started_at >= r.decided_at AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS x
+                      WHERE n.view_id = r.view_id AND n.started_at >= k.since AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS x
  CROSS JOIN LATERAL (SELECT avg((n.state = 'failed')::int)::float8 AS failed
                        FROM mvscheduler.run AS n
                       WHERE n.view_id = r.view_id AND n.started_at < r.decided_at AND n.started_at >= r.decided_at - (clock_timestamp() - r.decided_at)
                         AND n.finished_at IS NOT NULL AND n.state <> 'skipped') AS y
  WHERE r.state = 'applied'
-   AND r.measured ->> 'final' IS DISTINCT FROM 'true'`)
+   AND r.measured ->> 'final' IS DISTINCT FROM 'true'
+   AND s.enabled
+   AND NOT (s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > clock_timestamp())
+   AND NOT mvscheduler.paused_at(clock_timestamp())`)
 	if err != nil {
 		return nil, fmt.Errorf("read what is under observation: %w", err)
 	}

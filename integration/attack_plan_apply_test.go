@@ -51,3 +51,22 @@ func TestWhatWasChangedSinceItWasThoughtAboutIsNotTuned(t *testing.T) {
 		})
 	}
 }
+
+// The planner says every day what is still true. Where none ran for long nobody knows, and a person does not do what was true once.
+func TestWhatNobodyFoundTrueForAWeekIsNotAccepted(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)
+	s.recommended(t)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET seen_at = now() - interval '8 days'`)
+	requireSQLState(t, s.alice, "55000", `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
+	out := mvscheduler(t, s.db, s.owner, "", "recommend", "accept", "1")
+	require.NotZero(t, out.code)
+	require.Contains(t, out.stderr, "was found true last")
+	require.Equal(t, "proposed", ask[string](t, s.alice, `SELECT state FROM mvscheduler.recommendations`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.snooze_recommendation(id, now() + '1 day') FROM mvscheduler.recommendations`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET seen_at = now() - interval '6 days'`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.accept_recommendation(id) FROM mvscheduler.recommendations`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET seen_at = now() - interval '60 days'`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.undo_recommendation(id) FROM mvscheduler.recommendations`)
+}

@@ -83,6 +83,7 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		measured = map[string]any{"cost": verdict.New.Cost, "cost_of_the_old": verdict.Old.Cost, "reads": verdict.New.Reads,
 			"mean_age_seconds": verdict.New.MeanAge, "mean_age_seconds_of_the_old": verdict.Old.MeanAge}
 	}
+	verdict.Final = verdict.Final || facts.Now.Sub(t.DecidedAt) > trialPatience
 	why := strings.Join(verdict.Reasons(), "; ")
 	measured["final"], measured["why"] = verdict.Final, why
 	if verdict.Final {

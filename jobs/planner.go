@@ -19,13 +19,14 @@ import (
 )
 
 const (
-	planEvery    = time.Hour           // some views are thought about so often
-	thinkEvery   = 23 * time.Hour      // and each of them
-	thinkAtOnce  = 1000                // views in one go
-	noteAtOnce   = 20                  // of them are noted, so that those after them come first after a go that ends early
-	planPatience = 5 * time.Minute     // one go may take no longer
-	lookBack     = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
-	changesBack  = 15 * 24 * time.Hour // and for that it is looked at what changed
+	planEvery     = time.Hour           // some views are thought about so often
+	thinkEvery    = 23 * time.Hour      // and each of them
+	thinkAtOnce   = 1000                // views in one go
+	noteAtOnce    = 20                  // of them are noted, so that those after them come first after a go that ends early
+	planPatience  = 5 * time.Minute     // one go may take no longer
+	trialPatience = 28 * 24 * time.Hour // nor a change be under observation, where pauses or settings.keep_runs leave no whole week
+	lookBack      = 63 * 24 * time.Hour // nine weeks: the last two of them modes are compared on,
+	changesBack   = 15 * 24 * time.Hour // and for that it is looked at what changed
 )
 
 // planner makes recommendations of what was sampled, and applies those that a row lets it.
@@ -114,8 +115,6 @@ func fleetKappa(facts catalog.OptimizerFacts, views []catalog.TunedView) (kappa 
 	}
 	return kappa / (1 + share.Price), short
 }
-
-func duration(seconds float64) time.Duration { return time.Duration(seconds * float64(time.Second)) }
 
 // runsOf are the last ones, the oldest first.
 func runsOf(v catalog.TunedView) []optimizer.Run {

@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/optimizer"
+	"github.com/mvscheduler/mvscheduler/retention"
 )
 
 func TestAViewIsTunedNoSlowerThanWhatReadsItPromises(t *testing.T) {
@@ -69,4 +71,17 @@ func TestBoundsOfTheRowComeBeforeThoseOfOtherViews(t *testing.T) {
 	require.Equal(t, optimizer.Bounds{Min: 72 * time.Hour, Max: 72 * time.Hour}, least(nil, minutes(96*60)))
 	slow := catalog.TunedView{ViewID: 2, Interval: minutes(72 * 60), RowInterval: minutes(72 * 60)}
 	require.Equal(t, 24*time.Hour, boundsAmong(catalog.OptimizerFacts{}, slow, f).Max, "what its own row has is longer than what may be put in force")
+}
+
+// The longest span that there is stands for all that are longer: 292 years.
+func TestSpansThatAreLongerThanAComputersAreTheLongest(t *testing.T) {
+	t.Parallel()
+	const year = 365.25 * 86400
+	require.Equal(t, time.Duration(math.MaxInt64), duration(5000*year))
+	require.Equal(t, time.Duration(math.MaxInt64), duration(math.Inf(1)))
+	require.Equal(t, time.Duration(math.MinInt64), duration(-5000*year))
+	require.Equal(t, 290*365.25*24*time.Hour, duration(290*year))
+	require.Zero(t, duration(math.NaN()))
+	v, least := catalog.TunedView{Since: new(time.Now())}, 5000*year
+	require.Positive(t, retentionView(catalog.OptimizerFacts{}, v, &catalog.RetentionRecord{Least: &least}, nil, retention.Facts{}).Min, "min_retention")
 }

@@ -596,6 +596,11 @@ BEGIN
     IF action = 'accept' AND NOT EXISTS (SELECT FROM mvscheduler.recommendations AS x WHERE x.id = r.id AND x.proposed = r.proposed AND x.change IS NOT DISTINCT FROM r.change AND x.basis IS NOT DISTINCT FROM r.basis) THEN
         RAISE EXCEPTION 'recommendation % was made anew meanwhile', r.id USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('Look at it again: mvscheduler recommend show %s', r.id);
     END IF;
+    IF action = 'accept' AND r.seen_at < clock_timestamp() - interval '7 days' THEN   -- each view is thought about once a day
+        RAISE EXCEPTION 'recommendation % was found true last on %', r.id, to_char(r.seen_at AT TIME ZONE 'UTC', 'YYYY-MM-DD') USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'Nobody has looked since whether it still is: no sidecar samples.',
+            HINT = format('Wait for the next look, or to have it all the same: %s', r.command);
+    END IF;
     IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND (r.automatic OR r.state = 'rejected') THEN
         RETURN;
     END IF;
