@@ -112,7 +112,7 @@ SELECT coalesce(s.retention_period > s.row_retention, false) AS tuned, s.row_ret
                   FROM mvscheduler.view_source AS v JOIN mvscheduler.source_state AS r ON r.relation = v.relation
                  WHERE v.view_id = s.view_id
                 UNION ALL
-                SELECT extract(epoch FROM u.retention_period)::float8 FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream)
+                SELECT extract(epoch FROM u.row_retention)::float8 FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream)   -- a tuned one can end at any time
                 UNION ALL
                 SELECT extract(epoch FROM s.lateness)::float8
                  WHERE s.change_tracking = 'none' OR EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = s.view_id AND i.tracking = 'none')) AS b) AS rebuildable,

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -192,6 +193,19 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, nothing, proposed(), "nearly all of it")
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET min_retention = '35 days'`)
 	require.Equal(t, keep40, proposed())
+}
+
+// What a view above gives up can be had again of what the row below keeps for good, and not of what the sidecar has it keep for now.
+func TestALongerRetentionThatTheSidecarAppliedIsNothingToRelyOn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.incremental(t, "hourly", hourlyReadings, "retention_period", "40 days", "optimize", "auto", "max_retention", "100 days")
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day", "retention_period", "90 days")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET retention_period = '80 days' WHERE name LIKE '%.hourly'`)
+	r, _, err := catalog.LoadRetention(t.Context(), s.root, ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.daily'`))
+	require.NoError(t, err)
+	require.InDelta(t, 40*86400, *r.Rebuildable, 1)
 }
 
 func TestNothingShorterIsRecommendedForNinetyDaysAfterSomethingWasMissed(t *testing.T) {
