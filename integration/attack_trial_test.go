@@ -31,3 +31,21 @@ func TestAChangeIsNotTakenBackForWhatWasPausedOrForgotten(t *testing.T) {
 		})
 	}
 }
+
+// A view that is paused now and then is not observed for ever.
+func TestAChangeIsUnderObservationForFourWeeksAtMost(t *testing.T) {
+	t.Parallel()
+	for days, final := range map[string]string{"27 days": "false", "29 days": "true"} {
+		t.Run(days, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			startSidecar(t, s.db, often...)
+			s.fleet(t, "optimize")
+			s.tunedFor(t, "hot", "15 minutes", "2 hours", 8)
+			pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = now() - interval '`+days+`' WHERE reason = 'because'`,
+				`UPDATE mvscheduler.view_state SET resumed_at = now() - interval '2 days' WHERE name LIKE '%.hot'`)
+			s.planned(t)
+			require.Equal(t, "applied "+final, ask[string](t, s.root, `SELECT state || ' ' || (measured ->> 'final') FROM mvscheduler.recommendation WHERE reason = 'because'`))
+		})
+	}
+}
