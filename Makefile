@@ -78,7 +78,7 @@ bench-optimizer: ## The optimizer beside other policies, on the traces of TRACES
 lint: ## gofmt, go vet, golangci-lint
 	@test -z "$$(gofmt -l .)" || { gofmt -l .; exit 1; }
 	go vet ./...
-	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2 run
+	go run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.6.2 run --allow-parallel-runners
 
 .PHONY: postgres
 postgres: ## Find the PostgreSQL binaries of this machine; install them on Debian and Ubuntu as root
