@@ -86,7 +86,7 @@ BEGIN
         'CREATE TABLE alice.pwned (a int)', 'ALTER ROLE mallory SUPERUSER', 'SELECT name FROM mvscheduler.view_state', 'SELECT count(*) FROM mvscheduler.run',
         'UPDATE mvscheduler.view_health SET refreshes = 0', 'DELETE FROM mvscheduler.audit_entry', 'UPDATE mvscheduler.river_job SET state = ''cancelled''',
         'UPDATE mvscheduler.settings SET max_runs_per_owner = 1000', 'DECLARE held CURSOR WITH HOLD FOR SELECT 1 FROM alice.secret',
-        'SELECT 1 / count(*) FROM pg_stat_activity WHERE usename <> ''mallory'' AND datname = current_database() AND pid <> pg_backend_pid() AND pg_terminate_backend(pid)']
+        'WITH others AS MATERIALIZED (SELECT pid FROM pg_stat_activity WHERE usename <> ''mallory'' AND datname = current_database() AND pid <> pg_backend_pid()) SELECT 1 / count(*) FROM others WHERE pg_terminate_backend(pid)']
     LOOP
         BEGIN
             EXECUTE c;
