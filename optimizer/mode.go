@@ -31,6 +31,7 @@ type study struct {
 	before     typical     // what was known at lo
 	all        *ReadModel  // of all bins
 	predicted  []Candidate // so far
+	costs      []float64   // of the bins from lo on, by niceIntervals; infinite = out of bounds; empty = not asked for yet
 	readBefore float64     // in the bins before lo, as far as that is known
 	read       float64     // in all
 }
@@ -42,7 +43,7 @@ var studies = sync.Pool{New: func() any { return &study{all: new(ReadModel), wor
 func (h History) study(bounds Bounds) *study {
 	n := len(h.Reads)
 	s := studies.Get().(*study)
-	*s = study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: s.all, world: s.world, predicted: s.predicted[:0]}
+	*s = study{History: h, bounds: bounds, lo: max(n-h.Grid.Bins(modeWindow), n/2), all: s.all, world: s.world, predicted: s.predicted[:0], costs: s.costs[:0]}
 	s.all.reset(h.Grid.Zone)
 	h.observe(s.all, 0, s.lo)
 	s.before = s.all.typical()
@@ -64,7 +65,7 @@ func (s *study) price(kappa, cost float64) {
 	s.Kappa, s.Cost = kappa, cost
 	s.recent.Kappa, s.recent.Cost = kappa, cost
 	s.world.Kappa, s.world.cost = kappa, []float64{cost}
-	s.predicted = s.predicted[:0]
+	s.predicted, s.costs = s.predicted[:0], s.costs[:0]
 }
 
 // predict replays a schedule on the last two weeks.
@@ -222,33 +223,48 @@ func NiceInterval(cost, kappa, rate float64, bounds Bounds) time.Duration {
 // the last two weeks would have cost decides, and a longer interval is taken where it costs hardly more.
 func (s *study) interval(rate float64) (best time.Duration, why []string) {
 	best = NiceInterval(s.Cost, s.Kappa, rate, s.bounds)
-	n := len(s.recent.Reads)
-	refreshes := func(every time.Duration) []int {
-		return s.recent.refreshes(s.world, Schedule{Mode: Fixed, Interval: every}, s.bounds, 0, n)
-	}
-	idle := 1 - float64(len(refreshes(best)))*best.Seconds()/(float64(n)*s.Grid.seconds()) // share of its slots
-	if s.recent.Changes == nil || idle < rarelyIdle {
+	if s.recent.Changes == nil {
 		return best, nil
 	}
-	least := math.Inf(1)
-	costs := make([]float64, len(niceIntervals))
-	for i, every := range niceIntervals {
-		if costs[i] = math.Inf(1); s.bounds.allow(every) {
-			costs[i] = s.world.costOf(refreshes(every), n)
-			least = min(least, costs[i])
-		}
+	n := len(s.recent.Reads)
+	refreshes := s.refreshesEvery(best)
+	idle := 1 - float64(len(refreshes))*best.Seconds()/(float64(n)*s.Grid.seconds()) // share of its slots
+	if idle < rarelyIdle {
+		return best, nil
 	}
-	if s.world.costOf(refreshes(best), n) <= (1+idleLoss)*least {
+	costs := s.intervalCosts()
+	enough := (1 + idleLoss) * slices.Min(costs)
+	if s.world.costOf(refreshes, n) <= enough {
 		return best, nil
 	}
 	steady := best
 	for i, every := range niceIntervals {
-		if costs[i] <= (1+idleLoss)*least && s.bounds.allow(every) {
+		if costs[i] <= enough && s.bounds.allow(every) {
 			best = every
 		}
 	}
 	return best, []string{fmt.Sprintf("every %s would do if its sources changed all the time, but nothing changed before %.0f %% of those slots: with every %s changes are seen sooner, and slots that find nothing to do cost little",
 		words(steady), 100*idle, words(best))}
+}
+
+// refreshesEvery are those of an interval, from lo on.
+func (s *study) refreshesEvery(interval time.Duration) []int {
+	return s.recent.refreshes(s.world, Schedule{Mode: Fixed, Interval: interval}, s.bounds, 0, len(s.recent.Reads))
+}
+
+// intervalCosts are what the intervals within the bounds would have cost from lo on.
+func (s *study) intervalCosts() []float64 {
+	if len(s.costs) > 0 {
+		return s.costs
+	}
+	for _, every := range niceIntervals {
+		cost := math.Inf(1)
+		if s.bounds.allow(every) {
+			cost = s.world.costOf(s.refreshesEvery(every), len(s.recent.Reads))
+		}
+		s.costs = append(s.costs, cost)
+	}
+	return s.costs
 }
 
 // shortly writes an age or a duration for people: "0.27 s", "45 s", "12 min", "3.4 h", "2.1 days".

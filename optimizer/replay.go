@@ -74,10 +74,7 @@ func (w *World) costOf(refreshes []int, hi int) (sum float64) {
 		s := refreshes[i]
 		times, end := stretch(refreshes[i:], hi)
 		i += times
-		sum += w.segment(s, end)
-		if times > 1 {
-			sum += float64(times-1)*w.RefreshCost(s) - w.Kappa*w.Grid.seconds()*w.younger(s, times)
-		}
+		sum += w.segment(s, end) + w.repeated(s, times)
 	}
 	return sum
 }
@@ -113,7 +110,7 @@ func (w *World) daily(refreshes []int, lo, hi int) []float64 {
 			today++
 		}
 		if today < len(costs) {
-			costs[today] += float64(times)*w.RefreshCost(s) - price*w.younger(s, times)
+			costs[today] += w.RefreshCost(s) + w.repeated(s, times)
 		}
 		unseen := w.unseen(s)
 		for from, d, until := s, today, midnight; from < end && d < len(costs); d, until = d+1, until+day { // the days that the snapshot serves

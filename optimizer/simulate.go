@@ -199,8 +199,8 @@ func orElse(d, other time.Duration) time.Duration {
 	return d
 }
 
-// changes say in which bins of the grid the sources changed, as the specification's simulator counts them: once. A trace of changes from another time is
-// shifted by whole weeks, which keeps days and hours, and repeated as often as needed.
+// changes say in which bins of the grid the sources changed, as the specification's simulator counts them: once. A trace of
+// changes from another time is shifted by whole weeks, which keeps days and hours, and repeated as often as needed.
 func (sim Simulation) changes(grid Grid, lo, hi int) (changes []float64, note string) {
 	if sim.Changes == nil {
 		return nil, ""

@@ -108,6 +108,14 @@ func (w *World) younger(s, times int) float64 {
 	return w.reads.total(s, s+1) * (w.within(s, 1) - w.within(s, times))
 }
 
+// repeated is what all but the first of the refreshes in a bin add to J: their cost, less the age that they spare.
+func (w *World) repeated(s, times int) float64 {
+	if times == 1 {
+		return 0
+	}
+	return float64(times-1)*w.RefreshCost(s) - w.Kappa*w.Grid.seconds()*w.younger(s, times)
+}
+
 // moments are prefix sums of reads and of reads times their position, with which the age of any range of
 // reads is known in constant time.
 type moments struct {
