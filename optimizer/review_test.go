@@ -210,10 +210,14 @@ func TestACalendarOfOneRuleIsALineOfCron(t *testing.T) {
 
 // BenchmarkReview is the daily thought about a view, on nine weeks of its reads. The bar is two milliseconds of CPU.
 func BenchmarkReview(b *testing.B) {
-	for name, reads := range map[string][]float64{"office": draw(1, fiveMinutes(), 63, 400, office), "flat": draw(1, fiveMinutes(), 63, 400, flat), "bursts": bursty(1, 63, 400)} {
-		b.Run(name, func(b *testing.B) {
-			v := reviewed(reads, 15*time.Minute)
-			v.Adaptive = true
+	steady := draw(1, fiveMinutes(), 63, 400, flat)
+	for _, c := range []struct {
+		name           string
+		reads, changes []float64
+	}{{"office", draw(1, fiveMinutes(), 63, 400, office), nil}, {"flat", steady, nil}, {"flat, loaded once a day", steady, nightly(63)}, {"bursts", bursty(1, 63, 400), nil}} {
+		b.Run(c.name, func(b *testing.B) {
+			v := reviewed(c.reads, 15*time.Minute)
+			v.History.Changes, v.Adaptive = c.changes, true
 			before := cpu()
 			for b.Loop() {
 				Review(v)
