@@ -512,13 +512,15 @@ BEGIN
                    bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
                                THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
                    bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
-              FROM (SELECT DISTINCT n.leaf FROM node AS n) AS n
+              FROM (SELECT n.leaf,   -- what its function is called, asked once; NULL for users, who verify
+                           CASE WHEN NOT has_table_privilege('mvscheduler.view_source', 'SELECT') THEN NULL
+                                WHEN bool_or(n.link = '') THEN mvscheduler.change_function(n.leaf) ELSE 'changed' END AS named
+                      FROM node AS n GROUP BY n.leaf OFFSET 0) AS n
              CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
              CROSS JOIN LATERAL (SELECT x.proname, x.pronamespace FROM pg_proc AS x WHERE x.oid = t.tgfoid OFFSET 0) AS f   -- nor all functions
              WHERE f.pronamespace = 'mvscheduler'::regnamespace
                AND CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
-                        WHEN has_table_privilege('mvscheduler.view_source', 'SELECT') THEN f.proname = mvscheduler.change_function(t.tgrelid)
-                        ELSE f.proname ~ '^changed_' END   -- verify, by users
+                        ELSE coalesce(f.proname = n.named, f.proname ~ '^changed_') END
              GROUP BY t.tgrelid
         )
         SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
@@ -527,7 +529,7 @@ BEGIN
                (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
                   FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),
                concat_ws('/', pg_stat_get_tuples_inserted(n.leaf), pg_stat_get_tuples_updated(n.leaf), pg_stat_get_tuples_deleted(n.leaf),
-                         extract(epoch FROM (SELECT d.stats_reset FROM pg_stat_database AS d WHERE d.datname = current_database())), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
+                         extract(epoch FROM pg_stat_get_db_stat_reset_time((SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database()))), extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g))),
                CASE WHEN n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)   -- nothing of ours stands in the way of who writes to them
                     THEN NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
                                       WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
