@@ -90,7 +90,7 @@ type RetentionRecord struct {
 	Lateness    float64  // seconds
 	// Rebuildable is how far back, in seconds, what it reads can give it again; nil = as far as it goes itself.
 	Rebuildable   *float64
-	Furthest      int // days that a read ever looked back; zero = not known
+	Furthest      int        // days that a read ever looked back; zero = not known
 	LookedSince   *time.Time // since when it is seen how far back it is read; nil = it is not
 	ShrinkSince   *time.Time // nil where nobody thought about it for a week meanwhile
 	LastApplied   *time.Time
