@@ -13,6 +13,7 @@ import (
 // Lease says whether a sidecar is the one that samples.
 type Lease struct {
 	Now         time.Time  // the database's clock
+	Held        bool       // it had the lease before, and until now by that clock
 	Planned     *time.Time // when recommendations were made last; nil = never
 	StandbySeen *time.Time // when there was a standby last whose counters are not known; nil = never
 }
@@ -21,12 +22,15 @@ type Lease struct {
 // transactions never touch. A lease of days was written by a clock that was ahead.
 func TakeLease(ctx context.Context, q Querier, sampler string, lease time.Duration) (*Lease, error) {
 	rows, err := q.Query(ctx, `
-UPDATE mvscheduler.collector
+UPDATE mvscheduler.collector AS c
    SET sampler = $1,
        lease_until = clock_timestamp() + make_interval(secs => $2)
- WHERE sampler = $1
-    OR NOT coalesce(lease_until, '-infinity') BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(days => 1, secs => $2)
-RETURNING clock_timestamp() AS now, planned_at AS planned, standby_seen_at AS standby_seen`, sampler, lease.Seconds())
+  FROM (SELECT w.sampler, coalesce(w.lease_until, '-infinity') BETWEEN clock_timestamp() AND clock_timestamp() + make_interval(days => 1, secs => $2) AS valid
+          FROM mvscheduler.collector AS w
+           FOR UPDATE) AS was
+ WHERE was.sampler = $1
+    OR NOT was.valid
+RETURNING clock_timestamp() AS now, was.valid AND was.sampler = $1 AS held, c.planned_at AS planned, c.standby_seen_at AS standby_seen`, sampler, lease.Seconds())
 	if err != nil {
 		return nil, fmt.Errorf("take the lease of the collector: %w", err)
 	}
@@ -286,19 +290,22 @@ WITH ours AS (
     ON CONFLICT (view_id, at) DO UPDATE
        SET reads[$3] = coalesce(d.reads[$3], EXCLUDED.reads[$3]), changes[$3] = coalesce(d.changes[$3], EXCLUDED.changes[$3])
 )
-INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, unread_unknown, sampled_until, note)
+INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, unknown, unread_unknown, sampled_until, note, looked_since)
 SELECT b.view_id, $2::timestamptz + make_interval(secs => ($3 - 1) * 300),
        CASE WHEN b.seen > 0 THEN $2::timestamptz + make_interval(secs => $3 * 300) END,
-       b.seen, make_interval(secs => b.unknown), make_interval(secs => b.unknown), $14::timestamptz, b.why
+       b.seen, make_interval(secs => b.unknown), make_interval(secs => b.unknown), $14::timestamptz, b.why,
+       CASE WHEN EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = b.view_id AND s.method = 'incremental') THEN $13::timestamptz END
   FROM bin AS b
 ON CONFLICT (view_id) DO UPDATE
    SET since = least(u.since, EXCLUDED.since),   -- the clock was ahead
        last_read_at = coalesce(EXCLUDED.last_read_at, u.last_read_at),
        longest_pause = greatest(u.longest_pause, CASE WHEN EXCLUDED.last_read_at IS NOT NULL THEN EXCLUDED.since - u.last_read_at END),
        reads = u.reads + EXCLUDED.reads,
-       unknown = u.unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0'),
-       unread_unknown = CASE WHEN EXCLUDED.last_read_at IS NULL THEN u.unread_unknown + EXCLUDED.unknown + greatest($13 - u.sampled_until, '0') ELSE '0' END,
+       -- Where the clock was put back, what it had been ahead was no time.
+       unknown = greatest(u.unknown + EXCLUDED.unknown + ($13 - u.sampled_until), EXCLUDED.unknown),
+       unread_unknown = CASE WHEN EXCLUDED.last_read_at IS NULL THEN greatest(u.unread_unknown + EXCLUDED.unknown + ($13 - u.sampled_until), EXCLUDED.unknown) ELSE '0' END,
        sampled_until = EXCLUDED.sampled_until,
+       looked_since = CASE WHEN EXCLUDED.looked_since IS NOT NULL THEN least(u.looked_since, EXCLUDED.looked_since) END,
        note = CASE WHEN EXCLUDED.note <> '' THEN EXCLUDED.note ELSE u.note END
  WHERE u.sampled_until IS DISTINCT FROM EXCLUDED.sampled_until   -- it is written already, and the sampler was not told`,
 		s.Sampler, hour, int(s.Bin.Sub(hour)/BinWidth)+1, views, reads, changes, unknown, why, s.Level, s.Sources, seen, s.Standbys, s.From, s.Until)

@@ -90,8 +90,9 @@ type RetentionRecord struct {
 	Lateness    float64  // seconds
 	// Rebuildable is how far back, in seconds, what it reads can give it again; nil = as far as it goes itself.
 	Rebuildable   *float64
-	Furthest      int // days that a read ever looked back; zero = not known
-	ShrinkSince   *time.Time
+	Furthest      int        // days that a read ever looked back; zero = not known
+	LookedSince   *time.Time // since when it is seen how far back it is read; nil = it is not
+	ShrinkSince   *time.Time // nil where nobody thought about it for a week meanwhile
 	LastApplied   *time.Time
 	LastUndone    *time.Time
 	LastMissed    *time.Time // when reads were last seen to ask for what had left
@@ -104,19 +105,9 @@ func LoadRetention(ctx context.Context, q Querier, viewID int64) (*RetentionReco
 SELECT coalesce(s.retention_period > s.row_retention, false) AS tuned, s.row_retention::text AS period, extract(epoch FROM s.retention_period)::float8 AS seconds,
        extract(epoch FROM s.min_retention)::float8 AS least, extract(epoch FROM s.max_retention)::float8 AS most,
        extract(epoch FROM s.bucket_width)::float8 AS bucket, extract(epoch FROM s.lateness)::float8 AS lateness,
-       -- What left by retention, or will, and what is only looked for as far back as lateness says.
-       (SELECT min(b.seconds)
-          FROM (SELECT extract(epoch FROM clock_timestamp() - f.times)::float8 AS seconds FROM mvscheduler.frozen AS f WHERE f.target = s.view_id AND f.times > '-infinity'
-                UNION ALL
-                SELECT extract(epoch FROM r.retention_period)::float8
-                  FROM mvscheduler.view_source AS v JOIN mvscheduler.source_state AS r ON r.relation = v.relation
-                 WHERE v.view_id = s.view_id
-                UNION ALL
-                SELECT extract(epoch FROM u.row_retention)::float8 FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream)   -- a tuned one can end at any time
-                UNION ALL
-                SELECT extract(epoch FROM s.lateness)::float8
-                 WHERE s.change_tracking = 'none' OR EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = s.view_id AND i.tracking = 'none')) AS b) AS rebuildable,
-       coalesce(u.furthest, 0) AS furthest, u.shrink_since,
+       mvscheduler.rebuildable(s.view_id) AS rebuildable,
+       coalesce(u.furthest, 0) AS furthest, u.looked_since,
+       CASE WHEN NOT coalesce(u.planned_at < clock_timestamp() - interval '7 days', false) THEN u.shrink_since END AS shrink_since,
        (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.state = 'applied') AS last_applied,
        (SELECT max(x.decided_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.state = 'undone') AS last_undone,
        (SELECT max(x.seen_at) FROM mvscheduler.recommendation AS x WHERE x.view_id = s.view_id AND x.kind = 'retention' AND x.evidence ? 'reads_missed') AS last_missed,

@@ -95,9 +95,9 @@ func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.
 func (s *scene) readForYears(t testing.TB, view string, days ...int) {
 	t.Helper()
 	pgtest.Exec(t, s.root, fmt.Sprintf(`
-INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, furthest)
-SELECT s.view_id, now() - interval '500 days', now(), 10000, 12 FROM mvscheduler.view_state AS s WHERE s.name LIKE '%%.%s'
-ON CONFLICT (view_id) DO UPDATE SET since = EXCLUDED.since, last_read_at = EXCLUDED.last_read_at, reads = EXCLUDED.reads, furthest = EXCLUDED.furthest, unknown = '0'`, view),
+INSERT INTO mvscheduler.view_usage AS u (view_id, since, last_read_at, reads, furthest, looked_since)
+SELECT s.view_id, now() - interval '500 days', now(), 10000, 12, now() - interval '500 days' FROM mvscheduler.view_state AS s WHERE s.name LIKE '%%.%s'
+ON CONFLICT (view_id) DO UPDATE SET since = EXCLUDED.since, last_read_at = EXCLUDED.last_read_at, reads = EXCLUDED.reads, furthest = EXCLUDED.furthest, looked_since = EXCLUDED.looked_since, unknown = '0'`, view),
 		fmt.Sprintf(`DELETE FROM mvscheduler.looked_back WHERE view_id = (SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%%.%s')`, view))
 	for _, d := range days {
 		pgtest.Exec(t, s.root, fmt.Sprintf(`
@@ -178,7 +178,16 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.looked_back SET days_back = 38 WHERE days_back = 10`), "they need what there is")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET furthest = 181`), "somebody once looked back further than half a year")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET since = now() - interval '300 days'`), "yearly reads may be to come")
+	became := []string{`DELETE FROM mvscheduler.looked_back WHERE at < now() - interval '100 days'`}
+	require.Equal(t, keep40, proposed(became...), "it was read in no other way before")
+	require.Equal(t, nothing, proposed(append(became, `UPDATE mvscheduler.view_usage SET looked_since = now() - interval '100 days'`)...), "it became incremental then, and nobody knows how it was read before")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET unknown = '100 days'`), "reads are not known for a fifth of the time")
+
+	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
+	pgtest.Exec(t, s.root, ready, `UPDATE mvscheduler.view_usage SET planned_at = now() - interval '8 days'`, `UPDATE mvscheduler.collector SET planned_at = NULL`)
+	until(t, s.root, `SELECT planned_at > now() - interval '1 day' FROM mvscheduler.view_usage`)
+	until(t, s.root, `SELECT planned_at IS NOT NULL FROM mvscheduler.collector`)
+	require.Equal(t, "0 t", ask[string](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.recommendation WHERE kind = 'retention') || ' ' || left((shrink_since > now() - interval '1 day')::text, 1) FROM mvscheduler.view_usage`), "nobody looked for a week, so that the four weeks begin again")
 
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'off'`)
 	require.Equal(t, nothing, proposed())
@@ -264,4 +273,26 @@ func TestCoarserBucketsAreAdvisedBeyondWhatReadersLookBackTo(t *testing.T) {
 	require.Equal(t, days, ask[int](t, s.alice, `SELECT count(DISTINCT minute)::int FROM v_by_day`))
 	s.planned(t)
 	require.Equal(t, "nothing", ask[string](t, s.alice, advised))
+}
+
+// A view that becomes incremental was watched before, and nobody knows how far back it was read then.
+func TestHowFarBackAViewIsReadIsKnownSinceItIsIncremental(t *testing.T) { // alone: samples and reads keep to the clock
+	s := newMetrics(t)
+	s.manage(t, "v", hourly, "refresh_interval", "1 day", "timezone", "UTC")
+	worker := s.db.Worker(t)
+	sampled := func() string {
+		t.Helper()
+		side := startSidecarAs(t, s.db, worker, often...)
+		s.incremented(t, "v")
+		collecting(t, s.root)
+		require.Zero(t, side.stop())
+		return ask[string](t, s.root, `SELECT CASE WHEN looked_since IS NULL THEN 'never' WHEN looked_since < now() - interval '1 day' THEN 'long' ELSE 'now' END FROM mvscheduler.usage`)
+	}
+	require.Equal(t, "never", sampled())
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_usage SET since = now() - interval '500 days', looked_since = now() - interval '500 days'`)
+	require.Equal(t, "never", sampled())
+	pgtest.Exec(t, s.alice, toIncremental)
+	require.Equal(t, "now", sampled())
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_usage SET looked_since = now() - interval '2 days'`)
+	require.Equal(t, "long", sampled())
 }

@@ -126,6 +126,9 @@ func (c *collector) tick(ctx context.Context) error {
 		c.sampling = sampling{}
 		return nil
 	}
+	if !lease.Held { // another one may have counted meanwhile, or the clock was set ahead
+		c.sampling = sampling{}
+	}
 	c.standbySeen = lease.StandbySeen
 	if err := c.sample(ctx); err != nil {
 		return err

@@ -99,9 +99,12 @@ func retentionView(facts catalog.OptimizerFacts, v catalog.TunedView, r *catalog
 		return duration(*s)
 	}
 	view := optimizer.RetentionView{
-		Now: facts.Now, Current: seconds(r.Seconds), LookBacks: optimizer.SummariseDays(reads, facts.Now), Evidence: 1, Age: facts.Now.Sub(*v.Since),
+		Now: facts.Now, Current: seconds(r.Seconds), LookBacks: optimizer.SummariseDays(reads, facts.Now), Evidence: 1,
 		Bucket: duration(r.Bucket), Lateness: duration(r.Lateness), Min: seconds(r.Least), Max: seconds(r.Most), RawHorizon: seconds(r.Rebuildable),
 		AllowIrrecoverable: r.Least != nil, DatabaseBytes: r.DatabaseBytes,
+	}
+	if r.LookedSince != nil { // a view that became incremental was watched before, and not how far back
+		view.Age = min(facts.Now.Sub(*v.Since), facts.Now.Sub(*r.LookedSince))
 	}
 	view.LookBacks.Longest = max(view.LookBacks.Longest, time.Duration(r.Furthest)*24*time.Hour)
 	if r.Rebuildable != nil {

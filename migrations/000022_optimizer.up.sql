@@ -68,6 +68,7 @@ CREATE TABLE mvscheduler.view_usage (
     note           text NOT NULL DEFAULT '',
     planned_at     timestamptz,
     thought        text NOT NULL DEFAULT '',
+    looked_since   timestamptz,
     furthest       integer,
     shrink_since   timestamptz
 ) WITH (fillfactor = 70);
@@ -82,6 +83,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.unread_unknown IS 'How much of that cam
 COMMENT ON COLUMN mvscheduler.view_usage.sampled_until IS 'End of the last bin that was written.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
 COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
+COMMENT ON COLUMN mvscheduler.view_usage.looked_since IS 'Since when it is seen how far back it is read; NULL = it is not, since the view is not incremental.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';
@@ -229,7 +231,7 @@ CREATE POLICY of_the_sidecar ON mvscheduler.verify_scan TO mvscheduler_worker
 
 -- What a view's owner may see of that.
 CREATE VIEW mvscheduler.usage WITH (security_barrier) AS
-    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.thought, u.furthest, u.shrink_since
+    SELECT v.view_id, v.name AS view_name, u.since, u.last_read_at, u.reads, u.longest_pause, u.unknown, u.note, u.planned_at, u.thought, u.looked_since, u.furthest, u.shrink_since
       FROM mvscheduler.view_usage AS u
       JOIN mvscheduler.visible_views AS v ON v.view_id = u.view_id;
 COMMENT ON VIEW mvscheduler.usage IS 'How views are read, as far as it was sampled.';
@@ -370,6 +372,26 @@ END $$;
 
 -- A person decides ------------------------------------------------------------------------------------
 
+-- What left by retention, or will, and what is only looked for as far back as lateness says.
+CREATE FUNCTION mvscheduler.rebuildable(view_id bigint) RETURNS double precision
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT min(b.seconds)
+          FROM mvscheduler.view_state AS s
+         CROSS JOIN LATERAL (
+                SELECT extract(epoch FROM clock_timestamp() - f.times)::float8 AS seconds FROM mvscheduler.frozen AS f WHERE f.target = s.view_id AND f.times > '-infinity'
+                UNION ALL
+                SELECT extract(epoch FROM r.retention_period)::float8
+                  FROM mvscheduler.view_source AS v JOIN mvscheduler.source_state AS r ON r.relation = v.relation
+                 WHERE v.view_id = s.view_id
+                UNION ALL
+                SELECT extract(epoch FROM u.row_retention)::float8 FROM mvscheduler.view_state AS u WHERE u.view_id = ANY (s.upstream)   -- a tuned one can end at any time
+                UNION ALL
+                SELECT extract(epoch FROM s.lateness)::float8
+                 WHERE s.change_tracking = 'none' OR EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = s.view_id AND i.tracking = 'none')) AS b
+         WHERE s.view_id = rebuildable.view_id);
+COMMENT ON FUNCTION mvscheduler.rebuildable(bigint) IS 'How far back, in seconds, what an incremental view reads can give it again; NULL = as far as it goes itself.';
+
 CREATE FUNCTION mvscheduler.decision_bookkeeping() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -379,6 +401,7 @@ DECLARE
     in_force bigint;   -- of the same kind, by the sidecar
     other    bigint;   -- of the same kind, that is open
     who      text := (SELECT rolname FROM pg_roles WHERE oid = NEW.decided_by::oid);
+    gone     text;     -- why what was right when it was proposed is not any more
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendation AS x WHERE x.id = NEW.recommendation_id AND x.view_id = NEW.view_id FOR UPDATE;
     SELECT x.id INTO other FROM mvscheduler.recommendation AS x WHERE x.view_id = r.view_id AND x.kind = r.kind AND x.state IN ('proposed', 'snoozed');
@@ -397,6 +420,20 @@ BEGIN
         RAISE EXCEPTION 'snooze needs a time that is to come' USING ERRCODE = 'invalid_parameter_value';
     ELSIF (SELECT count(*) FROM (SELECT FROM mvscheduler.recommendation_decision AS d WHERE d.recommendation_id = r.id LIMIT 101) AS many) > 100 THEN
         RAISE EXCEPTION 'more than 100 decisions about recommendation %', r.id USING ERRCODE = 'program_limit_exceeded';
+    END IF;
+    IF NEW.action = 'accept' AND r.kind = 'retention' THEN   -- a day can have passed since
+        SELECT CASE WHEN p.period < s.min_retention THEN 'it is shorter than min_retention by now'
+                    WHEN p.period > s.max_retention THEN 'it is longer than max_retention by now'
+                    WHEN NOT coalesce(p.period >= s.row_retention, false) AND s.min_retention IS NULL AND d.seconds < coalesce(extract(epoch FROM s.retention_period), 'Infinity')
+                    THEN format('by now the tables below can give again what is younger than %s alone; min_retention is how you allow more', justify_hours(date_trunc('minute', make_interval(secs => d.seconds)))) END
+          INTO gone
+          FROM mvscheduler.view_state AS s
+         CROSS JOIN (SELECT (r.change ->> 'retention_period')::interval AS period) AS p
+         CROSS JOIN (SELECT mvscheduler.rebuildable(r.view_id) AS seconds) AS d
+         WHERE s.view_id = r.view_id;
+        IF gone IS NOT NULL THEN
+            RAISE EXCEPTION 'recommendation % is not true any more: %', r.id, gone USING ERRCODE = 'object_not_in_prerequisite_state', HINT = format('To have it all the same: %s', r.command);
+        END IF;
     END IF;
     IF NEW.action = 'undo' AND r.state = 'rejected' THEN
         UPDATE mvscheduler.recommendation AS x   -- who rejected it and why is in the audit log

@@ -15,7 +15,7 @@ type RetentionView struct {
 	// read, so that look-backs end where the data ends, and reads of what is gone are not seen; 2 = what was asked for.
 	Evidence int
 
-	Age                time.Duration // of the view: how long its reads were observed
+	Age                time.Duration // of the view: how long it was observed how far back it is read
 	Kept               time.Duration // age of its oldest data; zero = not known
 	Bucket             time.Duration // width of a time bucket
 	Lateness           time.Duration // how late rows may arrive

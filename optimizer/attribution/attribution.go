@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
-
-	pgquery "github.com/sqlc-dev/oliphant"
 )
 
 // Name is a relation as a statement names it.
@@ -41,9 +39,9 @@ func Relations(text string) (names []Name, err error) {
 			err = fmt.Errorf("parse a statement: %v", p)
 		}
 	}()
-	tree, err := pgquery.ParseToJSON(constants.ReplaceAllString(text, "$2"))
+	tree, err := parse(constants.ReplaceAllString(text, "$2"))
 	if err != nil {
-		return nil, fmt.Errorf("parse a statement: %w", err)
+		return nil, err
 	}
 	var parsed struct {
 		Stmts []struct {

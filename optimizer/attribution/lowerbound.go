@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
-	pgquery "github.com/sqlc-dev/oliphant"
 )
 
 // Bound is what the text of a statement says of the lower bound of a column.
@@ -29,9 +27,9 @@ func LowerBound(text, column string, now time.Time, zone *time.Location) (b Boun
 			b, err = Bound{}, fmt.Errorf("parse a statement: %v", p)
 		}
 	}()
-	tree, err := pgquery.ParseToJSON(text)
+	tree, err := parse(text)
 	if err != nil {
-		return b, fmt.Errorf("parse a statement: %w", err)
+		return b, err
 	}
 	var parsed any
 	if err := json.Unmarshal([]byte(tree), &parsed); err != nil {
