@@ -280,12 +280,13 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 		require.NotEmpty(t, r.Predicted)
 	}
 	require.Contains(t, program("list").stdout, "every 1 hour")
+	require.Regexp(t, ids["interval"]+` .* every 1 hour +refreshes \S.* -> \S.* a day, data \S.* -> \S.* old`, program("list").stdout, "what it is expected to change")
 	out = program("show", ids["interval"])
 	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
 	require.Contains(t, out.stdout, "s of refreshes")
 	require.Regexp(t, `(?m)^reasons +\d+ reads in \d+ weeks\n {11}\S`, out.stdout, "a line for each")
 	require.NotContains(t, out.stdout, `"reasons"`)
-	require.Regexp(t, `(?m)^predicted +age of what .*: \d+ -> \d+\n {11}cost a day, old data included, in seconds of refreshes: [\d.]+ -> [\d.]+$`, out.stdout)
+	require.Regexp(t, `(?m)^predicted +age of what .*: \d+[hm] \d\d[ms] -> \d+[hm] \d\d[ms]\n {11}cost a day, old data included, in seconds of refreshes: [\d.]+ -> [\d.]+$`, out.stdout)
 
 	out = program("accept", ids["interval"])
 	require.Zero(t, out.code, out.stderr)

@@ -30,7 +30,7 @@ type recommendListCmd struct {
 }
 
 func (recommendListCmd) Help() string {
-	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. It takes a week of samples at least; the sidecar thinks about each view once a day.
+	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. EXPECTED is what it is expected to change; recommend show has more. It takes a week of samples at least; the sidecar thinks about each view once a day.
 
 Nothing is done by itself, but for the clock of views with optimize = auto, and for a longer retention of them.
 
@@ -70,7 +70,8 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "kind", cell: func(r catalog.RecommendationRecord) string { return r.Kind }},
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
-			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
+			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }},
+			{title: "expected", cell: func(r catalog.RecommendationRecord) string { return words.Expected(r.Predicted) }, wrap: true},
 		}, nothing)
 	})
 }
