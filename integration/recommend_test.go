@@ -281,6 +281,8 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	}
 	require.Contains(t, program("list").stdout, "every 1 hour")
 	require.Regexp(t, ids["interval"]+` .* every 1 hour +refreshes \S.* -> \S.* a day, data \S.* -> \S.* old`, program("list").stdout, "what it is expected to change")
+	require.Regexp(t, `^thought: every 2 hours -> .* saves \d+ % of the cost`, program("list", s.owner+".hot").stderr, "of a view that is named always")
+	require.Empty(t, program("list", s.owner+".hot", "-o", "json").stderr)
 	out = program("show", ids["interval"])
 	require.Contains(t, out.stdout, "UPDATE mvscheduler.views SET refresh_interval = '1 hour' WHERE name = '"+s.owner+".hot'")
 	require.Contains(t, out.stdout, "s of refreshes")

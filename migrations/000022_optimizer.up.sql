@@ -81,7 +81,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time until sampled_until of
 COMMENT ON COLUMN mvscheduler.view_usage.unread_unknown IS 'How much of that came after last_read_at.';
 COMMENT ON COLUMN mvscheduler.view_usage.sampled_until IS 'End of the last bin that was written.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
-COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
+COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, and of its retention where it is incremental, also where nothing is recommended; empty = nothing yet.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
 COMMENT ON COLUMN mvscheduler.view_usage.note IS 'Why reads were not known last; empty = they always were.';

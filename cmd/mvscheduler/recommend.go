@@ -58,13 +58,17 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		nothing := ""
+		nothing, thought := "", ""
 		if len(found) == 0 {
 			if nothing, err = whyNothing(ctx, conn, view, c.All); err != nil {
 				return err
 			}
+		} else if view != 0 {
+			if thought, err = lastThought(ctx, conn, view); err != nil {
+				return err
+			}
 		}
-		return emit(a, found, []column[catalog.RecommendationRecord]{
+		if err = emit(a, found, []column[catalog.RecommendationRecord]{
 			{title: "id", cell: func(r catalog.RecommendationRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 			{title: "view", cell: func(r catalog.RecommendationRecord) string { return r.ViewName }},
 			{title: "kind", cell: func(r catalog.RecommendationRecord) string { return r.Kind }},
@@ -72,8 +76,20 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
 			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }},
 			{title: "expected", cell: func(r catalog.RecommendationRecord) string { return words.Expected(r.Predicted) }, wrap: true},
-		}, nothing)
+		}, nothing); err == nil && thought != "" && a.Output == "table" {
+			a.say("%s", thought)
+		}
+		return err
 	})
+}
+
+// lastThought says what was thought of a view, also of what is not recommended; empty = nothing yet.
+func lastThought(ctx context.Context, conn *pgx.Conn, view int64) (string, error) {
+	thoughts, err := catalog.Thoughts(ctx, conn, view)
+	if err != nil || len(thoughts) == 0 {
+		return "", err
+	}
+	return "thought: " + thoughts[0].Thought, nil
 }
 
 // whyNothing says why nothing is recommended for a view, or for any where it is zero; all = what was decided about is listed too.
