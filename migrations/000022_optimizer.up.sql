@@ -387,9 +387,13 @@ BEGIN
         RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
     ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied,rejected}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
         RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = CASE WHEN NEW.action = 'undo' THEN 'What is accepted, applied or rejected can be undone.'
+            HINT = CASE WHEN r.state = 'snoozed' THEN format('It comes back by itself. To decide now: mvscheduler recommend accept %s, or reject %1$s', r.id)
+                        WHEN r.state = 'proposed' THEN format('Nothing of it was done. To say no: mvscheduler recommend reject %s', r.id)
+                        WHEN r.state IN ('applied', 'accepted') THEN format('To take it back: mvscheduler recommend undo %s', r.id)
+                        WHEN r.state = 'rejected' THEN format('To take the rejection back: mvscheduler recommend undo %s', r.id)
                         WHEN r.state = 'expired' AND other IS NOT NULL THEN format('Recommendation %s has taken its place: mvscheduler recommend show %1$s', other)
-                        ELSE 'What is proposed or snoozed can be decided about.' END;
+                        WHEN NEW.action = 'undo' THEN 'Nothing of it is in force.'
+                        ELSE format('To do it all the same, run its statement: mvscheduler recommend show %s', r.id) END;
     ELSIF NEW.action = 'undo' AND r.automatic AND r.id IS DISTINCT FROM in_force THEN
         RAISE EXCEPTION 'recommendation % is not in force any more', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = coalesce('Undo the one that took its place: SELECT mvscheduler.undo_recommendation(' || in_force || ')', 'A change of the row has ended it.');
