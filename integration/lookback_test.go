@@ -171,17 +171,27 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 		defer pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.recommendation`)
 		return s.retention(t, "v")
 	}
+	why := func(words string) { // and people can read why
+		t.Helper()
+		require.Contains(t, ask[string](t, s.alice, `SELECT thought FROM mvscheduler.usage`), words)
+	}
 	const keep40, nothing = "50 days are kept -> keep 40 days proposed", "nothing"
 	require.Equal(t, keep40, proposed())
 	require.Equal(t, nothing, proposed(`DELETE FROM mvscheduler.looked_back WHERE days_back > 2`), "fewer than 299 effective reads")
+	why("; retention: ")
+	why("effective reads, 299 are needed to shrink")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.looked_back SET entire = true WHERE days_back = 10`), "some read everything")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.looked_back SET days_back = 38 WHERE days_back = 10`), "they need what there is")
+	why("readers need 76.0 days of the 50.0 days that are kept: it stays")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET furthest = 181`), "somebody once looked back further than half a year")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET since = now() - interval '300 days'`), "yearly reads may be to come")
 	became := []string{`DELETE FROM mvscheduler.looked_back WHERE at < now() - interval '100 days'`}
 	require.Equal(t, keep40, proposed(became...), "it was read in no other way before")
 	require.Equal(t, nothing, proposed(append(became, `UPDATE mvscheduler.view_usage SET looked_since = now() - interval '100 days'`)...), "it became incremental then, and nobody knows how it was read before")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET unknown = '100 days'`), "reads are not known for a fifth of the time")
+	why("; retention: reads are not known for more than 5 % of the time: it stays")
+	require.Equal(t, nothing, proposed(`DELETE FROM mvscheduler.looked_back`), "nobody was seen to look back")
+	why("; retention: how far back readers look is not known yet: it stays")
 
 	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
 	pgtest.Exec(t, s.root, ready, `UPDATE mvscheduler.view_usage SET planned_at = now() - interval '8 days'`, `UPDATE mvscheduler.collector SET planned_at = NULL`)
@@ -191,12 +201,14 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'off'`)
 	require.Equal(t, nothing, proposed())
+	require.Equal(t, "optimize is off", ask[string](t, s.alice, `SELECT thought FROM mvscheduler.usage`))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto'`)
 	require.Equal(t, keep40, proposed(), "which nobody but a person does")
 
 	// What the table below cannot give again does not leave, unless the owner says how much may. Its old partitions leave meanwhile.
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '45 days')`)
 	require.Equal(t, nothing, proposed())
+	why("the source goes back")
 	require.Contains(t, errorText(execError(t, s.alice, `UPDATE mvscheduler.views SET min_retention = '45 days', max_retention = '40 days'`)), "invalid min_retention or max_retention")
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET min_retention = '45 days'`)
 	require.Equal(t, nothing, proposed(), "nearly all of it")

@@ -11,48 +11,64 @@ import (
 	"github.com/mvscheduler/mvscheduler/retention"
 )
 
-// retention says whether less of an incremental view may be kept, or older data in coarser buckets, and since when
-// everything spoke for a shorter period; nil = it does not. Where reads are not known, or on standbys whose counters are
-// not, nothing is recommended. It is never done by itself: it takes weeks until somebody misses what is gone.
-func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) ([]optimizer.Recommendation, *time.Time, error) {
-	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Incremental || facts.Standbys > 0 || !usageKnown(facts, v) {
-		return nil, nil, nil
+// retained is what was thought of the retention of a view.
+type retained struct {
+	found []optimizer.Recommendation
+	since *time.Time // since when everything speaks for a shorter period; nil = it does not
+	why   []string   // also where nothing is recommended; nil = nothing of it leaves in partitions, so nothing was thought
+}
+
+// retention says whether less of an incremental view may be kept, or older data in coarser buckets. Where reads are not known,
+// or on standbys whose counters are not, nothing is recommended. It is never done by itself: it takes weeks until somebody
+// misses what is gone.
+func (p *planner) retention(ctx context.Context, facts catalog.OptimizerFacts, v catalog.TunedView) (retained, error) {
+	if v.Optimize == "off" || !v.Active || v.Since == nil || !v.Incremental {
+		return retained{}, nil
+	}
+	stays := func(why string) (retained, error) { return retained{why: []string{why}}, nil }
+	switch {
+	case facts.Standbys > 0:
+		return stays("reads on a standby that is not sampled are not known: it stays")
+	case !usageKnown(facts, v):
+		return stays("reads are not known for more than 5 % of the time: it stays")
 	}
 	record, found, err := catalog.LoadRetention(ctx, p.pool, v.ViewID)
-	if err != nil || record == nil || len(found) == 0 {
-		return nil, nil, err
+	if err != nil || record == nil {
+		return retained{}, err
+	}
+	if len(found) == 0 {
+		return stays("how far back readers look is not known yet: it stays")
 	}
 	pruning, err := planPruning(ctx, p.pool, v.ViewID, nil)
 	if err != nil || pruning == nil || len(pruning.facts.Relation.Key) == 0 {
-		return nil, nil, err
+		return retained{}, err
 	}
 	reads := lookedBackOn(found)
 	view := retentionView(facts, v, record, reads, pruning.facts)
 	d := optimizer.Retention(view, stateOf(record, facts.Now))
 	p.log.DebugContext(ctx, "thought about a retention", "view", v.Name, "why", d.Why)
-	since := record.ShrinkSince
+	thought := retained{since: record.ShrinkSince, why: d.Why}
 	switch {
 	case d.State.WeeksBelow == 0:
-		since = nil
-	case since == nil:
-		since = &facts.Now
+		thought.since = nil
+	case thought.since == nil:
+		thought.since = &facts.Now
 	}
-	recommendations, err := p.coarser(ctx, v, view)
-	if err != nil {
-		return nil, nil, err
+	if thought.found, err = p.coarser(ctx, v, view); err != nil {
+		return retained{}, err
 	}
 	period := d.Proposed(view)
 	if period == 0 || record.Tuned { // a longer one is in force, since readers asked for it
-		return recommendations, since, nil
+		return thought, nil
 	}
 	leaving := leavingAt(pruning.facts, period)
 	if record.Period != nil {
 		leaving.CurrentPeriod = *record.Period
 	}
 	if r, ok := optimizer.RecommendRetention(v.Name, view, d, reads, leaving, scannedPartitions); ok {
-		recommendations = append(recommendations, r)
+		thought.found = append(thought.found, r)
 	}
-	return recommendations, since, nil
+	return thought, nil
 }
 
 const scannedPartitions = "the partitions that reads scanned"

@@ -155,18 +155,21 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 	for _, r := range found {
 		recommendations = append(recommendations, recommendationOf(v, r))
 	}
-	kept, shrinkSince, err := p.retention(ctx, facts, v)
+	kept, err := p.retention(ctx, facts, v)
 	if err != nil {
 		return err
+	}
+	if len(kept.why) > 0 {
+		t.clocks[of] = strings.TrimPrefix(t.clocks[of]+"; retention: "+strings.Join(kept.why, ", "), "; ")
 	}
 	more, err := p.missed(ctx, facts, v)
 	if err != nil {
 		return err
 	}
 	if more != nil { // and nothing is to leave meanwhile
-		kept, shrinkSince = []optimizer.Recommendation{*more}, nil
+		kept.found, kept.since = []optimizer.Recommendation{*more}, nil
 	}
-	for _, r := range kept {
+	for _, r := range kept.found {
 		recommendations = append(recommendations, recommendationOf(v, r))
 	}
 	stored, err := p.storage(ctx, facts, v)
@@ -188,10 +191,10 @@ func (p *planner) think(ctx context.Context, facts catalog.OptimizerFacts, v cat
 		}
 	}
 	advice := v.Advised(recommendations...)
-	noted := shrinkSince == nil && v.ShrinkSince == nil || shrinkSince != nil && v.ShrinkSince != nil && shrinkSince.Equal(*v.ShrinkSince)
+	noted := kept.since == nil && v.ShrinkSince == nil || kept.since != nil && v.ShrinkSince != nil && kept.since.Equal(*v.ShrinkSince)
 	switch {
 	case !noted || slices.ContainsFunc(recommendations, catalog.Recommendation.Applies):
-		return p.apply(ctx, advice, shrinkSince)
+		return p.apply(ctx, advice, kept.since)
 	case len(recommendations) > 0 || v.Open:
 		t.advice = append(t.advice, advice)
 	}

@@ -82,7 +82,7 @@ COMMENT ON COLUMN mvscheduler.view_usage.unknown IS 'Time until sampled_until of
 COMMENT ON COLUMN mvscheduler.view_usage.unread_unknown IS 'How much of that came after last_read_at.';
 COMMENT ON COLUMN mvscheduler.view_usage.sampled_until IS 'End of the last bin that was written.';
 COMMENT ON COLUMN mvscheduler.view_usage.planned_at IS 'When it was last thought about; NULL = never.';
-COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, also where nothing is recommended; empty = nothing yet.';
+COMMENT ON COLUMN mvscheduler.view_usage.thought IS 'What was thought of its clock then, and of its retention where it is incremental, also where nothing is recommended; empty = nothing yet.';
 COMMENT ON COLUMN mvscheduler.view_usage.looked_since IS 'Since when it is seen how far back it is read; NULL = it is not, since the view is not incremental.';
 COMMENT ON COLUMN mvscheduler.view_usage.furthest IS 'Days that a read ever looked back, at most; NULL = that was never seen.';
 COMMENT ON COLUMN mvscheduler.view_usage.shrink_since IS 'Since when every look at it spoke for a shorter retention_period; NULL = the last one did not.';
@@ -410,9 +410,13 @@ BEGIN
         RAISE EXCEPTION 'recommendation % does not exist', NEW.recommendation_id USING ERRCODE = 'no_data_found';
     ELSIF NOT r.state = ANY (CASE NEW.action WHEN 'undo' THEN '{accepted,applied,rejected}' WHEN 'reject' THEN '{proposed,snoozed,accepted}' ELSE '{proposed,snoozed}' END::text[]) THEN
         RAISE EXCEPTION 'recommendation % is %', r.id, r.state USING ERRCODE = 'object_not_in_prerequisite_state',
-            HINT = CASE WHEN NEW.action = 'undo' THEN 'What is accepted, applied or rejected can be undone.'
+            HINT = CASE WHEN r.state = 'snoozed' THEN format('It comes back by itself. To decide now: mvscheduler recommend accept %s, or reject %1$s', r.id)
+                        WHEN r.state = 'proposed' THEN format('Nothing of it was done. To say no: mvscheduler recommend reject %s', r.id)
+                        WHEN r.state IN ('applied', 'accepted') THEN format('To take it back: mvscheduler recommend undo %s', r.id)
+                        WHEN r.state = 'rejected' THEN format('To take the rejection back: mvscheduler recommend undo %s', r.id)
                         WHEN r.state = 'expired' AND other IS NOT NULL THEN format('Recommendation %s has taken its place: mvscheduler recommend show %1$s', other)
-                        ELSE 'What is proposed or snoozed can be decided about.' END;
+                        WHEN NEW.action = 'undo' THEN 'Nothing of it is in force.'
+                        ELSE format('To do it all the same, run its statement: mvscheduler recommend show %s', r.id) END;
     ELSIF NEW.action = 'undo' AND r.automatic AND r.id IS DISTINCT FROM in_force THEN
         RAISE EXCEPTION 'recommendation % is not in force any more', r.id USING ERRCODE = 'object_not_in_prerequisite_state',
             HINT = coalesce('Undo the one that took its place: SELECT mvscheduler.undo_recommendation(' || in_force || ')', 'A change of the row has ended it.');

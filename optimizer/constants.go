@@ -138,7 +138,7 @@ const (
 	// earlyLoss and lateLoss are the realised cost, relative to that of the old schedule on the same reads,
 	// from which a change is taken back, before and at verifyMost.
 	earlyLoss, lateLoss = 1.25, 1.10
-	// dearer is how much longer than predicted a refresh may take; readsFell how much fewer reads than
+	// dearer is how much longer than predicted a refresh may take, or than stepSeconds where that is more; readsFell how much fewer reads than
 	// expected a slower schedule may see.
 	dearer, readsFell = 1.5, 0.30
 	// fallDeviations is by how many standard deviations reads have to be fewer as well: those that vary by themselves are

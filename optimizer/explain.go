@@ -1,6 +1,7 @@
 package optimizer
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 	"time"
@@ -39,12 +40,7 @@ func (p Proposal) Sentence() string {
 	if p.Evidence.Resolution > FlatRate {
 		fmt.Fprintf(&s, ", with a weekly rhythm (one rate for all hours costs %.2f times as much)", p.Evidence.Gain)
 	}
-	fmt.Fprintf(&s, ". A refresh takes %s", shortly(p.Cost))
-	if p.Refresh.PerRow > 0 {
-		fmt.Fprintf(&s, ", and as it is %s more for the rows that change, which are paid for at any interval and left out here", shortly(p.Refresh.PerRow*p.Refresh.Rows))
-	} else {
-		fmt.Fprintf(&s, " (nine in ten at most %s)", shortly(p.Refresh.P90))
-	}
+	s.WriteString(". " + p.refreshWords())
 	fmt.Fprintf(&s, ". Expected a day: %.0f -> %.0f s of refreshes; mean age seen by readers %s -> %s (19 reads in 20: up to %s -> %s); cost of both, in s of refreshes, %.0f -> %.0f (8 days in 10: %.0f to %.0f).",
 		p.Before.RefreshSeconds, p.After.RefreshSeconds, p.age(p.Before.MeanAge), p.age(p.After.MeanAge),
 		p.age(p.Before.P95Age), p.age(p.After.P95Age), p.Before.Cost, p.After.Cost, p.After.Low, p.After.High)
@@ -56,6 +52,24 @@ func (p Proposal) Sentence() string {
 	}
 	return s.String()
 }
+
+// refreshWords say what a refresh takes, and as what it counts where that is more.
+func (p Proposal) refreshWords() string {
+	took := cmp.Or(p.Refresh.Whole, p.Cost)
+	switch said := fmt.Sprintf("A refresh takes %s (nine in ten at most %s)", shortly(took), shortly(p.Refresh.P90)); {
+	case p.Refresh.PerRow > 0:
+		return fmt.Sprintf("A refresh takes %s, and as it is %s more for the rows that change, which are paid for at any interval and left out here", shortly(p.Cost), shortly(p.Refresh.PerRow*p.Refresh.Rows))
+	case p.Refresh.Cost > took:
+		return fmt.Sprintf("%s and counts as %s, what one costs at least", said, shortly(p.Cost))
+	case p.Cost > waitsTell*took:
+		return fmt.Sprintf("%s and counts as %s, with readers who wait for its lock", said, shortly(p.Cost))
+	default:
+		return said
+	}
+}
+
+// waitsTell is how many times as much as it takes a refresh has to count before it is said why.
+const waitsTell = 1.1
 
 func (p Proposal) age(seconds float64) string {
 	if seconds == 0 && p.Width > 0 {

@@ -79,7 +79,7 @@ func TestALongerRetentionIsAdvisedWhereReadersAskedForWhatHasLeft(t *testing.T) 
 func TestALongerRetentionIsTakenBackOnlyWhenRefreshesCannotBearIt(t *testing.T) {
 	t.Parallel()
 	base := Trial{PredictedCost: 20, MeasuredCost: 24, Ended: 10, Failures: 0.2}
-	require.Equal(t, Judgement{Why: []string{"a refresh takes 24.0 s, 20.0 s were predicted"}}, base.JudgeLonger(6*oneDay))
+	require.Equal(t, Judgement{Why: []string{"a refresh takes 24 s, 20 s were predicted"}}, base.JudgeLonger(6*oneDay))
 	require.True(t, base.JudgeLonger(7*oneDay).Final)
 	dear, failing := base, base
 	dear.MeasuredCost, failing.Failures = 31, 0.3

@@ -152,6 +152,9 @@ func TestAProposalIsOneSentenceWithItsNumbers(t *testing.T) {
 		`with a weekly rhythm \(one rate for all hours costs [12]\.\d\d times as much\)\. A refresh takes 30 s \(nine in ten at most 41 s\)\. Expected a day: 8640 -> \d{3} s of refreshes; `+
 		`mean age seen by readers 2 min -> \d\d min .19 reads in 20: up to .* -> .*.; cost of both, in s of refreshes, \d+ -> \d+ \(8 days in 10: \d+ to \d+\)\. The longest time between two refreshes is [^,]*, \w{3} \d\d:\d\d to \w{3} \d\d:\d\d\. Evidence: pg_stat_statements, no resets\.$`, p.Sentence())
 	require.Contains(t, propose(Expected{PerRow: 0.01, Rows: 500}).Sentence(), "A refresh takes 30 s, and as it is 5 s more for the rows that change, which are paid for at any interval and left out here.")
+	require.Contains(t, propose(Expected{Whole: 29, Cost: 29, P90: 41}).Sentence(), "A refresh takes 29 s (nine in ten at most 41 s). Expected")
+	require.Contains(t, propose(Expected{Whole: 10, Cost: 10, P90: 12}).Sentence(), "A refresh takes 10 s (nine in ten at most 12 s) and counts as 30 s, with readers who wait for its lock. Expected")
+	require.Contains(t, propose(Expected{Whole: 0.007, Cost: 30, P90: 0.008}).Sentence(), "A refresh takes 0.007 s (nine in ten at most 0.008 s) and counts as 30 s, what one costs at least. Expected", "of incremental ones")
 	require.Less(t, p.After.Cost, p.Before.Cost)
 	require.LessOrEqual(t, p.After.Low, p.After.High)
 }

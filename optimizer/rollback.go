@@ -85,8 +85,8 @@ func (t Trial) Judge() Judgement {
 // ill says what is wrong with the refreshes themselves; empty = nothing.
 func (t Trial) ill() string {
 	switch {
-	case t.MeasuredCost > 0 && t.PredictedCost > 0 && t.MeasuredCost > dearer*t.PredictedCost:
-		return fmt.Sprintf("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)
+	case t.MeasuredCost > 0 && t.PredictedCost > 0 && t.MeasuredCost > dearer*max(t.PredictedCost, stepSeconds):
+		return t.costs()
 	case t.Failures > 2*t.FailuresWere && t.Failures*float64(t.Ended) >= 3:
 		return fmt.Sprintf("%.0f %% of the refreshes fail, %.0f %% did before", 100*t.Failures, 100*t.FailuresWere)
 	}
@@ -99,7 +99,11 @@ func (t Trial) JudgeLonger(passed time.Duration) Judgement {
 	if why := t.ill(); why != "" {
 		return Judgement{RollBack: true, Final: true, Why: []string{why}}
 	}
-	return Judgement{Final: passed >= verifyMost, Why: []string{fmt.Sprintf("a refresh takes %.1f s, %.1f s were predicted", t.MeasuredCost, t.PredictedCost)}}
+	return Judgement{Final: passed >= verifyMost, Why: []string{t.costs()}}
+}
+
+func (t Trial) costs() string {
+	return fmt.Sprintf("a refresh takes %s, %s were predicted", shortly(t.MeasuredCost), shortly(t.PredictedCost))
 }
 
 // Freeze says until when a view is left alone after its roll-backs: freezeAfter of them within freezeWindow

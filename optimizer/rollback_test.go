@@ -138,6 +138,11 @@ func TestATrialIsJudgedOnMoreThanItsCost(t *testing.T) {
 		require.True(t, j.RollBack, why)
 		require.Contains(t, j.Reasons()[0], why)
 	}
+	quick := base // an incremental refresh counts as 0.05 s at least, and was predicted to take what it takes
+	quick.PredictedCost, quick.MeasuredCost = 0.007, stepSeconds
+	require.False(t, quick.Judge().RollBack)
+	quick.MeasuredCost = 0.08
+	require.Contains(t, quick.Judge().Reasons()[0], "a refresh takes 0.08 s, 0.007 s were predicted", "in figures that tell")
 	early := base
 	early.History.Reads = h.Reads[:7*dayBins+dayBins/2]
 	require.False(t, early.Judge().Final)

@@ -30,7 +30,7 @@ type recommendListCmd struct {
 }
 
 func (recommendListCmd) Help() string {
-	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. It takes a week of samples at least; the sidecar thinks about each view once a day.
+	return `What the optimizer recommends: the interval or calendar that serves the readers of a view at the least cost, what nobody reads, how much of an incremental view nobody looks back to, and what would make refreshes cheaper. EXPECTED is what it is expected to change; recommend show has more. It takes a week of samples at least; the sidecar thinks about each view once a day.
 
 Nothing is done by itself, but for the clock of views with optimize = auto, and for a longer retention of them.
 
@@ -58,21 +58,38 @@ func (c *recommendListCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		nothing := ""
+		nothing, thought := "", ""
 		if len(found) == 0 {
 			if nothing, err = whyNothing(ctx, conn, view, c.All); err != nil {
 				return err
 			}
+		} else if view != 0 {
+			if thought, err = lastThought(ctx, conn, view); err != nil {
+				return err
+			}
 		}
-		return emit(a, found, []column[catalog.RecommendationRecord]{
+		if err = emit(a, found, []column[catalog.RecommendationRecord]{
 			{title: "id", cell: func(r catalog.RecommendationRecord) string { return strconv.FormatInt(r.ID, 10) }, right: true},
 			{title: "view", cell: func(r catalog.RecommendationRecord) string { return r.ViewName }},
 			{title: "kind", cell: func(r catalog.RecommendationRecord) string { return r.Kind }},
 			{title: "state", cell: stateOf},
 			{title: "now", cell: func(r catalog.RecommendationRecord) string { return r.Current }, spare: true},
-			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }, wrap: true},
-		}, nothing)
+			{title: "proposed", cell: func(r catalog.RecommendationRecord) string { return r.Proposed }},
+			{title: "expected", cell: func(r catalog.RecommendationRecord) string { return words.Expected(r.Predicted) }, wrap: true},
+		}, nothing); err == nil && thought != "" && a.Output == "table" {
+			a.say("%s", thought)
+		}
+		return err
 	})
+}
+
+// lastThought says what was thought of a view, also of what is not recommended; empty = nothing yet.
+func lastThought(ctx context.Context, conn *pgx.Conn, view int64) (string, error) {
+	thoughts, err := catalog.Thoughts(ctx, conn, view)
+	if err != nil || len(thoughts) == 0 {
+		return "", err
+	}
+	return "thought: " + thoughts[0].Thought, nil
 }
 
 // whyNothing says why nothing is recommended for a view, or for any where it is zero; all = what was decided about is listed too.

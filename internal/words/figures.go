@@ -11,12 +11,15 @@ import (
 // figureTitles are words for keys of evidence, predicted and measured whose underscores made blanks would not be understood.
 var figureTitles = map[string]string{
 	"gain_out_of_sample":    "cost of one rate for all hours, in multiples",
-	"patience_before":       "age that adds up until it is refreshed between two slots, before, in seconds",
-	"refresh_seconds":       "seconds of a refresh",
-	"refresh_seconds_p90":   "seconds of a refresh, nine in ten at most",
-	"refresh_seconds_a_day": "seconds of refreshes a day",
-	"mean_age_seconds":      "mean age of what readers see, in seconds",
-	"p95_age_seconds":       "age of what readers see, of 19 reads in 20 at most, in seconds",
+	"patience":              "age that adds up until it is refreshed between two slots",
+	"patience_before":       "age that adds up until it is refreshed between two slots, before",
+	"refresh_seconds":       "a refresh takes",
+	"refresh_seconds_p90":   "a refresh takes, nine in ten at most",
+	"refresh_seconds_a_day": "refreshes take a day",
+	"mean_age_seconds":      "mean age of what readers see",
+	"p95_age_seconds":       "age of what readers see, of 19 reads in 20 at most",
+	"runs":                  "refreshes that this rests on",
+	"unknown_share":         "share of the time of which reads are not known",
 	"cost_a_day":            "cost a day, old data included, in seconds of refreshes",
 	"cost_low":              "cost a day, on nine days in ten at least",
 	"cost_high":             "cost a day, on nine days in ten at most",
@@ -39,6 +42,9 @@ func Figures(raw json.RawMessage) string {
 	}
 	values := make(map[string]string, len(facts))
 	for key, value := range facts {
+		if key == "patience_before" && string(value) == "0" { // no refreshes between two slots
+			continue
+		}
 		values[key] = figure(key, value)
 		if both, ok := pair(value); ok {
 			values[key] = figure(key, both["before"]) + " -> " + figure(key, both["after"])
@@ -71,6 +77,7 @@ func pair(raw json.RawMessage) (both map[string]json.RawMessage, ok bool) {
 
 func figure(key string, value json.RawMessage) string {
 	var text string
+	var number float64
 	switch {
 	case len(value) == 0 || string(value) == "null":
 		return "none"
@@ -79,6 +86,10 @@ func figure(key string, value json.RawMessage) string {
 			return level
 		}
 		return text
+	case json.Unmarshal(value, &number) == nil && number >= 0 && isSpan(key):
+		return seconds(number)
+	case json.Unmarshal(value, &number) == nil && number >= 0 && isSize(key):
+		return size(number)
 	}
 	var compact bytes.Buffer
 	if json.Compact(&compact, value) != nil {
@@ -86,6 +97,14 @@ func figure(key string, value json.RawMessage) string {
 	}
 	return compact.String()
 }
+
+// isSpan says that the value of a key is a length of time, in seconds. What a row costs is too little to be said as one.
+func isSpan(key string) bool {
+	return strings.HasPrefix(key, "patience") || strings.Contains(key, "seconds") && !strings.HasSuffix(key, "_a_row")
+}
+
+// isSize says that it is a number of bytes.
+func isSize(key string) bool { return key == "bytes" || strings.HasPrefix(key, "bytes_") }
 
 // Reasons takes the sentences out of the evidence: people read them line by line.
 func Reasons(evidence json.RawMessage) (reasons []string, rest json.RawMessage) {
