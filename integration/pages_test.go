@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -70,7 +71,13 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	pgtest.Exec(t, conn, `SELECT mvscheduler.resume_view('v')`)
 	var findings []map[string]any
 	require.Equal(t, 200, get("/api/v1/doctor", &findings))
-	require.NotEmpty(t, findings, "what a sidecar does not look at is told")
+	var left []string
+	for _, f := range findings {
+		if what := fmt.Sprint(f["what"]); strings.HasPrefix(what, "a sidecar does not ") {
+			left = append(left, what)
+		}
+	}
+	require.Equal(t, []string{"a sidecar does not check query, scheduler, unmanaged, retention: it reads nobody's relations and waits for nobody's locks"}, left, "once")
 	var run struct {
 		Run      map[string]any
 		Attempts []map[string]any
