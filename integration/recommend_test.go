@@ -336,6 +336,8 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	require.InDelta(t, 10*288, reads["flat all"], 288)
 	require.Zero(t, reads["unread all"])
 	require.Contains(t, program("report").stdout, "P95 AGE")
+	require.Regexp(t, `^refreshes of \d views take \S.* a day, \S+ % of one backend; settings\.optimizer_budget plans \S+ % for those with an interval\n$`, program("report").stderr)
+	require.Empty(t, program("report", s.owner+".flat").stderr)
 
 	simulated := mvscheduler(t, s.db, s.owner, "", "simulate", "--view", s.owner+".office", "--since", "28d", "--interval", "10m", "--policy", "fixed,mvscheduler,clairvoyant", "-o", "json")
 	require.Zero(t, simulated.code, simulated.stderr)
