@@ -41,7 +41,7 @@ type PauseRecord struct {
 func PausesSince(ctx context.Context, q Querier, views []int64, ago time.Duration) ([]PauseRecord, error) {
 	rows, err := q.Query(ctx, `
 WITH named AS (
-    SELECT s.name, least(greatest(s.paused_at, 'epoch'), '9999-12-30Z') AS paused_at, `+writable("s.paused_until")+` AS until, s.pause_reason
+    SELECT s.name, CASE WHEN s.paused_at IS NOT NULL THEN least(greatest(s.paused_at, 'epoch'), '9999-12-30Z') END AS paused_at, `+writable("s.paused_until")+` AS until, s.pause_reason
       FROM mvscheduler.view_state AS s
      WHERE s.view_id = ANY ($1)
 )

@@ -2,12 +2,14 @@ package integration
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/url"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -55,12 +57,27 @@ func TestTheAPIAnswersWhatTheCommandsPrint(t *testing.T) {
 	var graph struct{ Views []map[string]any }
 	require.Equal(t, 200, get("/api/v1/graph", &graph))
 	require.Equal(t, name, graph.Views[0]["name"])
-	var timeline struct{ Runs []map[string]any }
+	var timeline struct {
+		Runs   []map[string]any
+		Pauses []struct{ From time.Time }
+	}
 	require.Equal(t, 200, get("/api/v1/timeline?hours=1", &timeline))
 	require.NotEmpty(t, timeline.Runs)
+	require.Empty(t, timeline.Pauses, "nobody paused it")
+	pgtest.Exec(t, conn, `SELECT mvscheduler.pause_view('v')`)
+	require.Equal(t, 200, get("/api/v1/timeline?hours=1", &timeline))
+	require.Len(t, timeline.Pauses, 1)
+	require.Equal(t, ask[time.Time](t, conn, `SELECT paused_at FROM mvscheduler.views`).UTC(), timeline.Pauses[0].From.UTC())
+	pgtest.Exec(t, conn, `SELECT mvscheduler.resume_view('v')`)
 	var findings []map[string]any
 	require.Equal(t, 200, get("/api/v1/doctor", &findings))
-	require.NotEmpty(t, findings, "what a sidecar does not look at is told")
+	var left []string
+	for _, f := range findings {
+		if what := fmt.Sprint(f["what"]); strings.HasPrefix(what, "a sidecar does not ") {
+			left = append(left, what)
+		}
+	}
+	require.Equal(t, []string{"a sidecar does not check query, scheduler, unmanaged, retention: it reads nobody's relations and waits for nobody's locks"}, left, "once")
 	var run struct {
 		Run      map[string]any
 		Attempts []map[string]any

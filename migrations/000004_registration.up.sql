@@ -295,7 +295,7 @@ BEGIN
     IF v.refresh_interval IS NOT NULL THEN
         reason := mvscheduler.interval_error(v.refresh_interval);
         IF reason IS NULL AND v.refresh_interval < caps.min_refresh_interval THEN
-            reason := format('it is below the smallest interval of this deployment, %s', caps.min_refresh_interval);
+            reason := format('it is below settings.min_refresh_interval, %s', caps.min_refresh_interval);
         END IF;
         IF reason IS NOT NULL THEN
             RAISE EXCEPTION 'invalid refresh_interval: %', v.refresh_interval

@@ -97,11 +97,11 @@ func parsePoint(text string, bins bool) (point, error) {
 			return point{}, fmt.Errorf("%q has %d fields, the header has two", text, len(fields))
 		}
 	}
-	at, err := parseNumber(fields[0], "time")
+	at, err := parseNumber(fields[0], "time", ": it is in epoch seconds, such as 1767225600")
 	if err != nil {
 		return point{}, err
 	}
-	count, err := parseNumber(fields[1], "count")
+	count, err := parseNumber(fields[1], "count", "")
 	if err != nil {
 		return point{}, err
 	}
@@ -111,10 +111,10 @@ func parsePoint(text string, bins bool) (point, error) {
 	return point{at, count}, nil
 }
 
-func parseNumber(text, what string) (int64, error) {
+func parseNumber(text, what, hint string) (int64, error) {
 	x, err := strconv.ParseFloat(strings.TrimSpace(text), 64)
 	if err != nil || math.Abs(x) > 1<<52 || math.IsNaN(x) {
-		return 0, fmt.Errorf("the %s %q is no number of a sensible size", what, text)
+		return 0, fmt.Errorf("the %s %q is no number of a sensible size%s", what, text, hint)
 	}
 	return int64(math.Floor(x)), nil
 }

@@ -143,6 +143,7 @@ func TestATraceThatCannotBeMeantIsRefusedWithItsLine(t *testing.T) {
 		"t,count\n1\n":                 "line 2",
 		"t,count\n1,2,3\n":             "line 2",
 		"t,count\n1,2\nx,2\n":          "line 3",
+		"t,count\n2026-01-01,2\n":      "line 2 of a trace: the time \"2026-01-01\" is no number of a sensible size: it is in epoch seconds, such as 1767225600",
 		"t,count\n1,-2\n":              "negative",
 		"t,count\n1,NaN\n":             "count",
 		"t\n1e300\n":                   "sensible",

@@ -56,7 +56,7 @@ type adoption struct {
 // Run adopts.
 func (c *adoptCmd) Run(ctx context.Context, a *app) error {
 	if c.FromPgCron == (len(c.Names) > 0) {
-		return usagef("name the views to take over, or give --from-pg-cron")
+		return usagef("name the views to take over, or give --from-pg-cron; mvscheduler doctor lists those that nobody refreshes")
 	}
 	a.sayVariables()
 	return a.withConn(ctx, func(conn *pgx.Conn) error {

@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/words"
 	"github.com/mvscheduler/mvscheduler/jobs"
 )
 
@@ -21,6 +22,8 @@ type recommendReportCmd struct {
 
 func (recommendReportCmd) Help() string {
 	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Reads and changes are known by five minutes, and are taken to be spread evenly within them.
+
+The last line is what the refreshes of all take together, and the share of one backend that the optimizer plans for them.
 
 WAL is that of the whole server while a refresh ran, an upper bound. What retention let go is put aside for a while before it is dropped.
 
@@ -114,7 +117,7 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 			}
 			return spanOfSeconds(*s)
 		}
-		return emit(a, lines, []column[reported]{
+		if err := emit(a, lines, []column[reported]{
 			{title: "view", cell: func(r reported) string { return r.ViewName }},
 			{title: "time", cell: func(r reported) string { return r.Period + ", " + daysOf(r.Days) }},
 			{title: "reads/day", cell: func(r reported) string { return fmt.Sprintf("%.0f", r.Reads) }, right: true},
@@ -126,8 +129,34 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 			{title: "mean age", cell: func(r reported) string { return age(r.MeanAge) }, right: true},
 			{title: "p95 age", cell: func(r reported) string { return age(r.P95Age) }, right: true},
 			{title: "saved", cell: func(r reported) string { return r.Saved.words() }},
-		}, "Nothing was sampled yet.")
+		}, "Nothing was sampled yet."); err != nil || a.Output != "table" || view != 0 {
+			return err
+		}
+		var budget float64
+		if err := conn.QueryRow(ctx, `SELECT optimizer_budget FROM mvscheduler.settings`).Scan(&budget); err != nil {
+			return fmt.Errorf("read the budget of refreshes: %w", err)
+		}
+		if spent := spentWords(lines, budget); spent != "" {
+			a.say("%s", spent)
+		}
+		return nil
 	})
+}
+
+// spentWords say what the refreshes of all views take now, as a share of what settings.optimizer_budget lets them; empty where
+// no view was sampled for a day, since an hour is none.
+func spentWords(lines []reported, budget float64) string {
+	var seconds float64
+	views := 0
+	for _, line := range lines {
+		if line.Period != "before" && line.Days >= 1 {
+			seconds, views = seconds+line.RefreshSeconds, views+1
+		}
+	}
+	if views == 0 {
+		return ""
+	}
+	return fmt.Sprintf("refreshes of %s take %s a day, %.2g %% of one backend; settings.optimizer_budget plans %.3g %% for those with an interval", words.Plural(int64(views), "view"), spanOfSeconds(seconds), seconds/864, 100*budget)
 }
 
 // daysOf is a time in days, or in smaller units where it is less than one.

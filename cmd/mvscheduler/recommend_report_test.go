@@ -74,3 +74,10 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 	require.Nil(t, lines[1].Saved, "runs of that time are not kept any more")
 	require.Nil(t, lines[1].SizeBytes)
 }
+
+func TestTheReportSaysWhatAllRefreshesTakeOfTheirBudget(t *testing.T) {
+	t.Parallel()
+	lines := []reported{{Period: "before", Days: 3, RefreshSeconds: 10000}, {Period: "after", Days: 3, RefreshSeconds: 864}, {Period: "all", Days: 14, RefreshSeconds: 432}, {Period: "all", Days: 0.1, RefreshSeconds: 50000}}
+	require.Equal(t, "refreshes of 2 views take 21m 36s a day, 1.5 % of one backend; settings.optimizer_budget plans 10 % for those with an interval", spentWords(lines, 0.1))
+	require.Empty(t, spentWords(lines[3:], 0.1))
+}

@@ -57,7 +57,7 @@ func Examine(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 }
 
 // ExamineAsSidecar leaves out the checks that read relations of others, where the code of whoever made them would
-// run with the sidecar's rights, or wait for their locks; a note says so for each.
+// run with the sidecar's rights, or wait for their locks; a note says which.
 func ExamineAsSidecar(ctx context.Context, conn *pgx.Conn) ([]Finding, error) {
 	return examine(ctx, conn, true)
 }
@@ -75,9 +75,10 @@ func examine(ctx context.Context, conn *pgx.Conn, sidecar bool) ([]Finding, erro
 	if !s.Installed {
 		found = append(found, Finding{Error, "schema", "", "this database has no mvscheduler schema", "mvscheduler migrate up"})
 	}
+	var left []string // checks that a sidecar leaves out
 	for _, c := range all {
 		if sidecar && c.reaches {
-			found = append(found, Finding{Note, c.name, "", "a sidecar does not look at this: it reads nobody's relations and waits for nobody's locks", "mvscheduler doctor"})
+			left = append(left, c.name)
 			continue
 		}
 		findings, err := c.look(ctx, conn, s)
@@ -92,6 +93,9 @@ func examine(ctx context.Context, conn *pgx.Conn, sidecar bool) ([]Finding, erro
 			f.Check = c.name
 			found = append(found, f)
 		}
+	}
+	if len(left) > 0 {
+		found = append(found, Finding{Note, "sidecar", "", "a sidecar does not check " + strings.Join(left, ", ") + ": it reads nobody's relations and waits for nobody's locks", "mvscheduler doctor"})
 	}
 	slices.SortStableFunc(found, func(a, b Finding) int { return rank(a.Severity) - rank(b.Severity) })
 	return found, nil

@@ -20,7 +20,13 @@ type recommendationsBody struct {
 	Decided bool // of none that are shown: there are such
 	Pages   pager
 	Items   []recommendationItem
+
+	Thoughts []catalog.Thought // of views, also of those for which nothing is recommended
+	Unsaid   int               // thoughts that are not shown
 }
+
+// thoughtsOnPage are shown; with 1,000 views they would be most of the page.
+const thoughtsOnPage = 100
 
 // recommendationItem is one of them, with the week of its view.
 type recommendationItem struct {
@@ -43,13 +49,18 @@ func (i recommendationItem) Seen() string {
 	return words.Figures(rest)
 }
 
-func (s *Server) recommendations(ctx context.Context, query url.Values) ([]catalog.RecommendationRecord, error) {
-	var view int64
+// askedFor is the view that a page is for; zero = all.
+func (s *Server) askedFor(ctx context.Context, query url.Values) (view int64, err error) {
 	if name := query.Get("view"); name != "" {
-		var err error
-		if view, err = catalog.FindView(ctx, s.DB, name); err != nil {
-			return nil, err
-		}
+		return catalog.FindView(ctx, s.DB, name)
+	}
+	return 0, nil
+}
+
+func (s *Server) recommendations(ctx context.Context, query url.Values) ([]catalog.RecommendationRecord, error) {
+	view, err := s.askedFor(ctx, query)
+	if err != nil {
+		return nil, err
 	}
 	return catalog.Recommendations(ctx, s.DB, view, 0, query.Get("past") != "")
 }
@@ -82,6 +93,16 @@ func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page
 		}
 		b.Items = append(b.Items, item)
 		p.AsOf = one.AsOf
+	}
+	view, err := s.askedFor(ctx, query)
+	if err != nil {
+		return page{}, err
+	}
+	if b.Thoughts, err = catalog.Thoughts(ctx, s.DB, view); err != nil {
+		return page{}, err
+	}
+	if n := len(b.Thoughts); n > thoughtsOnPage {
+		b.Thoughts, b.Unsaid = b.Thoughts[:thoughtsOnPage], n-thoughtsOnPage
 	}
 	if len(all) == 0 && !b.Past {
 		query.Set("past", "1")
