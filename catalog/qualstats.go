@@ -38,8 +38,9 @@ type QualSource struct {
 // loaded it at its start: else a call would load it into this session, which would then watch itself.
 func FindQuals(ctx context.Context, q Querier) (s QualSource, err error) {
 	var allowed, callable, identified, texts bool
+	var owner string
 	err = q.QueryRow(ctx, `
-SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
+SELECT n.nspname, `+renamer+`, pg_has_role('pg_read_all_stats', 'USAGE'),
        r.rolsuper AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE'),
        current_setting('compute_query_id') = 'on' OR current_setting('compute_query_id') <> 'off' AND EXISTS (SELECT FROM pg_settings AS g WHERE g.name = 'pg_stat_statements.max'),
        current_setting('pg_qualstats.track_constants', true) IS DISTINCT FROM 'off',
@@ -51,12 +52,14 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
   LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                         AND p.proname IN ('pg_qualstats', 'pg_qualstats_example_queries') AND p.pronargs = 0
  WHERE e.extname = 'pg_qualstats'
- GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &allowed, &callable, &identified, &texts, &s.Rate)
+ GROUP BY n.nspname, n.nspowner, n.oid, r.rolsuper`).Scan(&s.Schema, &owner, &allowed, &callable, &identified, &texts, &s.Rate)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		s.Absent, s.Missing = true, "pg_qualstats is not installed in this database"
 	case err != nil:
 		return s, fmt.Errorf("look for pg_qualstats: %w", err)
+	case owner != "":
+		s.Missing = inSchemaOf(owner, "pg_qualstats")
 	case !allowed:
 		s.Missing = "pg_qualstats hides what others ask; a DBA runs: GRANT pg_read_all_stats TO mvscheduler_worker"
 	case !callable:
@@ -66,7 +69,7 @@ SELECT n.nspname, pg_has_role('pg_read_all_stats', 'USAGE'),
 	case !texts: // which tell our own steps from reads
 		s.Missing = "pg_qualstats keeps no texts: pg_qualstats.track_constants is off"
 	}
-	if !allowed || !callable { // to see what follows takes the same role
+	if owner != "" || !allowed || !callable { // to see what follows takes the same role
 		return s, nil
 	}
 	var loaded bool

@@ -582,8 +582,9 @@ BEGIN
     SELECT DISTINCT i.type || ' ' || i.identity
       FROM pg_depend AS d,
            LATERAL pg_identify_object(d.refclassid, d.refobjid, d.refobjsubid) AS i
-     WHERE (d.classid = 'pg_class'::regclass AND d.objid = relation
-            OR d.classid = 'pg_rewrite'::regclass AND d.objid IN (SELECT w.oid FROM pg_rewrite AS w WHERE w.ev_class = relation))
+     WHERE (d.classid, d.objid) IN (SELECT 'pg_class'::regclass::oid, relation   -- an OR would read all dependencies that there are
+                                     UNION ALL
+                                    SELECT 'pg_rewrite'::regclass::oid, w.oid FROM pg_rewrite AS w WHERE w.ev_class = relation)
        AND (d.refclassid, d.refobjid) <> ('pg_class'::regclass, relation)
        AND i.schema LIKE 'pg\_temp%';
 END $$;

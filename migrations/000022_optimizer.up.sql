@@ -531,6 +531,7 @@ DECLARE
     r         mvscheduler.recommendations;
     v         mvscheduler.visible_views;
     hypo      text;      -- the schema of HypoPG
+    renamer   text;      -- who can rename it, and is no superuser nor the owner of the database
     may       boolean;
     target    oid;       -- the materialized view, or the partitioned table: HypoPG takes the index for one of each partition
     sample    oid;       -- whose statistics give the constants: itself, or the largest partition
@@ -548,7 +549,9 @@ BEGIN
         RAISE EXCEPTION 'recommendation % does not exist, or is for no index', try_index.id
             USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed FROM mvscheduler.recommendations WHERE kind = ''index''.';
     END IF;
-    SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE') AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) INTO hypo, may
+    SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE') AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')),
+           (SELECT w.rolname FROM pg_roles AS w WHERE w.oid = n.nspowner AND NOT w.rolsuper AND w.oid NOT IN ('pg_database_owner'::regrole, (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())))
+      INTO hypo, may, renamer
       FROM pg_extension AS e
       JOIN pg_roles AS o ON o.oid = e.extowner AND o.rolsuper
       JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -556,9 +559,11 @@ BEGIN
       LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                             AND (p.proname = 'hypopg_create_index' AND p.proargtypes[0] = 'text'::regtype OR p.proname = 'hypopg_drop_index' AND p.proargtypes[0] = 'oid'::regtype)
      WHERE e.extname = 'hypopg'
-     GROUP BY n.oid, n.nspname;
+     GROUP BY n.oid, n.nspname, n.nspowner;
     IF hypo IS NULL THEN
         RETURN jsonb_build_object('not_tried', 'HypoPG is not installed in this database');
+    ELSIF renamer IS NOT NULL THEN
+        RETURN jsonb_build_object('not_tried', format('HypoPG is in a schema of %s, who could put functions of her or his own in its place: ALTER EXTENSION hypopg SET SCHEMA public', renamer));
     ELSIF NOT may THEN
         RETURN jsonb_build_object('not_tried', format('you may not use HypoPG: GRANT USAGE ON SCHEMA %s TO %I', hypo, CURRENT_USER));
     END IF;

@@ -16,6 +16,9 @@ type Name struct {
 	Relation string
 }
 
+// mostNames bounds what has to be remembered of a statement.
+const mostNames = 64
+
 // Longest bounds the text that is looked at, in bytes: parsing takes time and stack.
 const Longest = 16 << 10
 
@@ -72,6 +75,9 @@ func Relations(text string) (names []Name, err error) {
 				names = append(names, n)
 			})
 		}
+	}
+	if len(names) > mostNames {
+		return nil, ErrEffort
 	}
 	return names, nil
 }

@@ -1,6 +1,7 @@
 package attribution_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -36,6 +37,13 @@ func TestATextThatAnybodyWroteDoesNoHarm(t *testing.T) {
 		names, _ := attribution.Relations(text)
 		require.Empty(t, names)
 	}
-	_, err := attribution.Relations(strings.Repeat("x", 100_000))
+	var many strings.Builder // which would be remembered of 20,000 statements
+	for i := range 700 {
+		fmt.Fprintf(&many, " UNION ALL TABLE t%d", i)
+	}
+	names, err := attribution.Relations("TABLE t" + many.String())
+	require.ErrorIs(t, err, attribution.ErrEffort)
+	require.Empty(t, names)
+	_, err = attribution.Relations(strings.Repeat("x", 100_000))
 	require.ErrorIs(t, err, attribution.ErrLong)
 }

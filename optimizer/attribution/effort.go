@@ -7,8 +7,8 @@ import (
 	pgquery "github.com/sqlc-dev/oliphant"
 )
 
-// ErrEffort says that parsing a text could take very long.
-var ErrEffort = errors.New("the statement takes too long to be parsed")
+// ErrEffort says that parsing a text could take very long, or that it names very many relations.
+var ErrEffort = errors.New("the statement takes too much to be attributed")
 
 // mostEffort bounds what effort says of a text; one as long as may be, with nothing nested, has a quarter of it.
 const mostEffort = 1 << 16
