@@ -156,7 +156,7 @@ func TestACalendarInForceIsReviewedAsAnIntervalIs(t *testing.T) {
 	require.Equal(t, "every 15 minutes", found[0].Proposed)
 	require.Equal(t, rules.String(), found[0].Current)
 	require.Equal(t, rules, found[0].Evidence["calendar_before"])
-	require.InDelta(t, 50./7, Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(time.Hour)}}}.perDay(), 1e-9)
+	require.InDelta(t, 50./7, Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(time.Hour)}}}.PerDay(), 1e-9)
 }
 
 func TestReadersThatComeInBurstsAreOfferedToAskForRefreshes(t *testing.T) {
