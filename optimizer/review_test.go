@@ -235,3 +235,13 @@ func cpu() time.Duration {
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
 }
+
+// What a step is predicted to come to is what becomes of that step, and not of what it leads to.
+func TestAStepIsPredictedAsItIs(t *testing.T) {
+	t.Parallel()
+	found, why := Review(reviewed(draw(1, fiveMinutes(), 63, 400, flat), 2*time.Hour))
+	require.Equal(t, []string{"interval"}, kindsOf(found), "%v", why)
+	require.Equal(t, "every 1 hour", found[0].Proposed)
+	require.InDelta(t, 24, found[0].Predicted["after"].(map[string]any)["refreshes_a_day"], 0.2)
+	require.Contains(t, found[0].Reason, "every 2 hours -> every 1 hour")
+}

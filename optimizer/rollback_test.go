@@ -155,3 +155,19 @@ func TestTwoRollBacksFreezeAView(t *testing.T) {
 	until, _ = Freeze([]time.Time{now.AddDate(0, 0, -40), now.AddDate(0, 0, -3)}, now)
 	require.Zero(t, until, "the first one is forgotten")
 }
+
+// Reads between a change and the first refresh after it count: data is taken to be fresh at the change, under both schedules.
+func TestTheTimeBeforeTheFirstRefreshAfterAChangeIsJudgedToo(t *testing.T) {
+	t.Parallel()
+	h := history(fiveMinutes(), draw(1, fiveMinutes(), 28, 2000, flat), time.Hour)
+	changed, n := 21*dayBins, 28*dayBins
+	late := make([]int, 0, 7*24)
+	for bin := changed + 3*dayBins; bin < n; bin += dayBins / 24 {
+		late = append(late, bin)
+	}
+	trial := Trial{History: h, Changed: changed, Old: Schedule{Mode: Fixed, Interval: time.Hour}, Refreshes: late}
+	j := trial.Judge()
+	require.Greater(t, j.New.MeanAge, 12*time.Hour.Seconds())
+	trial.Refreshes = append([]int{changed}, late...)
+	require.Equal(t, trial.Judge(), j)
+}
