@@ -171,3 +171,20 @@ func TestTheTimeBeforeTheFirstRefreshAfterAChangeIsJudgedToo(t *testing.T) {
 	trial.Refreshes = append([]int{changed}, late...)
 	require.Equal(t, trial.Judge(), j)
 }
+
+// Readers do not stay away from data that became fresher.
+func TestAFasterScheduleIsNotTakenBackForFewerReads(t *testing.T) {
+	t.Parallel()
+	changed, n := 21*dayBins, 28*dayBins
+	judge := func(was, is time.Duration) Judgement {
+		h := history(fiveMinutes(), draw(1, fiveMinutes(), 28, 2000, flat), time.Hour)
+		for i := changed; i < n; i++ {
+			h.Reads[i] = math.Floor(h.Reads[i] * 0.4)
+		}
+		return Trial{History: h, Changed: changed, Old: Schedule{Interval: was}, Refreshes: h.Refreshes(Schedule{Interval: is}, Bounds{}, changed, n)}.Judge()
+	}
+	require.False(t, judge(4*time.Hour, 2*time.Hour).RollBack)
+	slower := judge(2*time.Hour, 3*time.Hour)
+	require.True(t, slower.RollBack)
+	require.Contains(t, slower.Why[0], "readers may stay away")
+}
