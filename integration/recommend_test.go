@@ -469,6 +469,13 @@ func TestAViewOfWhichLittleChangesIsAdvisedToBecomeIncremental(t *testing.T) {
 	require.Equal(t, s.owner+".v: compute only the time buckets that changed", ask[string](t, s.alice, advised), "w has no time_column")
 	require.Contains(t, ask[string](t, s.alice, `SELECT reason FROM mvscheduler.recommendations WHERE kind = 'method'`), "A refresh costs 10.0 s, and 2 % of its rows change between two refreshes: computing those alone would cost about 0.4 s")
 	require.Contains(t, ask[string](t, s.alice, `SELECT command FROM mvscheduler.recommendations WHERE kind = 'method'`), "UPDATE mvscheduler.views SET method = 'incremental', bucket_width = '<width of a bucket>'")
+	aDay := `SELECT predicted -> 'refresh_seconds_a_day' ->> 'before' FROM mvscheduler.recommendations WHERE kind = 'method'`
+	require.Equal(t, "960", ask[string](t, s.alice, aDay))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto' WHERE name LIKE '%.v'`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET tuned_calendar = '[{"days": "mon-fri", "from": "08:00", "to": "18:00", "every": "15 minutes"}]' WHERE name LIKE '%.v'`)
+	s.planned(t)
+	require.Equal(t, "285.7", ask[string](t, s.alice, aDay), "200 times a week")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'advise' WHERE name LIKE '%.v'`)
 
 	// Full refreshes do not count what changes. Here three rows are written below the view between two of them, and it has 100.
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query, method, refresh_interval, time_column) VALUES ('plain', 'SELECT id, hour FROM flights', 'full', '15 minutes', 'hour')`)

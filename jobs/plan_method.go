@@ -2,10 +2,12 @@ package jobs
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
@@ -92,9 +94,13 @@ func (p *planner) incremental(ctx context.Context, facts catalog.OptimizerFacts,
 	if err != nil || record == nil {
 		return nil, err
 	}
-	rows, every := v.Rows[0], shortestGap(facts.Now, v)
+	refreshes, err := slotsADay(v)
+	if err != nil {
+		return nil, err
+	}
+	rows, every := v.Rows[0], duration(86400/refreshes)
 	rebuilt := optimizer.Rebuilt{
-		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: 86400 / every.Seconds(),
+		Name: v.Name, TimeColumn: record.TimeColumn, Full: model.Median(rows), Runs: model.Runs, Refreshes: refreshes,
 		Level: facts.Level, Source: "the refreshes that ran",
 	}
 	switch {
@@ -121,4 +127,16 @@ func (p *planner) incremental(ctx context.Context, facts catalog.OptimizerFacts,
 		return nil, nil
 	}
 	return &r, nil
+}
+
+// slotsADay is how many slots a view with an interval, or a calendar in its place, has a day, on average.
+func slotsADay(v catalog.TunedView) (float64, error) {
+	if v.TunedCalendar == nil {
+		return optimizer.Schedule{Interval: duration(*v.Interval)}.PerDay(), nil
+	}
+	rules, err := schedule.ParseCalendar(*v.TunedCalendar)
+	if err != nil {
+		return 0, fmt.Errorf("calendar of view %q: %w", v.Name, err)
+	}
+	return optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}.PerDay(), nil
 }

@@ -3,6 +3,7 @@ package optimizer
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -71,4 +72,23 @@ func TestRefreshesThatNothingAsksForButTooManySkipsAreCounted(t *testing.T) {
 	require.InDelta(t, 4, asked.Refreshes, 0.2)
 	steady := Calendar{{Days: EveryDay, To: 24 * 60, Every: IntervalWords(time.Hour)}}
 	require.InDelta(t, 4, h.study(Bounds{}).predict(Schedule{Mode: CalendarMode, Calendar: steady}).Refreshes, 0.2)
+}
+
+// Of intervals that cost the same it is the longest, since slots that find nothing to do are not free.
+func TestOfIntervalsThatFindAsLittleToDoTheLongestIsTaken(t *testing.T) {
+	t.Parallel()
+	h := history(fiveMinutes(), draw(1, fiveMinutes(), 63, 400, flat), 8*time.Hour)
+	h.Changes = nightly(63)
+	s := h.study(Bounds{})
+	chosen, why := s.interval(s.all.MeanRate())
+	require.NotEmpty(t, why)
+	costs := s.intervalCosts()
+	var good []time.Duration
+	for i, every := range niceIntervals {
+		if costs[i] <= (1+idleLoss)*slices.Min(costs) {
+			good = append(good, every)
+		}
+	}
+	require.Greater(t, len(good), 1)
+	require.Equal(t, good[len(good)-1], chosen)
 }

@@ -3,6 +3,7 @@ package optimizer
 import (
 	"math"
 	"slices"
+	"sync"
 )
 
 // Outcome is what a set of refreshes came to.
@@ -21,7 +22,12 @@ type Outcome struct {
 func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
 	width := w.Grid.seconds()
-	byAge := make([]float64, 1, partsOfBin*hoursOfWeek) // reads by the age of what they saw, in parts of a bin
+	kept := ages.Get().(*[]float64)
+	byAge := append((*kept)[:0], 0) // reads by the age of what they saw, in parts of a bin
+	defer func() {
+		*kept = byAge
+		ages.Put(kept)
+	}()
 	var paid float64
 	for i := 0; i < len(refreshes); {
 		s := refreshes[i]
@@ -54,6 +60,9 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	}
 	return out
 }
+
+// ages are the memory of replays that are over: it grows to the longest time without a refresh.
+var ages = sync.Pool{New: func() any { return new([]float64) }}
 
 // partsOfBin is how finely ages are told apart for [Outcome].P95Age; 15 s where bins have five minutes.
 const partsOfBin = 20

@@ -83,7 +83,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 
 	v.Usage.RefreshSeconds = 0
 	if v.Interval > 0 {
-		v.Usage.RefreshSeconds = duration * v.clock().perDay()
+		v.Usage.RefreshSeconds = duration * v.clock().PerDay()
 	}
 	if a, unused := v.Usage.Unused(); unused && v.UsageKnown && (v.RefreshOn != "manual" || v.Usage.OnDemand) {
 		r := Recommendation{
@@ -105,7 +105,7 @@ func Review(v View) (recommendations []Recommendation, why []string) {
 	days := v.Now.Sub(v.Usage.CreatedAt).Hours() / 24
 	rare := reads.RecentReads() < minReads
 	if v.Interval > 0 && v.Method != "incremental" && last.Duration < time.Second && days > 0 && v.UsageKnown {
-		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().perDay(), Cost: duration}
+		worth := Worth{Span: v.Now.Sub(v.Usage.CreatedAt), Reads: rate * 86400, SavedPerRead: last.Duration.Seconds(), Refreshes: v.clock().PerDay(), Cost: duration}
 		if a, ok := worth.PlainView(); ok && (rare || v.Interval >= v.Bounds.most()/2) { // else a longer interval is better, where there is one
 			rare = false
 			recommendations = append(recommendations, Recommendation{

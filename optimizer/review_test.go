@@ -156,7 +156,7 @@ func TestACalendarInForceIsReviewedAsAnIntervalIs(t *testing.T) {
 	require.Equal(t, "every 15 minutes", found[0].Proposed)
 	require.Equal(t, rules.String(), found[0].Current)
 	require.Equal(t, rules, found[0].Evidence["calendar_before"])
-	require.InDelta(t, 50./7, Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(time.Hour)}}}.perDay(), 1e-9)
+	require.InDelta(t, 50./7, Schedule{Mode: CalendarMode, Calendar: Calendar{{Days: Weekdays, From: 480, To: 18 * 60, Every: IntervalWords(time.Hour)}}}.PerDay(), 1e-9)
 }
 
 func TestReadersThatComeInBurstsAreOfferedToAskForRefreshes(t *testing.T) {
@@ -234,4 +234,14 @@ func cpu() time.Duration {
 		panic(err)
 	}
 	return time.Duration(used.Utime.Nano() + used.Stime.Nano())
+}
+
+// What a step is predicted to come to is what becomes of that step, and not of what it leads to.
+func TestAStepIsPredictedAsItIs(t *testing.T) {
+	t.Parallel()
+	found, why := Review(reviewed(draw(1, fiveMinutes(), 63, 400, flat), 2*time.Hour))
+	require.Equal(t, []string{"interval"}, kindsOf(found), "%v", why)
+	require.Equal(t, "every 1 hour", found[0].Proposed)
+	require.InDelta(t, 24, found[0].Predicted["after"].(map[string]any)["refreshes_a_day"], 0.2)
+	require.Contains(t, found[0].Reason, "every 2 hours -> every 1 hour")
 }

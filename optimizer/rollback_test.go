@@ -160,3 +160,36 @@ func TestTwoRollBacksFreezeAView(t *testing.T) {
 	until, _ = Freeze([]time.Time{now.AddDate(0, 0, -40), now.AddDate(0, 0, -3)}, now)
 	require.Zero(t, until, "the first one is forgotten")
 }
+
+// Reads between a change and the first refresh after it count: data is taken to be fresh at the change, under both schedules.
+func TestTheTimeBeforeTheFirstRefreshAfterAChangeIsJudgedToo(t *testing.T) {
+	t.Parallel()
+	h := history(fiveMinutes(), draw(1, fiveMinutes(), 28, 2000, flat), time.Hour)
+	changed, n := 21*dayBins, 28*dayBins
+	late := make([]int, 0, 7*24)
+	for bin := changed + 3*dayBins; bin < n; bin += dayBins / 24 {
+		late = append(late, bin)
+	}
+	trial := Trial{History: h, Changed: changed, Old: Schedule{Mode: Fixed, Interval: time.Hour}, Refreshes: late}
+	j := trial.Judge()
+	require.Greater(t, j.New.MeanAge, 12*time.Hour.Seconds())
+	trial.Refreshes = append([]int{changed}, late...)
+	require.Equal(t, trial.Judge(), j)
+}
+
+// Readers do not stay away from data that became fresher.
+func TestAFasterScheduleIsNotTakenBackForFewerReads(t *testing.T) {
+	t.Parallel()
+	changed, n := 21*dayBins, 28*dayBins
+	judge := func(was, is time.Duration) Judgement {
+		h := history(fiveMinutes(), draw(1, fiveMinutes(), 28, 2000, flat), time.Hour)
+		for i := changed; i < n; i++ {
+			h.Reads[i] = math.Floor(h.Reads[i] * 0.4)
+		}
+		return Trial{History: h, Changed: changed, Old: Schedule{Interval: was}, Refreshes: h.Refreshes(Schedule{Interval: is}, Bounds{}, changed, n)}.Judge()
+	}
+	require.False(t, judge(4*time.Hour, 2*time.Hour).RollBack)
+	slower := judge(2*time.Hour, 3*time.Hour)
+	require.True(t, slower.RollBack)
+	require.Contains(t, slower.Why[0], "readers may stay away")
+}

@@ -37,8 +37,8 @@ func (s Schedule) String() string {
 	return "when readers need it (piloted)"
 }
 
-// perDay is how many slots it has a day, on average.
-func (s Schedule) perDay() float64 {
+// PerDay is how many slots it has a day, on average.
+func (s Schedule) PerDay() float64 {
 	if s.Mode == CalendarMode {
 		slots := slotsOf(s.Calendar)
 		return float64(slots.count()) / 7

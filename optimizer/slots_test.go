@@ -28,6 +28,7 @@ func TestRefreshesWithinABinAreCounted(t *testing.T) {
 		require.InDelta(t, 10*60, predict(changes, officeHours).Refreshes, 0.1)
 	}
 	require.InDelta(t, 30, predict(nil, Schedule{Interval: minutely}).MeanAge, 0.1)
+	require.InDelta(t, 30, predict(nil, Schedule{Interval: minutely}).P95Age, 0.1)
 	require.InDelta(t, 288, predict(onceABin, Schedule{Interval: minutely}).Refreshes, 0.1, "no more refreshes than changes")
 	require.InDelta(t, 288, predict(always, Schedule{Interval: 5 * time.Minute}).Refreshes, 0.1)
 	require.Greater(t, predict(always, officeHours).Cost, predict(always, Schedule{Interval: 5 * time.Minute}).Cost)
@@ -125,6 +126,55 @@ func TestPredictionsAreWhatIsMeasuredEventByEvent(t *testing.T) {
 			p := h.study(Bounds{}).predict(Schedule{Interval: every})
 			require.InDelta(t, age, p.MeanAge, 30, "%g changes in five minutes, every %s", changes, every)
 			require.InEpsilon(t, refreshes, p.Refreshes, 0.1, "%g changes in five minutes, every %s", changes, every)
+		}
+	}
+}
+
+// Several refreshes in a bin are priced one way, whoever asks.
+func TestJOfSeveralRefreshesInABinIsTheSameSummedUpOrByDays(t *testing.T) {
+	t.Parallel()
+	const days = 4
+	random := rand.New(rand.NewPCG(8, 1))
+	reads, changes := make([]float64, days*dayBins), make([]float64, days*dayBins)
+	for i := range reads {
+		reads[i], changes[i] = float64(random.IntN(40)), float64(random.IntN(12))
+	}
+	for _, changed := range [][]float64{nil, changes} {
+		world := NewWorld(fiveMinutes(), reads, changed, []float64{2}, 1e-3)
+		var refreshes []int
+		for bin := 0; bin < len(reads); bin += 1 + random.IntN(40) {
+			refreshes = append(refreshes, slices.Repeat([]int{bin}, 1+random.IntN(5))...)
+		}
+		cost := world.Replay(refreshes, 0, len(reads)).Cost
+		require.InEpsilon(t, cost, world.costOf(refreshes, len(reads)), 1e-9)
+		var sum float64
+		for _, day := range world.daily(refreshes, 0, len(reads)) {
+			sum += day
+		}
+		require.InEpsilon(t, cost, sum, 1e-9)
+	}
+}
+
+// A refresh shows the changes before it, so that the first one after it comes later the fewer there are to a refresh.
+func TestAgesWithinABinAreThoseOfItsChanges(t *testing.T) {
+	t.Parallel()
+	h, _, age := measured(28, 20, 20, time.Minute)
+	require.InDelta(t, age, h.study(Bounds{}).predict(Schedule{Interval: time.Minute}).MeanAge, 3)
+}
+
+// What a replay is computed in comes from other replays.
+func TestAReplayOwesNothingToThoseBeforeIt(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		for _, every := range []int{1, 500, 7, 2} {
+			reads := slices.Repeat([]float64{1}, 1000)
+			var refreshes []int
+			for bin := 0; bin < len(reads); bin += every {
+				refreshes = append(refreshes, bin)
+			}
+			out := NewWorld(fiveMinutes(), reads, nil, []float64{1}, 1).Replay(refreshes, 0, len(reads))
+			require.InDelta(t, (math.Ceil(0.95*float64(every))-0.5)*300, out.P95Age, 300, "every %d bins", every)
+			require.InDelta(t, float64(every)*150, out.MeanAge, 2)
 		}
 	}
 }
