@@ -114,6 +114,8 @@ const (
 	// square root of the rate is then 9 %.
 	minReads       = 30.0
 	evidenceWindow = 7 * 24 * time.Hour
+	// minRuns is from how many refreshes it has to be known what one costs before a clock is changed without asking.
+	minRuns = 3
 	// rareWorth is the least that a longer interval of a view with fewer reads has to save, in refresh-seconds a day.
 	rareWorth = 60.0
 	// rarelyIdle is the share of the slots of an interval that may find nothing changed before it is judged by a replay of the

@@ -164,6 +164,9 @@ func (v View) schedule(study *study, refresh Expected, evidence func(map[string]
 	if !study.enough() {
 		return nil, []string{"less than a week of reads, or none"}
 	}
+	if v.Auto && refresh.Runs < minRuns {
+		return nil, []string{fmt.Sprintf("what a refresh costs is known of %d alone: its clock is not changed by itself before it is of %d", refresh.Runs, minRuns)}
+	}
 	if why := v.change(study).wait(); why != "" { // and nothing has to be chosen
 		return nil, []string{why}
 	}

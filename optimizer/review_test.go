@@ -48,6 +48,15 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	require.Equal(t, 2*time.Hour, found[0].Every)
 	require.NotEmpty(t, found[0].Evidence["reasons"])
 
+	fresh := reviewed(flatReads, 4*time.Hour)
+	fresh.Runs = fresh.Runs[:2]
+	found, _ = Review(fresh)
+	require.Equal(t, []string{"interval"}, kindsOf(found), "a person may say what he thinks of two refreshes")
+	fresh.Auto = true
+	found, why = Review(fresh)
+	require.Empty(t, found)
+	require.Contains(t, why[0], "known of 2 alone")
+
 	found, _ = Review(reviewed(officeReads, 15*time.Minute))
 	require.Equal(t, []string{"calendar"}, kindsOf(found))
 	require.Contains(t, found[0].Change["cron"], "* * 1-5")
