@@ -97,7 +97,6 @@ WITH RECURSIVE failing AS MATERIALIZED (
        AND s.enabled
        AND (s.paused_at IS NULL OR coalesce(s.paused_until, 'infinity') <= $1)
        AND (s.view_id, s.rearmed_at) NOT IN (SELECT f.view_id, f.version FROM failing AS f)
-       AND s.view_id <> ALL ($5::bigint[])
 ), candidate AS (
     SELECT p.view_id
       FROM (SELECT w.view_id, row_number() OVER (PARTITION BY w.owner ORDER BY w.priority, w.next_due, w.view_id) AS place
@@ -186,7 +185,6 @@ WITH RECURSIVE failing AS MATERIALIZED (
       LEFT JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id
       LEFT JOIN mvscheduler.run AS a ON a.view_id = s.view_id AND a.state IN ('queued', 'running')
      WHERE s.view_id = ANY (ARRAY(SELECT c.view_id FROM candidate AS c))
-       AND s.view_id <> ALL ($5::bigint[])
 ), eligible AS (
     SELECT k.*, row_number() OVER (PARTITION BY k.owner, k.active_run IS NOT NULL ORDER BY k.priority, k.next_due NULLS FIRST, k.view_id) AS place
       FROM known AS k
@@ -221,12 +219,9 @@ SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.t
 
 // LockDue locks up to limit views that need a decision at the instant now and returns them with the
 // requests that wait for them, which it takes. It must run in the transaction that makes their runs and
-// moves their clocks: all of it happens or nothing. Views of except are passed over.
-func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit int, except []int64) ([]Due, error) {
-	if except == nil {
-		except = []int64{}
-	}
-	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit, graphAtMost, except)
+// moves their clocks: all of it happens or nothing.
+func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit int) ([]Due, error) {
+	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit, graphAtMost)
 	if err != nil {
 		return nil, fmt.Errorf("find due views: %w", err)
 	}

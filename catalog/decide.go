@@ -3,6 +3,7 @@ package catalog
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog/schedule"
@@ -37,14 +38,22 @@ type Decision struct {
 	Skipped *NewRun // the slot that passes without a run, with the reason; nil = none
 	Joined  []int64 // requests that Run answers besides its own: run ids to be recorded as skipped
 	Clock   *Clock  // nil = the clock stays where it is
-	Invalid error   // the clock columns cannot be read; the view is left alone
+	Pause   *Pause  // nil = there is no reason to pause it
+}
+
+// Pause stops the clock of a view whose columns cannot be read: only a person can mend that.
+type Pause struct {
+	ViewID int64
+	Reason string
 }
 
 // Decide is the dispatcher's whole judgement about one view at the instant now. It is pure.
 func Decide(d Due, now time.Time) Decision {
+	var out Decision
 	spec, err := d.Spec()
-	if err != nil {
-		return Decision{Invalid: err}
+	if err != nil { // what was asked for is done all the same
+		d.Paused = true
+		out.Pause = &Pause{d.ViewID, fmt.Sprintf("its clock cannot be read: %v. Set another one, or resume it with a sidecar that can read it: SELECT mvscheduler.resume_view('%s').", err, strings.ReplaceAll(d.Name, "'", "''"))}
 	}
 	clockAt := func(since, slot time.Time) *Clock { // since the slot before, or now
 		c := &Clock{ViewID: d.ViewID, UpstreamCount: d.UpstreamCount}
@@ -69,7 +78,6 @@ func Decide(d Due, now time.Time) Decision {
 	}
 	due := d.NextDue != nil && !d.NextDue.After(now) && !d.Paused
 
-	var out Decision
 	switch {
 	case due && d.NextCause != nil && d.ActiveRun == nil: // first fill, or the first refresh after an edit
 		out.Run = newRun(*d.NextCause, *d.NextSlot, *d.NextDue)

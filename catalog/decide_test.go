@@ -165,7 +165,18 @@ func TestDecide(t *testing.T) {
 		},
 		{
 			"a clock that cannot be read is reported", hourly(func(d *Due) { d.Timezone = "Mars/Olympus" }), noon,
-			func(t *testing.T, d Decision) { require.Error(t, d.Invalid) },
+			func(t *testing.T, d Decision) {
+				require.Contains(t, d.Pause.Reason, "unknown time zone Mars/Olympus")
+				require.Nil(t, d.Run)
+				require.Nil(t, d.Clock)
+			},
+		},
+		{
+			"and does not keep from being done what was asked for", hourly(func(d *Due) { d.Timezone, d.Requests = "Mars/Olympus", []int64{7} }), noon,
+			func(t *testing.T, d Decision) {
+				require.Equal(t, "manual", d.Run.Cause)
+				require.Nil(t, d.Clock)
+			},
 		},
 	}
 	for _, tt := range tests {

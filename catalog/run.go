@@ -65,6 +65,18 @@ UPDATE mvscheduler.view_state
        upstream_seen = $5
  WHERE view_id = $1`
 
+// pause leaves a view alone that is paused for its row as it is already.
+const pause = `
+INSERT INTO mvscheduler.view_health AS h (view_id, auto_paused_at, auto_paused_version, auto_pause_reason)
+SELECT s.view_id, clock_timestamp(), s.rearmed_at, $2
+  FROM mvscheduler.view_state AS s
+ WHERE s.view_id = $1
+ON CONFLICT (view_id) DO UPDATE
+   SET auto_paused_at = EXCLUDED.auto_paused_at,
+       auto_paused_version = EXCLUDED.auto_paused_version,
+       auto_pause_reason = EXCLUDED.auto_pause_reason
+ WHERE h.auto_paused_version IS DISTINCT FROM EXCLUDED.auto_paused_version`
+
 // Queued is a run that was made and waits for its River job.
 type Queued struct {
 	RunID    int64
@@ -72,7 +84,7 @@ type Queued struct {
 	After    time.Duration // its job is not worked sooner
 }
 
-// Apply writes decisions: runs, skipped slots and clocks. It returns the queued runs, which need a
+// Apply writes decisions: runs, skipped slots, clocks and pauses. It returns the queued runs, which need a
 // River job in the same transaction.
 func Apply(ctx context.Context, tx pgx.Tx, now time.Time, decisions []Decision) ([]Queued, error) {
 	var queued []Queued
@@ -99,6 +111,9 @@ func Apply(ctx context.Context, tx pgx.Tx, now time.Time, decisions []Decision) 
 		})
 	}
 	for i, d := range decisions {
+		if d.Pause != nil {
+			batch.Queue(pause, d.Pause.ViewID, d.Pause.Reason)
+		}
 		if d.Run != nil {
 			enqueue(i, d.Run)
 		}

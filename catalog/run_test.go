@@ -77,7 +77,7 @@ func TestARunThatPrunesDoesNotComeBetweenARequestAndItsRun(t *testing.T) {
 	require.NoError(t, pgx.BeginFunc(t.Context(), conn, func(tx pgx.Tx) error {
 		now, _, err := catalog.Tick(t.Context(), tx)
 		require.NoError(t, err)
-		due, err := catalog.LockDue(t.Context(), tx, now, 10, 10, nil)
+		due, err := catalog.LockDue(t.Context(), tx, now, 10, 10)
 		require.NoError(t, err)
 		require.Len(t, due, 1)
 		require.Empty(t, prune())

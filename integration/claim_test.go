@@ -29,7 +29,7 @@ func TestAFollowerWaitsForWhatItReadsAndNotForEver(t *testing.T) {
 		tx, err := a.root.Begin(t.Context())
 		require.NoError(t, err)
 		defer func() { require.NoError(t, tx.Rollback(t.Context())) }()
-		found, err := catalog.LockDue(t.Context(), tx, ask[time.Time](t, a.root, `SELECT clock_timestamp()`).Add(after), 6, 100, nil)
+		found, err := catalog.LockDue(t.Context(), tx, ask[time.Time](t, a.root, `SELECT clock_timestamp()`).Add(after), 6, 100)
 		require.NoError(t, err)
 		for _, d := range found {
 			if d.Name == a.sql("alice.d") {

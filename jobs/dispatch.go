@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"math/rand/v2"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -24,7 +22,6 @@ const (
 	endsAtMost   = 10 * time.Millisecond // and ends of our own runs no more often than this
 	giveUpAfter  = 30 * time.Second      // one tick may take no longer
 	slowestRetry = 5 * time.Second       // while the server is away
-	unreadFor    = 15 * time.Second      // a clock that cannot be read is not looked at again for so long
 )
 
 // Dispatcher turns due views into queued runs. Any number of dispatchers may run at once.
@@ -36,8 +33,6 @@ type Dispatcher struct {
 	ownerCap int             // never more runs of one owner than this, whatever the settings say
 	hints    <-chan struct{} // wakes the loop before its time; anybody may send one
 	ends     <-chan struct{} // the same when a run of this process has ended, whose place is free for another
-
-	unread map[int64]time.Time // views whose clock could not be read, and when: they stay due, and must not take the place of others
 }
 
 // Run dispatches until ctx ends, which is not an error. It survives a server that is away.
@@ -129,21 +124,15 @@ func (d *Dispatcher) Tick(ctx context.Context) (int, time.Duration, error) {
 
 // claim decides about each due view, writes the decisions and gives each queued run its River job.
 func (d *Dispatcher) claim(ctx context.Context, tx pgx.Tx, now time.Time, ownerCap int) (int, error) {
-	maps.DeleteFunc(d.unread, func(_ int64, at time.Time) bool { return time.Since(at) > unreadFor })
-	due, err := catalog.LockDue(ctx, tx, now, min(ownerCap, d.ownerCap), batchSize, slices.Collect(maps.Keys(d.unread)))
+	due, err := catalog.LockDue(ctx, tx, now, min(ownerCap, d.ownerCap), batchSize)
 	if err != nil || len(due) == 0 {
 		return 0, err
 	}
 	decisions := make([]catalog.Decision, 0, len(due))
 	for _, view := range due {
 		decision := catalog.Decide(view, now)
-		if decision.Invalid != nil {
-			d.log.ErrorContext(ctx, "the clock of a view cannot be read", "view", view.Name, "err", decision.Invalid)
-			if d.unread == nil {
-				d.unread = make(map[int64]time.Time)
-			}
-			d.unread[view.ViewID] = time.Now()
-			continue
+		if decision.Pause != nil {
+			d.log.ErrorContext(ctx, "the view is paused", "view", view.Name, "reason", decision.Pause.Reason)
 		}
 		decisions = append(decisions, decision)
 	}

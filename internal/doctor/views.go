@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,10 +24,6 @@ func unwell(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
 	}
 	var found []Finding
 	for _, s := range all {
-		if _, err := time.LoadLocation(s.Timezone); err != nil {
-			found = append(found, Finding{Severity: Error, Subject: s.Name, What: "its time zone " + s.Timezone + " is not known to this program, so that its clock cannot be read and it is not refreshed",
-				Fix: "mvscheduler edit " + words.ShellQuote(s.Name) + " --timezone ZONE"})
-		}
 		if !s.Unhealthy() {
 			continue
 		}
