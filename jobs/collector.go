@@ -25,7 +25,8 @@ const (
 	keepFine        = 21 * 24 * time.Hour // bins of five minutes
 	keepHours       = 70 * 24 * time.Hour // ten weeks: the optimizer looks nine back
 	keepLookBacks   = optimizer.LookBackMemory
-	textsAtOnce     = 200 // statements that are attributed in one sample
+	textsAtOnce     = 200             // statements that are attributed in one sample
+	textsFor        = 2 * time.Second // and for how long: what is left is for the next
 	textsKnown      = 20000
 	standbyAway     = 7 * 24 * time.Hour // a standby that is away for no longer may be back, and what it counted with it
 )
@@ -425,7 +426,11 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 	if c.reads == nil || len(c.reads) > textsKnown {
 		c.reads = make(map[int64][]attribution.Name)
 	}
+	began := time.Now()
 	for _, id := range ids {
+		if time.Since(began) > textsFor {
+			break
+		}
 		c.reads[id] = nil
 		if text, ok := texts[id]; ok {
 			if names, err := attribution.Relations(text); err == nil {
