@@ -246,8 +246,12 @@ func TestAnIntervalThatIsOutOfBoundsIsTunedIntoThem(t *testing.T) {
 	}
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto'`) // now that the planner sees all of them
 	for _, want := range []string{"base 1 day, hot 1 day, limited 01:30:00, long 2 days, rare 1 day", "base 12:00:00, hot 12:00:00, limited 01:30:00, long 2 days, rare 1 day"} {
-		s.planned(t)
-		require.Equal(t, want, ask[string](t, s.alice, `SELECT string_agg(split_part(name, '.', 2) || ' ' || justify_hours(tuned_interval), ', ' ORDER BY name) FROM mvscheduler.status`), side.log.String())
+		got := ""
+		for n := 0; n < 10 && got != want; n++ { // a row that the dispatcher holds is left for the next time
+			s.planned(t)
+			got = ask[string](t, s.alice, `SELECT string_agg(split_part(name, '.', 2) || ' ' || justify_hours(tuned_interval), ', ' ORDER BY name) FROM mvscheduler.status`)
+		}
+		require.Equal(t, want, got, side.log.String())
 		pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET decided_at = decided_at - interval '25 hours'`)
 	}
 	require.NotContains(t, side.log.String(), "tuned_interval_check")
