@@ -190,6 +190,9 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, nothing, proposed(append(became, `UPDATE mvscheduler.view_usage SET looked_since = now() - interval '100 days'`)...), "it became incremental then, and nobody knows how it was read before")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET unknown = '100 days'`), "reads are not known for a fifth of the time")
 	why("; retention: reads are not known for more than 5 % of the time: it stays")
+	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.collector SET standby_seen_at = now()`), "who reads the standby may look back further")
+	why("; retention: reads on a standby that is not sampled are not known: it stays")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET standby_seen_at = NULL`)
 	require.Equal(t, nothing, proposed(`DELETE FROM mvscheduler.looked_back`), "nobody was seen to look back")
 	why("; retention: how far back readers look is not known yet: it stays")
 
