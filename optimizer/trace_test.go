@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -154,6 +155,13 @@ func TestATraceThatCannotBeMeantIsRefusedWithItsLine(t *testing.T) {
 		_, err := ReadTrace(strings.NewReader(text))
 		require.ErrorContains(t, err, complaint, "%q", text)
 	}
+	var file bytes.Buffer
+	zipped := gzip.NewWriter(&file)
+	_, err := zipped.Write([]byte("t,count\n1,2\n86400,"))
+	require.NoError(t, err)
+	require.NoError(t, zipped.Flush())
+	_, err = ReadTrace(&file)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "a file that was cut off, not its last line")
 }
 
 func TestASimulationThatCannotBeMeantIsRefused(t *testing.T) {
