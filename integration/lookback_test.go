@@ -207,6 +207,9 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, "optimize is off", ask[string](t, s.alice, `SELECT thought FROM mvscheduler.usage`))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto'`)
 	require.Equal(t, keep40, proposed(), "which nobody but a person does")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET retention_period = '56 days' WHERE name LIKE '%.v'`)
+	require.Equal(t, nothing, proposed(), "the sidecar lengthened it, since readers asked for more")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET retention_period = row_retention WHERE name LIKE '%.v'`)
 
 	// What the table below cannot give again does not leave, unless the owner says how much may. Its old partitions leave meanwhile.
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '45 days')`)
