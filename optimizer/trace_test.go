@@ -234,3 +234,13 @@ func TestARecordedTraceKeepsPartsOfReadsAndWhatIsUnknownChanged(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, changes)
 }
+
+func TestASimulationOfATimeInWhichNobodyReadSaysSo(t *testing.T) {
+	t.Parallel()
+	trace, err := ReadTrace(strings.NewReader("t,count\n600,5\n900,3\n864000,0\n"))
+	require.NoError(t, err)
+	report, err := Simulate(t.Context(), Simulation{Reads: trace, RefreshCost: time.Minute, Policies: []string{"fixed"}})
+	require.NoError(t, err)
+	require.Zero(t, report.Reads)
+	require.Contains(t, strings.Join(report.Notes, "; "), "nobody read in the time that is judged")
+}
