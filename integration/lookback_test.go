@@ -190,6 +190,9 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, nothing, proposed(append(became, `UPDATE mvscheduler.view_usage SET looked_since = now() - interval '100 days'`)...), "it became incremental then, and nobody knows how it was read before")
 	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.view_usage SET unknown = '100 days'`), "reads are not known for a fifth of the time")
 	why("; retention: reads are not known for more than 5 % of the time: it stays")
+	require.Equal(t, nothing, proposed(`UPDATE mvscheduler.collector SET standby_seen_at = now()`), "who reads the standby may look back further")
+	why("; retention: reads on a standby that is not sampled are not known: it stays")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.collector SET standby_seen_at = NULL`)
 	require.Equal(t, nothing, proposed(`DELETE FROM mvscheduler.looked_back`), "nobody was seen to look back")
 	why("; retention: how far back readers look is not known yet: it stays")
 
@@ -204,6 +207,9 @@ func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t 
 	require.Equal(t, "optimize is off", ask[string](t, s.alice, `SELECT thought FROM mvscheduler.usage`))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET optimize = 'auto'`)
 	require.Equal(t, keep40, proposed(), "which nobody but a person does")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET retention_period = '56 days' WHERE name LIKE '%.v'`)
+	require.Equal(t, nothing, proposed(), "the sidecar lengthened it, since readers asked for more")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET retention_period = row_retention WHERE name LIKE '%.v'`)
 
 	// What the table below cannot give again does not leave, unless the owner says how much may. Its old partitions leave meanwhile.
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '45 days')`)

@@ -245,8 +245,8 @@ func TestBarsFleet(t *testing.T) {
 
 func TestBarsEqualTheReference(t *testing.T) {
 	traces, _ := loadTraces(t)
-	compared := 0
-	for _, r := range records(t, "reference_dev.csv") {
+	reference, compared := records(t, "reference_dev.csv"), 0
+	for _, r := range reference {
 		i := slices.IndexFunc(traces, func(b barTrace) bool { return b.name == r["trace"] })
 		if i < 0 {
 			continue
@@ -261,5 +261,6 @@ func TestBarsEqualTheReference(t *testing.T) {
 		require.InEpsilon(t, number(t, r["best_fixed_j"]), s.costOf(s.bestFixed()), 1e-6, "%v", r)
 		compared++
 	}
+	require.Contains(t, []int{0, len(reference)}, compared, "all of the traces that the reference took, or others")
 	fmt.Printf("\nclairvoyant and best fixed equal the reference to 1e-6 in %d runs\n", compared)
 }

@@ -154,3 +154,33 @@ func TestTheAgeOfAReadCountsFromTheFirstChangeThatItDoesNotSee(t *testing.T) {
 	all := NewWorld(grid, reads, nil, []float64{1}, 1).Replay([]int{0, 4}, 0, 6)
 	require.InDelta(t, 60*(0.5+1.5+2.5+3.5+0.5+1.5)/6, all.MeanAge, 1e-9, "without changes: since the refresh")
 }
+
+func TestReadersSeeARefreshWhenItIsOver(t *testing.T) {
+	t.Parallel()
+	reads := make([]float64, 20)
+	for i := range reads {
+		reads[i] = 1
+	}
+	w := NewWorld(Grid{Width: time.Minute}, reads, nil, []float64{1}, 1)
+	got := w.ReplayShown([]int{0, 5, 12}, []int{0, 8, 12}, 0, 20)
+	var age float64
+	for i := range 20 {
+		snapshot := 0
+		switch {
+		case i >= 12:
+			snapshot = 12
+		case i >= 8:
+			snapshot = 5
+		}
+		age += float64(i-snapshot) + 0.5
+	}
+	require.InDelta(t, 60*age/20, got.MeanAge, 1e-9)
+	require.InDelta(t, 60*7.5, got.P95Age, 1e-9)
+	require.Equal(t, 3.0, got.RefreshSeconds)
+
+	changes := make([]float64, 20)
+	changes[15] = 1
+	w = NewWorld(Grid{Width: time.Minute}, reads, changes, []float64{1}, 1)
+	got = w.ReplayShown([]int{0, 5, 12}, []int{0, 8, 14}, 0, 20)
+	require.InDelta(t, 60*(0.+1+2+3+4)/20, got.MeanAge, 1e-9, "nothing else changed")
+}

@@ -17,14 +17,22 @@ type minute struct {
 	elsewhere float64 // reads on a standby; NaN = it cannot be read
 }
 
-// watched is what is recorded of six weeks in Berlin, in the fourth of which the clocks change, sampled every minute
-// while a fault does what it does to each minute. The table has a batch of changes every hour.
-func watched(rhythm func(hour int) float64, fault func(i int, m *minute)) (h History, truth float64) {
-	berlin, err := time.LoadLocation("Europe/Berlin")
+// inBerlin is the begin of six weeks in the fourth of which the clocks change.
+func inBerlin() time.Time { return begin("Europe/Berlin", time.March, 2) }
+
+// begin is the start of a day of 2026.
+func begin(zone string, month time.Month, day int) time.Time {
+	location, err := time.LoadLocation(zone)
 	if err != nil {
 		panic(err)
 	}
-	h.Grid = Grid{Start: time.Date(2026, 3, 2, 0, 0, 0, 0, berlin), Width: 5 * time.Minute, Zone: berlin}
+	return time.Date(2026, month, day, 0, 0, 0, 0, location)
+}
+
+// watched is what is recorded of six weeks, sampled every minute while a fault does what it does to each minute. The table has a
+// batch of changes every hour.
+func watched(start time.Time, rhythm func(hour int) float64, fault func(i int, m *minute)) (h History, truth float64) {
+	h.Grid = Grid{Start: start, Width: 5 * time.Minute, Zone: start.Location()}
 	random := rand.New(rand.NewPCG(7, 1))
 	var (
 		meter Meter
@@ -35,7 +43,7 @@ func watched(rhythm func(hour int) float64, fault func(i int, m *minute)) (h His
 	for i := range 42*24*60 + 1 {
 		m.At = h.Grid.Start.Add(time.Duration(i) * time.Minute)
 		m.Own, m.elsewhere = nil, 0
-		m.reads = poisson(random, 400./(24*60)*rhythm(HourOfWeek(m.At.Add(-time.Minute), berlin)))
+		m.reads = poisson(random, 400./(24*60)*rhythm(HourOfWeek(m.At.Add(-time.Minute), start.Location())))
 		m.calls = m.reads
 		m.Transactions += int64(m.reads) + 10
 		m.Relations[0].Seq += int64(m.reads)
@@ -93,54 +101,58 @@ func TestFaultsLeadToNoWrongAction(t *testing.T) {
 	none := func(int, *minute) {}
 	for _, c := range []struct {
 		fault  string
+		start  time.Time
 		does   func(i int, m *minute)
 		reads  float64 // of those that there were
 		known  float64 // share of the time, at least
 		hourly float64 // changes
 	}{
-		{"none, but the clocks change", none, 1, 1, 100},
-		{"pg_stat_statements_reset every five minutes", func(i int, m *minute) {
+		{"none, but the clocks change", inBerlin(), none, 1, 1, 100},
+		{"none, but the clocks go back", begin("Europe/Berlin", time.October, 5), none, 1, 1, 100},
+		{"none, but the clocks go back by half an hour", begin("Australia/Lord_Howe", time.March, 16), none, 1, 1, 100},
+		{"none, but the clocks go forward by half an hour", begin("Australia/Lord_Howe", time.September, 14), none, 1, 1, 100},
+		{"pg_stat_statements_reset every five minutes", inBerlin(), func(i int, m *minute) {
 			if i%5 == 3 {
 				m.calls = math.NaN()
 			}
 		}, 1, 1, 100},
-		{"statements are evicted all the time, or hidden", withoutCalls, 1, 1, 100},
-		{"a loop scans thirty times for each read", func(i int, m *minute) {
+		{"statements are evicted all the time, or hidden", inBerlin(), withoutCalls, 1, 1, 100},
+		{"a loop scans thirty times for each read", inBerlin(), func(i int, m *minute) {
 			m.Relations[0].Seq += 29 * int64(m.reads)
 			if i%5 == 3 {
 				m.calls = math.NaN()
 			}
 		}, 1, 1, 100},
-		{"the server crashes every night", func(i int, m *minute) {
+		{"the server crashes every night", inBerlin(), func(i int, m *minute) {
 			if i%1440 == 180 {
 				m.Epoch += "x"
 				m.Transactions, m.Relations[0].Seq, m.Relations[0].Tuples = 0, 0, 0
 				m.Sources[0].Writes, m.Sources[0].Modified = 0, 0
 			}
 		}, 1, 0.99, 100},
-		{"the counters of the view alone are reset every hour", func(i int, m *minute) {
+		{"the counters of the view alone are reset every hour", inBerlin(), func(i int, m *minute) {
 			if withoutCalls(i, m); i%60 == 10 {
 				m.Relations[0].Seq, m.Relations[0].Tuples = 0, 0
 			}
 		}, 1, 0.9, 100},
-		{"TRUNCATE once an hour", func(i int, m *minute) {
+		{"TRUNCATE once an hour", inBerlin(), func(i int, m *minute) {
 			if i%60 == 45 {
 				m.Sources[0].File++
 			}
 		}, 1, 1, 101},
-		{"batches that roll back", func(i int, m *minute) {
+		{"batches that roll back", inBerlin(), func(i int, m *minute) {
 			if i%60 == 45 {
 				m.Sources[0].Writes += 777
 			}
 		}, 1, 1, 100},
-		{"half of the reads are on a standby", halfElsewhere, 1, 1, 100},
-		{"and it is not named", func(i int, m *minute) { halfElsewhere(i, m); m.elsewhere = 0 }, 0.5, 1, 100},
-		{"and it is away for an hour every day", func(i int, m *minute) {
+		{"half of the reads are on a standby", inBerlin(), halfElsewhere, 1, 1, 100},
+		{"and it is not named", inBerlin(), func(i int, m *minute) { halfElsewhere(i, m); m.elsewhere = 0 }, 0.5, 1, 100},
+		{"and it is away for an hour every day", inBerlin(), func(i int, m *minute) {
 			if halfElsewhere(i, m); i%1440 >= 600 && i%1440 < 660 {
 				m.elsewhere = math.NaN()
 			}
 		}, 0.93, 0.95, 100}, // an hour of 24, or of ten
-		{"our own refreshes scan twice, and report it a minute later", func(i int, m *minute) {
+		{"our own refreshes scan twice, and report it a minute later", inBerlin(), func(i int, m *minute) {
 			withoutCalls(i, m)
 			if i%15 == 1 {
 				m.Own = []OwnScans{{Relation: 10, Seq: 2, Tuples: 200}}
@@ -154,7 +166,7 @@ func TestFaultsLeadToNoWrongAction(t *testing.T) {
 		t.Run(c.fault, func(t *testing.T) {
 			t.Parallel()
 			for name, rhythm := range map[string]func(int) float64{"flat": flat, "office": working} {
-				h, truth := watched(rhythm, c.does)
+				h, truth := watched(c.start, rhythm, c.does)
 				sum, changes, known := 0.0, 0.0, 0.0
 				for i, n := range h.Reads {
 					if !math.IsNaN(n) {

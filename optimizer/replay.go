@@ -20,6 +20,12 @@ type Outcome struct {
 // in bins [lo, hi). A bin that is listed several times is refreshed as often, in equal steps. Reads do not depend on
 // refreshes, so that this is exact for any schedule.
 func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
+	return w.ReplayShown(refreshes, refreshes, lo, hi)
+}
+
+// ReplayShown is [World.Replay] of refreshes of which readers see each only from another bin on, in which it is over. Those bins are
+// in order, none before its refresh.
+func (w *World) ReplayShown(refreshes, shown []int, lo, hi int) Outcome {
 	out := Outcome{Refreshes: len(refreshes), Reads: w.reads.total(lo, hi)}
 	width := w.Grid.seconds()
 	kept := ages.Get().(*[]float64)
@@ -30,18 +36,23 @@ func (w *World) Replay(refreshes []int, lo, hi int) Outcome {
 	}()
 	var paid float64
 	for i := 0; i < len(refreshes); {
-		s := refreshes[i]
-		times, end := stretch(refreshes[i:], hi)
+		from := shown[i]
+		times, end := stretch(shown[i:], hi)
 		i += times
+		s := refreshes[i-1]
 		unseen := w.unseen(s)
 		out.RefreshSeconds += float64(times) * w.RefreshCost(s)
-		paid += (w.reads.age(unseen, s, end) - w.younger(s, times)) * width
-		age := int(math.Round(partsOfBin * (float64(s) + 0.5 - unseen)))
-		if oldest := age + partsOfBin*(end-s); oldest > len(byAge) {
+		age := int(math.Round(partsOfBin * (float64(from) + 0.5 - unseen)))
+		younger, first := 0.0, max(0, age)
+		if s == from {
+			younger, first = w.younger(s, times), int(math.Round(partsOfBin*w.within(s, times)))
+		}
+		paid += (w.reads.age(unseen, from, end) - younger) * width
+		if oldest := age + partsOfBin*(end-from); oldest > len(byAge) {
 			byAge = append(byAge, make([]float64, oldest-len(byAge))...)
 		}
-		byAge[int(math.Round(partsOfBin*w.within(s, times)))] += w.reads.total(s, s+1)
-		for t := s + 1; t < end; t++ {
+		byAge[first] += w.reads.total(from, from+1)
+		for t := from + 1; t < end; t++ {
 			age += partsOfBin
 			byAge[max(0, age)] += w.reads.total(t, t+1)
 		}

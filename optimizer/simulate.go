@@ -174,6 +174,9 @@ func (sim Simulation) scenario() (*scenario, Report, error) {
 	report.From, report.To, report.WarmUp = grid.At(lo), grid.At(hi), time.Duration(lo)*width
 	report.Target = target
 	report.Reads, report.Kappa = s.world.reads.total(lo, hi), s.Kappa
+	if report.Reads == 0 {
+		report.Notes = append(report.Notes, "nobody read in the time that is judged: a policy costs what its refreshes do")
+	}
 	return s, report, nil
 }
 

@@ -53,6 +53,9 @@ func ReadTrace(r io.Reader) (Trace, error) {
 			continue
 		}
 		p, err := parsePoint(text, header == "t,count")
+		if lines.Err() != nil { // it is the beginning of a line
+			break
+		}
 		if err != nil {
 			return Trace{}, fmt.Errorf("read line %d of a trace: %w", line, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"encoding/csv"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -154,6 +155,13 @@ func TestATraceThatCannotBeMeantIsRefusedWithItsLine(t *testing.T) {
 		_, err := ReadTrace(strings.NewReader(text))
 		require.ErrorContains(t, err, complaint, "%q", text)
 	}
+	var file bytes.Buffer
+	zipped := gzip.NewWriter(&file)
+	_, err := zipped.Write([]byte("t,count\n1,2\n86400,"))
+	require.NoError(t, err)
+	require.NoError(t, zipped.Flush())
+	_, err = ReadTrace(&file)
+	require.ErrorIs(t, err, io.ErrUnexpectedEOF, "a file that was cut off, not its last line")
 }
 
 func TestASimulationThatCannotBeMeantIsRefused(t *testing.T) {
@@ -225,4 +233,14 @@ func TestARecordedTraceKeepsPartsOfReadsAndWhatIsUnknownChanged(t *testing.T) {
 	_, changes, err = h.Trace()
 	require.NoError(t, err)
 	require.Nil(t, changes)
+}
+
+func TestASimulationOfATimeInWhichNobodyReadSaysSo(t *testing.T) {
+	t.Parallel()
+	trace, err := ReadTrace(strings.NewReader("t,count\n600,5\n900,3\n864000,0\n"))
+	require.NoError(t, err)
+	report, err := Simulate(t.Context(), Simulation{Reads: trace, RefreshCost: time.Minute, Policies: []string{"fixed"}})
+	require.NoError(t, err)
+	require.Zero(t, report.Reads)
+	require.Contains(t, strings.Join(report.Notes, "; "), "nobody read in the time that is judged")
 }

@@ -21,7 +21,7 @@ type recommendReportCmd struct {
 }
 
 func (recommendReportCmd) Help() string {
-	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Reads and changes are known by five minutes, and are taken to be spread evenly within them.
+	return `What the refreshes of each view took, what it stores, and how old the data was that its readers saw: every read that was sampled, against the refreshes that really ran; until one is over, readers see what was there before. Where a recommendation was applied or taken back meanwhile there is a line for the time before and one for the time after, each for a day, and what was saved since; with a minus, what was spent on fresher data. That needs a day before and a day after. Reads and changes are known by five minutes, and are taken to be spread evenly within them.
 
 The last line is what the refreshes of all take together, and the share of one backend that the optimizer plans for them.
 
@@ -190,7 +190,7 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 			bin = int(at.Sub(h.Grid.Start) / h.Grid.Width)
 			return bin, !at.Before(h.Grid.Start) && bin >= lo && bin < hi
 		}
-		var refreshes []int
+		var refreshes, shown []int
 		var wal float64
 		for i, at := range s.Began {
 			if bin, within := bin(at); within {
@@ -198,7 +198,10 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 				line.RefreshSeconds += s.Took[i] / days
 				wal += float64(s.WAL[i])
 				line.SizeBytes = &s.Sizes[i]
-				refreshes = append(refreshes, bin)
+				over := bin + int(math.Round(s.Took[i]/h.Grid.Width.Seconds()))
+				if over < hi { // until then readers see what was there before
+					refreshes, shown = append(refreshes, bin), append(shown, over)
+				}
 			}
 		}
 		line.WALBytes = int64(wal / days)
@@ -207,10 +210,11 @@ func reportOf(s catalog.Spent, samples []catalog.Samples) []reported {
 				line.PrunedBytes += s.PrunedBytes[i]
 			}
 		}
-		if slices.Sort(refreshes); len(refreshes) == 0 || refreshes[0] > lo {
-			refreshes = slices.Insert(refreshes, 0, lo)
+		slices.Sort(refreshes) // refreshes of one view do not overlap
+		if slices.Sort(shown); len(shown) == 0 || shown[0] > lo {
+			refreshes, shown = slices.Insert(refreshes, 0, lo), slices.Insert(shown, 0, lo)
 		}
-		out := world.Replay(refreshes, lo, hi)
+		out := world.ReplayShown(refreshes, shown, lo, hi)
 		line.Reads = out.Reads / days
 		if out.Reads > 0 {
 			line.MeanAge, line.P95Age = &out.MeanAge, &out.P95Age

@@ -44,6 +44,7 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 
 	// A run that waited long may begin after one that was due later.
 	s.Began[0], s.Began[len(s.Began)-1] = s.Began[len(s.Began)-1], s.Began[0]
+	s.Took[0], s.Took[len(s.Took)-1] = s.Took[len(s.Took)-1], s.Took[0]
 	require.Equal(t, *after.MeanAge, *reportOf(s, samples)[1].MeanAge)
 
 	// All refreshes of five minutes count for how old data was.
@@ -63,6 +64,14 @@ func TestTheReportSaysWhatWasSpentBeforeAndAfterAChangeAndWhatThatSaved(t *testi
 	require.InDelta(t, 27, *reportOf(s, often)[0].MeanAge, 1)
 	require.InDelta(t, 27, *reportOf(s, often)[0].P95Age, 3)
 	s.Began, s.Took, s.WAL, s.Sizes = began, make([]float64, len(began)), make([]int64, len(began)), make([]int64, len(began))
+
+	// Until a refresh is over readers see what was there before it.
+	at := *reportOf(s, samples)[0].MeanAge
+	for i := range s.Took {
+		s.Took[i] = 20 * 60
+	}
+	require.InDelta(t, at+20*60, *reportOf(s, samples)[0].MeanAge, 20)
+	s.Took = make([]float64, len(began))
 
 	// Five minutes say nothing of a day.
 	s.ChangedAt = new(s.AsOf.Add(-5 * time.Minute))
