@@ -118,8 +118,8 @@ func TestOwnScansAndNewPartitionsAreNoLookBacks(t *testing.T) {
 	require.Empty(t, sample(next(), nil, old, young), "counters that were reset tell nothing")
 }
 
-// TestRetentionByPartitionsMissesAlmostNothing is [TestRetentionMissesAlmostNothing] with what partitions tell: how far
-// back in steps of a fifth, one opinion a day and length, nothing of statements, nothing of what is gone, 13 months.
+// Readers of a mixture with monthly and yearly reads miss at most one in a thousand of them in 95 % of the seeds, with what
+// partitions tell: how far back in steps of a fifth, one opinion a day and length, nothing of statements, nothing of what is gone, 13 months.
 func TestRetentionByPartitionsMissesAlmostNothing(t *testing.T) {
 	t.Parallel()
 	runs, bad, shrunk := seeds(12, 120), 0, 0
