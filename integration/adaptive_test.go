@@ -275,6 +275,7 @@ UPDATE mvscheduler.sampled AS d
 	s.hurry(t, begin.Add(-100*time.Minute), 1)
 	side := startSidecar(t, s.db, "--sample-every", "50ms")
 	until(t, s.alice, `SELECT count(*) = 1 FROM mvscheduler.status WHERE freshness <> 'never' AND activity = 'idle'`)
+	refreshed(t, s.alice, v.view, v.view, v.view) // what one costs by the method in force has to be known of three
 	s.planned(t)
 	require.Equal(t, "adaptive applied true", ask[string](t, s.alice, `SELECT string_agg(kind || ' ' || state || ' ' || automatic, ', ') FROM mvscheduler.recommendations`))
 	schedule := optimizer.Schedule{Mode: optimizer.Adaptive, Patience: ask[float64](t, s.alice, `SELECT tuned_patience FROM mvscheduler.status`),
