@@ -46,7 +46,7 @@ func (s *scene) slow(t testing.TB, columns ...any) {
 		refreshed(t, s.alice, "v")
 	}
 	end()
-	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.view_usage (view_id, since) SELECT view_id, now() - interval '1 hour' FROM mvscheduler.view_state`) // as the collector will in five minutes
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.view_usage (view_id, since) SELECT view_id, now() - interval '1 hour' FROM mvscheduler.view_state ON CONFLICT (view_id) DO UPDATE SET since = EXCLUDED.since`) // as the collector will in five minutes
 	s.planned(t)
 }
 
