@@ -40,7 +40,7 @@ func FindQuals(ctx context.Context, q Querier) (s QualSource, err error) {
 	var allowed, callable, identified, texts bool
 	var owner string
 	err = q.QueryRow(ctx, `
-SELECT n.nspname, `+renamer+`, pg_has_role('pg_read_all_stats', 'USAGE'),
+SELECT n.nspname, coalesce(mvscheduler.renamer(n.oid), ''), pg_has_role('pg_read_all_stats', 'USAGE'),
        r.rolsuper AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE'),
        current_setting('compute_query_id') = 'on' OR current_setting('compute_query_id') <> 'off' AND EXISTS (SELECT FROM pg_settings AS g WHERE g.name = 'pg_stat_statements.max'),
        current_setting('pg_qualstats.track_constants', true) IS DISTINCT FROM 'off',
@@ -52,7 +52,7 @@ SELECT n.nspname, `+renamer+`, pg_has_role('pg_read_all_stats', 'USAGE'),
   LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                         AND p.proname IN ('pg_qualstats', 'pg_qualstats_example_queries') AND p.pronargs = 0
  WHERE e.extname = 'pg_qualstats'
- GROUP BY n.nspname, n.nspowner, n.oid, r.rolsuper`).Scan(&s.Schema, &owner, &allowed, &callable, &identified, &texts, &s.Rate)
+ GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &owner, &allowed, &callable, &identified, &texts, &s.Rate)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		s.Absent, s.Missing = true, "pg_qualstats is not installed in this database"

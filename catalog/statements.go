@@ -27,10 +27,6 @@ type StatementSource struct {
 	Missing string
 }
 
-// renamer is in SQL who can rename the schema n of an extension at any moment, which no lock keeps him from; empty = a superuser or the
-// owner of the database, who are trusted.
-const renamer = `(SELECT CASE WHEN w.rolsuper OR w.oid IN ('pg_database_owner'::regrole, (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())) THEN '' ELSE w.rolname::text END FROM pg_roles AS w WHERE w.oid = n.nspowner)`
-
 // inSchemaOf says why nothing in such a schema is called.
 func inSchemaOf(renamer, extension string) string {
 	return extension + " is in a schema of " + renamer + ", who could put functions of her or his own in its place; a DBA runs: ALTER EXTENSION " + extension + " SET SCHEMA public"
@@ -43,7 +39,7 @@ func FindStatements(ctx context.Context, q Querier) (StatementSource, error) {
 	var known, loaded, allowed bool
 	var owner string
 	err := q.QueryRow(ctx, `
-SELECT n.nspname, `+renamer+`, pg_has_role('pg_read_all_stats', 'USAGE'), count(p.oid) = 2,
+SELECT n.nspname, coalesce(mvscheduler.renamer(n.oid), ''), pg_has_role('pg_read_all_stats', 'USAGE'), count(p.oid) = 2,
        current_setting('server_version_num')::int >= 150000 AND r.rolsuper AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')) AND has_schema_privilege(n.oid, 'USAGE')
   FROM pg_extension AS e
   JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -52,7 +48,7 @@ SELECT n.nspname, `+renamer+`, pg_has_role('pg_read_all_stats', 'USAGE'), count(
   LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                         AND (p.proname = 'pg_stat_statements' AND p.pronargs = 1 OR p.proname = 'pg_stat_statements_info' AND p.pronargs = 0)
  WHERE e.extname = 'pg_stat_statements'
- GROUP BY n.nspname, n.nspowner, n.oid, r.rolsuper`).Scan(&s.Schema, &owner, &allowed, &known, &loaded)
+ GROUP BY n.nspname, n.oid, r.rolsuper`).Scan(&s.Schema, &owner, &allowed, &known, &loaded)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
 		s.Missing = "pg_stat_statements is not installed in this database"

@@ -15,6 +15,7 @@ DROP TABLE mvscheduler.recommendation;
 DROP FUNCTION mvscheduler.automatic_bookkeeping();
 DROP FUNCTION mvscheduler.decision_bookkeeping();
 DROP FUNCTION mvscheduler.rebuildable(bigint);
+DROP FUNCTION mvscheduler.renamer(oid);
 DROP VIEW mvscheduler.conditions;
 DROP VIEW mvscheduler.look_backs;
 DROP VIEW mvscheduler.samples;

@@ -520,6 +520,18 @@ RETURN NOT EXISTS (SELECT
                                ELSE x.value IS DISTINCT FROM y.value END);
 COMMENT ON FUNCTION mvscheduler.same_columns(jsonb, jsonb) IS 'True when the columns say the same: an interval and a calendar can be written in several ways.';
 
+CREATE FUNCTION mvscheduler.renamer(schema oid) RETURNS text
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+RETURN (SELECT w.rolname
+          FROM pg_namespace AS n
+          JOIN pg_roles AS w ON w.oid = n.nspowner
+         WHERE n.oid = schema
+           AND NOT w.rolsuper
+           AND w.rolname <> 'pg_database_owner'
+           AND w.oid <> (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database()));
+COMMENT ON FUNCTION mvscheduler.renamer(oid) IS 'Who can rename a schema at any moment, which no lock keeps him from, and so put functions of his own in the place of those of an extension; NULL = a superuser or the owner of the database, who are trusted.';
+
 -- HypoPG makes an index that only the planner of this session sees. EXPLAIN plans, and that can run functions of the view's
 -- owner (of an index predicate, say), so it is for those whom the owner can become. Constants are taken from the caller's own
 -- view of the statistics: what readers asked for is text of others.
@@ -531,7 +543,7 @@ DECLARE
     r         mvscheduler.recommendations;
     v         mvscheduler.visible_views;
     hypo      text;      -- the schema of HypoPG
-    renamer   text;      -- who can rename it, and is no superuser nor the owner of the database
+    renamer   text;      -- see the function
     may       boolean;
     target    oid;       -- the materialized view, or the partitioned table: HypoPG takes the index for one of each partition
     sample    oid;       -- whose statistics give the constants: itself, or the largest partition
@@ -550,7 +562,7 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed FROM mvscheduler.recommendations WHERE kind = ''index''.';
     END IF;
     SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE') AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')),
-           (SELECT w.rolname FROM pg_roles AS w WHERE w.oid = n.nspowner AND NOT w.rolsuper AND w.oid NOT IN ('pg_database_owner'::regrole, (SELECT d.datdba FROM pg_database AS d WHERE d.datname = current_database())))
+           mvscheduler.renamer(n.oid)
       INTO hypo, may, renamer
       FROM pg_extension AS e
       JOIN pg_roles AS o ON o.oid = e.extowner AND o.rolsuper
@@ -559,7 +571,7 @@ BEGIN
       LEFT JOIN pg_proc AS p ON p.oid = d.objid AND p.pronamespace = n.oid
                             AND (p.proname = 'hypopg_create_index' AND p.proargtypes[0] = 'text'::regtype OR p.proname = 'hypopg_drop_index' AND p.proargtypes[0] = 'oid'::regtype)
      WHERE e.extname = 'hypopg'
-     GROUP BY n.oid, n.nspname, n.nspowner;
+     GROUP BY n.oid, n.nspname;
     IF hypo IS NULL THEN
         RETURN jsonb_build_object('not_tried', 'HypoPG is not installed in this database');
     ELSIF renamer IS NOT NULL THEN
