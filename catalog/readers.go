@@ -59,11 +59,16 @@ SELECT s.view_id, s.owner::oid AS owner, clock_timestamp() AS now, s.tuned_patie
 	if len(views) == 0 {
 		return nil, 0, nil
 	}
-	var share float64
+	share, err := LoadBudget(ctx, q)
+	return views, time.Duration(share * float64(time.Hour)), err
+}
+
+// LoadBudget reads settings.optimizer_budget, a share of one backend.
+func LoadBudget(ctx context.Context, q Querier) (share float64, err error) {
 	if err := q.QueryRow(ctx, `SELECT optimizer_budget FROM mvscheduler.settings`).Scan(&share); err != nil {
-		return nil, 0, fmt.Errorf("read what readers may ask for: %w", err)
+		return 0, fmt.Errorf("read the budget of refreshes: %w", err)
 	}
-	return views, time.Duration(share * float64(time.Hour)), nil
+	return share, nil
 }
 
 // Asking is a refresh that is asked for in the place of readers.

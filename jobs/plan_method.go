@@ -2,12 +2,10 @@ package jobs
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
-	"github.com/mvscheduler/mvscheduler/catalog/schedule"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
@@ -131,12 +129,13 @@ func (p *planner) incremental(ctx context.Context, facts catalog.OptimizerFacts,
 
 // slotsADay is how many slots a view with an interval, or a calendar in its place, has a day, on average.
 func slotsADay(v catalog.TunedView) (float64, error) {
-	if v.TunedCalendar == nil {
-		return optimizer.Schedule{Interval: duration(*v.Interval)}.PerDay(), nil
-	}
-	rules, err := schedule.ParseCalendar(*v.TunedCalendar)
+	calendar, err := calendarOf(v)
 	if err != nil {
-		return 0, fmt.Errorf("calendar of view %q: %w", v.Name, err)
+		return 0, err
 	}
-	return optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}.PerDay(), nil
+	clock := optimizer.Schedule{Interval: duration(*v.Interval)}
+	if calendar != nil {
+		clock = optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: calendar}
+	}
+	return clock.PerDay(), nil
 }

@@ -249,10 +249,8 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if v.Patience != nil {
 		view.Patience = *v.Patience
 	}
-	if v.TunedCalendar != nil {
-		if view.Calendar, err = schedule.ParseCalendar(*v.TunedCalendar); err != nil {
-			return optimizer.View{}, fmt.Errorf("calendar of view %q: %w", v.Name, err)
-		}
+	if view.Calendar, err = calendarOf(v); err != nil {
+		return optimizer.View{}, err
 	}
 	if v.LastRead != nil {
 		view.Usage.LastRead = *v.LastRead
@@ -265,6 +263,18 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view.FrozenUntil, _ = optimizer.Freeze(v.Undone, facts.Now)
 	return view, nil
+}
+
+// calendarOf is what is in force in the place of an interval; nil = none.
+func calendarOf(v catalog.TunedView) (schedule.Calendar, error) {
+	if v.TunedCalendar == nil {
+		return nil, nil
+	}
+	calendar, err := schedule.ParseCalendar(*v.TunedCalendar)
+	if err != nil {
+		return nil, fmt.Errorf("calendar of view %q: %w", v.Name, err)
+	}
+	return calendar, nil
 }
 
 func (p *planner) zone(name string) (*time.Location, error) {

@@ -132,9 +132,9 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		}, "Nothing was sampled yet."); err != nil || a.Output != "table" || view != 0 {
 			return err
 		}
-		var budget float64
-		if err := conn.QueryRow(ctx, `SELECT optimizer_budget FROM mvscheduler.settings`).Scan(&budget); err != nil {
-			return fmt.Errorf("read the budget of refreshes: %w", err)
+		budget, err := catalog.LoadBudget(ctx, conn)
+		if err != nil {
+			return err
 		}
 		if spent := spentWords(lines, budget); spent != "" {
 			a.say("%s", spent)
