@@ -67,11 +67,16 @@ func (s *Server) recommendations(ctx context.Context, query url.Values) ([]catal
 
 func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page, error) {
 	query := r.URL.Query()
-	all, err := s.recommendations(ctx, query)
+	view, err := s.askedFor(ctx, query)
 	if err != nil {
 		return page{}, err
 	}
-	b := recommendationsBody{All: len(all), Past: query.Get("past") != ""}
+	b := recommendationsBody{Past: query.Get("past") != ""}
+	all, err := catalog.Recommendations(ctx, s.DB, view, 0, b.Past)
+	if err != nil {
+		return page{}, err
+	}
+	b.All = len(all)
 	shown, pages := cut(all, recommendationsOnPage, query.Get("page"), func(n int) string {
 		query.Set("page", strconv.Itoa(n))
 		return "/recommendations?" + query.Encode()
@@ -94,10 +99,6 @@ func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page
 		b.Items = append(b.Items, item)
 		p.AsOf = one.AsOf
 	}
-	view, err := s.askedFor(ctx, query)
-	if err != nil {
-		return page{}, err
-	}
 	if b.Thoughts, err = catalog.Thoughts(ctx, s.DB, view); err != nil {
 		return page{}, err
 	}
@@ -105,8 +106,7 @@ func (s *Server) recommendationsPage(ctx context.Context, r *http.Request) (page
 		b.Thoughts, b.Unsaid = b.Thoughts[:thoughtsOnPage], n-thoughtsOnPage
 	}
 	if len(all) == 0 && !b.Past {
-		query.Set("past", "1")
-		past, err := s.recommendations(ctx, query)
+		past, err := catalog.Recommendations(ctx, s.DB, view, 0, true)
 		if err != nil {
 			return page{}, err
 		}
