@@ -75,7 +75,7 @@ func TestRefreshesThatNothingAsksForButTooManySkipsAreCounted(t *testing.T) {
 }
 
 // Of intervals that cost the same it is the longest, since slots that find nothing to do are not free.
-func TestOfIntervalsThatFindAsLittleToDoTheLongestIsTaken(t *testing.T) {
+func TestTheLongestOfEquallyGoodIntervalsIsTaken(t *testing.T) {
 	t.Parallel()
 	h := history(fiveMinutes(), draw(1, fiveMinutes(), 63, 400, flat), 8*time.Hour)
 	h.Changes = nightly(63)
