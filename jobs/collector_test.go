@@ -91,7 +91,10 @@ SELECT view_id, 1, now(), 'full', 'x' FROM mvscheduler.view_state ON CONFLICT (v
 	perSample := func(d time.Duration) float64 { return d.Seconds() * 1000 / samples }
 	b.ReportMetric(perSample(ours), "ms-sidecar/sample")
 	b.ReportMetric(perSample(server), "ms-server/sample")
-	b.ReportMetric(100*(ours+server).Seconds()/samples/c.every.Seconds(), "%-of-a-core")
+	const allowed = 0.2 // per cent of a core
+	share := 100 * (ours + server).Seconds() / samples / c.every.Seconds()
+	b.ReportMetric(share, "%-of-a-core")
+	b.Logf("sampling 1,000 views takes %.3f %% of a core: %.2f times the %.1f %% that are allowed", share, share/allowed, allowed)
 }
 
 func TestWhenThePlannerFailsTheLogSaysThatAndReadsAreSampledOn(t *testing.T) {
