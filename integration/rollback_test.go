@@ -17,17 +17,17 @@ func (s *scene) tunedFor(t testing.TB, view, interval, was string, days int) {
 	pgtest.Exec(t, s.root,
 		fmt.Sprintf(`DELETE FROM mvscheduler.run WHERE view_name LIKE '%%.%s'`, view),
 		fmt.Sprintf(`
+INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
+SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'concurrent', '10 seconds', 100, 8192, 0
+  FROM mvscheduler.view_state AS s, generate_series(now() - interval '%[3]d days', now(), '%[2]s') AS h WHERE s.name LIKE '%%.%[1]s'`, view, interval, days),
+		fmt.Sprintf(`
 WITH made AS (
     INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, basis, change, evidence, automatic, state, decided_at, decided_by)
     SELECT view_id, name, 'interval', 'every %[3]s', 'every %[2]s', 'because', 'UPDATE', '{"refresh_interval": "%[3]s"}', '{"refresh_interval": "%[2]s"}',
            '{"interval_before": "%[3]s", "refresh_seconds": 10}', true, 'applied', now() - interval '%[4]d days', 'mvscheduler'
       FROM mvscheduler.view_state WHERE name LIKE '%%.%[1]s'
     RETURNING id, view_id)
-UPDATE mvscheduler.view_state AS s SET tuned_interval = '%[2]s', tuned_by = m.id FROM made AS m WHERE m.view_id = s.view_id`, view, interval, was, days),
-		fmt.Sprintf(`
-INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, started_at, finished_at, method, took, rows, size_bytes, wal_bytes)
-SELECT s.view_id, s.name, s.owner, 'manual', h, h, 'succeeded', h, h, 'concurrent', '10 seconds', 100, 8192, 0
-  FROM mvscheduler.view_state AS s, generate_series(now() - interval '%[3]d days', now(), '%[2]s') AS h WHERE s.name LIKE '%%.%[1]s'`, view, interval, days))
+UPDATE mvscheduler.view_state AS s SET tuned_interval = '%[2]s', tuned_by = m.id FROM made AS m WHERE m.view_id = s.view_id`, view, interval, was, days))
 }
 
 func TestAChangeThatDidNotHelpIsTakenBackAndAGoodOneIsKept(t *testing.T) {
