@@ -49,3 +49,15 @@ func TestTheDoctorReadsNothingInASchemaOfAnExtensionThatSomebodyCanRename(t *tes
 	require.Contains(t, said, "pg_partman is in a schema of "+name)
 	require.Equal(t, "", ask[string](t, bob, `SELECT coalesce(string_agg(DISTINCT name, ' '), '') FROM loot.callers`))
 }
+
+func TestTheDoctorDoesNotLookAtATableOfASchedulerInASchemaThatSomebodyCanRename(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	name := s.db.User(t, "bob")
+	pgtest.Exec(t, s.root, `CREATE SCHEMA cron AUTHORIZATION `+name, `CREATE TABLE cron.job (nothing int)`) // to read it as pg_cron's is an error
+	found, err := doctor.Examine(t.Context(), s.root)
+	require.NoError(t, err)
+	at := slices.IndexFunc(found, func(f doctor.Finding) bool { return f.Subject == "cron.job" })
+	require.GreaterOrEqual(t, at, 0)
+	require.Contains(t, found[at].What, "it belongs to "+name+", whose code would run in your session")
+}
