@@ -26,7 +26,7 @@ const (
 	keepHours       = 70 * 24 * time.Hour // ten weeks: the optimizer looks nine back
 	keepLookBacks   = optimizer.LookBackMemory
 	textsAtOnce     = 200             // statements that are attributed in one sample
-	textsFor        = 2 * time.Second // and for how long: what is left is for the next
+	textsFor        = 2 * time.Second // and for how long: what is left is for the next; and texts of pg_qualstats, of which the rest is not known
 	textsKnown      = 20000
 	standbyAway     = 7 * 24 * time.Hour // a standby that is away for no longer may be back, and what it counted with it
 )
@@ -188,7 +188,7 @@ func (c *collector) sample(ctx context.Context) error {
 		c.bin, c.from = bin, before
 	}
 	c.until = counters.At
-	if err := c.qualify(ctx, counters.At); err != nil {
+	if err := c.qualify(ctx, counters); err != nil {
 		return err
 	}
 	c.elsewhere(ctx, metered)

@@ -2,9 +2,12 @@ package jobs
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/optimizer"
@@ -22,18 +25,27 @@ type qualSampling struct {
 
 // qualify adds what readers asked for since the sample before to the bin that is being filled, extrapolated from the
 // statements that pg_qualstats looks at.
-func (c *collector) qualify(ctx context.Context, now time.Time) error {
+func (c *collector) qualify(ctx context.Context, counters catalog.Counters) error {
 	k := &c.quals
 	if k.source.Missing != "" || k.source.Schema == "" {
 		k.meter = optimizer.QualMeter{}
 		return nil
 	}
-	return catalog.HoldQuals(ctx, c.pool, k.source, func(q catalog.Querier, s catalog.QualSource) error {
+	err := catalog.HoldQuals(ctx, c.pool, k.source, func(q catalog.Querier, s catalog.QualSource) error {
 		if k.source = s; s.Missing != "" {
 			return nil
 		}
-		return c.qualifyBy(ctx, q, now)
+		return c.qualifyBy(ctx, q, counters.At)
 	})
+	var pg *pgconn.PgError
+	if ctx.Err() != nil || !errors.As(err, &pg) {
+		return err
+	}
+	c.log.WarnContext(ctx, "reads are sampled without pg_qualstats", "err", err)
+	k.meter = optimizer.QualMeter{}
+	k.source.Missing = "pg_qualstats could not be read (SQLSTATE " + pg.Code + ", see the log of the sidecar)"
+	c.describe(counters)
+	return nil
 }
 
 func (c *collector) qualifyBy(ctx context.Context, querier catalog.Querier, now time.Time) error {
@@ -66,7 +78,8 @@ func (c *collector) qualifyBy(ctx context.Context, querier catalog.Querier, now 
 		k.tested[view] = optimizer.MostRead(k.tested[view], catalog.MostTested)
 	}
 	bounds := make(map[int64]attribution.Bound) // by statement, of which there may be many constants
-	for view, reads := range optimizer.AskedBy(timed, now, func(q optimizer.Qual) (time.Time, bool) { return c.lowerBound(q, now, bounds) }) {
+	until := time.Now().Add(textsFor)
+	for view, reads := range optimizer.AskedBy(timed, now, func(q optimizer.Qual) (time.Time, bool) { return c.lowerBound(q, now, bounds, until) }) {
 		if k.asked[view] == nil {
 			k.asked[view] = make(map[optimizer.LookedBack]float64)
 		}
@@ -110,13 +123,17 @@ func ours(text string) bool {
 	return text == "" || strings.Contains(text, "mvscheduler") || strings.HasPrefix(text, "WITH fresh AS MATERIALIZED (") || strings.HasPrefix(text, "WITH differ AS NOT MATERIALIZED (")
 }
 
-// lowerBound is the lower bound that a condition on the time_column has: its constant, or what its text says.
-func (c *collector) lowerBound(q optimizer.Qual, now time.Time, known map[int64]attribution.Bound) (time.Time, bool) {
+// lowerBound is the lower bound that a condition on the time_column has: its constant, or what its text says. Texts are
+// parsed until an instant of this machine's clock.
+func (c *collector) lowerBound(q optimizer.Qual, now time.Time, known map[int64]attribution.Bound, until time.Time) (time.Time, bool) {
 	zone := c.zones[q.View]
 	bound, there := known[q.Query]
 	if !there {
-		var err error
-		if bound, err = attribution.LowerBound(c.quals.examples[q.Query], q.Column, now, zone); err != nil {
+		err := context.DeadlineExceeded
+		if time.Now().Before(until) {
+			bound, err = attribution.LowerBound(c.quals.examples[q.Query], q.Column, now, zone)
+		}
+		if err != nil {
 			bound = attribution.Bound{Flipped: true} // nobody knows
 		}
 		known[q.Query] = bound

@@ -544,6 +544,7 @@ DECLARE
     v         mvscheduler.visible_views;
     hypo      text;      -- the schema of HypoPG
     renamer   text;      -- see the function
+    alike     text;      -- a function that has the name of one of HypoPG's
     may       boolean;
     target    oid;       -- the materialized view, or the partitioned table: HypoPG takes the index for one of each partition
     sample    oid;       -- whose statistics give the constants: itself, or the largest partition
@@ -562,8 +563,9 @@ BEGIN
             USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed FROM mvscheduler.recommendations WHERE kind = ''index''.';
     END IF;
     SELECT quote_ident(n.nspname), has_schema_privilege(n.oid, 'USAGE') AND count(p.oid) = 2 AND bool_and(has_function_privilege(p.oid, 'EXECUTE')),
-           mvscheduler.renamer(n.oid)
-      INTO hypo, may, renamer
+           mvscheduler.renamer(n.oid),
+           (SELECT min(o.oid::regprocedure::text) FROM pg_proc AS o WHERE o.pronamespace = n.oid AND o.proname IN ('hypopg_create_index', 'hypopg_drop_index') AND o.oid <> ALL (array_agg(p.oid) FILTER (WHERE p.oid IS NOT NULL)))
+      INTO hypo, may, renamer, alike
       FROM pg_extension AS e
       JOIN pg_roles AS o ON o.oid = e.extowner AND o.rolsuper
       JOIN pg_namespace AS n ON n.oid = e.extnamespace
@@ -576,6 +578,8 @@ BEGIN
         RETURN jsonb_build_object('not_tried', 'HypoPG is not installed in this database');
     ELSIF renamer IS NOT NULL THEN
         RETURN jsonb_build_object('not_tried', format('HypoPG is in a schema of %s, who could put functions of her or his own in its place: ALTER EXTENSION hypopg SET SCHEMA public', renamer));
+    ELSIF alike IS NOT NULL THEN   -- a call could not tell which, and the index would stay
+        RETURN jsonb_build_object('not_tried', format('a function of somebody has the name of one of HypoPG''s: DROP FUNCTION %s', alike));
     ELSIF NOT may THEN
         RETURN jsonb_build_object('not_tried', format('you may not use HypoPG: GRANT USAGE ON SCHEMA %s TO %I', hypo, CURRENT_USER));
     END IF;
@@ -637,16 +641,21 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    r   mvscheduler.recommendations;
-    v   mvscheduler.views;
-    was jsonb;
-    new jsonb;
+    r        mvscheduler.recommendations;
+    v        mvscheduler.views;
+    changes  boolean;   -- the row of views
+    was      jsonb;
+    new      jsonb;
     index_on text;   -- made of names of columns alone: the sidecar writes no text that this session parses
 BEGIN
     SELECT x.* INTO r FROM mvscheduler.recommendations AS x WHERE x.id = decide_recommendation.id;
     IF NOT FOUND THEN
         RAISE EXCEPTION 'recommendation % does not exist', decide_recommendation.id
             USING ERRCODE = 'no_data_found', HINT = 'List those that you may see: SELECT id, view_name, proposed, state FROM mvscheduler.recommendations.';
+    END IF;
+    changes := r.change IS NOT NULL AND (action = 'accept' OR action = 'undo' AND NOT r.automatic AND r.state <> 'rejected');
+    IF changes THEN   -- before the decision: it is judged by what the row says, which somebody may be changing
+        SELECT x.* INTO v FROM mvscheduler.views AS x WHERE x.id = r.view_id FOR UPDATE;
     END IF;
     INSERT INTO mvscheduler.recommendation_decision (recommendation_id, view_id, action, reason, until, tried)
     VALUES (r.id, r.view_id, decide_recommendation.action, decide_recommendation.reason, decide_recommendation.until,
@@ -659,15 +668,14 @@ BEGIN
             DETAIL = 'Nobody has looked since whether it still is: no sidecar samples.',
             HINT = format('Wait for the next look, or to have it all the same: %s', r.command);
     END IF;
-    IF r.change IS NULL OR action NOT IN ('accept', 'undo') OR action = 'undo' AND (r.automatic OR r.state = 'rejected') THEN
+    IF NOT changes THEN
         RETURN;
     END IF;
     was := CASE action WHEN 'accept' THEN r.basis ELSE r.change END;
     new := CASE action WHEN 'accept' THEN r.change ELSE r.basis END;
     index_on := (SELECT '(' || string_agg('"' || replace(c.value, '"', '""') || '"', ', ' ORDER BY c.n) || ')'
                    FROM jsonb_array_elements_text((r.change ->> 'add_index')::jsonb) WITH ORDINALITY AS c(value, n));
-    SELECT x.* INTO v FROM mvscheduler.views AS x WHERE x.id = r.view_id FOR UPDATE;
-    IF NOT FOUND THEN
+    IF v.id IS NULL THEN
         RAISE EXCEPTION 'permission denied to change managed view %', r.view_name USING ERRCODE = 'insufficient_privilege',
             HINT = 'Its owner, or a role that can become it, decides.';
     ELSIF NOT mvscheduler.same_columns(mvscheduler.columns_of(v, was), was) THEN

@@ -9,11 +9,11 @@ import (
 
 // partmanRetention finds tables of which pg_partman lets partitions go that incremental views or source_retention know:
 // the buckets of these go with them, which those of source_retention do not. Its table is read where it is the
-// extension's own and a superuser's: reading another one would run the code of its owner.
+// extension's own and a superuser's, in a schema that nobody else can rename: reading another one would run the code of its owner.
 func partmanRetention(ctx context.Context, conn *pgx.Conn, _ server) ([]Finding, error) {
-	var table string
+	var table, schema, renamer string
 	err := conn.QueryRow(ctx, `
-SELECT coalesce(max(format('%I.%I', n.nspname, c.relname)), '')
+SELECT coalesce(max(format('%I.%I', n.nspname, c.relname)), ''), coalesce(max(quote_ident(n.nspname)), ''), coalesce(max(mvscheduler.renamer(n.oid)), '')
   FROM pg_extension AS e
   JOIN pg_depend AS d ON d.classid = 'pg_class'::regclass AND d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid AND d.deptype = 'e'
   JOIN pg_class AS c ON c.oid = d.objid AND c.relname = 'part_config' AND c.relkind = 'r'
@@ -21,9 +21,15 @@ SELECT coalesce(max(format('%I.%I', n.nspname, c.relname)), '')
   JOIN pg_roles AS r ON r.oid = c.relowner AND r.rolsuper
  WHERE e.extname = 'pg_partman'
    AND has_schema_privilege(n.oid, 'USAGE')
-   AND has_table_privilege(c.oid, 'SELECT')`).Scan(&table)
+   AND has_table_privilege(c.oid, 'SELECT')`).Scan(&table, &schema, &renamer)
 	if err != nil || table == "" {
 		return nil, err
+	}
+	if renamer != "" {
+		return []Finding{{
+			Note, "retention", "", "pg_partman is in a schema of " + renamer + ", who could put a view of her or his own in the place of its table: what it lets go is not looked at",
+			fmt.Sprintf("ALTER SCHEMA %s OWNER TO CURRENT_USER", schema),
+		}}, nil
 	}
 	found, err := rowsOf(ctx, conn, `
 SELECT CASE WHEN s.id IS NULL THEN 'note' ELSE 'warning' END, mvscheduler.shown_name(c.oid),

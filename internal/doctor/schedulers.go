@@ -44,10 +44,12 @@ var (
 )
 
 // schedulerTables are the tables of other schedulers. One is trusted when it is a plain table of a superuser's or
-// our own: who may create schemas can make one of these names, and reading it would run the code of its owner.
+// our own, in a schema that nobody else can rename: who may create schemas can make one of these names, and reading it would run
+// the code of its owner.
 const schedulerTables = `
-SELECT c.oid, n.nspname AS scheduler, format('%I.%I', n.nspname, c.relname) AS name, pg_get_userbyid(c.relowner) AS owner,
-       c.relkind = 'r' AND (r.rolsuper OR r.rolname = current_user) AS trusted
+SELECT c.oid, n.nspname AS scheduler, format('%I.%I', n.nspname, c.relname) AS name,
+       coalesce(nullif(mvscheduler.renamer(n.oid), current_user), r.rolname) AS owner,
+       c.relkind = 'r' AND (r.rolsuper OR r.rolname = current_user) AND coalesce(mvscheduler.renamer(n.oid), current_user) = current_user AS trusted
   FROM pg_class AS c
   JOIN pg_namespace AS n ON n.oid = c.relnamespace
   JOIN pg_roles AS r ON r.oid = c.relowner

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"regexp"
 )
 
 // Name is a relation as a statement names it.
@@ -28,9 +27,6 @@ var ErrLong = errors.New("the statement is too long to be attributed")
 // reads are the kinds of statements that read what they name. REFRESH, ANALYZE and the like do not count.
 var reads = map[string]bool{"SelectStmt": true, "InsertStmt": true, "UpdateStmt": true, "DeleteStmt": true, "MergeStmt": true, "PrepareStmt": true, "DeclareCursorStmt": true, "CopyStmt": true}
 
-// constants are typed literals whose constant was taken out, as in interval $1, which is no SQL any more.
-var constants = regexp.MustCompile(`(?i)\b(interval|date|time|timestamp|timestamptz|(?:time|timestamp) with(?:out)? time zone)\s+(\$\d+)`)
-
 // Relations are those that the statements of a text read, once each. Names of common table expressions are left
 // out, wherever they stand: a relation of the same name in the same statement is missed.
 func Relations(text string) (names []Name, err error) {
@@ -42,7 +38,7 @@ func Relations(text string) (names []Name, err error) {
 			err = fmt.Errorf("parse a statement: %v", p)
 		}
 	}()
-	tree, err := parse(constants.ReplaceAllString(text, "$2"))
+	tree, err := parse(text)
 	if err != nil {
 		return nil, err
 	}

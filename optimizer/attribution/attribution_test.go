@@ -15,6 +15,8 @@ func TestTheRelationsOfAStatementAreFoundByItsText(t *testing.T) {
 	for text, want := range map[string][]attribution.Name{
 		`SELECT * FROM app.v WHERE ts > now() - interval $1`:                                      {{"app", "v"}},
 		`SELECT * FROM v, "Odd"."V w" AS x WHERE d = date $1 AND t < timestamp with time zone $2`: {{"", "v"}, {"Odd", "V w"}},
+		`SELECT * FROM app.v WHERE ts > now() - interval $1 day AND ts < now() + interval (3) $2`: {{"app", "v"}},
+		`SELECT * FROM app.v WHERE ts > time(3) $1 OR ts > timestamp without time zone $2`:        {{"app", "v"}},
 		`WITH v AS (SELECT 1) SELECT * FROM v`:                                                    nil,
 		`WITH v AS (SELECT 1) SELECT * FROM app.v`:                                                {{"app", "v"}},
 		`SELECT (SELECT max(a) FROM app.v) FROM t WHERE EXISTS (SELECT $1 FROM u)`:                {{"app", "v"}, {"", "t"}, {"", "u"}},

@@ -31,7 +31,9 @@ func parse(text string) (string, error) {
 
 // effort is how many tokens the parser looks at, at most. PostgreSQL's own looks at each of them once. This one tries what is in
 // the parentheses of some functions in their special syntax first, and what is in doubled ones as a query; when that fails it
-// begins again, and so twice as often for each of them around it. At each parenthesis it looks ahead to the last of those that follow at once.
+// begins again, and so twice as often for each of them around it. VALUES can be a name as well, so that one parenthesis before it
+// does the same. Those of a call are not tried. At each parenthesis it looks ahead to the last of those that follow at once,
+// which is quick.
 func effort(tokens []*pgquery.ScanToken) (n int) {
 	kinds := make([]pgquery.Token, 0, len(tokens))
 	for _, t := range tokens {
@@ -49,9 +51,14 @@ func effort(tokens []*pgquery.ScanToken) (n int) {
 			for run < len(kinds) && kinds[run] == '(' {
 				run++
 			}
-			n += times * (run - i)
+			n += times * (run - i) / glances
 			factor := 1
-			if i > 0 && special[kinds[i-1]] || run > i+1 && run < len(kinds) && begins[kinds[run]] {
+			query := run < len(kinds) && begins[kinds[run]] && (run > i+1 || kinds[run] == pgquery.Token_VALUES)
+			before := pgquery.Token(0)
+			if i > 0 {
+				before = kinds[i-1]
+			}
+			if special[before] || query && !calls[before] {
 				factor = 2
 			}
 			times *= factor
@@ -69,8 +76,13 @@ func effort(tokens []*pgquery.ScanToken) (n int) {
 	return n
 }
 
-// special are functions with a syntax of their own beside the usual one, begins what a query begins with.
+// glances is how many tokens are looked at ahead in the time in which one is parsed.
+const glances = 16
+
+// special are functions with a syntax of their own beside the usual one, calls what else the parentheses of a call follow, begins
+// what a query begins with.
 var (
+	calls   = map[pgquery.Token]bool{pgquery.Token_IDENT: true, pgquery.Token_COALESCE: true}
 	special = map[pgquery.Token]bool{pgquery.Token_OVERLAY: true, pgquery.Token_SUBSTRING: true, pgquery.Token_JSON_OBJECT: true}
 	begins  = map[pgquery.Token]bool{pgquery.Token_SELECT: true, pgquery.Token_VALUES: true, pgquery.Token_TABLE: true, pgquery.Token_WITH: true, pgquery.Token_WITH_LA: true}
 )

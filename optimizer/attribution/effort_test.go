@@ -28,6 +28,9 @@ func TestATextThatTheParserWouldTryForYearsIsLeftAlone(t *testing.T) {
 		nested("SELECT * FROM ", "((SELECT * FROM ", "v", ") AS a CROSS JOIN b)", 60),
 		nested("SELECT ", "1 IN ((SELECT ", "1", "), 2)", 60),
 		nested("SELECT ", "1 = ANY ((SELECT ", "1", ") + 1)", 60),
+		nested("SELECT ", "(VALUES (NOT ", "1 2", "))", 60), // VALUES can be a name, too
+		nested("SELECT ", "(VALUES (f(", "1 2", ")))", 20),
+		nested("SELECT ", "f((VALUES (", "1 2", ")))", 20),
 		nested("SELECT * FROM ", "(", "v", ")", 8_000), // as often as there are parentheses, each
 	} {
 		_, err := attribution.Relations(text)
@@ -43,7 +46,10 @@ func TestATextThatPeopleWriteIsNoEffort(t *testing.T) {
 		"SELECT " + strings.Repeat("coalesce(", 60) + "a" + strings.Repeat(", b)", 60) + " FROM app.v",
 		"SELECT " + strings.Repeat("substring(", 6) + "a" + strings.Repeat(", 1)", 6) + " FROM app.v",
 		"SELECT * FROM " + strings.Repeat("(SELECT * FROM ", 60) + "app.v" + strings.Repeat(") AS x", 60),
-		"SELECT * FROM app.v WHERE " + strings.Repeat("(", 200) + "a" + strings.Repeat(" OR b)", 200),
+		"SELECT * FROM app.v WHERE " + strings.Repeat("(", 1_000) + "a" + strings.Repeat(" OR b)", 1_000),
+		"SELECT * FROM app.v WHERE a IN (VALUES ($1)" + strings.Repeat(", ($2)", 2_000) + ")",
+		"SELECT " + strings.Repeat("coalesce((SELECT json_agg(", 60) + "a" + strings.Repeat(") FROM app.v), $1)", 60),
+		"SELECT " + strings.Repeat("(CASE WHEN a > $1 THEN $2 ELSE ", 200) + "b" + strings.Repeat(" END)", 200) + " FROM app.v",
 		"SELECT " + strings.Repeat("substring(a, 1) || ", 500) + "((SELECT 1) + 1) FROM app.v",
 		"SELECT '" + strings.Repeat("substring(", 60) + "' FROM app.v -- " + strings.Repeat("overlay(", 60),
 	} {
