@@ -169,6 +169,14 @@ func TestRetentionByPartitionsMissesAlmostNothing(t *testing.T) {
 	require.Positive(t, shrunk)
 }
 
+func TestWhoReadAllThatThereIsMayMissMore(t *testing.T) {
+	t.Parallel()
+	reads := []LookedBackOn{{LookedBack{10, false}, monday, 1, 98}, {LookedBack{10, true}, monday, 1, 1}, {LookedBack{300, false}, monday, 1, 1}}
+	require.InDelta(t, 0.02, MissedBy(reads, 30*oneDay), 1e-9)
+	require.InDelta(t, 0.01, MissedBy(reads, 300*oneDay), 1e-9)
+	require.Zero(t, MissedBy(nil, oneDay))
+}
+
 func TestASentenceAboutRetentionSaysWhatLeavesAndWhoIsMissed(t *testing.T) {
 	t.Parallel()
 	v, s := weekly()
