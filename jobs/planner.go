@@ -223,11 +223,8 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if err != nil {
 		return optimizer.View{}, err
 	}
-	if history.MaxSkips = facts.MaxSkips; v.NeverSkips || facts.MaxSkips == 0 {
-		history.Changes = nil // which is refreshed as if it changed all the time
-	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
+		Name: v.Name, Now: facts.Now, History: skipping(history, facts, v), Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
@@ -254,6 +251,14 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	}
 	view.FrozenUntil, _ = optimizer.Freeze(v.Undone, facts.Now)
 	return view, nil
+}
+
+// skipping says how often a view is refreshed though nothing changed. Where nothing is skipped that is as if it changed all the time.
+func skipping(h optimizer.History, facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.History {
+	if h.MaxSkips = facts.MaxSkips; v.NeverSkips || facts.MaxSkips == 0 {
+		h.Changes = nil
+	}
+	return h
 }
 
 // usedAs is how a view was used.

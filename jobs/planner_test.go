@@ -208,3 +208,30 @@ func TestAShortBudgetMakesAgeCheaper(t *testing.T) {
 	again, _ := fleetKappa(facts, append(views, paused))
 	require.InEpsilon(t, dear, again, 1e-9, "what is paused takes nothing of it")
 }
+
+func TestAChangeIsComparedWithTheClockThatItTookThePlaceOf(t *testing.T) {
+	t.Parallel()
+	before := func(r catalog.TrialRecord) optimizer.Schedule {
+		s, err := clockBefore(r)
+		require.NoError(t, err)
+		return s
+	}
+	require.Equal(t, optimizer.Schedule{Mode: optimizer.Fixed, Interval: time.Hour}, before(catalog.TrialRecord{RowSeconds: 3600}))
+	r := catalog.TrialRecord{RowSeconds: 3600, Was: new("30 minutes")}
+	require.Equal(t, optimizer.Schedule{Mode: optimizer.Fixed, Interval: 30 * time.Minute}, before(r), "that was in force, whatever the row says")
+	r.Patience = 5000
+	require.Equal(t, optimizer.Schedule{Mode: optimizer.Adaptive, Interval: 30 * time.Minute, Patience: 5000}, before(r))
+	r.WasCalendar = new(`[{"days": "mon-fri", "at": "08:00"}]`)
+	require.Equal(t, optimizer.CalendarMode, before(r).Mode)
+	r.WasCalendar = new(`[]x`)
+	_, err := clockBefore(r)
+	require.Error(t, err)
+}
+
+func TestAViewThatSkipsNothingIsRefreshedAsIfItChangedAllTheTime(t *testing.T) {
+	t.Parallel()
+	h := optimizer.History{Changes: []float64{0, 1}}
+	require.Equal(t, optimizer.History{Changes: h.Changes, MaxSkips: 9}, skipping(h, catalog.OptimizerFacts{MaxSkips: 9}, catalog.TunedView{}))
+	require.Nil(t, skipping(h, catalog.OptimizerFacts{}, catalog.TunedView{}).Changes, "settings.max_skips = 0")
+	require.Nil(t, skipping(h, catalog.OptimizerFacts{MaxSkips: 9}, catalog.TunedView{NeverSkips: true}).Changes)
+}
