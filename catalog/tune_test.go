@@ -12,7 +12,7 @@ import (
 )
 
 // It takes minutes to think about a thousand views, and what was thought of a row that was written meanwhile is not put in force.
-func TestNothingIsAppliedToARowThatWasWrittenSinceItWasLoaded(t *testing.T) {
+func TestNothingIsAppliedThatWasTakenBackLatelyOrToARowThatWasWrittenSinceItWasLoaded(t *testing.T) {
 	t.Parallel()
 	db := pgtest.New(t)
 	alice := db.Conn(t, db.User(t, "alice"))
@@ -41,6 +41,14 @@ func TestNothingIsAppliedToARowThatWasWrittenSinceItWasLoaded(t *testing.T) {
 	}
 	require.Zero(t, applied(`UPDATE mvscheduler.views SET timezone = 'Asia/Tokyo'`))
 	require.Equal(t, "none", tuned())
+	for _, state := range []string{"undone", "rejected"} { // another one of the kind, which no person wanted
+		db.Exec(t, `
+INSERT INTO mvscheduler.recommendation (view_id, view_name, kind, current, proposed, reason, command, evidence, state, decided_at)
+SELECT view_id, name, 'interval', 'every 1 hour', 'every 3 hours', '', '', '{}', '`+state+`', now() - interval '29 days' FROM mvscheduler.view_state`)
+		require.Zero(t, applied(`SELECT 1`), state)
+		require.Equal(t, "none", tuned())
+		db.Exec(t, `UPDATE mvscheduler.recommendation SET decided_at = now() - interval '31 days' WHERE state = '`+state+`'`)
+	}
 	require.Equal(t, 1, applied(`SELECT 1`))
 	require.Equal(t, "02:00:00", tuned())
 }

@@ -28,7 +28,9 @@ func TestAShorterRetentionThatCannotBeHadAgainOrIsOutOfBoundsByNowIsNotAccepted(
 	require.Equal(t, keep40, proposed())
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET min_retention = '45 days'`)
 	refused("it is shorter than min_retention by now")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET min_retention = NULL`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET min_retention = NULL, max_retention = '39 days'`)
+	refused("it is longer than max_retention by now")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET max_retention = NULL`)
 
 	require.Equal(t, keep40, proposed())
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '45 days')`)

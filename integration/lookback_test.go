@@ -235,6 +235,26 @@ func TestALongerRetentionThatTheSidecarAppliedIsNothingToRelyOn(t *testing.T) {
 	require.InDelta(t, 40*86400, *r.Rebuildable, 1)
 }
 
+func TestWhatHasLeftBelowAViewAndWhatComesTooLateCannotBeHadAgain(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 3)
+	s.incremental(t, "hourly", hourlyReadings, "lateness", "3 days")
+	again := func(change string) string {
+		t.Helper()
+		pgtest.Exec(t, s.root, change)
+		return ask[string](t, s.root, `SELECT coalesce(round(mvscheduler.rebuildable(view_id) / 86400)::text, 'all') FROM mvscheduler.view_state`)
+	}
+	require.Equal(t, "all", again(`
+INSERT INTO mvscheduler.increment_state (view_id, data, taken, system_identifier, filled_from, leaves, tracking)
+SELECT view_id, relation, pg_current_snapshot(), 1, now(), '[]', 'trigger' FROM mvscheduler.view_state`))
+	require.Equal(t, "20", again(`INSERT INTO mvscheduler.frozen (target, times) SELECT view_id, now() - interval '20 days' FROM mvscheduler.view_state`), "partitions below it have left")
+	require.Equal(t, "all", again(`UPDATE mvscheduler.frozen SET times = '-infinity', labels = now()`), "its own have")
+	require.Equal(t, "3", again(`UPDATE mvscheduler.increment_state SET tracking = 'none'`), "what comes later is not looked for")
+	require.Equal(t, "all", again(`UPDATE mvscheduler.increment_state SET tracking = 'trigger'`))
+	require.Equal(t, "3", again(`UPDATE mvscheduler.view_state SET change_tracking = 'none'`))
+}
+
 func TestNothingShorterIsRecommendedForNinetyDaysAfterSomethingWasMissed(t *testing.T) {
 	t.Parallel()
 	s := keeping(t)

@@ -7,6 +7,8 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
 func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
@@ -67,6 +69,11 @@ func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
 	out = program("list", s.owner+".unread", "--all")
 	require.Contains(t, out.stdout, "rejected")
 	require.NotContains(t, out.stdout, "snoozed")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.recommendation SET snoozed_until = now() - interval '1 second' WHERE state = 'snoozed'`)
+	require.Regexp(t, `\n +`+ids["calendar"]+` .* proposed `, program("list").stdout, "the snooze is over")
+	require.Contains(t, program("snooze", ids["calendar"], "--for=-1 day").stderr, "snooze needs a time that is to come")
+	require.Regexp(t, `is snoozed, until \d{4}-`, program("snooze", ids["calendar"]).stderr, "again")
+	require.NotContains(t, program("list").stdout, "calendar")
 	require.Regexp(t, `for emergencies; not proposed again before \d{4}-`, program("show", ids["unused"]).stdout)
 	require.Contains(t, program("undo", ids["unused"]).stderr, "the rejection of recommendation "+ids["unused"]+" for "+s.owner+".unread is taken back: it is proposed again")
 	require.Contains(t, program("list").stdout, "unused")

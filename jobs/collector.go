@@ -28,6 +28,7 @@ const (
 	textsAtOnce     = 200             // statements that are attributed in one sample
 	textsFor        = 2 * time.Second // and for how long: what is left is for the next; and texts of pg_qualstats, of which the rest is not known
 	textsKnown      = 20000
+	callsUnknown    = 0.05               // share of the calls of a sample that may be left for the next
 	standbyAway     = 7 * 24 * time.Hour // a standby that is away for no longer may be back, and what it counted with it
 )
 
@@ -357,6 +358,9 @@ func (c *collector) called(ctx context.Context) (map[int64]float64, error) {
 		c.calls, err = c.without(ctx, err)
 		return nil, err
 	}
+	if !c.understood(more) {
+		return nil, nil
+	}
 	if err := c.lookWhoMayRead(ctx, more); err != nil {
 		return nil, err
 	}
@@ -426,9 +430,28 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 	if c.reads == nil || len(c.reads) > textsKnown {
 		c.reads = make(map[int64][]attribution.Name)
 	}
-	began := time.Now()
+	c.understand(ids, texts, time.Now)
+	return nil
+}
+
+// understood says that it is known of nearly all calls what they read. Else the scans are the better count: calls of new statements
+// are left out while there are too many of these.
+func (c *collector) understood(calls map[catalog.Call]int64) bool {
+	var all, unknown float64
+	for call, n := range calls {
+		all += float64(n)
+		if _, known := c.reads[call.Statement]; !known {
+			unknown += float64(n)
+		}
+	}
+	return unknown <= callsUnknown*all
+}
+
+// understand parses texts of statements until the time for that is over.
+func (c *collector) understand(ids []int64, texts map[int64]string, now func() time.Time) {
+	began := now()
 	for _, id := range ids {
-		if time.Since(began) > textsFor {
+		if now().Sub(began) > textsFor {
 			break
 		}
 		c.reads[id] = nil
@@ -438,7 +461,6 @@ func (c *collector) attribute(ctx context.Context, ids []int64) error {
 			}
 		}
 	}
-	return nil
 }
 
 // describe says what the reads rest on.

@@ -21,6 +21,7 @@ import (
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+	"github.com/mvscheduler/mvscheduler/optimizer/attribution"
 )
 
 // BenchmarkAnHourOfTheCollector is what it costs to sample 1,000 views every minute: 60 samples, and what is written
@@ -127,6 +128,28 @@ func TestWherePgStatStatementsFailsScansAreCounted(t *testing.T) {
 	_, err = c.without(t.Context(), errors.New("the connection is lost"))
 	require.Error(t, err)
 	require.Contains(t, c.words, "pg_stat_statements could not be read (SQLSTATE 22P05")
+}
+
+// What a sample has no time for is for the next, and until then its calls are not taken for none.
+func TestTextsThatThereIsNoTimeForAreLeftForTheNextSample(t *testing.T) {
+	t.Parallel()
+	texts := map[int64]string{1: "SELECT * FROM a", 2: "SELECT * FROM b", 3: "SELECT * FROM c", 4: "no statement"}
+	c := collector{sampling: sampling{reads: make(map[int64][]attribution.Name)}}
+	clock := time.Now()
+	slowly := func() time.Time {
+		clock = clock.Add(800 * time.Millisecond)
+		return clock
+	}
+	c.understand([]int64{4, 1, 2, 3}, texts, slowly)
+	require.Equal(t, map[int64][]attribution.Name{4: nil, 1: {{Relation: "a"}}}, c.reads)
+	calls := map[catalog.Call]int64{{Statement: 1}: 90, {Statement: 4}: 5, {Statement: 2}: 5}
+	require.True(t, c.understood(calls), "a few do not matter")
+	calls[catalog.Call{Statement: 3}] = 1
+	require.False(t, c.understood(calls))
+	c.understand([]int64{2, 3}, texts, time.Now)
+	require.True(t, c.understood(calls))
+	require.Equal(t, []attribution.Name{{Relation: "c"}}, c.reads[3])
+	require.True(t, c.understood(nil))
 }
 
 // A server that takes connections and says nothing is one that was stopped, or that a firewall hides.

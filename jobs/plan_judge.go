@@ -46,22 +46,9 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 	if t.Kind == "retention" {
 		view.History.Cost = refresh.Whole
 	}
-	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
-	if t.Was != nil {
-		var words optimizer.IntervalWords
-		if words.UnmarshalText([]byte(*t.Was)) == nil {
-			old.Interval = time.Duration(words)
-		}
-		if t.Patience > 0 {
-			old.Mode, old.Patience = optimizer.Adaptive, t.Patience
-		}
-	}
-	if t.WasCalendar != nil {
-		rules, err := schedule.ParseCalendar(*t.WasCalendar)
-		if err != nil {
-			return false, fmt.Errorf("calendar of view %q before: %w", v.Name, err)
-		}
-		old = optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}
+	old, err := clockBefore(t)
+	if err != nil {
+		return false, fmt.Errorf("calendar of view %q before: %w", v.Name, err)
 	}
 	bin := func(at time.Time) int { return int(at.Sub(view.History.Grid.Start) / view.History.Grid.Width) }
 	trial := optimizer.Trial{
@@ -100,4 +87,26 @@ func (p *planner) judgeOne(ctx context.Context, facts catalog.OptimizerFacts, v 
 		return err
 	})
 	return back, err
+}
+
+// clockBefore is the clock that a change took the place of.
+func clockBefore(t catalog.TrialRecord) (optimizer.Schedule, error) {
+	old := optimizer.Schedule{Mode: optimizer.Fixed, Interval: duration(t.RowSeconds)}
+	if t.Was != nil {
+		var words optimizer.IntervalWords
+		if words.UnmarshalText([]byte(*t.Was)) == nil {
+			old.Interval = time.Duration(words)
+		}
+		if t.Patience > 0 {
+			old.Mode, old.Patience = optimizer.Adaptive, t.Patience
+		}
+	}
+	if t.WasCalendar != nil {
+		rules, err := schedule.ParseCalendar(*t.WasCalendar)
+		if err != nil {
+			return optimizer.Schedule{}, err
+		}
+		old = optimizer.Schedule{Mode: optimizer.CalendarMode, Calendar: rules}
+	}
+	return old, nil
 }

@@ -223,19 +223,13 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if err != nil {
 		return optimizer.View{}, err
 	}
-	if history.MaxSkips = facts.MaxSkips; v.NeverSkips || facts.MaxSkips == 0 {
-		history.Changes = nil // which is refreshed as if it changed all the time
-	}
 	view := optimizer.View{
-		Name: v.Name, Now: facts.Now, History: history, Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
+		Name: v.Name, Now: facts.Now, History: skipping(history, facts, v), Runs: runsOf(v), Kappa: f.kappa, Short: f.short,
 		Bounds: boundsAmong(facts, v, f), Level: facts.Level, Sources: facts.Sources, Method: v.Method, RefreshOn: v.RefreshOn, Adopted: v.Adopted, Auto: v.Optimize == "auto",
 		UsageKnown: usageKnown(facts, v),
 		Adaptive:   len(v.Upstream) == 0 && !slices.Contains(v.Refused, "adaptive"), // what reads managed views is no fresher than they are
 		NoRules:    slices.Contains(v.Refused, "calendar"),
-		Usage: optimizer.Usage{
-			Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), Unknown: duration(v.UnreadUnknown), RateBefore: v.Rate,
-			Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
-		},
+		Usage:      usedAs(facts, v),
 	}
 	if v.Note != "" {
 		view.Sources += "; once " + v.Note
@@ -252,17 +246,34 @@ func (p *planner) view(ctx context.Context, facts catalog.OptimizerFacts, v cata
 	if view.Calendar, err = calendarOf(v); err != nil {
 		return optimizer.View{}, err
 	}
-	if v.LastRead != nil {
-		view.Usage.LastRead = *v.LastRead
-	}
-	if v.Stopped != nil {
-		view.Usage.OnDemand, view.Usage.Since = true, *v.Stopped
-	}
 	if v.LastChange != nil {
 		view.LastChange = *v.LastChange
 	}
 	view.FrozenUntil, _ = optimizer.Freeze(v.Undone, facts.Now)
 	return view, nil
+}
+
+// skipping says how often a view is refreshed though nothing changed. Where nothing is skipped that is as if it changed all the time.
+func skipping(h optimizer.History, facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.History {
+	if h.MaxSkips = facts.MaxSkips; v.NeverSkips || facts.MaxSkips == 0 {
+		h.Changes = nil
+	}
+	return h
+}
+
+// usedAs is how a view was used.
+func usedAs(facts catalog.OptimizerFacts, v catalog.TunedView) optimizer.Usage {
+	u := optimizer.Usage{
+		Now: facts.Now, CreatedAt: *v.Since, LongestPause: duration(v.LongestPause), Unknown: duration(v.UnreadUnknown), RateBefore: v.Rate,
+		Servers: 1, ServersAll: 1 + facts.Standbys, Dependants: v.Dependants, Published: v.Published, Bytes: float64(v.SizeBytes),
+	}
+	if v.LastRead != nil {
+		u.LastRead = *v.LastRead
+	}
+	if v.Stopped != nil {
+		u.OnDemand, u.Since = true, *v.Stopped
+	}
+	return u
 }
 
 // calendarOf is what is in force in the place of an interval; nil = none.

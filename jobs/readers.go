@@ -1,6 +1,7 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"math"
 	"slices"
@@ -32,7 +33,7 @@ func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration,
 		spent[v.Owner] += duration(v.Spent)
 	}
 	spans := make(map[int64][]span, len(adaptive))
-	var asked []catalog.Asking
+	var due []waiting
 	for _, v := range adaptive {
 		above := withAbove(v.ViewID, c.upstream)
 		seen, known := c.spans[v.ViewID]
@@ -42,7 +43,7 @@ func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration,
 			}
 		}
 		spans[v.ViewID] = since(append(seen, span{at, width, readsOf(above, reads), metered[v.ViewID].Changes}), v.AsOf)
-		if !v.Ready || spent.Left(v.Owner, budget) <= 0 {
+		if !v.Ready {
 			continue
 		}
 		tab := optimizer.NewTab(v.AsOf)
@@ -50,12 +51,30 @@ func (c *collector) heed(ctx context.Context, at time.Time, width time.Duration,
 			tab.Add(s.at, s.width, s.reads, s.changes)
 		}
 		if tab.Due(v.Patience, v.NextDue.Sub(at.Add(width))) {
-			asked = append(asked, catalog.Asking{ViewID: v.ViewID, Reason: tab.Words(v.Patience)})
-			spent[v.Owner] += duration(v.Took)
+			due = append(due, waiting{v, tab})
 		}
 	}
 	c.spans = spans
-	return catalog.AskForReaders(ctx, c.pool, c.name, asked)
+	return catalog.AskForReaders(ctx, c.pool, c.name, affordable(due, spent, budget))
+}
+
+// waiting is a view whose readers have paid enough.
+type waiting struct {
+	catalog.AdaptiveView
+	tab optimizer.Tab
+}
+
+// affordable are those of them that the budget is enough for. What is left of it goes to those whose readers have paid most of what
+// they may, so that none is left out for ever by the order in which views are read.
+func affordable(due []waiting, spent optimizer.Allowance, budget time.Duration) (asked []catalog.Asking) {
+	slices.SortStableFunc(due, func(a, b waiting) int { return cmp.Compare(b.tab.Age/b.Patience, a.tab.Age/a.Patience) })
+	for _, v := range due {
+		if spent.Left(v.Owner, budget) > 0 {
+			asked = append(asked, catalog.Asking{ViewID: v.ViewID, Reason: v.tab.Words(v.Patience)})
+			spent[v.Owner] += duration(v.Took)
+		}
+	}
+	return asked
 }
 
 // recall is what was written down of a view since its last refresh.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/optimizer"
 )
 
@@ -44,4 +45,22 @@ func TestOnlyADayOfSpansSinceTheLastRefreshIsKept(t *testing.T) {
 	require.Equal(t, start.Add(2999*time.Minute), kept[len(kept)-1].at)
 	kept = since(kept, start.Add(2990*time.Minute))
 	require.Len(t, kept, 11, "one that ends then may hold a read after it")
+}
+
+func TestWhatIsLeftOfTheBudgetGoesToReadersWhoHavePaidMost(t *testing.T) {
+	t.Parallel()
+	view := func(id int64, owner uint32, patience, age float64) waiting {
+		return waiting{catalog.AdaptiveView{ViewID: id, Owner: owner, Patience: patience, Took: 60}, optimizer.Tab{Age: age, Reads: 1}}
+	}
+	asked := func(budget time.Duration) (views []int64) {
+		due := []waiting{view(1, 7, 100, 110), view(2, 7, 10, 30), view(3, 7, 100, 200), view(4, 8, 100, 101)}
+		for _, a := range affordable(due, optimizer.Allowance{7: 30 * time.Second, 8: 0}, budget) {
+			views = append(views, a.ViewID)
+		}
+		return views
+	}
+	require.Equal(t, []int64{2, 3, 1, 4}, asked(time.Hour))
+	require.Equal(t, []int64{2, 3, 4}, asked(4*time.Minute), "one may take longer than was left")
+	require.Equal(t, []int64{2, 4}, asked(3*time.Minute))
+	require.Equal(t, []int64{4}, asked(time.Minute))
 }

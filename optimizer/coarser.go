@@ -33,7 +33,7 @@ func (c Coarsened) Unit() string {
 // retention, and nothing is lost but the detail (spec 3f).
 func (c Coarsened) Coarser() (Recommendation, bool) {
 	limit, ok := c.LookBacks.UpperLimit(coarseQuantile)
-	if !ok || c.LookBacks.Effective < coarseReads || math.IsInf(limit, 1) || c.LookBacks.Unbounded > unboundedShare {
+	if !ok || math.IsInf(limit, 1) || c.LookBacks.Unbounded > unboundedShare {
 		return Recommendation{}, false
 	}
 	const day = 24 * time.Hour

@@ -39,6 +39,11 @@ func TestACoarserBucketIsOfferedBeyondWhatIsRead(t *testing.T) {
 		_, ok := c.Coarser()
 		require.False(t, ok, why)
 	}
+	far := view
+	far.LookBacks.spans = []weighted{{(40 * oneDay).Seconds(), 4000}}
+	r, ok = far.Coarser()
+	require.True(t, ok)
+	require.Equal(t, "keep buckets of 1 day beyond 81 days", r.Proposed, "twice what is read")
 	view.Bucket, view.Kept = oneDay, 5*365*oneDay
 	r, ok = view.Coarser()
 	require.True(t, ok)

@@ -166,13 +166,11 @@ const (
 	coarseQuantile, coarseReads, coarseFactor = 0.99, 299.0, 2.0
 	// limitConfidence is the confidence of the upper limit of a quantile.
 	limitConfidence = 0.95
-	// retentionFloor is the least retention that is ever proposed; longFloor protects yearly reads: it holds
+	// retentionFloor is the least retention that is ever proposed, more than two of the longest season in use, a week; longFloor protects yearly reads: it holds
 	// while the view is younger, and once a look-back beyond longSign was seen.
 	retentionFloor = 30 * 24 * time.Hour
 	longFloor      = 396 * 24 * time.Hour // 13 months
 	longSign       = 180 * 24 * time.Hour
-	// seasonPeriods is the least number of the longest seasonal period that is kept.
-	seasonPeriods = 2
 	// unboundedShare is the share of reads without a lower bound from which on retention is only advice.
 	unboundedShare = 0.01
 	// shrinkBelow is the need, relative to the retention, below which a week speaks for shrinking; it takes

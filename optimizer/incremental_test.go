@@ -51,6 +51,17 @@ func TestWhatIsWrittenBelowAViewBetweenTwoRefreshesIsKnownFromCounters(t *testin
 	rows, known := h.Written(time.Hour)
 	require.True(t, known)
 	require.InDelta(t, 36, rows, 1e-9)
+	for i := range h.Changes {
+		if i%4 == 1 {
+			h.Changes[i] = unknown
+		}
+	}
+	rows, known = h.Written(time.Hour)
+	require.True(t, known, "half of the time")
+	require.InDelta(t, 36, rows, 1e-9)
+	h.Changes[2] = unknown
+	_, known = h.Written(time.Hour)
+	require.False(t, known, "less than half of it")
 	h.Changes = h.Changes[:6*dayBins]
 	_, known = h.Written(time.Hour)
 	require.False(t, known, "less than a week")

@@ -116,6 +116,18 @@ func TestOwnScansAndNewPartitionsAreNoLookBacks(t *testing.T) {
 	require.Equal(t, map[LookedBack]float64{{1, false}: 1}, sample(next(), nil, old, young))
 	old.Seq = -1
 	require.Empty(t, sample(next(), nil, old, young), "counters that were reset tell nothing")
+
+	m = Meter{}
+	before := Sample{At: now, Transactions: 1, Relations: []RelationCounters{*old}}
+	after := before
+	after.At, after.Transactions, after.Relations = next(), 10, []RelationCounters{*old}
+	after.Relations[0].Seq++
+	m.Take(before, nil)
+	require.Equal(t, map[LookedBack]float64{{6, true}: 1}, m.Take(after, nil)[1].LookBacks)
+	m = Meter{}
+	m.Take(before, nil)
+	after.Doubtful = []int64{1}
+	require.Nil(t, m.Take(after, nil)[1].LookBacks, "the scan may be that of a refresh that failed")
 }
 
 // Readers of a mixture with monthly and yearly reads miss at most one in a thousand of them in 95 % of the seeds, with what
@@ -167,6 +179,28 @@ func TestRetentionByPartitionsMissesAlmostNothing(t *testing.T) {
 	}
 	require.LessOrEqual(t, float64(bad), 0.05*float64(runs))
 	require.Positive(t, shrunk)
+}
+
+func TestReadsOfSeveralDaysCountOnceADay(t *testing.T) {
+	t.Parallel()
+	month := LookedBackOn{LookedBack: LookedBack{Days: 10}, At: monday, Days: 30, Reads: 5000}
+	l := SummariseDays([]LookedBackOn{month}, monday)
+	require.InDelta(t, 30, l.Effective, 1e-9)
+	require.InDelta(t, 15, SummariseDays([]LookedBackOn{month}, monday.Add(lookBackHalfLife)).Effective, 1e-9)
+	month.Entire, month.Days = true, 400
+	l = SummariseDays([]LookedBackOn{month}, monday)
+	require.InDelta(t, 1, l.Unbounded, 1e-9)
+	limit, ok := l.UpperLimit(coarseQuantile)
+	require.True(t, ok)
+	require.True(t, math.IsInf(limit, 1), "all that there was may be less than what they wanted")
+}
+
+func TestWhoReadAllThatThereIsMayMissMore(t *testing.T) {
+	t.Parallel()
+	reads := []LookedBackOn{{LookedBack{10, false}, monday, 1, 98}, {LookedBack{10, true}, monday, 1, 1}, {LookedBack{300, false}, monday, 1, 1}}
+	require.InDelta(t, 0.02, MissedBy(reads, 30*oneDay), 1e-9)
+	require.InDelta(t, 0.01, MissedBy(reads, 300*oneDay), 1e-9)
+	require.Zero(t, MissedBy(nil, oneDay))
 }
 
 func TestASentenceAboutRetentionSaysWhatLeavesAndWhoIsMissed(t *testing.T) {

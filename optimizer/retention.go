@@ -19,7 +19,6 @@ type RetentionView struct {
 	Kept               time.Duration // age of its oldest data; zero = not known
 	Bucket             time.Duration // width of a time bucket
 	Lateness           time.Duration // how late rows may arrive
-	Season             time.Duration // longest seasonal period in use; zero = none
 	Min, Max           time.Duration // the owner's bounds; zero = none
 	RawHorizon         time.Duration // how far back the source can rebuild the view; zero = all of it
 	AllowIrrecoverable bool          // the owner allows to delete what cannot be rebuilt
@@ -132,7 +131,7 @@ const forever = time.Duration(math.MaxInt64)
 // need is how far back readers look, as an upper limit and without a margin, zero = unknown, and how long data
 // has to be kept for them: with a margin, and never less than the floors.
 func (v RetentionView) need() (limit, need time.Duration, why []string) {
-	floor := max(retentionFloor, v.Min, seasonPeriods*v.Season)
+	floor := max(retentionFloor, v.Min)
 	if v.Age < longFloor || v.LookBacks.Longest > longSign {
 		if longFloor > floor {
 			why = append(why, "at least 13 months are kept: the view is younger, or somebody looked back further than 180 days")

@@ -129,6 +129,15 @@ func TestRetentionShrinksSlowlyAndOnlyWhenItMay(t *testing.T) {
 	}
 }
 
+func TestRowsThatMayComeLateAreNeededBesideWhatIsRead(t *testing.T) {
+	t.Parallel()
+	v, s := weekly()
+	v.Lateness = 20 * oneDay
+	require.Equal(t, 300*time.Hour+21*oneDay, Retention(v, s).Need, "and so is the bucket in which a look-back ends")
+	s.WeeksBelow = 0
+	require.Zero(t, Retention(v, s).Proposed(v), "what is kept is no proposal")
+}
+
 func TestARepeatedShrinkEndsAtTheNeed(t *testing.T) {
 	t.Parallel()
 	v, s := weekly()

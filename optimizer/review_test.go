@@ -66,6 +66,10 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	found, _ = Review(unread)
 	require.Equal(t, []string{"unused"}, kindsOf(found))
 	require.Equal(t, "schedule", found[0].Basis["refresh_on"])
+	unread.UsageKnown = false
+	found, why = Review(unread)
+	require.NotContains(t, kindsOf(found), "unused", "it may have been read: %v", why)
+	unread.UsageKnown = true
 	unread.RefreshOn, unread.Interval = "upstream", 0
 	found, _ = Review(unread)
 	require.Equal(t, []string{"unused"}, kindsOf(found))
@@ -94,6 +98,10 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	found, why = Review(rare)
 	require.Equal(t, []string{"plain_view"}, kindsOf(found), "%v", why)
 	require.Contains(t, found[0].Reason, "3.3 reads a day saved 1 s, and refreshes took 58 s")
+	rare.UsageKnown = false
+	found, _ = Review(rare)
+	require.NotContains(t, kindsOf(found), "plain_view", "more reads may have come than are known")
+	rare.UsageKnown = true
 	for i := range rare.Runs {
 		rare.Runs[i].Duration = 2 * time.Second
 	}
@@ -105,6 +113,33 @@ func TestAReviewIsRightInKind(t *testing.T) {
 	found, why = Review(never)
 	require.Empty(t, found)
 	require.NotEmpty(t, why)
+}
+
+func TestAnOrdinaryViewIsOfferedWhereALongerIntervalIsNone(t *testing.T) {
+	t.Parallel()
+	v := reviewed(draw(1, fiveMinutes(), 63, 6, flat), 3*time.Hour)
+	for i := range v.Runs {
+		v.Runs[i].Duration = 200 * time.Millisecond
+	}
+	found, _ := Review(v)
+	require.NotContains(t, kindsOf(found), "plain_view")
+	v.Bounds.Max = 6 * time.Hour
+	found, why := Review(v)
+	require.Contains(t, kindsOf(found), "plain_view", "%v", why)
+}
+
+func TestAFullRefreshCostsReadersWhoWaitForIt(t *testing.T) {
+	t.Parallel()
+	cost := func(method string) float64 {
+		v := reviewed(draw(1, fiveMinutes(), 63, 400, flat), 4*time.Hour)
+		v.Method = method
+		setRuns(&v, 10*time.Minute)
+		v.Interval = 15 * time.Minute
+		found, why := Review(v)
+		require.Len(t, found, 1, "%v", why)
+		return found[0].Predicted["before"].(map[string]any)["cost_a_day"].(float64)
+	}
+	require.Greater(t, cost("full"), cost("concurrent"))
 }
 
 func TestWhatOneLineOfCronCannotSayBecomesACalendar(t *testing.T) {

@@ -149,6 +149,20 @@ func TestATrialIsJudgedOnMoreThanItsCost(t *testing.T) {
 	require.Contains(t, early.Judge().Reasons()[0], "under observation")
 }
 
+// A daily refresh is twelve in no week: what became of the change is said at its end all the same.
+func TestAChangeToFewRefreshesIsJudgedWhenItsWeekIsOver(t *testing.T) {
+	t.Parallel()
+	h := history(fiveMinutes(), draw(1, fiveMinutes(), 14, 400, flat), 24*time.Hour)
+	rarer := h.Refreshes(Schedule{Mode: Fixed, Interval: 96 * time.Hour}, Bounds{}, 7*dayBins, 14*dayBins)
+	trial := Trial{History: h, Changed: 7 * dayBins, Old: Schedule{Mode: Fixed, Interval: 24 * time.Hour}, Refreshes: rarer}
+	j := trial.Judge()
+	require.True(t, j.RollBack, "%v", j.Why)
+	trial.History.Reads = h.Reads[:13*dayBins]
+	j = trial.Judge()
+	require.False(t, j.Final)
+	require.Contains(t, j.Why[0], "12 are needed for an early judgement")
+}
+
 func TestTwoRollBacksFreezeAView(t *testing.T) {
 	t.Parallel()
 	now := monday

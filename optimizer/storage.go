@@ -45,7 +45,7 @@ func (u Usage) Unused() (Advice, bool) {
 	since := later(u.LastRead, u.CreatedAt)
 	silent := u.Now.Sub(since) - u.Unknown
 	switch {
-	case silent < max(unusedFor, unusedGaps*u.LongestPause), u.Now.Sub(u.CreatedAt) < unusedFor:
+	case silent < max(unusedFor, unusedGaps*u.LongestPause):
 		return Advice{}, false
 	case u.Servers < u.ServersAll, u.Dependants > 0, u.Published:
 		return Advice{}, false

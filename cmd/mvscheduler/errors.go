@@ -330,3 +330,18 @@ func isUnpopulated(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && pg.Code == "55000"
 }
+
+// badInterval says in the words of the command line that an option is no interval of PostgreSQL's, or one that leads out of all
+// time; other errors stay as they are.
+func badInterval(err error, flag, value string) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		switch pg.Code {
+		case "22007": // invalid_datetime_format
+			return usagef("%s %q is no interval: write for example 24h or '7 days'", flag, value)
+		case "22008", "22015": // datetime_field_overflow, interval_field_overflow
+			return usagef("%s %q is longer than the server's calendar: write for example 24h or '7 days'", flag, value)
+		}
+	}
+	return err
+}

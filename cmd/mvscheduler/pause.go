@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 )
@@ -73,11 +71,7 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 				return fmt.Errorf("read the database's clock: %w", err)
 			}
 		} else if err := conn.QueryRow(ctx, `SELECT clock_timestamp(), coalesce($2, clock_timestamp()) + $1::text::interval`, c.For, from).Scan(&now, &after); err != nil {
-			var pg *pgconn.PgError
-			if errors.As(err, &pg) && pg.Code[:2] == "22" {
-				return usagef("--for %q is no interval: write for example 2h or '3 days'", c.For)
-			}
-			return fmt.Errorf("read --for: %w", err)
+			return badInterval(fmt.Errorf("read --for: %w", err), "--for", c.For)
 		}
 		if after != nil {
 			until = after

@@ -333,7 +333,7 @@ The same in SQL: SELECT mvscheduler.snooze_recommendation(12, now() + '30 days')
 
 // Run snoozes.
 func (c *recommendSnoozeCmd) Run(ctx context.Context, a *app) error {
-	return a.decide(ctx, c.ID, "snooze", `SELECT mvscheduler.snooze_recommendation($1, clock_timestamp() + $2::text::interval, $3)`, c.For, c.Reason)
+	return badInterval(a.decide(ctx, c.ID, "snooze", `SELECT mvscheduler.snooze_recommendation($1, clock_timestamp() + $2::text::interval, $3)`, c.For, c.Reason), "--for", c.For)
 }
 
 type recommendUndoCmd struct {

@@ -89,8 +89,9 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		var past bool
-		if err := conn.QueryRow(ctx, `SELECT $1::text::interval > '0'`, c.Since).Scan(&past); err != nil {
-			return fmt.Errorf("read --since: %w", err)
+		var since time.Time
+		if err := conn.QueryRow(ctx, `SELECT $1::text::interval > '0', now() - $1::text::interval`, c.Since).Scan(&past, &since); err != nil {
+			return badInterval(fmt.Errorf("read --since: %w", err), "--since", c.Since)
 		}
 		if !past {
 			return usagef("--since must be longer than zero")
@@ -98,10 +99,6 @@ func (c *recommendReportCmd) Run(ctx context.Context, a *app) error {
 		spent, err := catalog.SpentSince(ctx, conn, view, c.Since)
 		if err != nil {
 			return err
-		}
-		var since time.Time
-		if err := conn.QueryRow(ctx, `SELECT now() - $1::text::interval`, c.Since).Scan(&since); err != nil {
-			return fmt.Errorf("read --since: %w", err)
 		}
 		var lines []reported
 		for _, s := range spent {

@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jedib0t/go-pretty/v6/text"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
@@ -53,12 +51,8 @@ func (c *runsCmd) Run(ctx context.Context, a *app) error {
 			filter.ViewID = id
 		}
 		runs, err := catalog.Runs(ctx, conn, filter)
-		var pg *pgconn.PgError
-		if errors.As(err, &pg) && (pg.Code == "22007" || pg.Code == "22008" || pg.Code == "22015") {
-			return usagef("--since %q is no interval: write for example 24h or '7 days'", c.Since)
-		}
 		if err != nil {
-			return err
+			return badInterval(err, "--since", c.Since)
 		}
 		return emit(a, runs, a.runColumns(runs), "No run matches.")
 	})

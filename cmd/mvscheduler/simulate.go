@@ -59,9 +59,6 @@ func (c *simulateCmd) Run(ctx context.Context, a *app) error {
 		return usagef("give either --reads or --view")
 	}
 	if c.View != "" {
-		if c.Since == 0 {
-			return usagef("--since must be longer than zero")
-		}
 		return c.recorded(ctx, a)
 	}
 	if c.RefreshCost == 0 {
@@ -202,7 +199,8 @@ func spanOfSeconds(s float64) string {
 	return span(time.Duration(s * float64(time.Second)).Round(time.Second))
 }
 
-// traceSpan is a length of time as Go writes it, or as PostgreSQL does in one unit: 30s, 1h30m, 10min, '14 days'.
+// traceSpan is a length of time as Go writes it, or as PostgreSQL does in one unit: 30s, 1h30m, 10min, '14 days'. Zero = it was not
+// given: nobody can give it.
 type traceSpan time.Duration
 
 var (
@@ -220,13 +218,19 @@ func (s *traceSpan) UnmarshalText(text []byte) error {
 			if days := n * unit.Hours() / 24; err != nil || days > 36525 {
 				return fmt.Errorf("%q is more than a hundred years", text)
 			}
-			*s = traceSpan(n * float64(unit))
-			return nil
+			return s.set(time.Duration(n * float64(unit)))
 		}
 	}
 	d, err := time.ParseDuration(string(text))
 	if err != nil || d < 0 {
 		return fmt.Errorf("%q is no length of time: write for example 30s, 1h30m, 10min or 14d", text)
+	}
+	return s.set(d)
+}
+
+func (s *traceSpan) set(d time.Duration) error {
+	if d == 0 {
+		return errors.New("must be longer than zero; leave it out to have the default")
 	}
 	*s = traceSpan(d)
 	return nil

@@ -109,7 +109,7 @@ func TestATraceSpanIsALengthOfTime(t *testing.T) {
 func TestLengthsOfTimeAreReadAsGoAndPostgreSQLWriteThem(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
-		"30s": 30 * time.Second, "1h30m": 90 * time.Minute, "10min": 10 * time.Minute, "14 days": 14 * 24 * time.Hour, "1.5d": 36 * time.Hour, "2 hours": 2 * time.Hour, "1 week": 7 * 24 * time.Hour, "1w": 7 * 24 * time.Hour, "0": 0,
+		"30s": 30 * time.Second, "1h30m": 90 * time.Minute, "10min": 10 * time.Minute, "14 days": 14 * 24 * time.Hour, "1.5d": 36 * time.Hour, "2 hours": 2 * time.Hour, "1 week": 7 * 24 * time.Hour, "1w": 7 * 24 * time.Hour,
 	} {
 		var s traceSpan
 		require.NoError(t, s.UnmarshalText([]byte(text)), text)
@@ -117,6 +117,9 @@ func TestLengthsOfTimeAreReadAsGoAndPostgreSQLWriteThem(t *testing.T) {
 	}
 	for _, text := range []string{"", "10", "-1h", "1 month", "99999999 days", "x"} {
 		require.Error(t, new(traceSpan).UnmarshalText([]byte(text)), text)
+	}
+	for _, text := range []string{"0", "0s", "0 days", "0.0000000001s"} { // would be the default, and not what was asked for
+		require.ErrorContains(t, new(traceSpan).UnmarshalText([]byte(text)), "must be longer than zero", text)
 	}
 }
 
