@@ -145,33 +145,62 @@ WITH lock AS MATERIALIZED (
 )
 INSERT INTO mvscheduler.dirt (view_id, lo, hi, xid, why)
 SELECT $1, l.lo, l.hi, w.xid, l.name || ' was written to by a transaction that did not know of the view yet'
-  FROM mvscheduler.leaves_of($1) AS l
+  FROM mvscheduler.tables_below($1) AS l
   JOIN lock AS k ON k.relation = l.leaf
   JOIN writer AS w ON w.virtualtransaction = k.virtualtransaction
  WHERE l.kind = 'r'
-   AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.view_id = $1 AND d.xid = w.xid AND d.lo = l.lo AND d.hi = l.hi)`, viewID)
+   AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.source IS NULL AND d.view_id = $1 AND d.xid = w.xid AND d.lo = l.lo AND d.hi = l.hi)`, viewID)
 	if err != nil {
 		return fmt.Errorf("note who writes to what view %d reads: %w", viewID, err)
 	}
 	return nil
 }
 
-// LoadLeaves reads what is below an incremental view now.
-func LoadLeaves(ctx context.Context, q Querier, viewID int64) (leaves map[uint32]Leaf, err error) {
-	err = ReadLeaves(viewID, &leaves).Alone(ctx, q)
-	return leaves, err
+// LoadLeaves reads what is below an incremental view now: tables, their partitions, and the plain views between.
+func LoadLeaves(ctx context.Context, q Querier, viewID int64) (map[uint32]Leaf, error) {
+	var tables, views []Leaf
+	for _, read := range []Read{ReadTablesBelow(viewID, &tables), ReadViewsBelow(viewID, &views)} {
+		if err := read.Alone(ctx, q); err != nil {
+			return nil, err
+		}
+	}
+	return Leaves(tables, views), nil
 }
 
-// ReadLeaves is [LoadLeaves], to be asked with others.
-func ReadLeaves(viewID int64, into *map[uint32]Leaf) Read {
-	return Read{What: fmt.Sprintf("read what is below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) error {
-		leaves, err := pgx.CollectRows(rows, pgx.RowToStructByName[Leaf])
-		*into = byOID(leaves)
+// Leaves are tables and plain views by their OIDs.
+func Leaves(tables, views []Leaf) map[uint32]Leaf {
+	return byOID(append(tables, views...))
+}
+
+// ReadTablesBelow reads the tables and partitions below an incremental view, to be asked with others.
+func ReadTablesBelow(viewID int64, into *[]Leaf) Read {
+	return Read{What: fmt.Sprintf("read which tables are below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByName[Leaf])
 		return err
 	}, SQL: `
 SELECT l.leaf, l.name, l.kind, CASE WHEN l.lo BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.lo END AS lo, CASE WHEN l.hi BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.hi END AS hi, -- of which JSON has a form
        l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far
-  FROM mvscheduler.leaves_of($1) AS l`}
+  FROM mvscheduler.tables_below($1) AS l`}
+}
+
+// ReadViewsBelow reads the plain views that the query of an incremental view is made of, to be asked with others.
+func ReadViewsBelow(viewID int64, into *[]Leaf) Read {
+	return Read{What: fmt.Sprintf("read which views are below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[Leaf])
+		return err
+	}, SQL: `
+SELECT b.relation AS leaf, mvscheduler.shown_name(b.relation) AS name, 'v' AS kind, b.rule AS identity, true AS covered
+  FROM mvscheduler.visible_views AS o
+ CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
+ WHERE o.view_id = $1`}
+}
+
+// ReadNow reads when the server began to answer, to be asked with others.
+func ReadNow(into *time.Time) Read {
+	return Read{What: "read the time", Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectExactlyOneRow(rows, pgx.RowTo[time.Time])
+		return err
+	}, SQL: `SELECT now()`}
 }
 
 // LoadLeafMarks are what is below views and a mark of each relation: where marks are equal, so are leaves. They cost a
@@ -431,7 +460,7 @@ WITH behind AS MATERIALIZED (
                       FROM (SELECT r.relation FROM mvscheduler.view_source AS r WHERE r.view_id = i.view_id
                             UNION
                             SELECT (l ->> 'oid')::oid::regclass FROM jsonb_array_elements(i.leaves) AS l) AS v
-                      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
+                      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.view_id IS NULL AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
                      LIMIT $1 + 1) AS unseen) > $1
 ), seen AS (
     UPDATE mvscheduler.increment_state AS i
@@ -479,11 +508,13 @@ WITH RECURSIVE alive AS (
      USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN read AS v ON v.view_id = s.view_id WHERE v.relation = l.source))::text::xid8 AS xid
               FROM logged AS l WHERE l.source IS NOT NULL) AS o
      WHERE d.source = o.source
+       AND d.view_id IS NULL
        AND d.xid < o.xid
 )
 DELETE FROM mvscheduler.dirt AS d
- USING (SELECT DISTINCT e.view_id FROM mvscheduler.dirt AS e WHERE e.view_id IS NOT NULL) AS o
- WHERE d.view_id = o.view_id
+ USING (SELECT DISTINCT e.view_id FROM mvscheduler.dirt AS e WHERE e.source IS NULL) AS o
+ WHERE d.source IS NULL
+   AND d.view_id = o.view_id
    AND d.xid < least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = o.view_id))::text::xid8`)
 	if err != nil {
 		return fmt.Errorf("delete what is not needed of the change log: %w", err)

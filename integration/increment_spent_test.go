@@ -34,7 +34,7 @@ func TestARefreshLooksOnceAtWhatIsBelow(t *testing.T) {
 	s.incremented(t, "v")
 	s.incremented(t, "v") // the row was new to the first
 	looks := func() []int {
-		return s.executed(t, "FROM mvscheduler.leaves_of(", "FROM mvscheduler.visible_increments AS i", "FROM mvscheduler.visible_changes AS c", "WITH RECURSIVE reads(rel, kind)")
+		return s.executed(t, "FROM mvscheduler.tables_below(", "FROM mvscheduler.visible_increments AS i", "FROM mvscheduler.visible_changes AS c", "WITH RECURSIVE reads(rel, kind)")
 	}
 	grown := func(before []int) []int {
 		now := looks()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
@@ -23,14 +25,32 @@ type incremental struct {
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
 // refresh, or a view that the query is made of is another one. made = the step track has just run. Most of the time that
-// is one round trip.
+// is one round trip on two connections at once: what tables there are takes as long as all the rest.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made bool) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
 		return i, err
 	}
 	look := func() error {
-		return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadLeaves(work.ViewID, &i.leaves),
-			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+		var (
+			tables, views []catalog.Leaf
+			at            time.Time
+		)
+		both, ctx := errgroup.WithContext(ctx)
+		both.Go(func() error {
+			return catalog.Together(ctx, w.control, catalog.ReadNow(&at), catalog.ReadTablesBelow(work.ViewID, &tables))
+		})
+		both.Go(func() error {
+			return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
+				refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+		})
+		if err := both.Wait(); err != nil {
+			return err
+		}
+		i.leaves = catalog.Leaves(tables, views)
+		if at.Before(i.At) {
+			i.At = at
+		}
+		return nil
 	}
 	if err := look(); err != nil {
 		return i, err

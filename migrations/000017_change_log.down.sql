@@ -1,6 +1,6 @@
 DROP FUNCTION mvscheduler.step_track(bigint);
 DROP FUNCTION mvscheduler.track_at_hand(bigint);
-DROP FUNCTION mvscheduler.leaves_of(bigint);
+DROP FUNCTION mvscheduler.tables_below(bigint);
 DROP FUNCTION mvscheduler.plain_views_below(oid);
 DROP FUNCTION mvscheduler.bound_instant(text, oid);
 DROP FUNCTION mvscheduler.changed_row() CASCADE;   -- with its triggers, which stay on users' tables when views go
@@ -13,6 +13,7 @@ BEGIN
     END LOOP;
 END $$;
 DROP FUNCTION mvscheduler.known_column(name, oid);
+DROP FUNCTION mvscheduler.note_narrow(text);
 DROP FUNCTION mvscheduler.make_change_function(oid);
 DROP FUNCTION mvscheduler.change_function(oid);
 DROP FUNCTION mvscheduler.changed() CASCADE;

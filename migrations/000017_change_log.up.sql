@@ -39,9 +39,7 @@ CREATE TABLE mvscheduler.dirt (
     snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE mvscheduler.dirt REPLICA IDENTITY FULL;   -- else a publication of all tables keeps the housekeeper from deleting
-CREATE INDEX dirt_source ON mvscheduler.dirt (source, xid) WHERE source IS NOT NULL;
-CREATE INDEX dirt_blind ON mvscheduler.dirt (source, xid) WHERE col = -1;
-CREATE INDEX dirt_view ON mvscheduler.dirt (view_id, xid) WHERE view_id IS NOT NULL;
+CREATE INDEX dirt_source_view ON mvscheduler.dirt (source, view_id, xid);   -- one for all: writers pay for each, and for each condition of one
 COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
 COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
 COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none; -1 = the entry says only with which snapshot the table was written to.';
@@ -85,7 +83,7 @@ CREATE VIEW mvscheduler.blind_writes WITH (security_barrier) AS
     SELECT i.view_id, i.data, d.source, coalesce((l ->> 'lo')::timestamptz, '-infinity') AS lo, coalesce((l ->> 'hi')::timestamptz, 'infinity') AS hi
       FROM mvscheduler.increment_state AS i
      CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l
-      JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.col = -1
+      JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.view_id IS NULL AND d.col = -1
      WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken) AND pg_catalog.pg_snapshot_xmin(d.snapshot) < (l ->> 'since')::xid8;
 COMMENT ON VIEW mvscheduler.blind_writes IS 'Private: of what each version of an incremental view reads, what somebody has written to since its last refresh whose snapshot may be older than the row, the trigger or the partition by which his trigger would have known.';
 COMMENT ON COLUMN mvscheduler.blind_writes.view_id IS 'views.id';
@@ -113,8 +111,8 @@ GRANT EXECUTE ON FUNCTION mvscheduler.version_at_work(bigint) TO mvscheduler_wor
 GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
 
--- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write for registered tables
--- alone and know theirs by TG_RELID, so on a table of one's own they say nothing about anybody else's. A column can be
+-- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write about the table that they
+-- are on, by TG_RELID, so on a table of one's own they say nothing about anybody else's. A column can be
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call: a cast, an operator or a function of a user's would run with our rights.
 
@@ -232,8 +230,9 @@ COMMENT ON FUNCTION mvscheduler.changed() IS 'Statement trigger on tables that i
 
 -- With SQL that is made for each call a writer of single rows pays several times what the rest costs. So a table that is
 -- watched by one column alone, and is part of no other, gets a function for the name and type of that column: changed()
--- with a way through that names it, whose plans the session keeps. The type is looked at on every call all the same. A
--- table that is watched by more since then has the wrong function, which leaves_of tells, and gets the right one.
+-- with a way through that names it, whose plans the session keeps. The type is looked at on every call all the same, but
+-- not whether a view reads the table: that costs as much again, and what no view reads the housekeeper deletes. A
+-- table that is watched by more since then has the wrong function, which tables_below tells, and gets the right one.
 CREATE FUNCTION mvscheduler.change_function(relation oid) RETURNS name
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -273,7 +272,7 @@ BEGIN
             RETURN function;
         END IF;
         EXECUTE format('CREATE OR REPLACE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function, body);
-        EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone.', column_name));
+        EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone. What it notes of others nobody looks for, and it is deleted.', column_name));
     END IF;
     RETURN function;
 EXCEPTION WHEN duplicate_function OR unique_violation THEN   -- another step was first
@@ -282,6 +281,22 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet, or was made from another text of changed(). A migration that replaces changed() calls it for every relation of view_source.';
 REVOKE ALL ON FUNCTION mvscheduler.make_change_function(oid) FROM PUBLIC;
 
+CREATE FUNCTION mvscheduler.note_narrow(rows_ text) RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $sql$
+SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, lo, hi)
+            SELECT TG_RELID, at, min(t), max(t)
+              FROM (%1$s) AS r
+            HAVING CASE WHEN min(t) > '4000-01-01 00:00:00+00 BC' AND max(t) < '200000-01-01 00:00:00+00' THEN max(t) - min(t) < interval '1 hour' END;
+            IF FOUND THEN   -- by itself: PL/pgSQL makes a query of what comes next
+                RETURN NULL;
+            ELSIF NOT EXISTS (SELECT FROM (%1$s) AS r WHERE isfinite(t)) THEN
+                RETURN NULL;
+            END IF;$note$, rows_)
+$sql$;
+COMMENT ON FUNCTION mvscheduler.note_narrow(text) IS 'PL/pgSQL that notes the times t of these rows as one range and returns, where they are within an hour, or where there are none. One statement: to begin another costs the writer of single rows more than what it does.';
+
 CREATE FUNCTION mvscheduler.known_column(column_name name, type oid) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
@@ -289,29 +304,19 @@ AS $sql$
 SELECT format($way$
     IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
        AND (pg_my_temp_schema() = 0 OR to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
-        SELECT s.col INTO at
-          FROM pg_attribute AS a, mvscheduler.view_source AS s
-         WHERE a.attrelid = TG_RELID AND a.attname = %1$L AND a.atttypid = %2$s AND s.relation = TG_RELID AND s.col = a.attnum
-         LIMIT 1;
-        IF TG_OP = 'UPDATE' AND at IS NOT NULL THEN   -- of a partitioned table: see deleted
-            at := (SELECT at FROM pg_class AS c WHERE c.oid = TG_RELID AND c.relkind <> 'p');
+        SELECT a.attnum INTO at FROM pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %1$L AND a.atttypid = %2$s;
+        IF TG_OP = 'INSERT' AND at IS NOT NULL THEN
+            %3$s
+        ELSIF TG_OP = 'DELETE' AND at IS NOT NULL THEN
+            %4$s
+        ELSIF TG_OP = 'UPDATE' AND at IS NOT NULL AND (SELECT c.relkind <> 'p' FROM pg_class AS c WHERE c.oid = TG_RELID) THEN   -- of a partitioned table: see deleted
+            %5$s
         END IF;
-        IF at IS NULL THEN
-            lo := NULL;
-        ELSIF TG_OP = 'INSERT' THEN
-            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM new_rows) AS r WHERE isfinite(t);
-        ELSIF TG_OP = 'DELETE' THEN
-            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM old_rows) AS r WHERE isfinite(t);
-        ELSE
-            SELECT min(t), max(t) INTO lo, hi FROM (SELECT %3$s AS t FROM old_rows UNION ALL SELECT %3$s FROM new_rows) AS r WHERE isfinite(t);
-        END IF;
-        IF lo > '4000-01-01 00:00:00+00 BC' AND hi < '200000-01-01 00:00:00+00' AND hi - lo < interval '1 hour' THEN
-            INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (TG_RELID, at, lo, hi);
-            RETURN NULL;
-        ELSIF at IS NOT NULL AND lo IS NULL THEN
-            RETURN NULL;
-        END IF;
-    END IF;$way$, column_name, type, mvscheduler.instant_of(column_name, type))
+    END IF;$way$, column_name, type,
+              mvscheduler.note_narrow(format('SELECT %s AS t FROM new_rows', i.instant)),
+              mvscheduler.note_narrow(format('SELECT %s AS t FROM old_rows', i.instant)),
+              mvscheduler.note_narrow(format('SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows', i.instant)))
+  FROM (SELECT mvscheduler.instant_of(column_name, type) AS instant) AS i
 $sql$;
 COMMENT ON FUNCTION mvscheduler.known_column(name, oid) IS 'The way through changed() for tables that are watched by a column of this name and type alone.';
 
@@ -476,7 +481,7 @@ COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a qu
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
-CREATE FUNCTION mvscheduler.leaves_of(view_id bigint) RETURNS TABLE (
+CREATE FUNCTION mvscheduler.tables_below(view_id bigint) RETURNS TABLE (
     leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -488,17 +493,17 @@ AS $$
 BEGIN
     RETURN QUERY
         WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
-            SELECT s.relation::oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+            SELECT c.oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
               FROM mvscheduler.visible_sources AS s
-              JOIN pg_class AS c ON c.oid = s.relation::oid
+             CROSS JOIN LATERAL (SELECT x.oid, x.relkind FROM pg_class AS x WHERE x.oid = s.relation::oid OFFSET 0) AS c   -- by the index, here and below: the planner expects many
               LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
-             WHERE s.view_id = leaves_of.view_id
+             WHERE s.view_id = tables_below.view_id
             UNION
             SELECT n.root, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
                    coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
               FROM node AS n
-              JOIN pg_inherits AS i ON i.inhparent = n.leaf AND NOT i.inhdetachpending
-              JOIN pg_class AS c ON c.oid = i.inhrelid AND c.relpersistence <> 't'   -- which its session alone reads
+             CROSS JOIN LATERAL (SELECT x.inhrelid, x.xmin FROM pg_inherits AS x WHERE x.inhparent = n.leaf AND NOT x.inhdetachpending OFFSET 0) AS i
+             CROSS JOIN LATERAL (SELECT x.oid, x.relkind, x.relpartbound FROM pg_class AS x WHERE x.oid = i.inhrelid AND x.relpersistence <> 't' OFFSET 0) AS c   -- not what its session alone reads
               LEFT JOIN pg_partitioned_table AS p ON p.partrelid = n.leaf AND p.partstrat = 'r' AND p.partnatts = 1
               LEFT JOIN pg_attribute AS k ON k.attrelid = n.leaf AND k.attnum = p.partattrs[0] AND k.attname = n.attname AND k.atttypid = n.atttypid
                                          AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
@@ -540,16 +545,11 @@ BEGIN
                n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
           FROM node AS n
          CROSS JOIN LATERAL (SELECT x.relfilenode, x.relpersistence FROM pg_class AS x WHERE x.oid = n.leaf OFFSET 0) AS c   -- not all of them
-          JOIN mvscheduler.visible_views AS o ON o.view_id = leaves_of.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
+          JOIN mvscheduler.visible_views AS o ON o.view_id = tables_below.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
-         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner
-        UNION ALL
-        SELECT b.relation, mvscheduler.shown_name(b.relation), 'v', '-infinity', 'infinity', b.rule, '', '', true, false, false, false
-          FROM mvscheduler.visible_views AS o
-         CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
-         WHERE o.view_id = leaves_of.view_id;
+         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner;
 END $$;
-COMMENT ON FUNCTION mvscheduler.leaves_of(bigint) IS 'Tables and partitions below an incremental view, and the plain views between: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has.';
+COMMENT ON FUNCTION mvscheduler.tables_below(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has.';
 
 -- The step track ----------------------------------------------------------------------------------------
 
@@ -561,7 +561,7 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) = 'track' THEN
         RETURN QUERY
         SELECT l.leaf, c.relispartition, CASE WHEN l.far THEN 'changed' ELSE mvscheduler.make_change_function(l.leaf) END, l.far
-          FROM (SELECT a.*, bool_or(a.far) OVER () AS by_counters FROM mvscheduler.leaves_of(track_at_hand.view_id) AS a) AS l
+          FROM (SELECT a.*, bool_or(a.far) OVER () AS by_counters FROM mvscheduler.tables_below(track_at_hand.view_id) AS a) AS l
           JOIN pg_class AS c ON c.oid = l.leaf
          WHERE l.trackable AND NOT l.covered AND l.far = l.by_counters
          ORDER BY c.relispartition, l.leaf;

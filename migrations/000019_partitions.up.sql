@@ -420,13 +420,13 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                 FROM (SELECT min(u.lo) AS lo, max(u.hi) AS hi
                                                         FROM (SELECT CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi
                                                                 FROM mvscheduler.view_source AS v
-                                                                JOIN mvscheduler.dirt AS d ON d.source = v.relation AND (v.col = 0 OR d.col = v.col)
+                                                                JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.view_id IS NULL AND (v.col = 0 OR d.col = v.col)
                                                                WHERE v.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
                                                               UNION ALL
                                                               SELECT b.lo, b.hi FROM mvscheduler.blind_writes AS b WHERE b.view_id = i.view_id AND b.data = i.data
                                                               UNION ALL
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
-                                                               WHERE d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
+                                                               WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
          FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')

@@ -56,7 +56,7 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
               JOIN mvscheduler.view_source AS v ON v.view_id = i.view_id
              CROSS JOIN LATERAL (SELECT e.lo, e.hi, e.col   -- OFFSET: by the index, whatever the planner expects of snapshots
                                    FROM mvscheduler.dirt AS e
-                                  WHERE e.source = v.relation AND e.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, i.taken)
+                                  WHERE e.source = v.relation AND e.view_id IS NULL AND e.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, i.taken)
                                  OFFSET 0) AS d
              WHERE v.col = 0 AND d.col >= 0 OR d.col = v.col
             UNION ALL
@@ -66,7 +66,7 @@ CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
             UNION ALL
             SELECT i.view_id, d.lo, d.hi, coalesce(d.why, 'the view was changed, or reads other tables')
               FROM state AS i
-              JOIN mvscheduler.dirt AS d ON d.view_id = i.view_id
+              JOIN mvscheduler.dirt AS d ON d.source IS NULL AND d.view_id = i.view_id
              WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
                AND pg_catalog.pg_visible_in_snapshot(d.xid, pg_catalog.pg_current_snapshot())   -- some are made in the name of one who has not committed
             UNION ALL
