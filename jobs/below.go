@@ -77,8 +77,8 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	return i, err
 }
 
-// lookAhead begins to look below a view, beside what opens the attempt, and returns what waits for the answer: nil where
-// the attempt does something before. seen is what is known already; nil = nothing.
+// lookAhead begins to look below a view, beside what gets a session and opens the attempt, and returns what waits for the answer:
+// nil where the attempt does something before. seen is what is known already; nil = nothing.
 func (w *RefreshWorker) lookAhead(ctx context.Context, work catalog.Work, seen *incremental) func() (incremental, error) {
 	switch {
 	case work.Method != refresh.Incremental || work.Leftovers || work.DataAsOf == nil:

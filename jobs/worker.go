@@ -102,20 +102,25 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 		}
 	}
 
+	var (
+		verdict judgement
+		ahead   func() (incremental, error)
+	)
+	if work.Method == refresh.Incremental {
+		var seen *incremental
+		if !work.Redefined {
+			verdict, seen = w.judgeIncremental(ctx, work)
+		}
+		if !verdict.Skip.Skip {
+			ahead = w.lookAhead(ctx, work, seen)
+		}
+	}
 	session, err := w.runs.Acquire(ctx)
 	if err != nil {
 		return w.later(ctx, err)
 	}
 	defer session.Release()
-
-	var (
-		verdict judgement
-		seen    *incremental
-	)
-	switch {
-	case work.Method == refresh.Incremental && !work.Redefined:
-		verdict, seen = w.judgeIncremental(ctx, work)
-	case work.Method != refresh.Incremental && !work.Redefined:
+	if work.Method != refresh.Incremental && !work.Redefined {
 		verdict = w.skipper.judge(ctx, session, work)
 	}
 	if verdict.Skip.Skip {
@@ -142,7 +147,6 @@ func (w *RefreshWorker) Work(ctx context.Context, job *river.Job[RefreshArgs]) e
 	if work.Method == refresh.Incremental && (work.DataAsOf == nil || work.Redefined) {
 		deadline = fillDeadline
 	}
-	ahead := w.lookAhead(ctx, work, seen)
 	attempt, err := catalog.OpenAttempt(ctx, w.control, work, job.ID, session.PID(), session.BackendStart(), w.name, deadline)
 	if errors.Is(err, catalog.ErrFenced) {
 		return nil
