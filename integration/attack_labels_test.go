@@ -162,6 +162,7 @@ func (s *scene) outcome(t *testing.T, name, query, width, zone string) string {
 			require.Contains(t, state, "is not the start of a bucket")
 			return "fails"
 		}
+		s.committed(t)
 		if differ := ask[string](t, s.alice, fmt.Sprintf(`SELECT concat_ws(' / ', (SELECT string_agg(q::text, ' ' ORDER BY q::text) FROM %[1]s__query AS q), (SELECT coalesce(string_agg(q::text, ' ' ORDER BY q::text), 'nothing') FROM %[1]s AS q))`, name)); true {
 			if left, right, _ := strings.Cut(differ, " / "); left != right {
 				return fmt.Sprintf("row %d: the query gives %s, the view has %s", i, left, right)

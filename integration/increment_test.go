@@ -30,6 +30,14 @@ func (s *scene) incremented(t testing.TB, views ...string) {
 		until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs AS r LEFT JOIN mvscheduler.runs AS j ON j.id = r.joined_run WHERE r.id = $1 AND coalesce(j.state, r.state) NOT IN ('queued', 'running'))`, run)
 		require.Equal(t, "succeeded", ask[string](t, s.alice, `SELECT concat_ws(' ', coalesce(j.state, r.state), coalesce(j.error, r.error)) FROM mvscheduler.runs AS r LEFT JOIN mvscheduler.runs AS j ON j.id = r.joined_run WHERE r.id = $1`, run))
 	}
+	s.committed(t)
+}
+
+// committed waits until no run is within its COMMIT. Others see what it wrote before they hear of partitions that it attached: for so
+// long who knows that it has succeeded may miss the rows of these.
+func (s *scene) committed(t testing.TB) {
+	t.Helper()
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'mvscheduler run' AND state = 'active' AND query = 'commit')`)
 }
 
 // last is one column of the last run of a view.
