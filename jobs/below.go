@@ -11,6 +11,9 @@ import (
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
 
+// attachPause is between two looks at a partition that is being attached, attachPatience how long an attempt waits for that.
+const attachPause, attachPatience = 20 * time.Millisecond, 10 * time.Second
+
 // incremental is what a refresh of an incremental view knows before it begins.
 type incremental struct {
 	catalog.Incremental
@@ -30,28 +33,7 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
 		return i, err
 	}
-	look := func() error {
-		var (
-			tables, views []catalog.Leaf
-			at            time.Time
-		)
-		both, ctx := errgroup.WithContext(ctx)
-		both.Go(func() error {
-			return catalog.Together(ctx, w.control, catalog.ReadNow(&at), catalog.ReadTablesBelow(work.ViewID, &tables))
-		})
-		both.Go(func() error {
-			return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
-				refresh.ReadFiles(work.QueryRelation, nil, &i.files))
-		})
-		if err := both.Wait(); err != nil {
-			return err
-		}
-		i.leaves = catalog.Leaves(tables, views)
-		if at.Before(i.At) {
-			i.At = at
-		}
-		return nil
-	}
+	look := func() error { return w.lookSettled(ctx, work, &i) }
 	if err := look(); err != nil {
 		return i, err
 	}
@@ -75,6 +57,55 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	}
 	i.tracking, i.reason, err = refresh.ChooseTracking(work.ChangeTracking, work.OwnerName, i.leaves, made)
 	return i, err
+}
+
+// look is one glance at what is below a view.
+func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremental) error {
+	var (
+		tables, views []catalog.Leaf
+		at            time.Time
+	)
+	both, ctx := errgroup.WithContext(ctx)
+	both.Go(func() error {
+		return catalog.Together(ctx, w.control, catalog.ReadNow(&at), catalog.ReadTablesBelow(work.ViewID, &tables))
+	})
+	both.Go(func() error {
+		return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
+			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+	})
+	if err := both.Wait(); err != nil {
+		return err
+	}
+	i.leaves = catalog.Leaves(tables, views)
+	if at.Before(i.At) {
+		i.At = at
+	}
+	return nil
+}
+
+// lookSettled looks again while a partition that has come since the last refresh is within the COMMIT that attaches it: its rows would
+// be taken for computed, and a session that has not heard of the partition yet does not read them.
+func (w *RefreshWorker) lookSettled(ctx context.Context, work catalog.Work, i *incremental) error {
+	for began := time.Now(); ; time.Sleep(attachPause) {
+		if err := w.look(ctx, work, i); err != nil {
+			return err
+		}
+		before, err := i.Before()
+		if err != nil {
+			return err
+		}
+		come := refresh.Come(before, i.leaves)
+		if len(come) == 0 {
+			return nil
+		}
+		attaching, err := catalog.Attaching(ctx, w.control, come)
+		switch {
+		case err != nil || attaching == "":
+			return err
+		case time.Since(began) > attachPatience:
+			return fmt.Errorf("the COMMIT that attaches partition %s has not ended for %s", attaching, attachPatience)
+		}
+	}
 }
 
 // lookAhead begins to look below a view, beside what gets a session and opens the attempt, and returns what waits for the answer:

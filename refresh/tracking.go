@@ -81,6 +81,16 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
+// Come are the tables and partitions below that are new, or other ones than before.
+func Come(before, after map[uint32]Leaf) (oids []uint32) {
+	for oid, leaf := range after {
+		if leaf.Kind != "v" && before[oid].Identity != leaf.Identity {
+			oids = append(oids, oid)
+		}
+	}
+	return oids
+}
+
 // Replaced says whether a view that a query is made of is another one than before, or none of them is known.
 func Replaced(before, after map[uint32]Leaf) bool {
 	views := func(leaves map[uint32]Leaf) map[uint32]string {
