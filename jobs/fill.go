@@ -43,16 +43,16 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 		return catalog.Filling{}, nil
 	}
 	if s.below.Fill == nil {
-		leaves, err := catalog.LoadLeaves(ctx, s.w.control, s.work.ViewID) // with the triggers that were made
-		if err != nil {
+		var now incremental // with the triggers that were made
+		if err := s.w.lookSettled(ctx, s.work, &now); err != nil {
 			return catalog.Filling{}, err
 		}
 		since, err := catalog.NextTransaction(ctx, s.w.control)
 		if err != nil {
 			return catalog.Filling{}, err
 		}
-		refresh.Mark(nil, leaves, since)
-		if err := catalog.BeginFill(ctx, s.w.control, s.work.ViewID, s.below.Data, leaves, s.below.tracking, s.below.reason); err != nil {
+		refresh.Mark(nil, now.leaves, since)
+		if err := catalog.BeginFill(ctx, s.w.control, s.work.ViewID, s.below.Data, now.leaves, s.below.tracking, s.below.reason); err != nil {
 			return catalog.Filling{}, err
 		}
 	}
