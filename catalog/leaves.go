@@ -35,15 +35,18 @@ SELECT l.leaf, l.name, l.kind, CASE WHEN l.lo BETWEEN '0001-01-02 UTC' AND '9999
   FROM mvscheduler.tables_below($1) AS l`}
 }
 
+// fromViewsBelow are the plain views b that the queries of views o are made of.
+const fromViewsBelow = `
+  FROM mvscheduler.visible_views AS o
+ CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b`
+
 // ReadViewsBelow reads the plain views that the query of an incremental view is made of, to be asked with others.
 func ReadViewsBelow(viewID int64, into *[]Leaf) Read {
 	return Read{What: fmt.Sprintf("read which views are below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
 		*into, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[Leaf])
 		return err
 	}, SQL: `
-SELECT b.relation AS leaf, mvscheduler.shown_name(b.relation) AS name, 'v' AS kind, b.rule AS identity, true AS covered
-  FROM mvscheduler.visible_views AS o
- CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
+SELECT b.relation AS leaf, mvscheduler.shown_name(b.relation) AS name, 'v' AS kind, b.rule AS identity, true AS covered`+fromViewsBelow+`
  WHERE o.view_id = $1`}
 }
 
@@ -101,9 +104,7 @@ SELECT n.oid, concat_ws('/', c.relfilenode, string_agg(DISTINCT n.link, ' '), w.
   LEFT JOIN watched AS w ON w.tgrelid = n.oid
  GROUP BY n.oid, c.oid, c.relfilenode, c.relkind, c.relpersistence, w.mark
  UNION ALL
-SELECT DISTINCT b.relation, b.rule
-  FROM mvscheduler.visible_views AS o
- CROSS JOIN LATERAL mvscheduler.plain_views_below(coalesce((SELECT p.relation FROM mvscheduler.visible_pieces AS p WHERE p.view_id = o.view_id AND p.kind = 'next_query'), o.query_relation)::oid) AS b
+SELECT DISTINCT b.relation, b.rule`+fromViewsBelow+`
  WHERE o.view_id = ANY ($1::bigint[])`, viewIDs)
 	if err != nil {
 		return nil, fmt.Errorf("look at what is below views: %w", err)
