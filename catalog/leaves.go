@@ -46,7 +46,7 @@ func ReadViewsBelow(viewID int64, into *[]Leaf) Read {
 		*into, err = pgx.CollectRows(rows, pgx.RowToStructByNameLax[Leaf])
 		return err
 	}, SQL: `
-SELECT b.relation AS leaf, mvscheduler.shown_name(b.relation) AS name, 'v' AS kind, b.rule AS identity, true AS covered`+fromViewsBelow+`
+SELECT b.relation AS leaf, mvscheduler.shown_name(b.relation) AS name, 'v' AS kind, b.rule AS identity, true AS covered` + fromViewsBelow + `
  WHERE o.view_id = $1`}
 }
 
