@@ -58,25 +58,6 @@ func ReadNow(into *time.Time) Read {
 	}, SQL: `SELECT now()`}
 }
 
-// Attaching names one of the relations that a transaction has made a part of another, or one above it, whose COMMIT has not ended:
-// others see what it wrote before they hear of it, and before it lets go of its number. Empty = none.
-func Attaching(ctx context.Context, q Querier, relations []uint32) (name string, err error) {
-	err = q.QueryRow(ctx, `
-WITH RECURSIVE above(oid) AS (
-    SELECT unnest($1::oid[])
-     UNION
-    SELECT i.inhparent FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.oid
-)
-SELECT coalesce(min(mvscheduler.shown_name(a.oid)), '')
-  FROM above AS a
-  JOIN pg_inherits AS i ON i.inhrelid = a.oid
-  JOIN pg_locks AS k ON k.locktype = 'transactionid' AND k.granted AND k.transactionid = i.xmin`, relations).Scan(&name)
-	if err != nil {
-		return "", fmt.Errorf("look for partitions that are being attached: %w", err)
-	}
-	return name, nil
-}
-
 // LoadLeafMarks are what is below views and a mark of each relation: where marks are equal, so are leaves. They cost a
 // small part of [LoadLeaves].
 func LoadLeafMarks(ctx context.Context, q Querier, viewIDs []int64) (map[uint32]string, error) {

@@ -11,9 +11,6 @@ import (
 	"github.com/mvscheduler/mvscheduler/refresh"
 )
 
-// attachPause is between two looks at a partition that is being attached, attachPatience how long an attempt waits for that.
-const attachPause, attachPatience = 20 * time.Millisecond, 10 * time.Second
-
 // incremental is what a refresh of an incremental view knows before it begins.
 type incremental struct {
 	catalog.Incremental
@@ -83,29 +80,17 @@ func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremen
 	return nil
 }
 
-// lookSettled looks again while a partition that has come since the last refresh is within the COMMIT that attaches it: its rows would
-// be taken for computed, and a session that has not heard of the partition yet does not read them.
+// lookSettled waits, where something has come since the last refresh, for the end of the COMMIT that it came with: it would be taken for
+// computed, and a session that has not heard of it yet does not read it.
 func (w *RefreshWorker) lookSettled(ctx context.Context, work catalog.Work, i *incremental) error {
-	for began := time.Now(); ; time.Sleep(attachPause) {
-		if err := w.look(ctx, work, i); err != nil {
-			return err
-		}
-		before, err := i.Before()
-		if err != nil {
-			return err
-		}
-		come := refresh.Come(before, i.leaves)
-		if len(come) == 0 {
-			return nil
-		}
-		attaching, err := catalog.Attaching(ctx, w.control, come)
-		switch {
-		case err != nil || attaching == "":
-			return err
-		case time.Since(began) > attachPatience:
-			return fmt.Errorf("the COMMIT that attaches partition %s has not ended for %s", attaching, attachPatience)
-		}
+	if err := w.look(ctx, work, i); err != nil {
+		return err
 	}
+	before, err := i.Before()
+	if err != nil || !refresh.Come(before, i.leaves) {
+		return err
+	}
+	return catalog.Settle(ctx, w.control)
 }
 
 // lookAhead begins to look below a view, beside what gets a session and opens the attempt, and returns what waits for the answer:

@@ -79,9 +79,14 @@ func (s *skipper) judge(ctx context.Context, session *pgexec.Session, work catal
 		return judgement{Skip: refresh.Skip{Reason: "not skipped: whether anything changed could not be found out"}}
 	}
 	j := judgement{Skip: refresh.DecideSkip(facts)}
-	if facts.Token.Unknown == "" {
-		j.Token = facts.Token.Value
+	if j.Skip.Skip || facts.Token.Unknown != "" {
+		return j
 	}
+	if err := catalog.Settle(ctx, s.control); err != nil { // else the refresh may not see what the token stands for
+		s.log.WarnContext(ctx, "what the next run compares with is not known", "view", work.ViewName, "run_id", work.RunID, "err", err)
+		return j
+	}
+	j.Token = facts.Token.Value
 	return j
 }
 

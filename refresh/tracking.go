@@ -81,14 +81,14 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Come are the tables and partitions below that are new, or other ones than before.
-func Come(before, after map[uint32]Leaf) (oids []uint32) {
+// Come says whether something is below that is new, or another one than before.
+func Come(before, after map[uint32]Leaf) bool {
 	for oid, leaf := range after {
-		if leaf.Kind != "v" && before[oid].Identity != leaf.Identity {
-			oids = append(oids, oid)
+		if was, known := before[oid]; !known || was.Identity != leaf.Identity {
+			return true
 		}
 	}
-	return oids
+	return false
 }
 
 // Replaced says whether a view that a query is made of is another one than before, or none of them is known.
