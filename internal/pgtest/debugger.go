@@ -1,6 +1,7 @@
 package pgtest
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -22,7 +23,7 @@ func StopAt(t testing.TB, session *pgx.Conn, function string) (stopped, resume f
 	}
 	dir := t.TempDir()
 	ready, there, gone := filepath.Join(dir, "ready"), filepath.Join(dir, "there"), filepath.Join(dir, "gone")
-	cmd := exec.Command(gdb, "-q", "-nx", "-batch", "-p", fmt.Sprint(session.PgConn().PID()),
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), gdb, "-q", "-nx", "-batch", "-p", fmt.Sprint(session.PgConn().PID()),
 		"-ex", "handle SIGUSR1 SIGUSR2 SIGURG SIGALRM nostop noprint pass", "-ex", "break "+function,
 		"-ex", "shell touch "+ready, "-ex", "continue",
 		"-ex", "shell touch "+there+"; while ! test -e "+gone+"; do sleep 0.02; done", "-ex", "delete", "-ex", "detach")
