@@ -56,6 +56,9 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	return i, err
 }
 
+// lookConnections is how many connections looks have: each takes two.
+const lookConnections = 4
+
 // look is one glance at what is below a view.
 func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremental) error {
 	var (
@@ -64,10 +67,10 @@ func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremen
 	)
 	both, ctx := errgroup.WithContext(ctx)
 	both.Go(func() error {
-		return catalog.Together(ctx, w.control, catalog.ReadNow(&at), catalog.ReadTablesBelow(work.ViewID, &tables))
+		return catalog.Together(ctx, w.below, catalog.ReadNow(&at), catalog.ReadTablesBelow(work.ViewID, &tables))
 	})
 	both.Go(func() error {
-		return catalog.Together(ctx, w.control, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
+		return catalog.Together(ctx, w.below, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
 			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
 	})
 	if err := both.Wait(); err != nil {

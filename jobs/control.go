@@ -58,14 +58,14 @@ func NewControlPool(ctx context.Context, databaseURL string) (*pgxpool.Pool, err
 	return pool, nil
 }
 
-// ownConnection makes a pool of one connection like those of the control pool, for a loop that runs the same large
+// ownConnections makes a pool of so many connections at most like those of the control pool, for what runs the same large
 // statements again and again: a connection that is any of several plans each of them several times. It does not connect yet.
-func ownConnection(ctx context.Context, control *pgxpool.Pool) (*pgxpool.Pool, error) {
+func ownConnections(ctx context.Context, control *pgxpool.Pool, most int32) (*pgxpool.Pool, error) {
 	config := control.Config()
-	config.MaxConns = 1
+	config.MaxConns = most
 	pool, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
-		return nil, fmt.Errorf("make the pool of one loop: %w", err)
+		return nil, fmt.Errorf("make a pool of its own for what is run again and again: %w", err)
 	}
 	return pool, nil
 }

@@ -72,6 +72,7 @@ type Runner struct {
 	dispatcher *Dispatcher
 	reaper     *Reaper
 	listener   *listener
+	worker     *RefreshWorker
 	skipper    *skipper
 	keeper     *housekeeper
 	pruner     *pruner
@@ -90,9 +91,10 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 	ownerCap := max(1, config.Workers-1)
 	pruner := newPruner(control, config.Logger)
 	workers := river.NewWorkers()
-	river.AddWorker(workers, &RefreshWorker{
-		control: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: ended, pruner: pruner,
-	})
+	worker := &RefreshWorker{
+		control: control, below: control, runs: runs, log: config.Logger, metrics: config.Metrics, name: config.Name, skipper: skipper, ownerCap: ownerCap, ended: ended, pruner: pruner,
+	}
+	river.AddWorker(workers, worker)
 	client, err := river.NewClient(driver{riverpgxv5.New(control)}, &river.Config{
 		Schema:  Schema,
 		Queues:  map[string]river.QueueConfig{refreshQueue: {MaxWorkers: config.Workers}},
@@ -122,6 +124,7 @@ func New(control *pgxpool.Pool, runs *pgexec.Pool, config Config) (*Runner, erro
 			pool: control, river: client, log: config.Logger, metrics: config.Metrics, yieldPatience: config.YieldAfter,
 		},
 		listener: &listener{config: control.Config().ConnConfig, log: config.Logger, hint: hint},
+		worker:   worker,
 		skipper:  skipper,
 		keeper:   &housekeeper{pool: control, own: control, webhook: config.Webhook, log: config.Logger},
 		pruner:   pruner,
@@ -148,8 +151,8 @@ func (r *Runner) Client() *river.Client[pgx.Tx] { return r.client }
 // Run works until ctx ends. Then it claims nothing more, lets refreshes that are under way finish for
 // the grace period, cancels the rest on the server, and gives their slots back at once.
 func (r *Runner) Run(ctx context.Context) error {
-	for _, pool := range []**pgxpool.Pool{&r.dispatcher.pool, &r.reaper.pool, &r.keeper.own} {
-		own, err := ownConnection(context.WithoutCancel(ctx), *pool)
+	for pool, most := range map[**pgxpool.Pool]int32{&r.dispatcher.pool: 1, &r.reaper.pool: 1, &r.keeper.own: 1, &r.worker.below: lookConnections} {
+		own, err := ownConnections(context.WithoutCancel(ctx), *pool, most)
 		if err != nil {
 			return err
 		}

@@ -56,6 +56,7 @@ type RefreshWorker struct {
 	river.WorkerDefaults[RefreshArgs]
 
 	control *pgxpool.Pool
+	below   *pgxpool.Pool // control, or one of its own, for the large statements of [RefreshWorker.look]
 	runs    *pgexec.Pool
 	log     *slog.Logger
 	metrics *Metrics

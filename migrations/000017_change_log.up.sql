@@ -166,13 +166,14 @@ DECLARE
     lo timestamptz;
     hi timestamptz;
 BEGIN
+    -- an INSERT by a known column: see change_function
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
         INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
     END IF;
     IF TG_OP = 'DELETE' THEN   -- what the server has not counted into shared memory is in the counts of the next transaction too: see deleted
         PERFORM pg_stat_force_next_flush() FROM pg_class AS c WHERE c.oid = TG_RELID AND (c.relkind = 'p' OR c.relispartition);
     END IF;
-    -- by a known column: see change_function
+    -- whatever it is, by a known column
     DECLARE
         w     record;
         rows_ text := CASE TG_OP WHEN 'INSERT' THEN 'SELECT %1$s AS t FROM new_rows' WHEN 'DELETE' THEN 'SELECT %1$s AS t FROM old_rows'
@@ -266,8 +267,9 @@ BEGIN
           FROM mvscheduler.view_source AS s
           JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
          WHERE s.relation = make_change_function.relation;
-        body := replace((SELECT p.prosrc FROM pg_proc AS p WHERE p.oid = 'mvscheduler.changed()'::regprocedure), '-- by a known column: see change_function',
-                        mvscheduler.known_column(column_name, column_type));
+        SELECT replace(replace(p.prosrc, '-- an INSERT by a known column: see change_function', k.on_insert), '-- whatever it is, by a known column', k.on_any) INTO body
+          FROM pg_proc AS p, mvscheduler.known_column(column_name, column_type) AS k
+         WHERE p.oid = 'mvscheduler.changed()'::regprocedure;
         IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', function)) AND p.prosrc = body) THEN   -- and not of an older changed()
             RETURN function;
         END IF;
@@ -297,28 +299,39 @@ SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, lo, hi)
 $sql$;
 COMMENT ON FUNCTION mvscheduler.note_narrow(text) IS 'PL/pgSQL that notes the times t of these rows as one range and returns, where they are within an hour, or where there are none. One statement: to begin another costs the writer of single rows more than what it does.';
 
-CREATE FUNCTION mvscheduler.known_column(column_name name, type oid) RETURNS text
-LANGUAGE sql IMMUTABLE
+CREATE FUNCTION mvscheduler.known_column(column_name name, type oid, OUT on_insert text, OUT on_any text)
+LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
-AS $sql$
-SELECT format($way$
+AS $$
+DECLARE
+    instant text := mvscheduler.instant_of(column_name, type);
+    look_up text := format('SELECT a.attnum INTO at FROM pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %L AND a.atttypid = %s;', column_name, type);
+    come    text := mvscheduler.note_narrow(format('SELECT %s AS t FROM new_rows', instant));
+    gone    text := mvscheduler.note_narrow(format('SELECT %s AS t FROM old_rows', instant));
+    moved   text := mvscheduler.note_narrow(format('SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows', instant));
+BEGIN
+    -- In one condition: PL/pgSQL makes each one ready anew in every transaction.
+    on_insert := format($way$
+    IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER' AND pg_my_temp_schema() = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
+        %1$s
+        IF at IS NOT NULL THEN
+            %2$s
+        END IF;
+    END IF;$way$, look_up, come);
+    on_any := format($way$
     IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
        AND (pg_my_temp_schema() = 0 OR to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
-        SELECT a.attnum INTO at FROM pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %1$L AND a.atttypid = %2$s;
+        %1$s
         IF TG_OP = 'INSERT' AND at IS NOT NULL THEN
-            %3$s
+            %2$s
         ELSIF TG_OP = 'DELETE' AND at IS NOT NULL THEN
-            %4$s
+            %3$s
         ELSIF TG_OP = 'UPDATE' AND at IS NOT NULL AND (SELECT c.relkind <> 'p' FROM pg_class AS c WHERE c.oid = TG_RELID) THEN   -- of a partitioned table: see deleted
-            %5$s
+            %4$s
         END IF;
-    END IF;$way$, column_name, type,
-              mvscheduler.note_narrow(format('SELECT %s AS t FROM new_rows', i.instant)),
-              mvscheduler.note_narrow(format('SELECT %s AS t FROM old_rows', i.instant)),
-              mvscheduler.note_narrow(format('SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows', i.instant)))
-  FROM (SELECT mvscheduler.instant_of(column_name, type) AS instant) AS i
-$sql$;
-COMMENT ON FUNCTION mvscheduler.known_column(name, oid) IS 'The way through changed() for tables that are watched by a column of this name and type alone.';
+    END IF;$way$, look_up, come, gone, moved);
+END $$;
+COMMENT ON FUNCTION mvscheduler.known_column(name, oid) IS 'The ways through changed() for tables that are watched by a column of this name and type alone: of an INSERT, which is what there is most of, and of whatever it is.';
 
 -- A subscription applies changes row by row, without statement triggers.
 CREATE FUNCTION mvscheduler.changed_row() RETURNS trigger
