@@ -121,6 +121,7 @@ WITH now AS MATERIALIZED (
     SELECT $1, n.relation::regclass, n.col
       FROM now AS n
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
+        ON CONFLICT DO NOTHING   -- an attempt that came too late looks as well
     RETURNING 1
 )
 INSERT INTO mvscheduler.dirt (view_id, lo, hi)
@@ -387,9 +388,10 @@ SELECT s.view_id, '-infinity', 'infinity', 'more than ' || $1 || ' changes were 
 }
 
 // ForgetChanges deletes entries of the change log that every view has seen which reads the table, and what belongs
-// to views that are gone. The tables come from the index, one look for each: the log itself is never read as a whole.
-func ForgetChanges(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, `
+// to views that are gone. The tables come from the index, one look for each: the log itself is never read as a whole. So many
+// entries at most go in one statement, of tables and of views each; less than that were gone means that these were all.
+func ForgetChanges(ctx context.Context, q Querier, limit int) (gone int64, err error) {
+	err = q.QueryRow(ctx, `
 WITH RECURSIVE alive AS (
     SELECT s.view_id FROM mvscheduler.view_state AS s LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id WHERE 'incremental' IN (s.method, r.method)
 ), sources AS (
@@ -411,19 +413,26 @@ WITH RECURSIVE alive AS (
     SELECT (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source > l.source ORDER BY d.source LIMIT 1) FROM logged AS l WHERE l.source IS NOT NULL
 ), of_tables AS (
     DELETE FROM mvscheduler.dirt AS d
-     USING (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN read AS v ON v.view_id = s.view_id WHERE v.relation = l.source))::text::xid8 AS xid
-              FROM logged AS l WHERE l.source IS NOT NULL) AS o
-     WHERE d.source = o.source
-       AND d.view_id IS NULL
-       AND d.xid < o.xid
+     WHERE d.ctid = ANY (ARRAY(
+           SELECT e.ctid
+             FROM (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN read AS v ON v.view_id = s.view_id WHERE v.relation = l.source))::text::xid8 AS xid
+                     FROM logged AS l WHERE l.source IS NOT NULL) AS o
+             JOIN mvscheduler.dirt AS e ON e.source = o.source AND e.view_id IS NULL AND e.xid < o.xid
+            LIMIT $1))
+    RETURNING 1
+), of_views AS (
+    DELETE FROM mvscheduler.dirt AS d
+     WHERE d.ctid = ANY (ARRAY(
+           SELECT e.ctid
+             FROM (SELECT DISTINCT v.view_id, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = v.view_id))::text::xid8 AS xid
+                     FROM mvscheduler.dirt AS v WHERE v.source IS NULL) AS o
+             JOIN mvscheduler.dirt AS e ON e.source IS NULL AND e.view_id = o.view_id AND e.xid < o.xid
+            LIMIT $1))
+    RETURNING 1
 )
-DELETE FROM mvscheduler.dirt AS d
- USING (SELECT DISTINCT e.view_id FROM mvscheduler.dirt AS e WHERE e.source IS NULL) AS o
- WHERE d.source IS NULL
-   AND d.view_id = o.view_id
-   AND d.xid < least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = o.view_id))::text::xid8`)
+SELECT greatest((SELECT count(*) FROM of_tables), (SELECT count(*) FROM of_views))`, limit).Scan(&gone)
 	if err != nil {
-		return fmt.Errorf("delete what is not needed of the change log: %w", err)
+		return 0, fmt.Errorf("delete what is not needed of the change log: %w", err)
 	}
-	return nil
+	return gone, nil
 }

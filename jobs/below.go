@@ -40,11 +40,16 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	}
 	edited := work.RearmedAt == nil || work.RefreshBegan == nil || !work.RearmedAt.Before(*work.RefreshBegan)
 	if !i.Seen || edited || refresh.Replaced(before, i.leaves) {
-		if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
-			return i, err
-		}
-		if err := look(); err != nil {
-			return i, err
+		for seen := i.leaves; ; seen = i.leaves {
+			if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
+				return i, err
+			}
+			if err := look(); err != nil {
+				return i, err
+			}
+			if !refresh.OtherViews(seen, i.leaves) { // else nobody would record what those read that came meanwhile
+				break
+			}
 		}
 	}
 	if i.Query != work.QueryRelation { // of a version that is being built
@@ -83,14 +88,14 @@ func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremen
 	return nil
 }
 
-// lookSettled waits, where something has come since the last refresh, for the end of the COMMIT that it came with: it would be taken for
-// computed, and a session that has not heard of it yet does not read it.
+// lookSettled waits, where something has come or gone since the last refresh, for the end of the COMMIT that it came with: it would be taken
+// for computed, and a session that has not heard of it yet reads what was there before.
 func (w *RefreshWorker) lookSettled(ctx context.Context, work catalog.Work, i *incremental) error {
 	if err := w.look(ctx, work, i); err != nil {
 		return err
 	}
 	before, err := i.Before()
-	if err != nil || !refresh.Come(before, i.leaves) {
+	if err != nil || !refresh.Changed(before, i.leaves) {
 		return err
 	}
 	return catalog.Settle(ctx, w.control)

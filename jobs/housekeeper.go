@@ -16,6 +16,7 @@ const (
 	housekeepingInterval = 5 * time.Second
 	housekeepingPatience = 30 * time.Second // one round may take no longer
 	forgetBatch          = 2000             // runs deleted in one statement
+	changesBatch         = 50_000           // entries of the change log
 	webhookLease         = time.Minute      // longer than one delivery may take
 	webhooksPerRound     = 20
 )
@@ -57,7 +58,7 @@ func (h *housekeeper) every(ctx context.Context, do func(context.Context) error)
 func (h *housekeeper) tick(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
 	defer cancel()
-	return errors.Join(h.alert(ctx), h.forget(ctx), catalog.FindUpstream(ctx, h.own), catalog.GiveUpChanges(ctx, h.own, catalog.MostChanges), catalog.ForgetChanges(ctx, h.own))
+	return errors.Join(h.alert(ctx), inBatches(ctx, h.own, forgetBatch, catalog.Forget), catalog.FindUpstream(ctx, h.own), catalog.GiveUpChanges(ctx, h.own, catalog.MostChanges), inBatches(ctx, h.own, changesBatch, catalog.ForgetChanges))
 }
 
 func (h *housekeeper) alert(ctx context.Context) error {
@@ -72,11 +73,11 @@ func (h *housekeeper) alert(ctx context.Context) error {
 	return err
 }
 
-// forget deletes the history that is older than its keeping.
-func (h *housekeeper) forget(ctx context.Context) error {
+// inBatches deletes until nothing is left of it, each batch for good.
+func inBatches(ctx context.Context, pool *pgxpool.Pool, batch int, forget func(context.Context, catalog.Querier, int) (int64, error)) error {
 	for {
-		gone, err := catalog.Forget(ctx, h.own, forgetBatch)
-		if err != nil || gone < forgetBatch {
+		gone, err := forget(ctx, pool, batch)
+		if err != nil || gone < int64(batch) {
 			return err
 		}
 	}

@@ -267,7 +267,8 @@ BEGIN
           FROM mvscheduler.view_source AS s
           JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
          WHERE s.relation = make_change_function.relation;
-        SELECT replace(replace(p.prosrc, '-- an INSERT by a known column: see change_function', k.on_insert), '-- whatever it is, by a known column', k.on_any) INTO body
+        -- The longer mark last: no column can be called that, and have a function named after it.
+        SELECT replace(replace(p.prosrc, '-- whatever it is, by a known column', k.on_any), '-- an INSERT by a known column: see change_function', k.on_insert) INTO body
           FROM pg_proc AS p, mvscheduler.known_column(column_name, column_type) AS k
          WHERE p.oid = 'mvscheduler.changed()'::regprocedure;
         IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', function)) AND p.prosrc = body) THEN   -- and not of an older changed()
@@ -319,8 +320,8 @@ BEGIN
         END IF;
     END IF;$way$, look_up, come);
     on_any := format($way$
-    IF TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
-       AND (pg_my_temp_schema() = 0 OR to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
+    IF at IS NULL AND TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+       AND (pg_my_temp_schema() = 0 OR NOT starts_with(TG_TABLE_SCHEMA, 'pg_temp_') AND to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
         %1$s
         IF TG_OP = 'INSERT' AND at IS NOT NULL THEN
             %2$s

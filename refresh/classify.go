@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 )
 
@@ -117,7 +118,7 @@ func Classify(err error) Class {
 	switch {
 	case err == nil:
 		return Other
-	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced):
+	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced), errors.Is(err, catalog.ErrCommitting):
 		return Busy
 	case errors.Is(err, pgexec.ErrMissing), errors.As(err, &notIt):
 		return Permanent

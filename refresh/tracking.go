@@ -3,6 +3,7 @@ package refresh
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 )
 
@@ -81,27 +82,24 @@ func some(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// Come says whether something is below that is new, or another one than before.
-func Come(before, after map[uint32]Leaf) bool {
-	for oid, leaf := range after {
-		if was, known := before[oid]; !known || was.Identity != leaf.Identity {
-			return true
-		}
-	}
-	return false
+// Changed says whether something is below that is new, gone, or another one than before.
+func Changed(before, after map[uint32]Leaf) bool {
+	return !maps.EqualFunc(before, after, func(was, is Leaf) bool { return was.Identity == is.Identity })
 }
 
 // Replaced says whether a view that a query is made of is another one than before, or none of them is known.
 func Replaced(before, after map[uint32]Leaf) bool {
-	views := func(leaves map[uint32]Leaf) map[uint32]string {
-		found := make(map[uint32]string)
-		for oid, leaf := range leaves {
-			if leaf.Kind == "v" {
-				found[oid] = leaf.Identity
-			}
-		}
-		return found
-	}
-	now := views(after)
-	return len(now) == 0 || !maps.Equal(views(before), now)
+	return OtherViews(before, after) || !slices.ContainsFunc(slices.Collect(maps.Values(after)), isView)
 }
+
+// OtherViews says whether a view that a query is made of is new, gone, or another one than before.
+func OtherViews(before, after map[uint32]Leaf) bool {
+	views := func(leaves map[uint32]Leaf) map[uint32]Leaf {
+		leaves = maps.Clone(leaves)
+		maps.DeleteFunc(leaves, func(_ uint32, leaf Leaf) bool { return !isView(leaf) })
+		return leaves
+	}
+	return Changed(views(before), views(after))
+}
+
+func isView(leaf Leaf) bool { return leaf.Kind == "v" }

@@ -16,13 +16,13 @@ import (
 const rollup = `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total, min(value) AS least, max(value) AS most, avg(value) AS mean FROM %s%s GROUP BY 1, 2`
 
 // batches are statements that write 10,000 rows each into metrics, which ends at 2026-04-11. ROUND is the number of the round:
-// the latest hour is another one in each, or it would grow from round to round.
+// the hours are others in each, or they would grow from round to round.
 var batches = []struct {
 	name, sql string
 	most      time.Duration // that a refresh may take with ten million rows; zero = it may take what a REFRESH takes
 }{
 	{"10,000 rows in the latest hour", `INSERT INTO app.metrics SELECT '2026-04-10 23:00+00'::timestamptz - ROUND * interval '1 hour' + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, 10000) AS i`, 30 * time.Millisecond},
-	{"10,000 rows in ten old hours", `INSERT INTO app.metrics SELECT '2026-01-10 05:00+00'::timestamptz + (i % 10) * interval '5 days' + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, 10000) AS i`, 150 * time.Millisecond},
+	{"10,000 rows in ten old hours", `INSERT INTO app.metrics SELECT '2026-01-10 05:00+00'::timestamptz + ROUND * interval '1 hour' + (i % 10) * interval '5 days' + random() * interval '1 hour', i % 1000, random() FROM generate_series(1, 10000) AS i`, 150 * time.Millisecond},
 	{"10,000 rows spread over 100 days", `INSERT INTO app.metrics SELECT '2026-01-01'::timestamptz + random() * interval '100 days', i % 1000, random() FROM generate_series(1, 10000) AS i`, 0},
 }
 
