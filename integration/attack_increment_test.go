@@ -32,7 +32,7 @@ func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T)
 	a.as(`CREATE FUNCTION mallory.payload() RETURNS timestamptz LANGUAGE plpgsql AS $$ BEGIN PERFORM mallory.steal('trigger'); RETURN now(); END $$`,
 		`GRANT USAGE ON SCHEMA mallory TO PUBLIC`,
 		`CREATE TEMP VIEW new_rows AS SELECT mallory.payload() AS ts`, `CREATE TEMP VIEW old_rows AS SELECT mallory.payload() AS ts`)
-	for _, function := range []string{"changed", "changed_timestamptz_ts"} {
+	for _, function := range []string{"changed", "changed_1_ts"} {
 		a.as(`CREATE TRIGGER a AFTER INSERT ON mallory.base REFERENCING NEW TABLE AS others FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
 			`CREATE TRIGGER b AFTER UPDATE ON mallory.base FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
 			`CREATE TRIGGER c AFTER DELETE ON mallory.base REFERENCING OLD TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.`+function+`()`,
@@ -51,7 +51,7 @@ func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T)
 	a.nothingStolen("")
 	// A table that nobody has registered, also under alice's names.
 	a.as(`CREATE TABLE mallory.other (ts timestamptz)`, `CREATE TRIGGER a AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed()`,
-		`CREATE TRIGGER b AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed_timestamptz_ts()`,
+		`CREATE TRIGGER b AFTER INSERT ON mallory.other REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION mvscheduler.changed_1_ts()`,
 		`INSERT INTO mallory.other VALUES (now())`)
 	require.NotContains(t, dirt(), a.alice)
 	until(t, a.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.dirt WHERE source::oid = $1::text::regclass)`, a.sql("mallory.other")) // what nobody reads is not kept

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
@@ -26,7 +25,7 @@ func TestWhatAnUnfinishedCommitBringsOrTakesIsNotTakenForComputed(t *testing.T) 
 		"a partition, triggers":        {"count(*)", "incremental", "trigger", attach, "COMMIT"},
 		"a partition, counters":        {"count(*)", "incremental", "counters", attach, "COMMIT"},
 		"a function":                   {"times(count(*))", "incremental", "auto", replace, "COMMIT"},
-		"a partition, prepared":        {"count(*)", "incremental", "counters", attach, "COMMIT PREPARED 'it'"},
+		"a partition, prepared":        {"count(*)", "incremental", "counters", attach, "COMMIT PREPARED"},
 		"a partition leaves, full":     {"count(*)", "full", "auto", "", detach},
 		"a partition leaves, triggers": {"count(*)", "incremental", "trigger", "", detach},
 		"a partition leaves, counters": {"count(*)", "incremental", "counters", "", detach},
@@ -55,15 +54,17 @@ func TestWhatAnUnfinishedCommitBringsOrTakesIsNotTakenForComputed(t *testing.T) 
 			if c.sql != "" { // else it has transactions of its own
 				pgtest.Exec(t, writer, `BEGIN`, c.sql)
 			}
-			if strings.HasPrefix(c.end, "COMMIT PREPARED") {
-				pgtest.Exec(t, writer, `PREPARE TRANSACTION 'it'`)
+			end := c.end
+			if end == "COMMIT PREPARED" {
+				end += " '" + s.owner + "'"
+				pgtest.Exec(t, writer, `PREPARE TRANSACTION '`+s.owner+`'`)
 				pgtest.Exec(t, s.db.Conn(t, s.owner), `BEGIN`, `SELECT pg_current_xact_id()`) // and somebody else writes
 				moment = "SendSharedInvalidMessages"
 			}
 			stopped, resume := pgtest.StopAt(t, writer, moment)
 			committed := make(chan error, 1)
 			go func() {
-				_, err := writer.Exec(t.Context(), c.end)
+				_, err := writer.Exec(t.Context(), end)
 				committed <- err
 			}()
 			stopped()

@@ -8,17 +8,21 @@ DO $$
 DECLARE
     made regprocedure;
 BEGIN
-    FOR made IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname ~ '^changed_(timestamp|timestamptz|date)_' LOOP
+    FOR made IN SELECT p.oid FROM pg_proc AS p WHERE p.pronamespace = 'mvscheduler'::regnamespace AND p.proname ~ '^changed_[0-9]+_' LOOP
         EXECUTE 'DROP FUNCTION ' || made || ' CASCADE';
     END LOOP;
 END $$;
-DROP FUNCTION mvscheduler.known_column(name, oid);
-DROP FUNCTION mvscheduler.note_narrow(text);
+DROP FUNCTION mvscheduler.known_column(smallint, name);
+DROP FUNCTION mvscheduler.note_narrow(smallint, name, text[]);
 DROP FUNCTION mvscheduler.make_change_function(oid);
 DROP FUNCTION mvscheduler.change_function(oid);
 DROP FUNCTION mvscheduler.changed() CASCADE;
 DROP FUNCTION mvscheduler.partition_cuts(oid, text);
 DROP FUNCTION mvscheduler.watched(oid);
+DROP FUNCTION mvscheduler.time_of(timestamptz, double precision);
+DROP FUNCTION mvscheduler.time_of(timestamp, double precision);
+DROP FUNCTION mvscheduler.time_of(date, double precision);
+DROP FUNCTION mvscheduler.time_of(anyelement, integer);
 DROP FUNCTION mvscheduler.instant_of(name, oid);
 DROP FUNCTION mvscheduler.version_at_work(bigint);
 DROP VIEW mvscheduler.blind_writes;

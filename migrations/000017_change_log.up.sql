@@ -125,6 +125,24 @@ RETURN CASE type
 END;
 COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
 
+-- The same for a column whose type is known only when the statement runs, and whoever is watched decides it. NULL of every other
+-- type. Which of these is called says the type alone, and never a cast that its owner has made from it, also an implicit one: then
+-- the last one fits better, by its second argument (1 is an integer); of types that have a function of their own it fits worse,
+-- since double precision is what numbers prefer.
+CREATE FUNCTION mvscheduler.time_of(t timestamptz, double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN t;
+CREATE FUNCTION mvscheduler.time_of(t timestamp, double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN t AT TIME ZONE 'UTC';
+CREATE FUNCTION mvscheduler.time_of(t date, double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+RETURN (CASE WHEN isfinite(t) THEN least(greatest(t, '4000-01-01 BC'::date), '200000-01-01'::date) END)::timestamp AT TIME ZONE 'UTC';
+CREATE FUNCTION mvscheduler.time_of(t anyelement, integer) RETURNS timestamptz LANGUAGE sql IMMUTABLE
+AS 'SELECT NULL::pg_catalog.timestamptz';
+COMMENT ON FUNCTION mvscheduler.time_of(timestamptz, double precision) IS 'Time of a row by a column.';
+COMMENT ON FUNCTION mvscheduler.time_of(timestamp, double precision) IS 'Time of a row by a column.';
+COMMENT ON FUNCTION mvscheduler.time_of(date, double precision) IS 'Time of a row by a column.';
+COMMENT ON FUNCTION mvscheduler.time_of(anyelement, integer) IS 'Time of a row by a column that is no time: NULL.';
+REVOKE ALL ON FUNCTION mvscheduler.time_of(timestamptz, double precision), mvscheduler.time_of(timestamp, double precision), mvscheduler.time_of(date, double precision), mvscheduler.time_of(anyelement, integer) FROM PUBLIC;
+
 -- Each statement of a writer pays for it: plans that the session keeps, and look-ups by index one after the other. As
 -- one query the planner takes the few rows of a recursion for many and reads all of pg_attribute.
 CREATE FUNCTION mvscheduler.watched(relation oid, OUT source oid, OUT col smallint, OUT expression text) RETURNS SETOF record
@@ -162,11 +180,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column   -- whatever the columns of tables are called
 DECLARE
-    at smallint;
-    lo timestamptz;
-    hi timestamptz;
+    lo    timestamptz;
+    hi    timestamptz;
+    tried boolean;
 BEGIN
-    -- an INSERT by a known column: see change_function
+    -- an INSERT by a known column, which is most of what there is: see change_function
     IF current_setting('transaction_isolation') IN ('repeatable read', 'serializable') THEN   -- its snapshot may be older than what it looks up
         INSERT INTO mvscheduler.dirt (source, col, lo, hi, snapshot) VALUES (TG_RELID, -1, '-infinity', 'infinity', pg_current_snapshot());
     END IF;
@@ -230,25 +248,23 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.changed() IS 'Statement trigger on tables that incremental views read: notes which times changed. Everybody may call it, on other tables it does nothing.';
 
 -- With SQL that is made for each call a writer of single rows pays several times what the rest costs. So a table that is
--- watched by one column alone, and is part of no other, gets a function for the name and type of that column: changed()
--- with a way through that names it, whose plans the session keeps. The type is looked at on every call all the same, but
--- not whether a view reads the table: that costs as much again, and what no view reads the housekeeper deletes. A
+-- watched by one column alone, and is part of no other, gets a function for the number and name of that column: changed()
+-- with a way through that names it, whose plans the session keeps. Whether a view reads the table is not asked: that costs
+-- as much again, and what no view reads the housekeeper deletes. A
 -- table that is watched by more since then has the wrong function, which tables_below tells, and gets the right one.
-CREATE FUNCTION mvscheduler.change_function(relation oid) RETURNS name
+CREATE FUNCTION mvscheduler.change_function(relation oid, OUT function name, OUT column_number smallint, OUT column_name name)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    column_name name;
     column_type oid;
-    function    text;
+    full_name   text;
 BEGIN
-    SELECT a.attname, a.atttypid, concat_ws('_', 'changed', t.typname, a.attname) INTO column_name, column_type, function
+    SELECT a.attnum, a.attname, a.atttypid, concat_ws('_', 'changed', a.attnum, a.attname) INTO column_number, column_name, column_type, full_name
       FROM (SELECT min(s.col) AS col FROM mvscheduler.view_source AS s WHERE s.relation = change_function.relation HAVING min(s.col) = max(s.col)) AS s
       JOIN pg_attribute AS a ON a.attrelid = change_function.relation AND a.attnum = s.col AND NOT a.attisdropped AND a.attgenerated <> 'v'
-      JOIN pg_type AS t ON t.oid = a.atttypid
      WHERE NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = change_function.relation);
-    RETURN CASE WHEN mvscheduler.instant_of(column_name, column_type) IS NOT NULL AND octet_length(function) < 64 THEN function ELSE 'changed' END;
+    function := CASE WHEN mvscheduler.instant_of(column_name, column_type) IS NOT NULL AND octet_length(full_name) < 64 THEN full_name ELSE 'changed' END;
 END $$;
 COMMENT ON FUNCTION mvscheduler.change_function(oid) IS 'Name of the trigger function that is right for a table below incremental views, besides changed(), which is right for all.';
 
@@ -257,82 +273,73 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    function    name := mvscheduler.change_function(relation);
-    column_name name;
-    column_type oid;
-    body        text;
+    own  record;
+    body text;
 BEGIN
-    IF function <> 'changed' THEN
-        SELECT a.attname, a.atttypid INTO column_name, column_type
-          FROM mvscheduler.view_source AS s
-          JOIN pg_attribute AS a ON a.attrelid = s.relation::oid AND a.attnum = s.col
-         WHERE s.relation = make_change_function.relation;
-        -- The longer mark last: no column can be called that, and have a function named after it.
-        SELECT replace(replace(p.prosrc, '-- whatever it is, by a known column', k.on_any), '-- an INSERT by a known column: see change_function', k.on_insert) INTO body
-          FROM pg_proc AS p, mvscheduler.known_column(column_name, column_type) AS k
+    SELECT * INTO own FROM mvscheduler.change_function(relation);
+    IF own.function <> 'changed' THEN
+        -- The longer mark last: no column can be called that.
+        SELECT replace(replace(p.prosrc, '-- whatever it is, by a known column', k.on_any), '-- an INSERT by a known column, which is most of what there is: see change_function', k.on_insert) INTO body
+          FROM pg_proc AS p, mvscheduler.known_column(own.column_number, own.column_name) AS k
          WHERE p.oid = 'mvscheduler.changed()'::regprocedure;
-        IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', function)) AND p.prosrc = body) THEN   -- and not of an older changed()
-            RETURN function;
+        IF EXISTS (SELECT FROM pg_proc AS p WHERE p.oid = to_regprocedure(format('mvscheduler.%I()', own.function)) AND p.prosrc = body) THEN   -- and not of an older changed()
+            RETURN own.function;
         END IF;
-        EXECUTE format('CREATE OR REPLACE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', function, body);
-        EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', function, format('changed() for tables that are watched by a column %I of this type alone. What it notes of others nobody looks for, and it is deleted.', column_name));
+        EXECUTE format('CREATE OR REPLACE FUNCTION mvscheduler.%I() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS %L', own.function, body);
+        EXECUTE format('COMMENT ON FUNCTION mvscheduler.%I() IS %L', own.function, format('changed() for tables that are watched by their column %s, %I, alone. What it notes of others nobody looks for, and it is deleted.', own.column_number, own.column_name));
     END IF;
-    RETURN function;
+    RETURN own.function;
 EXCEPTION WHEN duplicate_function OR unique_violation THEN   -- another step was first
-    RETURN function;
+    RETURN own.function;
 END $$;
 COMMENT ON FUNCTION mvscheduler.make_change_function(oid) IS 'Makes the trigger function that is right for a table below incremental views, where it does not exist yet, or was made from another text of changed(). A migration that replaces changed() calls it for every relation of view_source.';
 REVOKE ALL ON FUNCTION mvscheduler.make_change_function(oid) FROM PUBLIC;
 
-CREATE FUNCTION mvscheduler.note_narrow(rows_ text) RETURNS text
+CREATE FUNCTION mvscheduler.note_narrow(column_number smallint, column_name name, VARIADIC tables text[]) RETURNS text
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
 SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, lo, hi)
-            SELECT TG_RELID, at, min(t), max(t)
-              FROM (%1$s) AS r
+            SELECT TG_RELID, %1$s, min(t), max(t)
+              FROM (SELECT NULL::timestamptz AS %2$I) AS missing,   -- which the name means where the tables have no such column any more
+                   LATERAL (%3$s) AS r
             HAVING CASE WHEN min(t) > '4000-01-01 00:00:00+00 BC' AND max(t) < '200000-01-01 00:00:00+00' THEN max(t) - min(t) < interval '1 hour' END;
             IF FOUND THEN   -- by itself: PL/pgSQL makes a query of what comes next
                 RETURN NULL;
-            ELSIF NOT EXISTS (SELECT FROM (%1$s) AS r WHERE isfinite(t)) THEN
+            ELSIF %4$s THEN
                 RETURN NULL;
-            END IF;$note$, rows_)
+            END IF;$note$, column_number, column_name,
+              string_agg(format('SELECT mvscheduler.time_of(%I, 1) AS t FROM %s', column_name, r), ' UNION ALL ' ORDER BY n),
+              string_agg(format('NOT EXISTS (SELECT FROM %s)', r), ' AND ' ORDER BY n))
+  FROM unnest(tables) WITH ORDINALITY AS r(r, n)
 $sql$;
-COMMENT ON FUNCTION mvscheduler.note_narrow(text) IS 'PL/pgSQL that notes the times t of these rows as one range and returns, where they are within an hour, or where there are none. One statement: to begin another costs the writer of single rows more than what it does.';
+COMMENT ON FUNCTION mvscheduler.note_narrow(smallint, name, VARIADIC text[]) IS 'PL/pgSQL that notes the times of rows by a column as one range and returns, where they are within an hour, or where there are no rows. One statement: to begin another costs the writer of single rows more than what it does.';
 
-CREATE FUNCTION mvscheduler.known_column(column_name name, type oid, OUT on_insert text, OUT on_any text)
+CREATE FUNCTION mvscheduler.known_column(column_number smallint, column_name name, OUT on_insert text, OUT on_any text)
 LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-DECLARE
-    instant text := mvscheduler.instant_of(column_name, type);
-    look_up text := format('SELECT a.attnum INTO at FROM pg_attribute AS a WHERE a.attrelid = TG_RELID AND a.attname = %L AND a.atttypid = %s;', column_name, type);
-    come    text := mvscheduler.note_narrow(format('SELECT %s AS t FROM new_rows', instant));
-    gone    text := mvscheduler.note_narrow(format('SELECT %s AS t FROM old_rows', instant));
-    moved   text := mvscheduler.note_narrow(format('SELECT %1$s AS t FROM old_rows UNION ALL SELECT %1$s FROM new_rows', instant));
 BEGIN
     -- In one condition: PL/pgSQL makes each one ready anew in every transaction.
     on_insert := format($way$
     IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER' AND pg_my_temp_schema() = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
-        %1$s
-        IF at IS NOT NULL THEN
-            %2$s
-        END IF;
-    END IF;$way$, look_up, come);
+            %1$s
+            tried := true;
+    END IF;$way$, mvscheduler.note_narrow(column_number, column_name, 'new_rows'));
     on_any := format($way$
-    IF at IS NULL AND TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
+    IF tried IS NULL AND TG_OP <> 'TRUNCATE' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER'
        AND (pg_my_temp_schema() = 0 OR NOT starts_with(TG_TABLE_SCHEMA, 'pg_temp_') AND to_regclass('pg_temp.old_rows') IS NULL AND to_regclass('pg_temp.new_rows') IS NULL) THEN
-        %1$s
-        IF TG_OP = 'INSERT' AND at IS NOT NULL THEN
+        IF TG_OP = 'INSERT' THEN
+            %1$s
+        ELSIF TG_OP = 'DELETE' THEN
             %2$s
-        ELSIF TG_OP = 'DELETE' AND at IS NOT NULL THEN
+        ELSIF TG_OP = 'UPDATE' AND (SELECT c.relkind <> 'p' FROM pg_class AS c WHERE c.oid = TG_RELID) THEN   -- of a partitioned table: see deleted
             %3$s
-        ELSIF TG_OP = 'UPDATE' AND at IS NOT NULL AND (SELECT c.relkind <> 'p' FROM pg_class AS c WHERE c.oid = TG_RELID) THEN   -- of a partitioned table: see deleted
-            %4$s
         END IF;
-    END IF;$way$, look_up, come, gone, moved);
+    END IF;$way$, mvscheduler.note_narrow(column_number, column_name, 'new_rows'), mvscheduler.note_narrow(column_number, column_name, 'old_rows'),
+                  mvscheduler.note_narrow(column_number, column_name, 'old_rows', 'new_rows'));
 END $$;
-COMMENT ON FUNCTION mvscheduler.known_column(name, oid) IS 'The ways through changed() for tables that are watched by a column of this name and type alone: of an INSERT, which is what there is most of, and of whatever it is.';
+COMMENT ON FUNCTION mvscheduler.known_column(smallint, name) IS 'The ways through changed() for tables that are watched by this column alone: of an INSERT, which is what there is most of, and of whatever it is.';
 
 -- A subscription applies changes row by row, without statement triggers.
 CREATE FUNCTION mvscheduler.changed_row() RETURNS trigger
@@ -533,7 +540,7 @@ BEGIN
                    bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
               FROM (SELECT n.leaf,   -- what its function is called, asked once; NULL for users, who verify
                            CASE WHEN NOT has_table_privilege('mvscheduler.view_source', 'SELECT') THEN NULL
-                                WHEN bool_or(n.link = '') THEN mvscheduler.change_function(n.leaf) ELSE 'changed' END AS named
+                                WHEN bool_or(n.link = '') THEN (mvscheduler.change_function(n.leaf)).function ELSE 'changed' END AS named
                       FROM node AS n GROUP BY n.leaf OFFSET 0) AS n
              CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
              CROSS JOIN LATERAL (SELECT x.proname, x.pronamespace FROM pg_proc AS x WHERE x.oid = t.tgfoid OFFSET 0) AS f   -- nor all functions

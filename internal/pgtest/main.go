@@ -30,7 +30,7 @@ var shared struct {
 var settings = map[string]string{
 	"jit_above_cost": "-1", "shared_preload_libraries": "plpgsql",
 	"log_statement": "all", "log_line_prefix": "%m [%p] %u@%d %a ", "log_min_messages": "warning",
-	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC", "max_prepared_transactions": "8",
+	"log_lock_waits": "on", "deadlock_timeout": "200ms", "log_timezone": "UTC",
 }
 
 func sharedServer(t testing.TB) server {

@@ -1,0 +1,53 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// Triggers outlive their view, and what a column becomes then must not keep anybody from writing, nor lead to wrong times.
+func TestAColumnThatBecomesAnotherOneKeepsNobodyFromWriting(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Asia/Kathmandu'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, value float8)`,
+		`CREATE TYPE pair AS (t timestamptz)`, `CREATE FUNCTION cast_pair(pair) RETURNS timestamptz IMMUTABLE LANGUAGE sql AS 'SELECT ($1).t'`, `CREATE CAST (pair AS timestamptz) WITH FUNCTION cast_pair(pair) AS IMPLICIT`,
+		`CREATE TYPE mood AS ENUM ('good', 'bad')`, `CREATE DOMAIN instant AS timestamptz`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Zero(t, sidecar.stop()) // so that it is still known which column was watched
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
+	require.Equal(t, "changed_1_ts", ask[string](t, s.alice, `SELECT string_agg(DISTINCT f.proname, ' ') FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid WHERE t.tgrelid = 'metrics'::regclass AND t.tgtype & 1 = 0`))
+	for _, c := range []struct{ becomes, insert, lo string }{
+		{``, `'2026-03-01 10:00+00'`, "2026-03-01 10:00:00"},
+		{`ALTER ts TYPE date`, `'2026-03-01'`, "2026-03-01 00:00:00"},
+		{`ALTER ts TYPE timestamp`, `'2026-03-01 10:00'`, "2026-03-01 10:00:00"},
+		{`ALTER ts TYPE timestamptz`, `'2026-03-01 10:00+00'`, "2026-03-01 10:00:00"},
+		{`ALTER ts TYPE instant`, `'2026-03-01 10:00+00'`, "2026-03-01 10:00:00"},
+		{`ALTER ts TYPE text`, `'2026-03-01 10:00+00'`, "-infinity"},
+		{`ALTER ts TYPE json USING to_json(ts)`, `'{}'`, "-infinity"},
+		{`ALTER ts TYPE mood USING 'good'`, `'bad'`, "-infinity"},
+		{`ALTER ts TYPE timestamptz[] USING ARRAY[now()]`, `'{2026-03-01}'`, "-infinity"},
+		{`ALTER ts TYPE tstzrange USING tstzrange(now(), now())`, `'[2026-03-01,2026-03-02]'`, "-infinity"},
+		{`ALTER ts TYPE time USING now()::time`, `'10:00'`, "-infinity"},
+		{`ALTER ts TYPE pair USING ROW(now())::pair`, `ROW(now())::pair`, "-infinity"},
+		{`RENAME ts TO other`, `ROW(now())::pair`, "-infinity"},
+		{`DROP other`, ``, "-infinity"},
+	} {
+		if c.becomes != "" {
+			pgtest.Exec(t, s.alice, `ALTER TABLE metrics `+c.becomes)
+		}
+		pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.dirt`)
+		insert := `INSERT INTO metrics VALUES (` + c.insert + `, 1)`
+		if c.insert == "" {
+			insert = `INSERT INTO metrics VALUES (1)`
+		}
+		fresh := s.db.Conn(t, s.owner)
+		pgtest.Exec(t, s.alice, insert) // with the plans of what the column was
+		pgtest.Exec(t, fresh, `SET TimeZone = 'America/Havana'`, insert, `UPDATE metrics SET value = 2 WHERE value = 1`, `DELETE FROM metrics WHERE value = 2`)
+		require.Equal(t, c.lo, ask[string](t, s.root, `SELECT string_agg(DISTINCT (lo AT TIME ZONE 'UTC')::text, ' ') FROM mvscheduler.dirt`), c.becomes)
+	}
+}
