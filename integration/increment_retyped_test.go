@@ -1,8 +1,11 @@
 package integration
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -49,5 +52,34 @@ func TestAColumnThatBecomesAnotherOneKeepsNobodyFromWriting(t *testing.T) {
 		pgtest.Exec(t, s.alice, insert) // with the plans of what the column was
 		pgtest.Exec(t, fresh, `SET TimeZone = 'America/Havana'`, insert, `UPDATE metrics SET value = 2 WHERE value = 1`, `DELETE FROM metrics WHERE value = 2`)
 		require.Equal(t, c.lo, ask[string](t, s.root, `SELECT string_agg(DISTINCT (lo AT TIME ZONE 'UTC')::text, ' ') FROM mvscheduler.dirt`), c.becomes)
+	}
+}
+
+// The names are those of variables and aliases of the trigger function, and of what PL/pgSQL calls its own.
+func TestAWatchedColumnMayHaveAnyName(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	names := []string{"t", "r", "x", "n", "missing", "new_rows", "old_rows", "tried", "lo", "hi", "tg_relid", "tg_op", "found", "source", "col", "min", "w", `a "b" %I $1 'c'`, "-- whatever it is, by a known column"}
+	for i, name := range names {
+		column := pgx.Identifier{name}.Sanitize()
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`CREATE TABLE m%d (%s timestamptz NOT NULL, k int)`, i, column))
+		s.incremental(t, fmt.Sprintf("v%d", i), fmt.Sprintf(`SELECT date_trunc('hour', m.%s) AS hour, sum(k) AS s FROM m%d AS m WHERE mvscheduler.in_window(m.%[1]s) GROUP BY 1`, column, i))
+	}
+	startSidecar(t, s.db)
+	for i, name := range names {
+		view, table, column := fmt.Sprintf("v%d", i), fmt.Sprintf("m%d", i), pgx.Identifier{name}.Sanitize()
+		s.incremented(t, view)
+		require.Equal(t, "changed_1_"+name, ask[string](t, s.alice, `SELECT string_agg(DISTINCT f.proname, ' ') FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid WHERE t.tgrelid = $1::text::regclass AND t.tgtype & 1 = 0`, table))
+		for _, sql := range []string{`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1), ('2026-03-01 10:20+00', 2)`, `UPDATE %s SET k = 3 WHERE k = 1`, `UPDATE %s SET %s = '2026-03-01 12:00+00' WHERE k = 2`, `DELETE FROM %s WHERE k = 3`} {
+			if strings.Count(sql, "%s") == 2 {
+				sql = fmt.Sprintf(sql, table, column)
+			} else {
+				sql = fmt.Sprintf(sql, table)
+			}
+			pgtest.Exec(t, s.alice, sql)
+			s.incremented(t, view)
+			same(t, s.alice, view)
+			require.NotContains(t, s.last(t, view, "reason"), "everything", name)
+		}
 	}
 }

@@ -114,7 +114,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write about the table that they
 -- are on, by TG_RELID, so on a table of one's own they say nothing about anybody else's. A column can be
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
--- at on every call: a cast, an operator or a function of a user's would run with our rights.
+-- at on every call, or decides which time_of is called: a cast, an operator or a function of a user's would run with our rights.
 
 CREATE FUNCTION mvscheduler.instant_of(column_name name, type oid) RETURNS text
 LANGUAGE sql IMMUTABLE
@@ -300,10 +300,10 @@ LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
 SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, lo, hi)
-            SELECT TG_RELID, %1$s, min(t), max(t)
-              FROM (SELECT NULL::timestamptz AS %2$I) AS missing,   -- which the name means where the tables have no such column any more
-                   LATERAL (%3$s) AS r
-            HAVING CASE WHEN min(t) > '4000-01-01 00:00:00+00 BC' AND max(t) < '200000-01-01 00:00:00+00' THEN max(t) - min(t) < interval '1 hour' END;
+            SELECT TG_RELID, %1$s, min(r.t), max(r.t)
+              FROM (SELECT x.t FROM (SELECT NULL::timestamptz AS %2$I) AS missing,   -- which the name means where the tables have no such column any more
+                                    LATERAL (%3$s) AS x) AS r
+            HAVING CASE WHEN min(r.t) > '4000-01-01 00:00:00+00 BC' AND max(r.t) < '200000-01-01 00:00:00+00' THEN max(r.t) - min(r.t) < interval '1 hour' END;
             IF FOUND THEN   -- by itself: PL/pgSQL makes a query of what comes next
                 RETURN NULL;
             ELSIF %4$s THEN
