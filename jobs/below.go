@@ -40,15 +40,16 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	}
 	edited := work.RearmedAt == nil || work.RefreshBegan == nil || !work.RearmedAt.Before(*work.RefreshBegan)
 	if !i.Seen || edited || refresh.Replaced(before, i.leaves) {
-		for seen := i.leaves; ; seen = i.leaves {
+		for tries, seen := 0, i.leaves; tries == 0 || refresh.OtherViews(seen, i.leaves); tries++ { // what those read that came meanwhile nobody would record
+			if tries == mostLooks {
+				return i, refresh.ErrMoved
+			}
 			if err := catalog.SyncSources(ctx, w.control, work.ViewID); err != nil {
 				return i, err
 			}
+			seen = i.leaves
 			if err := look(); err != nil {
 				return i, err
-			}
-			if !refresh.OtherViews(seen, i.leaves) { // else nobody would record what those read that came meanwhile
-				break
 			}
 		}
 	}
@@ -61,8 +62,9 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	return i, err
 }
 
-// lookConnections is how many connections looks have: each takes two.
-const lookConnections = 4
+// lookConnections is how many connections looks have: each takes two. mostLooks is how often one view is looked at while its
+// owner replaces what it reads.
+const lookConnections, mostLooks = 4, 5
 
 // look is one glance at what is below a view.
 func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremental) error {

@@ -43,8 +43,8 @@ func (s *incrementShell) fill(ctx context.Context) (catalog.Filling, error) {
 		return catalog.Filling{}, nil
 	}
 	if s.below.Fill == nil {
-		var now incremental // with the triggers that were made
-		if err := s.w.lookSettled(ctx, s.work, &now); err != nil {
+		now, err := s.w.lookBelow(ctx, s.work, s.made) // with the triggers that were made
+		if err != nil {
 			return catalog.Filling{}, err
 		}
 		since, err := catalog.NextTransaction(ctx, s.w.control)

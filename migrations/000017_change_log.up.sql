@@ -333,11 +333,13 @@ BEGIN
             %1$s
         ELSIF TG_OP = 'DELETE' THEN
             %2$s
-        ELSIF TG_OP = 'UPDATE' AND (SELECT c.relkind <> 'p' FROM pg_class AS c WHERE c.oid = TG_RELID) THEN   -- of a partitioned table: see deleted
+        ELSIF TG_OP = 'UPDATE' AND (SELECT c.relkind <> 'p'   -- of a partitioned table: see deleted
+                                       AND NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attname = %4$L AND a.attgenerated = 'v')   -- UNION ALL cannot read those
+                                      FROM pg_class AS c WHERE c.oid = TG_RELID) THEN
             %3$s
         END IF;
     END IF;$way$, mvscheduler.note_narrow(column_number, column_name, 'new_rows'), mvscheduler.note_narrow(column_number, column_name, 'old_rows'),
-                  mvscheduler.note_narrow(column_number, column_name, 'old_rows', 'new_rows'));
+                  mvscheduler.note_narrow(column_number, column_name, 'old_rows', 'new_rows'), column_name);
 END $$;
 COMMENT ON FUNCTION mvscheduler.known_column(smallint, name) IS 'The ways through changed() for tables that are watched by this column alone: of an INSERT, which is what there is most of, and of whatever it is.';
 

@@ -118,7 +118,7 @@ func Classify(err error) Class {
 	switch {
 	case err == nil:
 		return Other
-	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced), errors.Is(err, catalog.ErrCommitting):
+	case errors.Is(err, ErrMoved), errors.Is(err, ErrReplaced), errors.Is(err, catalog.ErrCommitting):
 		return Busy
 	case errors.Is(err, pgexec.ErrMissing), errors.As(err, &notIt):
 		return Permanent
@@ -171,7 +171,7 @@ func SQLState(err error) string {
 		return "55000" // object_not_in_prerequisite_state
 	case errors.As(err, &size):
 		return "53400" // configuration_limit_exceeded
-	case errors.Is(err, errMoved), errors.Is(err, ErrReplaced):
+	case errors.Is(err, ErrMoved), errors.Is(err, ErrReplaced), errors.Is(err, catalog.ErrCommitting):
 		return "40001" // serialization_failure
 	case Classify(err) == Away:
 		return "08006" // connection_failure

@@ -40,7 +40,7 @@ func TestClassify(t *testing.T) {
 		{"lock_not_available", raised("55P03"), Busy, "55P03", "status.reason"},
 		{"deadlock_detected", raised("40P01"), Busy, "40P01", "Nothing to do"},
 		{"serialization_failure", raised("40001"), Busy, "40001", "Nothing to do"},
-		{"a table that was rewritten meanwhile", errMoved, Busy, "40001", "Nothing to do"},
+		{"a table that was rewritten meanwhile", ErrMoved, Busy, "40001", "Nothing to do"},
 
 		{"admin_shutdown ends the session", ended("57P01"), Away, "57P01", "when it is back"},
 		{"crash_shutdown ends the session", ended("57P02"), Away, "57P02", "when it is back"},

@@ -94,7 +94,7 @@ SELECT now(),   -- before the snapshot
 					return err
 				}
 				if before.moved(after) {
-					return errMoved
+					return ErrMoved
 				}
 				i.Close(&last)
 				recordScans(i.View.ID, scanned).Queue(&last)

@@ -21,7 +21,8 @@ type querier interface {
 // files; and the plain views and policies on the way, with the transaction that wrote them.
 type Files map[uint32]uint32
 
-var errMoved = errors.New("a table below the view was rewritten, truncated, attached or detached, or a view or policy replaced, while the refresh waited")
+// ErrMoved is returned where what is below a view did not stay what it was for long enough to be read.
+var ErrMoved = errors.New("a table below the view was rewritten, truncated, attached or detached, or a view or policy replaced, while the refresh waited")
 
 // below lists what the view $1 reads, itself included, by PostgreSQL's catalog alone: pg_depend of the
 // rules says what a query names, through ordinary views and partitions. Relations that a function or a policy

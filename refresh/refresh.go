@@ -218,7 +218,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 			return err
 		}
 		if before.moved(after) {
-			return errMoved
+			return ErrMoved
 		}
 		rewritten, err := measure(ctx, tx, view, start, before, &result)
 		if err != nil {
@@ -226,7 +226,7 @@ func once(ctx context.Context, session *pgexec.Session, catalogs querier, view V
 		}
 		if len(rewritten) > 0 { // from now on it is known which files they have before
 			*hidden = append(*hidden, rewritten...)
-			return errMoved
+			return ErrMoved
 		}
 		if view.MaxSizeBytes > 0 && result.SizeBytes > view.MaxSizeBytes {
 			return &SizeError{Size: result.SizeBytes, Limit: view.MaxSizeBytes}
