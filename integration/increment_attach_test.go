@@ -68,11 +68,10 @@ func TestWhatAnUnfinishedCommitBringsOrTakesIsNotTakenForComputed(t *testing.T) 
 				committed <- err
 			}()
 			stopped()
+			const asks = "array_agg(k.transactionid" // whether somebody is within COMMIT
+			asked := s.executed(t, asks)[0]
 			runs := s.dueAgain(t)
-			began := time.Now()
-			for time.Since(began) < time.Second && !runs() { // which waits for the end of COMMIT
-				time.Sleep(10 * time.Millisecond)
-			}
+			require.Eventually(t, func() bool { return runs() || s.executed(t, asks)[0] > asked }, time.Minute, 100*time.Millisecond)
 			resume()
 			require.NoError(t, <-committed)
 			require.Eventually(t, runs, time.Minute, 10*time.Millisecond)

@@ -116,17 +116,7 @@ GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvschedul
 -- named in dynamic SQL only; the name is PostgreSQL's own record of a registered column, quoted, and its type is looked
 -- at on every call, or decides which time_of is called: a cast, an operator or a function of a user's would run with our rights.
 
-CREATE FUNCTION mvscheduler.instant_of(column_name name, type oid) RETURNS text
-LANGUAGE sql IMMUTABLE
-RETURN CASE type
-    WHEN 'timestamptz'::pg_catalog.regtype THEN pg_catalog.format('%I', column_name)
-    WHEN 'timestamp'::pg_catalog.regtype THEN pg_catalog.format('%I AT TIME ZONE ''UTC''', column_name)
-    WHEN 'date'::pg_catalog.regtype THEN pg_catalog.format('(CASE WHEN isfinite(%1$I) THEN least(greatest(%1$I, ''4000-01-01 BC''::date), ''200000-01-01''::date) END)::timestamp AT TIME ZONE ''UTC''', column_name)
-END;
-COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
-
--- The same for a column whose type is known only when the statement runs, and whoever is watched decides it. NULL of every other
--- type. Which of these is called says the type alone, and never a cast that its owner has made from it, also an implicit one: then
+-- The time of a row by a column, whatever its type is by then; NULL of every other type. Which of these is called says the type alone, and never a cast that its owner has made from it, also an implicit one: then
 -- the last one fits better, by its second argument (1 is an integer); of types that have a function of their own it fits worse,
 -- since double precision is what numbers prefer.
 CREATE FUNCTION mvscheduler.time_of(t timestamptz, double precision) RETURNS timestamptz LANGUAGE sql IMMUTABLE
@@ -142,6 +132,12 @@ COMMENT ON FUNCTION mvscheduler.time_of(timestamp, double precision) IS 'Time of
 COMMENT ON FUNCTION mvscheduler.time_of(date, double precision) IS 'Time of a row by a column.';
 COMMENT ON FUNCTION mvscheduler.time_of(anyelement, integer) IS 'Time of a row by a column that is no time: NULL.';
 REVOKE ALL ON FUNCTION mvscheduler.time_of(timestamptz, double precision), mvscheduler.time_of(timestamp, double precision), mvscheduler.time_of(date, double precision), mvscheduler.time_of(anyelement, integer) FROM PUBLIC;
+
+CREATE FUNCTION mvscheduler.instant_of(column_name name, type oid) RETURNS text
+LANGUAGE sql IMMUTABLE
+RETURN CASE WHEN type IN ('timestamptz'::pg_catalog.regtype, 'timestamp'::pg_catalog.regtype, 'date'::pg_catalog.regtype)
+            THEN pg_catalog.format('mvscheduler.time_of(%I, 1)', column_name) END;
+COMMENT ON FUNCTION mvscheduler.instant_of(name, oid) IS 'SQL for the time of a row by a column; NULL where its type is none of time.';
 
 -- Each statement of a writer pays for it: plans that the session keeps, and look-ups by index one after the other. As
 -- one query the planner takes the few rows of a recursion for many and reads all of pg_attribute.
