@@ -39,7 +39,7 @@ CREATE TABLE mvscheduler.dirt (
     snapshot pg_snapshot
 ) WITH (autovacuum_vacuum_scale_factor = 0.05);
 ALTER TABLE mvscheduler.dirt REPLICA IDENTITY FULL;   -- else a publication of all tables keeps the housekeeper from deleting
-CREATE INDEX dirt_source_view ON mvscheduler.dirt (source, view_id, xid);   -- one for all: writers pay for each, and for each condition of one
+CREATE INDEX dirt_source_xid ON mvscheduler.dirt (source, xid);   -- one for all, and narrow: writers pay for each, for each column and for each condition of one
 COMMENT ON TABLE mvscheduler.dirt IS 'Private: the change log of incremental views. Only inserted into; the housekeeper deletes what every view has seen.';
 COMMENT ON COLUMN mvscheduler.dirt.source IS 'The table that changed; NULL = the entry is for one view.';
 COMMENT ON COLUMN mvscheduler.dirt.col IS 'Number of the column whose times are meant; 0 = none; -1 = the entry says only with which snapshot the table was written to.';
@@ -295,8 +295,8 @@ CREATE FUNCTION mvscheduler.note_narrow(column_number smallint, column_name name
 LANGUAGE sql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $sql$
-SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, lo, hi)
-            SELECT TG_RELID, %1$s, min(r.t), max(r.t)
+SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, view_id, lo, hi, xid, why, snapshot)   -- all of them, as the table has them, or PostgreSQL puts a node of the plan between
+            SELECT TG_RELID::regclass, %1$s::smallint, NULL::bigint, min(r.t), max(r.t), pg_current_xact_id(), NULL::text, NULL::pg_snapshot
               FROM (SELECT x.t FROM (SELECT NULL::timestamptz AS %2$I) AS missing,   -- which the name means where the tables have no such column any more
                                     LATERAL (%3$s) AS x) AS r
             HAVING CASE WHEN min(r.t) > '4000-01-01 00:00:00+00 BC' AND max(r.t) < '200000-01-01 00:00:00+00' THEN max(r.t) - min(r.t) < interval '1 hour' END;

@@ -102,7 +102,7 @@ func incremental(ctx context.Context, b *bench) error {
 			fmt.Fprintf(os.Stderr, "  %s: %s: %s\n", batch.name, took.Round(time.Millisecond), reason)
 			began := time.Now()
 			if i == 0 {
-				if _, err := b.owner.Exec(ctx, `SELECT count(*) FROM (`+fmt.Sprintf(rollup, "app.metrics", strings.ReplaceAll(latestHour, "ROUND", strconv.Itoa(n)))+`) AS q`); err != nil {
+				if _, err := b.owner.Exec(ctx, `SELECT count(q) FROM (`+fmt.Sprintf(rollup, "app.metrics", strings.ReplaceAll(latestHour, "ROUND", strconv.Itoa(n)))+`) AS q`); err != nil {
 					return err
 				}
 			}
