@@ -15,6 +15,7 @@ DROP FUNCTION mvscheduler.is_strange(text, text, text);
 DROP FUNCTION mvscheduler.difference(oid, oid, text[], text[], text, text, text, text, text, text, text);
 DROP FUNCTION mvscheduler.differs(text, oid, oid);
 DROP FUNCTION mvscheduler.rows_handle(oid, oid);
+DROP FUNCTION mvscheduler.cover_next(oid, text, text, timestamp, tsmultirange);
 DROP FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange);
 DROP FUNCTION mvscheduler.bound_text(timestamp, oid);
 DROP FUNCTION mvscheduler.make_partition(oid, timestamp, timestamp);

@@ -303,7 +303,7 @@ SET TimeZone = 'UTC'
 RETURN CASE WHEN column_type = 'timestamptz'::regtype THEN (label AT TIME ZONE 'UTC')::text WHEN column_type = 'date'::regtype THEN label::date::text ELSE label::text END;
 COMMENT ON FUNCTION mvscheduler.bound_text(timestamp, oid) IS 'A bound of a partition in the type of its labels.';
 
--- A few partitions are made ahead; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
+-- A few partitions are made for labels that may come; which of many are needed the query itself says (its handle), or the table that has its rows: fresh.
 -- Of more than one transaction can lock those that are the farthest from now become years. Partitions of other widths
 -- that are there already stay, and what is new fills the gaps between them.
 CREATE FUNCTION mvscheduler.cover_range(fresh oid, data oid, time_column text, unit text, label_start text, label_end text, INOUT covered tsmultirange)
@@ -344,6 +344,19 @@ BEGIN
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, tsmultirange) IS 'Makes the partitions that the labels of a range need; covered are the labels that have one.';
+
+-- Readers are not locked out by ATTACH, and PostgreSQL tells sessions of a partition right after it shows them the other rows of the
+-- transaction: who reads in that moment misses those of the partition. So it is there before it is needed, in what comes as time goes on.
+CREATE FUNCTION mvscheduler.cover_next(data oid, time_column text, unit text, touched timestamp, covered tsmultirange) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT mvscheduler.cover_range(NULL, data, time_column, unit, mvscheduler.bound_text(u.next, a.atttypid), mvscheduler.bound_text(u.next + u.one, a.atttypid), covered)
+      FROM (SELECT date_trunc(unit, now() AT TIME ZONE 'UTC') AS this, date_trunc(unit, now() AT TIME ZONE 'UTC') + ('1 ' || unit)::interval AS next, ('1 ' || unit)::interval AS one) AS u
+      JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = time_column
+     WHERE touched > u.this AND covered @> u.this AND NOT covered @> tsrange(u.next, u.next + u.one);
+$$;
+COMMENT ON FUNCTION mvscheduler.cover_next(oid, text, text, timestamp, tsmultirange) IS 'Makes the partition after that of now, where labels up to touched were computed and now has one.';
 
 CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid
 LANGUAGE sql
@@ -617,6 +630,7 @@ DECLARE
     apart  record;  -- rows that differ
     unit   text;
     covered tsmultirange;
+    touched timestamp;
     memory text := current_setting('work_mem');
     total  bigint[] := '{0,0,0,0}';
 BEGIN
@@ -660,6 +674,7 @@ BEGIN
             END IF;
         END IF;
         covered := mvscheduler.cover_range(coalesce(staged, apart.differ, query), work.data, work.time_column, unit, span.first, span.last, covered);
+        touched := greatest(touched, mvscheduler.bound_instant(span.last, label_type) AT TIME ZONE 'UTC');
         SELECT * INTO did FROM mvscheduler.replace_buckets(query, work.data, data, work.time_column, span.first, span.last, span.least_label, span.most_label, staged, apart.differ, apart.differing, work.alone);
         IF staged IS NOT NULL THEN
             EXECUTE format('DROP TABLE %s', mvscheduler.shown_name(staged));
@@ -668,6 +683,7 @@ BEGIN
         PERFORM mvscheduler.demand_no_strange(did.strange, span.window_start, span.window_end, work.time_column, work.width);
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
+    PERFORM mvscheduler.cover_next(work.data, work.time_column, unit, touched, covered);
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
     PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
     RETURN total[2] + total[3] + total[4];

@@ -1,0 +1,47 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What comes as time goes on finds its partition there, so that the refresh that computes it attaches none.
+func TestThePartitionAfterThatOfNowIsMadeAhead(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`)
+	for _, table := range []string{"metrics", "past"} {
+		pgtest.Exec(t, s.alice, `CREATE TABLE `+table+` (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO `+table+` VALUES (now() - interval '40 days', 1, 1)`)
+	}
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 1, 1)`)
+	s.incremental(t, "v", hourly)
+	s.incremental(t, "old", strings.Replace(hourly, "metrics", "past", 1))
+	startSidecar(t, s.db)
+	s.incremented(t, "v", "old")
+	partitions := func(view string) string {
+		return ask[string](t, s.alice, `SELECT string_agg(c.oid || ' ' || pg_get_expr(c.relpartbound, c.oid), ', ' ORDER BY c.oid) FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = ($1 || '__data')::regclass`, view)
+	}
+	next := ask[string](t, s.alice, `SELECT format('FROM (%L) TO (%L)', m, m + interval '1 month') FROM (SELECT date_trunc('month', now()) + interval '1 month' AS m) AS n`)
+	filled := partitions("old")
+
+	// What is old makes none.
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now() - interval '40 days', 2, 1)`, `INSERT INTO past VALUES (now() - interval '40 days', 2, 1)`)
+	s.incremented(t, "v", "old")
+	require.NotContains(t, partitions("v"), next)
+	require.Equal(t, filled, partitions("old"))
+
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 2, 1)`)
+	s.incremented(t, "v")
+	ahead := partitions("v")
+	require.Contains(t, ahead, next)
+
+	// The time that comes.
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (date_trunc('month', now()) + interval '40 days', 3, 1)`)
+	s.incremented(t, "v")
+	require.Equal(t, ahead, partitions("v"))
+	s.whole(t, "v")
+}
