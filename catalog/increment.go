@@ -407,6 +407,8 @@ WITH RECURSIVE alive AS (
     SELECT v.view_id, v.relation::oid AS relation FROM mvscheduler.view_source AS v
     UNION
     SELECT i.view_id, (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i, jsonb_array_elements(i.leaves) AS l
+), oldest AS MATERIALIZED (   -- as one value: a join of few views with many entries, of which nothing is known, could be done in any order
+    SELECT jsonb_object_agg(s.view_id, s.xid) AS xids FROM (SELECT s.view_id, min(s.xid) AS xid FROM seen AS s GROUP BY s.view_id) AS s
 ), logged(source) AS (
     (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
     UNION ALL
@@ -424,9 +426,9 @@ WITH RECURSIVE alive AS (
     DELETE FROM mvscheduler.dirt AS d
      WHERE d.ctid = ANY (ARRAY(
            SELECT e.ctid
-             FROM (SELECT DISTINCT v.view_id, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s WHERE s.view_id = v.view_id))::text::xid8 AS xid
-                     FROM mvscheduler.dirt AS v WHERE v.source IS NULL) AS o
-             JOIN mvscheduler.dirt AS e ON e.source IS NULL AND e.view_id = o.view_id AND e.xid < o.xid
+             FROM mvscheduler.dirt AS e
+            WHERE e.source IS NULL AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
+              AND e.xid < coalesce(((SELECT o.xids FROM oldest AS o) ->> e.view_id::text)::xid8, pg_snapshot_xmin(pg_current_snapshot()))
             LIMIT $1))
     RETURNING 1
 )
