@@ -356,12 +356,12 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        ), above(oid) AS (   -- who reads a table above reads this one
            SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
            UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
-       ), reach(class, oid, kind, direct, hidden, through, asks) AS (   -- hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
-           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, 0::oid, o.oid FROM own AS o
+       ), reach(class, oid, kind, direct, stored, hidden, through, asks) AS (   -- stored: what is stored first on the way is the data of an incremental view. hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
+           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, false, 0::oid, o.oid FROM own AS o
            UNION ALL
-           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, a.oid, a.oid FROM above AS a
+           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, false, a.oid, a.oid FROM above AS a
            UNION
-           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.hidden OR x.hidden, reach.through, x.asks
+           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.stored OR reach.direct AND reach.kind = 'd', reach.hidden OR x.hidden, reach.through, x.asks
              FROM reach
             CROSS JOIN LATERAL (
                   SELECT n.*
@@ -397,7 +397,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN h.kind = 'v' THEN 'incremental' ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
+                  'Direct', h.direct, 'Stored', h.stored, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -428,10 +428,10 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
-                  ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
+                  ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
                 UNION ALL
-               SELECT l.query, 'v', true, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
+               SELECT l.query, 'v', true, false, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
                                                   OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
                                                                        OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
