@@ -563,7 +563,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
 
--- ATTACH looks at every row, unless a constraint says where they are. A look-alike under the name of the partition would
+-- ATTACH looks at every row, also of a DEFAULT partition, unless a constraint says where they are. A look-alike under the name of the partition would
 -- have to be the owner's too, and is found out by its OID.
 CREATE FUNCTION mvscheduler.attach_kept(parent oid, partition oid, bound text, was text) RETURNS text
 LANGUAGE plpgsql
@@ -572,18 +572,33 @@ SET TimeZone = 'UTC'   -- of bounds
 SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
-    place  record;
-    wanted text := was;
-    code   text;
-    cause  text;
+    place   record;
+    wanted  text := was;
+    code    text;
+    cause   text;
+    culprit text;   -- the relation in which PostgreSQL has found what is in the way
+    rest    record;
 BEGIN
     SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = partition;
     BEGIN
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(parent), place.nspname, place.relname) || bound;
     EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT, culprit = TABLE_NAME;
+        SELECT mvscheduler.shown_name(c.oid) AS name, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE a.attgenerated = '') AS columns,
+               min(quote_ident(a.attname)) FILTER (WHERE a.attname = k.attname) AS key, regexp_match(bound, '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') AS ends INTO rest
+          FROM pg_partitioned_table AS p JOIN pg_class AS c ON c.oid = p.partdefid
+          JOIN pg_attribute AS k ON k.attrelid = p.partrelid AND k.attnum = p.partattrs[0]
+          JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE p.partrelid = parent AND c.relname = culprit
+         GROUP BY c.oid;
+        IF code = '23514' AND rest.ends IS NOT NULL THEN
+            RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(partition), mvscheduler.shown_name(parent), cause USING ERRCODE = code,
+                DETAIL = 'Rows that came late for it are in the DEFAULT partition. It was not restored, and is dropped when its grace_period is over, unless it is renamed or altered.',
+                HINT = format('Move them into it and try again: WITH late AS (DELETE FROM %s WHERE %s RETURNING %s) INSERT INTO %s (%3$s) SELECT %3$s FROM late', rest.name,
+                              concat_ws(' AND ', rest.key || ' >= ' || nullif(rest.ends[1], 'MINVALUE'), rest.key || ' < ' || nullif(rest.ends[2], 'MAXVALUE')), rest.columns, mvscheduler.shown_name(partition));
+        END IF;
         RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(partition), mvscheduler.shown_name(parent), cause USING ERRCODE = code,
-            DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
+            DETAIL = 'Something was changed while it was aside. It was not restored, and is dropped when its grace_period is over, unless it is renamed or altered.',
             HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
                           bound, mvscheduler.shown_name(parent), mvscheduler.shown_name(partition));
     END;
@@ -716,7 +731,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.target_id(text) IS 'Of an incremental view views.id, of a table source_retention.id.';
 
-CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
+CREATE FUNCTION mvscheduler.restore_partitions(target bigint, only_this oid DEFAULT NULL) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
@@ -726,7 +741,7 @@ DECLARE
     saved_role text := current_setting('role');
     k          record;
 BEGIN
-    FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
+    FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target AND (only_this IS NULL OR v.relation::oid = only_this) ORDER BY v.detached_at, v.bound LOOP
         IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
             RAISE EXCEPTION 'only % can restore partitions of %', k.owner, mvscheduler.shown_name(k.parent) USING ERRCODE = 'insufficient_privilege',
                 DETAIL = format('ATTACH checks foreign keys, which can call functions of %s in your session.', k.owner),
@@ -743,7 +758,7 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.restore_partitions(bigint) IS 'Attaches again what is kept aside for a view or table, in the session of its owner.';
+COMMENT ON FUNCTION mvscheduler.restore_partitions(bigint, oid) IS 'Attaches again what is kept aside for a view or table, all of it or one partition, in the session of its owner.';
 
 CREATE FUNCTION mvscheduler.restore_view(name text) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
 LANGUAGE sql
