@@ -4,7 +4,7 @@ DROP FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval);
 DROP FUNCTION mvscheduler.source_ddl();
 DROP FUNCTION mvscheduler.source_normalize();
 DROP FUNCTION mvscheduler.restore_view(text);
-DROP FUNCTION mvscheduler.restore_partitions(bigint);
+DROP FUNCTION mvscheduler.restore_partitions(bigint, oid);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.thaw(bigint);

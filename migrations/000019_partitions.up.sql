@@ -356,12 +356,12 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        ), above(oid) AS (   -- who reads a table above reads this one
            SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
            UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
-       ), reach(class, oid, kind, direct, hidden, through, asks) AS (   -- hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
-           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, 0::oid, o.oid FROM own AS o
+       ), reach(class, oid, kind, direct, stored, hidden, through, asks) AS (   -- stored: what is stored first on the way is the data of an incremental view. hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
+           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, false, 0::oid, o.oid FROM own AS o
            UNION ALL
-           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, a.oid, a.oid FROM above AS a
+           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, false, a.oid, a.oid FROM above AS a
            UNION
-           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.hidden OR x.hidden, reach.through, x.asks
+           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.stored OR reach.direct AND reach.kind = 'd', reach.hidden OR x.hidden, reach.through, x.asks
              FROM reach
             CROSS JOIN LATERAL (
                   SELECT n.*
@@ -397,7 +397,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN h.kind = 'v' THEN 'incremental' ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
+                  'Direct', h.direct, 'Stored', h.stored, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -428,10 +428,10 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
                                                                WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
-                  ORDER BY s.name, h.direct, h.hidden, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
+                  ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
                 UNION ALL
-               SELECT l.query, 'v', true, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
+               SELECT l.query, 'v', true, false, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
                                                   OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
                                                                        OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
@@ -563,7 +563,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_drop_kept(bigint) IS 'Drops one partition that was put aside (RESTRICT).';
 
--- ATTACH looks at every row, unless a constraint says where they are. A look-alike under the name of the partition would
+-- ATTACH looks at every row, also of a DEFAULT partition, unless a constraint says where they are. A look-alike under the name of the partition would
 -- have to be the owner's too, and is found out by its OID.
 CREATE FUNCTION mvscheduler.attach_kept(parent oid, partition oid, bound text, was text) RETURNS text
 LANGUAGE plpgsql
@@ -572,18 +572,33 @@ SET TimeZone = 'UTC'   -- of bounds
 SET DateStyle = 'ISO, YMD'
 AS $$
 DECLARE
-    place  record;
-    wanted text := was;
-    code   text;
-    cause  text;
+    place   record;
+    wanted  text := was;
+    code    text;
+    cause   text;
+    culprit text;   -- the relation in which PostgreSQL has found what is in the way
+    rest    record;
 BEGIN
     SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = partition;
     BEGIN
         EXECUTE format('ALTER TABLE %s ATTACH PARTITION %I.%I ', mvscheduler.shown_name(parent), place.nspname, place.relname) || bound;
     EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
-        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT;
+        GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT, culprit = TABLE_NAME;
+        SELECT mvscheduler.shown_name(c.oid) AS name, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE a.attgenerated = '') AS columns,
+               min(quote_ident(a.attname)) FILTER (WHERE a.attname = k.attname) AS key, regexp_match(bound, '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') AS ends INTO rest
+          FROM pg_partitioned_table AS p JOIN pg_class AS c ON c.oid = p.partdefid
+          JOIN pg_attribute AS k ON k.attrelid = p.partrelid AND k.attnum = p.partattrs[0]
+          JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+         WHERE p.partrelid = parent AND c.relname = culprit
+         GROUP BY c.oid;
+        IF code = '23514' AND rest.ends IS NOT NULL THEN
+            RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(partition), mvscheduler.shown_name(parent), cause USING ERRCODE = code,
+                DETAIL = 'Rows that came late for it are in the DEFAULT partition. It was not restored, and is dropped when its grace_period is over, unless it is renamed or altered.',
+                HINT = format('Move them into it and try again: WITH late AS (DELETE FROM %s WHERE %s RETURNING %s) INSERT INTO %s (%3$s) SELECT %3$s FROM late', rest.name,
+                              concat_ws(' AND ', rest.key || ' >= ' || nullif(rest.ends[1], 'MINVALUE'), rest.key || ' < ' || nullif(rest.ends[2], 'MAXVALUE')), rest.columns, mvscheduler.shown_name(partition));
+        END IF;
         RAISE EXCEPTION '% cannot be attached to % again: %', mvscheduler.shown_name(partition), mvscheduler.shown_name(parent), cause USING ERRCODE = code,
-            DETAIL = 'Something was changed while it was aside. Nothing was restored. It is dropped when its grace_period is over, unless it is renamed or altered.',
+            DETAIL = 'Something was changed while it was aside. It was not restored, and is dropped when its grace_period is over, unless it is renamed or altered.',
             HINT = format('Alter it to match the table and try again. Or bring its rows back by hand: make a partition %s of %s, INSERT INTO %2$s (...) SELECT ... FROM %3$s, and drop %3$s.',
                           bound, mvscheduler.shown_name(parent), mvscheduler.shown_name(partition));
     END;
@@ -716,7 +731,7 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.target_id(text) IS 'Of an incremental view views.id, of a table source_retention.id.';
 
-CREATE FUNCTION mvscheduler.restore_partitions(target bigint) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
+CREATE FUNCTION mvscheduler.restore_partitions(target bigint, only_this oid DEFAULT NULL) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '500ms'
@@ -726,7 +741,7 @@ DECLARE
     saved_role text := current_setting('role');
     k          record;
 BEGIN
-    FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target ORDER BY v.detached_at, v.bound LOOP
+    FOR k IN SELECT v.* FROM mvscheduler.visible_kept AS v WHERE v.target = restore_partitions.target AND (only_this IS NULL OR v.relation::oid = only_this) ORDER BY v.detached_at, v.bound LOOP
         IF NOT mvscheduler.can_become(k.owner, quote_ident(CURRENT_USER)::regrole) THEN   -- SET ROLE is no wall, see refuse_stored_text
             RAISE EXCEPTION 'only % can restore partitions of %', k.owner, mvscheduler.shown_name(k.parent) USING ERRCODE = 'insufficient_privilege',
                 DETAIL = format('ATTACH checks foreign keys, which can call functions of %s in your session.', k.owner),
@@ -743,7 +758,7 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 END $$;
-COMMENT ON FUNCTION mvscheduler.restore_partitions(bigint) IS 'Attaches again what is kept aside for a view or table, in the session of its owner.';
+COMMENT ON FUNCTION mvscheduler.restore_partitions(bigint, oid) IS 'Attaches again what is kept aside for a view or table, all of it or one partition, in the session of its owner.';
 
 CREATE FUNCTION mvscheduler.restore_view(name text) RETURNS TABLE (partition text, bound text, rows bigint, bytes bigint)
 LANGUAGE sql

@@ -82,6 +82,9 @@ type Reader struct {
 	Name   string
 	Method string // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
 	Direct bool   // it reads the relation itself, through ordinary views at most; else through other readers
+	// Stored says of one that is not Direct that the first of these is incremental and reads the relation itself: of what leaves it
+	// reads only what that one has stored and keeps. Such a view is there once more where it reads the relation in another way too.
+	Stored bool
 	// Lost says that its query was dropped. It has read the relation, and when the query is made again all that it reads is computed.
 	Lost bool
 	// Through is a table above, of which the relation is a part and that is read instead; empty = none. What else

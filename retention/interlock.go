@@ -91,10 +91,12 @@ func (p *planner) need(r Reader, d Decision) string {
 }
 
 // needOfOthers is need for views that are computed anew at each refresh. What has left their source leaves
-// them too: for a view that is what its retention_period says, for a table it would be a loss.
+// them too: for a view that is what its retention_period says, for a table it would be a loss. What reads the stored rows of an
+// incremental view loses nothing, whatever becomes of it: that one has to have taken what leaves, or has let go of it, and is
+// frozen with it.
 func (p *planner) needOfOthers(r Reader) string {
 	switch {
-	case p.Relation.Kind == View:
+	case p.Relation.Kind == View, r.Stored:
 		return ""
 	case r.Method == "":
 		return fmt.Sprintf("materialized view %s reads it, is not managed and would lose its rows at the next refresh", r.Name)
@@ -131,7 +133,7 @@ func (p *planner) notes(out Outcome) []string {
 	}
 	for _, r := range p.Readers {
 		switch {
-		case p.Relation.Kind != View || r.Method == Incremental:
+		case p.Relation.Kind != View || r.Method == Incremental || r.Stored:
 		case r.Method == "":
 			all = append(all, fmt.Sprintf("materialized view %s is not managed: at its next REFRESH it shows only what %s still has", r.Name, p.Relation.Name))
 		default:

@@ -29,6 +29,7 @@ type rollup struct {
 	offset  time.Duration // of its bucket edges
 	late    time.Duration // by which a label is later than its bucket begins, as where clocks are changed
 	below   *rollup
+	whole   bool // it is not incremental: each refresh computes all of it
 	counts  map[Timestamp]int
 	dirt    []Range
 	until   Timestamp
@@ -60,6 +61,14 @@ func (l *life) refresh(r *rollup) {
 		source = r.below.counts
 	}
 	dirty := map[Timestamp]bool{}
+	if r.whole {
+		for _, times := range []map[Timestamp]int{r.counts, source} {
+			for at := range times {
+				dirty[r.label(at)] = true
+			}
+		}
+		r.dirt = nil
+	}
 	for _, dirt := range r.dirt {
 		for at := r.label(dirt.From); at <= r.label(dirt.To); at = at.Add(r.width) {
 			dirty[at] = true
@@ -95,6 +104,10 @@ func (l *life) plan(t *rapid.T) {
 	f := l.facts
 	f.Now = l.now
 	for _, r := range l.views {
+		if r.whole {
+			f.Readers = append(f.Readers, Reader{Name: r.name, Method: "full", Direct: r.below == nil, Stored: r.below != nil})
+			continue
+		}
 		f.Readers = append(f.Readers, Reader{
 			Name: r.name, Method: Incremental, Direct: r.below == nil, Windowed: true, Label: TypeTimestamptz,
 			BucketWidth: Interval{Microseconds: r.width.Microseconds()}, Tracking: "trigger",
@@ -117,6 +130,9 @@ func (l *life) plan(t *rapid.T) {
 	after := carriedOut(f, out, everything)
 	l.facts.Relation = after.Relation
 	for i, r := range l.views {
+		if r.whole {
+			continue
+		}
 		require.GreaterOrEqual(t, *after.Readers[i].Frozen, r.frozen)
 		r.frozen = *after.Readers[i].Frozen
 	}
@@ -184,6 +200,11 @@ func live(t *rapid.T) int {
 			below = r
 		}
 	}
+	held := false
+	if rapid.Bool().Draw(t, "one that is not incremental") { // upon the last one of the chain, or upon the raw table
+		l.views = append(l.views, &rollup{name: "whole", width: 96 * hour, below: below, whole: true, counts: map[Timestamp]int{}, until: NegInfinity, frozen: NegInfinity})
+		held = below == nil
+	}
 	for range rapid.IntRange(10, 60).Draw(t, "steps") {
 		switch step := rapid.IntRange(0, 9).Draw(t, "step"); {
 		case step < 3:
@@ -220,6 +241,19 @@ func live(t *rapid.T) int {
 		for label := range maps.Keys(r.counts) {
 			require.LessOrEqual(t, r.counts[label], present[label])
 		}
+	}
+	l.plan(t) // all have taken everything
+	if held {
+		require.Empty(t, l.aside)
+		return 0
+	}
+	widest := time.Duration(0)
+	for _, r := range l.views {
+		widest = max(widest, r.width)
+	}
+	horizon := l.facts.Policy.RetentionPeriod.Before(l.now, nil)
+	for at := range l.raw {
+		require.Greater(t, at.Add(day+widest+2*clockChange), horizon, "rows of %s stay although nobody needs them", at)
 	}
 	return len(l.aside)
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -116,6 +117,8 @@ var (
 )
 
 func indirect(r *Reader) { r.Direct = false }
+
+func stored(r *Reader) { r.Stored = true }
 
 func TestOnlyViewsThatReadWithinInWindowAreToldWhatHasLeftAlready(t *testing.T) {
 	t.Parallel()
@@ -336,6 +339,48 @@ func TestWhoReadsTheTableAboveHoldsAllAndIsNeverFrozen(t *testing.T) {
 	out := Plan(b.facts)
 	require.True(t, out.Empty())
 	require.Contains(t, out.Decisions[0].Reason, "view app.hourly reads it through app.everywhere, of which app.eu is a part, and would lose its rows")
+}
+
+// What such a view reads is the rows of the rollup, which are frozen when the partition leaves.
+func TestAViewThatReadsOnlyWhatARollupHasStoredHoldsNothing(t *testing.T) {
+	t.Parallel()
+	for _, method := range []string{"full", "concurrent", ""} {
+		b := table(t, Source, "app.metrics", Days(7)).days("2026-06-05", 1).reader("app.hourly", hourly).
+			reader("app.daily", daily, indirect, stored).reader("app.whole", Interval{}, indirect, stored, func(r *Reader) {
+			r.Method, r.FilledFrom, r.MaterializedUntil, r.Paused, r.Failures = method, nil, nil, "by alice", 3
+		})
+		out := Plan(b.facts)
+		require.Equal(t, Detach, out.Decisions[0].Action, out.Decisions[0].Reason)
+		require.Len(t, out.Decisions[0].Freezes, 1)
+		require.Equal(t, "app.hourly", out.Decisions[0].Freezes[0].View)
+
+		for name, change := range map[string]func(b *builder){
+			"app.hourly": func(b *builder) { b.facts.Readers[0].MaterializedUntil = b.at("2026-06-05") },
+			"app.daily":  func(b *builder) { b.facts.Readers[1].Dirt = []Range{{*b.at("2026-06-05"), *b.at("2026-06-05")}} },
+			// It reads the table itself as well, or by way of another view that does.
+			"app.whole": func(b *builder) {
+				b.reader("app.whole", Interval{}, func(r *Reader) { r.Method, r.Windowed = method, false })
+			},
+			"app.whole ": func(b *builder) {
+				b.reader("app.whole", Interval{}, indirect, func(r *Reader) { r.Method = method })
+			},
+		} {
+			again := &builder{t: t, facts: b.facts}
+			again.facts.Readers = slices.Clone(b.facts.Readers)
+			change(again)
+			out := Plan(again.facts)
+			require.Equal(t, Keep, out.Decisions[0].Action)
+			require.Equal(t, strings.TrimSpace(name), out.Decisions[0].Blocker, out.Decisions[0].Reason)
+		}
+	}
+}
+
+func TestOnlyAViewThatLosesRowsWithAnotherOneIsNamedInANote(t *testing.T) {
+	t.Parallel()
+	b := table(t, View, "app.hourly", Days(7)).days("2026-06-05", 1).reader("app.daily", daily).
+		reader("app.of_days", Interval{}, indirect, stored, func(r *Reader) { r.Method = "full" }).
+		reader("app.of_hours", Interval{}, func(r *Reader) { r.Method = "full" })
+	require.Equal(t, []string{"view app.of_hours is not incremental: at its next refresh it shows only what app.hourly still has"}, Plan(b.facts).Notes)
 }
 
 func TestWhatWasAlteredWhileItWasAsideIsNotDropped(t *testing.T) {

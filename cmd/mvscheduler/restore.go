@@ -2,9 +2,12 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 type restoreCmd struct {
@@ -14,12 +17,14 @@ type restoreCmd struct {
 func (restoreCmd) Help() string {
 	return `Brings back the partitions that retention has put aside and not dropped yet, with every row of them. It runs in your session, so only their owner can. They stay for another grace period; to keep them for longer, lengthen retention_period.
 
+Each comes back in a transaction of its own, the newest first. When one cannot, that is said and the others follow; repeat the command once its cause is gone. Where the table has a DEFAULT partition, PostgreSQL searches that at each ATTACH, and whoever uses the table waits for so long; rows in it that belong to what is to come back have to be moved first.
+
 Examples:
 
   mvscheduler restore analytics.hourly_delays
   mvscheduler restore app.flights
 
-The same in SQL: SELECT * FROM mvscheduler.restore_view('analytics.hourly_delays')
+The same in SQL, all or nothing: SELECT * FROM mvscheduler.restore_view('analytics.hourly_delays')
 
 ` + exitCodesHelp
 }
@@ -35,26 +40,72 @@ type restored struct {
 // Run restores.
 func (c *restoreCmd) Run(ctx context.Context, a *app) error {
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
-		if _, err := a.findTarget(ctx, conn, c.Name); err != nil {
-			return err
-		}
-		var found []restored
-		err := a.inPath(ctx, conn, func() error {
-			rows, err := conn.Query(ctx, `SELECT r.partition, r.bound, r.rows, r.bytes FROM mvscheduler.restore_view($1) AS r`, c.Name)
-			if err != nil {
-				return err
-			}
-			found, err = pgx.CollectRows(rows, pgx.RowToStructByPos[restored])
-			return err
-		})
+		target, err := a.findTarget(ctx, conn, c.Name)
 		if err != nil {
-			return fmt.Errorf("restore what was put aside of %q: %w", c.Name, err)
+			return err
 		}
-		return emit(a, found, []column[restored]{
-			{title: "partition", cell: func(r restored) string { return r.Partition }},
-			{title: "holds", cell: func(r restored) string { return r.Bound }, wrap: true},
-			{title: "rows", cell: func(r restored) string { return countOf(r.Rows) }, right: true},
-			{title: "bytes", cell: func(r restored) string { return bytesOf(r.Bytes) }, right: true},
-		}, "Nothing is kept aside.")
+		found, failed := c.restore(ctx, a, conn, target)
+		if len(found) > 0 || failed == nil {
+			if err := emit(a, found, []column[restored]{
+				{title: "partition", cell: func(r restored) string { return r.Partition }},
+				{title: "holds", cell: func(r restored) string { return r.Bound }, wrap: true},
+				{title: "rows", cell: func(r restored) string { return countOf(r.Rows) }, right: true},
+				{title: "bytes", cell: func(r restored) string { return bytesOf(r.Bytes) }, right: true},
+			}, "Nothing is kept aside."); err != nil {
+				return errors.Join(failed, err)
+			}
+		}
+		return failed
 	})
+}
+
+// restore brings back one partition after the other, the newest first, so that the horizon up to which views are frozen moves back
+// with each. It goes on after one that fails, and reports that, unless the others would fail as well.
+func (c *restoreCmd) restore(ctx context.Context, a *app, conn *pgx.Conn, target int64) (found []restored, failed error) {
+	rows, err := conn.Query(ctx, `
+SELECT v.relation::oid
+  FROM mvscheduler.visible_kept AS v
+ WHERE v.target = $1
+ ORDER BY split_part(v.bound, ' TO (', 2) COLLATE "C" DESC`, target)
+	if err != nil {
+		return nil, fmt.Errorf("look for what was put aside of %q: %w", c.Name, err)
+	}
+	partitions, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
+	if err != nil {
+		return nil, fmt.Errorf("look for what was put aside of %q: %w", c.Name, err)
+	}
+	var failures []error
+	for _, partition := range partitions {
+		back, err := c.restoreOne(ctx, conn, target, partition)
+		var refused *pgconn.PgError
+		switch {
+		case err == nil:
+			found = append(found, back...)
+			continue
+		case len(partitions) == 1, !errors.As(err, &refused), refused.Code == "42501", conn.IsClosed(): // it is not about this partition
+			return found, err
+		}
+		explain(err).write(a.stderr)
+		failures = append(failures, err)
+	}
+	if len(failures) == 0 {
+		return found, nil
+	}
+	code := explain(failures[0]).code
+	if slices.ContainsFunc(failures, func(err error) bool { return explain(err).code != code }) {
+		code = exitFailure
+	}
+	return found, &exitError{code: code, err: fmt.Errorf("%d of %d partitions of %q did not come back", len(failures), len(partitions), c.Name)}
+}
+
+// restoreOne brings back one partition; nothing, when somebody was faster.
+func (c *restoreCmd) restoreOne(ctx context.Context, conn *pgx.Conn, target int64, partition uint32) ([]restored, error) {
+	rows, err := conn.Query(ctx, `SELECT r.partition, r.bound, r.rows, r.bytes FROM mvscheduler.restore_partitions($1, $2) AS r`, target, partition)
+	if err == nil {
+		var back []restored
+		if back, err = pgx.CollectRows(rows, pgx.RowToStructByPos[restored]); err == nil {
+			return back, nil
+		}
+	}
+	return nil, fmt.Errorf("restore what was put aside of %q: %w", c.Name, err)
 }
