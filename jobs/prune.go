@@ -26,6 +26,8 @@ const (
 	prunePatience = 5 * time.Second
 	// No table holds so many rows that their files take longer to unlink.
 	pruneTimeout = 5 * time.Minute
+	// How often a run plans anew since what the readers read has changed between plan and lock.
+	pruneReplans = 5
 	// After a run that did not come through, for example since readers held the oldest partition.
 	prunePause = time.Minute
 )
@@ -75,6 +77,7 @@ type pruneShell struct {
 
 	notes  []string
 	holder string // who held the lock last that was not had
+	plans  int    // made since the first one
 }
 
 func (s *pruneShell) words() string {
@@ -103,41 +106,64 @@ func (s *pruneShell) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	first, err := planPruning(ctx, s.w.control, s.work.ViewID, nil)
-	if err != nil || first == nil {
+	p, err := s.plan(ctx, nil)
+	if err != nil || p == nil {
 		return err
 	}
-	for _, f := range first.plan.Freezes {
-		if err := s.freeze(ctx, s.w.control, first, f); err != nil {
-			return err
-		}
-	}
-	for _, d := range first.plan.Decisions {
-		if d.Action != retention.Detach {
-			continue
-		}
-		stays, err := s.move(ctx, first, gate, catalog.StepDetach, d)
-		if err != nil {
-			return err
-		}
-		if stays {
+	for {
+		err := s.detach(ctx, p, gate)
+		if err == nil {
 			break
+		}
+		if !errors.Is(err, errLeaves) || s.plans == pruneReplans {
+			return err
+		}
+		s.plans++
+		if p, err = s.plan(ctx, p); err != nil || p == nil {
+			return err
 		}
 	}
 	for _, then := range []struct {
 		action retention.Action
 		step   string
 	}{{retention.Drop, catalog.StepDropKept}, {retention.Attach, catalog.StepAttach}} {
-		for _, d := range first.plan.Decisions {
+		for _, d := range p.plan.Decisions {
 			if d.Action != then.action {
 				continue
 			}
-			if _, err := s.move(ctx, first, gate, then.step, d); err != nil {
+			if _, err := s.move(ctx, p, gate, then.step, d); err != nil {
 				return err
 			}
 		}
 	}
-	s.notes = append(s.notes, first.plan.Notes...)
+	s.notes = append(s.notes, p.plan.Notes...)
+	return nil
+}
+
+// plan plans and tells the views that do not know it yet what has left already. before is an earlier plan of this run.
+func (s *pruneShell) plan(ctx context.Context, before *pruning) (*pruning, error) {
+	p, err := planPruning(ctx, s.w.control, s.work.ViewID, before)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	for _, f := range p.plan.Freezes {
+		if err := s.freeze(ctx, s.w.control, p, f); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// detach puts aside what is old enough, up to the first that stays.
+func (s *pruneShell) detach(ctx context.Context, p *pruning, gate uint32) error {
+	for _, d := range p.plan.Decisions {
+		if d.Action != retention.Detach {
+			continue
+		}
+		if stays, err := s.move(ctx, p, gate, catalog.StepDetach, d); err != nil || stays {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -249,7 +275,7 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	if !aside {
 		return &keptError{reason: m.Name + " is not what it was any more"}
 	}
-	again, err := planPruning(ctx, tx, m.Target, before)
+	again, err := planAgain(ctx, tx, before)
 	if err != nil {
 		return err
 	}
