@@ -179,6 +179,51 @@ func TakePartitionBack(ctx context.Context, tx pgx.Tx, a Attempt) error {
 	return Closed(ctx, tx, a)
 }
 
+// Lock is one that a step asks for.
+type Lock struct {
+	Relation uint32
+	Mode     string // as pg_locks calls it
+}
+
+// PartitionLocks are the locks that a step needs to move a partition of a table: of both, of the DEFAULT partition, and of
+// tables that their foreign keys point at.
+func PartitionLocks(ctx context.Context, q Querier, table, partition uint32, step string) ([]Lock, error) {
+	rows, err := q.Query(ctx, `
+WITH RECURSIVE tree(oid) AS (
+    SELECT $2::oid
+     UNION
+    SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
+), pointed AS (
+    SELECT DISTINCT x.confrelid AS oid
+      FROM pg_constraint AS x
+     WHERE x.contype = 'f'
+       AND (x.conrelid IN (SELECT t.oid FROM tree AS t) OR x.conrelid = $1 AND $3 = 'attach')
+)
+SELECT t.oid, 'AccessExclusiveLock'
+  FROM tree AS t
+ WHERE $3 <> 'detach' OR t.oid = $2 OR EXISTS (SELECT FROM pointed)
+ UNION ALL
+SELECT p.oid, CASE WHEN $3 = 'detach' THEN 'ShareRowExclusiveLock' ELSE 'AccessExclusiveLock' END
+  FROM pointed AS p
+ UNION ALL
+SELECT $1::oid, CASE WHEN $3 = 'detach' THEN 'AccessExclusiveLock' ELSE 'ShareUpdateExclusiveLock' END
+ WHERE $3 <> 'drop_kept'
+ UNION ALL
+SELECT p.partdefid, 'AccessExclusiveLock'
+  FROM pg_partitioned_table AS p
+ WHERE p.partrelid = $1
+   AND p.partdefid <> 0
+   AND $3 <> 'drop_kept'`, table, partition, step)
+	if err != nil {
+		return nil, fmt.Errorf("look for the locks that a partition needs: %w", err)
+	}
+	locks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Lock])
+	if err != nil {
+		return nil, fmt.Errorf("look for the locks that a partition needs: %w", err)
+	}
+	return locks, nil
+}
+
 // Moved is what became of a partition.
 type Moved struct {
 	Target    int64

@@ -26,6 +26,11 @@ const (
 	prunePatience = 5 * time.Second
 	// No table holds so many rows that their files take longer to unlink.
 	pruneTimeout = 5 * time.Minute
+	// How often a run plans anew since what the readers read has changed between plan and lock.
+	pruneReplans = 5
+	// Those after the first that was not had are waited for shorter, since nobody waits for all of them together.
+	pruneImpatience = 500 * time.Millisecond
+	pruneBusy       = 10 // so many that were not had end it: everybody may be reading
 	// After a run that did not come through, for example since readers held the oldest partition.
 	prunePause = time.Minute
 )
@@ -74,7 +79,63 @@ type pruneShell struct {
 	detached, dropped, attached retention.Total
 
 	notes  []string
-	holder string // who held the lock last that was not had
+	undone []undone
+	plans  int // made since the first one
+}
+
+// undone is a partition that could not be moved.
+type undone struct {
+	what   string // "x was not dropped"
+	err    error
+	holder string // who held the lock that was not had; empty = unknown
+}
+
+func (u undone) String() string {
+	if refresh.Classify(u.err) != refresh.Busy {
+		text := u.what + ": " + refresh.Describe(u.err)
+		if advice := refresh.Advice(refresh.Classify(u.err), refresh.SQLState(u.err), u.err); advice != "" {
+			text += ". " + strings.TrimSuffix(advice, ".")
+		}
+		return text
+	}
+	text := u.what + ": a lock was not had within " + detachLockTimeout.String()
+	if u.holder != "" {
+		text += ": " + u.holder
+	}
+	return text
+}
+
+// cause is what a person has to mend, else what came first; nil when all was done.
+func (s *pruneShell) cause() error {
+	for _, u := range s.undone {
+		if refresh.Classify(u.err) != refresh.Busy {
+			return u.err
+		}
+	}
+	if len(s.undone) > 0 {
+		return s.undone[0].err
+	}
+	return nil
+}
+
+// left says what was not done, and why.
+func (s *pruneShell) left() string {
+	const most = 5
+	var words []string
+	for i, u := range s.undone {
+		if i == most {
+			words = append(words, fmt.Sprintf("and %d more like these", len(s.undone)-most))
+			break
+		}
+		words = append(words, u.String())
+	}
+	return strings.Join(words, "; ")
+}
+
+// ends says whether an error concerns more than the partition that was to be moved.
+func ends(ctx context.Context, err error) bool {
+	var piece *refresh.PieceError
+	return ctx.Err() != nil || errors.Is(err, catalog.ErrFenced) || errors.As(err, &piece) || refresh.Classify(err) == refresh.Away || refresh.SQLState(err) == "57014"
 }
 
 func (s *pruneShell) words() string {
@@ -96,50 +157,82 @@ func (s *pruneShell) words() string {
 }
 
 // prune puts aside what is old enough, the oldest first, and then drops what was kept for long enough. One that is left
-// behind would stay for good below the frozen horizon, so the first that cannot leave ends it. What the retention period
-// reaches again comes back at last: where it cannot, the rest is done.
+// behind would stay for good below the frozen horizon, so the first that cannot leave ends that. What the retention period
+// reaches again comes back at last. What cannot be done keeps nothing else from being done, and the run fails with it.
 func (s *pruneShell) prune(ctx context.Context) error {
 	gate, err := catalog.PruneGate(ctx, s.w.control, s.work.ViewID)
 	if err != nil {
 		return err
 	}
-	first, err := planPruning(ctx, s.w.control, s.work.ViewID, nil)
-	if err != nil || first == nil {
+	p, err := s.plan(ctx, nil)
+	if err != nil || p == nil {
 		return err
 	}
-	for _, f := range first.plan.Freezes {
-		if err := s.freeze(ctx, s.w.control, first, f); err != nil {
-			return err
-		}
-	}
-	for _, d := range first.plan.Decisions {
-		if d.Action != retention.Detach {
-			continue
-		}
-		stays, err := s.move(ctx, first, gate, catalog.StepDetach, d)
-		if err != nil {
-			return err
-		}
-		if stays {
+	for {
+		err := s.each(ctx, p, gate, retention.Detach, catalog.StepDetach)
+		if err == nil {
 			break
+		}
+		if !errors.Is(err, errLeaves) {
+			return err
+		}
+		s.plans++
+		if p, err = s.plan(ctx, p); err != nil || p == nil {
+			return err
 		}
 	}
 	for _, then := range []struct {
 		action retention.Action
 		step   string
 	}{{retention.Drop, catalog.StepDropKept}, {retention.Attach, catalog.StepAttach}} {
-		for _, d := range first.plan.Decisions {
-			if d.Action != then.action {
-				continue
-			}
-			if _, err := s.move(ctx, first, gate, then.step, d); err != nil {
-				return err
-			}
+		if err := s.each(ctx, p, gate, then.action, then.step); err != nil {
+			return err
 		}
 	}
-	s.notes = append(s.notes, first.plan.Notes...)
+	s.notes = append(s.notes, p.plan.Notes...)
+	return s.cause()
+}
+
+// plan plans and tells the views that do not know it yet what has left already. before is an earlier plan of this run.
+func (s *pruneShell) plan(ctx context.Context, before *pruning) (*pruning, error) {
+	p, err := planPruning(ctx, s.w.control, s.work.ViewID, before)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	for _, f := range p.plan.Freezes {
+		if err := s.freeze(ctx, s.w.control, p, f); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// each moves all partitions of an action. It returns what ends the run, or that the plan has to be made anew; what else
+// a partition meets it notes, and goes on with the next one. Of those that leave the first that stays ends it.
+func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action retention.Action, step string) error {
+	busy, patience := 0, prunePatience
+	for _, d := range p.plan.Decisions {
+		if d.Action != action {
+			continue
+		}
+		stays, holder, err := s.move(ctx, p, gate, step, d, patience)
+		switch {
+		case err != nil && (ends(ctx, err) || errors.Is(err, errLeaves) && s.plans < pruneReplans):
+			return err
+		case err != nil:
+			s.undone = append(s.undone, undone{what: d.Partition.Name + " was not " + participle[step], err: err, holder: holder})
+		}
+		if refresh.Classify(err) == refresh.Busy {
+			busy, patience = busy+1, pruneImpatience
+		}
+		if stays || step == catalog.StepDetach && err != nil || busy == pruneBusy {
+			return nil
+		}
+	}
 	return nil
 }
+
+var participle = map[string]string{catalog.StepDetach: "put aside", catalog.StepDropKept: "dropped", catalog.StepAttach: "brought back"}
 
 func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, f retention.Freeze) error {
 	id, known := p.ids[f.View]
@@ -150,8 +243,8 @@ func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, 
 }
 
 // move has the gate move one partition, in a transaction of its own. It says whether the partition stays by what was
-// found under its lock, and notes why.
-func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step string, d retention.Decision) (stays bool, _ error) {
+// found under its lock, and notes why; holder is who held the lock last that was not had.
+func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step string, d retention.Decision, patience time.Duration) (stays bool, holder string, _ error) {
 	target := refresh.View{
 		ID: s.work.ViewID, Name: s.work.ViewName, Target: pgexec.Target{OID: p.Relation, Owner: s.work.Owner}, TimeZone: "UTC",
 		StatementTimeout: pruneTimeout, LockTimeout: detachLockTimeout,
@@ -161,12 +254,16 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	}
 	done := false
 	onBusy := func(busy refresh.Busyness) {
-		s.holder = busy.String()
-		if err := catalog.ReportProgress(ctx, s.w.control, s.attempt, s.holder); err != nil {
+		holder = busy.Holder
+		if err := catalog.ReportProgress(ctx, s.w.control, s.attempt, busy.String()); err != nil {
 			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
 		}
 	}
-	err := refresh.Step(ctx, s.session, target, gate, refresh.Policy{BusyDeadline: prunePatience}, onBusy,
+	needs, err := catalog.PartitionLocks(ctx, s.w.control, p.Relation, d.Partition.OID, step)
+	if err != nil {
+		return false, "", err
+	}
+	err = refresh.Step(ctx, s.session, target, gate, refresh.Policy{BusyDeadline: patience}, needs, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {
 			if err := catalog.LetThrough(ctx, tx, s.attempt, step); err != nil {
 				return err
@@ -194,10 +291,10 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	var kept *keptError
 	if errors.As(err, &kept) {
 		s.notes = append(s.notes, kept.reason)
-		return true, nil
+		return true, "", nil
 	}
 	if err != nil || !done {
-		return false, err
+		return false, holder, err
 	}
 	var total *retention.Total
 	switch step {
@@ -215,7 +312,7 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 	if moved.Rows < 0 {
 		total.Uncounted++
 	}
-	return false, nil
+	return false, "", nil
 }
 
 // demandDrop plans again for a partition that this transaction has dropped: what was committed before its lock was had
@@ -249,7 +346,7 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	if !aside {
 		return &keptError{reason: m.Name + " is not what it was any more"}
 	}
-	again, err := planPruning(ctx, tx, m.Target, before)
+	again, err := planAgain(ctx, tx, before)
 	if err != nil {
 		return err
 	}
@@ -290,15 +387,16 @@ func (s *pruneShell) fail(ctx context.Context, cause error) error {
 	case errors.As(cause, &piece) && s.work.ViewID < 0: // a table is not resumed
 		v.RunState = stateFailed
 		v.Reason = fmt.Sprintf("An UPDATE of its row makes it anew: UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = %d", s.work.ViewID)
+	case errors.Is(cause, s.cause()) && len(s.undone) > 0:
+		v.RunState = stateFailed
+		v.Reason = fmt.Sprintf("%s; tried again in %s", s.left(), prunePause)
 	case refresh.Classify(cause) == refresh.Busy:
-		v.Outcome, v.RunState = outcomeBusy, stateFailed
-		v.Reason = "a partition that is old enough was not had within " + detachLockTimeout.String()
-		if s.holder != "" {
-			v.Reason += ": " + s.holder
-		}
-		v.Reason = fmt.Sprintf("%s; tried again in %s", v.Reason, prunePause)
+		v.RunState, v.Reason = stateFailed, fmt.Sprintf("a lock was not had in time; tried again in %s", prunePause)
 	case v.Outcome == outcomeFailed && refresh.Classify(cause) != refresh.Away:
 		v.RunState = stateFailed
+	}
+	if len(s.undone) > 0 && !errors.Is(cause, s.cause()) {
+		v.Reason = s.left() + "; " + v.Reason
 	}
 	if s.detached.Partitions+s.dropped.Partitions+s.attached.Partitions > 0 {
 		v.Reason = s.words() + "; " + v.Reason

@@ -21,56 +21,83 @@ type pruning struct {
 	facts  retention.Facts
 	plan   retention.Outcome
 	ids    map[string]int64                  // views.id of the readers
-	leaves map[int64]map[uint32]catalog.Leaf // below each reader now
+	leaves map[int64]map[uint32]catalog.Leaf // below each reader, now or at an earlier plan of the run
 	marks  map[uint32]string                 // of them, from before they were read
 	unseen map[int64][]retention.Range       // what they tell that each reader has not seen
 }
 
-// planPruning reads the facts and plans. before is an earlier plan, of before a partition was put aside in this very
-// transaction; nil = there is none. Now is the database's clock, and ours is the witness.
+// errLeaves says that a plan does not hold any more: it has to be made anew, without locks.
+var errLeaves = errors.New("tables or partitions that its readers read were attached or rewritten, or it has new readers")
+
+// planPruning reads the facts and plans. before is an earlier plan of the same run; nil = there is none. Reading the leaves
+// takes seconds where they are many, so the caller holds no lock for which others wait.
 func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruning) (*pruning, error) {
+	p, err := loadPruning(ctx, q, id)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	for _, view := range p.ids {
+		if p.unseen[view], err = p.leafChanges(ctx, q, view, before); err != nil {
+			return nil, err
+		}
+	}
+	p.decide()
+	return p, nil
+}
+
+// planAgain plans after a partition was put aside in this very transaction. Everybody who uses the table waits meanwhile:
+// what a plan of before the locks has read is not read again, and where it is not the same any more that is [errLeaves].
+func planAgain(ctx context.Context, tx pgx.Tx, before *pruning) (*pruning, error) {
+	p, err := loadPruning(ctx, tx, before.ID)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	if !p.sameLeaves(before) {
+		return nil, errLeaves
+	}
+	for _, view := range p.ids {
+		dirt, known := before.unseen[view]
+		if !known {
+			return nil, errLeaves
+		}
+		p.unseen[view] = dirt
+	}
+	for _, part := range before.facts.Relation.Partitions { // those that are attached still are as they were
+		if part.DetachedAt == nil && !slices.ContainsFunc(p.facts.Relation.Partitions, func(now retention.Partition) bool { return now.OID == part.OID }) {
+			p.facts.Relation.Partitions = append(p.facts.Relation.Partitions, part)
+		}
+	}
+	p.decide()
+	return p, nil
+}
+
+// loadPruning reads the facts, and of leaves the marks only; nil when the target is gone.
+func loadPruning(ctx context.Context, q catalog.Querier, id int64) (*pruning, error) {
 	target, err := catalog.LoadPruneTarget(ctx, q, id)
 	if err != nil || target == nil {
 		return nil, err
 	}
-	facts, ids, err := decode(target)
-	if err != nil {
+	p := &pruning{PruneTarget: *target, leaves: make(map[int64]map[uint32]catalog.Leaf), unseen: make(map[int64][]retention.Range)}
+	if p.facts, p.ids, err = decode(target); err != nil {
 		return nil, err
 	}
-	p := &pruning{PruneTarget: *target, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf), unseen: make(map[int64][]retention.Range)}
-	if p.marks, err = catalog.LoadLeafMarks(ctx, q, slices.Collect(maps.Values(ids))); err != nil {
+	if p.marks, err = catalog.LoadLeafMarks(ctx, q, slices.Collect(maps.Values(p.ids))); err != nil {
 		return nil, err
 	}
-	same := before != nil && p.sameLeaves(before)
-	for name, view := range ids {
-		dirt, known := []retention.Range(nil), false
-		if same {
-			dirt, known = before.unseen[view]
-		}
-		if !known {
-			if dirt, err = p.leafChanges(ctx, q, view, before); err != nil {
-				return nil, err
-			}
-		}
-		p.unseen[view] = dirt
-		for i := range facts.Readers {
-			if facts.Readers[i].Name == name && facts.Readers[i].Method == retention.Incremental {
-				facts.Readers[i].Dirt = append(facts.Readers[i].Dirt, dirt...)
-			}
-		}
-	}
-	if before != nil { // those that are attached still are as they were, and were not read again
-		for _, part := range before.facts.Relation.Partitions {
-			if part.DetachedAt == nil && !slices.ContainsFunc(facts.Relation.Partitions, func(now retention.Partition) bool { return now.OID == part.OID }) {
-				facts.Relation.Partitions = append(facts.Relation.Partitions, part)
-			}
-		}
-	}
-	p.facts, p.plan = facts, retention.Plan(facts)
 	return p, nil
 }
 
-// decode reads the facts and our clock.
+// decide plans, once it is known what the readers have not seen.
+func (p *pruning) decide() {
+	for i, r := range p.facts.Readers {
+		if view, known := p.ids[r.Name]; known && r.Method == retention.Incremental {
+			p.facts.Readers[i].Dirt = append(r.Dirt, p.unseen[view]...)
+		}
+	}
+	p.plan = retention.Plan(p.facts)
+}
+
+// decode reads the facts. Now is the database's clock, and ours is the witness.
 func decode(t *catalog.PruneTarget) (retention.Facts, map[string]int64, error) {
 	facts, ids, err := retention.Decode(t.Facts)
 	facts.Witness = new(retention.At(time.Now()))
@@ -105,13 +132,14 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 	if err != nil {
 		return nil, err
 	}
-	p.leaves[view] = now
+	p.leaves[view] = maps.Clone(now)
 	if before != nil { // what left since then is what we put aside ourselves
 		maps.DeleteFunc(seen, func(oid uint32, _ catalog.Leaf) bool {
 			_, was := before.leaves[view][oid]
 			_, is := now[oid]
 			return was && !is
 		})
+		maps.Copy(p.leaves[view], before.leaves[view])
 	}
 	var ranges []retention.Range
 	for _, d := range refresh.LeafChanges(seen, now, false) {

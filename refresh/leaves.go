@@ -121,23 +121,43 @@ func (h holder) String() string {
 // lockHolder finds who holds a lock that conflicts with a refresh, the oldest transaction first; nil when
 // nobody does any more.
 func lockHolder(ctx context.Context, q querier, view uint32, below Files, concurrently bool) (*holder, error) {
-	oids := make([]uint32, 0, len(below))
+	needs := make([]catalog.Lock, 0, 1+len(below))
+	needs = append(needs, catalog.Lock{Relation: view, Mode: "AccessExclusiveLock"})
+	if concurrently {
+		needs[0].Mode = "ExclusiveLock"
+	}
 	for oid := range below {
-		oids = append(oids, oid)
+		needs = append(needs, catalog.Lock{Relation: oid, Mode: "AccessShareLock"})
+	}
+	return holderOf(ctx, q, needs)
+}
+
+// holderOf finds who holds a lock that conflicts with one of these, the oldest transaction first; nil when nobody does any
+// more.
+func holderOf(ctx context.Context, q querier, needs []catalog.Lock) (*holder, error) {
+	oids, modes := make([]uint32, len(needs)), make([]string, len(needs))
+	for i, n := range needs {
+		oids[i], modes[i] = n.Relation, n.Mode
 	}
 	rows, err := q.Query(ctx, `
 SELECT l.pid, c.relname, l.mode, a.usename, a.application_name, a.state, a.xact_start
   FROM pg_locks AS l
+  JOIN unnest($1::oid[], $2::text[]) AS n(relation, mode) ON n.relation = l.relation
   JOIN pg_class AS c ON c.oid = l.relation
   LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
  WHERE l.locktype = 'relation'
    AND l.granted
    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
    AND l.pid <> pg_backend_pid()
-   AND (l.relation = $1 AND (NOT $3 OR l.mode <> 'AccessShareLock')
-        OR l.relation = ANY ($2::oid[]) AND l.mode = 'AccessExclusiveLock')
+   AND CASE n.mode
+         WHEN 'AccessShareLock' THEN l.mode = 'AccessExclusiveLock'
+         WHEN 'ShareUpdateExclusiveLock' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
+         WHEN 'ShareRowExclusiveLock' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+         WHEN 'ExclusiveLock' THEN l.mode <> 'AccessShareLock'
+         ELSE n.mode = 'AccessExclusiveLock'
+       END
  ORDER BY a.xact_start NULLS LAST
- LIMIT 1`, view, oids, concurrently)
+ LIMIT 1`, oids, modes)
 	if err != nil {
 		return nil, fmt.Errorf("look for who holds the lock: %w", err)
 	}

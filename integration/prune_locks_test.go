@@ -1,0 +1,55 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// The reason names who holds a lock that the step needs, on whatever table, and nobody else.
+func TestTheReasonOfAPruneThatMeetsALockNamesWhoHoldsIt(t *testing.T) {
+	t.Parallel()
+	hold := func(t *testing.T, s *scene, name, sql string) {
+		t.Helper()
+		pgtest.Exec(t, s.db.Conn(t, s.owner), `SET application_name = '`+name+`'`, `BEGIN`, sql)
+	}
+	t.Run("of the partition", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t)
+		s.oldYear(t)
+		hold(t, s, "report", `SELECT * FROM old`)
+		pgtest.Exec(t, s.alice, keepAYear)
+		startSidecar(t, s.db)
+		until(t, s.root, pruneFailed)
+		require.Regexp(t, `old was not put aside: .*report.* holds AccessShareLock on old `, ask[string](t, s.root, pruneReason))
+	})
+	t.Run("of what is aside, while another one reads the table", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t)
+		s.aside(t)
+		s.pruned(t)
+		hold(t, s, "innocent", `SELECT * FROM raw`)
+		hold(t, s, "report", `SELECT * FROM old__kept`)
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET grace_period = '0'`)
+		until(t, s.root, pruneFailed)
+		reason := ask[string](t, s.root, pruneReason)
+		require.Regexp(t, `old__kept was not dropped: .*report.* holds AccessShareLock on old__kept `, reason)
+		require.NotContains(t, reason, "innocent")
+	})
+	t.Run("of what a foreign key points at, while another one reads it", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t)
+		pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE devices (k int PRIMARY KEY)`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int REFERENCES devices) PARTITION BY RANGE (ts)`,
+			`CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`)
+		hold(t, s, "innocent", `SELECT * FROM devices`)
+		hold(t, s, "writer", `INSERT INTO devices VALUES (2)`)
+		pgtest.Exec(t, s.alice, keepAYear)
+		startSidecar(t, s.db)
+		until(t, s.root, pruneFailed)
+		reason := ask[string](t, s.root, pruneReason)
+		require.Regexp(t, `old was not put aside: .*writer.* holds RowExclusiveLock on devices `, reason)
+		require.NotContains(t, reason, "innocent")
+	})
+}

@@ -1,0 +1,47 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// What is below the readers takes seconds to read where it is much, and while a DETACH holds its locks nobody reads or
+// writes the table. So a partition that is attached between the plan and the lock has the lock given back.
+func TestWhatTheReadersReadIsNotReadWhileAPruneHoldsTheTable(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	s.incremental(t, "hourly", hourlyReadings)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly")
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, s.alice, `CREATE TABLE ahead (LIKE readings)`)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+	until(t, s.root, dropWaits)
+	pgtest.Exec(t, s.alice, `ALTER TABLE readings ATTACH PARTITION ahead FOR VALUES FROM ('2050-01-01') TO ('2050-01-02')`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept`)
+	s.pruned(t)
+	require.Equal(t, "succeeded", ask[string](t, s.root, `SELECT string_agg(state, ' ') FROM mvscheduler.run WHERE kind = 'prune'`), "the same run has put them aside")
+
+	detached, read, within := 0, 0, make(map[int]bool) // by PID: between the REFRESH of the gate and the end of its transaction
+	for _, line := range s.db.Log(t) {
+		switch sql := line.Executed(); {
+		case line.Application != "mvscheduler run":
+		case strings.Contains(sql, "REFRESH MATERIALIZED VIEW") && strings.Contains(sql, "readings__gate"):
+			within[line.PID] = true
+			detached++
+		case strings.HasPrefix(strings.ToLower(sql), "commit"), strings.HasPrefix(strings.ToLower(sql), "rollback"):
+			within[line.PID] = false
+		case within[line.PID] && strings.Contains(sql, "tables_below"):
+			read++
+		}
+	}
+	require.Greater(t, detached, 2)
+	require.Zero(t, read)
+}
