@@ -226,7 +226,7 @@ func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action r
 			busy, patience = busy+1, pruneImpatience
 		}
 		if stays || step == catalog.StepDetach && err != nil || busy == pruneBusy {
-			return nil
+			break
 		}
 	}
 	return nil
