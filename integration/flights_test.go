@@ -76,7 +76,10 @@ func (s *scene) replay(t *testing.T) {
 	days := ask[[]time.Time](t, s.alice, `SELECT array_agg(DISTINCT arrives ORDER BY arrives) FROM kept`)
 	loaded := time.Now()
 	var refreshing time.Duration
-	for _, day := range days {
+	// What is older than a week has left for good; of a time without zone a day more is kept, and a bucket.
+	const leftBehind = `SELECT count(*) = 0 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
+		WHERE i.inhparent = 'flights'::regclass AND right(c.relname, 8) < to_char($1::date - 10, 'YYYYMMDD')`
+	for n, day := range days {
 		_, err := s.alice.Exec(t.Context(), `INSERT INTO flights SELECT scheduled_departure, delay_minutes, distance_miles, origin, destination FROM kept WHERE arrives = $1`, day)
 		require.NoError(t, err)
 		_, err = s.alice.Exec(t.Context(), `UPDATE mvscheduler.source_retention SET retention_period = make_interval(days => (now() AT TIME ZONE 'UTC')::date - $1::date + 7)`, day)
@@ -84,12 +87,14 @@ func (s *scene) replay(t *testing.T) {
 		at := time.Now()
 		s.incremented(t, "by_hour")
 		refreshing += time.Since(at)
+		if n >= 14 && n%5 == 0 { // as it goes, and not in the end alone
+			untilWithin(t, 3*patience, s.alice, leftBehind, day)
+			require.NotZero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'detach'`))
+		}
 	}
 	replayed := time.Now()
 	s.incremented(t, "by_hour", "by_day", "by_month")
-	// What is older than a week of the last day has left for good; of a time without zone a day more is kept, and a bucket.
-	untilWithin(t, 3*patience, s.alice, `SELECT count(*) = 0 FROM pg_inherits AS i JOIN pg_class AS c ON c.oid = i.inhrelid
-		WHERE i.inhparent = 'flights'::regclass AND right(c.relname, 8) < to_char((SELECT max(arrives) FROM kept) - 10, 'YYYYMMDD')`)
+	untilWithin(t, 3*patience, s.alice, leftBehind, days[len(days)-1])
 	s.incremented(t, "by_hour", "by_day", "by_month")
 	pruned := time.Now()
 
