@@ -216,16 +216,17 @@ func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action r
 			continue
 		}
 		stays, holder, err := s.move(ctx, p, gate, step, d, patience)
-		switch {
-		case err != nil && (ends(ctx, err) || errors.Is(err, errLeaves) && s.plans < pruneReplans):
-			return err
-		case err != nil:
+		if err != nil {
+			if ends(ctx, err) || errors.Is(err, errLeaves) && s.plans < pruneReplans {
+				return err
+			}
 			s.undone = append(s.undone, undone{what: d.Partition.Name + " was not " + participle[step], err: err, holder: holder})
+			stays = step == catalog.StepDetach
+			if refresh.Classify(err) == refresh.Busy {
+				busy, patience = busy+1, pruneImpatience
+			}
 		}
-		if refresh.Classify(err) == refresh.Busy {
-			busy, patience = busy+1, pruneImpatience
-		}
-		if stays || step == catalog.StepDetach && err != nil || busy == pruneBusy {
+		if stays || busy == pruneBusy {
 			break
 		}
 	}
