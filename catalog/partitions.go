@@ -338,7 +338,7 @@ ON CONFLICT (target) DO UPDATE
 // attached it again, or gave it away. What follows in the transaction is ours, as after [IsAside].
 func Dropped(ctx context.Context, tx pgx.Tx, a Attempt, m Moved) (bool, error) {
 	var gone bool
-	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1) AND set_config('jit', 'off', true) IS NOT NULL`, m.Partition).Scan(&gone)
+	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1) AND set_config('jit', 'off', true) IS NOT NULL AND set_config('mvscheduler.detached', 'on', true) IS NOT NULL`, m.Partition).Scan(&gone)
 	if err != nil || !gone {
 		return false, err
 	}
