@@ -35,6 +35,7 @@ type Leaf struct {
 	Trackable bool       `json:"-"`            // the owner of the view may make them
 	Hidden    bool       `json:"hidden"`       // it is written through a table above as well, whose statements no trigger of its own sees
 	Far       bool       `json:"-"`            // foreign tables are parts of it, and no trigger may have transition tables; then covered = none has
+	Root      uint32     `json:"-"`            // the table that the query names, of which it is a part
 }
 
 // Incremental is what there is to know of an incremental view before it is refreshed.

@@ -31,7 +31,7 @@ func ReadTablesBelow(viewID int64, into *[]Leaf) Read {
 		return err
 	}, SQL: `
 SELECT l.leaf, l.name, l.kind, CASE WHEN l.lo BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.lo END AS lo, CASE WHEN l.hi BETWEEN '0001-01-02 UTC' AND '9999-12-30 UTC' THEN l.hi END AS hi, -- of which JSON has a form
-       l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far
+       l.identity, coalesce(l.columns, '') AS columns, l.counters, l.covered, l.trackable, l.hidden, l.far, l.root
   FROM mvscheduler.tables_below($1) AS l`}
 }
 

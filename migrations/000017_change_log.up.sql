@@ -501,7 +501,7 @@ COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a qu
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
 CREATE FUNCTION mvscheduler.tables_below(view_id bigint) RETURNS TABLE (
-    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean)
+    leaf oid, name text, kind text, lo timestamptz, hi timestamptz, identity text, columns text, counters text, covered boolean, trackable boolean, hidden boolean, far boolean, root oid)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
@@ -561,14 +561,14 @@ BEGIN
                n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
                bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf   -- a statement on the table above runs triggers of that one alone, which say nothing about others that the query reads
                                   AND NOT EXISTS (SELECT FROM node AS m WHERE m.leaf = i.inhparent AND (m.root = n.root OR m.attname IS NULL)))),
-               n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)
+               n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f), min(n.root)
           FROM node AS n
          CROSS JOIN LATERAL (SELECT x.relfilenode, x.relpersistence FROM pg_class AS x WHERE x.oid = n.leaf OFFSET 0) AS c   -- not all of them
           JOIN mvscheduler.visible_views AS o ON o.view_id = tables_below.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
          GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner;
 END $$;
-COMMENT ON FUNCTION mvscheduler.tables_below(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has.';
+COMMENT ON FUNCTION mvscheduler.tables_below(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has; root is the table that the query names.';
 
 -- The step track ----------------------------------------------------------------------------------------
 

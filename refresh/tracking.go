@@ -54,10 +54,32 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	case len(refused) == 0:
 		return ByTrigger, "changes are noted by triggers", nil
 	case asked == ByTrigger:
-		return "", "", untracked(fmt.Sprintf("change_tracking trigger needs triggers, which role %s may not make on %s: GRANT TRIGGER ON %s TO %s", owner, some(refused), refused[0], owner))
+		return "", "", untracked(fmt.Sprintf("change_tracking trigger needs triggers, which role %s may not make on %s: %s", owner, some(refused), grantTriggers(leaves, refused, owner)))
 	}
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
 }
+
+// mostGranted is how many tables a GRANT names.
+const mostGranted = 20
+
+// grantTriggers is the statement after which the owner of a view may make triggers on all that is refused. Where a GRANT would be too
+// long to read, it looks the parts of the tables up itself.
+func grantTriggers(leaves map[uint32]Leaf, refused []string, owner string) string {
+	if len(refused) <= mostGranted {
+		return fmt.Sprintf("GRANT TRIGGER ON %s TO %s", strings.Join(refused, ", "), owner)
+	}
+	var roots []string
+	for _, oid := range sortedKeys(leaves) {
+		leaf := leaves[oid]
+		if root := literal(leaves[leaf.Root].Name); slices.Contains(refused, leaf.Name) && !slices.Contains(roots, root) {
+			roots = append(roots, root)
+		}
+	}
+	return fmt.Sprintf("DO $grant$BEGIN EXECUTE (WITH RECURSIVE part(oid) AS (SELECT unnest(ARRAY[%s]::regclass[]) UNION SELECT i.inhrelid::regclass FROM pg_inherits AS i JOIN part AS p ON p.oid = i.inhparent) "+
+		"SELECT format('GRANT TRIGGER ON %%s TO %%s', string_agg(oid::text, ', '), %s) FROM part); END$grant$", strings.Join(roots, ", "), literal(owner))
+}
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 // untracked says why triggers are not possible for a view that asks for them.
 func untracked(reason string) error {
