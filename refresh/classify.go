@@ -73,6 +73,7 @@ var rules = []rule{
 	{"42501", Permanent, "Grant the owner of the view what the message says that it lacks; mvscheduler doctor names the GRANT where it is one on a table, a view or a schema."},
 	{"42P01", Permanent, "A relation is missing: restore it, or change the query."},
 	{"42703", Permanent, "A column is missing: restore it, or change the query."},
+	{"42611", Permanent, "Set bucket_width, time_column or timezone of the view to what its query does, or change the query."},
 	{"42883", Permanent, "A function is missing: restore it, or change the query."},
 	{"42", Permanent, "The query does not fit the database any more: change the query, or undo what changed below it."},
 	{"3F000", Permanent, "A schema is missing: restore it, or drop the view."},
@@ -249,7 +250,7 @@ func whereOutside(where string) string {
 	)
 	for line := range strings.SplitSeq(where, "\n") {
 		if strings.HasPrefix(line, "SQL ") || strings.HasPrefix(line, "PL/") { // else the statement goes on
-			ours = strings.HasPrefix(line, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(line, `SQL function "step`) || strings.HasPrefix(line, `SQL statement "`) && strings.Contains(line, "mvscheduler")
+			ours = strings.HasPrefix(line, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(line, `SQL function "step`) || strings.HasPrefix(line, `SQL function "demand_`) || strings.HasPrefix(line, `SQL statement "`) && strings.Contains(line, "mvscheduler")
 		}
 		if !ours {
 			outside = append(outside, line)

@@ -130,6 +130,8 @@ func TestDescriptionsAreFitToBeShown(t *testing.T) {
 	require.Equal(t, "boom CONTEXT: PL/pgSQL function app.f() line 2 at RAISE", Describe(&pgconn.PgError{Message: "boom",
 		Where: "PL/pgSQL function app.f() line 2 at RAISE\nSQL statement \"WITH fresh AS MATERIALIZED (SELECT a FROM app.\"mvscheduler 6edbf06c\" AS q)\nSELECT 1\"\nPL/pgSQL function mvscheduler.replace_buckets(oid,oid) line 56 at EXECUTE\n" +
 			"SQL statement \"SELECT *            FROM mvscheduler.replace_buckets(query, data)\"\nSQL statement \"SELECT mvscheduler.name_partition(data, part),\n            mvscheduler.equip_partition(data, part)\"\nPL/pgSQL function mvscheduler.step_increment(bigint) line 51 at SQL statement\nSQL function \"step\" statement 1"}))
+	require.Equal(t, "boom", Describe(&pgconn.PgError{Message: "boom",
+		Where: "PL/pgSQL function mvscheduler.demand_labels(oid,text) line 6 at PERFORM\nSQL function \"demand_near_labels\" statement 1\nSQL statement \"SELECT mvscheduler.demand_near_labels(handle)\"\nPL/pgSQL function mvscheduler.step_build(bigint) line 51 at PERFORM"}))
 	require.Equal(t, "boom CONTEXT: SQL statement \"SELECT a \"", Describe(&pgconn.PgError{Message: "boom", Where: "SQL statement \"SELECT a\n\""}))
 	require.Equal(t, "boom DETAIL: d HINT: h CONTEXT: w", Describe(&pgconn.PgError{Message: "boom", Detail: "d", Hint: "h", Where: "w"}))
 	require.Equal(t, "cancelled", Describe(fmt.Errorf("refresh: %w", context.Canceled)))

@@ -31,7 +31,7 @@ var conditions = map[string]string{
 	"23": "integrity constraint violation", "25P04": "transaction_timeout", "25006": "read_only_sql_transaction", "2F": "SQL routine exception",
 	"38": "external routine exception", "39": "external routine invocation exception", "44": "WITH CHECK OPTION violation",
 	"P0": "PL/pgSQL error: RAISE EXCEPTION", "55000": "object_not_in_prerequisite_state", "0A000": "feature_not_supported",
-	"0B": "invalid transaction initiation", "42501": "insufficient_privilege", "42P01": "undefined_table", "42703": "undefined_column",
+	"0B": "invalid transaction initiation", "42501": "insufficient_privilege", "42P01": "undefined_table", "42703": "undefined_column", "42611": "invalid_column_definition",
 	"42883": "undefined_function", "42": "syntax error or access rule violation", "3F000": "invalid_schema_name", "2BP01": "dependent_objects_still_exist",
 }
 
