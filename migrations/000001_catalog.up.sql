@@ -348,9 +348,9 @@ COMMENT ON COLUMN mvscheduler.run.started_at IS 'Start of the attempt in force o
 COMMENT ON COLUMN mvscheduler.run.finished_at IS 'When the terminal state was reached.';
 COMMENT ON COLUMN mvscheduler.run.method IS 'full or concurrent.';
 COMMENT ON COLUMN mvscheduler.run.data_as_of IS 'The refresh shows at least everything committed before this instant.';
-COMMENT ON COLUMN mvscheduler.run.rows IS 'Rows in the view afterwards.';
+COMMENT ON COLUMN mvscheduler.run.rows IS 'Rows in the view afterwards; of kind prune, about how many left.';
 COMMENT ON COLUMN mvscheduler.run.buckets IS 'Time buckets written (incremental views).';
-COMMENT ON COLUMN mvscheduler.run.size_bytes IS 'Size of the view afterwards.';
+COMMENT ON COLUMN mvscheduler.run.size_bytes IS 'Size of the view afterwards; of kind prune, of what left.';
 COMMENT ON COLUMN mvscheduler.run.wal_bytes IS 'WAL written on the whole server meanwhile: an upper bound.';
 COMMENT ON COLUMN mvscheduler.run.took IS 'From the start of the transaction of the refresh until right before it committed; NULL = it did not succeed.';
 COMMENT ON COLUMN mvscheduler.run.changed IS 'Rows inserted and deleted; a full refresh inserts them all. NULL = unknown.';

@@ -104,7 +104,7 @@ func (s *Server) viewPage(ctx context.Context, r *http.Request) (page, error) {
 	b.Troubles = troublesOf(found.Attempts)
 	b.Staleness = draw.Sawtooth(refreshesOf(found.Runs), targetOf(v), v.AsOf)
 	b.Durations, b.Longest = barsOf(found.Runs, durationOf, func(v float64) string { return words.Span(time.Duration(v)) })
-	b.Sizes, b.Largest = barsOf(found.Runs, sizeOf, func(v float64) string { n := int64(v); return words.BytesOf(&n) })
+	b.Sizes, b.Largest = sizesOf(found.Runs)
 	return page{Title: words.Line(v.Name), Path: "/views", JSON: "/api/v1" + viewPath(v.Name), AsOf: v.AsOf, Body: b}, nil
 }
 
@@ -211,6 +211,12 @@ func refreshesOf(runs []catalog.RunRecord) []draw.Refresh {
 
 func durationOf(r catalog.RunRecord) (float64, bool) {
 	return float64(r.Took()), r.StartedAt != nil && r.State != "skipped"
+}
+
+// sizesOf draws the size of the view after each run. Runs that prune measure what left.
+func sizesOf(runs []catalog.RunRecord) ([]draw.Bar, string) {
+	runs = slices.DeleteFunc(slices.Clone(runs), func(r catalog.RunRecord) bool { return r.Kind == "prune" })
+	return barsOf(runs, sizeOf, func(v float64) string { n := int64(v); return words.BytesOf(&n) })
 }
 
 func sizeOf(r catalog.RunRecord) (float64, bool) {
