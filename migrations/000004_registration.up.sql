@@ -270,8 +270,10 @@ BEGIN
         v.lateness := CASE WHEN v.lateness IS DISTINCT FROM was.lateness THEN v.lateness ELSE '0' END;
         v.change_tracking := CASE WHEN v.change_tracking <> was.change_tracking OR v.change_tracking <> 'trigger' THEN v.change_tracking ELSE 'auto' END;
     END IF;
+    IF v.method IS DISTINCT FROM 'continuous_aggregate' THEN
+        PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent', 'incremental');
+    END IF;
     PERFORM mvscheduler.check_reserved(v);
-    PERFORM mvscheduler.check_choice('method', v.method, 'auto', 'full', 'concurrent', 'incremental');
     PERFORM mvscheduler.check_incremental(op, was, v);
     PERFORM mvscheduler.check_choice('refresh_on', v.refresh_on, 'schedule', 'upstream', 'manual');
     PERFORM mvscheduler.check_choice('catchup', v.catchup, 'latest', 'skip', 'all');
