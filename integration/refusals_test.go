@@ -25,3 +25,24 @@ func TestAMethodThatThereIsNotIsNamedFirst(t *testing.T) {
 	require.Equal(t, want, says(t, s.alice, "22023", `UPDATE mvscheduler.views SET method = 'incrementel', lateness = '1 hour'`))
 	require.Contains(t, says(t, s.alice, "0A000", `UPDATE mvscheduler.views SET method = 'continuous_aggregate'`), "not supported in this version")
 }
+
+func TestAHintSaysWhatIsWrongWithAValue(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	require.Equal(t, "invalid lateness: -1 days: Give an interval of at most 100 years that is not negative.", says(t, s.alice, "22023", `UPDATE mvscheduler.views SET lateness = '-1 day'`))
+	pgtest.Exec(t, s.alice, `CREATE TABLE listed (k int, ts timestamptz) PARTITION BY LIST (k)`, `CREATE TABLE numbered (k int, ts timestamptz) PARTITION BY RANGE (k)`,
+		`CREATE TABLE two (ts timestamptz, k int) PARTITION BY RANGE (ts, k)`)
+	for insert, want := range map[string]string{
+		`("table", retention_period) VALUES ('listed', '7 days')`:                      "42809 " + s.owner + ".listed is not partitioned by a range of a time",
+		`("table", retention_period, time_column) VALUES ('listed', '7 days', 'ts')`:   "42809 " + s.owner + ".listed is not partitioned by a range of a time",
+		`("table", retention_period) VALUES ('two', '7 days')`:                         "22023 " + s.owner + ".two is not partitioned by a range of a time",
+		`("table", retention_period) VALUES ('numbered', '7 days')`:                    "22023 " + s.owner + ".numbered is not partitioned by a range of a time",
+		`("table", retention_period, time_column) VALUES ('numbered', '7 days', 'ts')`: "22023 " + s.owner + ".numbered is not partitioned by a range of a time",
+	} {
+		require.Equal(t, want[6:]+": Partition it by a range of one column of type timestamptz, timestamp or date: only then the bounds of a partition tell how old its rows are.",
+			says(t, s.alice, want[:5], `INSERT INTO mvscheduler.source_retention `+insert))
+	}
+	pgtest.Exec(t, s.alice, `CREATE TABLE parts (ts timestamptz, born timestamptz) PARTITION BY RANGE (ts)`)
+	require.Equal(t, s.owner+".parts is not partitioned by a range of born: Leave time_column out, or name ts.", says(t, s.alice, "22023", `INSERT INTO mvscheduler.source_retention ("table", retention_period, time_column) VALUES ('parts', '7 days', 'born')`))
+}

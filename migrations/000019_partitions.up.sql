@@ -784,9 +784,11 @@ AS $$
 DECLARE
     rel record;
 BEGIN
-    SELECT c.relkind, c.relowner, mvscheduler.shown_name(c.oid) AS name, p.partstrat,
-           CASE WHEN p.partnatts = 1 THEN (SELECT a.attname FROM pg_attribute AS a WHERE a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND a.attnum > 0) END AS key INTO rel
-      FROM pg_class AS c LEFT JOIN pg_partitioned_table AS p ON p.partrelid = c.oid WHERE c.oid = NEW."table"::oid;
+    SELECT c.relkind, c.relowner, mvscheduler.shown_name(c.oid) AS name, p.partstrat, a.attname AS key, a.atttypid AS key_type INTO rel
+      FROM pg_class AS c
+      LEFT JOIN pg_partitioned_table AS p ON p.partrelid = c.oid
+      LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = p.partattrs[0] AND a.attnum > 0 AND p.partnatts = 1
+     WHERE c.oid = NEW."table"::oid;
     IF rel.name IS NULL THEN
         RAISE EXCEPTION 'the table does not exist any more' USING ERRCODE = 'undefined_table', HINT = 'DELETE the row.';
     ELSIF rel.relkind <> 'p' THEN
@@ -804,14 +806,14 @@ BEGIN
     IF NOT mvscheduler.can_become(quote_ident(CURRENT_USER)::regrole, rel.relowner) THEN
         RAISE EXCEPTION 'must be owner of table %', rel.name USING ERRCODE = 'insufficient_privilege';
     END IF;
+    IF rel.partstrat <> 'r' OR NOT coalesce(rel.key_type IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype), false) THEN
+        RAISE EXCEPTION '% is not partitioned by a range of a time', rel.name USING ERRCODE = CASE WHEN rel.partstrat = 'r' THEN 'invalid_parameter_value' ELSE 'wrong_object_type' END,
+            HINT = 'Partition it by a range of one column of type timestamptz, timestamp or date: only then the bounds of a partition tell how old its rows are.';
+    END IF;
     NEW.time_column := coalesce(NEW.time_column, rel.key);
-    IF NEW.time_column IS NULL OR NOT EXISTS (SELECT FROM pg_attribute AS a WHERE a.attrelid = NEW."table"::oid AND a.attname = NEW.time_column AND a.attnum > 0 AND NOT a.attisdropped
-                                                                             AND a.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)) THEN
-        RAISE EXCEPTION 'time_column % of % is no column with a time', coalesce(quote_ident(NEW.time_column), 'NULL'), rel.name USING ERRCODE = 'invalid_parameter_value',
-            HINT = 'Name the column of type timestamptz, timestamp or date by which it is partitioned.';
-    ELSIF rel.partstrat <> 'r' OR rel.key IS DISTINCT FROM NEW.time_column THEN
-        RAISE EXCEPTION '% is not partitioned by a range of %', rel.name, quote_ident(NEW.time_column) USING ERRCODE = 'wrong_object_type',
-            HINT = 'Only then the bounds of a partition tell how old its rows are.';
+    IF NEW.time_column <> rel.key THEN
+        RAISE EXCEPTION '% is not partitioned by a range of %', rel.name, quote_ident(NEW.time_column) USING ERRCODE = 'invalid_parameter_value',
+            HINT = format('Leave time_column out, or name %I.', rel.key);
     ELSIF NOT mvscheduler.is_period(NEW.retention_period) OR NEW.retention_period = interval '0' THEN
         RAISE EXCEPTION 'invalid retention_period: %', NEW.retention_period USING ERRCODE = 'invalid_parameter_value', HINT = 'Give a positive interval of at most 5000 years.';
     ELSIF NOT mvscheduler.is_period(NEW.grace_period) THEN
