@@ -46,3 +46,16 @@ func TestAHintSaysWhatIsWrongWithAValue(t *testing.T) {
 	pgtest.Exec(t, s.alice, `CREATE TABLE parts (ts timestamptz, born timestamptz) PARTITION BY RANGE (ts)`)
 	require.Equal(t, s.owner+".parts is not partitioned by a range of born: Leave time_column out, or name ts.", says(t, s.alice, "22023", `INSERT INTO mvscheduler.source_retention ("table", retention_period, time_column) VALUES ('parts', '7 days', 'born')`))
 }
+
+func TestInWindowOfAnOutputColumnIsExplained(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	const hint = "in_window asks about the column of the table from which the time of a bucket comes, not about an output column of the query: mvscheduler.in_window(column)."
+	register := func(query string) string {
+		return says(t, s.alice, "42703", `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('v', `+quote(query)+`, 'incremental', 'hour', '1 hour')`)
+	}
+	require.Equal(t, `column "hour" does not exist: `+hint, register(`SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(hour) GROUP BY 1`))
+	require.Equal(t, `column m.Hour does not exist: `+hint, register(`SELECT date_trunc('hour', ts) AS "Hour", count(*) AS n FROM metrics AS m WHERE mvscheduler.in_window( m."Hour" ) GROUP BY 1`))
+	require.Equal(t, `column "nosuch" does not exist: `, register(`SELECT date_trunc('hour', ts) AS hour, count(nosuch) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`))
+	require.Contains(t, register(`SELECT date_trunc('hour', ts) AS hour, count(values) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`), `column "metrics.value"`, "PostgreSQL's own")
+}

@@ -108,6 +108,15 @@ WHEN undefined_function THEN
     END IF;
     RAISE EXCEPTION '%', SQLERRM USING ERRCODE = SQLSTATE,
         HINT = 'Write it with its schema, and with the bare column of the table that holds the time, as timestamptz, timestamp or date: mvscheduler.in_window(column).';
+WHEN undefined_column THEN
+    PERFORM FROM regexp_matches(v.query, 'in_window\s*\(\s*((?:[^()"]|"(?:[^"]|"")*")+?)\s*\)', 'gi') AS call(argument)
+     WHERE strpos(lower(SQLERRM), lower(format('"%s"', call.argument[1]))) > 0   -- "hour", or t.hour
+        OR strpos(lower(SQLERRM), lower(format(' %s ', replace(call.argument[1], '"', '')))) > 0 OR strpos(lower(SQLERRM), format(' %s ', lower(call.argument[1]))) > 0;
+    IF NOT FOUND THEN
+        RAISE;
+    END IF;
+    RAISE EXCEPTION '%', SQLERRM USING ERRCODE = SQLSTATE,
+        HINT = 'in_window asks about the column of the table from which the time of a bucket comes, not about an output column of the query: mvscheduler.in_window(column).';
 END $$;
 COMMENT ON FUNCTION mvscheduler.probe_query(mvscheduler.views, text, text) IS 'Creates the query as a plain materialized view, so that its errors are PostgreSQL''s own.';
 
