@@ -23,5 +23,5 @@ func TestADateThatIsNullChangesNoBucket(t *testing.T) {
 	}
 	pgtest.Exec(t, s.alice, `INSERT INTO days VALUES (NULL, 1), ('2026-03-01', 1)`)
 	s.incremented(t, "v")
-	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-03-01 00:00:00;")
+	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-03-01 00:00:00 UTC;")
 }

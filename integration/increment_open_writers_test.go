@@ -80,7 +80,7 @@ func TestWhatAnOpenWriterWroteIsDirtWhenHeCommits(t *testing.T) {
 	require.Contains(t, s.last(t, "v", "reason"), "nothing changed below")
 	pgtest.Exec(t, writer, `COMMIT`)
 	s.incremented(t, "v")
-	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-02-01 00:00:00 to 2026-03-01 00:00:00 ("+s.owner+".feb was written to by a transaction that did not know of the view yet)")
+	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-02-01 00:00:00 to 2026-03-01 00:00:00 UTC ("+s.owner+".feb was written to by a transaction that did not know of the view yet)")
 	same(t, s.alice, "v")
 	s.incremented(t, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "nothing changed below")

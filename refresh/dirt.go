@@ -27,17 +27,24 @@ func (r Range) String() string {
 	case r.Lo == nil && r.Hi == nil:
 		return "everything"
 	case r.Lo != nil && r.Hi != nil && r.Lo.Equal(*r.Hi):
-		return shown(r.Lo, "")
+		return shown(*r.Lo) + " UTC"
 	}
-	return shown(r.Lo, "the beginning") + " to " + shown(r.Hi, "the end")
+	return r.ends()
 }
 
-func shown(t *time.Time, unbounded string) string {
-	if t == nil {
-		return unbounded
+func (r Range) ends() string {
+	switch {
+	case r.Lo == nil && r.Hi == nil:
+		return "the beginning to the end"
+	case r.Lo == nil:
+		return "the beginning to " + shown(*r.Hi) + " UTC"
+	case r.Hi == nil:
+		return shown(*r.Lo) + " UTC to the end"
 	}
-	return t.UTC().Format("2006-01-02 15:04:05")
+	return shown(*r.Lo) + " to " + shown(*r.Hi) + " UTC"
 }
+
+func shown(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") }
 
 // mostRanges is how many statements one refresh may take: each of them is planned anew.
 const mostRanges = 400
@@ -78,7 +85,7 @@ func Coalesce(dirt []Dirt, margin time.Duration) (ranges []Range, reason string)
 	}
 	asked := len(merged)
 	merged = fewest(merged)
-	reason = fmt.Sprintf("%d ranges of times changed, from %s to %s", len(merged), shown(merged[0].Lo, "the beginning"), shown(merged[len(merged)-1].Hi, "the end"))
+	reason = fmt.Sprintf("%d ranges of times changed, from %s", len(merged), Range{Lo: merged[0].Lo, Hi: merged[len(merged)-1].Hi}.ends())
 	if len(merged) == 1 {
 		reason = "changed: " + merged[0].String()
 	}

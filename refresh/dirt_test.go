@@ -20,12 +20,13 @@ func TestDirtBecomesRangesWithReasons(t *testing.T) {
 		reason string
 	}{
 		"nothing":                 {nil, nil, ""},
-		"an instant":              {[]Dirt{{Lo: at(5), Hi: at(5)}}, []Range{{at(5), at(5)}}, "changed: 2026-03-01 05:00:00"},
-		"near ones are one":       {[]Dirt{{Lo: at(9), Hi: at(10)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(10)}}, "changed: 2026-03-01 02:00:00 to 2026-03-01 10:00:00"},
-		"far ones are two":        {[]Dirt{{Lo: at(90), Hi: at(91)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(5)}, {at(90), at(91)}}, "2 ranges of times changed, from 2026-03-01 02:00:00 to 2026-03-04 19:00:00"},
-		"one within another":      {[]Dirt{{Lo: at(0), Hi: at(50)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(0), at(50)}}, "changed: 2026-03-01 00:00:00 to 2026-03-03 02:00:00"},
+		"an instant":              {[]Dirt{{Lo: at(5), Hi: at(5)}}, []Range{{at(5), at(5)}}, "changed: 2026-03-01 05:00:00 UTC"},
+		"near ones are one":       {[]Dirt{{Lo: at(9), Hi: at(10)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(10)}}, "changed: 2026-03-01 02:00:00 to 2026-03-01 10:00:00 UTC"},
+		"far ones are two":        {[]Dirt{{Lo: at(90), Hi: at(91)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(2), at(5)}, {at(90), at(91)}}, "2 ranges of times changed, from 2026-03-01 02:00:00 to 2026-03-04 19:00:00 UTC"},
+		"one within another":      {[]Dirt{{Lo: at(0), Hi: at(50)}, {Lo: at(2), Hi: at(5)}}, []Range{{at(0), at(50)}}, "changed: 2026-03-01 00:00:00 to 2026-03-03 02:00:00 UTC"},
 		"everything":              {[]Dirt{{Lo: at(2), Hi: at(5)}, Everything("the query was changed")}, []Range{{nil, nil}}, "changed: everything (the query was changed)"},
 		"open ends":               {[]Dirt{{Hi: at(2)}, {Lo: at(90), Why: "p is new"}}, []Range{{nil, at(2)}, {at(90), nil}}, "2 ranges of times changed, from the beginning to the end (p is new)"},
+		"open at one end":         {[]Dirt{{Lo: at(2)}}, []Range{{at(2), nil}}, "changed: 2026-03-01 02:00:00 UTC to the end"},
 		"many reasons, few words": {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d"), Everything("e")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 2 more reasons)"},
 	} {
 		got, reason := Coalesce(c.dirt, 3*time.Hour)

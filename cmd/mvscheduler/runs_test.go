@@ -34,10 +34,10 @@ func TestARunShowsHowFarItIsOnATerminal(t *testing.T) {
 
 func TestARunOfAnIncrementalViewSaysHowManyBucketsItComputed(t *testing.T) {
 	t.Parallel()
-	run := catalog.RunRecord{State: "succeeded", Reason: new("changed: 2026-03-01 10:05:00"), Buckets: new(int64(1))}
-	require.Equal(t, "1 bucket computed; changed: 2026-03-01 10:05:00", runWords(run))
+	run := catalog.RunRecord{State: "succeeded", Reason: new("changed: 2026-03-01 10:05:00 UTC"), Buckets: new(int64(1))}
+	require.Equal(t, "1 bucket computed; changed: 2026-03-01 10:05:00 UTC", runWords(run))
 	run.Buckets = new(int64(0))
-	require.Equal(t, "changed: 2026-03-01 10:05:00", runWords(run))
+	require.Equal(t, "changed: 2026-03-01 10:05:00 UTC", runWords(run))
 }
 
 func TestAPauseThatIsOverIsNotShown(t *testing.T) {
