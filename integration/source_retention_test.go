@@ -144,7 +144,7 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	requireSQLState(t, other, "42501", `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('`+s.owner+`.readings', '1 day')`)
 	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run")
 	require.Zero(t, out.code, out.stderr)
-	for _, words := range []string{"DEFAULT partition holds rows", "it has no upper bound", "foreign keys of"} {
+	for _, words := range []string{"DEFAULT partition holds rows", "it has no upper bound", "foreign keys of", "DROP CONSTRAINT"} {
 		require.Contains(t, strings.Join(strings.Fields(strings.ReplaceAll(out.stdout, "│", " ")), " "), words)
 	}
 	require.NotContains(t, out.stdout, "stays:", "the columns say what is decided about what")
@@ -161,6 +161,9 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 	require.Equal(t, "c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))
 	require.Equal(t, "a__kept r, b__kept p", ask[string](t, s.alice, `SELECT string_agg(relname || ' ' || relkind::text, ', ' ORDER BY relname) FROM pg_class WHERE relname LIKE '%kept' AND relkind IN ('r', 'p') AND relnamespace = current_schema()::regnamespace`))
 	require.Contains(t, ask[string](t, s.alice, `SELECT string_agg(reason, ' ') FROM mvscheduler.prunings`), "with its 2 sub-partitions is put aside")
+	pgtest.Exec(t, s.alice, `ALTER TABLE pointing DROP CONSTRAINT pointing_ts_device_fkey`)
+	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait").code)
+	require.Equal(t, 3, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.kept`), "as the reason said")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
 	require.Equal(t, int64(4), ask[int64](t, s.alice, `SELECT count(*) FROM readings`))
 	require.Equal(t, "a b c d rest", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ' ' ORDER BY inhrelid::regclass::text) FROM pg_inherits WHERE inhparent = 'readings'::regclass`))

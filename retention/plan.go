@@ -195,7 +195,8 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 		return "it belongs to " + partition.OtherOwner + " and not to the owner of " + p.Relation.Name
 	case len(partition.ReferencedBy) > 0:
 		d.Blocker = slices.Min(partition.ReferencedBy)
-		return "foreign keys of " + strings.Join(slices.Sorted(slices.Values(partition.ReferencedBy)), ", ") + " point at it"
+		tables := slices.Sorted(slices.Values(partition.ReferencedBy))
+		return "foreign keys of " + strings.Join(tables, ", ") + " point at it, and it can leave when none does: ALTER TABLE " + strings.Join(tables, " DROP CONSTRAINT ..., ALTER TABLE ") + " DROP CONSTRAINT ..."
 	}
 	if partition.RestoredAt != nil {
 		if until := p.graceEnd(*partition.RestoredAt); p.now <= until {
