@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -13,10 +14,10 @@ import (
 func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 	t.Parallel()
 	s := newMetrics(t)
-	const daily = `SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
+	const daily = `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
 	s.incremental(t, "filled", daily)
 	pgtest.Exec(t, s.alice, `CREATE TABLE late (ts timestamptz NOT NULL)`, `INSERT INTO late VALUES ('2026-03-02 00:10+00')`)
-	s.incremental(t, "went_on", `SELECT date_trunc('day', ts) AS hour, count(*) AS n FROM late WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	s.incremental(t, "went_on", `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') AS hour, count(*) AS n FROM late WHERE mvscheduler.in_window(ts) GROUP BY 1`)
 	startSidecar(t, s.db)
 	s.incremented(t, "went_on")
 	pgtest.Exec(t, s.alice, `INSERT INTO late VALUES ('2026-03-02 20:10+00')`)
@@ -32,6 +33,32 @@ func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET bucket_width = '1 day' WHERE name = '`+s.owner+`.`+view+`'`)
 		s.incremented(t, view)
 		same(t, s.alice, view)
+	}
+}
+
+// Where the query says itself how wide it cuts, nothing has to be computed to know that it is wider.
+func TestABucketWidthThatDateTruncContradictsIsRefused(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	query := func(unit string) string {
+		return `SELECT date_trunc('` + unit + `', ts) AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
+	}
+	for i, c := range []struct{ unit, width, set string }{
+		{"day", "1 hour", "1 day"}, {"week", "1 day", "1 week"}, {"month", "1 week", "1 month"}, {"quarter", "1 month", "3 months"}, {"year", "3 months", "1 year"},
+		{"hour", "1 minute", ""}, {"hour", "1 day", ""}, {"month", "31 days", ""}, {"year", "366 days", ""}, {"quarter", "3 months", ""}, {"day", "23 hours", ""}, // an hour longer, when clocks are set back
+	} {
+		insert := fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('v%d', %s, 'incremental', 'hour', '%s')`, i, quote(query(c.unit)), c.width)
+		if c.set == "" {
+			pgtest.Exec(t, s.alice, insert)
+			continue
+		}
+		told := says(t, s.alice, "22023", insert)
+		require.Contains(t, told, "cuts hour by "+c.unit+", and bucket_width is ")
+		require.Contains(t, told, "Set bucket_width to '"+c.set+"'")
+	}
+	s.incremental(t, "v", query("day"), "bucket_width", "1 day")
+	for _, change := range []string{`bucket_width = '1 hour'`, `bucket_width = '2 hours'`, `query = ` + quote(query("month")), `bucket_width = '1 minute'`} {
+		require.Contains(t, says(t, s.alice, "22023", `UPDATE mvscheduler.views SET `+change+` WHERE name LIKE '%.v'`), "and bucket_width is ")
 	}
 }
 

@@ -803,7 +803,7 @@ COMMENT ON FUNCTION mvscheduler.sources_of(oid, text) IS 'Tables that a query re
 -- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
 -- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
 -- PostgreSQL's own; a cast would stand there too. A column without a zone is cut as if in UTC.
-CREATE FUNCTION mvscheduler.cut_of(query oid, time_column text, width interval, source_type oid, view_zone text, OUT unit text, OUT zone text)
+CREATE FUNCTION mvscheduler.trunc_of(query oid, time_column text, OUT unit text, OUT zone text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET standard_conforming_strings = on
@@ -824,10 +824,37 @@ BEGIN
             found_ := regexp_match(left(part, -length(' AS ' || quote_ident(time_column))), '^' || pattern || '$');
         END IF;
     END LOOP;
-    IF mvscheduler.unit_width(found_[1]) = width AND strpos(definition, 'mvscheduler.in_window(' || found_[2] || ')') > 0
-       AND source_type IN ('timestamptz'::regtype, 'timestamp'::regtype) THEN
+    IF strpos(definition, 'mvscheduler.in_window(' || found_[2] || ')') > 0 THEN
         unit := found_[1];
-        zone := CASE WHEN source_type = 'timestamptz'::regtype THEN coalesce(found_[3], view_zone) ELSE 'UTC' END;
+        zone := found_[3];
     END IF;
 END $$;
+COMMENT ON FUNCTION mvscheduler.trunc_of(oid, text) IS 'The unit by which the query of an incremental view cuts its time with date_trunc, and the zone that it names; NULL where that is not known.';
+
+CREATE FUNCTION mvscheduler.cut_of(query oid, time_column text, width interval, source_type oid, view_zone text, OUT unit text, OUT zone text)
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    SELECT t.unit, CASE WHEN source_type = 'timestamptz'::regtype THEN coalesce(t.zone, view_zone) ELSE 'UTC' END INTO unit, zone
+      FROM mvscheduler.trunc_of(query, time_column) AS t
+     WHERE mvscheduler.unit_width(t.unit) = width AND source_type IN ('timestamptz'::regtype, 'timestamp'::regtype);
+END $$;
 COMMENT ON FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text) IS 'The unit and the zone by which the query of an incremental view cuts its time with date_trunc; NULL where that is not known.';
+
+-- As long as clocks set back make a bucket, see window_of, it may be. Of more, rows of a bucket would be left out, and no step notices
+-- before it reads one that is late in its bucket.
+CREATE FUNCTION mvscheduler.check_cut(v mvscheduler.views, query oid) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET IntervalStyle = 'postgres'
+AS $$
+DECLARE
+    cut text := (mvscheduler.trunc_of(query, v.time_column)).unit;
+BEGIN
+    IF mvscheduler.unit_width(cut) > mvscheduler.longest(v.bucket_width) + interval '1 hour' THEN
+        RAISE EXCEPTION 'the query of managed view % cuts % by %, and bucket_width is %', v.name, quote_ident(v.time_column), cut, v.bucket_width
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('Set bucket_width to %L, or cut by what it says.', CASE cut WHEN 'quarter' THEN '3 months' ELSE '1 ' || cut END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.check_cut(mvscheduler.views, oid) IS 'Raises where the query is known to make longer buckets than bucket_width says.';

@@ -64,6 +64,7 @@ BEGIN
     query := format('%I.%I', place, query_name)::regclass;
     EXECUTE format('COMMENT ON VIEW %I.%I IS %L', place, query_name, 'mvscheduler: query of ' || v.name);
     PERFORM mvscheduler.check_time_column(v, query);
+    PERFORM mvscheduler.check_cut(v, query);
     SELECT a.attname INTO ours FROM pg_attribute AS a WHERE a.attrelid = query AND a.attnum > 0 AND a.attname ~ '^mvscheduler ' LIMIT 1;
     IF FOUND THEN
         RAISE EXCEPTION 'a column of managed view % is named %', v.name, quote_ident(ours) USING ERRCODE = 'reserved_name',
@@ -284,7 +285,7 @@ BEGIN
     cuts := mvscheduler.cuts_in(query_relation, v.time_column);
     PERFORM mvscheduler.create_query_view(v, helper.nspname, helper.relname);
     PERFORM mvscheduler.demand_same(to_regclass(format('%I.%I', helper.nspname, helper.relname)) = query_relation, v.name);
-    PERFORM mvscheduler.sources_of(query_relation, v.time_column);   -- or raises
+    PERFORM mvscheduler.sources_of(query_relation, v.time_column), mvscheduler.check_cut(v, query_relation);   -- or raise
     PERFORM set_config('mvscheduler.cuts', 'other', true) WHERE cuts IS DISTINCT FROM mvscheduler.cuts_in(query_relation, v.time_column);
     IF pending IS NOT NULL THEN
         PERFORM mvscheduler.drop_version(v.id);
