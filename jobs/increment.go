@@ -207,11 +207,11 @@ func (s *incrementShell) passes(ctx context.Context, tx pgx.Tx, dirt []refresh.D
 		s.reason = "nothing changed below"
 		return nil, nil
 	}
-	span, err := catalog.LoadSpan(ctx, tx, s.below.Data)
+	span, end, err := catalog.LoadSpan(ctx, tx, s.below.Data)
 	if err != nil {
 		return nil, err
 	}
-	extent := refresh.Extent{Span: span}
+	extent := refresh.Extent{Span: span, End: end}
 	if s.work.RowsEstimate != nil {
 		extent.Rows = *s.work.RowsEstimate
 	}
