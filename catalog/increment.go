@@ -50,6 +50,7 @@ type Incremental struct {
 	Leaves   *string   // at the last refresh, as JSON
 	Rearmed  time.Time // last change of the catalog row
 	Bound    bool      // in_window is asked about a column of a table
+	Restored []int64   // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
 	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
 	At       time.Time // it was read after this instant, and so is what is read after it
 }
@@ -96,7 +97,7 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
        mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
        i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
-       i.fill::text AS fill, now() AS at
+       i.restored, i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
  WHERE i.view_id = $1`}
 }
