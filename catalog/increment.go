@@ -106,7 +106,7 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 // recorded, everything is dirty; where its query was dropped, what it did read stays noted. Who wrote to one of them before, and
 // has not committed, did not know of the view: what he may have written is noted in his name, and is dirt from when he commits.
 // He can be told by his locks, which he holds until then, once everybody who comes later sees what was recorded: hence two
-// statements, and both each time.
+// statements, and both each time. Where partitions of what it reads now have left before, it keeps what it has of them.
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
@@ -131,6 +131,10 @@ SELECT $1, '-infinity', 'infinity'
     OR EXISTS (SELECT FROM come)`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `SELECT mvscheduler.freeze_read($1, array_agg(v.relation::oid), array_agg(v.col)) FROM mvscheduler.view_source AS v WHERE v.view_id = $1`, viewID)
+	if err != nil {
+		return fmt.Errorf("look what has left the tables that view %d reads: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
 WITH lock AS MATERIALIZED (
