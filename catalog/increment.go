@@ -93,7 +93,10 @@ func ReadIncremental(viewID int64, into *Incremental) Read {
 		return err
 	}, SQL: `
 SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, i.building, coalesce(i.gate::oid, 0::oid) AS gate,
-       mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
+       mvscheduler.longest(i.bucket_width) AS width,
+       mvscheduler.longest(i.lateness) + CASE WHEN i.change_tracking = 'none' AND 'timestamptz'::regtype IS DISTINCT FROM (   -- times without a zone count as UTC, and those of a zone behind it look older
+           SELECT a.atttypid FROM mvscheduler.visible_sources AS v JOIN pg_attribute AS a ON a.attrelid = v.relation::oid AND a.attnum = v.col WHERE v.view_id = i.view_id AND v.col > 0 LIMIT 1)
+           THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
        i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        i.fill::text AS fill, now() AS at
