@@ -179,6 +179,9 @@ func (s *scene) strike(t *testing.T, worker *sidecar, hits int, what struck) {
 		require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(p.name, ' '), '') FROM original AS p LEFT JOIN pg_class AS c ON c.oid = p.oid
 			WHERE CASE WHEN c.oid IS NULL THEN NOT (`+what.gone+`) OR EXISTS (SELECT FROM mvscheduler.kept AS k WHERE k.relation::oid = p.oid)
 				ELSE c.relispartition = EXISTS (SELECT FROM mvscheduler.kept AS k WHERE k.relation::oid = p.oid AND k.detached_at IS NOT NULL) END`), "neither in the table nor aside, or both")
+		require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(concat_ws(' ', p.name, r.action), ', '), '') FROM original AS p LEFT JOIN pg_class AS c ON c.oid = p.oid
+			LEFT JOIN LATERAL (SELECT m.action FROM mvscheduler.pruning AS m WHERE replace(m.partition, '__kept', '') = replace(p.name, '__kept', '') ORDER BY m.id DESC LIMIT 1) AS r ON true
+			WHERE coalesce(r.action, 'restore') <> CASE WHEN c.oid IS NULL THEN 'drop' WHEN c.relispartition THEN 'restore' ELSE 'detach' END`), "what is recorded last is what it is")
 		require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(x.action || ' ' || x.name, ' '), '') FROM (SELECT p.action, x.name, lag(p.action) OVER (PARTITION BY x.name ORDER BY p.id) AS before FROM mvscheduler.pruning AS p, replace(p.partition, '__kept', '') AS x(name)) AS x
 			WHERE x.before IS DISTINCT FROM CASE x.action WHEN 'detach' THEN nullif(x.before, 'detach') ELSE 'detach' END`), "recorded twice")
 		if what.step == "detach" {
