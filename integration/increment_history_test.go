@@ -2,12 +2,16 @@ package integration
 
 import (
 	"cmp"
+	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
 
@@ -176,6 +180,11 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 			}
 			var told tally
 			rapid.Check(t, func(r *rapid.T) {
+				for _, from := range []string{"2026-03-27", "2026-03-29", "2026-04-05"} { // so that UPDATE and DELETE have something to change
+					_, err := s.alice.Exec(context.Background(), fmt.Sprintf(`INSERT INTO src SELECT '%s 12:00+00'::timestamptz + g * interval '97 minutes', g %% 4, g FROM generate_series(1, 20) AS g WHERE (SELECT count(*) FROM src) < 100`, from))
+					var failed *pgconn.PgError
+					require.True(t, err == nil || h.partition != "" && errors.As(err, &failed) && failed.Code == "23514", err) // it is detached
+				}
 				histories := [][]string{}
 				for range writers {
 					var history []string
@@ -206,7 +215,7 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGives(t *testing.T) {
 					s.incremented(t, "v")
 				}
 				group.Wait()
-				for _, w := range writers { // what the server's counters do not tell yet, a refresh cannot know
+				for _, w := range slices.Concat(writers, []*pgx.Conn{s.alice}) { // what the server's counters do not tell yet, a refresh cannot know
 					pgtest.Exec(t, w, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
 				}
 				s.incremented(t, "v")

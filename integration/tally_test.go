@@ -85,7 +85,7 @@ func (c *tally) kill(t testing.TB, s *scene, view string) {
 func (c *tally) sound(t testing.TB, s *scene) {
 	t.Helper()
 	met := ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.attempt WHERE outcome = 'lost' OR sqlstate = '57P01'`)
-	computed := ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.run WHERE state = 'succeeded' AND buckets > 0 AND cause <> 'initial'`)
+	computed := ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.run AS r WHERE r.state = 'succeeded' AND r.buckets > 0 AND EXISTS (SELECT FROM mvscheduler.run AS f WHERE f.view_id = r.view_id AND f.id < r.id AND f.kind = r.kind AND f.state = 'succeeded')`)
 	failed := 0
 	for _, n := range c.failed {
 		failed += n
