@@ -193,14 +193,26 @@ func NextTransaction(ctx context.Context, q Querier) (xid string, err error) {
 	return xid, nil
 }
 
-// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense.
-func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
-	var seconds float64
-	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo) AND p.hi - p.lo <= interval '36525 days'), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
+// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense, and where the last of
+// them ends, by its labels; zero when there is none.
+func LoadSpan(ctx context.Context, q Querier, data uint32) (span time.Duration, end time.Time, _ error) {
+	var (
+		seconds float64
+		last    *time.Time
+	)
+	err := q.QueryRow(ctx, `
+SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)), 0)::float8, max(p.hi) AT TIME ZONE 'UTC'
+  FROM mvscheduler.partitions_of($1::oid) AS p
+ WHERE isfinite(p.hi)
+   AND isfinite(p.lo)
+   AND p.hi - p.lo <= interval '36525 days'`, data).Scan(&seconds, &last)
 	if err != nil {
-		return 0, fmt.Errorf("read the partitions of relation %d: %w", data, err)
+		return 0, end, fmt.Errorf("read the partitions of relation %d: %w", data, err)
 	}
-	return time.Duration(min(seconds, 9e9) * float64(time.Second)), nil
+	if last != nil {
+		end = *last
+	}
+	return time.Duration(min(seconds, 9e9) * float64(time.Second)), end, nil
 }
 
 // PassRange is a range of times that a step recomputes.

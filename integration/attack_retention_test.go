@@ -171,9 +171,9 @@ func TestAKeptPartitionThatDoesNotFitItsTableAnyMoreSaysHowItsRowsComeBack(t *te
 			if name == "late row" { // in whose way the partition would be that other hints have made
 				require.Equal(t, "Move them into it and try again: WITH late AS (DELETE FROM "+s.owner+".rest WHERE ts >= '2020-01-01 00:00:00+00' AND ts < '2021-01-01 00:00:00+00' RETURNING ts, k) "+
 					"INSERT INTO "+s.owner+".old__kept (ts, k) SELECT ts, k FROM late", refusal.Hint)
-				return
+			} else {
+				require.Contains(t, refusal.Hint, "INSERT INTO "+s.owner+".raw (...) SELECT ... FROM "+s.owner+".old__kept")
 			}
-			require.Contains(t, refusal.Hint, "INSERT INTO "+s.owner+".raw (...) SELECT ... FROM "+s.owner+".old__kept")
 			require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM old__kept`))
 		})
 	}

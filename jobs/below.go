@@ -16,6 +16,7 @@ type incremental struct {
 	catalog.Incremental
 
 	leaves   map[uint32]catalog.Leaf
+	restored []int64 // targets with partitions that are back, which the view does not follow yet
 	files    refresh.Files
 	tracking string
 	reason   string          // why, where it was left to us
@@ -33,6 +34,11 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	look := func() error { return w.lookSettled(ctx, work, &i) }
 	if err := look(); err != nil {
 		return i, err
+	}
+	for _, target := range i.restored {
+		if _, err := catalog.NoteRestored(ctx, w.control, target, nil, catalog.ByOwner); err != nil {
+			return i, err
+		}
 	}
 	before, err := i.Before()
 	if err != nil {
@@ -78,7 +84,7 @@ func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremen
 	})
 	both.Go(func() error {
 		return catalog.Together(ctx, w.below, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
-			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+			catalog.ReadRestored(work.ViewID, &i.restored), refresh.ReadFiles(work.QueryRelation, nil, &i.files))
 	})
 	if err := both.Wait(); err != nil {
 		return err

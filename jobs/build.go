@@ -114,7 +114,7 @@ type swap struct {
 
 // swap completes the run in the transaction in which the new version takes the place of the old one.
 func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, version catalog.Redefinition, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness), how swap) error {
-	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, nil, onBusy,
+	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {
 			return catalog.LetThrough(ctx, tx, attempt, how.step)
 		},
@@ -144,7 +144,7 @@ func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], w
 func (w *RefreshWorker) dropLeftovers(ctx context.Context, log *slog.Logger, work catalog.Work, attempt catalog.Attempt, session *pgexec.Session) {
 	gate, err := catalog.GateOf(ctx, w.control, work.ViewID)
 	if err == nil {
-		err = refresh.Step(ctx, session, view(work), gate, refresh.Policy{BusyDeadline: leftoverPatience}, nil, func(refresh.Busyness) {},
+		err = refresh.Step(ctx, session, view(work), gate, refresh.Policy{BusyDeadline: leftoverPatience}, func(refresh.Busyness) {},
 			func(ctx context.Context, tx pgx.Tx) error {
 				return catalog.LetThrough(ctx, tx, attempt, catalog.StepDropLeftover)
 			},

@@ -116,6 +116,6 @@ func partitions[N int | int64](n N) string {
 
 // step runs one step of the gate, in a transaction of its own.
 func (s *incrementShell) step(ctx context.Context, name string, done func(ctx context.Context, tx pgx.Tx) error) error {
-	return refresh.Step(ctx, s.session, view(s.work), s.below.Gate, s.policy, nil, s.onBusy,
+	return refresh.Step(ctx, s.session, view(s.work), s.below.Gate, s.policy, s.onBusy,
 		func(ctx context.Context, tx pgx.Tx) error { return catalog.LetThrough(ctx, tx, s.attempt, name) }, done)
 }

@@ -260,11 +260,10 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 			s.log.WarnContext(ctx, "progress could not be reported", "err", err)
 		}
 	}
-	needs, err := catalog.PartitionLocks(ctx, s.w.control, p.Relation, d.Partition.OID, step)
-	if err != nil {
-		return false, "", err
-	}
-	err = refresh.Step(ctx, s.session, target, gate, refresh.Policy{BusyDeadline: patience}, needs, onBusy,
+	policy := refresh.Policy{BusyDeadline: patience, Needs: func(ctx context.Context) ([]catalog.Lock, error) {
+		return catalog.PartitionLocks(ctx, s.w.control, p.Relation, d.Partition.OID, step)
+	}}
+	err := refresh.Step(ctx, s.session, target, gate, policy, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {
 			if err := catalog.LetThrough(ctx, tx, s.attempt, step); err != nil {
 				return err
@@ -384,11 +383,12 @@ func (s *pruneShell) fail(ctx context.Context, cause error) error {
 	v := judge(ended{View: s.work.ViewName, Err: cause, ShuttingDown: ctx.Err() != nil, MaxAttempts: 1})
 	v.Counts, v.Pause = false, ""
 	var piece *refresh.PieceError
+	partitions := len(s.undone) > 0 && errors.Is(cause, s.cause())
 	switch {
 	case errors.As(cause, &piece) && s.work.ViewID < 0: // a table is not resumed
 		v.RunState = stateFailed
 		v.Reason = fmt.Sprintf("An UPDATE of its row makes it anew: UPDATE mvscheduler.source_retention SET enabled = enabled WHERE id = %d", s.work.ViewID)
-	case errors.Is(cause, s.cause()) && len(s.undone) > 0:
+	case partitions:
 		v.RunState = stateFailed
 		v.Reason = fmt.Sprintf("%s; tried again in %s", s.left(), prunePause)
 	case refresh.Classify(cause) == refresh.Busy:
@@ -396,7 +396,7 @@ func (s *pruneShell) fail(ctx context.Context, cause error) error {
 	case v.Outcome == outcomeFailed && refresh.Classify(cause) != refresh.Away:
 		v.RunState = stateFailed
 	}
-	if len(s.undone) > 0 && !errors.Is(cause, s.cause()) {
+	if len(s.undone) > 0 && !partitions {
 		v.Reason = s.left() + "; " + v.Reason
 	}
 	if s.detached.Partitions+s.dropped.Partitions+s.attached.Partitions > 0 {

@@ -105,7 +105,7 @@ func (p *pruner) changed(ctx context.Context) ([]int64, error) {
 
 // look makes a run where there is something to do.
 func (p *pruner) look(ctx context.Context, id int64) error {
-	if _, err := catalog.NoteRestored(ctx, p.control, id, nil, "its owner has brought it back, and it stays for another grace period"); err != nil {
+	if _, err := catalog.NoteRestored(ctx, p.control, id, nil, catalog.ByOwner); err != nil {
 		return err
 	}
 	var plan *pruning

@@ -278,7 +278,8 @@ $$;
 COMMENT ON FUNCTION mvscheduler.bound_of(oid) IS 'Bound of a partition by a range of time, as PostgreSQL deparses it with UTC and ISO; NULL for others.';
 
 -- As the owner of this schema reads the private tables, and whoever asks is checked by row: see visible_targets. No
--- function is called here that touches private tables or takes a lock but for pg_total_relation_size.
+-- function is called here that touches private tables or takes a lock but for pg_total_relation_size, of which those
+-- that somebody holds or asks for are left out: nobody would learn that it is he whom a partition waits for.
 CREATE VIEW mvscheduler.prune_facts WITH (security_barrier) AS
 WITH target AS (
     SELECT s.view_id AS id, s.name, s.owner, 'view' AS kind, d.relation::oid AS relation, s.time_column, s.enabled, false AS legal_hold,
@@ -293,6 +294,12 @@ WITH target AS (
      WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
 ), foreign_key AS MATERIALIZED (   -- no index has them
     SELECT x.conrelid, x.confrelid FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
+), held AS MATERIALIZED (   -- by somebody, or asked for: the size of these would be waited for
+    SELECT coalesce(x.indrelid, l.relation) AS oid
+      FROM pg_catalog.pg_locks AS l
+      LEFT JOIN pg_catalog.pg_index AS x ON x.indexrelid = l.relation
+     WHERE l.mode = 'AccessExclusiveLock' AND l.locktype = 'relation' AND l.pid IS DISTINCT FROM pg_catalog.pg_backend_pid()
+       AND l.database = (SELECT y.oid FROM pg_catalog.pg_database AS y WHERE y.datname = pg_catalog.current_database())
 ), lost AS MATERIALIZED (   -- views whose query was dropped, with a table that it joined, say: what they read is what was noted
     SELECT s.query_relation::oid AS query,
            ARRAY(SELECT v.relation::oid FROM mvscheduler.view_source AS v WHERE v.view_id = s.view_id
@@ -348,7 +355,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
               SELECT pg_catalog.array_agg(l.oid) AS oids, (count(*) FILTER (WHERE l.relkind <> 'p'))::int AS leaves, bool_or(l.relkind = 'f') AS far,
                      min(l.relowner::regrole::text) FILTER (WHERE l.relowner <> t.owner::oid) AS stranger,
                      CASE WHEN bool_or(l.relkind <> 'p' AND l.reltuples < 0) THEN -1 ELSE coalesce(sum(l.reltuples) FILTER (WHERE l.relkind <> 'p'), 0)::bigint END AS rows,
-                     coalesce(sum(pg_catalog.pg_total_relation_size(l.oid)) FILTER (WHERE l.relkind NOT IN ('p', 'f')), 0)::bigint AS bytes
+                     coalesce(sum(CASE WHEN EXISTS (SELECT FROM held AS o WHERE o.oid IN (l.oid, l.reltoastrelid)) THEN l.relpages::bigint * pg_catalog.current_setting('block_size')::bigint
+                                       ELSE pg_catalog.pg_total_relation_size(l.oid) END) FILTER (WHERE l.relkind NOT IN ('p', 'f')), 0)::bigint AS bytes
                 FROM tree AS u JOIN pg_catalog.pg_class AS l ON l.oid = u.oid) AS below) AS b
  CROSS JOIN LATERAL (
        WITH RECURSIVE own(oid) AS (

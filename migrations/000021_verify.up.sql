@@ -8,7 +8,8 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), false) AS seen,
            i.seen_at, i.tracking, i.leaves, i.fill,
            greatest(f.labels, i.built_from) AS frozen_labels, f.times AS frozen_times,
-           (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit
+           (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit,
+           i.reason AS tracking_reason
       FROM mvscheduler.view_state AS s   -- see version_at_work
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
       LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id AND r.method = 'incremental'
@@ -39,6 +40,7 @@ COMMENT ON COLUMN mvscheduler.visible_increments.leaves IS 'Tables and partition
 COMMENT ON COLUMN mvscheduler.visible_increments.fill IS 'How far the first fill is; NULL when it is done or has not begun.';
 COMMENT ON COLUMN mvscheduler.visible_increments.frozen_labels IS 'Buckets before this instant have left, or were never built.';
 COMMENT ON COLUMN mvscheduler.visible_increments.frozen_times IS 'Rows that the view reads before this instant may have left.';
+COMMENT ON COLUMN mvscheduler.visible_increments.tracking_reason IS 'Why that is in force, where change_tracking is auto.';
 COMMENT ON COLUMN mvscheduler.visible_increments.served_unit IS 'Width of partitions that bucket_width and retention_period gave the version that is served: day, week, month, year or century; NULL = see unit_in_force.';
 
 CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS

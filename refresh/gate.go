@@ -41,14 +41,10 @@ func OfPiece(piece string, err error) error {
 // Step has the gate of a view do what the attempt was let through for, in one transaction: open lets it
 // through, REFRESH of the gate runs the step as the owner, the gate is emptied, and complete looks at what
 // was done and writes it down. Locks are waited for as the policy says; how long the step itself waits,
-// lock_timeout bounds for all its locks together. Who holds one of the locks that it needs is named to onBusy; nil = that of
-// the view, ACCESS EXCLUSIVE.
-func Step(ctx context.Context, session *pgexec.Session, view View, gate uint32, policy Policy, needs []catalog.Lock, onBusy func(Busyness), open, complete func(context.Context, pgx.Tx) error) error {
+// lock_timeout bounds for all its locks together. Who holds one of the locks that the policy says it needs is named to onBusy.
+func Step(ctx context.Context, session *pgexec.Session, view View, gate uint32, policy Policy, onBusy func(Busyness), open, complete func(context.Context, pgx.Tx) error) error {
 	target := pgexec.Target{OID: gate, Owner: view.Target.Owner}
 	settings := pgexec.Settings{TimeZone: view.TimeZone, WorkMem: view.WorkMem, StatementTimeout: view.StatementTimeout, LockTimeout: view.LockTimeout}
-	if needs == nil {
-		needs = []catalog.Lock{{Relation: view.Target.OID, Mode: "AccessExclusiveLock"}}
-	}
 	return patiently(ctx, policy, onBusy,
 		func() error {
 			err := session.InTx(ctx, settings, func(tx *pgexec.Tx) error {
@@ -65,5 +61,13 @@ func Step(ctx context.Context, session *pgexec.Session, view View, gate uint32, 
 			}
 			return nil
 		},
-		func() (*holder, error) { return holderOf(ctx, session, needs) })
+		func() (_ *holder, err error) {
+			needs := []catalog.Lock{{Relation: view.Target.OID, Mode: "AccessExclusiveLock"}}
+			if policy.Needs != nil {
+				if needs, err = policy.Needs(ctx); err != nil {
+					return nil, err
+				}
+			}
+			return holderOf(ctx, session, needs)
+		})
 }

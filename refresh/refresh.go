@@ -34,6 +34,9 @@ type View struct {
 type Policy struct {
 	// BusyDeadline is the time after which an attempt that finds locks taken ends. Defaults to 20 s.
 	BusyDeadline time.Duration
+	// Needs are the locks of which [Step] asks who holds one when a lock was not had in time. Nil = that of the view,
+	// ACCESS EXCLUSIVE.
+	Needs func(context.Context) ([]catalog.Lock, error)
 }
 
 // Busyness is one lock that was not had in time.

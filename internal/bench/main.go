@@ -67,7 +67,7 @@ func run(ctx context.Context, c config) error {
 		}
 		phases = append(phases, phase{"incremental", incremental, rows})
 	}
-	var report report
+	report := report{first: map[string]time.Duration{}}
 	for _, p := range phases {
 		if c.only != "" && !strings.Contains(","+c.only+",", ","+p.name+",") {
 			continue

@@ -19,8 +19,8 @@ type report struct {
 	figures []figure
 	starts  []start
 
-	latest     time.Duration // what a refresh of the latest hour took with the first number of rows; zero = not measured yet
-	latestSize string        // that number, in words
+	first     map[string]time.Duration // what refreshes took with the first number of rows, by their names
+	firstSize string                   // that number, in words
 }
 
 func (r *report) add(f figure) { r.figures = append(r.figures, f) }
