@@ -45,14 +45,15 @@ type Incremental struct {
 	Gate     uint32
 	Width    time.Duration // of the longest bucket
 	Lateness time.Duration
-	Seen     bool      // a refresh has completed, in this cluster
-	Tracking *string   // at the last refresh
-	Leaves   *string   // at the last refresh, as JSON
-	Rearmed  time.Time // last change of the catalog row
-	Bound    bool      // in_window is asked about a column of a table
-	Restored []int64   // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
-	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
-	At       time.Time // it was read after this instant, and so is what is read after it
+	SeenAt   *time.Time `db:"seen_at"` // what was committed before it the last refresh has seen
+	Seen     bool       // a refresh has completed, in this cluster
+	Tracking *string    // at the last refresh
+	Leaves   *string    // at the last refresh, as JSON
+	Rearmed  time.Time  // last change of the catalog row
+	Bound    bool       // in_window is asked about a column of a table
+	Restored []int64    // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
+	Fill     *string    // how far the first fill is, as JSON; nil = it is done, or has not begun
+	At       time.Time  // it was read after this instant, and so is what is read after it
 }
 
 // Before are the leaves that the last refresh has seen.
@@ -94,8 +95,11 @@ func ReadIncremental(viewID int64, into *Incremental) Read {
 		return err
 	}, SQL: `
 SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, i.building, coalesce(i.gate::oid, 0::oid) AS gate,
-       mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
-       i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
+       mvscheduler.longest(i.bucket_width) AS width,
+       mvscheduler.longest(i.lateness) + CASE WHEN i.change_tracking = 'none' AND 'timestamptz'::regtype IS DISTINCT FROM (   -- times without a zone count as UTC, and those of a zone behind it look older
+           SELECT a.atttypid FROM mvscheduler.visible_sources AS v JOIN pg_attribute AS a ON a.attrelid = v.relation::oid AND a.attnum = v.col WHERE v.view_id = i.view_id AND v.col > 0 LIMIT 1)
+           THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
+       i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        i.restored, i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
@@ -267,12 +271,13 @@ func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leav
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
-SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), now(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
        (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.partitions_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
    SET taken = EXCLUDED.taken,
+       seen_at = EXCLUDED.seen_at,
        system_identifier = EXCLUDED.system_identifier,
        filled_from = EXCLUDED.filled_from,
        leaves = EXCLUDED.leaves,
@@ -296,8 +301,8 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
-SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
+SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity')
@@ -310,7 +315,8 @@ ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	}
 	_, err = q.Exec(ctx, `
 UPDATE mvscheduler.increment_state
-   SET taken = pg_current_snapshot()
+   SET taken = pg_current_snapshot(),
+       seen_at = now()
  WHERE view_id = $1
    AND data::oid = $2
    AND fill = '{}'`, viewID, data)

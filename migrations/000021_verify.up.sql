@@ -6,7 +6,7 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            (SELECT p.relation FROM mvscheduler.piece AS p WHERE p.view_id = s.view_id AND p.kind = 'gate') AS gate,
            s.time_column, s.bucket_width, s.timezone, s.change_tracking, s.lateness, s.rearmed_at,
            coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), false) AS seen,
-           i.tracking, i.leaves, i.fill,
+           i.seen_at, i.tracking, i.leaves, i.fill,
            greatest(f.labels, i.built_from) AS frozen_labels, f.times AS frozen_times,
            (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit,
            i.reason AS tracking_reason,
@@ -38,6 +38,7 @@ COMMENT ON COLUMN mvscheduler.visible_increments.change_tracking IS 'views.chang
 COMMENT ON COLUMN mvscheduler.visible_increments.lateness IS 'views.lateness';
 COMMENT ON COLUMN mvscheduler.visible_increments.rearmed_at IS 'Last change of its row.';
 COMMENT ON COLUMN mvscheduler.visible_increments.seen IS 'A refresh has begun in this cluster; false = everything is to be computed.';
+COMMENT ON COLUMN mvscheduler.visible_increments.seen_at IS 'Everything that was committed before this instant the last refresh has seen.';
 COMMENT ON COLUMN mvscheduler.visible_increments.tracking IS 'change_tracking in force at the last refresh.';
 COMMENT ON COLUMN mvscheduler.visible_increments.leaves IS 'Tables and partitions below as the last refresh has seen them.';
 COMMENT ON COLUMN mvscheduler.visible_increments.fill IS 'How far the first fill is; NULL when it is done or has not begun.';
