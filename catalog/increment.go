@@ -220,6 +220,26 @@ SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)), 0)::float8, max(p.hi) AT T
 	return time.Duration(min(seconds, 9e9) * float64(time.Second)), end, nil
 }
 
+// ReadIncrementLocks reads which locks a refresh of an incremental view may ask for on its contents: to write rows, to attach a
+// partition, and then of tables whose foreign keys point at them, and of the DEFAULT partition where there is one.
+func ReadIncrementLocks(data uint32, into *[]Lock) Read {
+	return Read{What: fmt.Sprintf("look for the locks that a refresh of relation %d needs", data), Args: []any{data}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Lock])
+		return err
+	}, SQL: `
+SELECT $1::oid, 'ShareUpdateExclusiveLock'
+ UNION ALL
+SELECT i.inhrelid, CASE WHEN i.inhrelid = p.partdefid THEN 'AccessExclusiveLock' ELSE 'RowExclusiveLock' END
+  FROM pg_inherits AS i
+  JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent
+ WHERE i.inhparent = $1
+ UNION
+SELECT x.conrelid, 'ShareRowExclusiveLock'
+  FROM pg_constraint AS x
+ WHERE x.contype = 'f'
+   AND x.confrelid = $1`}
+}
+
 // PassRange is a range of times that a step recomputes.
 type PassRange struct {
 	Lo, Hi *time.Time // nil = unbounded
