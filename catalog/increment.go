@@ -46,13 +46,15 @@ type Incremental struct {
 	Gate     uint32
 	Width    time.Duration // of the longest bucket
 	Lateness time.Duration
-	Seen     bool      // a refresh has completed, in this cluster
-	Tracking *string   // at the last refresh
-	Leaves   *string   // at the last refresh, as JSON
-	Rearmed  time.Time // last change of the catalog row
-	Bound    bool      // in_window is asked about a column of a table
-	Fill     *string   // how far the first fill is, as JSON; nil = it is done, or has not begun
-	At       time.Time // it was read after this instant, and so is what is read after it
+	SeenAt   *time.Time `db:"seen_at"` // what was committed before it the last refresh has seen
+	Seen     bool       // a refresh has completed, in this cluster
+	Tracking *string    // at the last refresh
+	Leaves   *string    // at the last refresh, as JSON
+	Rearmed  time.Time  // last change of the catalog row
+	Bound    bool       // in_window is asked about a column of a table
+	Restored []int64    // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
+	Fill     *string    // how far the first fill is, as JSON; nil = it is done, or has not begun
+	At       time.Time  // it was read after this instant, and so is what is read after it
 }
 
 // Before are the leaves that the last refresh has seen.
@@ -94,10 +96,13 @@ func ReadIncremental(viewID int64, into *Incremental) Read {
 		return err
 	}, SQL: `
 SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0::oid) AS data, i.building, coalesce(i.gate::oid, 0::oid) AS gate,
-       mvscheduler.longest(i.bucket_width) AS width, mvscheduler.longest(i.lateness) AS lateness,
-       i.seen, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
+       mvscheduler.longest(i.bucket_width) AS width,
+       mvscheduler.longest(i.lateness) + CASE WHEN i.change_tracking = 'none' AND 'timestamptz'::regtype IS DISTINCT FROM (   -- times without a zone count as UTC, and those of a zone behind it look older
+           SELECT a.atttypid FROM mvscheduler.visible_sources AS v JOIN pg_attribute AS a ON a.attrelid = v.relation::oid AND a.attnum = v.col WHERE v.view_id = i.view_id AND v.col > 0 LIMIT 1)
+           THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
+       i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
-       i.fill::text AS fill, now() AS at
+       i.restored, i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
  WHERE i.view_id = $1`}
 }
@@ -106,7 +111,7 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 // recorded, everything is dirty; where its query was dropped, what it did read stays noted. Who wrote to one of them before, and
 // has not committed, did not know of the view: what he may have written is noted in his name, and is dirt from when he commits.
 // He can be told by his locks, which he holds until then, once everybody who comes later sees what was recorded: hence two
-// statements, and both each time.
+// statements, and both each time. Where partitions of what it reads now have left before, it keeps what it has of them.
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
@@ -131,6 +136,10 @@ SELECT $1, '-infinity', 'infinity'
     OR EXISTS (SELECT FROM come)`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `SELECT mvscheduler.freeze_read($1, array_agg(v.relation::oid), array_agg(v.col)) FROM mvscheduler.view_source AS v WHERE v.view_id = $1`, viewID)
+	if err != nil {
+		return fmt.Errorf("look what has left the tables that view %d reads: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
 WITH lock AS MATERIALIZED (
@@ -190,14 +199,46 @@ func NextTransaction(ctx context.Context, q Querier) (xid string, err error) {
 	return xid, nil
 }
 
-// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense.
-func LoadSpan(ctx context.Context, q Querier, data uint32) (time.Duration, error) {
-	var seconds float64
-	err := q.QueryRow(ctx, `SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)) FILTER (WHERE isfinite(p.hi) AND isfinite(p.lo) AND p.hi - p.lo <= interval '36525 days'), 0)::float8 FROM mvscheduler.partitions_of($1::oid) AS p`, data).Scan(&seconds)
+// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense, and where the last of
+// them ends, by its labels; zero when there is none.
+func LoadSpan(ctx context.Context, q Querier, data uint32) (span time.Duration, end time.Time, _ error) {
+	var (
+		seconds float64
+		last    *time.Time
+	)
+	err := q.QueryRow(ctx, `
+SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)), 0)::float8, max(p.hi) AT TIME ZONE 'UTC'
+  FROM mvscheduler.partitions_of($1::oid) AS p
+ WHERE isfinite(p.hi)
+   AND isfinite(p.lo)
+   AND p.hi - p.lo <= interval '36525 days'`, data).Scan(&seconds, &last)
 	if err != nil {
-		return 0, fmt.Errorf("read the partitions of relation %d: %w", data, err)
+		return 0, end, fmt.Errorf("read the partitions of relation %d: %w", data, err)
 	}
-	return time.Duration(min(seconds, 9e9) * float64(time.Second)), nil
+	if last != nil {
+		end = *last
+	}
+	return time.Duration(min(seconds, 9e9) * float64(time.Second)), end, nil
+}
+
+// ReadIncrementLocks reads which locks a refresh of an incremental view may ask for on its contents: to write rows, to attach a
+// partition, and then of tables whose foreign keys point at them, and of the DEFAULT partition where there is one.
+func ReadIncrementLocks(data uint32, into *[]Lock) Read {
+	return Read{What: fmt.Sprintf("look for the locks that a refresh of relation %d needs", data), Args: []any{data}, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectRows(rows, pgx.RowToStructByPos[Lock])
+		return err
+	}, SQL: `
+SELECT $1::oid, 'ShareUpdateExclusiveLock'
+ UNION ALL
+SELECT i.inhrelid, CASE WHEN i.inhrelid = p.partdefid THEN 'AccessExclusiveLock' ELSE 'RowExclusiveLock' END
+  FROM pg_inherits AS i
+  JOIN pg_partitioned_table AS p ON p.partrelid = i.inhparent
+ WHERE i.inhparent = $1
+ UNION
+SELECT x.conrelid, 'ShareRowExclusiveLock'
+  FROM pg_constraint AS x
+ WHERE x.contype = 'f'
+   AND x.confrelid = $1`}
 }
 
 // PassRange is a range of times that a step recomputes.
@@ -251,12 +292,13 @@ func Incremented(ctx context.Context, tx pgx.Tx, viewID int64, data uint32, leav
 		return fmt.Errorf("record what view %d has seen: %w", viewID, err)
 	}
 	_, err = tx.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, parts)
-SELECT $1, $5::oid::regclass, pg_current_snapshot(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, parts)
+SELECT $1, $5::oid::regclass, pg_current_snapshot(), now(), c.system_identifier, '-infinity', $2::jsonb, $3, nullif($4, ''),
        (SELECT coalesce(jsonb_agg(p), '[]') FROM mvscheduler.partitions_of($5) AS p)
   FROM pg_control_system() AS c
 ON CONFLICT (view_id, data) DO UPDATE
    SET taken = EXCLUDED.taken,
+       seen_at = EXCLUDED.seen_at,
        system_identifier = EXCLUDED.system_identifier,
        filled_from = EXCLUDED.filled_from,
        leaves = EXCLUDED.leaves,
@@ -280,8 +322,8 @@ func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
-SELECT $1, $5::oid::regclass, '3:3:', c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
+SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity')
@@ -294,7 +336,8 @@ ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 	}
 	_, err = q.Exec(ctx, `
 UPDATE mvscheduler.increment_state
-   SET taken = pg_current_snapshot()
+   SET taken = pg_current_snapshot(),
+       seen_at = now()
  WHERE view_id = $1
    AND data::oid = $2
    AND fill = '{}'`, viewID, data)

@@ -280,21 +280,6 @@ SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1),
 	return nil
 }
 
-// ReadRestored reads for which targets, of those by which a view is frozen, [NoteRestored] has something to record: until then
-// the view does not follow what is back.
-func ReadRestored(viewID int64, into *[]int64) Read {
-	return Read{What: fmt.Sprintf("look for what was restored below view %d", viewID), Args: []any{viewID}, Collect: func(rows pgx.Rows) (err error) {
-		*into, err = pgx.CollectRows(rows, pgx.RowTo[int64])
-		return err
-	}, SQL: `
-SELECT DISTINCT k.target
-  FROM mvscheduler.kept AS k
-  JOIN mvscheduler.visible_targets AS t ON t.id = k.target
-  JOIN pg_inherits AS i ON i.inhrelid = k.relation::oid AND i.inhparent = t.relation::oid
- WHERE k.target IN (SELECT $1 UNION SELECT b.target FROM mvscheduler.frozen_by AS b WHERE b.view_id = $1)
-   AND k.detached_at IS NOT NULL`}
-}
-
 // ByOwner is the reason of what nobody but the owner can have brought back.
 const ByOwner = "its owner has brought it back, and it stays for another grace period"
 

@@ -14,6 +14,8 @@ import (
 type Settings struct {
 	Method           string     `db:"method" json:"method"`
 	ChangeTracking   string     `db:"change_tracking" json:"change_tracking"`
+	Tracking         *string    `db:"tracking" json:"tracking"`               // change_tracking in force at the last refresh; nil = there was none, or the method is another one
+	TrackingReason   *string    `db:"tracking_reason" json:"tracking_reason"` // nil = it was not left to us
 	Catchup          string     `db:"catchup" json:"catchup"`
 	Priority         int16      `db:"priority" json:"priority"`
 	StatementTimeout string     `db:"statement_timeout" json:"statement_timeout"`
@@ -34,13 +36,26 @@ type Settings struct {
 	PauseReason      *string    `db:"pause_reason" json:"pause_reason"`
 }
 
+// TrackingWords say how changes below a view are known: what was asked for, what is in force, and why.
+func TrackingWords(asked string, inForce, reason *string) string {
+	said := asked
+	if inForce != nil && *inForce != asked {
+		said += ": " + *inForce
+	}
+	if reason != nil && *reason != "" {
+		said += ", " + *reason
+	}
+	return said
+}
+
 // SettingsByID reads the settings of a view, for a sidecar. The error is a *NotFoundError when there is no such view.
 func SettingsByID(ctx context.Context, q Querier, id int64) (Settings, error) {
 	rows, err := q.Query(ctx, `
-SELECT s.method, s.change_tracking, s.catchup, s.priority, s.statement_timeout::text AS statement_timeout, s.lock_timeout::text AS lock_timeout,
+SELECT s.method, s.change_tracking, i.tracking, i.tracking_reason, s.catchup, s.priority, s.statement_timeout::text AS statement_timeout, s.lock_timeout::text AS lock_timeout,
        s.work_mem, s.max_attempts, s.max_size_bytes, s."analyze", s.retention_period::text AS retention_period, s.time_column,
        s.bucket_width::text AS bucket_width, s.lateness::text AS lateness, s.optimize, s.min_interval::text AS min_interval, s.max_interval::text AS max_interval, `+writable("s.paused_at")+` AS paused_at, `+writable("s.paused_until")+` AS paused_until, s.pause_reason
   FROM mvscheduler.view_state AS s
+  LEFT JOIN mvscheduler.visible_increments AS i ON i.view_id = s.view_id
  WHERE s.view_id = $1`, id)
 	if err != nil {
 		return Settings{}, fmt.Errorf("read settings of view %d: %w", id, err)

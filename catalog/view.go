@@ -38,6 +38,8 @@ type View struct {
 	TimeColumn       *string         `db:"time_column" json:"time_column"`
 	BucketWidth      *string         `db:"bucket_width" json:"bucket_width"`
 	ChangeTracking   string          `db:"change_tracking" json:"change_tracking"`
+	Tracking         *string         `db:"tracking" json:"tracking"`               // change_tracking in force at the last refresh; nil = there was none, or the method is another one
+	TrackingReason   *string         `db:"tracking_reason" json:"tracking_reason"` // nil = it was not left to us
 	Lateness         string          `db:"lateness" json:"lateness"`
 	RealTime         bool            `db:"real_time" json:"real_time"`
 	UniqueKey        []string        `db:"unique_key" json:"unique_key"`
@@ -68,7 +70,7 @@ type View struct {
 var selectView = `
 SELECT v.id, v.name, v.query, v.owner::text AS owner, v.method, v.refresh_interval::text AS refresh_interval, v.cron,
        v.calendar, v.timezone, v.refresh_on, v.catchup, v.retention_period::text AS retention_period, v.time_column,
-       v.bucket_width::text AS bucket_width, v.change_tracking, v.lateness::text AS lateness, v.real_time, v.unique_key,
+       v.bucket_width::text AS bucket_width, v.change_tracking, i.tracking, i.tracking_reason, v.lateness::text AS lateness, v.real_time, v.unique_key,
        v.indexes, v.refresh_group, v.priority, v.statement_timeout::text AS statement_timeout,
        v.lock_timeout::text AS lock_timeout, v.work_mem, v.max_attempts, v.max_size_bytes, v."analyze", v.optimize,
        v.min_interval::text AS min_interval, v.max_interval::text AS max_interval,
@@ -76,6 +78,7 @@ SELECT v.id, v.name, v.query, v.owner::text AS owner, v.method, v.refresh_interv
        v.enabled, ` + writable("v.paused_at") + ` AS paused_at, ` + writable("v.paused_until") + ` AS paused_until, v.pause_reason, v.search_path, v.created_at, v.updated_at,
        v.updated_by::text AS updated_by
   FROM mvscheduler.views AS v
+  LEFT JOIN mvscheduler.visible_increments AS i ON i.view_id = v.id
  WHERE v.id = $1`
 
 // ViewByID reads the catalog row of a view, or returns nil without an error when the caller may not

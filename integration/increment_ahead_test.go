@@ -45,3 +45,41 @@ func TestThePartitionAfterThatOfNowIsMadeAhead(t *testing.T) {
 	require.Equal(t, ahead, partitions("v"))
 	s.whole(t, "v")
 }
+
+// A refresh does not fail for a partition that it does not need.
+func TestWhatIsNotNeededYetIsLeftWhereItCannotBeMade(t *testing.T) {
+	t.Parallel()
+	metrics := func(t *testing.T) *scene {
+		t.Helper()
+		s := newScene(t)
+		pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO metrics VALUES (now(), 1, 1)`)
+		return s
+	}
+	t.Run("its owner may create nothing in the schema any more", func(t *testing.T) {
+		t.Parallel()
+		s := metrics(t)
+		schema := s.owner + "_dba"
+		pgtest.Exec(t, s.root, `CREATE SCHEMA `+schema, `GRANT USAGE, CREATE ON SCHEMA `+schema+` TO `+s.owner, `GRANT USAGE ON SCHEMA `+schema+` TO mvscheduler_worker`)
+		v := schema + ".v"
+		s.incremental(t, v, hourly)
+		startSidecar(t, s.db)
+		s.incremented(t, v)
+		pgtest.Exec(t, s.root, `REVOKE CREATE ON SCHEMA `+schema+` FROM `+s.owner)
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 2, 1)`)
+		s.incremented(t, v)
+		require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM `+v))
+	})
+	t.Run("rows of then are in a DEFAULT partition that was made by hand", func(t *testing.T) {
+		t.Parallel()
+		s := metrics(t)
+		s.incremental(t, "v", hourly)
+		startSidecar(t, s.db)
+		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `CREATE TABLE rest PARTITION OF v__data DEFAULT`)
+		s.incremented(t, "v") // everything, since somebody altered it
+		pgtest.Exec(t, s.alice, `INSERT INTO rest (hour, device) VALUES (date_trunc('month', now()) + interval '45 days', 9)`)
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 2, 1)`)
+		s.incremented(t, "v")
+		require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE hour < now()`))
+	})
+}

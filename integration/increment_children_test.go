@@ -71,6 +71,7 @@ func TestATableThatGetsAForeignPartitionLosesItsTriggers(t *testing.T) {
 	pgtest.Exec(t, s.alice, `ALTER TABLE raw ATTACH PARTITION far FOR VALUES FROM ('2025-01-01') TO ('2026-01-01')`)
 	s.incremented(t, "v")
 	require.Contains(t, s.last(t, "v", "reason"), "changes are found by the server's counters, since triggers would keep foreign tables that are parts of")
+	require.Regexp(t, `tracking +auto: counters, changes are found by the server's counters, since triggers would keep foreign tables`, mvscheduler(t, s.db, s.owner, "", "show", "v").stdout)
 	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2026-06-05', 1), ('2025-06-05', 1)`, `UPDATE raw SET k = 2 WHERE ts = '2025-06-05'`)
 	s.counted(t)
 	s.incremented(t, "v")

@@ -135,3 +135,21 @@ func TestAnIncrementBelowManyPartitionsLocksFew(t *testing.T) {
 	t.Log(locks, "relations are locked")
 	require.Less(t, locks, int64(200))
 }
+
+// A refresh that waits names who holds a lock that it needs, and nobody who only reads.
+func TestARefreshThatWaitsForAForeignKeyNamesWhoWritesThere(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `CREATE TABLE note (hour timestamptz, device int, FOREIGN KEY (hour, device) REFERENCES v__data (hour, device))`)
+	pgtest.Exec(t, s.db.Conn(t, s.owner), `SET application_name = 'innocent'`, `BEGIN`, `SELECT count(*) FROM v`)
+	writer := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, writer, `SET application_name = 'annotator'`, `BEGIN`, `INSERT INTO note SELECT hour, device FROM v__data LIMIT 1`)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2031-03-09 23:10+00', 3, NULL)`, `SELECT mvscheduler.refresh_view('v')`) // of a partition that is to be attached
+	until(t, s.alice, `SELECT activity = 'waiting' AND waiting_for LIKE '%annotator%holds RowExclusiveLock on note%' FROM mvscheduler.status`)
+	pgtest.Exec(t, writer, `COMMIT`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}

@@ -3,10 +3,8 @@ package integration
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
@@ -67,15 +65,6 @@ SELECT coalesce(string_agg(r, E'\n'), '') FROM (
 	}
 }
 
-// play runs statements, which may meet locks.
-func play(r *rapid.T, w *pgx.Conn, statements []string) {
-	for _, sql := range statements {
-		if _, err := w.Exec(context.Background(), sql); err != nil && !strings.Contains(err.Error(), "40P01") && !strings.Contains(err.Error(), "40001") && !strings.Contains(err.Error(), "55P03") {
-			r.Errorf("%s: %v", sql, err)
-		}
-	}
-}
-
 // insideTheHorizon counts partitions that have left although a row of them may be younger than so many hours.
 const insideTheHorizon = `SELECT count(*) FROM mvscheduler.kept AS k WHERE (regexp_match(k.bound, 'TO \(''(.*)''\)'))[1]::timestamptz > now() - make_interval(hours => $1)`
 
@@ -122,8 +111,8 @@ func (s *scene) writers(t testing.TB) [2]*pgx.Conn {
 }
 
 // round has writers write to the last hours while a statement changes what is kept, with or without a refresh of a view, and
-// perhaps a session of the sidecar is killed. It returns how many were.
-func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int, statement, view string) (killed int) {
+// perhaps a session of the sidecar is killed.
+func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int, statement, view string, told *tally) {
 	var histories [2][]string
 	for n := range writers {
 		for range rapid.IntRange(1, 6).Draw(r, "statements") {
@@ -132,7 +121,7 @@ func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int,
 	}
 	var group sync.WaitGroup
 	for n, w := range writers {
-		group.Go(func() { play(r, w, histories[n]) })
+		group.Go(func() { told.play(r, w, histories[n], concurrently) })
 	}
 	if _, err := s.alice.Exec(context.Background(), statement); err != nil {
 		r.Fatal(err)
@@ -140,15 +129,10 @@ func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int,
 	if rapid.Bool().Draw(r, "meanwhile") {
 		s.incremented(t, view)
 	}
-	if rapid.IntRange(0, 2).Draw(r, "kill") == 0 { // the first session that does something, be it a refresh or a prune
-		pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.refresh_view('%s')`, view))
-		for look := 0; killed == 0 && look < 500; look++ {
-			time.Sleep(2 * time.Millisecond)
-			killed = ask[int](t, s.root, `SELECT count(pg_terminate_backend(pid))::int FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
-		}
+	if rapid.IntRange(0, 2).Draw(r, "kill") == 0 {
+		told.kill(t, s, view)
 	}
 	group.Wait()
-	return killed
 }
 
 // Whatever is written to what is younger than the horizon, while partitions leave and the sidecar's sessions are killed,
@@ -159,18 +143,20 @@ func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	startSidecar(t, s.db)
 	s.incremented(t, "hourly", "daily")
 	s.nothingLost(t, s.alice)
-	hours, killed := 20*24, 0
+	hours := 20 * 24
+	var told tally
 	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%d hours')`, hours))
 	writers := s.writers(t)
 	rapid.Check(t, func(r *rapid.T) {
 		hours = max(48, hours-rapid.IntRange(0, 30).Draw(r, "hours"))
-		killed += s.round(t, r, writers, hours, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours), "hourly")
+		s.round(t, r, writers, hours, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours), "hourly", &told)
 		s.incremented(t, "hourly", "daily")
 		s.nothingLost(r, s.alice)
 		require.Zero(r, ask[int64](t, s.root, insideTheHorizon, hours))
 	})
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`) // they leave when the sidecar comes to it
-	t.Logf("%d partitions left, %d sessions killed, retention at the end %d hours", ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`), killed, hours)
+	t.Logf("%d partitions left, retention at the end %d hours", ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`), hours)
+	told.sound(t, s)
 	// All of it can come back, once nothing else leaves.
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
@@ -178,99 +164,4 @@ func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM (SELECT * FROM mirror EXCEPT ALL SELECT * FROM readings) AS gone`))
 	s.incremented(t, "hourly", "daily")
 	s.nothingLost(t, s.alice)
-}
-
-// DDL of the sidecar takes a while, so that kills come while a partition is being put aside or dropped.
-func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
-	t.Parallel()
-	points := 2 // of each step
-	if long {
-		points = 20
-	}
-	s := mirrored(t)
-	worker := startSidecar(t, s.db)
-	s.incremented(t, "hourly", "daily")
-	pgtest.Exec(t, s.root, `CREATE FUNCTION linger() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user LIKE 'worker%' THEN PERFORM pg_sleep(0.3); END IF; END $$`,
-		`CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE', 'DROP TABLE') EXECUTE FUNCTION linger()`)
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('readings', '480 hours', '0')`)
-	hit := map[string]int{}
-	hours := 474 // the hours of a partition may last three hours longer than it, at midnight too
-	for n := 0; (hit["detach"] < points || hit["drop"] < points) && hours > 60; n++ {
-		want := []string{"detach", "drop"}[n%2]
-		if want == "detach" { // one more partition is old enough
-			hours -= 6
-			pgtest.Exec(t, s.alice, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = '%d hours'`, hours))
-		}
-		const within = `SELECT coalesce(max(CASE WHEN EXISTS (SELECT FROM pg_locks AS l WHERE l.pid = a.pid AND l.relation = $1::text::regclass AND l.mode = 'AccessExclusiveLock' AND l.granted) THEN 'detach' ELSE 'drop' END), '')
-			FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database()`
-		// Else it is looked every 30 seconds, and a minute after what failed.
-		until(t, s.root, `WITH looked AS (UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE asked_at < clock_timestamp() - interval '1 second'),
-			failed AS (UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed' AND finished_at > '2026-01-01')
-			SELECT (`+within+`) = $2`, s.owner+".readings", want)
-		time.Sleep(time.Duration(n*37%200) * time.Millisecond)
-		if at := ask[string](t, s.root, within, s.owner+".readings"); at != "" {
-			hit[at]++
-		}
-		if n%4 < 2 {
-			worker.kill()
-			worker = startSidecar(t, s.db)
-		} else {
-			pgtest.Exec(t, s.root, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'mvscheduler run' AND datname = current_database() AND state <> 'idle'`)
-		}
-		require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM pg_class AS c WHERE c.relkind = 'r' AND c.relname LIKE 'readings\_%' AND NOT c.relispartition AND NOT EXISTS (SELECT FROM mvscheduler.kept AS k WHERE k.relation::oid = c.oid AND k.detached_at IS NOT NULL)`))
-	}
-	t.Log(hit)
-	require.GreaterOrEqual(t, min(hit["detach"], hit["drop"]), points)
-	pgtest.Exec(t, s.root, `DROP EVENT TRIGGER linger`)
-	untilWithin(t, 2*patience, s.root, fmt.Sprintf(`SELECT NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhparent = $1::text::regclass AND (regexp_match(mvscheduler.bound_of(i.inhrelid), 'TO \(''(.*)''\)'))[1]::timestamptz < now() - interval '%d hours')`, hours+7), s.owner+".readings")
-	s.incremented(t, "hourly", "daily")
-	s.nothingLost(t, s.alice)
-	untilWithin(t, 2*patience, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
-	require.Equal(t, "", ask[string](t, s.root, `SELECT coalesce(string_agg(DISTINCT action || ' ' || partition, ', '), '') FROM (SELECT action, partition FROM mvscheduler.pruning GROUP BY 1, 2 HAVING count(*) > 1) AS twice`))
-	require.Zero(t, ask[int64](t, s.root, insideTheHorizon, hours))
-}
-
-func TestAReturnThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
-	t.Parallel()
-	points := 2
-	if long {
-		points = 20
-	}
-	s := newScene(t)
-	gone := 2*points + 5 // some kills come too late, and the partition is back
-	s.readings(t, gone+1)
-	s.minutely(t, "v")
-	worker := startSidecar(t, s.db)
-	s.incremented(t, "v")
-	s.snapshotOf(t, "v", "before")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
-	untilWithin(t, 2*patience, s.root, `SELECT count(*) = $1 FROM mvscheduler.visible_kept`, gone)
-	pgtest.Exec(t, s.root, `CREATE FUNCTION linger() RETURNS event_trigger LANGUAGE plpgsql AS $$ BEGIN IF session_user LIKE 'worker%' THEN PERFORM pg_sleep(0.3); END IF; END $$`,
-		`CREATE EVENT TRIGGER linger ON ddl_command_end WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION linger()`)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
-	// Counted are kills of sessions that are within an ATTACH: those of a sidecar that is gone end it, but cannot commit.
-	const within = ` FROM pg_stat_activity AS a WHERE a.application_name = 'mvscheduler run' AND a.wait_event = 'PgSleep' AND a.datname = current_database()`
-	killed := 0
-	for n := 0; killed < points && ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.visible_kept`) > 1; n++ {
-		pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`) // after which it is looked at once
-		untilWithin(t, 2*patience, s.root, `WITH failed AS (UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed' AND finished_at > '2026-01-01')
-			SELECT EXISTS (SELECT`+within+`) OR NOT EXISTS (SELECT FROM mvscheduler.visible_kept)`)
-		time.Sleep(time.Duration(n*37%200) * time.Millisecond)
-		if n%2 == 0 {
-			worker.kill()
-			killed += ask[int](t, s.root, `SELECT count(*)::int`+within)
-			worker = startSidecar(t, s.db)
-		} else {
-			killed += ask[int](t, s.root, `SELECT count(pg_terminate_backend(a.pid))::int`+within)
-		}
-		require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept AS k WHERE k.detached_at IS NULL AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = k.relation::oid)`))
-	}
-	require.GreaterOrEqual(t, killed, points)
-	pgtest.Exec(t, s.root, `DROP EVENT TRIGGER linger`)
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`) // what was killed last does not wait for its next try
-	untilWithin(t, 2*patience, s.root, `WITH failed AS (UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed' AND finished_at > '2026-01-01')
-		SELECT count(*) = 0 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	require.Zero(t, s.lost(t, "before", "v", "true"))
-	require.Equal(t, int64(gone), ask[int64](t, s.root, `SELECT count(DISTINCT partition) FROM mvscheduler.pruning WHERE action = 'restore'`))
-	require.Equal(t, int64(gone), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`), "each once")
 }

@@ -23,7 +23,19 @@ func TestTheReasonOfAPruneThatMeetsALockNamesWhoHoldsIt(t *testing.T) {
 		pgtest.Exec(t, s.alice, keepAYear)
 		startSidecar(t, s.db)
 		until(t, s.root, pruneFailed)
-		require.Regexp(t, `old was not put aside: .*report.* holds AccessShareLock on old `, ask[string](t, s.root, pruneReason))
+		who := `old was not put aside: .*report.* holds AccessShareLock on old `
+		require.Regexp(t, who, ask[string](t, s.root, pruneReason))
+		for _, role := range []string{"", s.owner} {
+			found, _ := examine(t, s.db, role)
+			told := about(found, "pruning")
+			require.Len(t, told, 1)
+			require.Equal(t, finding{"warning", "pruning", s.owner + ".raw", told[0].What, "mvscheduler runs " + s.owner + ".raw"}, told[0])
+			require.Regexp(t, who, told[0].What)
+		}
+		out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run")
+		require.Regexp(t, `(?s)nothing was changed: --dry-run.*the last try did not come through: .*`+who, out.stderr)
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
+		require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run").stderr, "the last try")
 	})
 	t.Run("all of it, of one that is not the first", func(t *testing.T) {
 		t.Parallel()

@@ -45,3 +45,21 @@ func TestWhatTheReadersReadIsNotReadWhileAPruneHoldsTheTable(t *testing.T) {
 	require.Greater(t, detached, 2)
 	require.Zero(t, read)
 }
+
+// Who begins to read the table while a DETACH waits keeps what it was to put aside, and is named.
+func TestAViewThatIsMadeWhileAPruneWaitsKeepsThePartitionsAndIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	startSidecar(t, s.db)
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+	until(t, s.root, dropWaits)
+	s.incremental(t, "late", hourlyReadings)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('late')`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND finished_at IS NOT NULL)`)
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`))
+	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune' ORDER BY id LIMIT 1`), "view "+s.owner+".late reads it and ")
+}

@@ -2,8 +2,11 @@ package integration
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -51,4 +54,66 @@ func TestAReaderThatKeepsThePartitionsInTheTableKeepsNoneThatIsAside(t *testing.
 	until(t, s.root, pruneFailed)
 	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'drop'`))
 	require.Regexp(t, `next was not put aside: .*report.* holds AccessShareLock on `, ask[string](t, s.root, pruneReason))
+}
+
+// Of one table partitions have to leave, to be dropped and to come back, several each, and of each step somebody reads one:
+// what is older than that one has left, and the others are dropped and brought back in the same run, which names all three.
+func TestAPartitionThatCannotLeaveKeepsNoneFromBeingDroppedOrBroughtBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 14)
+	s.minutely(t, "v")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days'`)
+	until(t, s.root, `SELECT count(*) = 12 FROM mvscheduler.visible_kept`)
+	s.pruned(t)
+	aside := ask[[]string](t, s.root, `SELECT array_agg(k.relation::oid::text ORDER BY k.until) FROM mvscheduler.kept AS k`)
+	name := func(n int) string {
+		return ask[string](t, s.alice, `SELECT relname::text FROM pg_class WHERE oid = $1::text::oid`, aside[n])
+	}
+	was := ask[[]string](t, s.root, `SELECT array_agg(k.name ORDER BY k.until) FROM mvscheduler.kept AS k`)
+	for _, oid := range aside[:3] {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`SELECT mvscheduler.restore_partitions(mvscheduler.view_id('v'), %s)`, oid))
+	}
+	s.incremented(t, "v")
+	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.kept WHERE restored_at IS NOT NULL`)
+	s.pruned(t)
+	require.Zero(t, worker.stop())
+
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.kept SET restored_at = restored_at - interval '30 days'`,
+		fmt.Sprintf(`UPDATE mvscheduler.kept SET detached_at = detached_at - interval '30 days' WHERE relation::oid IN (%s)`, strings.Join(aside[3:6], ", ")))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '8 days'`)
+	var readers []*pgx.Conn
+	for _, n := range []int{1, 4, 8} {
+		reader := s.db.Conn(t, s.owner)
+		pgtest.Exec(t, reader, fmt.Sprintf(`SET application_name = 'reader of %s'`, name(n)), `BEGIN`, `SELECT FROM `+name(n))
+		readers = append(readers, reader)
+	}
+	read := [3]string{name(1), name(4), name(8)}
+	last := ask[int64](t, s.root, `SELECT max(id) FROM mvscheduler.run`)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'failed' AND id > $1)`, last)
+	run := ask[int64](t, s.root, `SELECT min(id) FROM mvscheduler.run WHERE kind = 'prune' AND state = 'failed' AND id > $1`, last)
+	moved := func(action string) []string {
+		return ask[[]string](t, s.root, `SELECT coalesce(array_agg(x.name ORDER BY x.name), '{}') FROM mvscheduler.pruning AS p, replace(split_part(p.partition, '.', 2), '__kept', '') AS x(name) WHERE p.run_id = $1 AND p.action = $2`, run, action)
+	}
+	require.Equal(t, was[:1], moved("detach"))
+	require.Equal(t, []string{was[3], was[5]}, moved("drop"))
+	require.Equal(t, slices.Concat(was[6:8], was[9:]), moved("restore"))
+	reason := ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE id = $1`, run)
+	for n, how := range []string{"put aside", "dropped", "brought back"} {
+		require.Regexp(t, fmt.Sprintf(`%[1]s was not %[2]s: .*reader of %[1]s.* holds AccessShareLock on %[1]s `, read[n], how), reason)
+	}
+	require.NotContains(t, reason, was[2], "what is younger than the one that cannot leave is not tried")
+
+	for _, reader := range readers {
+		pgtest.Exec(t, reader, `COMMIT`)
+	}
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.run SET finished_at = '2026-01-01' WHERE kind = 'prune' AND state = 'failed'`)
+	s.incremented(t, "v") // after which it is looked at once
+	until(t, s.root, `SELECT array_agg(k.name ORDER BY k.until) FILTER (WHERE k.detached_at IS NOT NULL) = $1 AND count(*) = 9 FROM mvscheduler.kept AS k`, was[:3])
+	s.incremented(t, "v")
+	require.Zero(t, s.lost(t, "before", "v", "minute >= date_trunc('day', now(), 'UTC') - interval '8 days'"))
 }

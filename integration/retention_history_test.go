@@ -20,7 +20,8 @@ func TestAfterAnyHistoryAViewIsWhatItsQueryGivesOfWhatItKeeps(t *testing.T) {
 	s := newScene(t)
 	s.numbered(t)
 	pgtest.Exec(t, s.alice, numberedRows)
-	hours, killed := 20*24, 0
+	hours := 20 * 24
+	var told tally
 	s.incremental(t, "v", hourlyReadings, "retention_period", fmt.Sprintf("%d hours", hours), "max_attempts", 20)
 	startSidecar(t, s.db)
 	s.incremented(t, "v")
@@ -49,14 +50,15 @@ SELECT coalesce(string_agg(r, E'\n'), '') FROM (
 	rapid.Check(t, func(r *rapid.T) {
 		before := hours
 		hours = rapid.SampledFrom([]int{26, 50, 100, 150, 200, 250, 300, 350, 400, 450, 20 * 24}).Draw(r, "hours")
-		killed += s.round(t, r, writers, 20*24, fmt.Sprintf(`UPDATE mvscheduler.views SET retention_period = '%d hours'`, hours), "v")
+		s.round(t, r, writers, 20*24, fmt.Sprintf(`UPDATE mvscheduler.views SET retention_period = '%d hours'`, hours), "v", &told)
 		if hours > before || rapid.Bool().Draw(r, "settled") {
 			settle(hours)
 		}
 		s.incremented(t, "v")
 		kept(r)
 	})
-	t.Logf("%d partitions left, %d sessions killed, retention at the end %d hours", ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'detach'`), killed, hours)
+	t.Logf("%d partitions left, retention at the end %d hours", ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'detach'`), hours)
+	told.sound(t, s)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '600 hours'`)
 	settle(600)
 	s.incremented(t, "v")

@@ -69,7 +69,7 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	require.Equal(t, 1, v.Dirty)
 	require.Equal(t, []int{95, 92}, []int{v.Compared, v.Agree}, "two of those that differ are not there")
 	require.Contains(t, talk, "; 92 agree, 2 more are not stored; 4 wrong; 1 dirty: something changed below, and the next refresh computes them")
-	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --repair")
+	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --all --repair")
 	var lines []string
 	for _, d := range v.Differences {
 		line, err := json.Marshal([]any{d.Bucket, d.State, d.Missing, d.Extra, d.Different})
@@ -79,7 +79,8 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	require.Equal(t, []string{
 		`["2026-03-01 00:00:00+00","wrong",0,0,1]`, `["2026-03-02 10:00:00+00","dirty",1,0,0]`, `["2026-03-03 05:00:00+00","wrong",3,0,0]`,
 		`["2026-03-03 07:00:00+00","wrong",0,1,0]`, `["2026-03-09 23:00:00+00","wrong",1,0,0]`}, lines)
-	v, _ = s.verify(t, 5, "v", "--sample", "2")
+	v, talk = s.verify(t, 5, "v", "--sample", "2")
+	require.Contains(t, talk, "do:  mvscheduler verify "+s.owner+".v --all --repair", "another sample may be of others")
 	require.Equal(t, 2, v.Wrong, "the oldest and the newest are in every sample, with what follows")
 	out = mvscheduler(t, s.db, s.owner, "", "verify", "v", "--all")
 	require.Equal(t, 5, out.code)

@@ -16,7 +16,6 @@ type incremental struct {
 	catalog.Incremental
 
 	leaves   map[uint32]catalog.Leaf
-	restored []int64 // targets with partitions that are back, which the view does not follow yet
 	files    refresh.Files
 	tracking string
 	reason   string          // why, where it was left to us
@@ -35,7 +34,7 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 	if err := look(); err != nil {
 		return i, err
 	}
-	for _, target := range i.restored {
+	for _, target := range i.Restored {
 		if _, err := catalog.NoteRestored(ctx, w.control, target, nil, catalog.ByOwner); err != nil {
 			return i, err
 		}
@@ -84,7 +83,7 @@ func (w *RefreshWorker) look(ctx context.Context, work catalog.Work, i *incremen
 	})
 	both.Go(func() error {
 		return catalog.Together(ctx, w.below, catalog.ReadIncremental(work.ViewID, &i.Incremental), catalog.ReadViewsBelow(work.ViewID, &views),
-			catalog.ReadRestored(work.ViewID, &i.restored), refresh.ReadFiles(work.QueryRelation, nil, &i.files))
+			refresh.ReadFiles(work.QueryRelation, nil, &i.files))
 	})
 	if err := both.Wait(); err != nil {
 		return err

@@ -84,15 +84,14 @@ type incrementShell struct {
 	onBusy  func(refresh.Busyness)
 	ahead   func() (incremental, error) // gives what is below; nil = nobody has looked yet
 
-	below    incremental
-	at       uint32                // the contents that are worked on
-	version  *catalog.Redefinition // that they are of; nil = they are served
-	made     bool                  // triggers were made that were missing
-	looked   bool                  // below is as it is now, as far as we know
-	state    catalog.Incremental   // in the snapshot
-	changes  []catalog.Change      // that it shows
-	restored []int64               // what is back in it, and was not when it was looked below
-	filled   catalog.Filling
+	below   incremental
+	at      uint32                // the contents that are worked on
+	version *catalog.Redefinition // that they are of; nil = they are served
+	made    bool                  // triggers were made that were missing
+	looked  bool                  // below is as it is now, as far as we know
+	state   catalog.Incremental   // in the snapshot
+	changes []catalog.Change      // that it shows
+	filled  catalog.Filling
 
 	reason string // of what is computed
 	did    catalog.StepResult
@@ -174,13 +173,12 @@ func (s *incrementShell) prepare(ctx context.Context) (files refresh.Files, err 
 // read queues what plan needs to know.
 func (s *incrementShell) read(batch *pgx.Batch) {
 	catalog.ReadIncremental(s.work.ViewID, &s.state).Queue(batch)
-	catalog.ReadRestored(s.work.ViewID, &s.restored).Queue(batch)
 	catalog.ReadChanges(s.work.ViewID, &s.changes).Queue(batch)
 }
 
 // plan says what has to be computed, in the snapshot in which it will be.
 func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.Snapshot) ([]refresh.Pass, error) {
-	if s.work.RearmedAt == nil || !s.state.Rearmed.Equal(*s.work.RearmedAt) || len(s.restored) > 0 {
+	if s.work.RearmedAt == nil || !s.state.Rearmed.Equal(*s.work.RearmedAt) || len(s.state.Restored) > 0 {
 		return nil, refresh.ErrEdited
 	}
 	dirt, err := refresh.Unseen(s.state, s.changes, s.below.leaves, s.below.tracking, snapshot.Before)
@@ -207,11 +205,11 @@ func (s *incrementShell) passes(ctx context.Context, tx pgx.Tx, dirt []refresh.D
 		s.reason = "nothing changed below"
 		return nil, nil
 	}
-	span, err := catalog.LoadSpan(ctx, tx, s.below.Data)
+	span, end, err := catalog.LoadSpan(ctx, tx, s.below.Data)
 	if err != nil {
 		return nil, err
 	}
-	extent := refresh.Extent{Span: span}
+	extent := refresh.Extent{Span: span, End: end}
 	if s.work.RowsEstimate != nil {
 		extent.Rows = *s.work.RowsEstimate
 	}

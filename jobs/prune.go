@@ -177,8 +177,12 @@ func (s *pruneShell) prune(ctx context.Context) error {
 			return err
 		}
 		s.plans++
+		before := p
 		if p, err = s.plan(ctx, p); err != nil || p == nil {
 			return err
+		}
+		if stays := p.staying(before); stays != "" {
+			s.notes = append(s.notes, stays)
 		}
 	}
 	for _, then := range []struct {

@@ -164,6 +164,16 @@ func (p *pruning) decision(partition uint32) *retention.Decision {
 	return &p.plan.Decisions[i]
 }
 
+// staying says why the first partition stays that an earlier plan put aside; empty = none does.
+func (p *pruning) staying(before *pruning) string {
+	for _, was := range before.plan.Decisions {
+		if now := p.decision(was.Partition.OID); was.Action == retention.Detach && now != nil && now.Action != retention.Detach && now.Partition.DetachedAt == nil {
+			return now.Reason
+		}
+	}
+	return ""
+}
+
 // keptError says that a partition stays, by what the plan under its lock has found.
 type keptError struct{ reason string }
 

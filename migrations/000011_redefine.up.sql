@@ -567,6 +567,10 @@ BEGIN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
         UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
+    IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query THEN
+        PERFORM mvscheduler.freeze_read(NEW.id, array_agg(r.relation), array_agg(r.col))
+           FROM mvscheduler.view_state AS s, mvscheduler.sources_of(coalesce(told[3]::oid, s.query_relation::oid), NEW.time_column) AS r WHERE s.view_id = NEW.id;
+    END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND (NEW.timezone <> OLD.timezone OR current_setting('mvscheduler.cuts', true) = 'other') THEN   -- rows would move between buckets that are computed and those that are frozen
         PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
     ELSIF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query AND (told IS NULL OR told[1] = 'none') THEN

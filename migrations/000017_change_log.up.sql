@@ -54,6 +54,7 @@ CREATE TABLE mvscheduler.increment_state (
     view_id           bigint NOT NULL,
     data              regclass NOT NULL,
     taken             pg_snapshot NOT NULL,
+    seen_at           timestamptz NOT NULL,
     system_identifier bigint NOT NULL,
     filled_from       timestamptz NOT NULL,
     leaves            jsonb NOT NULL,
@@ -69,6 +70,7 @@ COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh 
 COMMENT ON COLUMN mvscheduler.increment_state.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.increment_state.data IS 'The table with the contents: of the version that is served, or of the one that is being built.';
 COMMENT ON COLUMN mvscheduler.increment_state.taken IS 'Snapshot of the last refresh: what it saw is not dirt any more.';
+COMMENT ON COLUMN mvscheduler.increment_state.seen_at IS 'Right before that: with change_tracking none, lateness counts from here, so that nothing is missed however long ago the last refresh was.';
 COMMENT ON COLUMN mvscheduler.increment_state.system_identifier IS 'Cluster to which the snapshot belongs; in another one everything is dirty.';
 COMMENT ON COLUMN mvscheduler.increment_state.filled_from IS 'Buckets whose labels are before this instant (labels without a zone as if they were UTC) have not been built yet; -infinity = all are.';
 COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions below, with file, bounds, triggers and counters. since: what is watched there is known to who sees all transactions before this one.';

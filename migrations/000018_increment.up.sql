@@ -354,7 +354,10 @@ AS $$
     SELECT mvscheduler.cover_range(NULL, data, time_column, unit, mvscheduler.bound_text(u.next, a.atttypid), mvscheduler.bound_text(u.next + u.one, a.atttypid), covered)
       FROM (SELECT date_trunc(unit, now() AT TIME ZONE 'UTC') AS this, date_trunc(unit, now() AT TIME ZONE 'UTC') + ('1 ' || unit)::interval AS next, ('1 ' || unit)::interval AS one) AS u
       JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = time_column
-     WHERE touched > u.this AND covered @> u.this AND NOT covered @> tsrange(u.next, u.next + u.one);
+      JOIN pg_class AS c ON c.oid = data
+      JOIN pg_partitioned_table AS p ON p.partrelid = data
+     WHERE touched > u.this AND covered @> u.this AND NOT covered @> tsrange(u.next, u.next + u.one)
+       AND has_schema_privilege(c.relnamespace, 'CREATE') AND p.partdefid = 0;   -- nothing fails for what is not needed yet
 $$;
 COMMENT ON FUNCTION mvscheduler.cover_next(oid, text, text, timestamp, tsmultirange) IS 'Makes the partition after that of now, where labels up to touched were computed and now has one.';
 

@@ -5,6 +5,7 @@ DROP FUNCTION mvscheduler.source_ddl();
 DROP FUNCTION mvscheduler.source_normalize();
 DROP FUNCTION mvscheduler.restore_view(text);
 DROP FUNCTION mvscheduler.restore_partitions(bigint, oid);
+DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.thaw(bigint);

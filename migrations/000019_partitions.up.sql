@@ -714,6 +714,38 @@ COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target,
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
 
+-- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
+-- its old buckets for empty. The margin is that of retention.Plan.
+CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[]) RETURNS void
+LANGUAGE sql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH come AS (
+        SELECT f.target, max(f.labels + CASE WHEN label.atttypid = 'timestamptz'::regtype AND a.atttypid = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END) AS below
+          FROM mvscheduler.frozen AS f
+          JOIN mvscheduler.visible_targets AS t ON t.id = f.target
+          JOIN unnest(freeze_read.relations, freeze_read.cols) AS s(relation, col) ON s.relation = t.relation::oid AND s.col > 0
+          JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col
+          JOIN mvscheduler.view_state AS v ON v.view_id = freeze_read.view_id
+          JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
+          JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
+          LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
+         WHERE f.labels > '-infinity'
+           AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = f.target AND b.below > f.labels)
+         GROUP BY f.target
+    ), by AS (
+        INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
+        SELECT freeze_read.view_id, c.target, c.below FROM come AS c
+            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below)
+    )
+    INSERT INTO mvscheduler.frozen AS f (target, times)
+    SELECT freeze_read.view_id, max(c.below) FROM come AS c HAVING count(*) > 0
+        ON CONFLICT (target) DO UPDATE SET times = greatest(f.times, EXCLUDED.times)
+$$;
+COMMENT ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) IS 'Freezes a view that is filled below what has left the tables of which it reads these columns.';
+REVOKE ALL ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) TO mvscheduler_worker;
+
 -- In the session of the owner ---------------------------------------------------------------------------
 
 CREATE FUNCTION mvscheduler.drop_kept(target bigint) RETURNS void

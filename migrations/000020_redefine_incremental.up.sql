@@ -148,7 +148,7 @@ BEGIN
     IF border IS NOT NULL THEN
         RAISE EXCEPTION 'managed view % cannot be built anew: what it showed before % would be lost', view_name, border
             USING ERRCODE = 'object_not_in_prerequisite_state',
-                  DETAIL = 'Partitions that these rows were computed from, or which were brought back, have left by retention.',
+                  DETAIL = 'Partitions that these rows were computed from, or would be now, or which were brought back, have left by retention.',
                   HINT = 'What is still kept aside comes back with mvscheduler restore, and then it can be built. Else make a second view with the new query, and read both with UNION ALL.';
     END IF;
 END $$;

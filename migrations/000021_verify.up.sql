@@ -6,9 +6,14 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            (SELECT p.relation FROM mvscheduler.piece AS p WHERE p.view_id = s.view_id AND p.kind = 'gate') AS gate,
            s.time_column, s.bucket_width, s.timezone, s.change_tracking, s.lateness, s.rearmed_at,
            coalesce(i.system_identifier = (SELECT c.system_identifier FROM pg_catalog.pg_control_system() AS c), false) AS seen,
-           i.tracking, i.leaves, i.fill,
+           i.seen_at, i.tracking, i.leaves, i.fill,
            greatest(f.labels, i.built_from) AS frozen_labels, f.times AS frozen_times,
-           (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit
+           (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit,
+           i.reason AS tracking_reason,
+           ARRAY(SELECT k.target FROM mvscheduler.kept AS k JOIN mvscheduler.visible_targets AS t ON t.id = k.target
+                   JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = k.relation::oid AND h.inhparent = t.relation::oid
+                  WHERE k.target IN (SELECT s.view_id UNION ALL SELECT b.target FROM mvscheduler.frozen_by AS b WHERE b.view_id = s.view_id) AND k.detached_at IS NOT NULL
+                  GROUP BY k.target) AS restored
       FROM mvscheduler.view_state AS s   -- see version_at_work
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
       LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id AND r.method = 'incremental'
@@ -33,11 +38,14 @@ COMMENT ON COLUMN mvscheduler.visible_increments.change_tracking IS 'views.chang
 COMMENT ON COLUMN mvscheduler.visible_increments.lateness IS 'views.lateness';
 COMMENT ON COLUMN mvscheduler.visible_increments.rearmed_at IS 'Last change of its row.';
 COMMENT ON COLUMN mvscheduler.visible_increments.seen IS 'A refresh has begun in this cluster; false = everything is to be computed.';
+COMMENT ON COLUMN mvscheduler.visible_increments.seen_at IS 'Everything that was committed before this instant the last refresh has seen.';
 COMMENT ON COLUMN mvscheduler.visible_increments.tracking IS 'change_tracking in force at the last refresh.';
 COMMENT ON COLUMN mvscheduler.visible_increments.leaves IS 'Tables and partitions below as the last refresh has seen them.';
 COMMENT ON COLUMN mvscheduler.visible_increments.fill IS 'How far the first fill is; NULL when it is done or has not begun.';
 COMMENT ON COLUMN mvscheduler.visible_increments.frozen_labels IS 'Buckets before this instant have left, or were never built.';
 COMMENT ON COLUMN mvscheduler.visible_increments.frozen_times IS 'Rows that the view reads before this instant may have left.';
+COMMENT ON COLUMN mvscheduler.visible_increments.tracking_reason IS 'Why that is in force, where change_tracking is auto.';
+COMMENT ON COLUMN mvscheduler.visible_increments.restored IS 'Targets by which the view is frozen with partitions that are attached again, which nobody has noted yet.';
 COMMENT ON COLUMN mvscheduler.visible_increments.served_unit IS 'Width of partitions that bucket_width and retention_period gave the version that is served: day, week, month, year or century; NULL = see unit_in_force.';
 
 CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS

@@ -8,6 +8,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgexec"
 )
 
@@ -126,7 +127,13 @@ SELECT clock_timestamp(),
 			}
 			return nil
 		},
-		func() (*holder, error) { return lockHolder(ctx, catalogs, i.Data, below, false) })
+		func() (*holder, error) {
+			var needs []catalog.Lock
+			if err := catalog.ReadIncrementLocks(i.Data, &needs).Alone(ctx, catalogs); err != nil {
+				return nil, err
+			}
+			return holderOf(ctx, catalogs, append(needs, toRead(below)...))
+		})
 	return result, err
 }
 

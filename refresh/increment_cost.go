@@ -9,6 +9,7 @@ import (
 type Extent struct {
 	Rows int64         // 0 = not known
 	Span time.Duration // of its partitions together
+	End  time.Time     // of the last of them; zero = not known
 }
 
 // Pass is a range and how it is computed.
@@ -76,6 +77,9 @@ func Passes(ranges []Range, margin time.Duration, e Extent) (passes []Pass, reas
 
 // rows estimates how many rows the view has in the window of a range; known is false where that may be any number.
 func (e Extent) rows(r Range, margin time.Duration) (n int64, known bool) {
+	if r.Lo != nil && r.Hi == nil && !e.End.IsZero() { // nothing comes after that
+		r.Hi = later(r.Lo, &e.End)
+	}
 	bounded := r.Lo != nil && r.Hi != nil
 	if e.Rows <= 0 || e.Span <= 0 {
 		return 0, bounded && r.Hi.Sub(*r.Lo) <= 2*margin

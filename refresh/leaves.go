@@ -121,15 +121,20 @@ func (h holder) String() string {
 // lockHolder finds who holds a lock that conflicts with a refresh, the oldest transaction first; nil when
 // nobody does any more.
 func lockHolder(ctx context.Context, q querier, view uint32, below Files, concurrently bool) (*holder, error) {
-	needs := make([]catalog.Lock, 0, 1+len(below))
-	needs = append(needs, catalog.Lock{Relation: view, Mode: "AccessExclusiveLock"})
+	needs := append(toRead(below), catalog.Lock{Relation: view, Mode: "AccessExclusiveLock"})
 	if concurrently {
-		needs[0].Mode = "ExclusiveLock"
+		needs[len(needs)-1].Mode = "ExclusiveLock"
 	}
+	return holderOf(ctx, q, needs)
+}
+
+// toRead are the locks that a query asks for.
+func toRead(below Files) []catalog.Lock {
+	needs := make([]catalog.Lock, 0, len(below)+1)
 	for oid := range below {
 		needs = append(needs, catalog.Lock{Relation: oid, Mode: "AccessShareLock"})
 	}
-	return holderOf(ctx, q, needs)
+	return needs
 }
 
 // holderOf finds who holds a lock that conflicts with one of these, the oldest transaction first; nil when nobody does any
@@ -151,6 +156,7 @@ SELECT l.pid, c.relname, l.mode, a.usename, a.application_name, a.state, a.xact_
    AND l.pid <> pg_backend_pid()
    AND CASE n.mode
          WHEN 'AccessShareLock' THEN l.mode = 'AccessExclusiveLock'
+         WHEN 'RowExclusiveLock' THEN l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
          WHEN 'ShareUpdateExclusiveLock' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock', 'RowExclusiveLock')
          WHEN 'ShareRowExclusiveLock' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock')
          WHEN 'ExclusiveLock' THEN l.mode <> 'AccessShareLock'

@@ -7,8 +7,8 @@ import (
 )
 
 // Unseen is what has to be computed of an incremental view since the last refresh: by what that has left behind (state)
-// and the entries of the change log that it has not seen, both of one snapshot. Leaves and tracking are as of now; now
-// is the time from which lateness counts.
+// and the entries of the change log that it has not seen, both of one snapshot. Leaves and tracking are as of now. Lateness
+// counts from the last refresh, which has seen what came before: now is the time where a clock was put back since.
 func Unseen(state catalog.Incremental, changes []catalog.Change, leaves map[uint32]Leaf, tracking string, now time.Time) ([]Dirt, error) {
 	switch {
 	case state.Leaves == nil, state.Seen && state.Fill != nil && !state.Bound:
@@ -23,7 +23,7 @@ func Unseen(state catalog.Incremental, changes []catalog.Change, leaves map[uint
 		dirt = append(dirt, Dirt{Lo: c.Lo, Hi: c.Hi, Why: c.Why})
 	}
 	if tracking == ByLateness {
-		return append(dirt, Dirt{Lo: new(now.Add(-state.Lateness - state.Width)), Why: "what is no older than lateness"}), nil
+		return append(dirt, Dirt{Lo: new(earlier(*state.SeenAt, now).Add(-state.Lateness - state.Width)), Why: "what is no older than lateness"}), nil
 	}
 	before, err := state.Before()
 	if err != nil {
@@ -31,4 +31,11 @@ func Unseen(state catalog.Incremental, changes []catalog.Change, leaves map[uint
 	}
 	counters := tracking == ByCounters || *state.Tracking == ByCounters // what triggers have not noted until now
 	return append(dirt, LeafChanges(before, leaves, counters)...), nil
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
 }

@@ -53,6 +53,8 @@ func (p *planner) need(r Reader, d Decision) string {
 		return fmt.Sprintf("view %s reads it, and its query was dropped: when that is made again it is computed anew", r.Name)
 	case r.Through != "":
 		return fmt.Sprintf("view %s reads it through %s, of which %s is a part, and would lose its rows", r.Name, r.Through, p.Relation.Name)
+	case anyRow && r.FilledFrom == nil: // until then nobody has recorded how it reads it
+		return fmt.Sprintf("view %s reads it and was never filled", r.Name)
 	case anyRow:
 		return fmt.Sprintf("the query of view %s reads it not only within in_window, so that it may need all rows", r.Name)
 	}

@@ -234,6 +234,11 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	switch {
 	case c.DryRun:
 		a.say("nothing was changed: --dry-run")
+		if _, run, err := pruneRun(ctx, conn, target.ID, 0); err != nil {
+			return err
+		} else if run.State == "failed" && !plan.Empty() {
+			a.say("the last try did not come through:  %s", runWords(run))
+		}
 	case asked && c.Wait:
 		return a.waitForPrune(ctx, conn, target, last)
 	case asked:

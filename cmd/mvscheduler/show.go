@@ -199,7 +199,7 @@ func (a *app) showText(r viewReport) string {
 		line("method", v.Method)
 		line("time column", textOf(v.TimeColumn))
 		line("bucket width", textOf(v.BucketWidth))
-		line("tracking", v.ChangeTracking)
+		line("tracking", catalog.TrackingWords(v.ChangeTracking, v.Tracking, v.TrackingReason))
 		kept := textOf(v.RetentionPeriod)
 		if s.TunedRetention != nil {
 			kept = *s.TunedRetention + " (tuned from " + kept + ")"

@@ -142,7 +142,7 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 				return err
 			}
 		}
-		return found.report(a, c.Repair)
+		return found.report(a, c)
 	})
 }
 

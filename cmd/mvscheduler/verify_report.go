@@ -40,7 +40,7 @@ func (v *verified) repair(ctx context.Context, conn *pgx.Conn, id int64, width t
 }
 
 // report says what was found; the error carries the exit code.
-func (v *verified) report(a *app, repair bool) error {
+func (v *verified) report(a *app, c *verifyCmd) error {
 	var err error
 	if a.Output == "json" || a.Output == "yaml" {
 		err = a.emitData(v)
@@ -63,8 +63,12 @@ func (v *verified) report(a *app, repair bool) error {
 		if v.Method == refresh.Incremental {
 			a.say("  do:  mvscheduler refresh --wait %s", shellQuote(v.Name))
 		}
-	case v.Wrong > 0 && !repair:
-		a.say("  do:  mvscheduler verify %s --repair", shellQuote(v.Name))
+	case v.Wrong > 0 && !c.Repair:
+		which := "" // others would be compared at random
+		if v.Method == refresh.Incremental && (c.All || v.Compared < v.Buckets) {
+			which = " --all"
+		}
+		a.say("  do:  mvscheduler verify %s%s --repair", shellQuote(v.Name), which)
 	}
 	if v.Wrong > 0 && v.Repair == "" {
 		return &exitError{code: exitUnhealthy}

@@ -171,7 +171,7 @@ func settingFacts(s catalog.Settings, now time.Time) []fact {
 		"time column", words.TextOf(s.TimeColumn),
 		"bucket width", words.TextOf(s.BucketWidth),
 		"retention", retention,
-		"change tracking", s.ChangeTracking,
+		"change tracking", catalog.TrackingWords(s.ChangeTracking, s.Tracking, s.TrackingReason),
 		"catch-up", s.Catchup,
 		"priority", fmt.Sprintf("%d (1 first, 4 last)", s.Priority),
 		"limits", strings.Join(limits, ", "),

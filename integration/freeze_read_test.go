@@ -1,0 +1,69 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// The days read the hours, and then the table of which old partitions have left: what they show of these they keep.
+func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
+	t.Parallel()
+	const dailyOfReadings = `SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
+	const dailyOfHourly = `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM hourly WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
+	const old = `day < date_trunc('day', now(), 'UTC') - interval '4 days'`
+	pruned := func(t *testing.T, daily string) *scene {
+		t.Helper()
+		s := newScene(t)
+		s.readings(t, 9)
+		s.incremental(t, "hourly", strings.Replace(hourlyReadings, "AS hour", "AS ts", 1), "time_column", "ts")
+		pgtest.Exec(t, s.alice, `CREATE VIEW between_them AS SELECT ts, device, n::numeric, total FROM hourly WHERE mvscheduler.in_window(ts)`)
+		s.incremental(t, "daily", daily, "time_column", "day", "bucket_width", "1 day")
+		startSidecar(t, s.db)
+		s.incremented(t, "hourly", "daily")
+		s.snapshotOf(t, "daily", "before")
+		pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+		until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
+		require.NotZero(t, ask[int64](t, s.alice, `SELECT count(*) FROM before WHERE `+old))
+		return s
+	}
+	followed := func(t *testing.T, s *scene) {
+		t.Helper()
+		pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now(), 77, 5)`)
+		s.incremented(t, "hourly", "daily")
+		require.Zero(t, s.lost(t, "before", "daily", old))
+		require.Zero(t, s.lost(t, "daily", "before", old))
+		require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	}
+	t.Run("by its query", func(t *testing.T) {
+		t.Parallel()
+		s := pruned(t, dailyOfHourly)
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.daily'`, dailyOfReadings)
+		require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
+		followed(t, s)
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
+		s.incremented(t, "hourly", "daily") // by which all that has left is back
+		_, err = s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.daily'`, dailyOfReadings)
+		require.NoError(t, err)
+		s.incremented(t, "daily")
+		same(t, s.alice, "daily")
+	})
+	t.Run("by a plain view that its query reads", func(t *testing.T) {
+		t.Parallel()
+		s := pruned(t, `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM between_them GROUP BY 1, 2`)
+		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT ts, device, 1::numeric AS n, value AS total FROM readings WHERE mvscheduler.in_window(ts)`)
+		followed(t, s)
+	})
+	t.Run("with columns more", func(t *testing.T) {
+		t.Parallel()
+		s := pruned(t, dailyOfHourly)
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.daily'`,
+			`SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total, max(value) AS most FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`)
+		require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
+		s.incremented(t, "daily")
+		require.Zero(t, s.lost(t, "before", "daily", old))
+	})
+}
