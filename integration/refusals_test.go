@@ -59,34 +59,3 @@ func TestInWindowOfAnOutputColumnIsExplained(t *testing.T) {
 	require.Equal(t, `column "nosuch" does not exist: `, register(`SELECT date_trunc('hour', ts) AS hour, count(nosuch) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`))
 	require.Contains(t, register(`SELECT date_trunc('hour', ts) AS hour, count(values) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`), `column "metrics.value"`, "PostgreSQL's own")
 }
-
-// The unique constraints stay what decides. What names the row first is only said where no ON CONFLICT can be meant.
-func TestARowThatIsThereIsNamed(t *testing.T) {
-	t.Parallel()
-	s := newScene(t)
-	pgtest.Exec(t, s.alice, `CREATE TABLE parts (ts timestamptz) PARTITION BY RANGE (ts)`)
-	for _, c := range []struct{ insert, says, set, arbiter string }{
-		{`INSERT INTO mvscheduler.views (name, query, priority) VALUES ('v', 'SELECT 1 AS a', 1)`,
-			"managed view " + s.owner + ".v is there already: Change its row: UPDATE mvscheduler.views SET ... WHERE name = '" + s.owner + ".v'; or choose another name.", "priority", "name"},
-		{`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('parts', '7 days')`,
-			"source_retention has a row for " + s.owner + ".parts already: Change it: UPDATE mvscheduler.source_retention SET ... WHERE \"table\" = '" + s.owner + ".parts'::regclass;", "retention_period", `"table"`},
-	} {
-		pgtest.Exec(t, s.alice, c.insert)
-		require.Equal(t, c.says, says(t, s.alice, "23505", c.insert))
-		upsert := c.insert + ` ON CONFLICT (` + c.arbiter + `) DO UPDATE SET ` + c.set + ` = EXCLUDED.` + c.set
-		pgtest.Exec(t, s.alice, c.insert+` ON CONFLICT DO NOTHING`, upsert,
-			`PREPARE p AS `+upsert, `EXECUTE p`, `DEALLOCATE p`,
-			`CREATE FUNCTION in_sql() RETURNS void LANGUAGE sql AS $$`+upsert+`$$`, `SELECT in_sql()`,
-			`CREATE FUNCTION in_plpgsql() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN `+upsert+`; RETURN NEW; END $$`,
-			`CREATE TABLE asks (a int)`, `CREATE TRIGGER asks BEFORE INSERT ON asks FOR EACH ROW EXECUTE FUNCTION in_plpgsql()`, `INSERT INTO asks VALUES (1)`,
-			`DROP TABLE asks`, `DROP FUNCTION in_sql, in_plpgsql`)
-		refused(t, s.alice, "23505", `DO $$ BEGIN `+c.insert+`; END $$`)
-	}
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.views (name, query) VALUES ('w', 'SELECT 1 AS a')`)
-	require.Contains(t, says(t, s.alice, "23505", `UPDATE mvscheduler.views SET name = '`+s.owner+`.v' WHERE name LIKE '%.w'`), "choose another name")
-	created := mvscheduler(t, s.db, s.owner, "", "create", "v", "--query", "SELECT 1 AS a")
-	require.Equal(t, 6, created.code)
-	require.Contains(t, created.stderr, "mvscheduler edit NAME")
-	require.NotContains(t, created.stderr, "UPDATE mvscheduler.views")
-	require.Equal(t, 2, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.views`))
-}

@@ -9,7 +9,6 @@ DROP FUNCTION mvscheduler.reads(oid, oid);
 DROP FUNCTION mvscheduler.upstream_of(oid);
 DROP FUNCTION mvscheduler.views_no_truncate();
 DROP FUNCTION mvscheduler.views_normalize();
-DROP FUNCTION mvscheduler.is_bare_insert(text);
 DROP FUNCTION mvscheduler.normalize(text, mvscheduler.views, mvscheduler.views, text, text);
 DROP FUNCTION mvscheduler.is_period(interval);
 DROP FUNCTION mvscheduler.memory_bytes(text);

@@ -408,14 +408,6 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.normalize(text, mvscheduler.views, mvscheduler.views, text, text) IS 'Checks a row of views and completes it; no side effect.';
 
--- A trigger cannot know of ON CONFLICT, which takes care of a row that is there. So it is only known of an INSERT that the client sent itself, in words of
--- which none is that one. The unique constraint decides in any case.
-CREATE FUNCTION mvscheduler.is_bare_insert(stack text) RETURNS boolean
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-RETURN stack !~ E'\n' AND current_query() ~* '^\s*insert\s' AND current_query() !~* 'conflict';
-COMMENT ON FUNCTION mvscheduler.is_bare_insert(text) IS 'Whether a trigger with this PG_CONTEXT was run by an INSERT of the client without ON CONFLICT; false where that is not known.';
-
 -- No SET clause: the function has to see the caller's search_path before it pins its own.
 CREATE FUNCTION mvscheduler.views_normalize() RETURNS trigger
 LANGUAGE plpgsql
@@ -423,15 +415,9 @@ AS $$
 DECLARE
     caller_path   pg_catalog.text := pg_catalog.current_setting('search_path');
     caller_schema pg_catalog.text := pg_catalog.current_schema();
-    stack         pg_catalog.text;
 BEGIN
-    GET DIAGNOSTICS stack = PG_CONTEXT;
     PERFORM pg_catalog.set_config('search_path', 'pg_catalog, pg_temp', true);
     NEW := mvscheduler.normalize(TG_OP, OLD, NEW, caller_path, caller_schema);
-    IF (TG_OP = 'INSERT' AND mvscheduler.is_bare_insert(stack) OR TG_OP = 'UPDATE' AND NEW.name <> OLD.name) AND EXISTS (SELECT FROM mvscheduler.views AS v WHERE v.name = NEW.name) THEN
-        RAISE EXCEPTION 'managed view % is there already', NEW.name USING ERRCODE = 'unique_violation', CONSTRAINT = 'views_name_key',
-            HINT = format('Change its row: UPDATE mvscheduler.views SET ... WHERE name = %L; or choose another name.', NEW.name);
-    END IF;
     PERFORM pg_catalog.set_config('search_path', caller_path, true);
     RETURN NEW;
 END $$;

@@ -814,10 +814,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    rel   record;
-    stack text;
+    rel record;
 BEGIN
-    GET DIAGNOSTICS stack = PG_CONTEXT;
     SELECT c.relkind, c.relowner, mvscheduler.shown_name(c.oid) AS name, p.partstrat, a.attname AS key, a.atttypid AS key_type INTO rel
       FROM pg_class AS c
       LEFT JOIN pg_partitioned_table AS p ON p.partrelid = c.oid
@@ -857,10 +855,6 @@ BEGIN
     IF mvscheduler.timezone_error(NEW.timezone) IS NOT NULL THEN
         RAISE EXCEPTION 'invalid timezone: %', quote_literal(left(NEW.timezone, 200)) USING ERRCODE = 'invalid_parameter_value',
             DETAIL = mvscheduler.timezone_error(NEW.timezone), HINT = 'Write an IANA name such as Europe/Berlin.';
-    END IF;
-    IF TG_OP = 'INSERT' AND mvscheduler.is_bare_insert(stack) AND EXISTS (SELECT FROM mvscheduler.source_retention AS s WHERE s."table" = NEW."table") THEN
-        RAISE EXCEPTION 'source_retention has a row for % already', rel.name USING ERRCODE = 'unique_violation', CONSTRAINT = 'source_retention_table_key',
-            HINT = format('Change it: UPDATE mvscheduler.source_retention SET ... WHERE "table" = %L::regclass;', rel.name);
     END IF;
     NEW.updated_at := now();
     PERFORM set_config('mvscheduler.actor', CURRENT_USER, true);   -- for the audit log

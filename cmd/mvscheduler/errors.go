@@ -130,7 +130,7 @@ func explainCause(err error) problem {
 	// pgx appends the severity and SQLSTATE to the message; they are shown apart.
 	p.what = strings.Replace(answerOf(err.Error(), pg.Error()), pg.Error(), pg.Message, 1)
 	p.why, p.sqlstate = pg.Detail, pg.Code
-	if pg.Hint != "" && pg.Code != "2BP01" && pg.ConstraintName != "views_name_key" { // CASCADE would drop managed views behind the catalog's back; the other is SQL for what a command does
+	if pg.Hint != "" && pg.Code != "2BP01" { // CASCADE would drop managed views behind the catalog's back
 		p.do = append(p.do, pg.Hint)
 	}
 	var q *queryError
