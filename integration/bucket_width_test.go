@@ -14,10 +14,10 @@ import (
 func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 	t.Parallel()
 	s := newMetrics(t)
-	const daily = `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
+	const daily = `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') + interval '0' AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`
 	s.incremental(t, "filled", daily)
 	pgtest.Exec(t, s.alice, `CREATE TABLE late (ts timestamptz NOT NULL)`, `INSERT INTO late VALUES ('2026-03-02 00:10+00')`)
-	s.incremental(t, "went_on", `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') AS hour, count(*) AS n FROM late WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	s.incremental(t, "went_on", `SELECT date_bin('1 day', ts, '2000-01-01 00:00+00') + interval '0' AS hour, count(*) AS n FROM late WHERE mvscheduler.in_window(ts) GROUP BY 1`)
 	startSidecar(t, s.db)
 	s.incremented(t, "went_on")
 	pgtest.Exec(t, s.alice, `INSERT INTO late VALUES ('2026-03-02 20:10+00')`)
@@ -55,6 +55,20 @@ func TestABucketWidthThatDateTruncContradictsIsRefused(t *testing.T) {
 		told := says(t, s.alice, "22023", insert)
 		require.Contains(t, told, "cuts hour by "+c.unit+", and bucket_width is ")
 		require.Contains(t, told, "Set bucket_width to '"+c.set+"'")
+	}
+	for i, c := range []struct{ label, width, cut string }{
+		{`date_bin('1 day', ts, '2000-01-01 00:00+00')`, "1 hour", "1 day"}, {`date_bin('90 minutes', ts, '2000-01-01 00:00+00')`, "10 minutes", "01:30:00"}, {`date_bin('15 minutes', ts, '2000-01-01 00:00+00')`, "1 minute", ""},
+		{`ts::date`, "1 hour", "1 day"}, {`(ts AT TIME ZONE 'Europe/Berlin')::date`, "1 hour", "1 day"}, {`ts::date`, "1 day", ""}, {`date_trunc('month', ts)::date`, "1 day", "month"},
+		{`date_trunc('week', ts AT TIME ZONE 'Europe/Berlin')`, "1 day", "week"}, {`date_trunc('day', ts, 'Europe/Berlin')`, "1 hour", "day"},
+		{`date_trunc('day', ts) + date_trunc('hour', ts - date_trunc('day', ts))`, "1 hour", ""}, {`date_trunc('day', ts) + interval '0'`, "1 hour", ""},
+	} {
+		insert := fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('w%d', %s, 'incremental', 'hour', '%s')`, i,
+			quote(`SELECT `+c.label+` AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`), c.width)
+		if c.cut == "" {
+			pgtest.Exec(t, s.alice, insert)
+			continue
+		}
+		require.Contains(t, says(t, s.alice, "22023", insert), "cuts hour by "+c.cut+", and bucket_width is ", c.label)
 	}
 	s.incremental(t, "v", query("day"), "bucket_width", "1 day")
 	for _, change := range []string{`bucket_width = '1 hour'`, `bucket_width = '2 hours'`, `query = ` + quote(query("month")), `bucket_width = '1 minute'`} {

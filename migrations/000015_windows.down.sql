@@ -1,6 +1,7 @@
 DROP FUNCTION mvscheduler.check_cut(mvscheduler.views, oid);
 DROP FUNCTION mvscheduler.cut_of(oid, text, interval, oid, text);
 DROP FUNCTION mvscheduler.trunc_of(oid, text);
+DROP FUNCTION mvscheduler.label_of(text, text);
 DROP FUNCTION mvscheduler.sources_of(oid, text);
 DROP FUNCTION mvscheduler.cuts_in(oid, text);
 DROP FUNCTION mvscheduler.resolved_column(jsonb, text, int);

@@ -800,9 +800,29 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.sources_of(oid, text) IS 'Tables that a query reads, itself, through plain views, or by what it depends on: col is the column that in_window is asked about, 0 for the others. Raises where that cannot be told.';
 
--- Whether the labels are date_trunc of the very column that in_window is asked about, as PostgreSQL deparses it: a
--- target of the one SELECT that the query is, so that nothing stands between the two. Unqualified, date_trunc is
--- PostgreSQL's own; a cast would stand there too. A column without a zone is cut as if in UTC.
+-- What the labels are, as PostgreSQL deparses it: a target of the one SELECT that the query is, so that nothing stands between it and
+-- the columns of tables. Unqualified, a function is PostgreSQL's own.
+CREATE FUNCTION mvscheduler.label_of(definition text, time_column text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+AS $$
+DECLARE
+    named text := ' AS ' || quote_ident(time_column);
+BEGIN
+    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, named) = 0
+       OR EXISTS (SELECT FROM regexp_matches(definition, '''(?:[^'']|'''')*''|"(?:[^"]|"")*"', 'g') AS m(quoted) WHERE m.quoted[1] LIKE E'"%\n%') THEN   -- a name that looks like columns
+        RETURN NULL;
+    END IF;
+    RETURN (SELECT left(t.part, -length(named))
+              FROM string_to_table(split_part(regexp_replace(definition, '^ *SELECT (DISTINCT )?', ''), E'\n   FROM ', 1), E',\n    ') AS t(part)
+             WHERE right(t.part, length(named)) = named
+             LIMIT 1);
+END $$;
+COMMENT ON FUNCTION mvscheduler.label_of(text, text) IS 'The expression of the time_column in a query with this definition, as PostgreSQL deparses it; NULL where that is not known.';
+
+-- Whether the labels are date_trunc of the very column that in_window is asked about; a cast would stand there too. A column without a
+-- zone is cut as if in UTC.
 CREATE FUNCTION mvscheduler.trunc_of(query oid, time_column text, OUT unit text, OUT zone text)
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
@@ -811,19 +831,10 @@ SET quote_all_identifiers = off
 AS $$
 DECLARE
     definition text := pg_get_viewdef(query);
-    part       text;
     pattern    text := 'date_trunc\(''([a-z]+)''::text, ((?:(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*)\.)?(?:"(?:[^"]|"")+"|[a-z_][a-z0-9_]*))(?:, ''([A-Za-z0-9_/+-]+)''::text)?\)';
     found_     text[];
 BEGIN
-    IF definition !~ '^ *SELECT ' OR definition ~ '\( *SELECT|\m(UNION|INTERSECT|EXCEPT|WITH|WINDOW|OVER)\M' OR strpos(definition, ' AS ' || quote_ident(time_column)) = 0
-       OR EXISTS (SELECT FROM regexp_matches(definition, '''(?:[^'']|'''')*''|"(?:[^"]|"")*"', 'g') AS m(quoted) WHERE m.quoted[1] LIKE E'"%\n%') THEN   -- a name that looks like columns
-        RETURN;
-    END IF;
-    FOREACH part IN ARRAY string_to_array(split_part(regexp_replace(definition, '^ *SELECT (DISTINCT )?', ''), E'\n   FROM ', 1), E',\n    ') LOOP
-        IF right(part, length(' AS ' || quote_ident(time_column))) = ' AS ' || quote_ident(time_column) THEN
-            found_ := regexp_match(left(part, -length(' AS ' || quote_ident(time_column))), '^' || pattern || '$');
-        END IF;
-    END LOOP;
+    found_ := regexp_match(mvscheduler.label_of(definition, time_column), '^' || pattern || '$');
     IF strpos(definition, 'mvscheduler.in_window(' || found_[2] || ')') > 0 THEN
         unit := found_[1];
         zone := found_[3];
@@ -848,13 +859,18 @@ CREATE FUNCTION mvscheduler.check_cut(v mvscheduler.views, query oid) RETURNS vo
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
+SET quote_all_identifiers = off
 AS $$
 DECLARE
-    cut text := (mvscheduler.trunc_of(query, v.time_column)).unit;
+    label text := regexp_replace(mvscheduler.label_of(pg_get_viewdef(query), v.time_column), '^\((date_.*)\)::date$', '\1');
+    rest  text := ', [^()]*(?:\([^()]*\))?[^()]*\)$';   -- nothing but that call
+    unit  text := (regexp_match(label, '^date_trunc\(''([a-z]+)''::text' || rest))[1];
+    cut   interval := coalesce(mvscheduler.unit_width(unit), (regexp_match(label, '^date_bin\(''([^'']+)''::interval' || rest))[1]::interval, CASE WHEN label ~ '^(?:[^()]*|\([^()]*\)|\(\([^()]*\)\))::date$' THEN interval '1 day' END);
 BEGIN
-    IF mvscheduler.unit_width(cut) > mvscheduler.longest(v.bucket_width) + interval '1 hour' THEN
-        RAISE EXCEPTION 'the query of managed view % cuts % by %, and bucket_width is %', v.name, quote_ident(v.time_column), cut, v.bucket_width
-            USING ERRCODE = 'invalid_parameter_value', HINT = format('Set bucket_width to %L, or cut by what it says.', CASE cut WHEN 'quarter' THEN '3 months' ELSE '1 ' || cut END);
+    IF cut > mvscheduler.longest(v.bucket_width) + interval '1 hour' THEN
+        RAISE EXCEPTION 'the query of managed view % cuts % by %, and bucket_width is %', v.name, quote_ident(v.time_column), coalesce(unit, cut::text), v.bucket_width
+            USING ERRCODE = 'invalid_parameter_value', HINT = format('Set bucket_width to %L, or cut by what it says.', CASE unit WHEN 'quarter' THEN '3 months' ELSE coalesce('1 ' || unit, cut::text) END);
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_cut(mvscheduler.views, oid) IS 'Raises where the query is known to make longer buckets than bucket_width says.';
