@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func main() {
 	flag.StringVar(&c.sizes, "rows", "1000000", "rows of the table below the incremental view; several separated by commas")
 	flag.IntVar(&c.rounds, "rounds", 5, "times that each refresh of the incremental view is measured with a million rows; fewer with more, one at least")
 	flag.StringVar(&c.only, "only", "", "phases to run, separated by commas: overhead, start, rate, skip, idle, bloat, incremental")
+	flag.StringVar(&c.cases, "cases", "", "words, separated by commas: of the incremental phase only what has one of them in its name, as latest,last,writers; the first fill is measured in any case")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -43,6 +45,12 @@ type config struct {
 	rows      int // of the phase that is measured
 	rounds    int
 	only      string
+	cases     string
+}
+
+// wants says whether a case of the incremental phase is to be measured.
+func (c config) wants(name string) bool {
+	return c.cases == "" || slices.ContainsFunc(strings.Split(c.cases, ","), func(word string) bool { return strings.Contains(name, word) })
 }
 
 // figure is one line of the table.
