@@ -128,18 +128,16 @@ WITH now AS MATERIALIZED (
       FROM now AS n
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
         ON CONFLICT DO NOTHING   -- an attempt that came too late looks as well
-    RETURNING 1
+    RETURNING relation, col
+), dirty AS (
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi)
+    SELECT $1, '-infinity', 'infinity'
+     WHERE EXISTS (SELECT FROM gone)
+        OR EXISTS (SELECT FROM come)
 )
-INSERT INTO mvscheduler.dirt (view_id, lo, hi)
-SELECT $1, '-infinity', 'infinity'
- WHERE EXISTS (SELECT FROM gone)
-    OR EXISTS (SELECT FROM come)`, viewID)
+SELECT mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col)) FROM come AS c HAVING count(*) > 0`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
-	}
-	_, err = q.Exec(ctx, `SELECT mvscheduler.freeze_read($1, array_agg(v.relation::oid), array_agg(v.col)) FROM mvscheduler.view_source AS v WHERE v.view_id = $1`, viewID)
-	if err != nil {
-		return fmt.Errorf("look what has left the tables that view %d reads: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
 WITH lock AS MATERIALIZED (

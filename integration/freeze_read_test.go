@@ -57,6 +57,28 @@ func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
 		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT ts, device, 1::numeric AS n, value AS total FROM readings WHERE mvscheduler.in_window(ts)`)
 		followed(t, s)
 	})
+	t.Run("by a table above it", func(t *testing.T) {
+		t.Parallel()
+		s := pruned(t, `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM between_them GROUP BY 1, 2`)
+		pgtest.Exec(t, s.alice, `CREATE TABLE everywhere (ts timestamptz NOT NULL, device int NOT NULL, value numeric) PARTITION BY LIST (device)`, `ALTER TABLE everywhere ATTACH PARTITION readings DEFAULT`,
+			`CREATE OR REPLACE VIEW between_them AS SELECT ts, device, 1::numeric AS n, value AS total FROM everywhere WHERE mvscheduler.in_window(ts)`)
+		followed(t, s)
+	})
+	t.Run("by a view that was never built that far back", func(t *testing.T) {
+		t.Parallel()
+		s := newScene(t)
+		s.readings(t, 9)
+		s.minutely(t, "mins", "retention_period", "3 days")
+		pgtest.Exec(t, s.alice, `CREATE VIEW between_them AS SELECT ts, device, 1::numeric AS n FROM readings WHERE mvscheduler.in_window(ts)`)
+		s.incremental(t, "daily", `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+		startSidecar(t, s.db)
+		s.incremented(t, "mins", "daily")
+		s.snapshotOf(t, "daily", "before")
+		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n::numeric AS n FROM mins WHERE mvscheduler.in_window(minute)`, `INSERT INTO readings VALUES (now(), 77, 5)`)
+		s.incremented(t, "mins", "daily")
+		require.Zero(t, s.lost(t, "before", "daily", old))
+		require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	})
 	t.Run("with columns more", func(t *testing.T) {
 		t.Parallel()
 		s := pruned(t, dailyOfHourly)

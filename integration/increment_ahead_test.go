@@ -82,4 +82,25 @@ func TestWhatIsNotNeededYetIsLeftWhereItCannotBeMade(t *testing.T) {
 		s.incremented(t, "v")
 		require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE hour < now()`))
 	})
+	for name, hold := range map[string]string{"a table whose foreign key points at it is written to": `INSERT INTO note SELECT hour, device FROM v__data LIMIT 1`, "it is analyzed": `ANALYZE v__data`} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := metrics(t)
+			s.incremental(t, "v", hourly)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			pgtest.Exec(t, s.alice, `CREATE TABLE note (hour timestamptz, device int, FOREIGN KEY (hour, device) REFERENCES v__data (hour, device))`)
+			other := s.db.Conn(t, s.owner)
+			pgtest.Exec(t, other, `BEGIN`, hold)
+			before := ask[int64](t, s.alice, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'v__data'::regclass`)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 2, 1)`)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+			require.Equal(t, before, ask[int64](t, s.alice, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'v__data'::regclass`))
+			pgtest.Exec(t, other, `COMMIT`)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 3, 1)`)
+			s.incremented(t, "v")
+			require.Equal(t, before+1, ask[int64](t, s.alice, `SELECT count(*) FROM pg_inherits WHERE inhparent = 'v__data'::regclass`))
+		})
+	}
 }

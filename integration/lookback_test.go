@@ -246,8 +246,8 @@ func TestWhatHasLeftBelowAViewAndWhatComesTooLateCannotBeHadAgain(t *testing.T) 
 		return ask[string](t, s.root, `SELECT coalesce(round(mvscheduler.rebuildable(view_id) / 86400)::text, 'all') FROM mvscheduler.view_state`)
 	}
 	require.Equal(t, "all", again(`
-INSERT INTO mvscheduler.increment_state (view_id, data, taken, system_identifier, filled_from, leaves, tracking)
-SELECT view_id, relation, pg_current_snapshot(), 1, now(), '[]', 'trigger' FROM mvscheduler.view_state`))
+INSERT INTO mvscheduler.increment_state (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking)
+SELECT view_id, relation, pg_current_snapshot(), now(), 1, now(), '[]', 'trigger' FROM mvscheduler.view_state`))
 	require.Equal(t, "20", again(`INSERT INTO mvscheduler.frozen (target, times) SELECT view_id, now() - interval '20 days' FROM mvscheduler.view_state`), "partitions below it have left")
 	require.Equal(t, "all", again(`UPDATE mvscheduler.frozen SET times = '-infinity', labels = now()`), "its own have")
 	require.Equal(t, "3", again(`UPDATE mvscheduler.increment_state SET tracking = 'none'`), "what comes later is not looked for")

@@ -569,7 +569,8 @@ BEGIN
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query THEN
         PERFORM mvscheduler.freeze_read(NEW.id, array_agg(r.relation), array_agg(r.col))
-           FROM mvscheduler.view_state AS s, mvscheduler.sources_of(coalesce(told[3]::oid, s.query_relation::oid), NEW.time_column) AS r WHERE s.view_id = NEW.id;
+           FROM mvscheduler.view_state AS s, mvscheduler.sources_of(coalesce(told[3]::oid, s.query_relation::oid), NEW.time_column) AS r
+          WHERE s.view_id = NEW.id AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = NEW.id AND v.relation::oid = r.relation AND v.col = r.col);
     END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND (NEW.timezone <> OLD.timezone OR current_setting('mvscheduler.cuts', true) = 'other') THEN   -- rows would move between buckets that are computed and those that are frozen
         PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);

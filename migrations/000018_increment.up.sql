@@ -348,17 +348,20 @@ COMMENT ON FUNCTION mvscheduler.cover_range(oid, oid, text, text, text, text, ts
 -- Readers are not locked out by ATTACH, and PostgreSQL tells sessions of a partition right after it shows them the other rows of the
 -- transaction: who reads in that moment misses those of the partition. So it is there before it is needed, in what comes as time goes on.
 CREATE FUNCTION mvscheduler.cover_next(data oid, time_column text, unit text, touched timestamp, covered tsmultirange) RETURNS void
-LANGUAGE sql
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '50ms'
 AS $$
-    SELECT mvscheduler.cover_range(NULL, data, time_column, unit, mvscheduler.bound_text(u.next, a.atttypid), mvscheduler.bound_text(u.next + u.one, a.atttypid), covered)
+BEGIN
+    PERFORM mvscheduler.cover_range(NULL, data, time_column, unit, mvscheduler.bound_text(u.next, a.atttypid), mvscheduler.bound_text(u.next + u.one, a.atttypid), covered)
       FROM (SELECT date_trunc(unit, now() AT TIME ZONE 'UTC') AS this, date_trunc(unit, now() AT TIME ZONE 'UTC') + ('1 ' || unit)::interval AS next, ('1 ' || unit)::interval AS one) AS u
       JOIN pg_attribute AS a ON a.attrelid = data AND a.attname = time_column
       JOIN pg_class AS c ON c.oid = data
       JOIN pg_partitioned_table AS p ON p.partrelid = data
      WHERE touched > u.this AND covered @> u.this AND NOT covered @> tsrange(u.next, u.next + u.one)
        AND has_schema_privilege(c.relnamespace, 'CREATE') AND p.partdefid = 0;   -- nothing fails for what is not needed yet
-$$;
+EXCEPTION WHEN lock_not_available THEN   -- the next refresh makes it, or the one that needs it
+END $$;
 COMMENT ON FUNCTION mvscheduler.cover_next(oid, text, text, timestamp, tsmultirange) IS 'Makes the partition after that of now, where labels up to touched were computed and now has one.';
 
 CREATE FUNCTION mvscheduler.rows_handle(data oid, beside oid) RETURNS oid

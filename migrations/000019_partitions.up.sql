@@ -717,25 +717,35 @@ GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
 -- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
 -- its old buckets for empty. The margin is that of retention.Plan.
 CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[]) RETURNS void
-LANGUAGE sql SECURITY DEFINER
+LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH come AS (
-        SELECT f.target, max(f.labels + CASE WHEN label.atttypid = 'timestamptz'::regtype AND a.atttypid = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END) AS below
-          FROM mvscheduler.frozen AS f
-          JOIN mvscheduler.visible_targets AS t ON t.id = f.target
-          JOIN unnest(freeze_read.relations, freeze_read.cols) AS s(relation, col) ON s.relation = t.relation::oid AND s.col > 0
-          JOIN pg_attribute AS a ON a.attrelid = s.relation AND a.attnum = s.col
+    WITH RECURSIVE read(relation, root, col) AS (   -- with all that is a part of it
+        SELECT s.relation, s.relation, s.col FROM unnest(freeze_read.relations, freeze_read.cols) AS s(relation, col) WHERE s.col > 0
+        UNION
+        SELECT i.inhrelid, r.root, r.col FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
+    ), target AS (
+        SELECT t.id, t.relation::oid AS relation, a.atttypid AS type
+          FROM read AS r
+          JOIN mvscheduler.visible_targets AS t ON t.relation::oid = r.relation
+          JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col
+    ), left_ AS MATERIALIZED (   -- what moves back meanwhile is waited for, as in FreezeView
+        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT t.id FROM target AS t) AND f.labels > '-infinity' FOR SHARE
+    ), come AS (
+        SELECT t.id, max(l.labels + CASE WHEN label.atttypid = 'timestamptz'::regtype AND t.type = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END) AS below
+          FROM target AS t
+          JOIN (SELECT l.target, l.labels FROM left_ AS l
+                UNION ALL
+                SELECT i.view_id, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity') AS l ON l.target = t.id
           JOIN mvscheduler.view_state AS v ON v.view_id = freeze_read.view_id
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         WHERE f.labels > '-infinity'
-           AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = f.target AND b.below > f.labels)
-         GROUP BY f.target
+         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels)
+         GROUP BY t.id
     ), by AS (
         INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
-        SELECT freeze_read.view_id, c.target, c.below FROM come AS c
+        SELECT freeze_read.view_id, c.id, c.below FROM come AS c
             ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below)
     )
     INSERT INTO mvscheduler.frozen AS f (target, times)
