@@ -158,7 +158,7 @@ func incremental(ctx context.Context, b *bench) error {
 		}
 		b.report.add(figure{"incremental", size + batch.name + ", over REFRESH", ms(median(plain)), ms(median(ours)), times(median(ours), median(plain)), aim, met})
 		if batch.name == latest {
-			b.report.addLatest(size, latest, median(ours), 0)
+			b.report.addLatest(size, latest, median(ours))
 			b.report.add(figure{"incremental", size + batch.name + ", over the query for that hour alone", ms(median(alone)), ms(median(ours)), times(median(ours), median(alone)), "-", true})
 		}
 		if len(concurrently) == 0 {
@@ -199,23 +199,18 @@ func (b *bench) growing(ctx context.Context, size string) error {
 			ours = append(ours, took)
 		}
 	}
-	b.report.addLatest(size, lastHour, median(ours), 1.3)
+	b.report.addLatest(size, lastHour, median(ours))
 	return nil
 }
 
-// addLatest compares a refresh of the latest hour with that of the first size that was measured in this run, of which it may
-// be so many times; zero = whatever it is.
-func (r *report) addLatest(size, name string, took time.Duration, most float64) {
+// addLatest compares a refresh of the latest hour with that of the first size that was measured in this run.
+func (r *report) addLatest(size, name string, took time.Duration) {
 	first, known := r.first[name]
 	if !known {
 		r.first[name], r.firstSize = took, strings.TrimSuffix(size, ": ")
 		return
 	}
-	aim := "-"
-	if most > 0 {
-		aim = fmt.Sprintf("at most %g times", most)
-	}
-	r.add(figure{"incremental", size + name + ", over the same with " + r.firstSize, ms(first), ms(took), times(took, first), aim, most == 0 || took.Seconds() <= most*first.Seconds()})
+	r.add(figure{"incremental", size + name + ", over the same with " + r.firstSize, ms(first), ms(took), times(took, first), "at most 1.3 times", took.Seconds() <= 1.3*first.Seconds()})
 }
 
 // firstFill registers the view and fills it, some times over.
