@@ -75,8 +75,9 @@ func grantTriggers(leaves map[uint32]Leaf, refused []string, owner string) strin
 			roots = append(roots, root)
 		}
 	}
-	return fmt.Sprintf("DO $grant$BEGIN EXECUTE (WITH RECURSIVE part(oid) AS (SELECT unnest(ARRAY[%s]::regclass[]) UNION SELECT i.inhrelid::regclass FROM pg_inherits AS i JOIN part AS p ON p.oid = i.inhparent) "+
-		"SELECT format('GRANT TRIGGER ON %%s TO %%s', string_agg(oid::text, ', '), %s) FROM part); END$grant$", strings.Join(roots, ", "), literal(owner))
+	// Names are others' to choose, and end no string by quotes that are doubled, as they end a dollar quote.
+	return "DO " + literal(fmt.Sprintf("BEGIN EXECUTE (WITH RECURSIVE part(oid) AS (SELECT unnest(ARRAY[%s]::regclass[]) UNION SELECT i.inhrelid::regclass FROM pg_inherits AS i JOIN part AS p ON p.oid = i.inhparent) "+
+		"SELECT format('GRANT TRIGGER ON %%s TO %%s', string_agg(oid::text, ', '), %s) FROM part); END", strings.Join(roots, ", "), literal(owner)))
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
