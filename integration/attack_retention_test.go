@@ -179,17 +179,23 @@ func TestAKeptPartitionThatDoesNotFitItsTableAnyMoreSaysHowItsRowsComeBack(t *te
 	}
 }
 
+// hourlyOfOldYear is an hourly view of that year, which then leaves.
+func (s *scene) hourlyOfOldYear(t testing.TB) {
+	t.Helper()
+	s.oldYear(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+}
+
 const nothingFrozen = `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen WHERE times > '-infinity' OR labels > '-infinity')`
 
 // Retention was tried, everything was restored and the row deleted: nothing has left.
 func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.oldYear(t)
-	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`)
-	startSidecar(t, s.db)
-	s.incremented(t, "v")
-	pgtest.Exec(t, s.alice, keepAYear)
+	s.hourlyOfOldYear(t)
 	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
 	require.False(t, ask[bool](t, s.root, nothingFrozen))
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('raw')`, `DELETE FROM mvscheduler.source_retention`)

@@ -10,6 +10,8 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
+const lookAtTables = `UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE asked_at < clock_timestamp() - interval '1 second'`
+
 // stops makes places at which sessions of the sidecar wait as long as s.root holds the place, so that a kill hits one there
 // and nowhere else. A place is named after the step whose partition is being moved.
 func (s *scene) stops(t testing.TB) {
@@ -90,7 +92,7 @@ func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 				pgtest.Exec(t, s.alice, fmt.Sprintf(`UPDATE mvscheduler.source_retention SET retention_period = least(retention_period, make_interval(secs => floor(extract(epoch FROM now() - (
 					SELECT p.hi AT TIME ZONE 'UTC' FROM mvscheduler.partitions_of('%s.readings'::regclass) AS p ORDER BY p.hi OFFSET 1 LIMIT 1)))) - interval '3 hours')`, s.owner)) // an hour of the view may last three hours longer than its rows
 			},
-			look: `UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE asked_at < clock_timestamp() - interval '1 second'`,
+			look: lookAtTables,
 			end: func(t testing.TB, s *scene) {
 				s.incremented(t, "hourly", "daily")
 				s.nothingLost(t, s.alice)
@@ -121,7 +123,7 @@ func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 					LIMIT 2 - (SELECT count(*) FROM aged AS o JOIN pg_class AS c ON c.oid = o.partition)), old AS (INSERT INTO aged SELECT * FROM due)
 					UPDATE mvscheduler.kept AS k SET detached_at = k.detached_at - interval '8 days' FROM due AS d WHERE d.relation = k.relation::oid`)
 			},
-			look: `UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE asked_at < clock_timestamp() - interval '1 second'`,
+			look: lookAtTables,
 			end: func(t testing.TB, s *scene) {
 				require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM aged AS o JOIN pg_class AS c ON c.oid = o.partition`), "all that was old enough is dropped")
 				require.Equal(t, ask[int64](t, s.root, `SELECT count(*) FROM aged`), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'drop'`))
