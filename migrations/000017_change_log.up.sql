@@ -301,11 +301,11 @@ SELECT format($note$INSERT INTO mvscheduler.dirt (source, col, view_id, lo, hi, 
             SELECT TG_RELID::regclass, %1$s::smallint, NULL::bigint, min(r.t), max(r.t), pg_current_xact_id(), NULL::text, NULL::pg_snapshot
               FROM (SELECT x.t FROM (SELECT NULL::timestamptz AS %2$I) AS missing,   -- which the name means where the tables have no such column any more
                                     LATERAL (%3$s) AS x) AS r
-            HAVING CASE WHEN min(r.t) > '4000-01-01 00:00:00+00 BC' AND max(r.t) < '200000-01-01 00:00:00+00' THEN max(r.t) - min(r.t) < interval '1 hour' END;
+            HAVING max(r.t) < least(min(r.t), '200000-01-01 00:00:00+00') + interval '1 hour';   -- least: what comes out is a time whatever the rows have
             IF FOUND THEN   -- by itself: PL/pgSQL makes a query of what comes next
-                RETURN NULL;
+                RETURN NEW;   -- which is NULL, and NULL would be an expression
             ELSIF %4$s THEN
-                RETURN NULL;
+                RETURN NEW;
             END IF;$note$, column_number, column_name,
               string_agg(format('SELECT mvscheduler.time_of(%I, 1) AS t FROM %s', column_name, r), ' UNION ALL ' ORDER BY n),
               string_agg(format('NOT EXISTS (SELECT FROM %s)', r), ' AND ' ORDER BY n))
@@ -318,9 +318,9 @@ LANGUAGE plpgsql IMMUTABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    -- In one condition: PL/pgSQL makes each one ready anew in every transaction.
+    -- In one condition, and a short one: PL/pgSQL makes it ready anew in every transaction. Without a transition table there is no new_rows.
     on_insert := format($way$
-    IF TG_OP = 'INSERT' AND TG_LEVEL = 'STATEMENT' AND TG_WHEN = 'AFTER' AND pg_my_temp_schema() = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
+    IF TG_OP = 'INSERT' AND pg_my_temp_schema() = 0 AND current_setting('transaction_isolation') = 'read committed' THEN
             %1$s
             tried := true;
     END IF;$way$, mvscheduler.note_narrow(column_number, column_name, 'new_rows'));
