@@ -18,7 +18,7 @@ test: postgres ## Every test that needs nothing but Go and a local PostgreSQL
 	go test -timeout 20m ./...
 
 .PHONY: test-all
-test-all: test ## The long randomized runs, every case of long lists and load as well, and PostgreSQL 16, 17 and 18
+test-all: test ## The long randomized runs, every case of long lists, load and whatever takes half a minute as well, and PostgreSQL 16, 17 and 18
 	MVSCHEDULER_LONG=1 go test -timeout 40m ./...
 	$(MAKE) test-matrix
 

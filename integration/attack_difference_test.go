@@ -14,6 +14,7 @@ import (
 // Whatever the columns of the key are, whatever statistics say of them, and wherever NULLs are: what a wide refresh finds
 // different is what differs.
 func TestAWideRefreshFindsWhatDiffersForKeysOfAnyType(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.root, `CREATE EXTENSION IF NOT EXISTS citext SCHEMA public`, `CREATE EXTENSION IF NOT EXISTS hstore SCHEMA public`)

@@ -11,6 +11,7 @@ import (
 // What is too old to be built is so of one version: one that keeps less and is taken back freezes nothing of the one that
 // is served, and one that keeps more holds what was too old for the one before.
 func TestHowFarBackAVersionIsBuiltIsItsOwnMatter(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE readings (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON readings (ts)`,

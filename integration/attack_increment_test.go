@@ -272,6 +272,7 @@ func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
 // A step runs in a snapshot that shows the names of its time. Who owns the schema of somebody else's view can rename it
 // meanwhile, and put look-alikes in its place.
 func TestAStepReadsNoLookAlikeOfASchemaThatWasRenamedMeanwhile(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	pgtest.Exec(t, a.root, `GRANT CREATE ON DATABASE `+a.db.Name+` TO `+a.mallory)

@@ -16,6 +16,7 @@ import (
 // from, or what is brought together is named by a time that is not the bucket. Each of them is refused, or fails and says
 // why, or is right; want is which. Rows come one by one into a table that is almost empty, so no other row gives it away.
 func TestNoQueryIsSilentlyWrongWindowByWindow(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	const refused, fails, right = "refused", "fails", "right"
 	s := newScene(t)

@@ -340,6 +340,7 @@ func TestATextMeansWhatTheRowShows(t *testing.T) {
 
 // Two owners lock all that they have; the sidecar's own connections wait a second at most.
 func TestLocksOnOnesOwnViewsDoNotStopOthers(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.victim()

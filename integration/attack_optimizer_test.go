@@ -35,6 +35,7 @@ func TestWhatAUserSaysThatHeTriedStopsNobody(t *testing.T) {
 }
 
 func TestATimeInTheYear20000IsShownAndEndsNoSidecar(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", "SELECT id, amount FROM sales", "enabled", false)

@@ -193,6 +193,7 @@ const nothingFrozen = `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen WHERE t
 
 // Retention was tried, everything was restored and the row deleted: nothing has left.
 func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.hourlyOfOldYear(t)
@@ -208,6 +209,7 @@ func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
 
 // What is aside when the row is deleted is gone for the views, and so is what was dropped.
 func TestViewsKeepWhatDidNotComeBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.oldYear(t)

@@ -205,6 +205,7 @@ func TestReadersOfAViewWhoseMethodChangesFindItWhole(t *testing.T) {
 }
 
 func TestAChangeOfMethodThatIsKilledAtAnyPointLeavesOneVersionInTheEnd(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	points := 4
 	if long {
@@ -316,6 +317,7 @@ func TestAChangeOfMethodLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.
 // What a view's owner hangs on it runs as the owner in the session of the owner or of the sidecar's sandbox, and not in
 // that of an administrator who changes the method.
 func TestNothingOfAViewWhoseMethodChangesRunsAsSomebodyElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.as(immutable("in_query", "int"), immutable("in_index", "int"), immutable("in_dependent", "int"), immutable("in_statistics", "int"),

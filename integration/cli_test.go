@@ -33,6 +33,7 @@ func TestEveryCommandTeachesWithExamplesAndItsExitCodes(t *testing.T) {
 }
 
 func TestEveryFormatOfEveryCommandThatPrintsData(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	alice := db.User(t, "alice")

@@ -6,5 +6,5 @@
 // the allow-list (allowlist_test.go).
 //
 // MVSCHEDULER_TEST_PG_BINDIR chooses the PostgreSQL, MVSCHEDULER_LONG=1 adds the long randomized runs, every
-// case where a list of them is long, and the tests of load.
+// case where a list of them is long, and the tests of load and of half a minute.
 package integration

@@ -21,6 +21,7 @@ func outcomes(t testing.TB, s *scene, run int64) []string {
 
 // The backend of a stopped sidecar finishes its REFRESH and then waits in its transaction, with the lock.
 func TestASidecarThatWasStoppedInARefreshAndGoesOnMarksNothingOfAnother(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(4*time.Second), "refresh_interval", "1 day", "method", "full")
@@ -88,6 +89,7 @@ SELECT EXISTS (
 
 // What a stopped dispatcher has locked is free again soon.
 func TestASidecarThatIsStoppedDoesNotStopTheClocks(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	for _, name := range []string{"a", "b", "c", "d"} {

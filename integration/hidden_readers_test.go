@@ -87,6 +87,7 @@ func TestSomebodyWithoutPrivilegesDoesNotKeepPartitionsOfOthersByAFunction(t *te
 
 // A full view of another owner has read the table; the right to read it is away for a while. It would lose rows.
 func TestAPartitionThatAFailingFullViewOfAnotherOwnerReadsStays(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	alice := a.db.Conn(t, a.alice)

@@ -60,6 +60,7 @@ func TestATransactionThatADescribeOpensHidesNothing(t *testing.T) {
 }
 
 func TestWhatAReplicationSessionWroteBeforeItStreamsIsNotHidden(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.Dedicated(t, map[string]string{"max_wal_senders": "4", "wal_level": "replica"})
 	user := hiddenArena(t, db)

@@ -92,6 +92,7 @@ func peakMemory(t testing.TB, s *sidecar) int {
 }
 
 func TestAFunctionThatSwallowsCancelsIsTerminated(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.victim()

@@ -186,6 +186,7 @@ func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not para
 
 // Times that make no sense, thousands of them.
 func TestManyAbsurdTimesDoNotBreakARunAndAreNamed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly, "max_attempts", 1)

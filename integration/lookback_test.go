@@ -126,6 +126,7 @@ func keeping(t *testing.T) *scene {
 }
 
 func TestARetentionThatNobodyReadsIsRecommendedAndUndoneWithEveryRow(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
@@ -161,6 +162,7 @@ SELECT (evidence ->> 'effective_reads')::float8 > 299 AND evidence ->> 'level' =
 }
 
 func TestNoShorterRetentionIsRecommendedWhereItIsNotCertainThatNobodyMissesIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	ready := `UPDATE mvscheduler.view_usage SET shrink_since = now() - interval '60 days'`
@@ -256,6 +258,7 @@ SELECT view_id, relation, pg_current_snapshot(), now(), 1, now(), '[]', 'trigger
 }
 
 func TestNothingShorterIsRecommendedForNinetyDaysAfterSomethingWasMissed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)
@@ -285,6 +288,7 @@ func execError(t testing.TB, conn *pgx.Conn, sql string) error {
 }
 
 func TestCoarserBucketsAreAdvisedBeyondWhatReadersLookBackTo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)

@@ -122,6 +122,7 @@ func changing(query string) bool {
 const shape = `SELECT string_agg(quote_ident(attname) || ' ' || format_type(atttypid, atttypmod) || attcollation, ', ' ORDER BY attnum) FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0`
 
 func TestOddQueriesAreTakenOrRefusedAsPostgreSQLDoes(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	require.Greater(t, len(oddQueries), 200)
 	db := pgtest.New(t)

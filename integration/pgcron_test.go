@@ -89,6 +89,7 @@ func TestTheDoctorSaysWhereAPgCronIsThatItCannotSee(t *testing.T) {
 
 // The launcher of pg_cron is a session that is never idle as others are, and writes nothing but its own history.
 func TestRunsAreSkippedWherePgCronKeepsItsJobs(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := withPgCron(t, "")
 	alice := db.Conn(t, db.User(t, "alice"))

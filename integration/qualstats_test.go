@@ -280,6 +280,7 @@ SELECT s.view_id, s.name, s.owner, 'manual', clock_timestamp(), clock_timestamp(
 }
 
 func TestReadersWhoMissedWhatHasLeftGetItBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -38,6 +38,7 @@ func (s *scene) reconnected(t testing.TB) {
 }
 
 func TestAServerThatRestartsOrCrashesIsTakenUpAgainByPolicy(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.Dedicated(t, nil)
 	s := sceneOn(t, db)

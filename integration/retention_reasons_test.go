@@ -11,6 +11,7 @@ import (
 // What counters have not told yet nobody can exclude, so a view that goes by them keeps raw partitions, and the reason
 // says that, and not that it tracks nothing.
 func TestAViewThatGoesByCountersKeepsRawPartitionsAndTheReasonSaysSo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 6)

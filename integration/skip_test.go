@@ -146,6 +146,7 @@ func TestAfterACrashOfABackendNothingIsSkippedUntilItWasRefreshed(t *testing.T) 
 
 // A subscriber (Debezium, say) keeps a WAL sender active for ever.
 func TestRunsAreSkippedWhileASubscriberStreams(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.Dedicated(t, map[string]string{"wal_level": "logical"})
 	alice := db.User(t, "alice")
