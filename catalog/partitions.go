@@ -265,8 +265,8 @@ WITH noted AS (
            until = $8
      WHERE k.relation::oid = $2
 ), frozen AS (
-    INSERT INTO mvscheduler.frozen AS f (target, labels)
-    VALUES ($1, $8)
+    INSERT INTO mvscheduler.frozen AS f (target, labels, relation)
+    VALUES ($1, $8, (SELECT r.relation FROM mvscheduler.source_state AS r WHERE r.id = $1))
     ON CONFLICT (target) DO UPDATE
        SET labels = greatest(f.labels, EXCLUDED.labels)
 )
@@ -425,6 +425,7 @@ UPDATE mvscheduler.frozen AS f
 		target + `frozen AS (
     DELETE FROM mvscheduler.frozen AS f
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
+       AND (f.labels = '-infinity' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation::oid))   -- what has left a table has left it
 ), frozen_by AS (
     DELETE FROM mvscheduler.frozen_by AS b
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)

@@ -79,6 +79,23 @@ func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
 		require.Zero(t, s.lost(t, "before", "daily", old))
 		require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	})
+	for name, again := range map[string]string{
+		"of which the row was deleted":                   `SELECT`,
+		"of which the row was deleted and inserted anew": `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '30 days')`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := pruned(t, `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM between_them GROUP BY 1, 2`)
+			pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`, again)
+			until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`) // what belongs to it was forgotten
+			_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.daily'`, dailyOfReadings)
+			require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
+			pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT ts, device, 1::numeric AS n, value AS total FROM readings WHERE mvscheduler.in_window(ts)`)
+			followed(t, s)
+			pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`, `DROP TABLE readings CASCADE`)
+			until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen WHERE target < 0)`)
+		})
+	}
 	t.Run("with columns more", func(t *testing.T) {
 		t.Parallel()
 		s := pruned(t, dailyOfHourly)

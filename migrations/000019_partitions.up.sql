@@ -63,16 +63,18 @@ COMMENT ON COLUMN mvscheduler.source_state.timezone IS 'source_retention.timezon
 COMMENT ON COLUMN mvscheduler.source_state.asked_at IS 'Last change of the row: the sidecar looks at once.';
 
 CREATE TABLE mvscheduler.frozen (
-    target bigint PRIMARY KEY,
-    labels timestamptz NOT NULL DEFAULT '-infinity',
-    times  timestamptz NOT NULL DEFAULT '-infinity',
-    gone   timestamptz NOT NULL DEFAULT '-infinity'
+    target   bigint PRIMARY KEY,
+    labels   timestamptz NOT NULL DEFAULT '-infinity',
+    times    timestamptz NOT NULL DEFAULT '-infinity',
+    gone     timestamptz NOT NULL DEFAULT '-infinity',
+    relation regclass
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
 COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
-COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id; that row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.frozen.relation IS 'The table of source_retention: as long as it is there, so is this, also when its row was deleted; NULL = a view.';
 
 CREATE TABLE mvscheduler.frozen_by (
     view_id bigint NOT NULL,
@@ -727,7 +729,9 @@ AS $$
     ), target AS (
         SELECT t.id, t.relation::oid AS relation, a.atttypid AS type
           FROM read AS r
-          JOIN mvscheduler.visible_targets AS t ON t.relation::oid = r.relation
+          JOIN (SELECT v.id, v.relation FROM mvscheduler.visible_targets AS v
+                UNION   -- tables whose row of source_retention was deleted
+                SELECT f.target, f.relation FROM mvscheduler.frozen AS f WHERE f.relation IS NOT NULL) AS t ON t.relation::oid = r.relation
           JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col
     ), left_ AS MATERIALIZED (   -- what moves back meanwhile is waited for, as in FreezeView
         SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT t.id FROM target AS t) AND f.labels > '-infinity' FOR SHARE
