@@ -277,6 +277,13 @@ SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1),
 	if err != nil {
 		return fmt.Errorf("record that %s was put aside: %w", m.Name, err)
 	}
+	if _, err = tx.Exec(ctx, `
+UPDATE mvscheduler.frozen_by AS b
+   SET before = false
+ WHERE b.target = $1
+   AND b.before`, m.Target); err != nil {
+		return fmt.Errorf("record that views have what %s held: %w", m.Name, err)
+	}
 	return nil
 }
 

@@ -80,13 +80,15 @@ CREATE TABLE mvscheduler.frozen_by (
     view_id bigint NOT NULL,
     target  bigint NOT NULL,
     below   timestamptz NOT NULL,
+    before  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (view_id, target)
 );
 CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
 COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view is the latest of.';
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
-COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left.';
+COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
+COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target, which is a table, had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -659,6 +661,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: own is a horizon among the labels, below one among the times of the source.';
 
+CREATE FUNCTION mvscheduler.frozen_times(view_id bigint) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = frozen_times.view_id AND NOT b.before
+$$;
+COMMENT ON FUNCTION mvscheduler.frozen_times(bigint) IS 'Before which times of its source a view has what cannot be computed again: frozen.times without what it never had.';
+REVOKE ALL ON FUNCTION mvscheduler.frozen_times(bigint) FROM PUBLIC;
+
 -- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves
 -- meanwhile freezes is not seen, but that it has left is, by the leaves that are compared before and after.
 CREATE FUNCTION mvscheduler.unfrozen_label(view_id bigint, label text, label_type oid, source_type oid, zone text) RETURNS text
@@ -669,7 +680,7 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) IS NULL THEN
         RETURN label;
     END IF;
-    RETURN (SELECT mvscheduler.latest_label(label, greatest(f.labels, i.built_from), f.times, label_type, source_type, zone)
+    RETURN (SELECT mvscheduler.latest_label(label, greatest(f.labels, i.built_from), mvscheduler.frozen_times(unfrozen_label.view_id), label_type, source_type, zone)
               FROM mvscheduler.version_at_work(view_id) AS w
               LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = unfrozen_label.view_id AND i.data::oid = w.data
               LEFT JOIN mvscheduler.frozen AS f ON f.target = unfrozen_label.view_id);
@@ -702,7 +713,7 @@ BEGIN
     UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) THEN horizon + (b.below - was) ELSE horizon END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN horizon + (b.below - was) ELSE '-infinity' END WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
     INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
@@ -745,12 +756,12 @@ AS $$
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels)
+         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels AND NOT b.before)
          GROUP BY t.id
     ), by AS (
         INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
         SELECT freeze_read.view_id, c.id, c.below FROM come AS c
-            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below)
+            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), before = false   -- it has buckets of what it read until now
     )
     INSERT INTO mvscheduler.frozen AS f (target, times)
     SELECT freeze_read.view_id, max(c.below) FROM come AS c HAVING count(*) > 0
