@@ -229,7 +229,7 @@ type Moved struct {
 	Target    int64
 	Partition uint32
 	Name      string // qualified, before
-	Bound     string // for people
+	Bound     string // as PostgreSQL deparses it with UTC and ISO
 	Rows      int64  // estimated; -1 = unknown
 	Bytes     int64
 	Reason    string

@@ -114,7 +114,7 @@ COMMENT ON COLUMN mvscheduler.pruning.run_id IS 'The run that did it; NULL = a p
 COMMENT ON COLUMN mvscheduler.pruning.at IS 'When.';
 COMMENT ON COLUMN mvscheduler.pruning.action IS 'detach (put aside), drop (for good) or restore.';
 COMMENT ON COLUMN mvscheduler.pruning.partition IS 'Qualified name that it had before.';
-COMMENT ON COLUMN mvscheduler.pruning.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.pruning.bound IS 'What it holds, as kept.bound.';
 COMMENT ON COLUMN mvscheduler.pruning.rows IS 'Estimated rows; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.pruning.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.pruning.reason IS 'Why, in a sentence.';
@@ -240,7 +240,7 @@ COMMENT ON COLUMN mvscheduler.prunings.run_id IS 'The run that did it; NULL = a 
 COMMENT ON COLUMN mvscheduler.prunings.at IS 'When.';
 COMMENT ON COLUMN mvscheduler.prunings.action IS 'detach (put aside), drop (for good) or restore.';
 COMMENT ON COLUMN mvscheduler.prunings.partition IS 'Name that the partition had before.';
-COMMENT ON COLUMN mvscheduler.prunings.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.prunings.bound IS 'What it holds: its bound as PostgreSQL deparses it, in UTC.';
 COMMENT ON COLUMN mvscheduler.prunings.rows IS 'Estimated rows; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.prunings.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.prunings.reason IS 'Why, in a sentence.';
