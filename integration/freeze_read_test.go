@@ -96,6 +96,19 @@ func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
 			until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.frozen WHERE target < 0)`)
 		})
 	}
+	t.Run("and when it reads what has everything instead", func(t *testing.T) {
+		t.Parallel()
+		s := pruned(t, `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM between_them GROUP BY 1, 2`)
+		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT ts, device, 1::numeric AS n, value AS total FROM readings WHERE mvscheduler.in_window(ts)`)
+		followed(t, s)
+		pgtest.Exec(t, s.alice, `CREATE TABLE archive AS SELECT ts, 5 AS device, n::numeric AS n, total FROM hourly`,
+			`CREATE OR REPLACE VIEW between_them AS SELECT ts, device, n, total FROM archive WHERE mvscheduler.in_window(ts)`)
+		s.incremented(t, "daily")
+		require.Zero(t, s.lost(t, "before", "daily", old), "frozen is frozen")
+		require.Equal(t, "5", ask[string](t, s.alice, `SELECT string_agg(DISTINCT device::text, ' ') FROM daily WHERE day >= date_trunc('day', now(), 'UTC') - interval '1 day'`), "what comes after is of the archive")
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.daily'`, strings.NewReplacer("readings", "archive", "count(*)", "sum(n)", "sum(value)", "sum(total)").Replace(dailyOfReadings))
+		require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
+	})
 	t.Run("with columns more", func(t *testing.T) {
 		t.Parallel()
 		s := pruned(t, dailyOfHourly)
