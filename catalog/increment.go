@@ -313,11 +313,27 @@ ON CONFLICT (view_id, data) DO UPDATE
 // BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
 // ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
 // deletes entries of the change log which the real one has not seen (see ForgetChanges). Partitions that would leave at once
-// are not built; a day is left for labels without a zone, which can stand in any.
+// are not built; a day is left for labels without a zone, which can stand in any. What has left the tables already the view
+// will have nothing of, which is noted as well.
 func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
+	}
+	_, err = q.Exec(ctx, `
+WITH RECURSIVE read(relation) AS (
+    SELECT v.relation::oid FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.col > 0
+    UNION
+    SELECT i.inhrelid FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
+), gone AS (   -- what leaves or comes back meanwhile is waited for, as in FreezeView
+    SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > '-infinity' AND f.relation::oid IN (SELECT r.relation FROM read AS r) FOR SHARE
+)
+INSERT INTO mvscheduler.frozen_by (view_id, target, below, before)
+SELECT $1, g.target, '-infinity', true
+  FROM gone AS g
+    ON CONFLICT DO NOTHING`, viewID)
+	if err != nil {
+		return fmt.Errorf("note what has left before view %d is filled: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
 INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)

@@ -229,7 +229,7 @@ type Moved struct {
 	Target    int64
 	Partition uint32
 	Name      string // qualified, before
-	Bound     string // for people
+	Bound     string // as PostgreSQL deparses it with UTC and ISO
 	Rows      int64  // estimated; -1 = unknown
 	Bytes     int64
 	Reason    string
@@ -265,8 +265,8 @@ WITH noted AS (
            until = $8
      WHERE k.relation::oid = $2
 ), frozen AS (
-    INSERT INTO mvscheduler.frozen AS f (target, labels)
-    VALUES ($1, $8)
+    INSERT INTO mvscheduler.frozen AS f (target, labels, relation)
+    VALUES ($1, $8, (SELECT r.relation FROM mvscheduler.source_state AS r WHERE r.id = $1))
     ON CONFLICT (target) DO UPDATE
        SET labels = greatest(f.labels, EXCLUDED.labels)
 )
@@ -276,6 +276,13 @@ SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1),
  WHERE r.id = $9`, m.Target, m.Partition, m.Name, m.Bound, m.Rows, m.Bytes, m.Reason, until, a.RunID)
 	if err != nil {
 		return fmt.Errorf("record that %s was put aside: %w", m.Name, err)
+	}
+	if _, err = tx.Exec(ctx, `
+UPDATE mvscheduler.frozen_by AS b
+   SET before = false
+ WHERE b.target = $1
+   AND b.before`, m.Target); err != nil {
+		return fmt.Errorf("record that views have what %s held: %w", m.Name, err)
 	}
 	return nil
 }
@@ -425,6 +432,7 @@ UPDATE mvscheduler.frozen AS f
 		target + `frozen AS (
     DELETE FROM mvscheduler.frozen AS f
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
+       AND (f.labels = '-infinity' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation::oid))   -- what has left a table has left it
 ), frozen_by AS (
     DELETE FROM mvscheduler.frozen_by AS b
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)

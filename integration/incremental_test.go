@@ -131,6 +131,10 @@ func TestWhatMakesNoIncrementalViewIsRefusedWithTheWay(t *testing.T) {
 		require.ErrorContains(t, err, c.code, name)
 		require.NotEmpty(t, errorText(err))
 	}
+	pgtest.Exec(t, s.alice, `CREATE DOMAIN moment AS timestamptz CHECK (VALUE > '2000-01-01')`, `CREATE TABLE events ("At" moment NOT NULL, k int)`)
+	_, err := s.alice.Exec(t.Context(), `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('w', 'SELECT date_trunc(''hour'', "At") AS hour, count(*) FROM events AS e WHERE mvscheduler.in_window(e."At") GROUP BY 1', 'incremental', 'hour', '1 hour')`)
+	require.ErrorContains(t, err, `in_window asks about "At" of `+s.owner+`.events, whose type `+s.owner+`.moment is a domain`)
+	require.Contains(t, errorText(err), `ALTER TABLE `+s.owner+`.events ALTER COLUMN "At" TYPE timestamp with time zone`)
 	require.Equal(t, before, s.relations(t))
 	// What another table is joined for does not matter, nor under which name the table of the times is read.
 	s.incremental(t, "joined", `SELECT date_trunc('hour', m.ts) AS hour, d.id, count(*) AS n FROM metrics AS m JOIN devices AS d ON d.id = m.device WHERE mvscheduler.in_window(m.ts) GROUP BY 1, 2`)

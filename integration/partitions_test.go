@@ -112,6 +112,7 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT max(ts), 9, 9 FROM readings`)
 	s.incremented(t, "v")
 	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.pruning WHERE action = 'drop'`)
+	require.Equal(t, "6 true", ask[string](t, s.alice, `SELECT count(DISTINCT bound) || ' ' || bool_and(bound LIKE 'FOR VALUES FROM (''%+00'') TO (''%+00'')') FROM mvscheduler.prunings`), "in one form, whatever became of a partition")
 	require.Equal(t, "v v, v__data p", ask[string](t, s.alice, `SELECT string_agg(relname || ' ' || relkind::text, ', ' ORDER BY relname) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND (relname IN ('v', 'v__data') OR relname LIKE '%kept%') AND relkind IN ('v', 'p', 'r')`))
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`))
 	require.Zero(t, ask[int64](t, s.root, `SELECT (SELECT count(*) FROM mvscheduler.pass) + (SELECT count(*) FROM mvscheduler.pass_partition)`))

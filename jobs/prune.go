@@ -255,7 +255,7 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 		StatementTimeout: pruneTimeout, LockTimeout: detachLockTimeout,
 	}
 	moved := catalog.Moved{
-		Target: p.ID, Partition: d.Partition.OID, Name: d.Partition.Name, Bound: d.Bound.String(), Rows: d.Partition.Rows, Bytes: d.Partition.Bytes, Reason: d.Reason,
+		Target: p.ID, Partition: d.Partition.OID, Name: d.Partition.Name, Bound: d.Partition.Bound, Rows: d.Partition.Rows, Bytes: d.Partition.Bytes, Reason: d.Reason,
 	}
 	done := false
 	onBusy := func(busy refresh.Busyness) {

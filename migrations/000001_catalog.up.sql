@@ -437,7 +437,7 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_as_of IS 'The new version show
 COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
-COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'frozen.times when it was asked for; NULL = nothing had left.';
+COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'Before which times of its source the view had what cannot be computed again when it was asked for; NULL = nothing.';
 COMMENT ON COLUMN mvscheduler.redefinition.method IS 'views.method: of the new version. Where it is incremental and view_state.method is not, or the other way round, so do the relations differ.';
 COMMENT ON COLUMN mvscheduler.redefinition.time_column IS 'views.time_column: of the new version.';
 

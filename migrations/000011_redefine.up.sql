@@ -598,7 +598,7 @@ BEGIN
             RAISE EXCEPTION 'the new version of managed view % is not what it should be', NEW.name USING ERRCODE = 'wrong_object_type';
         END IF;
         IF made = 3 THEN
-            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times, method, time_column) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), (SELECT f.times FROM mvscheduler.frozen AS f WHERE f.target = NEW.id), NEW.method, NEW.time_column);
+            INSERT INTO mvscheduler.redefinition (view_id, query_seal, frozen_times, method, time_column) VALUES (NEW.id, mvscheduler.seal_of(told[3]::oid), mvscheduler.frozen_times(NEW.id), NEW.method, NEW.time_column);
             PERFORM mvscheduler.demand_nothing_frozen(NEW.id, NEW.name);
         END IF;
     END IF;

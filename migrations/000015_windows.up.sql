@@ -714,6 +714,20 @@ BEGIN
                         WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND p.pronamespace = 'mvscheduler'::regnamespace AND p.proname = 'in_window')
     LOOP
         IF call.argument IS NULL THEN
+            SELECT mvscheduler.shown_name(c.oid) AS name, quote_ident(a.attname) AS col, format_type(y.oid, NULL) AS domain, format_type(y.typbasetype, y.typtypmod) AS base INTO place
+              FROM pg_rewrite AS w
+              JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass AND d.deptype = 'n'
+              JOIN pg_class AS c ON c.oid = d.refobjid AND c.relkind IN ('r', 'p')
+              JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
+              JOIN pg_type AS y ON y.oid = a.atttypid AND y.typtype = 'd'
+             CROSS JOIN LATERAL regexp_matches(pg_get_viewdef(call.reader), 'mvscheduler\.in_window\(\(?(?:' || name_pattern || '\.)?' || name_pattern || '\)?::', 'g') AS m(parts)
+             WHERE w.ev_class = call.reader AND quote_ident(a.attname) = m.parts[2]
+             LIMIT 1;
+            IF place.name IS NOT NULL THEN
+                RAISE EXCEPTION 'in_window asks about % of %, whose type % is a domain', place.col, place.name, place.domain USING ERRCODE = 'feature_not_supported',
+                    HINT = format('Give the column the type below: ALTER TABLE %s ALTER COLUMN %s TYPE %s; where it is the key of partitions that takes a new table. Or leave in_window out: the view then reads all of %1$s whenever it changes.',
+                                  place.name, place.col, place.base);
+            END IF;
             RAISE EXCEPTION 'in_window is asked about an expression' USING ERRCODE = 'feature_not_supported',
                 HINT = 'Write in_window(column) with the bare column of the table that holds the time, as timestamptz, timestamp or date.';
         END IF;

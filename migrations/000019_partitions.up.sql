@@ -63,28 +63,32 @@ COMMENT ON COLUMN mvscheduler.source_state.timezone IS 'source_retention.timezon
 COMMENT ON COLUMN mvscheduler.source_state.asked_at IS 'Last change of the row: the sidecar looks at once.';
 
 CREATE TABLE mvscheduler.frozen (
-    target bigint PRIMARY KEY,
-    labels timestamptz NOT NULL DEFAULT '-infinity',
-    times  timestamptz NOT NULL DEFAULT '-infinity',
-    gone   timestamptz NOT NULL DEFAULT '-infinity'
+    target   bigint PRIMARY KEY,
+    labels   timestamptz NOT NULL DEFAULT '-infinity',
+    times    timestamptz NOT NULL DEFAULT '-infinity',
+    gone     timestamptz NOT NULL DEFAULT '-infinity',
+    relation regclass
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
 COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
-COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id.';
+COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id; that row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.frozen.relation IS 'The table of source_retention: as long as it is there, so is this, also when its row was deleted; NULL = a view.';
 
 CREATE TABLE mvscheduler.frozen_by (
     view_id bigint NOT NULL,
     target  bigint NOT NULL,
     below   timestamptz NOT NULL,
+    before  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (view_id, target)
 );
 CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
 COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view is the latest of.';
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
-COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left.';
+COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
+COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target, which is a table, had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -110,7 +114,7 @@ COMMENT ON COLUMN mvscheduler.pruning.run_id IS 'The run that did it; NULL = a p
 COMMENT ON COLUMN mvscheduler.pruning.at IS 'When.';
 COMMENT ON COLUMN mvscheduler.pruning.action IS 'detach (put aside), drop (for good) or restore.';
 COMMENT ON COLUMN mvscheduler.pruning.partition IS 'Qualified name that it had before.';
-COMMENT ON COLUMN mvscheduler.pruning.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.pruning.bound IS 'What it holds, as kept.bound.';
 COMMENT ON COLUMN mvscheduler.pruning.rows IS 'Estimated rows; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.pruning.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.pruning.reason IS 'Why, in a sentence.';
@@ -236,7 +240,7 @@ COMMENT ON COLUMN mvscheduler.prunings.run_id IS 'The run that did it; NULL = a 
 COMMENT ON COLUMN mvscheduler.prunings.at IS 'When.';
 COMMENT ON COLUMN mvscheduler.prunings.action IS 'detach (put aside), drop (for good) or restore.';
 COMMENT ON COLUMN mvscheduler.prunings.partition IS 'Name that the partition had before.';
-COMMENT ON COLUMN mvscheduler.prunings.bound IS 'What it holds.';
+COMMENT ON COLUMN mvscheduler.prunings.bound IS 'What it holds: its bound as PostgreSQL deparses it, in UTC.';
 COMMENT ON COLUMN mvscheduler.prunings.rows IS 'Estimated rows; NULL = unknown.';
 COMMENT ON COLUMN mvscheduler.prunings.bytes IS 'Total size.';
 COMMENT ON COLUMN mvscheduler.prunings.reason IS 'Why, in a sentence.';
@@ -657,6 +661,15 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: own is a horizon among the labels, below one among the times of the source.';
 
+CREATE FUNCTION mvscheduler.frozen_times(view_id bigint) RETURNS timestamptz
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = frozen_times.view_id AND NOT b.before
+$$;
+COMMENT ON FUNCTION mvscheduler.frozen_times(bigint) IS 'Before which times of its source a view has what cannot be computed again: frozen.times without what it never had.';
+REVOKE ALL ON FUNCTION mvscheduler.frozen_times(bigint) FROM PUBLIC;
+
 -- Called by step_increment for where a range begins, and by step_build for where all ends. In the snapshot of the refresh: what a partition that leaves
 -- meanwhile freezes is not seen, but that it has left is, by the leaves that are compared before and after.
 CREATE FUNCTION mvscheduler.unfrozen_label(view_id bigint, label text, label_type oid, source_type oid, zone text) RETURNS text
@@ -667,7 +680,7 @@ BEGIN
     IF mvscheduler.step_at_hand(view_id) IS NULL THEN
         RETURN label;
     END IF;
-    RETURN (SELECT mvscheduler.latest_label(label, greatest(f.labels, i.built_from), f.times, label_type, source_type, zone)
+    RETURN (SELECT mvscheduler.latest_label(label, greatest(f.labels, i.built_from), mvscheduler.frozen_times(unfrozen_label.view_id), label_type, source_type, zone)
               FROM mvscheduler.version_at_work(view_id) AS w
               LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = unfrozen_label.view_id AND i.data::oid = w.data
               LEFT JOIN mvscheduler.frozen AS f ON f.target = unfrozen_label.view_id);
@@ -700,7 +713,7 @@ BEGIN
     UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) THEN horizon + (b.below - was) ELSE horizon END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN horizon + (b.below - was) ELSE '-infinity' END WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
     INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
@@ -727,7 +740,9 @@ AS $$
     ), target AS (
         SELECT t.id, t.relation::oid AS relation, a.atttypid AS type
           FROM read AS r
-          JOIN mvscheduler.visible_targets AS t ON t.relation::oid = r.relation
+          JOIN (SELECT v.id, v.relation FROM mvscheduler.visible_targets AS v
+                UNION   -- tables whose row of source_retention was deleted
+                SELECT f.target, f.relation FROM mvscheduler.frozen AS f WHERE f.relation IS NOT NULL) AS t ON t.relation::oid = r.relation
           JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col
     ), left_ AS MATERIALIZED (   -- what moves back meanwhile is waited for, as in FreezeView
         SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT t.id FROM target AS t) AND f.labels > '-infinity' FOR SHARE
@@ -741,12 +756,12 @@ AS $$
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels)
+         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels AND NOT b.before)
          GROUP BY t.id
     ), by AS (
         INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
         SELECT freeze_read.view_id, c.id, c.below FROM come AS c
-            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below)
+            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), before = false   -- it has buckets of what it read until now
     )
     INSERT INTO mvscheduler.frozen AS f (target, times)
     SELECT freeze_read.view_id, max(c.below) FROM come AS c HAVING count(*) > 0

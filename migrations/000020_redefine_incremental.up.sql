@@ -114,7 +114,7 @@ LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    border timestamptz := (SELECT greatest(f.labels - interval '1 day', f.times) FROM mvscheduler.frozen AS f WHERE f.target = frozen_before.view_id);
+    border timestamptz := greatest((SELECT f.labels - interval '1 day' FROM mvscheduler.frozen AS f WHERE f.target = frozen_before.view_id), mvscheduler.frozen_times(view_id));
     oldest timestamptz := (SELECT min(p.lo) AT TIME ZONE 'UTC' FROM mvscheduler.piece AS d, mvscheduler.partitions_of(d.relation::oid) AS p WHERE d.view_id = frozen_before.view_id AND d.kind = 'data');
 BEGIN
     RETURN CASE WHEN oldest < border + interval '1 day' AND border > '-infinity' THEN border END;
@@ -205,8 +205,8 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    IF EXISTS (SELECT FROM mvscheduler.redefinition AS r JOIN mvscheduler.frozen AS f ON f.target = r.view_id
-                WHERE r.view_id = demand_nothing_left.view_id AND f.times > coalesce(r.frozen_times, '-infinity')) THEN
+    IF EXISTS (SELECT FROM mvscheduler.redefinition AS r
+                WHERE r.view_id = demand_nothing_left.view_id AND mvscheduler.frozen_times(r.view_id) > coalesce(r.frozen_times, '-infinity')) THEN
         RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made' USING ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
     END IF;
