@@ -156,7 +156,8 @@ func (s *scene) round(t testing.TB, r *rapid.T, writers [2]*pgx.Conn, hours int,
 }
 
 // Whatever is written to what is younger than the horizon, while partitions leave and the sidecar's sessions are killed,
-// the rollups are as if none had left.
+// the rollups are as if none had left. They go by triggers: what a view may have missed that goes by the server's counters, or
+// by lateness alone, nobody can exclude, so below one no partition leaves.
 func TestNoRowIsEverLostToRollupsOfWhatLeaves(t *testing.T) {
 	t.Parallel()
 	s := mirrored(t)
