@@ -218,3 +218,23 @@ func TestWithoutTrackingNothingIsMissedHoweverLongAgoTheLastRefreshWas(t *testin
 	same(t, s.alice, "v")
 	require.True(t, ask[bool](t, s.root, `SELECT seen_at > now() - interval '1 hour' FROM mvscheduler.increment_state`))
 }
+
+// With a view of so many rows that all of it would be computed in one pass, what is no older than lateness still is not: after the
+// last partition nothing comes.
+func TestWithoutTrackingAWindowIsNotTakenForTheWholeTable(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE src (ts timestamptz, k int, v numeric)`, `CREATE INDEX ON src (ts)`,
+		`INSERT INTO src SELECT t, d, d FROM generate_series(now() - interval '40 days', now(), '50 minutes') AS t, generate_series(1, 3) AS d`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, k, count(*) AS n FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "change_tracking", "none", "lateness", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 20000`)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "what is no older than lateness")
+	require.NotContains(t, s.last(t, "v", "reason"), "in one pass")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET lateness = '30 days'`)
+	s.incremented(t, "v") // everything, since the row was changed
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "in one pass, since they have about ", "a window that takes in much of it is")
+}
