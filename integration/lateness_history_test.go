@@ -37,8 +37,30 @@ func instant(at time.Time) string {
 	return fmt.Sprintf("'%s'::timestamptz", at.UTC().Format("2006-01-02 15:04:05.999999Z07:00"))
 }
 
-// late is one statement on what is no older than lateness, or on what is older than all that a refresh computes, or on both.
-func (l lateView) late(r *rapid.T, past time.Time) string {
+// copied is COPY of rows that are no older than lateness when it begins, by a margin, or older than all that a refresh computes, or of both.
+func (l lateView) copied(r *rapid.T, past time.Time) string {
+	var days int
+	if _, err := fmt.Sscanf(l.lateness, "%d days", &days); err != nil {
+		r.Fatal(err)
+	}
+	zone, err := time.LoadLocation(l.zone)
+	if err != nil {
+		r.Fatal(err)
+	}
+	rows := make([]string, rapid.IntRange(1, 9).Draw(r, "copied"))
+	for n := range rows {
+		at := time.Now().Add(-time.Duration(days) * 24 * time.Hour * time.Duration(rapid.IntRange(0, 980).Draw(r, "young")) / 1000)
+		if rapid.Bool().Draw(r, "late") {
+			at = past.Add(-time.Duration(rapid.IntRange(60, 10*24*60).Draw(r, "old")) * time.Minute)
+		}
+		rows[n] = fmt.Sprintf("%s\t%d\t5", clockTime(at, l.ts, zone), 1+n%4)
+	}
+	return copied("src", "ts, k, v", rows...)
+}
+
+// late is one statement on what is no older than lateness, or on what is older than all that a refresh computes, or on both; of a
+// kind, or of any where that is empty.
+func (l lateView) late(r *rapid.T, past time.Time, kind string) string {
 	young := func() string {
 		if rapid.IntRange(0, 5).Draw(r, "edge") == 0 {
 			return fmt.Sprintf("now() - interval '%s'", l.lateness)
@@ -65,7 +87,19 @@ func (l lateView) late(r *rapid.T, past time.Time) string {
 		return fmt.Sprintf("ts >= now() - interval '%s' AND ts < %s", l.lateness, young())
 	}
 	key := func() int { return rapid.IntRange(1, 4).Draw(r, "key") }
+	upsert := func(kind string) func() string {
+		return func() string {
+			if kind == kindCopy {
+				return l.copied(r, past)
+			}
+			return upserts{table: "src", key: "c", columns: "ts, k, v, c", fresh: "ts, 5, 5, nextval('numbers')", add: "v = src.v + 1", move: at()}.upsert(r, kind, some())
+		}
+	}
+	if kind != "" {
+		return upsert(kind)()
+	}
 	return rapid.SampledFrom([]func() string{
+		upsert(kindNothing), upsert(kindUpdate), upsert(kindMove), upsert(kindCopy),
 		func() string { return fmt.Sprintf(`INSERT INTO src VALUES (%s, %d, 5)`, at(), key()) },
 		func() string {
 			return fmt.Sprintf(`INSERT INTO src SELECT %s, g, g FROM generate_series(1, %d) AS g`, at(), rapid.IntRange(1, 9).Draw(r, "many"))
@@ -84,7 +118,7 @@ func TestWithoutTrackingAViewIsWhatItsQueryGivesAsFarBackAsLateness(t *testing.T
 		t.Run(l.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			pgtest.Exec(t, s.alice, `SET TimeZone = '`+l.zone+`'`, `CREATE TABLE src (ts `+l.ts+`, k int, v numeric)`, `CREATE INDEX ON src (ts)`,
+			pgtest.Exec(t, s.alice, `SET TimeZone = '`+l.zone+`'`, `CREATE SEQUENCE numbers`, `CREATE TABLE src (ts `+l.ts+`, k int, v numeric, c bigint DEFAULT nextval('numbers') UNIQUE)`, `CREATE INDEX ON src (ts)`,
 				`INSERT INTO src SELECT t, d, d FROM generate_series(now() - interval '20 days', now(), '50 minutes') AS t, generate_series(1, 3) AS d`)
 			s.incremental(t, "v", l.query, append([]any{"bucket_width", l.width, "timezone", l.zone, "change_tracking", "none", "lateness", l.lateness, "max_attempts", 20}, l.settings...)...)
 			startSidecar(t, s.db)
@@ -108,12 +142,13 @@ func TestWithoutTrackingAViewIsWhatItsQueryGivesAsFarBackAsLateness(t *testing.T
 			rapid.Check(t, func(r *rapid.T) {
 				past := ask[time.Time](t, s.alice, `SELECT (`+l.past+`)::timestamptz FROM mvscheduler.visible_increments`)
 				first := "d.hour >= '" + ask[string](t, s.alice, `SELECT (`+l.past+`)::text FROM mvscheduler.visible_increments`) + "'"
-				var histories [2][]string
+				histories := make([][]string, len(writers))
 				for n := range histories {
 					for range rapid.IntRange(1, 6).Draw(r, "statements") {
-						histories[n] = append(histories[n], l.late(r, past))
+						histories[n] = append(histories[n], l.late(r, past, ""))
 					}
 				}
+				strewn(r, histories, func(kind string) string { return l.late(r, past, kind) })
 				var group sync.WaitGroup
 				for n, w := range writers {
 					group.Go(func() { told.play(r, w, histories[n], concurrently) })
@@ -182,4 +217,24 @@ func TestWithoutTrackingNothingIsMissedHoweverLongAgoTheLastRefreshWas(t *testin
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
 	require.True(t, ask[bool](t, s.root, `SELECT seen_at > now() - interval '1 hour' FROM mvscheduler.increment_state`))
+}
+
+// With a view of so many rows that all of it would be computed in one pass, what is no older than lateness still is not: after the
+// last partition nothing comes.
+func TestWithoutTrackingAWindowIsNotTakenForTheWholeTable(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE src (ts timestamptz, k int, v numeric)`, `CREATE INDEX ON src (ts)`,
+		`INSERT INTO src SELECT t, d, d FROM generate_series(now() - interval '40 days', now(), '50 minutes') AS t, generate_series(1, 3) AS d`)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) AS hour, k, count(*) AS n FROM src WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "change_tracking", "none", "lateness", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 20000`)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "what is no older than lateness")
+	require.NotContains(t, s.last(t, "v", "reason"), "in one pass")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET lateness = '30 days'`)
+	s.incremented(t, "v") // everything, since the row was changed
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "in one pass, since they have about ", "a window that takes in much of it is")
 }

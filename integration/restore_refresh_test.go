@@ -3,6 +3,8 @@ package integration
 import (
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -40,4 +42,30 @@ func TestTheFirstRefreshAfterARestoreFollowsWhatIsBack(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What comes back when a run has looked below already, and has no snapshot yet, that very run follows: it ends after the restore,
+// and nobody would see that it knew nothing of it.
+func TestARunFollowsWhatComesBackBetweenItsLookAndItsSnapshot(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	s.minutely(t, "v")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
+	until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.visible_kept`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 77, 100)`)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
+	holder := s.db.Conn(t, "")
+	pgtest.Exec(t, holder, `BEGIN`, `LOCK TABLE mvscheduler.attempt IN SHARE MODE`)
+	s.db.Exec(t, makeDue) // so that it looks first, whether the run can be skipped
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO mvscheduler.attempt %')
+		AND EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'refresh' AND state = 'queued')`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('v')`)
+	pgtest.Exec(t, holder, `COMMIT`)
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'refresh' AND state IN ('queued', 'running'))`)
+	s.committed(t)
+	require.Equal(t, "schedule succeeded", s.last(t, "v", "CASE WHEN kind = 'refresh' THEN cause || ' ' || state END"))
+	require.True(t, ask[bool](t, s.alice, `SELECT EXISTS (SELECT FROM v WHERE device = 77)`))
 }

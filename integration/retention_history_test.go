@@ -14,18 +14,29 @@ import (
 
 // Whatever is written, to what a view keeps and to what it does not keep any more, while its partitions leave, come back
 // and its sessions are killed: what is younger than its retention_period is what the query gives. Of what is older only
-// what a longer retention_period brings back is looked at, when it has.
+// what a longer retention_period brings back is looked at, when it has. Without tracking that is promised as far back as
+// lateness, which here is further than anybody writes.
 func TestAfterAnyHistoryAViewIsWhatItsQueryGivesOfWhatItKeeps(t *testing.T) {
 	t.Parallel()
+	for tracking, settings := range map[string][]any{"trigger": nil, "counters": nil, "none": {"lateness", "21 days"}} {
+		t.Run(tracking, func(t *testing.T) {
+			t.Parallel()
+			keptThroughHistories(t, tracking, settings...)
+		})
+	}
+}
+
+func keptThroughHistories(t *testing.T, tracking string, settings ...any) {
 	s := newScene(t)
 	s.numbered(t)
 	pgtest.Exec(t, s.alice, numberedRows)
 	hours := 20 * 24
 	var told tally
-	s.incremental(t, "v", hourlyReadings, "retention_period", fmt.Sprintf("%d hours", hours), "max_attempts", 20)
+	s.incremental(t, "v", hourlyReadings, append(settings, "retention_period", fmt.Sprintf("%d hours", hours), "max_attempts", 20, "change_tracking", tracking)...)
 	startSidecar(t, s.db)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
+	require.Equal(t, tracking, ask[string](t, s.root, `SELECT tracking FROM mvscheduler.increment_state`))
 	writers := s.writers(t)
 	// In one snapshot, since partitions leave meanwhile.
 	const differ = `
@@ -53,6 +64,9 @@ SELECT coalesce(string_agg(r, E'\n'), '') FROM (
 		s.round(t, r, writers, 20*24, fmt.Sprintf(`UPDATE mvscheduler.views SET retention_period = '%d hours'`, hours), "v", &told)
 		if hours > before || rapid.Bool().Draw(r, "settled") {
 			settle(hours)
+		}
+		for _, w := range writers { // what the server's counters do not tell yet, a refresh cannot know
+			pgtest.Exec(t, w, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
 		}
 		s.incremented(t, "v")
 		kept(r)

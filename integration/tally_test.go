@@ -23,6 +23,7 @@ import (
 type tally struct {
 	mu        sync.Mutex
 	succeeded int            // statements
+	did       map[string]int // those of them that changed something, by kind
 	failed    map[string]int // those that ended in an error that is tolerated, by SQLSTATE and command
 	aimed     int            // kills that were to hit a session of a run
 	hit       int            // and did
@@ -35,7 +36,7 @@ func concurrently(command string, code string) bool {
 	case "40P01", "55P03": // two writers wait for each other, or for longer than their lock_timeout
 		return true
 	case "40001": // a row was moved to another partition meanwhile
-		return command == "UPDATE" || command == "DELETE" || command == "MERGE"
+		return command == "UPDATE" || command == "DELETE" || command == "MERGE" || command == "INSERT" // FOR UPDATE
 	}
 	return false
 }
@@ -45,7 +46,7 @@ func concurrently(command string, code string) bool {
 func (c *tally) play(r *rapid.T, w *pgx.Conn, statements []string, tolerated func(command, code string) bool) {
 	for _, sql := range statements {
 		command, _, _ := strings.Cut(sql, " ")
-		_, err := w.Exec(context.Background(), sql, pgx.QueryExecModeSimpleProtocol)
+		done, err := execute(w, sql)
 		c.mu.Lock()
 		var failed *pgconn.PgError
 		errors.As(err, &failed)
@@ -54,6 +55,12 @@ func (c *tally) play(r *rapid.T, w *pgx.Conn, statements []string, tolerated fun
 		case err == nil && !writes, failed != nil && failed.Code == "25P02" && !writes:
 		case err == nil:
 			c.succeeded++
+			if kind := kindOf(sql); kind != "" && done.RowsAffected() > 0 {
+				if c.did == nil {
+					c.did = make(map[string]int)
+				}
+				c.did[kind]++
+			}
 		case failed != nil && (failed.Code == "25P02" || writes && tolerated(command, failed.Code) && failed.SchemaName != "mvscheduler" && !strings.Contains(failed.Where, "mvscheduler.")):
 			if c.failed == nil {
 				c.failed = make(map[string]int)
@@ -64,6 +71,14 @@ func (c *tally) play(r *rapid.T, w *pgx.Conn, statements []string, tolerated fun
 		}
 		c.mu.Unlock()
 	}
+}
+
+// execute runs a statement; of COPY the data are in the lines after the first one.
+func execute(w *pgx.Conn, sql string) (pgconn.CommandTag, error) {
+	if head, data, found := strings.Cut(sql, "\n"); found && strings.HasPrefix(sql, "COPY ") {
+		return w.PgConn().CopyFrom(context.Background(), strings.NewReader(data), head)
+	}
+	return w.Exec(context.Background(), sql, pgx.QueryExecModeSimpleProtocol)
 }
 
 // kill ends the first session of the sidecar that does something, be it a refresh of a view, for which it asks until then, or a prune.
@@ -92,7 +107,7 @@ func (c *tally) kill(t testing.TB, s *scene, view string) {
 	}
 }
 
-// sound demands that most statements succeeded, as far as there were enough, all kills hit, and refreshes had something to do.
+// sound demands that most statements succeeded, as far as there were enough, and some of each kind, all kills hit, and refreshes had something to do.
 func (c *tally) sound(t testing.TB, s *scene) {
 	t.Helper()
 	met := ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.attempt WHERE outcome = 'lost' OR sqlstate = '57P01'`)
@@ -106,7 +121,11 @@ func (c *tally) sound(t testing.TB, s *scene) {
 		words = append(words, fmt.Sprintf("%s: %d", what, c.failed[what]))
 	}
 	t.Logf("%d statements succeeded, %d did not (%s); %d of %d kills hit a session, %d of them in a step, which %d attempts met; %d refreshes computed buckets", c.succeeded, failed, strings.Join(words, ", "), c.hit, c.aimed, c.within, met, computed)
+	t.Logf("of each kind did something: %v", c.did)
 	require.Greater(t, 4*c.succeeded, failed)
+	for _, kind := range kinds {
+		require.Positive(t, c.did[kind], kind)
+	}
 	require.Equal(t, c.aimed, c.hit, "kills hit")
 	require.Positive(t, computed, "refreshes after the first one have computed something")
 	if c.succeeded+failed > 1000 { // so many that chance has no say

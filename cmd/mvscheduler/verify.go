@@ -97,7 +97,6 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 		}
 		var (
 			found verified
-			scans []catalog.OwnScans
 			width time.Duration // of a bucket; zero where there are none
 			zone  string
 		)
@@ -123,13 +122,13 @@ func (c *verifyCmd) Run(ctx context.Context, a *app) error {
 			if err != nil {
 				return fmt.Errorf("verify view %q: %w", view.Name, err)
 			}
-			scans, err = catalog.ScansHere(ctx, tx)
-			return err
+			scans, err := catalog.ScansHere(ctx, tx)
+			if err != nil {
+				return err
+			}
+			return catalog.NoteVerified(ctx, tx, scans)
 		})
 		if err != nil {
-			return err
-		}
-		if err := catalog.NoteVerified(ctx, conn, scans); err != nil {
 			return err
 		}
 		if width > 0 && len(found.Differences) > 0 {
