@@ -98,3 +98,27 @@ func TestAnIncrementalViewWhoseDiskIsFullKeepsWhatItHasAndGoesOn(t *testing.T) {
 	same(t, s.alice, "v")
 	s.whole(t, "v")
 }
+
+// A refresh does not fail for a partition that it does not need yet.
+func TestARefreshWithoutRoomForThePartitionOfTheTimeToComeGoesOn(t *testing.T) {
+	t.Parallel()
+	s, disk := newSmallDisk(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `INSERT INTO metrics VALUES (now(), 1, 1)`)
+	pgtest.Exec(t, s.root, `ALTER DATABASE `+s.db.Name+` SET default_tablespace = small`)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	const partitions = `SELECT count(*) FROM pg_inherits WHERE inhparent = 'v__data'::regclass`
+	before := ask[int64](t, s.alice, partitions)
+	disk.leave(t, 0)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 1, 1)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, before, ask[int64](t, s.alice, partitions))
+	require.NotZero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.runs WHERE state = 'succeeded'`))
+	disk.free(t)
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES (now(), 1, 1)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, before+1, ask[int64](t, s.alice, partitions))
+}
