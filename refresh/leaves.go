@@ -128,13 +128,14 @@ func lockHolder(ctx context.Context, q querier, view uint32, below Files, concur
 	return holderOf(ctx, q, needs)
 }
 
-// HolderOf says who holds a lock that conflicts with one of these; empty when nobody does any more.
-func HolderOf(ctx context.Context, q querier, needs []catalog.Lock) (string, error) {
+// HolderOf says who holds a lock that conflicts with one of these, and since when his transaction is open: the oldest one. Empty
+// when nobody does any more.
+func HolderOf(ctx context.Context, q querier, needs []catalog.Lock) (who string, since time.Time, _ error) {
 	h, err := holderOf(ctx, q, needs)
-	if err != nil || h == nil {
-		return "", err
+	if err != nil || h == nil || h.Since == nil {
+		return "", since, err
 	}
-	return h.String(), nil
+	return h.String(), *h.Since, nil
 }
 
 // toRead are the locks that a query asks for.

@@ -93,7 +93,7 @@ SELECT v.relation::oid, v.parent::oid
 		case !errors.As(err, &refused), refused.Code == "42501", conn.IsClosed(): // it is not about this partition
 			return found, err
 		case refused.Code == "55P03":
-			holder, all := c.holder(ctx, conn, partition)
+			holder, all := c.holder(ctx, conn, partition, time.Since(began))
 			if holder != "" {
 				err = &adviceError{err: err, do: "Try again when its transaction has ended: " + holder, instead: true}
 			}
@@ -125,19 +125,27 @@ SELECT v.relation::oid, v.parent::oid
 	return found, &exitError{code: code, err: fmt.Errorf("%d of %d partitions of %q did not come back", len(failures), len(partitions), c.Name)}
 }
 
-// holder says who holds the lock that was not had, empty when that is not known any more, and whether every partition of the
-// table needs it: readers and writers of the table would queue behind the wait for each.
-func (*restoreCmd) holder(ctx context.Context, conn *pgx.Conn, partition aside) (who string, all bool) {
+// holder says who holds the lock that was not had after so long, empty when that is not known any more, and whether every partition
+// of the table needs it: readers and writers of the table would queue behind the wait for each. Whoever came later was not waited for.
+func (*restoreCmd) holder(ctx context.Context, conn *pgx.Conn, partition aside, waited time.Duration) (who string, all bool) {
+	var oldest time.Time
+	if err := conn.QueryRow(ctx, `SELECT clock_timestamp() - $1::interval`, waited).Scan(&oldest); err != nil {
+		return "", false
+	}
 	for _, relation := range []uint32{0, partition.Relation} { // none: of the table, its DEFAULT partition and what it points at
 		needs, err := catalog.PartitionLocks(ctx, conn, partition.Parent, relation, catalog.StepAttach)
 		if err != nil {
 			return "", false
 		}
-		if who, err = refresh.HolderOf(ctx, conn, needs); err != nil || who != "" {
-			return who, relation == 0 && who != ""
+		h, since, err := refresh.HolderOf(ctx, conn, needs)
+		if err != nil {
+			return "", false
+		}
+		if h != "" && since.Before(oldest) {
+			who, oldest, all = h, since, relation == 0
 		}
 	}
-	return "", false
+	return who, all
 }
 
 // restoreOne brings back one partition; nothing, when somebody was faster.
