@@ -37,6 +37,30 @@ func (r Redefinition) FilledBy(runID int64) bool {
 	return r.Populated && r.FilledRun != nil && *r.FilledRun == runID
 }
 
+// SwapLocks are the locks that a swap needs: of the view, its contents and its query, and of those of the new version. Who reads a view upon
+// it holds the view itself, too.
+func SwapLocks(ctx context.Context, q Querier, viewID int64) ([]Lock, error) {
+	rows, err := q.Query(ctx, `
+SELECT r.oid, 'AccessExclusiveLock'
+  FROM (SELECT unnest(ARRAY[s.relation::oid, s.query_relation::oid]) AS oid
+          FROM mvscheduler.view_state AS s
+         WHERE s.view_id = $1
+        UNION
+        SELECT p.relation::oid
+          FROM mvscheduler.piece AS p
+         WHERE p.view_id = $1
+           AND p.kind IN ('data', 'next', 'next_query')) AS r
+ WHERE r.oid IS NOT NULL`, viewID)
+	if err != nil {
+		return nil, fmt.Errorf("look for the locks that a swap needs: %w", err)
+	}
+	locks, err := pgx.CollectRows(rows, pgx.RowToStructByPos[Lock])
+	if err != nil {
+		return nil, fmt.Errorf("look for the locks that a swap needs: %w", err)
+	}
+	return locks, nil
+}
+
 // LoadRedefinition reads what is to be built; nil when nothing is any more.
 func LoadRedefinition(ctx context.Context, q Querier, viewID int64) (*Redefinition, error) {
 	rows, err := q.Query(ctx, `

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -309,58 +307,4 @@ func (r *reader) end(t testing.TB) {
 	r.cancel()
 	<-r.done
 	require.NoError(t, r.err, "a reader failed")
-}
-
-// The disk of the contents is full in the middle of a fill, and in the middle of an increment.
-func TestAnIncrementalViewWhoseDiskIsFullKeepsWhatItHasAndGoesOn(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	if os.Getuid() != 0 {
-		t.Skip("only root may mount a small file system")
-	}
-	db := pgtest.Dedicated(t, nil)
-	s := sceneOn(t, db)
-	dir, err := os.MkdirTemp("", "mvsmall")
-	require.NoError(t, err)
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("mount: %v: %s", err, out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "-l", dir).Run(); _ = os.Remove(dir) })
-	data := ask[string](t, s.root, `SHOW data_directory`)
-	require.NoError(t, exec.Command("chown", "--reference="+data, dir).Run())
-	require.NoError(t, os.Chmod(dir, 0o700))
-	ballast := filepath.Join(dir, "ballast")
-	require.NoError(t, os.WriteFile(ballast, make([]byte, 10<<20), 0o600))
-	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int NOT NULL, value numeric)`, `CREATE INDEX ON metrics (ts)`,
-		`INSERT INTO metrics SELECT t, d, d FROM generate_series('2025-09-01 00:00+00'::timestamptz, '2026-03-04 23:50+00', '1 hour') AS t, generate_series(1, 10) AS d`)
-	pgtest.Exec(t, s.root, `CREATE TABLESPACE small LOCATION '`+dir+`'`, `GRANT CREATE ON TABLESPACE small TO PUBLIC`, `ALTER DATABASE `+db.Name+` SET default_tablespace = small`)
-	s.incremental(t, "v", hourly, "max_attempts", 100)
-	startSidecar(t, db)
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
-	full := `SELECT EXISTS (SELECT FROM mvscheduler.attempt WHERE sqlstate = '53100')`
-	until(t, s.root, full)
-	t.Log(ask[string](t, s.alice, `SELECT concat_ws(' | ', freshness, activity, reason) FROM mvscheduler.status`))
-	some := ask[int64](t, s.alice, `SELECT count(*) FROM v`)
-	require.NoError(t, os.Remove(ballast))
-	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE state = 'succeeded')`)
-	t.Log("rows while the disk was full", some)
-	same(t, s.alice, "v")
-	free := make([]byte, 64<<10)
-	f, err := os.Create(ballast)
-	require.NoError(t, err)
-	for _, err = f.Write(free); err == nil; _, err = f.Write(free) {
-	}
-	_ = f.Close()
-	before := ask[int64](t, s.alice, `SELECT count(*) FROM v`)
-	pgtest.Exec(t, s.root, `DELETE FROM mvscheduler.attempt WHERE outcome <> 'running'`)
-	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '2026-03-05 10:00+00', g, 1 FROM generate_series(1, 20000) AS g`, `SELECT mvscheduler.refresh_view('v')`)
-	until(t, s.root, full)
-	require.Equal(t, before, ask[int64](t, s.alice, `SELECT count(*) FROM v`))
-	require.NoError(t, os.Remove(ballast))
-	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
-	s.incremented(t, "v")
-	same(t, s.alice, "v")
-	s.whole(t, "v")
-	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`, `DROP TABLE metrics`)
-	pgtest.Exec(t, s.root, `ALTER DATABASE `+db.Name+` RESET default_tablespace`, `DROP TABLESPACE small`)
 }

@@ -61,6 +61,53 @@ func TestRestoreBringsPartitionsBackOneByOneAndGoesOnAfterOneThatFails(t *testin
 	require.Empty(t, back)
 }
 
+// Whoever reads the table queues behind an ATTACH that waits for the DEFAULT partition, and each would wait for the same reader.
+func TestRestoreThatMeetsAReaderOfTheDefaultPartitionWaitsOnceAndNamesHim(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE rest PARTITION OF raw DEFAULT`)
+	for y := 2015; y < 2021; y++ {
+		pgtest.Exec(t, s.alice, fmt.Sprintf(`CREATE TABLE y%d PARTITION OF raw FOR VALUES FROM ('%d-01-01') TO ('%d-01-01')`, y, y, y+1))
+	}
+	pgtest.Exec(t, s.alice, keepAYear)
+	startSidecar(t, s.db)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
+	reader := s.db.Conn(t, s.owner)
+	pid := reader.PgConn().PID()
+	timeouts := func() (n int) {
+		for _, line := range s.db.Log(t) {
+			if line.Application == "mvscheduler cli" && line.Message == "ERROR:  canceling statement due to lock timeout" {
+				n++
+			}
+		}
+		return n
+	}
+
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT * FROM raw`)
+	out := mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".raw")
+	require.Equal(t, 6, out.code, out.stderr)
+	require.Contains(t, out.stderr, fmt.Sprintf("pid %d (%s, idle in transaction) holds AccessShareLock on rest ", pid, s.owner))
+	require.Contains(t, out.stderr, "0 of 6 partitions of \""+s.owner+".raw\" came back")
+	require.Equal(t, 1, timeouts(), "those that follow need the same lock")
+	require.Equal(t, int64(6), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept`))
+
+	// Who reads what is aside is in the way of that partition only.
+	pgtest.Exec(t, reader, `COMMIT`, `BEGIN`, `SELECT * FROM y2019__kept`)
+	out = mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".raw")
+	require.Equal(t, 6, out.code, out.stderr)
+	require.Contains(t, out.stderr, fmt.Sprintf("pid %d (%s, idle in transaction) holds AccessShareLock on y2019__kept ", pid, s.owner))
+	require.Contains(t, out.stderr, "1 of 6 partitions of \""+s.owner+".raw\" did not come back")
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept`))
+	require.Equal(t, 2, timeouts())
+
+	pgtest.Exec(t, reader, `COMMIT`)
+	out = mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".raw")
+	require.Zero(t, out.code, out.stderr)
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept`))
+}
+
 // Nobody else's session is the place for it, so it is said once and not of each partition.
 func TestRestoreSaysOnceThatItIsForTheOwner(t *testing.T) {
 	t.Parallel()

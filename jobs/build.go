@@ -114,7 +114,10 @@ type swap struct {
 
 // swap completes the run in the transaction in which the new version takes the place of the old one.
 func (w *RefreshWorker) swap(ctx context.Context, job *river.Job[RefreshArgs], work catalog.Work, version catalog.Redefinition, attempt catalog.Attempt, session *pgexec.Session, onBusy func(refresh.Busyness), how swap) error {
-	return refresh.Step(ctx, session, view(work), version.Gate, refresh.Policy{BusyDeadline: busyPatience}, onBusy,
+	policy := refresh.Policy{BusyDeadline: busyPatience, Needs: func(ctx context.Context) ([]catalog.Lock, error) {
+		return catalog.SwapLocks(ctx, w.control, work.ViewID)
+	}}
+	return refresh.Step(ctx, session, view(work), version.Gate, policy, onBusy,
 		func(ctx context.Context, tx pgx.Tx) error {
 			return catalog.LetThrough(ctx, tx, attempt, how.step)
 		},

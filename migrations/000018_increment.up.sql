@@ -360,7 +360,7 @@ BEGIN
       JOIN pg_partitioned_table AS p ON p.partrelid = data
      WHERE touched > u.this AND covered @> u.this AND NOT covered @> tsrange(u.next, u.next + u.one)
        AND has_schema_privilege(c.relnamespace, 'CREATE') AND p.partdefid = 0;   -- nothing fails for what is not needed yet
-EXCEPTION WHEN lock_not_available THEN   -- the next refresh makes it, or the one that needs it
+EXCEPTION WHEN lock_not_available OR disk_full THEN   -- the next refresh makes it, or the one that needs it
 END $$;
 COMMENT ON FUNCTION mvscheduler.cover_next(oid, text, text, timestamp, tsmultirange) IS 'Makes the partition after that of now, where labels up to touched were computed and now has one.';
 

@@ -128,6 +128,16 @@ func lockHolder(ctx context.Context, q querier, view uint32, below Files, concur
 	return holderOf(ctx, q, needs)
 }
 
+// HolderOf says who holds a lock that conflicts with one of these, and since when his transaction is open: the oldest one. Empty
+// when nobody does any more.
+func HolderOf(ctx context.Context, q querier, needs []catalog.Lock) (who string, since time.Time, _ error) {
+	h, err := holderOf(ctx, q, needs)
+	if err != nil || h == nil || h.Since == nil {
+		return "", since, err
+	}
+	return h.String(), *h.Since, nil
+}
+
 // toRead are the locks that a query asks for.
 func toRead(below Files) []catalog.Lock {
 	needs := make([]catalog.Lock, 0, len(below)+1)
