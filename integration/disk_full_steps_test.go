@@ -51,6 +51,7 @@ func (s *scene) without(t testing.TB, disk smallDisk, place string) {
 const noRoom = `could not extend file .*: No space left on device`
 
 func TestAPruneThatMeetsAFullDiskLosesNothingAndTheNextFinishesIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s, disk := newSmallDisk(t)
 	days := 4
@@ -179,6 +180,7 @@ func TestAPruneThatMeetsAFullDiskLosesNothingAndTheNextFinishesIt(t *testing.T) 
 }
 
 func TestASwapThatMeetsAFullDiskServesTheOldVersionAndTheNextFinishesIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s, disk := newSmallDisk(t)
 	s.metrics(t)
