@@ -450,7 +450,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                                    WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
-                                   (SELECT w.times FROM mvscheduler.frozen AS w WHERE w.target = s.view_id) AS times) AS z ON true
+                                   (SELECT w.below FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND w.target = t.id) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
         WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
