@@ -713,7 +713,9 @@ BEGIN
     UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN horizon + (b.below - was) ELSE '-infinity' END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
+           SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END
+         WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
     INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
