@@ -113,6 +113,9 @@ func TestAYoungViewThatWaitsToBeFilledIsWhatItsQueryGives(t *testing.T) {
 	pgtest.Exec(t, writer, `COMMIT`)
 	s.incremented(t, "hourly")
 	same(t, s.alice, "hourly")
+	pgtest.Exec(t, s.alice, `UPDATE hourly__data SET n = n + 1 WHERE hour = (SELECT min(hour) FROM hourly__data)`)
+	v, _ := s.verify(t, 5, "hourly", "--all")
+	require.Equal(t, 1, v.Wrong, "the oldest bucket, that at the edge")
 	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1`, `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total, max(value) AS most FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`)
 	require.NoError(t, err)
 }
