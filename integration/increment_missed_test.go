@@ -54,6 +54,7 @@ func TestAbsurdTimesAreNoErrorOfTheWriter(t *testing.T) {
 	startSidecar(t, db)
 	refreshed(t, alice, "own")
 	pgtest.Exec(t, alice, `INSERT INTO base VALUES ('4713-01-01 00:00+00 BC', 1), ('294276-12-31 00:00+00', 1)`, `UPDATE base SET k = 2`, `INSERT INTO base VALUES ('infinity', 1), ('-infinity', 1)`,
+		`INSERT INTO base VALUES ('294276-12-31 23:59:59.999999+00', 1)`, `INSERT INTO base VALUES ('infinity', 1)`, `INSERT INTO base VALUES ('-infinity', 1)`, `INSERT INTO base VALUES ('4714-11-24 00:00+00 BC', 1)`, // each within an hour
 		`UPDATE base SET k = 3`, `DELETE FROM base`, `INSERT INTO base VALUES ('2026-01-01 00:00+00', 1), ('2026-05-01 00:00+00', 4)`)
 	refreshed(t, alice, "own")
 	require.Equal(t, "1 4", ask[string](t, alice, `SELECT string_agg(n::text, ' ' ORDER BY hour) FROM own`))

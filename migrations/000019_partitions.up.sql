@@ -450,7 +450,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                                    WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
-                                   (SELECT w.times FROM mvscheduler.frozen AS w WHERE w.target = s.view_id) AS times) AS z ON true
+                                   (SELECT w.below FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND w.target = t.id) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
         WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
@@ -713,7 +713,9 @@ BEGIN
     UPDATE mvscheduler.frozen AS f SET labels = horizon WHERE f.target = thaw.target;
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN horizon + (b.below - was) ELSE '-infinity' END WHERE b.view_id = part.view_id AND b.target = thaw.target;
+        UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
+           SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END
+         WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
     INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets

@@ -110,7 +110,7 @@ type Reader struct {
 	MaterializedUntil *Timestamp
 	// Dirt are changes of what it reads that it has not taken yet, and those that cannot be excluded.
 	Dirt []Range
-	// Frozen is the horizon below which it is not recomputed, as an earlier plan has set it; nil = none.
+	// Frozen is the horizon below which it is not recomputed for what has left this relation, as an earlier plan has set it; nil = none.
 	Frozen *Timestamp
 }
 
