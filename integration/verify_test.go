@@ -53,6 +53,7 @@ func TestVerifyTellsWrongBucketsFromDirtyOnesAndRepairsThem(t *testing.T) {
 	require.Empty(t, v.Differences)
 	require.Contains(t, talk, "compared 30 of 96 buckets")
 	require.Contains(t, talk, "all are what the query gives")
+	require.NotContains(t, talk, "warning")
 	v, _ = s.verify(t, 0, "v", "--all")
 	require.Equal(t, 96, v.Compared)
 	v, _ = s.verify(t, 0, "v", "--sample", "2")
