@@ -1,0 +1,50 @@
+package integration
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// Without tracking, and with the default of lateness, a row of yesterday is in no view, which says that it is fresh.
+func TestWhoTurnsTrackingOffIsToldOfLateness(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
+	told := func(statement string) bool {
+		*said = nil
+		pgtest.Exec(t, conn, statement)
+		return slices.ContainsFunc(*said, func(n *pgconn.Notice) bool { return strings.Contains(n.Message, "looks for no late rows") })
+	}
+	insert := func(name, columns, values string) string {
+		return `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width` + columns + `) VALUES ('` + name + `', $$` + hourly + `$$, 'incremental', 'hour', '1 hour'` + values + `)`
+	}
+	require.True(t, told(insert("v", `, change_tracking`, `, 'none'`)))
+	require.False(t, told(insert("w", `, change_tracking, lateness`, `, 'none', '2 days'`)))
+	require.False(t, told(insert("x", ``, ``)))
+	require.False(t, told(`UPDATE mvscheduler.views SET priority = 3`), "once is enough")
+	require.True(t, told(`UPDATE mvscheduler.views SET change_tracking = 'none' WHERE name LIKE '%.x'`))
+	require.True(t, told(`UPDATE mvscheduler.views SET lateness = '0' WHERE name LIKE '%.w'`))
+}
+
+// The zone in which buckets are cut, and how far back late rows are looked for, are what people have to compare when a view
+// is not what they think.
+func TestShowTellsWhereAnIncrementalViewIsCutAndDropCallsItByItsName(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "timezone", "Asia/Tokyo", "change_tracking", "none", "lateness", "2 days")
+	s.incremental(t, "w", hourly)
+	s.manage(t, "m", `SELECT count(*) AS n FROM metrics`, "timezone", "Asia/Tokyo")
+	show := func(name string) string { return mvscheduler(t, s.db, s.owner, "", "show", name).stdout }
+	require.Regexp(t, `(?m)^  time zone +Asia/Tokyo$`, show("v"))
+	require.Regexp(t, `(?m)^  lateness +2 days$`, show("v"))
+	require.NotContains(t, show("w"), "  lateness ", "it has no effect there")
+	require.NotContains(t, show("m"), "  time zone ")
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "drop", "v").stderr, "Drops incremental view "+s.owner+".v of")
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "drop", "m").stderr, "Drops materialized view "+s.owner+".m of")
+}
