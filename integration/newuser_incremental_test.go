@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -47,4 +48,22 @@ func TestShowTellsWhereAnIncrementalViewIsCutAndDropCallsItByItsName(t *testing.
 	require.NotContains(t, show("m"), "  time zone ")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "drop", "v").stderr, "Drops incremental view "+s.owner+".v of")
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "drop", "m").stderr, "Drops materialized view "+s.owner+".m of")
+}
+
+// A first fill takes many slots, and each that passes is a run that was skipped.
+func TestWhoWaitsBehindARunSeesItAfterAnyNumberOfSlots(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `INSERT INTO sales (id, amount) VALUES (1000, 0)`)
+	s.manage(t, "v", `SELECT 1 / amount AS n FROM sales`, "refresh_interval", nil, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE attempts > 0 AND state = 'queued')`)
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.run (view_id, view_name, owner, cause, slot, due_at, state, finished_at)
+SELECT r.view_id, r.view_name, r.owner, 'schedule', now() + n * interval '1 s', now(), 'skipped', now() FROM mvscheduler.run AS r, generate_series(1, 30) AS n WHERE r.state IN ('queued', 'running')`)
+	first := ask[int64](t, s.root, `SELECT min(id) FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	out := mvscheduler(t, s.db, s.owner, "", "refresh", "v", "--wait", "--timeout", "7s")
+	require.Contains(t, out.stderr, fmt.Sprintf("begins after run %d ", first))
+	require.NotContains(t, out.stderr, "no sidecar has taken it up")
+	require.Contains(t, out.stderr, "division by zero", "who waits behind a run that fails is told why it does")
 }
