@@ -67,3 +67,32 @@ SELECT r.view_id, r.view_name, r.owner, 'schedule', now() + n * interval '1 s', 
 	require.NotContains(t, out.stderr, "no sidecar has taken it up")
 	require.Contains(t, out.stderr, "division by zero", "who waits behind a run that fails is told why it does")
 }
+
+// What a monitor asks is no better informed than what a person reads.
+func TestAViewWithoutItsQueryIsToBeLookedAt(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	check := func() int { return mvscheduler(t, s.db, s.owner, "", "status", "--check").code }
+	require.Zero(t, check())
+	pgtest.Exec(t, s.alice, `DROP TABLE metrics CASCADE`, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.alice, `SELECT activity = 'paused' AND reason LIKE '%its query was dropped%paused by mvscheduler%' FROM mvscheduler.status`)
+	require.Equal(t, 5, check())
+}
+
+func TestAnIncrementalViewThatShallBeReleasedIsToldTheWay(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	says := s.refusal(t, `SELECT mvscheduler.release_view('v')`)
+	require.Contains(t, says, "incremental view "+s.owner+".v cannot be released")
+	require.Contains(t, says, "method = 'auto'")
+	require.NotContains(t, says, "release_view", "which has just been refused")
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET method = 'auto'`)
+	until(t, s.alice, `SELECT relkind = 'm' FROM pg_class WHERE oid = 'v'::regclass`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.release_view('v')`)
+	require.Equal(t, "m", ask[string](t, s.alice, `SELECT relkind::text FROM pg_class WHERE oid = 'v'::regclass`))
+}

@@ -15,7 +15,11 @@ BEGIN
     IF v.method <> 'incremental' THEN
         RETURN;
     END IF;
-    IF v.adopted THEN
+    IF v.adopted AND op = 'UPDATE' AND NOT was.adopted THEN   -- release_view adopts what it lets go
+        RAISE EXCEPTION 'incremental view % cannot be released', v.name USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'Nothing but mvscheduler can refresh it.',
+            HINT = format('UPDATE mvscheduler.views SET method = ''auto'' WHERE name = %L makes it a materialized view, which can be released when it has taken its place.', v.name);
+    ELSIF v.adopted THEN
         RAISE EXCEPTION 'managed view % was adopted, and method "incremental" is for views that mvscheduler made', v.name USING ERRCODE = 'feature_not_supported',
             HINT = format('Keep its query, then: SELECT mvscheduler.release_view(%L); DROP MATERIALIZED VIEW %s; and INSERT a row with method "incremental" and that query, in which in_window is asked.', v.name, v.name);
     ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
