@@ -112,6 +112,7 @@ SELECT r.id, r.view_id, r.view_name, r.owner::text AS owner, r.kind, r.cause, r.
 const selectRuns = runColumns + `
  WHERE ($1::bigint IS NULL OR r.view_id = $1)
    AND (NOT $2::boolean OR r.state = 'failed')
+   AND (NOT $5::boolean OR r.state IN ('queued', 'running'))
    AND ($3::text IS NULL OR r.queued_at >= clock_timestamp() - $3::interval)
  ORDER BY r.id DESC
  LIMIT $4`
@@ -120,6 +121,7 @@ const selectRuns = runColumns + `
 type RunFilter struct {
 	ViewID int64  // views.id; 0 = every view
 	Failed bool   // only runs that ended as failed
+	Open   bool   // only runs that have not ended
 	Since  string // queued not longer ago than this interval, in PostgreSQL's words ("24h", "7 days"); empty = ever
 	Limit  int    // at most so many, the newest; 0 = 100
 }
@@ -138,7 +140,7 @@ func Runs(ctx context.Context, q Querier, f RunFilter) ([]RunRecord, error) {
 	if f.Since != "" {
 		since = &f.Since
 	}
-	rows, err := q.Query(ctx, selectRuns, view, f.Failed, since, limit)
+	rows, err := q.Query(ctx, selectRuns, view, f.Failed, since, limit, f.Open)
 	if err != nil {
 		return nil, fmt.Errorf("read runs: %w", err)
 	}

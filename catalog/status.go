@@ -89,7 +89,7 @@ SELECT s.id, s.name, s.freshness, s.activity, coalesce(s.reason, '') AS reason, 
        s.cron, s.calendar, s.timezone, s.enabled,
        ` + writable("s.paused_until") + ` AS paused_until,
        s.waiting_for, s.run_id, s.kept_partitions,
-       s.activity = 'paused' AND s.reason LIKE '%paused by mvscheduler: %' AS auto_paused,
+       s.activity = 'paused' AND s.reason ~ '(^|; )paused by mvscheduler(:|;|$)' AS auto_paused,
        clock_timestamp() AS as_of
   FROM mvscheduler.status AS s
  WHERE $1::bigint IS NULL OR s.id = $1

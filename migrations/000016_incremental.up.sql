@@ -15,7 +15,11 @@ BEGIN
     IF v.method <> 'incremental' THEN
         RETURN;
     END IF;
-    IF v.adopted THEN
+    IF v.adopted AND op = 'UPDATE' AND NOT was.adopted THEN   -- release_view adopts what it lets go
+        RAISE EXCEPTION 'incremental view % cannot be released', v.name USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'Nothing but mvscheduler can refresh it.',
+            HINT = format('UPDATE mvscheduler.views SET method = ''auto'' WHERE name = %L makes it a materialized view, which can be released when it has taken its place.', v.name);
+    ELSIF v.adopted THEN
         RAISE EXCEPTION 'managed view % was adopted, and method "incremental" is for views that mvscheduler made', v.name USING ERRCODE = 'feature_not_supported',
             HINT = format('Keep its query, then: SELECT mvscheduler.release_view(%L); DROP MATERIALIZED VIEW %s; and INSERT a row with method "incremental" and that query, in which in_window is asked.', v.name, v.name);
     ELSIF v.time_column IS NULL OR v.bucket_width IS NULL THEN
@@ -25,6 +29,10 @@ BEGIN
         RAISE EXCEPTION 'invalid bucket_width: %', v.bucket_width USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval from 1 second to 100 years.';
     ELSIF v.lateness IS NULL OR NOT isfinite(v.lateness) OR v.lateness < interval '0' OR v.lateness > interval '100 years' THEN
         RAISE EXCEPTION 'invalid lateness: %', coalesce(v.lateness::text, 'NULL') USING ERRCODE = 'invalid_parameter_value', HINT = 'Give an interval of at most 100 years that is not negative.';
+    ELSIF v.change_tracking = 'none' AND v.lateness = interval '0'
+      AND (op = 'INSERT' OR (was.method, was.change_tracking, was.lateness) IS DISTINCT FROM (v.method, v.change_tracking, v.lateness)) THEN
+        RAISE NOTICE 'managed view % looks for no late rows', v.name USING DETAIL = 'With change_tracking "none" and lateness 0 only what is newer than the last refresh is computed.',
+            HINT = 'Set lateness to how long after its time a row may be committed, or change_tracking to auto.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.check_incremental(text, mvscheduler.views, mvscheduler.views) IS 'Raises where the columns of a row do not make an incremental view, or change what such a view is.';

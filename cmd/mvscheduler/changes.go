@@ -12,8 +12,8 @@ import (
 	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
-// follows are the columns that every change of a row changes.
-var follows = map[string]bool{"id": true, "search_path": true, "created_at": true, "updated_at": true, "updated_by": true}
+// follows are the columns that every change of a row changes, and those that the last refresh sets.
+var follows = map[string]bool{"id": true, "search_path": true, "created_at": true, "updated_at": true, "updated_by": true, "tracking": true, "tracking_reason": true}
 
 // columnChange is a column of a row before and after, as text; nil is NULL.
 type columnChange struct {

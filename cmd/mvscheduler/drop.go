@@ -54,7 +54,11 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 				fmt.Fprintf(&effect, "Deletes the row of %s of %s, whose materialized view is gone.\n", s.Name, s.Owner)
 			default:
 				done[i] = "dropped " + s.Name
-				fmt.Fprintf(&effect, "Drops materialized view %s of %s: %s rows, %s.\n", s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
+				kind := "materialized"
+				if s.Method == "incremental" {
+					kind = "incremental"
+				}
+				fmt.Fprintf(&effect, "Drops %s view %s of %s: %s rows, %s.\n", kind, s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
 			}
 		}
 		if err := a.confirm(strings.TrimRight(effect.String(), "\n")); err != nil {

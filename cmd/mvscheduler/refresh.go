@@ -193,11 +193,11 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	}
 	r.run, r.ahead = &run, nil
 	if run.State == "queued" {
-		last, err := catalog.Runs(ctx, conn, catalog.RunFilter{ViewID: run.ViewID, Limit: 10})
+		open, err := catalog.Runs(ctx, conn, catalog.RunFilter{ViewID: run.ViewID, Open: true}) // of a long run hundreds of slots were skipped since
 		if err != nil {
 			return err
 		}
-		r.ahead = runAhead(run, last)
+		r.ahead = runAhead(run, open)
 	}
 	if run.State == "skipped" && run.JoinedRun != nil {
 		r.RunID, r.State, r.run, r.told = *run.JoinedRun, "queued", nil, 0
@@ -210,11 +210,11 @@ func (r *requested) update(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// runAhead is which of the last runs of a view has to end before one that waits begins; nil = none.
-func runAhead(run catalog.RunRecord, last []catalog.RunRecord) *catalog.RunRecord {
-	for i, other := range last {
+// runAhead is which of the runs of a view has to end before one that waits begins; nil = none.
+func runAhead(run catalog.RunRecord, runs []catalog.RunRecord) *catalog.RunRecord {
+	for i, other := range runs {
 		if other.ID < run.ID && other.Kind == "refresh" && !other.Ended() {
-			return &last[i]
+			return &runs[i]
 		}
 	}
 	return nil
@@ -247,6 +247,9 @@ func (p *progress) show(asked []requested) {
 		if r.ahead != nil {
 			taken = taken || r.ahead.StartedAt != nil || r.ahead.Attempts > 0
 			part += ", begins after run " + strconv.FormatInt(r.ahead.ID, 10) + " " + mark(r.ahead.State) + p.doing(*r.ahead)
+			if r.ahead.State == "queued" && r.ahead.Error != nil {
+				part += ": " + runWords(*r.ahead) // between two attempts
+			}
 		}
 		parts = append(parts, part)
 	}

@@ -99,7 +99,11 @@ func runBar(r catalog.RunRecord, terminal bool) string {
 func runWords(r catalog.RunRecord) string {
 	words := r.WaitingFor()
 	add := func(s string) {
-		if s != "" && words != "" {
+		switch {
+		case s == "" || words == "":
+		case strings.HasSuffix(words, "."):
+			words += " "
+		default:
 			words += "; "
 		}
 		words += s

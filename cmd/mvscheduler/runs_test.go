@@ -40,6 +40,12 @@ func TestARunOfAnIncrementalViewSaysHowManyBucketsItComputed(t *testing.T) {
 	require.Equal(t, "changed: 2026-03-01 10:05:00 UTC", runWords(run))
 }
 
+func TestAnErrorThatEndsASentenceIsFollowedByTheNextOne(t *testing.T) {
+	t.Parallel()
+	run := catalog.RunRecord{State: "failed", Error: new("no start of a bucket HINT: Set bucket_width."), SQLState: new("42611"), Reason: new("Or change the query.")}
+	require.Equal(t, "[42611] no start of a bucket HINT: Set bucket_width. Or change the query.", runWords(run))
+}
+
 func TestAPauseThatIsOverIsNotShown(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)

@@ -199,6 +199,8 @@ func (a *app) showText(r viewReport) string {
 		line("method", v.Method)
 		line("time column", textOf(v.TimeColumn))
 		line("bucket width", textOf(v.BucketWidth))
+		line("time zone", cutZone(v))
+		line("lateness", latenessOf(v))
 		line("tracking", catalog.TrackingWords(v.ChangeTracking, v.Tracking, v.TrackingReason))
 		kept := textOf(v.RetentionPeriod)
 		if s.TunedRetention != nil {
@@ -261,6 +263,22 @@ func troubledAttempts(all []catalog.AttemptRecord) []catalog.AttemptRecord {
 		}
 	}
 	return troubled
+}
+
+// cutZone is the zone in which an incremental view is cut; those of clocks are told with them.
+func cutZone(v *catalog.View) string {
+	if v.Method != "incremental" {
+		return ""
+	}
+	return v.Timezone
+}
+
+// latenessOf is how far back late rows are looked for, where that is asked.
+func latenessOf(v *catalog.View) string {
+	if v.Method != "incremental" || v.ChangeTracking != "none" {
+		return ""
+	}
+	return v.Lateness
 }
 
 func limitsWords(v *catalog.View) string {

@@ -187,6 +187,9 @@ func rolledBack(ctx context.Context, conn *pgx.Conn, f func(tx pgx.Tx) error) er
 		return fmt.Errorf("begin: %w", err)
 	}
 	err = f(tx)
+	if conn.PgConn().TxStatus() == 'I' {
+		return err // catalog.NoteVerified has rolled it back, and a second ROLLBACK is a warning
+	}
 	if rollback := tx.Rollback(ctx); err == nil && rollback != nil {
 		return fmt.Errorf("roll back: %w", rollback)
 	}

@@ -98,7 +98,7 @@ func (s *Server) viewPage(ctx context.Context, r *http.Request) (page, error) {
 	}
 	v := found.Status
 	b := viewBody{
-		ViewPage: found, State: stateFacts(v), Settings: settingFacts(found.Settings, v.AsOf), Table: found.Runs[:min(len(found.Runs), runsInTable)],
+		ViewPage: found, State: stateFacts(v), Settings: settingFacts(found.Settings, v.Timezone, v.AsOf), Table: found.Runs[:min(len(found.Runs), runsInTable)],
 		Show: "mvscheduler show " + words.ShellQuote(v.Name), Window: found.window,
 	}
 	b.Troubles = troublesOf(found.Attempts)
@@ -137,7 +137,7 @@ func kept(v catalog.ViewStatus) string {
 	return fmt.Sprintf("%s, restorable by: mvscheduler restore %s", words.Plural(v.KeptPartitions, "partition"), words.ShellQuote(v.Name))
 }
 
-func settingFacts(s catalog.Settings, now time.Time) []fact {
+func settingFacts(s catalog.Settings, zone string, now time.Time) []fact {
 	limits := []string{"statement " + s.StatementTimeout, "lock " + s.LockTimeout, words.Plural(int64(s.MaxAttempts), "attempt")}
 	if s.WorkMem != nil {
 		limits = append(limits, "work_mem "+*s.WorkMem)
@@ -159,6 +159,13 @@ func settingFacts(s catalog.Settings, now time.Time) []fact {
 	if s.RetentionPeriod != nil {
 		retention = "data older than " + retention + " leaves"
 	}
+	if s.Method != "incremental" {
+		zone = "" // that of a clock is told with it
+	}
+	lateness := ""
+	if s.Method == "incremental" && s.ChangeTracking == "none" {
+		lateness = s.Lateness
+	}
 	optimize := s.Optimize
 	if s.MinInterval != nil {
 		optimize += ", min_interval " + *s.MinInterval
@@ -170,6 +177,8 @@ func settingFacts(s catalog.Settings, now time.Time) []fact {
 		"method", s.Method,
 		"time column", words.TextOf(s.TimeColumn),
 		"bucket width", words.TextOf(s.BucketWidth),
+		"time zone", zone,
+		"lateness", lateness,
 		"retention", retention,
 		"change tracking", catalog.TrackingWords(s.ChangeTracking, s.Tracking, s.TrackingReason),
 		"catch-up", s.Catchup,
