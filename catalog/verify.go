@@ -160,7 +160,7 @@ func ScansHere(ctx context.Context, q Querier) ([]OwnScans, error) {
 
 // NoteVerified rolls the transaction back in which the session made these scans, and leaves them to the collector, which takes
 // them for no reads. Both are sent at once: between two messages a session reports its scans, and they would be seen before they are
-// noted. The caller rolls back as well, for which another one is begun: PostgreSQL would warn the user that there is none.
+// noted. The caller does not roll back again: PostgreSQL would warn the user that there is nothing.
 func NoteVerified(ctx context.Context, tx pgx.Tx, scans []OwnScans) error {
 	n := len(scans)
 	if n == 0 {
@@ -172,14 +172,11 @@ func NoteVerified(ctx context.Context, tx pgx.Tx, scans []OwnScans) error {
 	}
 	var batch pgx.Batch
 	batch.Queue(`ROLLBACK`)
-	batch.Queue(`BEGIN`)
 	batch.Queue(`
 INSERT INTO mvscheduler.verify_scan (relation, seq, idx, tuples, keys, fetched)
 SELECT s.relation, s.seq, s.idx, s.tuples, s.keys, s.fetched
   FROM unnest($1::oid[], $2::bigint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::bigint[]) AS s(relation, seq, idx, tuples, keys, fetched)
 ON CONFLICT DO NOTHING`, relations, seq, idx, tuples, keys, fetched)
-	batch.Queue(`COMMIT`)
-	batch.Queue(`BEGIN`)
 	if err := tx.SendBatch(ctx, &batch).Close(); err != nil {
 		return fmt.Errorf("note the session's own scans: %w", err)
 	}
