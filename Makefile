@@ -22,6 +22,12 @@ test-all: test ## The long randomized runs, every case of long lists, load and w
 	MVSCHEDULER_LONG=1 go test -timeout 40m ./...
 	$(MAKE) test-matrix
 
+FLIGHTS ?= ../shared/data/flights-3m.csv.gz
+
+.PHONY: test-flights
+test-flights: postgres ## Three million real flights, day by day, with late rows and raw data that leave (FLIGHTS=path of flights-3m.csv.gz)
+	MVSCHEDULER_FLIGHTS=$(abspath $(FLIGHTS)) go test ./integration -run '^TestRollupsOfThreeMillionRealFlights' -count 1 -timeout 60m -v
+
 .PHONY: test-matrix
 test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MATRIX="17 18" chooses)
 	@set -e; for version in $(MATRIX); do \
@@ -68,6 +74,7 @@ bench-large: postgres build ## The incremental view at 1, 10 and 50 million rows
 	go run ./internal/bench -only incremental -rows 1000000,10000000,50000000 -rounds 10 -out docs/benchmark-large
 
 TRACES ?= ../shared/traces/dev
+
 .PHONY: bench-optimizer
 bench-optimizer: ## The optimizer beside other policies, on the traces of TRACES
 	MVSCHEDULER_TRACES=$(abspath $(TRACES)) go test ./optimizer -run '^TestBars' -bench "HourOfAThousandViews|Review" -benchtime 2s -count 1 -v
