@@ -57,4 +57,8 @@ func TestASingleRowAtTheEdgesOfTimeStopsNoView(t *testing.T) {
 	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
 	register()
 	all("filled")
+	for name := range views {
+		v, talk := s.verify(t, 0, s.owner+"."+name, "--all")
+		require.Zero(t, v.Wrong, "%s: %s", name, talk)
+	}
 }
