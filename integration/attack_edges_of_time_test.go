@@ -46,13 +46,14 @@ func TestASingleRowAtTheEdgesOfTimeStopsNoView(t *testing.T) {
 			require.NoError(t, err)
 		}
 	}
-	for _, instant := range []string{"4714-11-24 00:00 BC", "4001-12-31 23:59 BC", "4000-01-01 00:00 BC", "4000-01-01 12:00 BC", "199999-12-31 23:59", "200000-01-01 00:00", "200000-01-01 12:00", "294276-12-31 12:00"} {
+	for _, instant := range []string{"4714-11-24 00:00 BC", "4001-12-31 23:59 BC", "4000-01-01 00:00 BC", "4000-01-01 00:10 BC", "4000-01-01 12:00 BC", "199999-12-31 23:59", "200000-01-01 00:00", "200000-01-01 12:00", "294276-12-31 12:00"} {
 		write(instant)
 		all(instant)
 	}
 	pgtest.Exec(t, s.alice, `DELETE FROM tz WHERE ts < '2000-01-01'`, `DELETE FROM bare WHERE ts < '2000-01-01'`, `DELETE FROM days WHERE ts < '2000-01-01'`)
 	all("deleted")
 	write("4001-12-31 23:59 BC")
+	write("4000-01-01 00:10 BC")
 	write("4000-01-01 12:00 BC")
 	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
 	register()
