@@ -18,7 +18,7 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN coalesce(nullif(current_setting('mvscheduler.window_start', true), ''), '4000-01-01 00:00:00+00 BC');
+    RETURN greatest(nullif(current_setting('mvscheduler.window_start', true), '')::timestamptz, '4000-01-01 00:00:00+00 BC');   -- also where a step reads around a time beyond
 END $$;
 COMMENT ON FUNCTION mvscheduler.window_start() IS 'Where the window of the step that runs begins; everywhere else the year 4000 BC.';
 
@@ -27,7 +27,7 @@ LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RETURN coalesce(nullif(current_setting('mvscheduler.window_end', true), ''), '200000-01-01 00:00:00+00');
+    RETURN least(nullif(current_setting('mvscheduler.window_end', true), '')::timestamptz, '200000-01-01 00:00:00+00');
 END $$;
 COMMENT ON FUNCTION mvscheduler.window_end() IS 'Where the window of the step that runs ends, exclusive; everywhere else the year 200000.';
 

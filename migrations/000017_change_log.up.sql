@@ -379,7 +379,7 @@ RETURN CASE WHEN bound IS NULL THEN NULL::timestamptz   -- greatest and least pa
             WHEN bound = 'MINVALUE' THEN '-infinity'
             WHEN bound = 'MAXVALUE' THEN 'infinity'
             WHEN column_type = 'timestamptz'::regtype THEN trim(bound, '''')::timestamptz
-            WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4000-01-01 BC'::date), '200000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
+            WHEN column_type = 'date'::regtype THEN least(greatest(trim(bound, '''')::date, '4400-01-01 BC'::date), '201000-01-01'::date)::timestamp AT TIME ZONE 'UTC'
             ELSE trim(bound, '''')::timestamp AT TIME ZONE 'UTC' END;
 COMMENT ON FUNCTION mvscheduler.bound_instant(text, oid) IS 'Instant of one bound of a partition, as PostgreSQL deparses it.';
 

@@ -220,7 +220,8 @@ CREATE FUNCTION mvscheduler.partition_extent(unit text, label timestamp) RETURNS
 LANGUAGE sql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT CASE WHEN label < f.first THEN tsrange(date_trunc('millennium', label), least(date_trunc('millennium', label) + interval '1 millennium', f.first))
+    SELECT CASE WHEN label < '4000-01-01 BC' THEN tsrange('4400-01-01 BC', '4000-01-01 BC')   -- the calendar begins within a millennium; what is called so is a bucket's width before the first rows
+                WHEN label < f.first THEN tsrange(date_trunc('millennium', label), least(date_trunc('millennium', label) + interval '1 millennium', f.first))
                 WHEN label >= f.beyond THEN tsrange(greatest(date_trunc('millennium', label), f.beyond), date_trunc('millennium', label) + interval '1 millennium')
                 ELSE tsrange(date_trunc(unit, label), date_trunc(unit, label) + ('1 ' || unit)::interval) END
       FROM (SELECT date_trunc('century', now() AT TIME ZONE 'UTC' - interval '200 years') AS first, date_trunc('century', now() AT TIME ZONE 'UTC' + interval '200 years') AS beyond) AS f
@@ -657,7 +658,9 @@ BEGIN
         SELECT w.*, r.*, mvscheduler.unfrozen_label(view_id, mvscheduler.label_text(w.label_start, label_type, source, work.zone), label_type, source, work.zone) AS first, mvscheduler.label_text(w.label_end, label_type, source, work.zone) AS last,
                CASE WHEN work.source_type IS NOT NULL THEN mvscheduler.label_text(CASE WHEN w.exact THEN w.label_start ELSE w.window_start - mvscheduler.longest(work.width) - w.slack END, label_type, source, work.zone) END AS least_label,
                CASE WHEN work.source_type IS NOT NULL THEN mvscheduler.label_text(CASE WHEN w.exact THEN w.label_end ELSE w.window_end + w.slack END, label_type, source, work.zone) END AS most_label
-          FROM unnest(work.starts, work.ends, work.staged) AS r(lo, hi, staged)
+          FROM (SELECT CASE WHEN isfinite(u.lo) THEN mvscheduler.clamp(u.lo) ELSE u.lo END AS lo, CASE WHEN isfinite(u.hi) THEN mvscheduler.clamp(u.hi) ELSE u.hi END AS hi, u.staged
+                  FROM unnest(work.starts, work.ends, work.staged) AS u(lo, hi, staged)
+                 WHERE u.hi >= '4000-01-01 00:00:00+00 BC' AND u.lo < '200000-01-01 00:00:00+00') AS r   -- what is beyond is in no window
          CROSS JOIN LATERAL mvscheduler.window_of(r.lo, r.hi, work.width, coalesce(cut.zone, work.zone), cut.unit) AS w
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
@@ -792,7 +795,7 @@ BEGIN
     END IF;
     PERFORM mvscheduler.demand_increment(work.owner, work.query, work.data), mvscheduler.demand_faithful(work.query, work.data);
     label_type := (SELECT a.atttypid FROM pg_attribute AS a WHERE a.attrelid = work.data AND a.attname = work.time_column);
-    too_old := mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4000-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type);
+    too_old := mvscheduler.bound_instant(mvscheduler.unfrozen_label(view_id, mvscheduler.bound_text('4400-01-01 00:00:00 BC', label_type), label_type, work.source_type, work.zone), label_type);
     slack := greatest(interval '1 hour', mvscheduler.clock_moves('2000-01-01', '2040-01-01', work.zone));
     border := CASE WHEN isfinite(work.filled_from) THEN mvscheduler.source_instant(work.filled_from AT TIME ZONE 'UTC', label_type, work.source_type, work.zone) + mvscheduler.longest(work.width) + slack END;
     instant := CASE work.source_type WHEN 'timestamptz'::regtype THEN format('s.%I', work.source_column) ELSE format('s.%I::timestamp AT TIME ZONE ''UTC''', work.source_column) END;

@@ -424,6 +424,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
+                  'Left', (SELECT mvscheduler.micros(max(w.labels)) FROM mvscheduler.frozen_by AS b JOIN mvscheduler.frozen AS w ON w.target = b.target   -- while the table had another row
+                            WHERE b.view_id = s.view_id AND b.target <> t.id AND NOT b.before AND w.relation::oid = t.relation AND w.labels > '-infinity'),
                   'Dirt', coalesce(CASE WHEN i.view_id IS NULL OR i.fill IS NOT NULL
                                           OR EXISTS (SELECT FROM mvscheduler.redefinition AS n WHERE n.view_id = s.view_id)   -- a new version needs everything
                                           OR i.system_identifier IS DISTINCT FROM (SELECT y.system_identifier FROM pg_catalog.pg_control_system() AS y)

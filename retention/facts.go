@@ -112,6 +112,8 @@ type Reader struct {
 	Dirt []Range
 	// Frozen is the horizon below which it is not recomputed for what has left this relation, as an earlier plan has set it; nil = none.
 	Frozen *Timestamp
+	// Left is the horizon below which partitions of the table left it by a row of source_retention that was deleted since; nil = none.
+	Left *Timestamp
 }
 
 // Range of times, both ends belong to it.

@@ -61,6 +61,9 @@ func (p *planner) need(r Reader, d Decision) string {
 	start, frozen := max(p.oldest, kept), NegInfinity
 	if r.Direct { // the others can be computed again from what lies between
 		frozen = p.frozen
+		if r.Left != nil {
+			frozen = max(frozen, *r.Left)
+		}
 		start = max(start, frozen.Add(margin))
 		settled = settled.Add(r.BucketWidth.longest() + clockChange) // a day can have 25 hours
 	}
