@@ -306,8 +306,10 @@ func (b *bench) writers(ctx context.Context, size string) error {
 	}
 	for _, rows := range []int{1, 100} {
 		rate := map[string][]float64{}
-		for range writerRounds * b.rounds { // short ones: what else the machine does shall meet all alike
-			for _, table := range []string{"app.untracked", "app.metrics", "app.counted", "app.empty"} {
+		tables := []string{"app.untracked", "app.metrics", "app.counted", "app.empty"}
+		for range writerRounds * b.rounds { // short ones, each with another one first: what else the machine does shall meet all alike
+			tables = append(tables[1:], tables[0])
+			for _, table := range tables {
 				each, err := b.inserts(ctx, table, rows)
 				if err != nil {
 					return err
