@@ -144,6 +144,7 @@ func TestRestoreLeavesTheSettingsOfTheSessionAlone(t *testing.T) {
 
 // The table got a column, or a constraint, while a partition was aside.
 func TestAKeptPartitionThatDoesNotFitItsTableAnyMoreSaysHowItsRowsComeBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for name, c := range map[string]struct {
 		alter string

@@ -10,6 +10,7 @@ import (
 // ALTER DATABASE ... SET is what the sessions of the sidecar begin with. A step fails by these, with an error that nobody understands,
 // or nothing is refreshed at all.
 func TestDefaultsOfADatabaseStopNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for _, setting := range []string{`standard_conforming_strings = off`, `quote_all_identifiers = on`, `row_security = off`} {
 		t.Run(setting, func(t *testing.T) {

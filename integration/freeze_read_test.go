@@ -11,6 +11,7 @@ import (
 
 // The days read the hours, and then the table of which old partitions have left: what they show of these they keep.
 func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	const dailyOfReadings = `SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
 	const dailyOfHourly = `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n, sum(total) AS total FROM hourly WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`

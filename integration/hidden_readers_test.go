@@ -12,6 +12,7 @@ import (
 // A function with a body in standard SQL, or a policy, reads the table: PostgreSQL knows, and the change log of an
 // incremental view follows it, so the view needs what is there.
 func TestAPartitionThatAViewReadsThroughAFunctionOrAPolicyStays(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	const (
 		f        = `CREATE FUNCTION ks() RETURNS SETOF int LANGUAGE sql STABLE BEGIN ATOMIC SELECT k FROM raw; END`

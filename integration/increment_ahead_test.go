@@ -48,6 +48,7 @@ func TestThePartitionAfterThatOfNowIsMadeAhead(t *testing.T) {
 
 // A refresh does not fail for a partition that it does not need.
 func TestWhatIsNotNeededYetIsLeftWhereItCannotBeMade(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	metrics := func(t *testing.T) *scene {
 		t.Helper()

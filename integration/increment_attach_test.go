@@ -13,6 +13,7 @@ import (
 // PostgreSQL shows others what a transaction wrote before it tells them of the partitions that it attached. A refresh within that moment, which
 // a debugger makes last, would take what it does not read for computed.
 func TestWhatAnUnfinishedCommitBringsOrTakesIsNotTakenForComputed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	const (
 		detach  = `ALTER TABLE raw DETACH PARTITION old CONCURRENTLY`

@@ -80,6 +80,7 @@ func (s *scene) waits(t testing.TB) map[string]time.Duration {
 // Whoever holds the oldest partition for long: the pruner, restore, refreshes and the swap try again and again, and nobody else waits
 // behind them for longer than lock_timeout, which is 500 ms for all of them.
 func TestNobodyWaitsLongWhileAReaderHoldsTheOldestPartition(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	held := 15 * time.Second
 	if long {

@@ -73,6 +73,7 @@ func (s *scene) hourlyParts(t testing.TB, parts int) {
 // Whatever kills a step, wherever it is: sessions of the sidecar by the server, or the sidecar itself, after which its
 // session goes on as far as it can without anybody listening, or ends where it is.
 func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	hits := 2 // at each place of each step
 	if long {

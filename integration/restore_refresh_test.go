@@ -10,6 +10,7 @@ import (
 
 // The first refresh after what is aside came back computes what was written meanwhile: nobody waits for the sidecar to notice.
 func TestTheFirstRefreshAfterARestoreFollowsWhatIsBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for range 3 { // as the sidecar may have noticed by chance
 		t.Run("of the view", func(t *testing.T) {

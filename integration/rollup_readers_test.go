@@ -47,6 +47,7 @@ func TestRawPartitionsLeaveUnderMaterializedViewsUponARollupAndTheseLoseNothing(
 
 // One that reads raw data as well needs it, however it comes there.
 func TestAViewUponARollupThatReadsRawDataAsWellHoldsIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	const upon = `CREATE MATERIALIZED VIEW whole AS SELECT count(*) AS n FROM hourly`
 	for name, c := range map[string]struct {
