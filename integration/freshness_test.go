@@ -225,7 +225,7 @@ func (a *author) do(ctx context.Context, kind string) error {
 			return err
 		}
 	case "prepared":
-		name := fmt.Sprintf("'%s %d'", a.table, a.seq)
+		name := fmt.Sprintf("'%s %s %d'", a.conn.Config().Database, a.table, a.seq) // of the whole server
 		statements, after := a.draft(false)
 		err := exec(append(append([]string{`BEGIN`}, statements...), `PREPARE TRANSACTION `+name)...)
 		var full *pgconn.PgError
