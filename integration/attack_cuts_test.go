@@ -13,6 +13,7 @@ import (
 
 // What a bucket is cut by is not in functions of times alone, and not all of those are in it.
 func TestWhatABucketIsCutByIsFollowedThroughTheQuery(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -237,6 +237,7 @@ func TestViewsKeepWhatDidNotComeBack(t *testing.T) {
 
 // A view that is younger than the partition that was put aside has never had its rows.
 func TestAYoungerViewTakesARestoredPartition(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.aside(t)

@@ -11,6 +11,7 @@ import (
 
 // Zones come and go with tzdata, on the server and in the program, each on its own.
 func TestAZoneThatNobodyKnowsAnyMoreStopsItsViewAlone(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 3)

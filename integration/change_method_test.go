@@ -167,6 +167,7 @@ func TestAViewThatOthersAskInWindowAboutStaysIncremental(t *testing.T) {
 }
 
 func TestReadersOfAViewWhoseMethodChangesFindItWhole(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	version := func(n int) string {

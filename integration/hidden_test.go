@@ -42,6 +42,7 @@ func hiddenArena(t *testing.T, db *pgtest.DB) (user string) {
 }
 
 func TestATransactionThatADescribeOpensHidesNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	user := hiddenArena(t, db)

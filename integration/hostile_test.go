@@ -17,6 +17,7 @@ import (
 )
 
 func TestNoErrorThatAFunctionRaisesStopsTheOthersOrIsTriedHotly(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.victim()

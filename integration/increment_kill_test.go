@@ -27,6 +27,7 @@ SELECT string_agg(c.relname || ' ' || c.relkind::text, ', ' ORDER BY c.relname)
 
 // A first fill, increments and new versions are killed, by turns through the sidecar and through the backend.
 func TestAnIncrementalViewThatIsKilledAtAnyPointIsWholeInTheEnd(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	points := 4
 	if long {

@@ -119,6 +119,7 @@ func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 }
 
 func TestWhatTheRetentionPeriodReachesAgainComesBackByItself(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -147,6 +148,7 @@ func TestWhatTheRetentionPeriodReachesAgainComesBackByItself(t *testing.T) {
 }
 
 func TestAViewThatIsDroppedTakesWhatIsKeptAsideWithIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 5)
@@ -182,6 +184,7 @@ func TestHoursOfAWeekAreKeptForAboutAWeek(t *testing.T) {
 
 // What comes back by itself keeps nobody waiting and fails in no loop.
 func TestWhatIsInThePlaceOfAPartitionKeepsItAlone(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

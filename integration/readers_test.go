@@ -79,6 +79,7 @@ func TestReadersNeverWaitForAConcurrentRefresh(t *testing.T) {
 }
 
 func TestARefreshMakesWayForDDLThatWaitsBehindItThreeTimesARun(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(7*time.Second), "refresh_interval", "1 day", "max_attempts", 1)

@@ -197,6 +197,7 @@ func TestDependentsShowByNameWhatTheyShowedOrAreRefusedByName(t *testing.T) {
 
 // The swap does not rely on what the UPDATE has looked at.
 func TestTheSwapItselfLetsNoDependentShowOtherColumns(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.shaped(t)

@@ -214,6 +214,7 @@ func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *test
 }
 
 func TestViewsOnAnIncrementalViewFollowItsNewVersion(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 3)

@@ -173,6 +173,7 @@ func TestTheSettingsOfAViewReachItsRefresh(t *testing.T) {
 }
 
 func TestAQueryThatSwallowsItsTimeoutIsTerminated(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, stubborn, `CREATE TABLE gate (seconds integer)`, `INSERT INTO gate VALUES (0)`)
