@@ -8,6 +8,18 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
+// lateForWhatIsAside has partitions of a view put aside, and a row of device 77 come late for one of them.
+func (s *scene) lateForWhatIsAside(t testing.TB) {
+	t.Helper()
+	s.readings(t, 6)
+	s.minutely(t, "v")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
+	until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.visible_kept`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 77, 100)`)
+}
+
 // The first refresh after what is aside came back computes what was written meanwhile: nobody waits for the sidecar to notice.
 func TestTheFirstRefreshAfterARestoreFollowsWhatIsBack(t *testing.T) {
 	heavy(t)
@@ -16,13 +28,7 @@ func TestTheFirstRefreshAfterARestoreFollowsWhatIsBack(t *testing.T) {
 		t.Run("of the view", func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			s.readings(t, 6)
-			s.minutely(t, "v")
-			startSidecar(t, s.db)
-			s.incremented(t, "v")
-			pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
-			until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.visible_kept`)
-			pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 1, 100)`)
+			s.lateForWhatIsAside(t)
 			s.incremented(t, "v")
 			pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`, `SELECT mvscheduler.restore_view('v')`)
 			s.incremented(t, "v")
@@ -50,13 +56,7 @@ func TestTheFirstRefreshAfterARestoreFollowsWhatIsBack(t *testing.T) {
 func TestARunFollowsWhatComesBackBetweenItsLookAndItsSnapshot(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.readings(t, 6)
-	s.minutely(t, "v")
-	startSidecar(t, s.db)
-	s.incremented(t, "v")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
-	until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.visible_kept`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 77, 100)`)
+	s.lateForWhatIsAside(t)
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
 	holder := s.db.Conn(t, "")
 	pgtest.Exec(t, holder, `BEGIN`, `LOCK TABLE mvscheduler.attempt IN SHARE MODE`)
