@@ -25,6 +25,22 @@ func TestAViewThatNobodyTakesUpSaysSo(t *testing.T) {
 	require.Contains(t, r.stderr, "1 view is unhealthy")
 }
 
+// What is filled after another view waits for that one, however long it takes: to start a sidecar would be the wrong advice.
+func TestAViewThatWaitsForWhatItReadsNamesIt(t *testing.T) {
+	t.Parallel()
+	db := pgtest.New(t)
+	alice := db.Conn(t, db.User(t, "alice"))
+	pgtest.Exec(t, alice,
+		`INSERT INTO mvscheduler.views (name, query) VALUES ('hours', 'SELECT 1 AS a')`,
+		`INSERT INTO mvscheduler.views (name, query, refresh_on) VALUES ('days', 'SELECT a FROM hours', 'upstream')`)
+	db.Exec(t, `UPDATE mvscheduler.view_state SET next_slot = next_slot - interval '2 minutes', next_due = next_due - interval '2 minutes', rearmed_at = rearmed_at - interval '2 minutes'`)
+	reason := func(view string) string {
+		return ask[string](t, alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.`+view+`'`)
+	}
+	require.Equal(t, "no sidecar has taken it up: is mvscheduler serve running?", reason("hours"))
+	require.Regexp(t, `^waits until it can be filled from \w+\.hours$`, reason("days"))
+}
+
 // A view cannot be younger than what it reads: the one that asks for it hears of it, and is not called stale for ever.
 func TestAViewPromisesNoMoreThanWhatItReads(t *testing.T) {
 	t.Parallel()

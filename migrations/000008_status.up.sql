@@ -77,7 +77,9 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?'
                     WHEN j.freshness IN ('never', 'late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued')
                          AND coalesce(j.next_due, CASE WHEN j.reschedule THEN j.rearmed_at END) < now() - interval '15 seconds'
-                    THEN 'no sidecar has taken it up: is mvscheduler serve running?'
+                    THEN coalesce((SELECT 'waits until it can be filled from ' || pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) FROM mvscheduler.view_state AS u LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
+                                    WHERE j.freshness = 'never' AND u.view_id = ANY (j.upstream) AND u.view_id <> j.view_id AND uh.data_as_of IS NULL),
+                                  'no sidecar has taken it up: is mvscheduler serve running?')
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.last_duration > j.goal
                     THEN pg_catalog.format('a refresh takes %s and its target is %s: give it a longer interval, or make its query faster', pg_catalog.date_trunc('second', j.last_duration), j.goal)
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.run_state = 'running' AND (j.progress ? 'waiting_for') IS NOT TRUE
