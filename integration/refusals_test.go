@@ -43,7 +43,8 @@ func TestAHintSaysWhatIsWrongWithAValue(t *testing.T) {
 		require.Equal(t, want[6:]+": Partition it by a range of one column of type timestamptz, timestamp or date: only then the bounds of a partition tell how old its rows are.",
 			says(t, s.alice, want[:5], `INSERT INTO mvscheduler.source_retention `+insert))
 	}
-	pgtest.Exec(t, s.alice, `CREATE TABLE parts (ts timestamptz, born timestamptz) PARTITION BY RANGE (ts)`)
+	pgtest.Exec(t, s.alice, `CREATE TABLE parts (ts timestamptz, born timestamptz) PARTITION BY RANGE (ts)`, `CREATE TABLE part PARTITION OF parts DEFAULT`)
+	require.Equal(t, s.owner+".part is not partitioned: It is a partition: name the table that has it, "+s.owner+".parts.", says(t, s.alice, "42809", `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('part', '7 days')`))
 	require.Equal(t, s.owner+".parts is not partitioned by a range of born: Leave time_column out, or name ts.", says(t, s.alice, "22023", `INSERT INTO mvscheduler.source_retention ("table", retention_period, time_column) VALUES ('parts', '7 days', 'born')`))
 }
 

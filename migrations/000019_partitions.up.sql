@@ -854,7 +854,10 @@ BEGIN
         RAISE EXCEPTION 'the table does not exist any more' USING ERRCODE = 'undefined_table', HINT = 'DELETE the row.';
     ELSIF rel.relkind <> 'p' THEN
         RAISE EXCEPTION '% is not partitioned', rel.name USING ERRCODE = 'wrong_object_type',
-            HINT = CASE WHEN rel.relkind IN ('v', 'm') THEN 'Of a managed view set the retention_period.' ELSE 'Only whole partitions leave: partition it by a range of its time column.' END;
+            HINT = CASE WHEN rel.relkind IN ('v', 'm') THEN 'Of a managed view set the retention_period.'
+                        WHEN EXISTS (SELECT FROM pg_class AS c WHERE c.oid = NEW."table"::oid AND c.relispartition)
+                        THEN format('It is a partition: name the table that has it, %s.', mvscheduler.shown_name((SELECT i.inhparent FROM pg_inherits AS i WHERE i.inhrelid = NEW."table"::oid)))
+                        ELSE 'Only whole partitions leave: partition it by a range of its time column.' END;
     ELSIF EXISTS (SELECT FROM mvscheduler.visible_pieces AS p WHERE p.kind = 'data' AND p.relation::oid = NEW."table"::oid) THEN
         RAISE EXCEPTION '% is the data of a managed view', rel.name USING ERRCODE = 'wrong_object_type', HINT = 'Set the retention_period of the view.';
     ELSIF TG_OP = 'UPDATE' AND NEW."table" <> OLD."table" THEN
