@@ -302,7 +302,7 @@ SELECT string_agg(DISTINCT c.oid::regclass::text, ', '),
 	}
 	said := fmt.Sprintf("schema mvscheduler cannot be dropped, these depend on it: %s; nothing was changed.", *dependents)
 	if managed != nil {
-		said += " Most belong to managed views, which stay when they are given back with mvscheduler release: " + *managed + "."
+		said += " Most belong to managed views, which go with mvscheduler drop, or stay when they are given back with mvscheduler release (incremental ones, when method = 'auto' has made materialized views of them): " + *managed + "."
 	}
 	if tables != nil {
 		said += " Gates of tables with retention, which stay, go with their rows: DELETE FROM mvscheduler.source_retention (" + *tables + ")."
