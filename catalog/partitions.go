@@ -411,43 +411,6 @@ SELECT count(*) = 0
 	return nil
 }
 
-// ForgetPrunings deletes what belongs to targets and partitions that are gone, and entries older than the history of
-// runs.
-func ForgetPrunings(ctx context.Context, q Querier) error {
-	const target = `
-WITH target AS (
-    SELECT s.view_id AS id, s.owner::oid AS owner FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
-     UNION ALL
-    SELECT r.id, r.owner::oid FROM mvscheduler.source_state AS r
-), `
-	for _, statement := range []string{target + `lost AS (
-    DELETE FROM mvscheduler.kept AS k
-     WHERE NOT EXISTS (SELECT FROM target AS t JOIN pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner WHERE t.id = k.target)
-    RETURNING k.target, k.until, k.detached_at
-)
-UPDATE mvscheduler.frozen AS f
-   SET gone = greatest(f.gone, l.until)
-  FROM (SELECT x.target, max(x.until) AS until FROM lost AS x WHERE x.detached_at IS NOT NULL GROUP BY x.target) AS l
- WHERE f.target = l.target`,
-		`SELECT mvscheduler.thaw(f.target) FROM mvscheduler.frozen AS f`,
-		target + `frozen AS (
-    DELETE FROM mvscheduler.frozen AS f
-     WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
-       AND (f.labels = '-infinity' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation::oid))   -- what has left a table has left it
-), frozen_by AS (
-    DELETE FROM mvscheduler.frozen_by AS b
-     WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)
-)
-DELETE FROM mvscheduler.pruning AS p
- USING mvscheduler.settings AS g
- WHERE p.at < clock_timestamp() - g.keep_runs`} {
-		if _, err := q.Exec(ctx, statement); err != nil {
-			return fmt.Errorf("forget what retention did: %w", err)
-		}
-	}
-	return nil
-}
-
 // SourceRetentions are the numbers of the rows of source_retention that the caller may see, which are below zero.
 func SourceRetentions(ctx context.Context, q Querier) ([]int64, error) {
 	rows, err := q.Query(ctx, `SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.kind = 'source' ORDER BY t.name`)

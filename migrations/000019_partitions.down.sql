@@ -9,6 +9,7 @@ DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.thaw(bigint);
+DROP FUNCTION mvscheduler.still_left(bigint);
 DROP FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text);
 DROP FUNCTION mvscheduler.frozen_times(bigint);
 DROP FUNCTION mvscheduler.latest_label(text, timestamptz, timestamptz, oid, oid, text);

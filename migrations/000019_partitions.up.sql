@@ -689,6 +689,17 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text) IS 'The label, or the first one that is not frozen where that is later: buckets below keep what they have, since what they were made of has left.';
 
+CREATE FUNCTION mvscheduler.still_left(target bigint) RETURNS timestamptz
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL)) FROM mvscheduler.frozen AS f WHERE f.target = still_left.target
+$$;
+COMMENT ON FUNCTION mvscheduler.still_left(bigint) IS 'Until where partitions of a target are aside or were dropped; -infinity = none. Where frozen.labels is later, partitions have been brought back since.';
+REVOKE ALL ON FUNCTION mvscheduler.still_left(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.still_left(bigint) TO mvscheduler_worker;
+
+-- One target in a transaction: that of another would be locked after the views of the first, while a run that puts a partition aside locks them in this order.
 -- Rows of frozen are locked, the target's first, as a run that puts a partition aside does, and then it is looked anew:
 -- what it has written is seen, or it comes later and counts.
 CREATE FUNCTION mvscheduler.thaw(target bigint) RETURNS void
@@ -701,14 +712,11 @@ DECLARE
     horizon timestamptz;
     part    record;
 BEGIN
-    IF NOT EXISTS (SELECT FROM mvscheduler.frozen AS f
-                    WHERE f.target = thaw.target
-                      AND f.labels > greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL))) THEN
+    IF NOT EXISTS (SELECT FROM mvscheduler.frozen AS f WHERE f.target = thaw.target AND f.labels > mvscheduler.still_left(f.target)) THEN
         RETURN;
     END IF;
     PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw.target FOR UPDATE;
-    SELECT f.labels, greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL)) INTO was, horizon
-      FROM mvscheduler.frozen AS f WHERE f.target = thaw.target;
+    SELECT f.labels, mvscheduler.still_left(f.target) INTO was, horizon FROM mvscheduler.frozen AS f WHERE f.target = thaw.target;
     IF was IS NULL OR was <= horizon THEN
         RETURN;
     END IF;

@@ -35,8 +35,9 @@
 // So no change of a row younger than the horizon is ever lost to a view. The first view for which one of this is
 // not so is named as the blocker.
 //
-// The frozen horizon never moves back, not by a longer retention period and not by a restore: rows below it that
-// are there again have been seen, or are named and stay.
+// A longer retention period does not move the frozen horizon back, nor does a partition that is attached by hand: rows
+// below it that are there again have been seen, or are named and stay. What [Attach] brings back does, as far as
+// nothing older is aside or gone.
 //
 // # What the shell owes
 //
