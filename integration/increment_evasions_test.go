@@ -88,6 +88,24 @@ func TestWhatIsWrittenWhileTriggersAreDisabledIsNotMissedByTheSecondRefresh(t *t
 	same(t, s.alice, "v")
 }
 
+// CREATE OR REPLACE gives ours other names of its rows, or another event: writers fail, or tell nothing.
+func TestATriggerThatWasReplacedByHandIsMadeAnew(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	for _, instead := range []string{`INSERT ON metrics REFERENCING NEW TABLE AS others`, `DELETE ON metrics REFERENCING OLD TABLE AS old_rows`} {
+		pgtest.Exec(t, s.alice, ask[string](t, s.alice, `SELECT 'CREATE OR REPLACE TRIGGER mvscheduler_changed_insert AFTER `+instead+` FOR EACH STATEMENT EXECUTE FUNCTION ' || tgfoid::regproc || '()'
+			FROM pg_trigger WHERE tgrelid = 'metrics'::regclass AND tgname = 'mvscheduler_changed_insert'`))
+		s.incremented(t, "v")
+		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+		require.NotZero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.dirt WHERE source::text LIKE '%.metrics'`), "a trigger has noted it")
+		s.incremented(t, "v")
+		same(t, s.alice, "v")
+	}
+}
+
 // A name of our triggers that is taken.
 func TestATriggerOfTheSameNameHidesNoChanges(t *testing.T) {
 	t.Parallel()

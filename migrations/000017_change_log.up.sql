@@ -499,6 +499,13 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.plain_views_below(oid) IS 'Plain views that a query is made of, itself included, and what tells that one was replaced; of itself also whether anything else was that it depends on, through any number of functions: code of functions, operators, aggregates and casts to json, labels of enumerations, attributes of composite types, row-level security and where there is some who owns what, and columns where rows are named as a whole.';
 
+CREATE FUNCTION mvscheduler.noted_events(kind smallint, old name, new name) RETURNS int
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE WHEN kind & 3 <> 0 THEN 0   -- not after the statement
+            ELSE CASE WHEN new = 'new_rows' THEN kind & 4 ELSE 0 END | CASE WHEN old = 'old_rows' THEN kind & 8 ELSE 0 END
+                 | CASE WHEN old = 'old_rows' AND new = 'new_rows' THEN kind & 16 ELSE 0 END | kind & 32 END;
+COMMENT ON FUNCTION mvscheduler.noted_events(smallint, name, name) IS 'Of which events (bits of pg_trigger.tgtype: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE) a trigger with our function notes what it has to; under other names of its transition tables it would fail.';
+
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
 -- Bounds are read only of partitions by the very column, whose type is PostgreSQL's own: printing the value of
 -- another type would run its code.
@@ -535,14 +542,13 @@ BEGIN
             SELECT i.inhparent FROM far AS f JOIN pg_inherits AS i ON i.inhrelid = f.oid
         ), held AS (
             SELECT t.tgrelid, string_agg(t.oid || ' ' || t.xmin, ',' ORDER BY t.oid) AS identity,
-                   bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') AND t.tgtype & 3 = 0   -- after the statement
-                               THEN (t.tgtype & 4) | (t.tgtype & 8) | (t.tgtype & 16) | (t.tgtype & 32) ELSE 0 END) AS events,   -- insert, delete, update, truncate
+                   bit_or(CASE WHEN f.proname <> 'changed_row' AND t.tgenabled IN ('O', 'A') THEN mvscheduler.noted_events(t.tgtype, t.tgoldtable, t.tgnewtable) ELSE 0 END) AS events,
                    bool_or(f.proname = 'changed_row' AND t.tgenabled IN ('R', 'A')) AS applied
               FROM (SELECT n.leaf,   -- what its function is called, asked once; NULL for users, who verify
                            CASE WHEN NOT has_table_privilege('mvscheduler.view_source', 'SELECT') THEN NULL
                                 WHEN bool_or(n.link = '') THEN (mvscheduler.change_function(n.leaf)).function ELSE 'changed' END AS named
                       FROM node AS n GROUP BY n.leaf OFFSET 0) AS n
-             CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
+             CROSS JOIN LATERAL (SELECT x.oid, x.xmin, x.tgrelid, x.tgfoid, x.tgenabled, x.tgtype, x.tgoldtable, x.tgnewtable FROM pg_trigger AS x WHERE x.tgrelid = n.leaf AND x.tgqual IS NULL AND x.tgattr::text = '' OFFSET 0) AS t   -- and not those of all tables
              CROSS JOIN LATERAL (SELECT x.proname, x.pronamespace FROM pg_proc AS x WHERE x.oid = t.tgfoid OFFSET 0) AS f   -- nor all functions
              WHERE f.pronamespace = 'mvscheduler'::regnamespace
                AND CASE WHEN f.proname IN ('changed', 'changed_row') THEN true
@@ -604,12 +610,12 @@ BEGIN
         deadline := coalesce(deadline, clock_timestamp() + mvscheduler.lock_budget());
         EXIT WHEN made > 0 AND clock_timestamp() > deadline;   -- writers of what has got its triggers wait for the end of the step; the next one goes on
         FOR kind IN
-            SELECT * FROM (VALUES ('insert', 'REFERENCING NEW TABLE AS new_rows'), ('update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
-                                  ('delete', 'REFERENCING OLD TABLE AS old_rows'), ('truncate', '')) AS k(event, tables)
+            SELECT * FROM (VALUES (4, 'insert', 'REFERENCING NEW TABLE AS new_rows'), (16, 'update', 'REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows'),
+                                  (8, 'delete', 'REFERENCING OLD TABLE AS old_rows'), (32, 'truncate', '')) AS k(bit, event, tables)
              WHERE NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid
                                 WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event
                                   AND (f.pronamespace <> 'mvscheduler'::regnamespace
-                                       OR NOT rel.far AND t.tgqual IS NULL AND f.proname IN ('changed', rel.function)
+                                       OR NOT rel.far AND t.tgqual IS NULL AND f.proname IN ('changed', rel.function) AND mvscheduler.noted_events(t.tgtype, t.tgoldtable, t.tgnewtable) = k.bit
                                        OR rel.far AND coalesce(t.tgoldtable, t.tgnewtable) IS NULL))
                AND (NOT rel.far OR EXISTS (SELECT FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgname = 'mvscheduler_changed_' || k.event))
         LOOP
