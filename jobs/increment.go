@@ -266,7 +266,7 @@ func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh
 	if s.version != nil {
 		return nil
 	}
-	return completeJob(ctx, tx, s.job)
+	return s.w.complete(ctx, tx, s.job, s.work)
 }
 
 // swap puts a new version in the place of the one that is served, and completes the run in that transaction.

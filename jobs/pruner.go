@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -28,6 +29,7 @@ type pruner struct {
 	log       *slog.Logger
 	refreshed chan int64 // views
 	asked     map[int64]time.Time
+	waiting   sync.Map // views of which partitions have to move, while a run is under way
 }
 
 func newPruner(control *pgxpool.Pool, log *slog.Logger) *pruner {
@@ -44,6 +46,19 @@ func (p *pruner) notice(work catalog.Work) {
 	case p.refreshed <- work.ViewID:
 	default:
 	}
+}
+
+// follow makes the run that prunes a view in the transaction that ends another run of it, where it waits for that: of a
+// view that is refreshed without a pause the dispatcher makes the next run sooner than we have looked.
+func (p *pruner) follow(ctx context.Context, tx pgx.Tx, view int64) error {
+	if _, waits := p.waiting.LoadAndDelete(view); !waits {
+		return nil
+	}
+	queued, err := catalog.QueuePrune(ctx, tx, view, prunePause)
+	if err != nil {
+		return err
+	}
+	return insertJobs(ctx, p.river, tx, queued)
 }
 
 // Run looks until ctx ends, which is not an error.
@@ -118,13 +133,18 @@ func (p *pruner) look(ctx context.Context, id int64) error {
 	if refresh.Classify(err) == refresh.Busy { // DDL on the table, perhaps a run that prunes it
 		return nil
 	}
+	p.waiting.Delete(id)
 	if err != nil || plan == nil || plan.plan.Empty() {
 		return err
 	}
 	return pgx.BeginFunc(ctx, p.control, func(tx pgx.Tx) error {
 		queued, err := catalog.QueuePrune(ctx, tx, id, prunePause)
-		if err != nil || len(queued) == 0 {
+		if err != nil {
 			return err
+		}
+		if len(queued) == 0 {
+			p.waiting.Store(id, nil)
+			return nil
 		}
 		detach, drop, attach := plan.plan.Total(retention.Detach), plan.plan.Total(retention.Drop), plan.plan.Total(retention.Attach)
 		p.log.InfoContext(ctx, "partitions have to move", "view", plan.Name, "detach", detach.Partitions, "drop", drop.Partitions, "attach", attach.Partitions)

@@ -96,7 +96,7 @@ func (w *RefreshWorker) skip(ctx context.Context, job *river.Job[RefreshArgs], w
 		if err := catalog.Skip(ctx, tx, work.RunID, job.ID, w.name, verdict.Reason, verdict.AsOf); err != nil {
 			return err
 		}
-		return completeJob(ctx, tx, job)
+		return w.complete(ctx, tx, job, work)
 	})
 	if err != nil {
 		return err

@@ -176,6 +176,14 @@ func completeJob(ctx context.Context, tx pgx.Tx, job *river.Job[RefreshArgs]) er
 	return err
 }
 
+// complete ends the job of a refresh in the transaction that ends its run. What prunes the view comes next, where it waits for that.
+func (w *RefreshWorker) complete(ctx context.Context, tx pgx.Tx, job *river.Job[RefreshArgs], work catalog.Work) error {
+	if err := w.pruner.follow(ctx, tx, work.ViewID); err != nil {
+		return err
+	}
+	return completeJob(ctx, tx, job)
+}
+
 // reasons joins what is to be said about a run.
 func reasons(all ...string) string {
 	return strings.Join(slices.DeleteFunc(all, func(s string) bool { return s == "" }), "; ")
@@ -210,7 +218,7 @@ func (w *RefreshWorker) attempt(ctx context.Context, job *river.Job[RefreshArgs]
 		if err != nil {
 			return err
 		}
-		return completeJob(ctx, tx, job)
+		return w.complete(ctx, tx, job, work)
 	}
 
 	target := view(work)
