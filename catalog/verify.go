@@ -45,6 +45,21 @@ SELECT nullif(mvscheduler.bound_instant(mvscheduler.latest_label('-infinity', c.
 	return horizon, nil
 }
 
+// Irreplaceable is the time of its source before which an incremental view holds buckets of rows that have left; nil = it holds none.
+func Irreplaceable(ctx context.Context, q Querier, viewID int64) (*time.Time, error) {
+	var before *time.Time
+	err := q.QueryRow(ctx, `
+SELECT max(i.frozen_times)
+  FROM mvscheduler.visible_increments AS i
+ WHERE i.view_id = $1
+   AND i.frozen_times > '-infinity'
+   AND EXISTS (SELECT FROM mvscheduler.partitions_of(i.data::oid) AS p WHERE p.lo AT TIME ZONE 'UTC' < i.frozen_times)`, viewID).Scan(&before)
+	if err != nil {
+		return nil, fmt.Errorf("read what cannot be computed again: %w", err)
+	}
+	return before, nil
+}
+
 // Difference is a bucket that is not what the query gives.
 type Difference struct {
 	Label     string    `db:"bucket"`

@@ -64,12 +64,16 @@ func TestRawPartitionsLeaveWhenTheRollupsHaveThemAndTheRollupsLoseNothing(t *tes
 	s.incremented(t, "hourly", "daily")
 	require.Equal(t, int64(1), s.lost(t, "hourly", "hourly_before", "hour = date_trunc('hour', now())")-s.lost(t, "hourly", "hourly_before", "hour = date_trunc('hour', now()) AND device <> 1"))
 
+	drop := func(name string) string { return mvscheduler(t, s.db, s.owner, "", "drop", name).stderr }
+	require.Regexp(t, `What it shows before \d{4}-\d\d-\d\d \d\d:00:00 cannot be computed again`, drop("hourly"))
+	require.NotContains(t, drop("daily"), "cannot be computed again", "from hourly it can")
 	out := mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".readings", "-o", "json")
 	require.Zero(t, out.code, out.stderr)
 	require.Equal(t, int64(11), s.leaves(t))
 	require.Equal(t, int64(9*72*2), ask[int64](t, s.alice, `SELECT count(*) FROM readings WHERE ts < date_trunc('day', now(), 'UTC') AND value < 1000`))
 	s.incremented(t, "hourly", "daily")
 	require.Zero(t, s.lost(t, "hourly_before", "hourly", "hour < "+old))
+	require.NotContains(t, drop("hourly"), "cannot be computed again", "all is back")
 	require.Equal(t, int64(11), s.leaves(t), "what was restored stays for a grace period")
 }
 

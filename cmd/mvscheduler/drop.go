@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -59,6 +60,13 @@ func (c *dropCmd) Run(ctx context.Context, a *app) error {
 					kind = "incremental"
 				}
 				fmt.Fprintf(&effect, "Drops %s view %s of %s: %s rows, %s.\n", kind, s.Name, s.Owner, countOf(s.RowsEstimate), bytesOf(s.SizeBytes))
+				before, err := catalog.Irreplaceable(ctx, conn, id)
+				if err != nil {
+					return err
+				}
+				if before != nil {
+					fmt.Fprintf(&effect, "What it shows before %s cannot be computed again: the rows that it was made of have left by retention.\n", a.clock(*before, time.Now()))
+				}
 			}
 		}
 		if err := a.confirm(strings.TrimRight(effect.String(), "\n")); err != nil {
