@@ -87,13 +87,32 @@ func loadPruning(ctx context.Context, q catalog.Querier, id int64) (*pruning, er
 	return p, nil
 }
 
-// decide plans, once it is known what the readers have not seen.
-func (p *pruning) decide() {
+// AddUnseen adds to the facts about a target what its readers, of which ids are the numbers, have not seen yet of tables and
+// partitions that came, went or were rewritten, as far as the caller may know it.
+func AddUnseen(ctx context.Context, q catalog.Querier, facts *retention.Facts, ids map[string]int64) error {
+	p := &pruning{facts: *facts, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf), unseen: make(map[int64][]retention.Range)}
+	for _, view := range ids {
+		var err error
+		if p.unseen[view], err = p.leafChanges(ctx, q, view, nil); err != nil {
+			return err
+		}
+	}
+	p.addUnseen()
+	*facts = p.facts
+	return nil
+}
+
+func (p *pruning) addUnseen() {
 	for i, r := range p.facts.Readers {
 		if view, known := p.ids[r.Name]; known && r.Method == retention.Incremental {
 			p.facts.Readers[i].Dirt = append(r.Dirt, p.unseen[view]...)
 		}
 	}
+}
+
+// decide plans, once it is known what the readers have not seen.
+func (p *pruning) decide() {
+	p.addUnseen()
 	p.plan = retention.Plan(p.facts)
 }
 

@@ -12,6 +12,8 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/words"
+	"github.com/mvscheduler/mvscheduler/jobs"
 	"github.com/mvscheduler/mvscheduler/retention"
 )
 
@@ -164,8 +166,11 @@ type leaving struct {
 
 // partitions shows the plan and, unless it is only to be shown, has it carried out.
 func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget) error {
-	facts, _, err := retention.Decode(target.Facts)
+	facts, readers, err := retention.Decode(target.Facts)
 	if err != nil {
+		return err
+	}
+	if err := jobs.AddUnseen(ctx, conn, &facts, readers); err != nil {
 		return err
 	}
 	facts.Witness = new(retention.At(time.Now()))
@@ -290,7 +295,7 @@ func (a *app) waitForPrune(ctx context.Context, conn *pgx.Conn, target catalog.P
 			if err := a.sayWhoPrunes(ctx, conn, target); err != nil {
 				return err
 			}
-			return &exitError{code: exitFailure, err: fmt.Errorf("prune %q: not done after %s", target.Name, pruneWait)}
+			return &exitError{code: exitFailure, err: fmt.Errorf("prune %q: not done after %s; what keeps its partitions says: mvscheduler prune %s --dry-run", target.Name, pruneWait, words.ShellQuote(target.Name))}
 		}
 		select {
 		case <-ctx.Done():
