@@ -160,10 +160,13 @@ type Leaf = catalog.Leaf
 // LeafChanges compares what is below a view with what its last refresh has seen. Counters are looked at where no
 // triggers note the changes: with tracking counters, and always of what can have none.
 func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
-	for _, oid := range sortedKeys(before) {
-		if _, there := now[oid]; !there {
-			dirt = append(dirt, Dirt{Lo: before[oid].Lo, Hi: before[oid].Hi, Why: before[oid].Name + " is gone"})
+	gone := slices.DeleteFunc(sortedKeys(before), func(oid uint32) bool { _, there := now[oid]; return there })
+	for _, oid := range gone {
+		why := before[gone[0]].Name + " is gone"
+		if more := len(gone) - 1; more > 0 {
+			why = fmt.Sprintf("%s and %d more are gone", before[gone[0]].Name, more)
 		}
+		dirt = append(dirt, Dirt{Lo: before[oid].Lo, Hi: before[oid].Hi, Why: why})
 	}
 	for _, oid := range sortedKeys(now) {
 		leaf := now[oid]
@@ -179,7 +182,7 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 		case was.Identity != leaf.Identity && leaf.Kind == "v":
 			whole.Why = leaf.Name + " was replaced, or what it depends on: a function, an operator, an enumeration, row-level security"
 		case was.Identity != leaf.Identity:
-			whole.Why = leaf.Name + " was rewritten, truncated or not watched meanwhile"
+			whole.Why = leaf.Name + otherIdentity(was, leaf)
 		case was.Covered != leaf.Covered || was.Hidden != leaf.Hidden:
 			whole.Why = leaf.Name + " was watched in another way"
 		case !strings.HasPrefix(leaf.Columns+",", was.Columns+","): // columns that were added are no reason
@@ -195,6 +198,15 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 		dirt = append(dirt, whole)
 	}
 	return dirt
+}
+
+// otherIdentity says what is known of why a table is not the one that was seen: its file comes first in mvscheduler.tables_below.
+func otherIdentity(was, now Leaf) string {
+	before, _, _ := strings.Cut(was.Identity, "/")
+	if file, _, _ := strings.Cut(now.Identity, "/"); file != before {
+		return " was rewritten or truncated"
+	}
+	return " was not watched for a while, or in another way: its triggers were made anew, as for a view that reads it by another column or without in_window, or it was detached or emptied"
 }
 
 // Mark writes into what is below since when it is what it is, and watched as it is: since, or as before where nothing of

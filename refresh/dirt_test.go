@@ -84,7 +84,7 @@ func TestLeavesThatChangedAreDirt(t *testing.T) {
 		"the same":                 {with(func(*Leaf) {}), true, nil},
 		"counters do not matter":   {with(func(l *Leaf) { l.Counters = "8" }), false, nil},
 		"counters":                 {with(func(l *Leaf) { l.Counters = "8" }), true, []Dirt{{at(0), at(24), "rows of p were written"}}},
-		"another file":             {with(func(l *Leaf) { l.Identity = "2" }), false, []Dirt{{at(0), at(24), "p was rewritten, truncated or not watched meanwhile"}}},
+		"another file":             {with(func(l *Leaf) { l.Identity = "2" }), false, []Dirt{{at(0), at(24), "p was rewritten or truncated"}}},
 		"other bounds, both dirty": {with(func(l *Leaf) { l.Hi = at(48) }), false, []Dirt{{at(0), at(24), ""}, {at(0), at(48), "p has other bounds"}}},
 		"gone":                     {nil, false, []Dirt{{at(0), at(24), "p is gone"}}},
 	} {
