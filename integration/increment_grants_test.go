@@ -53,6 +53,19 @@ func TestWhatTriggersNeedIsGrantedByOneStatement(t *testing.T) {
 		require.Contains(t, run(), "GRANT TRIGGER ON ", "one that came without it")
 		pgtest.Exec(t, conn, `UPDATE mvscheduler.views SET change_tracking = 'auto'`, `SELECT mvscheduler.resume_view('v')`)
 		require.Contains(t, run(), "changes are found by the server's counters, since role "+bob+" may not make triggers on ")
+		counted := func(role string) finding {
+			found, _ := examine(t, s.db, role)
+			require.Len(t, about(found, "tracking"), 1)
+			return about(found, "tracking")[0]
+		}
+		require.Equal(t, "note", counted(bob).Severity)
+		pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) SELECT `+quote(s.owner+"."+table)+`, '100 years'`)
+		require.Equal(t, "warning", counted("").Severity)
+		require.Contains(t, counted("").What, " leaves before that is mended")
+		pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`, counted(bob).Fix)
+		require.NotContains(t, run(), "may not make triggers")
+		found, _ := examine(t, s.db, bob)
+		require.Empty(t, about(found, "tracking"))
 		pgtest.Exec(t, conn, `DELETE FROM mvscheduler.views`)
 	}
 }

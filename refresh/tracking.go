@@ -59,6 +59,20 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
 }
 
+// GrantTriggers is the statement after which the owner of a view may make triggers on all that is below it; empty = no privilege is missing.
+func GrantTriggers(leaves map[uint32]Leaf, owner string) string {
+	var refused []string
+	for _, oid := range sortedKeys(leaves) {
+		if leaf := leaves[oid]; (leaf.Kind == "r" || leaf.Kind == "p") && !leaf.Hidden && !leaf.Far && !leaf.Covered && !leaf.Trackable {
+			refused = append(refused, leaf.Name)
+		}
+	}
+	if len(refused) == 0 {
+		return ""
+	}
+	return grantTriggers(leaves, refused, owner)
+}
+
 // mostGranted is how many tables a GRANT names.
 const mostGranted = 20
 

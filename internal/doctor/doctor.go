@@ -46,7 +46,7 @@ var (
 	schemaChecks = []check{
 		{name: "login", look: logins}, {name: "sidecar", look: sidecars}, {name: "grants", look: viewGrants}, {name: "owner", look: superuserOwners}, {name: "pause", look: pauses},
 		{name: "view", look: unwell}, {name: "part", look: parts}, {name: "index", look: indexes}, {name: "query", look: replacedQueries, reaches: true}, {name: "scheduler", look: otherSchedulers, reaches: true},
-		{name: "unmanaged", look: unmanaged, reaches: true}, {name: "retention", look: partmanRetention, reaches: true}, {name: "pruning", look: starvedRetention}, {name: "leftover", look: leftovers}, {name: "vacuum", look: starvedTables},
+		{name: "unmanaged", look: unmanaged, reaches: true}, {name: "retention", look: partmanRetention, reaches: true}, {name: "pruning", look: starvedRetention}, {name: "leftover", look: leftovers}, {name: "tracking", look: countedViews}, {name: "source", look: slowSources}, {name: "partition", look: lastPartitions}, {name: "vacuum", look: starvedTables},
 	}
 )
 

@@ -31,7 +31,7 @@ var allowed = map[string][]string{
 	"internal/words":            {"catalog", "catalog/schedule"},
 	"internal/web/draw":         {},
 	"internal/web":              {"catalog", "internal/doctor", "internal/words", "internal/web/draw"},
-	"internal/doctor":           {"catalog", "internal/words"},
+	"internal/doctor":           {"catalog", "refresh", "internal/words"},
 	"internal/demo":             {"internal/pgserver", "catalog", "migrations"},
 	"internal/pgtest":           {"internal/pgserver", "migrations"},
 	"internal/pgtest/allowlist": {"internal/pgtest"},
