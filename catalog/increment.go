@@ -52,6 +52,7 @@ type Incremental struct {
 	Leaves   *string    // at the last refresh, as JSON
 	Rearmed  time.Time  // last change of the catalog row
 	Bound    bool       // in_window is asked about a column of a table
+	Turned   bool       // its owner may make triggers where he could not, or the other way round
 	Restored []int64    // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
 	Fill     *string    // how far the first fill is, as JSON; nil = it is done, or has not begun
 	At       time.Time  // it was read after this instant, and so is what is read after it
@@ -102,6 +103,8 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
            THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
        i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
+       EXISTS (SELECT FROM mvscheduler.visible_sources AS v JOIN mvscheduler.visible_views AS o ON o.view_id = v.view_id
+                WHERE v.view_id = i.view_id AND v.counts <> has_table_privilege(o.owner::oid, v.relation::oid, 'TRIGGER')) AS turned,
        i.restored, i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
  WHERE i.view_id = $1`}
@@ -115,7 +118,8 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
-    SELECT s.relation, s.col FROM mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, (SELECT v.time_column FROM mvscheduler.view_state AS v WHERE v.view_id = $1)) AS s
+    SELECT s.relation, s.col, coalesce((SELECT has_table_privilege(r.oid, s.relation, 'TRIGGER') FROM pg_roles AS r WHERE r.oid = v.owner::oid), false) AS counts
+      FROM mvscheduler.view_state AS v, mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, v.time_column) AS s WHERE v.view_id = $1
 ), gone AS (
     DELETE FROM mvscheduler.view_source AS v
      WHERE v.view_id = $1
@@ -123,17 +127,19 @@ WITH now AS MATERIALIZED (
        AND NOT EXISTS (SELECT FROM now AS n WHERE n.relation = v.relation::oid AND n.col = v.col)
     RETURNING 1
 ), come AS (
-    INSERT INTO mvscheduler.view_source (view_id, relation, col)
-    SELECT $1, n.relation::regclass, n.col
+    INSERT INTO mvscheduler.view_source (view_id, relation, col, counts)
+    SELECT $1, n.relation::regclass, n.col, n.counts
       FROM now AS n
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
         ON CONFLICT DO NOTHING   -- an attempt that came too late looks as well
     RETURNING relation, col
+), turned AS (
+    UPDATE mvscheduler.view_source AS v SET counts = n.counts
+      FROM now AS n WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col AND v.counts <> n.counts
+    RETURNING v.counts
 ), dirty AS (
     INSERT INTO mvscheduler.dirt (view_id, lo, hi)
-    SELECT $1, '-infinity', 'infinity'
-     WHERE EXISTS (SELECT FROM gone)
-        OR EXISTS (SELECT FROM come)
+    SELECT $1, '-infinity', 'infinity' FROM (SELECT 1 FROM gone UNION ALL SELECT 1 FROM come UNION ALL SELECT 1 FROM turned AS t WHERE t.counts) AS other LIMIT 1
 )
 SELECT mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col)) FROM come AS c HAVING count(*) > 0`, viewID)
 	if err != nil {
