@@ -52,6 +52,7 @@ type Incremental struct {
 	Leaves   *string    // at the last refresh, as JSON
 	Rearmed  time.Time  // last change of the catalog row
 	Bound    bool       // in_window is asked about a column of a table
+	Turned   bool       // its owner may make triggers where he could not, or the other way round
 	Restored []int64    // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
 	Fill     *string    // how far the first fill is, as JSON; nil = it is done, or has not begun
 	At       time.Time  // it was read after this instant, and so is what is read after it
@@ -102,6 +103,8 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
            THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
        i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
+       EXISTS (SELECT FROM mvscheduler.visible_sources AS v JOIN mvscheduler.visible_views AS o ON o.view_id = v.view_id
+                WHERE v.view_id = i.view_id AND v.counts <> has_table_privilege(o.owner::oid, v.relation::oid, 'TRIGGER')) AS turned,
        i.restored, i.fill::text AS fill, now() AS at
   FROM mvscheduler.visible_increments AS i
  WHERE i.view_id = $1`}
@@ -115,7 +118,8 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
-    SELECT s.relation, s.col FROM mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, (SELECT v.time_column FROM mvscheduler.view_state AS v WHERE v.view_id = $1)) AS s
+    SELECT s.relation, s.col, coalesce((SELECT has_table_privilege(r.oid, s.relation, 'TRIGGER') FROM pg_roles AS r WHERE r.oid = v.owner::oid), false) AS counts
+      FROM mvscheduler.view_state AS v, mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, v.time_column) AS s WHERE v.view_id = $1
 ), gone AS (
     DELETE FROM mvscheduler.view_source AS v
      WHERE v.view_id = $1
@@ -123,17 +127,19 @@ WITH now AS MATERIALIZED (
        AND NOT EXISTS (SELECT FROM now AS n WHERE n.relation = v.relation::oid AND n.col = v.col)
     RETURNING 1
 ), come AS (
-    INSERT INTO mvscheduler.view_source (view_id, relation, col)
-    SELECT $1, n.relation::regclass, n.col
+    INSERT INTO mvscheduler.view_source (view_id, relation, col, counts)
+    SELECT $1, n.relation::regclass, n.col, n.counts
       FROM now AS n
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
         ON CONFLICT DO NOTHING   -- an attempt that came too late looks as well
     RETURNING relation, col
+), turned AS (
+    UPDATE mvscheduler.view_source AS v SET counts = n.counts
+      FROM now AS n WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col AND v.counts <> n.counts
+    RETURNING v.counts
 ), dirty AS (
     INSERT INTO mvscheduler.dirt (view_id, lo, hi)
-    SELECT $1, '-infinity', 'infinity'
-     WHERE EXISTS (SELECT FROM gone)
-        OR EXISTS (SELECT FROM come)
+    SELECT $1, '-infinity', 'infinity' FROM (SELECT 1 FROM gone UNION ALL SELECT 1 FROM come UNION ALL SELECT 1 FROM turned AS t WHERE t.counts) AS other LIMIT 1
 )
 SELECT mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col)) FROM come AS c HAVING count(*) > 0`, viewID)
 	if err != nil {
@@ -406,93 +412,4 @@ SELECT i.filled_from = '-infinity' AS done,
 		return Filling{}, fmt.Errorf("read how far view %d is filled: %w", viewID, err)
 	}
 	return f, nil
-}
-
-// MostChanges is how many entries of the change log a view may leave unseen, one that is paused for long, say.
-const MostChanges = 100_000
-
-// GiveUpChanges makes everything dirty for views that have left more than so many entries of the change log unseen,
-// which then can be deleted. The estimate that the server has of the log's size spares us the counting.
-func GiveUpChanges(ctx context.Context, q Querier, most int) error {
-	_, err := q.Exec(ctx, `
-WITH behind AS MATERIALIZED (
-    SELECT i.view_id, i.data
-      FROM mvscheduler.increment_state AS i
-     WHERE pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > $1
-       AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = i.view_id AND r.state = 'running')
-       AND (SELECT count(*)
-              FROM (SELECT
-                      FROM (SELECT r.relation FROM mvscheduler.view_source AS r WHERE r.view_id = i.view_id
-                            UNION
-                            SELECT (l ->> 'oid')::oid::regclass FROM jsonb_array_elements(i.leaves) AS l) AS v
-                      JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.view_id IS NULL AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken)
-                     LIMIT $1 + 1) AS unseen) > $1
-), seen AS (
-    UPDATE mvscheduler.increment_state AS i
-       SET taken = pg_current_snapshot()
-      FROM behind AS b
-     WHERE i.view_id = b.view_id
-       AND i.data = b.data
-       AND i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c)
-    RETURNING i.view_id
-)
-INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
-SELECT s.view_id, '-infinity', 'infinity', 'more than ' || $1 || ' changes were waiting, which were forgotten'
-  FROM seen AS s`, most)
-	if err != nil {
-		return fmt.Errorf("give up changes that nobody looks at: %w", err)
-	}
-	return nil
-}
-
-// ForgetChanges deletes entries of the change log that every view has seen which reads the table, and what belongs
-// to views that are gone. The tables come from the index, one look for each: the log itself is never read as a whole. So many
-// entries at most go in one statement, of tables and of views each; less than that were gone means that these were all.
-func ForgetChanges(ctx context.Context, q Querier, limit int) (gone int64, err error) {
-	err = q.QueryRow(ctx, `
-WITH RECURSIVE alive AS (
-    SELECT s.view_id FROM mvscheduler.view_state AS s LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id WHERE 'incremental' IN (s.method, r.method)
-), sources AS (
-    DELETE FROM mvscheduler.view_source AS v WHERE v.view_id NOT IN (SELECT a.view_id FROM alive AS a)
-), states AS (
-    DELETE FROM mvscheduler.increment_state AS i
-     WHERE NOT EXISTS (SELECT FROM alive AS a JOIN mvscheduler.piece AS p ON p.view_id = a.view_id AND p.kind IN ('data', 'next') WHERE a.view_id = i.view_id AND p.relation = i.data)
-), seen AS MATERIALIZED (
-    SELECT i.view_id, CASE WHEN i.system_identifier = (SELECT c.system_identifier FROM pg_control_system() AS c) THEN pg_snapshot_xmin(i.taken)::text::numeric ELSE 0 END AS xid
-      FROM mvscheduler.increment_state AS i JOIN mvscheduler.piece AS p ON p.view_id = i.view_id AND p.relation = i.data AND p.kind IN ('data', 'next')
-     WHERE i.view_id IN (SELECT a.view_id FROM alive AS a)
-), read AS MATERIALIZED (   -- of what is no source itself there are the entries that tell with which snapshot it was written to
-    SELECT v.view_id, v.relation::oid AS relation FROM mvscheduler.view_source AS v
-    UNION
-    SELECT i.view_id, (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i, jsonb_array_elements(i.leaves) AS l
-), oldest AS MATERIALIZED (   -- as one value: a join of few views with many entries, of which nothing is known, could be done in any order
-    SELECT jsonb_object_agg(s.view_id, s.xid) AS xids FROM (SELECT s.view_id, min(s.xid) AS xid FROM seen AS s GROUP BY s.view_id) AS s
-), logged(source) AS (
-    (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source IS NOT NULL ORDER BY d.source LIMIT 1)
-    UNION ALL
-    SELECT (SELECT d.source::oid FROM mvscheduler.dirt AS d WHERE d.source > l.source ORDER BY d.source LIMIT 1) FROM logged AS l WHERE l.source IS NOT NULL
-), of_tables AS (
-    DELETE FROM mvscheduler.dirt AS d
-     WHERE d.ctid = ANY (ARRAY(
-           SELECT e.ctid
-             FROM (SELECT l.source, least(pg_snapshot_xmin(pg_current_snapshot())::text::numeric, (SELECT min(s.xid) FROM seen AS s JOIN read AS v ON v.view_id = s.view_id WHERE v.relation = l.source))::text::xid8 AS xid
-                     FROM logged AS l WHERE l.source IS NOT NULL) AS o
-             JOIN mvscheduler.dirt AS e ON e.source = o.source AND e.view_id IS NULL AND e.xid < o.xid
-            LIMIT $1))
-    RETURNING 1
-), of_views AS (
-    DELETE FROM mvscheduler.dirt AS d
-     WHERE d.ctid = ANY (ARRAY(
-           SELECT e.ctid
-             FROM mvscheduler.dirt AS e
-            WHERE e.source IS NULL AND e.xid < pg_snapshot_xmin(pg_current_snapshot())
-              AND e.xid < coalesce(((SELECT o.xids FROM oldest AS o) ->> e.view_id::text)::xid8, pg_snapshot_xmin(pg_current_snapshot()))
-            LIMIT $1))
-    RETURNING 1
-)
-SELECT greatest((SELECT count(*) FROM of_tables), (SELECT count(*) FROM of_views))`, limit).Scan(&gone)
-	if err != nil {
-		return 0, fmt.Errorf("delete what is not needed of the change log: %w", err)
-	}
-	return gone, nil
 }

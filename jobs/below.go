@@ -24,7 +24,7 @@ type incremental struct {
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
-// refresh, or a view that the query is made of is another one. made = the step track has just run. Most of the time that
+// refresh, or a view that the query is made of is another one, or the triggers of somebody else have come to note what it asks about. made = the step track has just run. Most of the time that
 // is one round trip on two connections at once: what tables there are takes as long as all the rest.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made bool) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {
@@ -44,7 +44,7 @@ func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made b
 		return i, err
 	}
 	edited := work.RearmedAt == nil || work.RefreshBegan == nil || !work.RearmedAt.Before(*work.RefreshBegan)
-	if !i.Seen || edited || refresh.Replaced(before, i.leaves) {
+	if !i.Seen || edited || i.Turned || refresh.Replaced(before, i.leaves) || refresh.Covered(before, i.leaves) {
 		for tries, seen := 0, i.leaves; tries == 0 || refresh.OtherViews(seen, i.leaves); tries++ { // what those read that came meanwhile nobody would record
 			if tries == mostLooks {
 				return i, refresh.ErrMoved

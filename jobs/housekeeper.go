@@ -14,7 +14,7 @@ import (
 
 const (
 	housekeepingInterval = 5 * time.Second
-	housekeepingPatience = 30 * time.Second // one round may take no longer
+	housekeepingPatience = 30 * time.Second // each of what it does may take no longer
 	forgetBatch          = 2000             // runs deleted in one statement
 	changesBatch         = 50_000           // entries of the change log
 	webhookLease         = time.Minute      // longer than one delivery may take
@@ -55,10 +55,20 @@ func (h *housekeeper) every(ctx context.Context, do func(context.Context) error)
 	}
 }
 
-func (h *housekeeper) tick(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, housekeepingPatience)
-	defer cancel()
-	return errors.Join(h.alert(ctx), inBatches(ctx, h.own, forgetBatch, catalog.Forget), catalog.FindUpstream(ctx, h.own), catalog.GiveUpChanges(ctx, h.own, catalog.MostChanges), inBatches(ctx, h.own, changesBatch, catalog.ForgetChanges))
+// tick does each for so long at most: how long one takes may be some user's to choose, and the others do not wait for that in vain.
+func (h *housekeeper) tick(ctx context.Context) (err error) {
+	for _, do := range []func(context.Context) error{
+		h.alert,
+		func(ctx context.Context) error { return inBatches(ctx, h.own, forgetBatch, catalog.Forget) },
+		func(ctx context.Context) error { return catalog.FindUpstream(ctx, h.own) },
+		func(ctx context.Context) error { return catalog.GiveUpChanges(ctx, h.own, catalog.MostChanges) },
+		func(ctx context.Context) error { return inBatches(ctx, h.own, changesBatch, catalog.ForgetChanges) },
+	} {
+		limited, cancel := context.WithTimeout(ctx, housekeepingPatience)
+		err = errors.Join(err, do(limited))
+		cancel()
+	}
+	return err
 }
 
 func (h *housekeeper) alert(ctx context.Context) error {

@@ -33,6 +33,11 @@ const (
 	pruneBusy       = 10 // so many that were not had end it: everybody may be reading
 	// After a run that did not come through, for example since readers held the oldest partition.
 	prunePause = time.Minute
+	// To plan again under the locks of a step may take no longer: everybody who uses the table waits. How long it takes is others'
+	// to choose, by what they build upon the table.
+	underLocks = 3 * time.Second
+	// A session that is idle for longer is taken for one whose sidecar is gone.
+	factsPatience = 15 * time.Second
 )
 
 // pruneRun is an attempt of a run that prunes.
@@ -199,9 +204,23 @@ func (s *pruneShell) prune(ctx context.Context) error {
 
 // plan plans and tells the views that do not know it yet what has left already. before is an earlier plan of this run.
 func (s *pruneShell) plan(ctx context.Context, before *pruning) (*pruning, error) {
-	p, err := planPruning(ctx, s.w.control, s.work.ViewID, before)
+	began := time.Now()
+	limited, cancel := context.WithTimeout(ctx, factsPatience)
+	defer cancel()
+	p, err := planPruning(limited, s.w.control, s.work.ViewID, before)
+	if took := time.Since(began); err != nil && took >= factsPatience && ctx.Err() == nil {
+		s.undone = append(s.undone, undone{what: "nothing was put aside", err: s.tooLong(ctx, took)})
+		return nil, s.cause()
+	}
 	if err != nil || p == nil {
 		return nil, err
+	}
+	for tries := 0; tries < 2 && p.took > underLocks && time.Since(began) < factsPatience/2; tries++ { // with what it has read in memory, or with less to do for others, the server may take less
+		again, err := loadPruning(ctx, s.w.control, s.work.ViewID)
+		if err != nil || again == nil {
+			return nil, err
+		}
+		p.took = min(p.took, again.took)
 	}
 	for _, f := range p.plan.Freezes {
 		if err := s.freeze(ctx, s.w.control, p, f); err != nil {
@@ -218,6 +237,11 @@ func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action r
 	for _, d := range p.plan.Decisions {
 		if d.Action != action {
 			continue
+		}
+		if p.took > underLocks {
+			err := s.tooLong(ctx, p.took)
+			s.undone = append(s.undone, undone{what: d.Partition.Name + " was not " + participle[step], err: err})
+			break
 		}
 		stays, holder, err := s.move(ctx, p, gate, step, d, patience)
 		if err != nil {
@@ -238,6 +262,25 @@ func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action r
 }
 
 var participle = map[string]string{catalog.StepDetach: "put aside", catalog.StepDropKept: "dropped", catalog.StepAttach: "brought back"}
+
+// slowError says that what was to be done under locks took too long.
+type slowError struct{ took time.Duration }
+
+func (e *slowError) Error() string {
+	return "planning under locks was given up after " + e.took.String()
+}
+
+// tooLong is the error of a partition that stays since planning for it under its locks would take so long.
+func (s *pruneShell) tooLong(ctx context.Context, took time.Duration) error {
+	dependents, owner, most, err := catalog.Dependents(ctx, s.w.control, s.work.ViewID)
+	if err != nil {
+		return err
+	}
+	return &refresh.PreconditionError{
+		Reason: fmt.Sprintf("to find out who reads it takes %s, and everybody who uses %s would wait for that: %d views and functions are built upon it, most of them, %d, by %s", took.Round(100*time.Millisecond), s.work.ViewName, dependents, most, owner),
+		Advice: "Drop those that nobody needs.",
+	}
+}
 
 func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, f retention.Freeze) error {
 	id, known := p.ids[f.View]
@@ -278,6 +321,15 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 			if err := catalog.TakePartitionBack(ctx, tx, s.attempt); err != nil {
 				return err
 			}
+			began := time.Now()
+			if err := catalog.Hurry(ctx, tx, underLocks); err != nil {
+				return err
+			}
+			defer func() {
+				if took := time.Since(began); refresh.SQLState(err) == "57014" && took >= underLocks {
+					err = &slowError{took}
+				}
+			}()
 			switch step {
 			case catalog.StepDropKept:
 				if done, err = catalog.Dropped(ctx, tx, s.attempt, moved); err != nil || !done {
@@ -292,6 +344,10 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 			done = true
 			return s.recordDetach(ctx, tx, p, moved)
 		})
+	var slow *slowError
+	if errors.As(err, &slow) {
+		return false, "", s.tooLong(ctx, slow.took)
+	}
 	var kept *keptError
 	if errors.As(err, &kept) {
 		s.notes = append(s.notes, kept.reason)
@@ -368,9 +424,13 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	if err := catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time()); err != nil {
 		return err
 	}
+	began := time.Now()
 	for _, f := range d.Freezes {
 		if err := s.freeze(ctx, tx, again, f); err != nil {
 			return err
+		}
+		if took := time.Since(began); took > underLocks {
+			return &slowError{took}
 		}
 	}
 	return nil

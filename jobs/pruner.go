@@ -1,9 +1,11 @@
 package jobs
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,7 +21,7 @@ import (
 const (
 	pruneLooks    = time.Second      // how often it is looked which rows of source_retention were changed
 	pruneAllEvery = 30 * time.Second // how often everything is planned, whether it was refreshed or not
-	pruneRound    = 30 * time.Second // one look may take no longer
+	pruneRound    = 30 * time.Second // one look may take no longer, and after that long no other one begins in a round
 )
 
 // pruner finds out of what partitions have to leave, and makes runs that prune. Any number may run at once.
@@ -29,11 +31,12 @@ type pruner struct {
 	log       *slog.Logger
 	refreshed chan int64 // views
 	asked     map[int64]time.Time
+	took      turns
 	waiting   sync.Map // views of which partitions have to move, while a run is under way
 }
 
 func newPruner(control *pgxpool.Pool, log *slog.Logger) *pruner {
-	return &pruner{control: control, log: log, refreshed: make(chan int64, 256), asked: make(map[int64]time.Time)}
+	return &pruner{control: control, log: log, refreshed: make(chan int64, 256), asked: make(map[int64]time.Time), took: make(turns)}
 }
 
 // notice has it looked whether something can leave after a refresh. It never waits: what is not noticed is found a
@@ -85,16 +88,37 @@ func (p *pruner) Run(ctx context.Context) error {
 			changed, changedErr := p.changed(looking)
 			ids, err = append(ids, changed...), errors.Join(err, changedErr)
 		}
-		for _, id := range ids {
-			if lookErr := p.look(looking, id); lookErr != nil {
-				err = errors.Join(err, lookErr)
-			}
-		}
 		cancel()
+		err = errors.Join(err, p.took.each(ids, time.Now, func(id int64) error {
+			looking, cancel := context.WithTimeout(ctx, pruneRound)
+			defer cancel()
+			return p.look(looking, id)
+		}))
 		if err != nil && ctx.Err() == nil {
 			p.log.WarnContext(ctx, "what retention concerns could not be looked at, will retry", "err", err)
 		}
 	}
+}
+
+// turns is how long it took to look at targets. How long that is their owners choose, and others wait meanwhile: those that take
+// long come last.
+type turns map[int64]time.Duration
+
+// each looks at the targets for as long as a round lasts. One that it does not come to counts half from then on, so that
+// it comes forward.
+func (t turns) each(ids []int64, now func() time.Time, look func(int64) error) (err error) {
+	slices.SortStableFunc(ids, func(a, b int64) int { return cmp.Compare(t[a], t[b]) })
+	round := now()
+	for _, id := range ids {
+		began := now()
+		if began.Sub(round) >= pruneRound {
+			t[id] /= 2
+			continue
+		}
+		err = errors.Join(err, look(id))
+		t[id] = now().Sub(began)
+	}
+	return err
 }
 
 // changed are the tables whose rows in source_retention were written or deleted since it was looked last.
@@ -134,9 +158,19 @@ func (p *pruner) look(ctx context.Context, id int64) error {
 		return nil
 	}
 	p.waiting.Delete(id)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) { // the run says why, to who can change it
+		return errors.Join(err, p.queue(context.WithoutCancel(ctx), id, nil))
+	}
 	if err != nil || plan == nil || plan.plan.Empty() {
 		return err
 	}
+	return p.queue(ctx, id, plan)
+}
+
+// queue makes the run; without a plan where it takes too long to make one.
+func (p *pruner) queue(ctx context.Context, id int64, plan *pruning) error {
+	ctx, cancel := context.WithTimeout(ctx, bookkeepingTime)
+	defer cancel()
 	return pgx.BeginFunc(ctx, p.control, func(tx pgx.Tx) error {
 		queued, err := catalog.QueuePrune(ctx, tx, id, prunePause)
 		if err != nil {
@@ -145,6 +179,9 @@ func (p *pruner) look(ctx context.Context, id int64) error {
 		if len(queued) == 0 {
 			p.waiting.Store(id, nil)
 			return nil
+		}
+		if plan == nil {
+			return insertJobs(ctx, p.river, tx, queued)
 		}
 		detach, drop, attach := plan.plan.Total(retention.Detach), plan.plan.Total(retention.Drop), plan.plan.Total(retention.Attach)
 		p.log.InfoContext(ctx, "partitions have to move", "view", plan.Name, "detach", detach.Partitions, "drop", drop.Partitions, "attach", attach.Partitions)

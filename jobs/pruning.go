@@ -24,6 +24,7 @@ type pruning struct {
 	leaves map[int64]map[uint32]catalog.Leaf // below each reader, now or at an earlier plan of the run
 	marks  map[uint32]string                 // of them, from before they were read
 	unseen map[int64][]retention.Range       // what they tell that each reader has not seen
+	took   time.Duration                     // to read the facts and the marks
 }
 
 // errLeaves says that a plan does not hold any more: it has to be made anew, without locks.
@@ -73,6 +74,7 @@ func planAgain(ctx context.Context, tx pgx.Tx, before *pruning) (*pruning, error
 
 // loadPruning reads the facts, and of leaves the marks only; nil when the target is gone.
 func loadPruning(ctx context.Context, q catalog.Querier, id int64) (*pruning, error) {
+	began := time.Now()
 	target, err := catalog.LoadPruneTarget(ctx, q, id)
 	if err != nil || target == nil {
 		return nil, err
@@ -84,6 +86,7 @@ func loadPruning(ctx context.Context, q catalog.Querier, id int64) (*pruning, er
 	if p.marks, err = catalog.LoadLeafMarks(ctx, q, slices.Collect(maps.Values(p.ids))); err != nil {
 		return nil, err
 	}
+	p.took = time.Since(began)
 	return p, nil
 }
 

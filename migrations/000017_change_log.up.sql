@@ -8,6 +8,7 @@ CREATE TABLE mvscheduler.view_source (
     view_id  bigint NOT NULL,
     relation regclass NOT NULL,
     col      smallint NOT NULL,
+    counts   boolean NOT NULL DEFAULT true,
     PRIMARY KEY (view_id, relation, col)
 );
 CREATE INDEX view_source_relation ON mvscheduler.view_source (relation);
@@ -15,9 +16,10 @@ COMMENT ON TABLE mvscheduler.view_source IS 'Private: which tables each incremen
 COMMENT ON COLUMN mvscheduler.view_source.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_source.relation IS 'The table.';
 COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
+COMMENT ON COLUMN mvscheduler.view_source.counts IS 'The owner of the view may make triggers on the table, so writers note its column. Who may read alone makes no writer pay: what is noted for others he shares.';
 
 CREATE VIEW mvscheduler.visible_sources WITH (security_barrier) AS
-    SELECT v.view_id, v.relation, v.col
+    SELECT v.view_id, v.relation, v.col, v.counts, v.counts OR EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.relation = v.relation AND o.col = v.col AND o.counts) AS noted
       FROM mvscheduler.view_source AS v
       JOIN mvscheduler.view_state AS s ON s.view_id = v.view_id
      WHERE (SELECT mvscheduler.sees_all())
@@ -26,6 +28,8 @@ COMMENT ON VIEW mvscheduler.visible_sources IS 'Which tables each incremental vi
 COMMENT ON COLUMN mvscheduler.visible_sources.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.visible_sources.relation IS 'The table.';
 COMMENT ON COLUMN mvscheduler.visible_sources.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
+COMMENT ON COLUMN mvscheduler.visible_sources.counts IS 'The owner of the view could make triggers on the table when it was asked last.';
+COMMENT ON COLUMN mvscheduler.visible_sources.noted IS 'Triggers note changes by it: the owner of the view, or of another one that asks about it, may make them on the table.';
 GRANT SELECT ON mvscheduler.visible_sources TO PUBLIC;
 
 CREATE TABLE mvscheduler.dirt (
@@ -111,6 +115,7 @@ COMMENT ON FUNCTION mvscheduler.version_at_work(bigint) IS 'Query and contents o
 REVOKE ALL ON FUNCTION mvscheduler.version_at_work(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.version_at_work(bigint) TO mvscheduler_worker;
 GRANT SELECT, INSERT, DELETE ON mvscheduler.view_source, mvscheduler.dirt TO mvscheduler_worker;
+GRANT UPDATE (counts) ON mvscheduler.view_source TO mvscheduler_worker;
 GRANT SELECT, INSERT, UPDATE, DELETE ON mvscheduler.increment_state TO mvscheduler_worker;
 
 -- Triggers on the tables. Whoever creates one needs EXECUTE, so everybody has it; they write about the table that they
@@ -158,7 +163,7 @@ BEGIN
         EXIT WHEN level = '{}';
         above := above || level;
     END LOOP;
-    FOR source, col IN SELECT DISTINCT s.relation::oid, s.col FROM mvscheduler.view_source AS s WHERE s.relation = ANY (above::regclass[]) LOOP
+    FOR source, col IN SELECT DISTINCT s.relation::oid, s.col FROM mvscheduler.view_source AS s WHERE s.relation = ANY (above::regclass[]) AND s.counts LOOP
         expression := NULL;
         SELECT a.attname, a.atttypid INTO at FROM pg_attribute AS a WHERE a.attrelid = source AND a.attnum = watched.col AND a.attnum > 0 AND NOT a.attisdropped;
         SELECT t.atttypid INTO written FROM pg_attribute AS t WHERE t.attrelid = watched.relation AND t.attname = at.attname AND NOT t.attisdropped AND t.attgenerated <> 'v';
@@ -259,7 +264,7 @@ DECLARE
     full_name   text;
 BEGIN
     SELECT a.attnum, a.attname, a.atttypid, concat_ws('_', 'changed', a.attnum, a.attname) INTO column_number, column_name, column_type, full_name
-      FROM (SELECT min(s.col) AS col FROM mvscheduler.view_source AS s WHERE s.relation = change_function.relation HAVING min(s.col) = max(s.col)) AS s
+      FROM (SELECT min(s.col) AS col FROM mvscheduler.view_source AS s WHERE s.relation = change_function.relation AND s.counts HAVING min(s.col) = max(s.col)) AS s
       JOIN pg_attribute AS a ON a.attrelid = change_function.relation AND a.attnum = s.col AND NOT a.attisdropped AND a.attgenerated <> 'v'
      WHERE NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = change_function.relation);
     function := CASE WHEN mvscheduler.instant_of(column_name, column_type) IS NOT NULL AND octet_length(full_name) < 64 THEN full_name ELSE 'changed' END;
@@ -520,14 +525,14 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH RECURSIVE node(root, leaf, link, kind, attname, atttypid, lo, hi) AS (
-            SELECT c.oid, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+        WITH RECURSIVE node(root, noted, leaf, link, kind, attname, atttypid, lo, hi) AS (
+            SELECT c.oid, s.noted, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
               FROM mvscheduler.visible_sources AS s
              CROSS JOIN LATERAL (SELECT x.oid, x.relkind FROM pg_class AS x WHERE x.oid = s.relation::oid OFFSET 0) AS c   -- by the index, here and below: the planner expects many
               LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
              WHERE s.view_id = tables_below.view_id
             UNION
-            SELECT n.root, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
+            SELECT n.root, n.noted, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
                    coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
               FROM node AS n
              CROSS JOIN LATERAL (SELECT x.inhrelid, x.xmin FROM pg_inherits AS x WHERE x.inhparent = n.leaf AND NOT x.inhdetachpending OFFSET 0) AS i
@@ -565,8 +570,8 @@ BEGIN
                CASE WHEN n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)   -- nothing of ours stands in the way of who writes to them
                     THEN NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
                                       WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
-                    ELSE coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
-               n.kind IN ('r', 'p') AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
+                    ELSE bool_and(n.noted) AND coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
+               n.kind IN ('r', 'p') AND bool_and(n.noted) AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
                bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf   -- a statement on the table above runs triggers of that one alone, which say nothing about others that the query reads
                                   AND NOT EXISTS (SELECT FROM node AS m WHERE m.leaf = i.inhparent AND (m.root = n.root OR m.attname IS NULL)))),
                n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f), min(n.root)

@@ -728,8 +728,8 @@ BEGIN
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
-    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets
-    SELECT s.view_id, horizon - interval '2 days' - mvscheduler.longest(s.bucket_width), was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets, which the calendar has no room for at its beginning
+    SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END, was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental'
        AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));

@@ -124,6 +124,16 @@ func Changed(before, after map[uint32]Leaf) bool {
 	return !maps.EqualFunc(before, after, func(was, is Leaf) bool { return was.Identity == is.Identity })
 }
 
+// Covered says whether something is watched that was not before: who wrote to it until now may not have known.
+func Covered(before, after map[uint32]Leaf) bool {
+	for oid, leaf := range after {
+		if was, known := before[oid]; known && leaf.Covered && !was.Covered {
+			return true
+		}
+	}
+	return false
+}
+
 // Replaced says whether a view that a query is made of is another one than before, or none of them is known.
 func Replaced(before, after map[uint32]Leaf) bool {
 	return OtherViews(before, after) || !slices.ContainsFunc(slices.Collect(maps.Values(after)), isView)
