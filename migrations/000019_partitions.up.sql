@@ -409,7 +409,9 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
                   'Name', coalesce(s.name, mvscheduler.shown_name(h.oid)),
                   'Method', CASE WHEN s.view_id IS NULL THEN '' WHEN h.kind = 'v' THEN 'incremental' ELSE coalesce(e.method, s.method) END,
-                  'Direct', h.direct, 'Stored', h.stored, 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
+                  'Self', h.self, 'Direct', h.direct, 'Stored', h.stored,
+                  'Relied', EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.relation::oid = z.relation::oid AND v.view_id <> s.view_id),
+                  'Gone', (SELECT mvscheduler.micros(greatest(w.labels, i.built_from)) FROM (SELECT (SELECT o.labels FROM mvscheduler.frozen AS o WHERE o.target = s.view_id) AS labels) AS w WHERE greatest(w.labels, i.built_from) > '-infinity'), 'Lost', h.kind = 'v' AND EXISTS (SELECT FROM lost AS l WHERE l.query = h.oid), 'Through', CASE WHEN h.through <> 0 THEN mvscheduler.shown_name(h.through) ELSE '' END,
                   'Windowed', NOT h.hidden AND EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = v.col AND a.attname = t.time_column
                                        WHERE v.view_id = s.view_id AND v.relation::oid = t.relation AND v.col > 0)
                               AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN own AS o ON o.oid = v.relation::oid WHERE v.view_id = s.view_id AND v.col = 0),
@@ -443,16 +445,18 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through FROM reach WHERE reach.kind IN ('v', 'm')
+         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self FROM reach WHERE reach.kind IN ('v', 'm')
+                UNION ALL   -- what a view itself has not taken yet, its readers will not have
+               SELECT s.query_relation::oid, 'v', false, false, false, 0::oid, true FROM mvscheduler.view_state AS s WHERE s.view_id = t.id AND t.kind = 'view'
                 UNION ALL
-               SELECT l.query, 'v', true, false, false, 0::oid FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
+               SELECT l.query, 'v', true, false, false, 0::oid, false FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
                                                   OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
                                                                        OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
                                                                                    WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
-                                   (SELECT w.below FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND w.target = t.id) AS times) AS z ON true   -- by this target: what another has frozen can move back
+                                   (SELECT max(w.below) FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND (w.target = t.id OR h.self AND NOT w.before)) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
         WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
@@ -733,7 +737,7 @@ BEGIN
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental'
        AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
-    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity';
+    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;

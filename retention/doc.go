@@ -24,8 +24,9 @@
 // has to be true before it leaves:
 //
 //   - every view that reads it is healthy, incremental and tracks changes by triggers. One that reads it through other views
-//     counts too, and one whose own retention_period has let go of these buckets does not. Nor does one that is not incremental
-//     and reads only what such a view has stored: that stays;
+//     counts too, and one whose own retention_period has let go of these buckets does not, unless others read them there: then
+//     they have to have left. Nor does one that is not incremental and reads only what such a view has stored: that stays;
+//   - the view whose partition it is has taken itself what others are to have of it;
 //   - each has been filled from the oldest row on, has looked at all that is older than the end of the
 //     partition, and has taken every change of it, older partitions included: those are frozen as well;
 //   - the bucket in which the partition ends is over and older than the horizon: it will be frozen half full.

@@ -82,6 +82,9 @@ type Reader struct {
 	Name   string
 	Method string // as in views.method, when auto the one in force; empty = mvscheduler does not manage it
 	Direct bool   // it reads the relation itself, through ordinary views at most; else through other readers
+	// Self says that it is the view whose data the relation is: nothing of it holds a partition, but what it has not taken itself
+	// those that read it do not have.
+	Self bool
 	// Stored says of one that is not Direct that the first of these is incremental and reads the relation itself: of what leaves it
 	// reads only what that one has stored and keeps. Such a view is there once more where it reads the relation in another way too.
 	Stored bool
@@ -112,6 +115,10 @@ type Reader struct {
 	Dirt []Range
 	// Frozen is the horizon below which it is not recomputed for what has left this relation, as an earlier plan has set it; nil = none.
 	Frozen *Timestamp
+	// Relied says that other incremental views read what it has stored: until that has left, by Gone, they rely on it, whatever its
+	// RetentionPeriod is. Gone is the horizon below which its own buckets have left, or were never built; nil = none.
+	Relied bool
+	Gone   *Timestamp
 	// Left is the horizon below which partitions of the table left it by a row of source_retention that was deleted since; nil = none.
 	Left *Timestamp
 }

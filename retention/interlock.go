@@ -44,6 +44,13 @@ func (p *planner) need(r Reader, d Decision) string {
 	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
 		kept = r.RetentionPeriod.Before(p.now, r.Zone)
 	}
+	if r.Relied { // a change that it has not taken would not come to those that read it
+		gone := NegInfinity
+		if r.Gone != nil {
+			gone = *r.Gone
+		}
+		kept = min(kept, gone)
+	}
 	switch anyRow := r.Through != "" || r.Direct && !r.Windowed; {
 	case settled <= kept && !anyRow:
 		return ""
@@ -91,6 +98,9 @@ func (p *planner) need(r Reader, d Decision) string {
 		if dirt.From < settled && dirt.To >= frozen && dirt.To.Add(margin) >= kept {
 			return fmt.Sprintf("view %s has not taken the changes from %s to %s yet", r.Name, dirt.From, dirt.To)
 		}
+	}
+	if why := p.unready(d); r.Direct && why != "" {
+		return fmt.Sprintf("view %s reads it, and %s itself %s", r.Name, p.Relation.Name, why)
 	}
 	return ""
 }
@@ -146,6 +156,21 @@ func (p *planner) notes(out Outcome) []string {
 		}
 	}
 	return all
+}
+
+// unready says why the view whose data the relation is cannot let go of what a reader of it keeps: what it has not taken itself
+// that one would never have. It is frozen where what it reads has left.
+func (p *planner) unready(d Decision) string {
+	if p.self == nil {
+		return ""
+	}
+	settled := d.Bound.To.Add(p.self.BucketWidth.longest() + zoneless + clockChange)
+	for _, dirt := range p.self.Dirt {
+		if dirt.From < settled && (p.self.Frozen == nil || dirt.To >= *p.self.Frozen) {
+			return fmt.Sprintf("has not taken the changes from %s to %s yet", dirt.From, dirt.To)
+		}
+	}
+	return ""
 }
 
 func runs(n int) string {

@@ -61,6 +61,7 @@ type planner struct {
 	oldest  Timestamp // start of the oldest attached partition
 	frozen  Timestamp // below which partitions have left; NegInfinity = none has
 	key     KeyType   // of the partition key; empty = there is none
+	self    *Reader   // the view whose data the relation is; nil = a table
 	held    string    // why nothing happens at all; empty = something may
 }
 
@@ -76,6 +77,10 @@ func newPlanner(f Facts) *planner {
 		p.key = f.Relation.Key[0].Type
 	}
 	p.Readers = slices.SortedStableFunc(slices.Values(f.Readers), func(a, b Reader) int { return cmp.Compare(a.Name, b.Name) })
+	if i := slices.IndexFunc(p.Readers, func(r Reader) bool { return r.Self }); i >= 0 {
+		p.self = new(p.Readers[i])
+		p.Readers = slices.Delete(p.Readers, i, i+1)
+	}
 	for _, partition := range f.Relation.Partitions {
 		bound, err := ParseBound(partition.Bound, p.key)
 		if err != nil || bound.Default {

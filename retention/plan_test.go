@@ -318,6 +318,51 @@ func TestChangesOfWhatAReaderHasLetGoDoNotMatter(t *testing.T) {
 	require.Equal(t, 0, Plan(b.facts).Total(Detach).Partitions)
 }
 
+// It would not come to what reads on, until its own buckets have left.
+func TestAChangeOfWhatAReaderHasLetGoMattersWhileOthersReadItsBuckets(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).span("2026-06-01", "2026-06-07")
+	b.reader("app.hourly", hourly, func(r *Reader) {
+		r.RetentionPeriod, r.Relied = new(Days(7)), true
+		r.Dirt = []Range{{*b.at("2026-06-01"), *b.at("2026-06-01")}}
+	}).reader("app.daily", daily, indirect, stored)
+	require.Equal(t, "app.metrics_2026_06_01 (2026-06-01 to 2026-06-07) stays: view app.hourly has not taken the changes from 2026-06-01 to 2026-06-01 yet", Plan(b.facts).Decisions[0].Reason)
+	b.facts.Readers[0].Gone = b.at("2026-06-01 00:59:59")
+	require.True(t, Plan(b.facts).Empty(), "a label can be an hour later than its row")
+	b.facts.Readers[0].Gone = b.at("2026-06-01 01:00:01")
+	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions)
+	b.facts.Readers[0].Gone, b.facts.Readers[0].Dirt = nil, nil
+	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions)
+}
+
+func TestBucketsThatAViewHasNotBroughtUpToDateStayForItsReaders(t *testing.T) {
+	t.Parallel()
+	b := table(t, View, "app.hourly", Days(7)).span("2026-05-01", "2026-06-01")
+	itself := func(r *Reader) {
+		r.Direct, r.Windowed, r.Self, r.Paused = false, false, true, "by alice"
+		r.Dirt = []Range{{*b.at("2026-05-05"), *b.at("2026-05-05")}}
+	}
+	b.reader("app.hourly", hourly, itself)
+	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions, "nobody reads it")
+	b.reader("app.daily", daily)
+	d := Plan(b.facts).Decisions[0]
+	require.Equal(t, "app.hourly_2026_05_01 (2026-05-01 to 2026-06-01) stays: view app.daily reads it, and app.hourly itself has not taken the changes from 2026-05-05 to 2026-05-05 yet", d.Reason)
+	require.Equal(t, "app.daily", d.Blocker)
+	for name, change := range map[string]func(){
+		"what it reads has left there":  func() { b.facts.Readers[0].Frozen = b.at("2026-05-05 00:00:01") },
+		"the reader has let go of it":   func() { b.facts.Readers[1].RetentionPeriod = new(Days(1)) },
+		"it is of what is younger":      func() { b.facts.Readers[0].Dirt[0] = Range{*b.at("2026-06-02 02:00:00"), *b.at("2026-06-14")} },
+		"the reader is no rollup of it": func() { b.facts.Readers[1].Method = "full" },
+	} {
+		before := slices.Clone(b.facts.Readers)
+		dirt := b.facts.Readers[0].Dirt[0]
+		change()
+		require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions, name)
+		b.facts.Readers = before
+		b.facts.Readers[0].Dirt[0] = dirt
+	}
+}
+
 func TestTheEarlierOfTwoClocksCounts(t *testing.T) {
 	t.Parallel()
 	b := table(t, View, "app.hourly", Days(14)).span("2026-05-01", "2026-06-01")

@@ -1,0 +1,43 @@
+package integration
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+const leaveReadings = `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%s')`
+
+// A row comes late to the table while the view by minute is paused. When everything of that day is old enough to leave, the days, which
+// are kept for ever, do not have it, and nobody but the view by minute can bring it to them.
+func TestWhatTheViewBetweenHasNotTakenStaysForTheViewThatReadsIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`, fmt.Sprintf(leaveReadings, "2 days"))
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
+	s.pruned(t)
+	for target, why := range map[string]string{"mins": "daily reads it, and " + s.owner + ".mins itself has not taken the changes from ", "readings": "mins reads it and is paused (by hand)"} {
+		out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+"."+target, "--dry-run")
+		require.Zero(t, out.code, out.stderr)
+		require.Contains(t, out.stdout, why)
+	}
+	require.Equal(t, int64(3), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept WHERE name LIKE 'mins%'`), "what is older than the row leaves")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('mins')`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+	s.incremented(t, "mins", "daily") // which takes that they have left: until then the table is held for it
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'readings%'`)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}
