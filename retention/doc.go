@@ -33,8 +33,10 @@
 //     A view by month that reads raw data directly so keeps it for a month longer. By way of a view by hour
 //     and a view by day it does not.
 //
-// So no change of a row younger than the horizon is ever lost to a view. The first view for which one of this is
-// not so is named as the blocker.
+// So no change of a row younger than the horizon is ever lost to a view that reads the table when its partitions leave. The
+// first view for which one of this is not so is named as the blocker. A view that begins to read the table later is frozen as
+// far, and by what a label can be later than its rows further: an hour, or a day where a zone is on one side only. A bucket
+// that is called after an instant in there keeps what it has from then on, also when it is not over yet.
 //
 // A longer retention period does not move the frozen horizon back, nor does a partition that is attached by hand: rows
 // below it that are there again have been seen, or are named and stay. What [Attach] brings back does, as far as
