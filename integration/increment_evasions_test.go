@@ -102,6 +102,7 @@ func TestATriggerThatWasReplacedByHandIsMadeAnew(t *testing.T) {
 		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
 		require.NotZero(t, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.dirt WHERE source::text LIKE '%.metrics'`), "a trigger has noted it")
 		s.incremented(t, "v")
+		require.Equal(t, "trigger", ask[string](t, s.root, `SELECT tracking FROM mvscheduler.increment_state`))
 		same(t, s.alice, "v")
 	}
 }

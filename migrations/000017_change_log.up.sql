@@ -508,7 +508,7 @@ CREATE FUNCTION mvscheduler.noted_events(kind smallint, old name, new name) RETU
 LANGUAGE sql IMMUTABLE PARALLEL SAFE
 RETURN CASE WHEN kind & 3 <> 0 THEN 0   -- not after the statement
             ELSE CASE WHEN new = 'new_rows' THEN kind & 4 ELSE 0 END | CASE WHEN old = 'old_rows' THEN kind & 8 ELSE 0 END
-                 | CASE WHEN old = 'old_rows' AND new = 'new_rows' THEN kind & 16 ELSE 0 END | kind & 32 END;
+                 | CASE WHEN old = 'old_rows' AND new = 'new_rows' THEN kind & 16 ELSE 0 END | (kind & 32) END;
 COMMENT ON FUNCTION mvscheduler.noted_events(smallint, name, name) IS 'Of which events (bits of pg_trigger.tgtype: 4 INSERT, 8 DELETE, 16 UPDATE, 32 TRUNCATE) a trigger with our function notes what it has to; under other names of its transition tables it would fail.';
 
 -- What every run asks is PL/pgSQL, here and below: the session keeps the plans, which take longer than what they find.
