@@ -14,6 +14,7 @@ import (
 // Everybody may write to tables of his own, and have it noted, of as many as he likes: what no view needs of the change log is deleted
 // nonetheless, also where views read many partitions.
 func TestTheChangeLogIsTrimmedWhateverManyTablesItTellsOf(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.as(`CREATE TABLE few (ts timestamptz)`)

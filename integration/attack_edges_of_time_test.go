@@ -13,6 +13,7 @@ import (
 
 // Whoever may write to a table can write any time of the calendar: it stops no view, and in_window means the same in a refresh as by hand.
 func TestASingleRowAtTheEdgesOfTimeStopsNoView(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE tz (ts timestamptz)`, `CREATE TABLE bare (ts timestamp)`, `CREATE TABLE days (ts date)`)

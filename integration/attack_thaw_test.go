@@ -11,6 +11,7 @@ import (
 
 // A horizon at the beginning of the calendar moves back as any other does: it keeps nobody's from that.
 func TestAPartitionOfTheBeginningOfTheCalendarIsNoticedWhenItIsBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`,

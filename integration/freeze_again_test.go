@@ -99,6 +99,7 @@ func TestAViewThatReadsSomethingElseStaysFrozenWhenNewerPartitionsComeBack(t *te
 
 // A view that waits to be filled is told what has left like any other, and has nothing of it.
 func TestAYoungViewThatWaitsToBeFilledIsWhatItsQueryGives(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

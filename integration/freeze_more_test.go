@@ -12,6 +12,7 @@ import (
 
 // A view reads a table, and then, by a plain view, another owner's view of which partitions have left.
 func TestAViewThatReadsALeftViewOfAnotherOwnerKeepsWhatItHas(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -39,6 +40,7 @@ func TestAViewThatReadsALeftViewOfAnotherOwnerKeepsWhatItHas(t *testing.T) {
 
 // What has left stays frozen in a database that is restored from a dump, in another cluster, where everything is computed; and so does what is aside.
 func TestADumpKeepsFrozenViewsWhatTheyAre(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -91,6 +93,7 @@ func TestNothingLeavesThatCameWhileAViewDidNotTrack(t *testing.T) {
 
 // A young view has not been told yet what has left, and a part of that comes back: it has nothing of the rest.
 func TestAYoungViewForWhichAPartComesBackCanBeBuiltAnew(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -95,6 +95,7 @@ func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
 
 // TestWhatEqualsAndIsShownOtherwiseIsWritten: an operator = of a type may call equal what readers can tell apart.
 func TestWhatEqualsAndIsShownOtherwiseIsWritten(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	kinds := [][3]string{ // with two values, which in most types are equal

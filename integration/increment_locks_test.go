@@ -14,6 +14,7 @@ import (
 // Triggers of a partitioned table are made on every partition, each of which is waited for with all locks held: the
 // budget of the step (here 100 ms, 500 ms by default) holds for each of them anew.
 func TestWritersDoNotWaitForTheTriggersOfManyPartitionsLongerThanLockTimeout(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	const parts = 25

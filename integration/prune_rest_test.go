@@ -59,6 +59,7 @@ func TestAReaderThatKeepsThePartitionsInTheTableKeepsNoneThatIsAside(t *testing.
 // Of one table partitions have to leave, to be dropped and to come back, several each, and of each step somebody reads one:
 // what is older than that one has left, and the others are dropped and brought back in the same run, which names all three.
 func TestAPartitionThatCannotLeaveKeepsNoneFromBeingDroppedOrBroughtBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 14)

@@ -54,6 +54,7 @@ SELECT format('%s | %s | %s | %s | %s',
 
 // PostgreSQL tells how far it is with an index and with ANALYZE; a build shows it.
 func TestABuildShowsHowFarItIs(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", nil, "refresh_on", "manual")

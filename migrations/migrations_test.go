@@ -207,7 +207,7 @@ func TestDownSaysHowTablesWithRetentionAreGivenBack(t *testing.T) {
 	require.NotContains(t, err.Error(), "mvscheduler release")
 	pgtest.Exec(t, conn, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_on) VALUES ('public.v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM public.flights WHERE mvscheduler.in_window(ts) GROUP BY 1', 'incremental', 'hour', '1 hour', 'manual')`)
 	err = migrations.Down(t.Context(), db.URL(), migrations.Options{})
-	require.ErrorContains(t, err, "mvscheduler release: public.v.")
+	require.ErrorContains(t, err, "(incremental ones, when method = 'auto' has made materialized views of them): public.v.")
 	require.ErrorContains(t, err, "DELETE FROM mvscheduler.source_retention (public.flights)")
 	pgtest.Exec(t, conn, `DELETE FROM mvscheduler.views`, `DELETE FROM mvscheduler.source_retention`)
 	require.NoError(t, migrations.Down(t.Context(), db.URL(), migrations.Options{}))
