@@ -34,6 +34,7 @@ func splitStatements(text string) []string { return strings.Split(text, "; ") }
 // What its owner has made of the data so that other rows would be written than the query gives: the view is paused, by name,
 // with its old contents, and goes on when that is undone.
 func TestWhatWouldWriteOtherRowsThanTheQueryGivesIsNamed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	pgtest.Exec(t, s.alice, `CREATE FUNCTION lost() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$`,
@@ -87,6 +88,7 @@ func TestWhatWouldWriteOtherRowsThanTheQueryGivesIsNamed(t *testing.T) {
 // A key that somebody has stated, or that a unique index proved which is there no more, does not identify a row: no row is
 // left out for it.
 func TestAKeyThatDoesNotIdentifyARowIsAnErrorAndLosesNone(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE events (ts timestamptz NOT NULL, device int, value numeric)`, `INSERT INTO events VALUES ('2026-03-01 00:00+00', 1, 1), ('2026-03-01 00:30+00', NULL, 1)`,

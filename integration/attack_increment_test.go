@@ -15,6 +15,7 @@ import (
 // Triggers are made by users of a function that writes as the owner of the catalog. It may not be brought to read
 // anything of theirs, nor to write about what is not theirs.
 func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	alice := a.db.Conn(t, a.alice)
@@ -64,6 +65,7 @@ func TestTheChangeLogRunsNothingOfTheWriterAndTellsNothingOfOthers(t *testing.T)
 
 // What the owner of an incremental view hangs on it runs as the owner, in the sandbox, or not at all.
 func TestNothingOfAnIncrementalViewRunsAsSomebodyElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	define := func(name, arguments, returns string) string {
@@ -191,6 +193,7 @@ func TestContentsThatWereTouchedByHandAreComputedAgain(t *testing.T) {
 }
 
 func TestAnIncrementalViewThatLostAPartSaysSoAndWhatHelps(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly)

@@ -138,6 +138,7 @@ func TestVerifyReadsNoLookAlikeOfAQueryThatWasDroppedMeanwhile(t *testing.T) {
 // The schema is renamed while a step computes, which no lock prevents, and look-alikes of all that it could go on with
 // are there.
 func TestAStepReadsNoLookAlikeInASchemaThatTookTheNameMeanwhile(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for name, prepare := range map[string]string{
 		"staged":  `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`,

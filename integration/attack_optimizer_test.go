@@ -183,6 +183,7 @@ func TestOldRecommendationsAndDecisionsAreForgotten(t *testing.T) {
 
 // Who may create in the schema of an extension waits until it is dropped, and gives its name to a function of his own.
 func TestAFunctionInThePlaceOfADroppedExtensionIsNotCalled(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"shared_preload_libraries": "pg_stat_statements"}))
 	bob := s.db.Conn(t, s.db.User(t, "bob"))

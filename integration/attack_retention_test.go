@@ -113,6 +113,7 @@ func TestAKeptPartitionThatIsAttachedByHandWhileTheDropWaitsIsNotDropped(t *test
 
 // It was brought back, or attached by hand, and its owner took it away himself before the sidecar has looked.
 func TestAPartitionThatWasRestoredAndDetachedByItsOwnerIsNotDropped(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for name, statements := range map[string][]string{
 		"restored": {`BEGIN`, `SELECT mvscheduler.restore_view('raw')`, `ALTER TABLE raw DETACH PARTITION old`, `ALTER TABLE old RENAME TO archive_of_2020`, `COMMIT`},

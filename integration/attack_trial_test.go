@@ -10,6 +10,7 @@ import (
 
 // What was paused was not refreshed, and runs that are forgotten are not known of: neither is the fault of the new clock.
 func TestAChangeIsNotTakenBackForWhatWasPausedOrForgotten(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for name, change := range map[string][]string{
 		"it was paused":   {`UPDATE mvscheduler.view_state SET resumed_at = now() - interval '2 days' WHERE name LIKE '%.hot'`},

@@ -12,6 +12,7 @@ import (
 // A DROP, a RENAME or a DROP INDEX wants the view for itself. Behind one that waits for a reader others queue, so it
 // lets go soon and comes again; when the reader has gone, it is through.
 func TestReadersDoNotWaitLongBehindTheDDLOfARow(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for _, change := range []string{`DELETE FROM mvscheduler.views`, `UPDATE mvscheduler.views SET name = 'w'`, `UPDATE mvscheduler.views SET unique_key = '{}'`} {
 		t.Run(change, func(t *testing.T) {

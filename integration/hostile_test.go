@@ -161,6 +161,7 @@ func TestAHogOfTemporaryFilesIsStoppedBySettingsOfTheSidecarsRole(t *testing.T) 
 }
 
 func TestBigQueriesAndOddValuesDoNotStopTheOthers(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.victim()

@@ -231,6 +231,7 @@ func TestImportNamesTheViewAndTheFixAndLeavesNothingBehind(t *testing.T) {
 }
 
 func TestImportGivesUpNoBucketsOfAnIncrementalViewThatIsGone(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 3)

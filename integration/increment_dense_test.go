@@ -10,6 +10,7 @@ import (
 
 // The query of a wide refresh is sorted as a whole where it gives about as many rows as it reads, by a key that compares quickly.
 func TestAWideRefreshSortsWhatItReadsWhereBucketsHaveFewRows(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, device int, label text, value float8)`, `CREATE INDEX ON metrics (ts)`,

@@ -59,6 +59,7 @@ func TestWithExactEdgesOneBucketIsComputedForOneRow(t *testing.T) {
 }
 
 func TestWhatIsTheSameIsNotWrittenHoweverItIsComputed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "keyed", hourly)
@@ -133,6 +134,7 @@ func TestWhatEqualsAndIsShownOtherwiseIsWritten(t *testing.T) {
 }
 
 func TestTheContentsAreAnalyzedAfterMuchChanged(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly)

@@ -13,6 +13,7 @@ import (
 
 // A time column that is called like a variable of the trigger function.
 func TestWritersOfATableWhoseColumnIsCalledLikeAVariableAreNotRefused(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	columns := []string{"at", "lo", "hi", "found", "tg_op", "t", "r", "new", "old", "s", "a"}

@@ -15,6 +15,7 @@ import (
 
 // A subscription between two databases of one server: the initial copy, and what is applied afterwards.
 func TestRowsThatARealSubscriptionAppliesAreNotMissed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.Dedicated(t, map[string]string{"wal_level": "logical"})
 	s := sceneOn(t, db)

@@ -108,6 +108,7 @@ func TestWhatAPolicyCallsIsFollowed(t *testing.T) {
 // What a query is made of besides functions: an operator, an aggregate, the label of an enum as text, whole rows to which ALTER TABLE
 // adds a column with a default.
 func TestCodeBehindOperatorsAggregatesAndLabelsIsFollowed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	cases := map[string]struct{ before, expression, change string }{
 		"operator":  {`CREATE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + b'; CREATE OPERATOR @@@ (FUNCTION = f, LEFTARG = int, RIGHTARG = int)`, `sum(device @@@ 1)`, `CREATE OR REPLACE FUNCTION f(a int, b int) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT a + 2 * b'`},

@@ -25,6 +25,7 @@ func (s *scene) twoAside(t testing.TB) {
 // An index, a policy, a comment, a publication and a grant on a column are no ALTER TABLE, but say as well that somebody has use
 // for it.
 func TestAKeptPartitionThatWasAlteredIsNotDropped(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	cases := map[string]string{
 		"rename column":                 `ALTER TABLE old__kept RENAME k TO kept_k`,

@@ -79,6 +79,7 @@ SELECT coalesce(max(extract(epoch FROM started_at - $2)), 0)::float8 FROM mvsche
 }
 
 func TestASidecarKilledWhileItClaimsLosesNoSlot(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	for i := range 20 {

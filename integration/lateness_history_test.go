@@ -113,6 +113,7 @@ func (l lateView) late(r *rapid.T, past time.Time, kind string) string {
 // What is written is found as far back as lateness, to the row. What is older stays as it was, bucket by bucket, also in the
 // buckets right before, until verify --repair marks just those that are wrong and a refresh mends them.
 func TestWithoutTrackingAViewIsWhatItsQueryGivesAsFarBackAsLateness(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	for _, l := range lateViews {
 		t.Run(l.name, func(t *testing.T) {

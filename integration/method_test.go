@@ -154,6 +154,7 @@ func TestAFullRefreshThatAReaderHoldsUpIsGivenUpForAConcurrentOne(t *testing.T) 
 }
 
 func TestAutoStaysConcurrentWhereLittleChangesOrAFullRefreshIsLong(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	t.Run("little changes", func(t *testing.T) {
 		t.Parallel()

@@ -96,3 +96,18 @@ func TestAnIncrementalViewThatShallBeReleasedIsToldTheWay(t *testing.T) {
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.release_view('v')`)
 	require.Equal(t, "m", ask[string](t, s.alice, `SELECT relkind::text FROM pg_class WHERE oid = 'v'::regclass`))
 }
+
+// PostgreSQL's hint is CASCADE, which takes managed views without their rows.
+func TestADeleteThatOthersDependOnHintsAtNoCascade(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	s.manage(t, "w", `SELECT sum(n) AS n FROM v`)
+	says := s.refusal(t, `DELETE FROM mvscheduler.views WHERE name LIKE '%.v'`)
+	require.Contains(t, says, " because other objects depend on it")
+	require.Contains(t, says, "w__query depends on view ")
+	require.Contains(t, says, "can go in one statement: DELETE FROM mvscheduler.views WHERE name IN (...)")
+	require.NotContains(t, says, "CASCADE")
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name IN ('`+s.owner+`.v', '`+s.owner+`.w')`)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relname ~ '^[vw](__|$)'`))
+}

@@ -55,6 +55,7 @@ func TestEveryClockStandsStillWhileEverythingIsPaused(t *testing.T) {
 
 // A maintenance window opens and closes by itself, and what passed in it was not missed.
 func TestAMaintenanceWindowOpensAndCloses(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	user := db.User(t, "alice")
@@ -91,6 +92,7 @@ type delivery struct {
 }
 
 func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	user := db.User(t, "alice")
@@ -164,6 +166,7 @@ func TestAlertsAreRaisedOnceToldToWhoListensAndClosedWhenAllIsWell(t *testing.T)
 }
 
 func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	alice := db.Conn(t, db.User(t, "alice"))
@@ -191,6 +194,7 @@ func TestAStaleViewAndAMissingOneRaiseAlertsUnlessTheViewIsPaused(t *testing.T) 
 
 // After a maintenance window every view is old for a moment, which nobody has to be woken for.
 func TestNoAlertIsRaisedForWhatWasPausedAMomentAgo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `CREATE TABLE pace (seconds float8)`, `INSERT INTO pace VALUES (0)`)
@@ -222,6 +226,7 @@ func TestNoAlertIsRaisedForWhatWasPausedAMomentAgo(t *testing.T) {
 
 // The owner of one view can do what he likes with it: the others' alerts are raised and told, and history goes.
 func TestAlertsOfOneOwnerHoldUpNobodyElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	var told atomic.Bool

@@ -88,6 +88,7 @@ func TestWhatIsOldComesInWiderPartitions(t *testing.T) {
 }
 
 func TestOfALargeTablePartitionsAreNarrower(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.root, `CREATE OR REPLACE FUNCTION mvscheduler.partition_bytes() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 100000`)

@@ -10,6 +10,7 @@ import (
 
 // The reason names who holds a lock that the step needs, on whatever table, and nobody else.
 func TestTheReasonOfAPruneThatMeetsALockNamesWhoHoldsIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	hold := func(t *testing.T, s *scene, name, sql string) {
 		t.Helper()

@@ -56,6 +56,7 @@ func TestReadersNeverQueueLongBehindAPlainRefreshThatWaits(t *testing.T) {
 }
 
 func TestReadersNeverWaitForAConcurrentRefresh(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(2*time.Second), "refresh_interval", "1 second")
@@ -148,6 +149,7 @@ func TestAPlainRefreshStepsBackWhenItsLocksTogetherTakeTooLong(t *testing.T) {
 
 // DDL waits longer for a lock than a refresh lets it wait, and not for ever.
 func TestADeleteBehindAReaderGivesUpAndSaysHow(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", `SELECT id FROM sales`, "refresh_interval", nil, "refresh_on", "manual")

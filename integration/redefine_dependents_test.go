@@ -188,6 +188,7 @@ func (s *scene) redefinePairs(t testing.TB, pairs [][2]string) (byUpdate, bySwap
 }
 
 func TestDependentsShowByNameWhatTheyShowedOrAreRefusedByName(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.shaped(t)

@@ -91,6 +91,7 @@ func (s *scene) refusal(t testing.TB, statement string) string {
 const another = `UPDATE mvscheduler.views SET query = replace(query, 'AS total', 'AS total, max(value) AS most') WHERE name LIKE '%.v'`
 
 func TestUntilANewVersionOfAnIncrementalViewIsThereTheOldOneIsServed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly, "refresh_on", "manual")
@@ -161,6 +162,7 @@ func TestUntilANewVersionOfAnIncrementalViewIsThereTheOldOneIsServed(t *testing.
 }
 
 func TestWhatHangsOnTheContentsOfAnIncrementalViewIsNamedBeforeItWouldGo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly)

@@ -199,6 +199,7 @@ func TestDependentsThatCannotFollowAreNamed(t *testing.T) {
 }
 
 func TestAPendingRedefinitionIsReplacedCancelledAndDropped(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")
@@ -281,6 +282,7 @@ func TestABuildThatFailsKeepsTheOldVersion(t *testing.T) {
 }
 
 func TestASwapWaitsForReadersAndTheyHardlyForIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", `SELECT id, amount FROM sales`, "refresh_interval", "1 day")

@@ -101,6 +101,7 @@ SELECT extract(epoch FROM max(first) - $1)::float8
 }
 
 func TestATerminatedBackendCostsNoSlot(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "long", slowQuery(2*time.Second), "refresh_interval", "1 second", "max_attempts", 1)

@@ -12,6 +12,7 @@ import (
 )
 
 func TestAFailingSlotIsTriedAgainEverLaterAndTheNextSlotAnew(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `UPDATE sales SET amount = 0 WHERE id = 1`)

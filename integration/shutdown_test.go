@@ -58,6 +58,7 @@ SELECT j.state::text FROM mvscheduler.river_job AS j JOIN mvscheduler.run AS r O
 }
 
 func TestAShutdownEndsARefreshThatSwallowsTheCancel(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, stubborn)

@@ -30,6 +30,7 @@ func TestTheSchemaGoesWithTheTriggersThatIncrementalViewsLeftOnTables(t *testing
 }
 
 func TestTheDoctorNamesTriggersThatServeNoViewAnyMore(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 3)

@@ -20,6 +20,7 @@ SELECT started_at, finished_at FROM mvscheduler.run WHERE view_name = $1 AND sta
 }
 
 func TestADiamondOfViewsIsRefreshedUpstreamFirstAndSiblingsInParallel(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "top", quick, "refresh_on", "manual", "refresh_interval", nil)
@@ -71,6 +72,7 @@ SELECT count(*) FROM mvscheduler.view_health AS h JOIN mvscheduler.view_state AS
 }
 
 func TestViewsOnTheSameClockAreRefreshedUpstreamFirst(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "a", slowQuery(time.Second), "refresh_interval", "5 seconds")
@@ -91,6 +93,7 @@ SELECT count(*)
 }
 
 func TestAViewWithAClockWaitsForTheWholeChainAboveIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "a", slowQuery(time.Second), "refresh_interval", "6 seconds")

@@ -171,6 +171,7 @@ func TestVerifyDoesNotMindTheLastDigitsOfASumOfFloats(t *testing.T) {
 
 // Partitions that came, counters, lateness and dimensions are dirt that no entry of the change log tells of, or all of it.
 func TestVerifyKnowsWhatTheNextRefreshWouldCompute(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 3)

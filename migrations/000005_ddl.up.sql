@@ -519,6 +519,8 @@ DECLARE
     rel    record;
     reader bigint;
     done   text := coalesce(current_setting('mvscheduler.dropped', true), '');
+    cause  text;
+    dependents text;
 BEGIN
     PERFORM mvscheduler.settle(view_id);
     SELECT o.name, o.owner, o.relation::oid AS relation, o.query_relation::oid AS query_relation, o.adopted, o.method
@@ -538,7 +540,13 @@ BEGIN
     SELECT n.nspname, c.relname, CASE c.relkind WHEN 'm' THEN 'MATERIALIZED VIEW' ELSE 'VIEW' END AS kind INTO rel FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
      WHERE c.oid = known.relation AND c.relkind = CASE known.method WHEN 'incremental' THEN 'v' ELSE 'm' END;
     IF FOUND THEN
-        EXECUTE format('DROP %s %I.%I', rel.kind, rel.nspname, rel.relname);
+        BEGIN
+            EXECUTE format('DROP %s %I.%I', rel.kind, rel.nspname, rel.relname);
+        EXCEPTION WHEN dependent_objects_still_exist THEN   -- whose hint is CASCADE, behind the catalog's back
+            GET STACKED DIAGNOSTICS cause = MESSAGE_TEXT, dependents = PG_EXCEPTION_DETAIL;
+            RAISE EXCEPTION '%', cause USING ERRCODE = 'dependent_objects_still_exist', DETAIL = dependents,
+                HINT = 'Drop or change these first. Managed views among them can go in one statement: DELETE FROM mvscheduler.views WHERE name IN (...)';
+        END;
     ELSIF known.relation::text <> ALL (string_to_array(done, ' ')) THEN
         RAISE NOTICE 'materialized view % does not exist any more, only its catalog row is deleted', known.name;
     END IF;
