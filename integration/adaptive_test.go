@@ -35,6 +35,7 @@ func (s *scene) anHourAgo(t testing.TB) {
 const askedByReaders = `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1), ' ' ORDER BY view_name), 'none') FROM mvscheduler.runs WHERE cause = 'readers'`
 
 func TestReadersThatSawEnoughOldDataGetARefreshBetweenTwoSlots(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	startSidecar(t, s.db, often...)
@@ -81,6 +82,7 @@ func TestReadersThatSawEnoughOldDataGetARefreshBetweenTwoSlots(t *testing.T) {
 }
 
 func TestNobodyAsksForReadersWhereThatIsNotWanted(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	first := startSidecar(t, s.db, often...)

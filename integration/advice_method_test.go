@@ -61,6 +61,7 @@ func (s *scene) meanwhile(t testing.TB) string {
 }
 
 func TestReadersWhoWaitForFullRefreshesGetConcurrentOnes(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	startSidecar(t, s.db, often...)

@@ -65,6 +65,7 @@ func TestWhatABucketIsCutByIsFollowedThroughTheQuery(t *testing.T) {
 
 // The table is partitioned by another column, or has partitions without a bound or with one of which JSON has no form.
 func TestDaysOfAPartitionedTableAreFollowedWhateverItsBoundsAre(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `CREATE TABLE by_kind (kind int, day date) PARTITION BY LIST (kind)`, `CREATE TABLE by_kind_1 PARTITION OF by_kind FOR VALUES IN (1)`,

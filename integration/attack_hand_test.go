@@ -203,6 +203,7 @@ func TestAnUnloggedPartitionThatACrashEmptiedIsComputedAgain(t *testing.T) {
 
 // However columns of the parts came to differ, an UPDATE of the query gives the view what it names.
 func TestAnUpdateOfTheQueryMendsColumnsThatDiffer(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	views := []string{"appended", "undone", "dropped", "again"}

@@ -94,6 +94,7 @@ func TestNothingOfAnIncrementalViewRunsAsSomebodyElse(t *testing.T) {
 }
 
 func TestPiecesOfAnIncrementalViewThatAreNotWhatTheyWereEndInAClearState(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	bob := s.db.User(t, "bob")

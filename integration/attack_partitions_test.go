@@ -13,6 +13,7 @@ import (
 // security-restricted operation: what hangs on the gate. A DETACH or a DROP evaluates nothing of what hangs on the table. A
 // canonical function of a range type is left out, since it can be written in C alone.
 func TestWhatHangsOnPartitionsRunsAsTheirOwner(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.as(`CREATE FUNCTION mallory.in_key() RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM mallory.steal('in_key'); RETURN 1; END $$`,

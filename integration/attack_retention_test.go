@@ -39,6 +39,7 @@ const dropWaits = `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prun
 
 // A table of retention that is itself a part of a table that views read.
 func TestAPartitionThatAViewReadsThroughTheTableAboveStays(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE everywhere (ts timestamptz NOT NULL, region text, k int) PARTITION BY LIST (region)`,

@@ -44,6 +44,7 @@ func TestTheSampleDoesNotTouchATableOfTheSameName(t *testing.T) {
 
 // The demonstration as people see it: it tells where to look, and flights keep arriving until it is interrupted.
 func TestTheDemonstrationKeepsFeedingUntilItIsInterrupted(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	var said lockedBuffer
 	cmd := exec.Command(program, "demo", "--listen", "127.0.0.1:0")

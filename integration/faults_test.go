@@ -21,7 +21,7 @@ import (
 // long says that the randomized tests take their time.
 var long = os.Getenv("MVSCHEDULER_LONG") != ""
 
-// heavy skips a test that takes ten seconds of the machine or more unless it is the long run, or it is asked for by its name,
+// heavy skips a test that takes more than seven seconds of the machine unless it is the long run, or it is asked for by its name,
 // as .ci/run does for all of them: make test shall be done within ten minutes.
 func heavy(t testing.TB) {
 	t.Helper()

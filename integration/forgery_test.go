@@ -60,6 +60,7 @@ func TestAUserWritesNothingOfOursButRowsOfTheirOwn(t *testing.T) {
 
 // A request to cancel names a view and a run. The view has to be the run's.
 func TestACancelUnderTheNameOfAnotherViewStopsNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	alice := a.db.Conn(t, a.alice)

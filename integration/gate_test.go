@@ -96,6 +96,7 @@ func TestADatabaseThatIsRestoredInTheMiddleOfARedefinitionGoesOn(t *testing.T) {
 }
 
 func TestPiecesThatAreNotWhatTheyWereEndInAClearState(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	bob := s.db.User(t, "bob")
@@ -219,6 +220,7 @@ func TestWhatASwapCouldNotDropIsDroppedByALaterRun(t *testing.T) {
 }
 
 func TestNothingInARedefinitionRunsAsSomebodyElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	victim := a.db.Conn(t, a.alice)

@@ -205,6 +205,7 @@ func TestBigQueriesAndOddValuesDoNotStopTheOthers(t *testing.T) {
 }
 
 func TestHostileNamesAreHarmlessInLogsMetricsAndOnTerminals(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	a := newArena(t)
 	a.victim()

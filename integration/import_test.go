@@ -77,6 +77,7 @@ func TestWhatWasExportedIsImportedIntoAnEmptyCatalogInAnyOrder(t *testing.T) {
 }
 
 func TestImportChangesWhatDiffersAndNothingElse(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice,
@@ -116,6 +117,7 @@ func TestImportChangesWhatDiffersAndNothingElse(t *testing.T) {
 }
 
 func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice,
@@ -150,6 +152,7 @@ func TestViewsThatWentWithDropCascadeComeBackInOneStep(t *testing.T) {
 }
 
 func TestAnIncrementalViewOfWhichNothingIsLeftComesBackByTheSameStep(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	s.incremental(t, "v", hourly)

@@ -12,6 +12,7 @@ import (
 // PostgreSQL refuses rows of a foreign partition while a trigger of the table above has transition tables (since 2025). So a table
 // with such a partition goes by counters.
 func TestAForeignPartitionCanBeWrittenToAsBefore(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.foreignServer(t)
@@ -33,6 +34,7 @@ func TestAForeignPartitionCanBeWrittenToAsBefore(t *testing.T) {
 
 // A table of metrics has a child that is a temporary table of somebody's session, which no other session reads: it is no leaf.
 func TestATemporaryChildOfATableStopsNoView(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	session := s.db.Conn(t, s.owner)

@@ -314,6 +314,7 @@ func TestWhatForeignKeysAndNestedStatementsWriteIsNotMissed(t *testing.T) {
 
 // Two views of one table by several columns, registered and dropped at once, while writers write.
 func TestViewsOfOneTableThatComeAndGoMissNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	pgtest.Exec(t, s.alice, `ALTER TABLE metrics ADD sold date DEFAULT '2026-03-03'`)
@@ -354,6 +355,7 @@ func TestViewsOfOneTableThatComeAndGoMissNothing(t *testing.T) {
 
 // What was written while triggers were disabled no view has taken, and it leaves.
 func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTriggersWereDisabled(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`)
@@ -371,6 +373,7 @@ func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTriggersWereDisabled(t 
 
 // The same by a writer with an old snapshot.
 func TestAPartitionWhoseRowsAViewHasNotTakenStaysAlsoWhenTheirWriterHadAnOldSnapshot(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'UTC'`, `CREATE TABLE raw (ts timestamptz NOT NULL, k int) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF raw FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`)

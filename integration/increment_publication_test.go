@@ -10,6 +10,7 @@ import (
 
 // Replication by Debezium and its like. What has no replica identity can neither be updated nor deleted from.
 func TestAPublicationOfAllTablesStopsNothing(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	pgtest.Exec(t, s.alice, `ALTER TABLE metrics REPLICA IDENTITY FULL`)

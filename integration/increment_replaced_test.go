@@ -11,6 +11,7 @@ import (
 // A plain view is replaced after it was recorded what it reads, and before the run looks at what is below. Locks on tables that only the one
 // or the other needs make that moment last.
 func TestAPlainViewThatIsReplacedBetweenTwoLooksIsFollowed(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `CREATE TABLE m (ts timestamptz NOT NULL, k int)`, `INSERT INTO m VALUES ('2026-03-01 10:00', 1)`, `CREATE TABLE w2 AS SELECT 1 AS w`,

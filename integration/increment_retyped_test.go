@@ -13,6 +13,7 @@ import (
 
 // Triggers outlive their view, and what a column becomes then must not keep anybody from writing, nor lead to wrong times.
 func TestAColumnThatBecomesAnotherOneKeepsNobodyFromWriting(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `SET TimeZone = 'Asia/Kathmandu'`, `CREATE TABLE metrics (ts timestamptz NOT NULL, value float8)`,

@@ -82,6 +82,7 @@ END $$`, `CREATE EVENT TRIGGER filled ON ddl_command_end WHEN TAG IN ('CREATE TA
 // Where all is computed, what the query gives is compared as it comes, and only what differs is kept. Rows whose key is NULL
 // come in twice and are compared once more, unless it is known that there are many. Rows that are the same are not written.
 func TestOfAWideRefreshOnlyWhatDiffersIsWritten(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	pgtest.Exec(t, s.alice, `ALTER TABLE metrics ALTER device DROP NOT NULL`, `ALTER TABLE metrics ADD tag text`, `UPDATE metrics SET tag = 'a'`)

@@ -104,6 +104,7 @@ func TestASidecarKilledWhileItClaimsLosesNoSlot(t *testing.T) {
 
 // The moment between the fetch of a job and the first attempt is too short to be hit: its traces are made by hand.
 func TestARunWhoseJobWasFetchedByADeadSidecarIsRunWithinFifteenSeconds(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", quick, "refresh_on", "manual", "refresh_interval", nil)

@@ -134,6 +134,7 @@ func TestAutoBecomesFullWhereThatIsQuickAndMuchCheaperAndShowSaysWhy(t *testing.
 }
 
 func TestAFullRefreshThatAReaderHoldsUpIsGivenUpForAConcurrentOne(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := methodScene(t, 10_000, `SELECT id, amount FROM sales`, "lock_timeout", "3 seconds")
 	refreshUntil(t, s, "full", 7, replaceAll)

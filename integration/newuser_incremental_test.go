@@ -52,6 +52,7 @@ func TestShowTellsWhereAnIncrementalViewIsCutAndDropCallsItByItsName(t *testing.
 
 // A first fill takes many slots, and each that passes is a run that was skipped.
 func TestWhoWaitsBehindARunSeesItAfterAnyNumberOfSlots(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `INSERT INTO sales (id, amount) VALUES (1000, 0)`)

@@ -31,6 +31,7 @@ SELECT format('recommendation %s is %s and its decisions are %s', r.id, r.state,
 // Two sidecars sample, roll up, think, apply, judge and take back, people undo, and at random points one is killed, or a session
 // of its ends.
 func TestAKillAtAnyPointLosesNoDecisionAndCountsNothingTwice(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	points := 8
 	if long {

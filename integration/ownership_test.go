@@ -320,6 +320,7 @@ func TestDeleteNamesWhatDependsOnTheView(t *testing.T) {
 }
 
 func TestADeleteDuringARefreshMakesItEndCancelled(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	db := pgtest.New(t)
 	conn := db.Conn(t, db.User(t, "alice"))

@@ -51,6 +51,7 @@ func TestTheWidthOfPartitionsGoesByBucketsRetentionAndData(t *testing.T) {
 
 // A constant stands for hundreds of partitions, and for gigabytes.
 func TestWhatIsOldComesInWiderPartitions(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.root, `CREATE OR REPLACE FUNCTION mvscheduler.partitions_of_a_unit() RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE RETURN 5`)

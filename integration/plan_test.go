@@ -31,6 +31,7 @@ func (s *scene) cli(t testing.TB, code int, args ...string) result {
 }
 
 func TestAPlanIsTheDiffThatApplyMakesTrue(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, s.owner+".daily", "SELECT id,\n       amount\n  FROM sales\n WHERE id > 1", "cron", "30 2 * * *", "refresh_interval", nil, "priority", 1)

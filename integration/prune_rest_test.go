@@ -43,6 +43,7 @@ func TestAPartitionThatCannotBeDroppedKeepsNoOtherOne(t *testing.T) {
 
 // Who reads the table for long keeps partitions in it; those that are aside already are none of theirs.
 func TestAReaderThatKeepsThePartitionsInTheTableKeepsNoneThatIsAside(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.aside(t)

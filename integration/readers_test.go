@@ -106,6 +106,7 @@ func TestARefreshMakesWayForDDLThatWaitsBehindItThreeTimesARun(t *testing.T) {
 }
 
 func TestAReaderIsNotDDLAndARefreshDoesNotMakeWayForIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(6*time.Second), "refresh_interval", "1 day", "method", "full")

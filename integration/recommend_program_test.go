@@ -12,6 +12,7 @@ import (
 )
 
 func TestRecommendationsAreListedAndDecidedAboutByTheProgram(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	startSidecar(t, s.db, often...)

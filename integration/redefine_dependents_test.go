@@ -293,6 +293,7 @@ func TestAViewThatIsMadeWhileTheSwapWaitsForLocksFollowsToo(t *testing.T) {
 }
 
 func TestDependentsOfAnIncrementalViewFollowByNameToo(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	pgtest.Exec(t, s.root, `DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET deadlock_timeout = 120000', current_database()); END $$`)

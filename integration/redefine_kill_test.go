@@ -124,6 +124,7 @@ SELECT count(*), count(*) FILTER (WHERE b.query LIKE '%gate%' AND b.state = 'act
 }
 
 func TestAServerThatStopsInASwapServesTheOldVersionAndGoesOn(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := sceneOn(t, pgtest.Dedicated(t, nil))
 	pgtest.Exec(t, s.alice, slowToParse...)

@@ -56,6 +56,7 @@ SELECT coalesce(string_agg(state || ' ' || cause || ' ' || missed_slots, ', ' OR
 }
 
 func TestARequestDuringARunIsAnsweredByARunThatStartsAfterwards(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(3*time.Second), "refresh_on", "manual", "refresh_interval", nil)
@@ -105,6 +106,7 @@ func TestPausedViewsTakeNoPlaceFromTheOthersOfTheirOwner(t *testing.T) {
 }
 
 func TestAPausedOrDisabledViewIsRefreshedOnlyWhenAsked(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", quick, "refresh_interval", "1 second")
@@ -146,6 +148,7 @@ func TestAPausedOrDisabledViewIsRefreshedOnlyWhenAsked(t *testing.T) {
 }
 
 func TestQueuedAndRunningRunsCanBeCancelled(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, stubborn)

@@ -88,6 +88,7 @@ BEGIN
 END $$`
 
 func TestTheSecondSignalKillsAndTheRunGoesOnElsewhere(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.manage(t, "v", slowQuery(8*time.Second), "refresh_interval", "1 day")

@@ -174,6 +174,7 @@ func TestWhatCannotBeJudgedStaysWithTheReason(t *testing.T) {
 }
 
 func TestPruneWaitsForTheRunAndFailsWithIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 5)
