@@ -120,6 +120,47 @@ func indirect(r *Reader) { r.Direct = false }
 
 func stored(r *Reader) { r.Stored = true }
 
+// Labels can be later than their rows: by an hour, and by a day where a zone is on one side only.
+func TestAViewIsFrozenAsMuchFurtherAsALabelCanBeLaterThanItsRow(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		key, label KeyType
+		below      string
+	}{
+		"both with a zone": {TypeTimestamptz, TypeTimestamptz, "2026-06-01 01:00:00"},
+		"the row without":  {TypeTimestamp, TypeTimestamptz, "2026-06-02 00:00:00"},
+		"the label is":     {TypeTimestamptz, TypeTimestamp, "2026-06-02 00:00:00"},
+		"neither":          {TypeTimestamp, TypeDate, "2026-06-02 00:00:00"},
+	} {
+		b := table(t, Source, "app.metrics", Days(7)).reader("app.hourly", hourly, func(r *Reader) { r.Label = c.label })
+		b.facts.Relation.Key[0].Type, b.facts.Relation.Frozen = c.key, b.at("2026-06-01")
+		require.Equal(t, []Freeze{{View: "app.hourly", Below: *b.at(c.below), Horizon: *b.at("2026-06-01")}}, Plan(b.facts).Freezes, name)
+	}
+}
+
+// It need not be filled from further back than where it is not frozen.
+func TestAViewThatIsFilledFromWhereItIsFrozenLetsGo(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).days("2026-06-01", 2).reader("app.hourly", hourly)
+	b.facts.Relation.Frozen = b.at("2026-06-01")
+	b.facts.Readers[0].FilledFrom = b.at("2026-06-01 01:00:00")
+	require.Equal(t, 2, Plan(b.facts).Total(Detach).Partitions)
+	b.facts.Readers[0].FilledFrom = b.at("2026-06-01 01:00:01")
+	require.Contains(t, Plan(b.facts).Decisions[0].Reason, "is filled from 2026-06-01 01:00:01 UTC only")
+}
+
+// What left the table by a row of source_retention that was deleted since has frozen the view as well.
+func TestWhatHasLeftByAnEarlierRowCountsForTheViewThatHadIt(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).days("2026-06-01", 2).reader("app.hourly", hourly)
+	require.Equal(t, 2, Plan(b.facts).Total(Detach).Partitions)
+	b.facts.Readers[0].Left = b.at("2026-06-02")
+	out := Plan(b.facts)
+	require.Contains(t, out.Decisions[0].Reason, "app.hourly is not recomputed below 2026-06-02", "it may never have seen what was attached there since")
+	b.facts.Readers[0].Left = b.at("2026-06-01")
+	require.Equal(t, 2, Plan(b.facts).Total(Detach).Partitions)
+}
+
 func TestOnlyViewsThatReadWithinInWindowAreToldWhatHasLeftAlready(t *testing.T) {
 	t.Parallel()
 	b := table(t, Source, "app.metrics", Days(7)).days("2026-06-05", 1).reader("app.hourly", hourly).reader("app.other", hourly, func(r *Reader) { r.Windowed = false })
