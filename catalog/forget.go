@@ -2,20 +2,48 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 
+	"github.com/jackc/pgerrcode"
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // ForgetPrunings deletes what belongs to targets and partitions that are gone, and entries older than the history of
-// runs. It has views follow partitions again that are back and of which nobody has noted so. It makes several transactions.
-func ForgetPrunings(ctx context.Context, q Querier) error {
-	for _, step := range []func(context.Context, Querier) error{forgetKept, thaw, forgetHorizons} {
-		if err := step(ctx, q); err != nil {
-			return fmt.Errorf("forget what retention did: %w", err)
-		}
+// runs. It has views follow partitions again that are back and of which nobody has noted so. It makes several transactions, and what
+// is in the way of one keeps nothing else from being done.
+func ForgetPrunings(ctx context.Context, q Beginner) error {
+	err := errors.Join(forgetKept(ctx, q), thaw(ctx, q), unheld(ctx, q, forgetHorizons), unheld(ctx, q, func(ctx context.Context, q Querier) error {
+		_, err := q.Exec(ctx, `DELETE FROM mvscheduler.pruning AS p USING mvscheduler.settings AS g WHERE p.at < clock_timestamp() - g.keep_runs`)
+		return err
+	}))
+	if err != nil {
+		return fmt.Errorf("forget what retention did: %w", err)
 	}
 	return nil
+}
+
+// Beginner is what a pool and a connection have in common.
+type Beginner interface {
+	Querier
+	Begin(ctx context.Context) (pgx.Tx, error)
+}
+
+// unheld does something in a transaction. What somebody holds who redefines a view, say, and has not committed, is left for the next
+// time: others wait for their turn.
+func unheld(ctx context.Context, q Beginner, do func(context.Context, Querier) error) error {
+	err := pgx.BeginFunc(ctx, q, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SET LOCAL lock_timeout = '1s'`); err != nil {
+			return err
+		}
+		return do(ctx, tx)
+	})
+	if held := new(pgconn.PgError); errors.As(err, &held) && held.Code == pgerrcode.LockNotAvailable {
+		return nil
+	}
+	return err
 }
 
 const known = `
@@ -26,22 +54,29 @@ WITH target AS (
 ), `
 
 // forgetKept forgets partitions that somebody has dropped or given away while they were aside.
-func forgetKept(ctx context.Context, q Querier) error {
-	_, err := q.Exec(ctx, known+`lost AS (
-    DELETE FROM mvscheduler.kept AS k
-     WHERE NOT EXISTS (SELECT FROM target AS t JOIN pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner WHERE t.id = k.target)
-    RETURNING k.target, k.until, k.detached_at
+func forgetKept(ctx context.Context, q Beginner) error {
+	const lost = ` FROM mvscheduler.kept AS k
+     WHERE NOT EXISTS (SELECT FROM target AS t JOIN pg_class AS c ON c.oid = k.relation::oid AND c.relowner = t.owner WHERE t.id = k.target)`
+	return ofEach(ctx, q, strings.TrimSuffix(known, ", ")+`
+SELECT DISTINCT k.target`+lost, known+`lost AS (
+    DELETE`+lost+`
+       AND k.target = $1
+    RETURNING k.until, k.detached_at
 )
 UPDATE mvscheduler.frozen AS f
    SET gone = greatest(f.gone, l.until)
-  FROM (SELECT x.target, max(x.until) AS until FROM lost AS x WHERE x.detached_at IS NOT NULL GROUP BY x.target) AS l
- WHERE f.target = l.target`)
-	return err
+  FROM (SELECT max(x.until) AS until FROM lost AS x WHERE x.detached_at IS NOT NULL) AS l
+ WHERE f.target = $1`)
 }
 
-// thaw has views follow what is back, each target in a transaction of its own, as mvscheduler.thaw asks for.
-func thaw(ctx context.Context, q Querier) error {
-	rows, err := q.Query(ctx, `SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > mvscheduler.still_left(f.target)`)
+// thaw has views follow what is back, as mvscheduler.thaw asks for.
+func thaw(ctx context.Context, q Beginner) error {
+	return ofEach(ctx, q, `SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > mvscheduler.still_left(f.target)`, `SELECT mvscheduler.thaw($1)`)
+}
+
+// ofEach does something for each of some targets, in a transaction of its own.
+func ofEach(ctx context.Context, q Beginner, some, do string) error {
+	rows, err := q.Query(ctx, some)
 	if err != nil {
 		return err
 	}
@@ -50,11 +85,12 @@ func thaw(ctx context.Context, q Querier) error {
 		return err
 	}
 	for _, id := range targets {
-		if _, err := q.Exec(ctx, `SELECT mvscheduler.thaw($1)`, id); err != nil {
+		err = errors.Join(err, unheld(ctx, q, func(ctx context.Context, q Querier) error {
+			_, err := q.Exec(ctx, do, id)
 			return err
-		}
+		}))
 	}
-	return nil
+	return err
 }
 
 // forgetHorizons forgets those of views and tables that are gone. What has left a table has left it as long as the table is there.
@@ -63,12 +99,8 @@ func forgetHorizons(ctx context.Context, q Querier) error {
     DELETE FROM mvscheduler.frozen AS f
      WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = f.target)
        AND (f.labels = '-infinity' OR NOT EXISTS (SELECT FROM pg_class AS c WHERE c.oid = f.relation::oid))
-), frozen_by AS (
-    DELETE FROM mvscheduler.frozen_by AS b
-     WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)
 )
-DELETE FROM mvscheduler.pruning AS p
- USING mvscheduler.settings AS g
- WHERE p.at < clock_timestamp() - g.keep_runs`)
+DELETE FROM mvscheduler.frozen_by AS b
+ WHERE NOT EXISTS (SELECT FROM target AS t WHERE t.id = b.view_id)`)
 	return err
 }

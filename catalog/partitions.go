@@ -127,18 +127,30 @@ func PruneAsked(ctx context.Context, q Querier) (map[int64]time.Time, error) {
 // that failed, unless the row of a table was written since; nor while the dispatcher, or its owner, is at the row of a view: it
 // would take the place of the run for which the dispatcher has taken requests.
 func QueuePrune(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration) ([]Queued, error) {
+	return queuePrune(ctx, tx, id, pause, false)
+}
+
+// QueuePruneAfter is [QueuePrune] where the transaction has ended another run of the view. Until it commits, that one is under way for
+// everybody else, and from then on this one is, so that nobody takes requests meanwhile, and the row of the view is left alone: the
+// dispatcher writes to it where a slot passes, and in the snapshot of a refresh a row that was written to since is an error.
+func QueuePruneAfter(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration) ([]Queued, error) {
+	return queuePrune(ctx, tx, id, pause, true)
+}
+
+func queuePrune(ctx context.Context, tx pgx.Tx, id int64, pause time.Duration, after bool) ([]Queued, error) {
 	rows, err := tx.Query(ctx, `
 WITH free AS MATERIALIZED (
     SELECT s.view_id
       FROM mvscheduler.view_state AS s
      WHERE s.view_id = $1
+       AND NOT $3
        FOR UPDATE SKIP LOCKED
 )
 INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state)
 SELECT t.id, t.name, t.owner, 'prune', 'schedule', clock_timestamp(), clock_timestamp(), 'queued'
   FROM mvscheduler.visible_targets AS t
  WHERE t.id = $1
-   AND (t.kind = 'source' OR EXISTS (SELECT FROM free))
+   AND (t.kind = 'source' OR $3 OR EXISTS (SELECT FROM free))
    AND NOT EXISTS (SELECT
                      FROM mvscheduler.run AS r
                     WHERE r.view_id = $1
@@ -146,7 +158,7 @@ SELECT t.id, t.name, t.owner, 'prune', 'schedule', clock_timestamp(), clock_time
                       AND r.state = 'failed'
                       AND r.finished_at > greatest(clock_timestamp() - make_interval(secs => $2), (SELECT s.asked_at FROM mvscheduler.source_state AS s WHERE s.id = $1)))
 ON CONFLICT DO NOTHING
-RETURNING id`, id, pause.Seconds())
+RETURNING id`, id, pause.Seconds(), after)
 	if err != nil {
 		return nil, fmt.Errorf("queue a run that prunes target %d: %w", id, err)
 	}

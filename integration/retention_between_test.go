@@ -42,3 +42,22 @@ func TestWhatTheViewBetweenHasNotTakenStaysForTheViewThatReadsIt(t *testing.T) {
 	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'readings%'`)
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 }
+
+// Of a foreign table nobody knows what changed since it was read last. That keeps no partition of the view that reads it.
+func TestWhatNobodyCanKnowOfAForeignTableKeepsNoPartitionOfTheViewBetween(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.foreignServer(t)
+	s.readings(t, 9)
+	pgtest.Exec(t, s.alice, `CREATE TABLE remote (device int, name text)`, `INSERT INTO remote VALUES (1, 'one'), (2, 'two')`,
+		`CREATE FOREIGN TABLE devices (device int, name text) SERVER here OPTIONS (schema_name '`+s.owner+`', table_name 'remote')`)
+	s.incremental(t, "mins", `SELECT date_trunc('minute', ts) AS minute, device, count(*) AS n FROM readings JOIN devices USING (device) WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "time_column", "minute", "bucket_width", "1 minute")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.snapshotOf(t, "daily", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.mins'`)
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}

@@ -1,7 +1,9 @@
 package integration
 
 import (
+	"context"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -32,4 +34,23 @@ func TestWhatIsBackIsNotedOfOneTableAtATime(t *testing.T) {
 	require.NoError(t, err, "no deadlock")
 	require.NoError(t, run.Commit(ctx))
 	require.NoError(t, <-forgotten)
+}
+
+// Who redefines a view holds the horizon of what it reads until his transaction ends. Nobody else's waits for that.
+func TestAHorizonThatIsHeldKeepsNoOtherFromMovingBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	ctx := t.Context()
+	pgtest.Exec(t, s.root, `INSERT INTO mvscheduler.frozen (target, labels) VALUES (-1, '2026-01-01'), (-2, '2026-01-01'), (-3, '2026-01-01')`,
+		`INSERT INTO mvscheduler.pruning (target, name, owner, at, action, partition, bound, reason) SELECT -1, 'x', '`+s.owner+`', now() - g.keep_runs - interval '1 day', 'drop', 'x', 'x', 'x' FROM mvscheduler.settings AS g`)
+	holder := s.db.Conn(t, "")
+	pgtest.Exec(t, holder, `BEGIN`, `SELECT FROM mvscheduler.frozen WHERE target = -1 FOR SHARE`)
+	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	require.NoError(t, catalog.ForgetPrunings(limited, s.root))
+	require.Equal(t, "-1", ask[string](t, s.root, `SELECT string_agg(target::text, ' ') FROM mvscheduler.frozen WHERE labels > '-infinity'`))
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning`))
+	pgtest.Exec(t, holder, `COMMIT`)
+	require.NoError(t, catalog.ForgetPrunings(ctx, s.root))
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen WHERE labels > '-infinity'`))
 }

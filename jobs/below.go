@@ -24,7 +24,7 @@ type incremental struct {
 
 // lookBelow finds out what is below an incremental view and how its changes are known. The horizon comes before
 // the counters. Which tables the query reads, which takes longest, is asked when the row was changed since the last
-// refresh, or a view that the query is made of is another one, or the triggers of somebody else have come to note what it asks about. made = the step track has just run. Most of the time that
+// refresh, or a view that the query is made of is another one, or triggers have come to note what it asks about, or may have ceased to for a while. made = the step track has just run. Most of the time that
 // is one round trip on two connections at once: what tables there are takes as long as all the rest.
 func (w *RefreshWorker) lookBelow(ctx context.Context, work catalog.Work, made bool) (i incremental, err error) {
 	if i.horizon, err = w.skipper.activity.Recent(ctx, w.control, watchInterval); err != nil {

@@ -52,16 +52,22 @@ func (p *pruner) notice(work catalog.Work) {
 }
 
 // follow makes the run that prunes a view in the transaction that ends another run of it, where it waits for that: of a
-// view that is refreshed without a pause the dispatcher makes the next run sooner than we have looked.
-func (p *pruner) follow(ctx context.Context, tx pgx.Tx, view int64) error {
+// view that is refreshed without a pause the dispatcher makes the next run sooner than we have looked. What comes in the way is no
+// reason to do all that was done again.
+func (p *pruner) follow(ctx context.Context, tx pgx.Tx, view int64) {
 	if _, waits := p.waiting.LoadAndDelete(view); !waits {
-		return nil
+		return
 	}
-	queued, err := catalog.QueuePrune(ctx, tx, view, prunePause)
+	err := pgx.BeginFunc(ctx, tx, func(savepoint pgx.Tx) error {
+		queued, err := catalog.QueuePruneAfter(ctx, savepoint, view, prunePause)
+		if err != nil {
+			return err
+		}
+		return insertJobs(ctx, p.river, savepoint, queued)
+	})
 	if err != nil {
-		return err
+		p.log.WarnContext(ctx, "a run that prunes could not be made, will retry", "view_id", view, "err", err)
 	}
-	return insertJobs(ctx, p.river, tx, queued)
 }
 
 // Run looks until ctx ends, which is not an error.

@@ -163,6 +163,15 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 		})
 		maps.Copy(p.leaves[view], before.leaves[view])
 	}
+	if p.itself(view) { // its own partitions would stay for ever, for what nobody knows, and nobody can, of what its last refresh has read
+		maps.DeleteFunc(now, func(oid uint32, leaf catalog.Leaf) bool {
+			unknowable := (leaf.Kind == "f" || leaf.Kind == "S") && seen[oid].Kind == leaf.Kind
+			if unknowable {
+				delete(seen, oid)
+			}
+			return unknowable
+		})
+	}
 	var ranges []retention.Range
 	for _, d := range refresh.LeafChanges(seen, now, false) {
 		r := retention.Range{From: retention.NegInfinity, To: retention.Infinity}
@@ -175,6 +184,11 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 		ranges = append(ranges, r)
 	}
 	return ranges, nil
+}
+
+// itself says whether the data of a view are what is planned for.
+func (p *pruning) itself(view int64) bool {
+	return slices.ContainsFunc(p.facts.Readers, func(r retention.Reader) bool { return r.Self && p.ids[r.Name] == view })
 }
 
 // decision about one partition; nil when it is not among them.

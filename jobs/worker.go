@@ -178,9 +178,7 @@ func completeJob(ctx context.Context, tx pgx.Tx, job *river.Job[RefreshArgs]) er
 
 // complete ends the job of a refresh in the transaction that ends its run. What prunes the view comes next, where it waits for that.
 func (w *RefreshWorker) complete(ctx context.Context, tx pgx.Tx, job *river.Job[RefreshArgs], work catalog.Work) error {
-	if err := w.pruner.follow(ctx, tx, work.ViewID); err != nil {
-		return err
-	}
+	w.pruner.follow(ctx, tx, work.ViewID)
 	return completeJob(ctx, tx, job)
 }
 

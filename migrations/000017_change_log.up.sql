@@ -19,8 +19,9 @@ COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_w
 COMMENT ON COLUMN mvscheduler.view_source.counts IS 'The owner of the view may make triggers on the table, so writers note its column. Who may read alone makes no writer pay: what is noted for others he shares.';
 
 CREATE VIEW mvscheduler.visible_sources WITH (security_barrier) AS
-    SELECT v.view_id, v.relation, v.col, v.counts, v.counts OR EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.relation = v.relation AND o.col = v.col AND o.counts) AS noted
+    SELECT v.view_id, v.relation, v.col, v.counts, v.counts OR o.by IS NOT NULL AS noted, o.by AS noted_by
       FROM mvscheduler.view_source AS v
+      LEFT JOIN LATERAL (SELECT x.xmin::text AS by FROM mvscheduler.view_source AS x WHERE x.relation = v.relation AND x.col = v.col AND x.counts AND NOT v.counts ORDER BY x.view_id LIMIT 1) AS o ON true
       JOIN mvscheduler.view_state AS s ON s.view_id = v.view_id
      WHERE (SELECT mvscheduler.sees_all())
         OR s.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()));
@@ -30,6 +31,7 @@ COMMENT ON COLUMN mvscheduler.visible_sources.relation IS 'The table.';
 COMMENT ON COLUMN mvscheduler.visible_sources.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
 COMMENT ON COLUMN mvscheduler.visible_sources.counts IS 'The owner of the view could make triggers on the table when it was asked last.';
 COMMENT ON COLUMN mvscheduler.visible_sources.noted IS 'Triggers note changes by it: the owner of the view, or of another one that asks about it, may make them on the table.';
+COMMENT ON COLUMN mvscheduler.visible_sources.noted_by IS 'Where counts is false: the transaction that has had them noted for another view; another one = for a while nobody may have.';
 GRANT SELECT ON mvscheduler.visible_sources TO PUBLIC;
 
 CREATE TABLE mvscheduler.dirt (
@@ -525,14 +527,14 @@ AS $$
 #variable_conflict use_column
 BEGIN
     RETURN QUERY
-        WITH RECURSIVE node(root, noted, leaf, link, kind, attname, atttypid, lo, hi) AS (
-            SELECT c.oid, s.noted, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
+        WITH RECURSIVE node(root, noted, by, leaf, link, kind, attname, atttypid, lo, hi) AS (
+            SELECT c.oid, s.noted, s.noted_by, c.oid, ''::text, c.relkind, a.attname, a.atttypid, '-infinity'::timestamptz, 'infinity'::timestamptz
               FROM mvscheduler.visible_sources AS s
              CROSS JOIN LATERAL (SELECT x.oid, x.relkind FROM pg_class AS x WHERE x.oid = s.relation::oid OFFSET 0) AS c   -- by the index, here and below: the planner expects many
               LEFT JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum = s.col AND s.col > 0
              WHERE s.view_id = tables_below.view_id
             UNION
-            SELECT n.root, n.noted, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
+            SELECT n.root, n.noted, n.by, c.oid, concat_ws(',', n.link, i.xmin), c.relkind, n.attname, n.atttypid,   -- what left and came back has another one
                    coalesce(greatest(n.lo, mvscheduler.bound_instant(b.bound[1], n.atttypid)), n.lo), coalesce(least(n.hi, mvscheduler.bound_instant(b.bound[2], n.atttypid)), n.hi)
               FROM node AS n
              CROSS JOIN LATERAL (SELECT x.inhrelid, x.xmin FROM pg_inherits AS x WHERE x.inhparent = n.leaf AND NOT x.inhdetachpending OFFSET 0) AS i
@@ -561,7 +563,7 @@ BEGIN
              GROUP BY t.tgrelid
         )
         SELECT n.leaf, mvscheduler.shown_name(n.leaf), n.kind::text, min(n.lo), max(n.hi),
-               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' '),
+               concat_ws('/', c.relfilenode, h.identity, string_agg(DISTINCT n.link, ' '), 'by ' || string_agg(DISTINCT n.by, ' '),   -- what is noted for others may not have been for a while
                          CASE WHEN c.relpersistence = 'u' THEN extract(epoch FROM (SELECT g.stats_reset FROM pg_stat_bgwriter AS g)) END),   -- a crash empties it, and resets that
                (SELECT string_agg(CASE WHEN a.xmin = a.left_one THEN '' ELSE a.xmin::text END, ',' ORDER BY a.attnum)
                   FROM (SELECT k.attnum, k.xmin, lag(k.xmin) OVER (ORDER BY k.attnum) AS left_one FROM pg_attribute AS k WHERE k.attrelid = n.leaf AND k.attnum > 0) AS a),

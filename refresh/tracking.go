@@ -124,10 +124,10 @@ func Changed(before, after map[uint32]Leaf) bool {
 	return !maps.EqualFunc(before, after, func(was, is Leaf) bool { return was.Identity == is.Identity })
 }
 
-// Covered says whether something is watched that was not before: who wrote to it until now may not have known.
+// Covered says whether something is watched that was not before, or not all the time: who wrote to it until now may not have known.
 func Covered(before, after map[uint32]Leaf) bool {
 	for oid, leaf := range after {
-		if was, known := before[oid]; known && leaf.Covered && !was.Covered {
+		if was, known := before[oid]; known && leaf.Covered && leaf.Kind != "v" && (!was.Covered || was.Identity != leaf.Identity) {
 			return true
 		}
 	}
