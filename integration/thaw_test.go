@@ -45,6 +45,7 @@ func TestAHorizonThatIsHeldKeepsNoOtherFromMovingBack(t *testing.T) {
 		`INSERT INTO mvscheduler.pruning (target, name, owner, at, action, partition, bound, reason) SELECT -1, 'x', '`+s.owner+`', now() - g.keep_runs - interval '1 day', 'drop', 'x', 'x', 'x' FROM mvscheduler.settings AS g`)
 	holder := s.db.Conn(t, "")
 	pgtest.Exec(t, holder, `BEGIN`, `SELECT FROM mvscheduler.frozen WHERE target = -1 FOR SHARE`)
+	pgtest.Exec(t, s.root, `SET lock_timeout = '1s'`) // as the control pool has it
 	limited, cancel := context.WithTimeout(ctx, 20*time.Second)
 	defer cancel()
 	require.NoError(t, catalog.ForgetPrunings(limited, s.root))

@@ -37,13 +37,21 @@ func planPruning(ctx context.Context, q catalog.Querier, id int64, before *pruni
 	if err != nil || p == nil {
 		return nil, err
 	}
-	for _, view := range p.ids {
-		if p.unseen[view], err = p.leafChanges(ctx, q, view, before); err != nil {
-			return nil, err
-		}
+	if err := p.lookBelow(ctx, q, before); err != nil {
+		return nil, err
 	}
 	p.decide()
 	return p, nil
+}
+
+// lookBelow finds out what each reader has not seen of what is below it.
+func (p *pruning) lookBelow(ctx context.Context, q catalog.Querier, before *pruning) (err error) {
+	for _, view := range p.ids {
+		if p.unseen[view], err = p.leafChanges(ctx, q, view, before); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // planAgain plans after a partition was put aside in this very transaction. Everybody who uses the table waits meanwhile:
@@ -94,11 +102,8 @@ func loadPruning(ctx context.Context, q catalog.Querier, id int64) (*pruning, er
 // partitions that came, went or were rewritten, as far as the caller may know it.
 func AddUnseen(ctx context.Context, q catalog.Querier, facts *retention.Facts, ids map[string]int64) error {
 	p := &pruning{facts: *facts, ids: ids, leaves: make(map[int64]map[uint32]catalog.Leaf), unseen: make(map[int64][]retention.Range)}
-	for _, view := range ids {
-		var err error
-		if p.unseen[view], err = p.leafChanges(ctx, q, view, nil); err != nil {
-			return err
-		}
+	if err := p.lookBelow(ctx, q, nil); err != nil {
+		return err
 	}
 	p.addUnseen()
 	*facts = p.facts

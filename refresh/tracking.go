@@ -28,7 +28,7 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 			hidden = append(hidden, leaf.Name)
 		case leaf.Far:
 			far = append(far, leaf.Name)
-		case !leaf.Covered && !leaf.Trackable:
+		case refusedOn(leaf):
 			refused = append(refused, leaf.Name)
 		case !leaf.Covered && made:
 			off = append(off, leaf.Name)
@@ -59,11 +59,16 @@ func ChooseTracking(asked, owner string, leaves map[uint32]Leaf, made bool) (tra
 	return ByCounters, fmt.Sprintf("changes are found by the server's counters, since role %s may not make triggers on %s", owner, some(refused)), nil
 }
 
+// refusedOn says that triggers are missing on a table for want of a privilege alone.
+func refusedOn(leaf Leaf) bool {
+	return (leaf.Kind == "r" || leaf.Kind == "p") && !leaf.Hidden && !leaf.Far && !leaf.Covered && !leaf.Trackable
+}
+
 // GrantTriggers is the statement after which the owner of a view may make triggers on all that is below it; empty = no privilege is missing.
 func GrantTriggers(leaves map[uint32]Leaf, owner string) string {
 	var refused []string
 	for _, oid := range sortedKeys(leaves) {
-		if leaf := leaves[oid]; (leaf.Kind == "r" || leaf.Kind == "p") && !leaf.Hidden && !leaf.Far && !leaf.Covered && !leaf.Trackable {
+		if leaf := leaves[oid]; refusedOn(leaf) {
 			refused = append(refused, leaf.Name)
 		}
 	}
