@@ -11,6 +11,7 @@ import (
 
 // What somebody else decides in a transaction that is open is found when it ends, and the bounds are those of then.
 func TestWhoeverAcceptsAShorterRetentionWaitsForWhomChangesItsBounds(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	s.readForYears(t, "v", 1, 2, 4, 7, 8, 10)

@@ -10,6 +10,7 @@ import (
 
 // A day can lie between a recommendation and the next look at it.
 func TestAShorterRetentionThatCannotBeHadAgainOrIsOutOfBoundsByNowIsNotAccepted(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := keeping(t)
 	proposed := func() string {

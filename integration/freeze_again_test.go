@@ -44,6 +44,7 @@ func TestAYoungViewKeepsWhatLeavesByASecondRowOfSourceRetention(t *testing.T) {
 
 // It reads one table, then the other; of both partitions have left, and those of one come back.
 func TestAViewThatIsFrozenByTwoTablesStaysSoByEach(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -72,6 +73,7 @@ func TestAViewThatIsFrozenByTwoTablesStaysSoByEach(t *testing.T) {
 
 // A view that reads something else by now is frozen as far as it was, while more leaves and a part of that comes back.
 func TestAViewThatReadsSomethingElseStaysFrozenWhenNewerPartitionsComeBack(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -123,6 +123,7 @@ func TestAViewThatReadsALeftTableFromNowOnKeepsWhatItHas(t *testing.T) {
 
 // It has no bucket of what had left before it was made: there is nothing to lose, until more leaves.
 func TestAViewThatIsYoungerThanWhatHasLeftCanBeBuiltAnew(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -13,6 +13,7 @@ import (
 // Triggers are made on partitions as well. The statement that the reason gives is all that somebody has to run, however many there
 // are and whatever they are called, and default privileges spare partitions to come of it.
 func TestWhatTriggersNeedIsGrantedByOneStatement(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	bob := s.db.User(t, "bob")

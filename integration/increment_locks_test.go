@@ -85,6 +85,7 @@ func TestAnUpdateOfOnePartitionDoesNotLockTheOthers(t *testing.T) {
 
 // The triggers of all partitions are made in one transaction, which locks writers out until the last is made.
 func TestWritersDoNotWaitUntilTheTriggersOfAllPartitionsAreMade(t *testing.T) {
+	heavy(t)
 	s := newScene(t)
 	const parts = 600
 	s.manyParts(t, parts)

@@ -13,6 +13,7 @@ import (
 // A database with an incremental view, one that is built upon it, and one that has a new version under way, and what it
 // is restored to.
 func TestADumpRestoresIncrementalViewsThatLiveOn(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	if _, err := os.Stat(filepath.Join(s.db.Server(t).BinDir(), "pg_dump")); err != nil {

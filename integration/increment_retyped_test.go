@@ -80,6 +80,7 @@ func TestAVirtualColumnOfTheSameNameKeepsNobodyFromWriting(t *testing.T) {
 
 // The names are those of variables and aliases of the trigger function, and of what PL/pgSQL calls its own.
 func TestAWatchedColumnMayHaveAnyName(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	names := []string{"t", "r", "x", "n", "missing", "new_rows", "old_rows", "tried", "lo", "hi", "tg_relid", "tg_op", "found", "source", "col", "min", "w", `a "b" %I $1 'c'`, "-- whatever it is, by a known column"}

@@ -47,6 +47,7 @@ func withinOneDay() {
 }
 
 func TestHowFarBackAnIncrementalViewIsReadIsSeenAndOurOwnStepsAreNot(t *testing.T) { // alone: samples and reads keep to the clock
+	heavy(t)
 	s := newScene(t)
 	s.readings(t, 20)
 	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT t, 5, 1 FROM generate_series(date_trunc('day', now(), 'UTC') - interval '20 days', date_trunc('day', now(), 'UTC'), '1 minute') AS t`)

@@ -59,6 +59,7 @@ func (s *scene) comesToBeWhole(t testing.TB, view string) {
 const eventsByHour = `SELECT date_trunc('hour', ts) AS hour, device, count(*) AS n, sum(value) AS total FROM events WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`
 
 func TestATableThatPgPartmanLooksAfterHasIncrementalViews(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s, partman := newPartman(t, false)
 	views := []string{"by_trigger", "by_counters", "by_lateness"}

@@ -30,6 +30,7 @@ func (s *scene) askedAlways(t testing.TB) (end func()) {
 
 // A refresh is asked for while the one before is under way, always: what prunes the view needs a run of its own in between.
 func TestPartitionsLeaveAViewThatIsRefreshedWithoutAPause(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -48,6 +49,7 @@ func TestPartitionsLeaveAViewThatIsRefreshedWithoutAPause(t *testing.T) {
 // The dispatcher moves the clock of a view while it is refreshed, when that takes longer than its interval. The run that prunes it, which is
 // made where the refresh ends, is no reason to do that again.
 func TestARefreshThatOutlastsItsIntervalIsNotRepeatedForTheRunThatPrunes(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)

@@ -242,6 +242,7 @@ func TestViewsOnAnIncrementalViewFollowItsNewVersion(t *testing.T) {
 }
 
 func TestANewVersionLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
@@ -278,6 +279,7 @@ func TestANewVersionLosesNothingThatRetentionHasTakenFromUnderIt(t *testing.T) {
 }
 
 func TestReadersOfAnIncrementalViewSeeOneVersionOrTheOtherAndWaitForNeither(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newMetrics(t)
 	version := func(n int) string { // by turns columns are appended and go

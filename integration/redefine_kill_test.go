@@ -51,6 +51,7 @@ func consistent(t testing.TB, seen map[string]int) {
 }
 
 func TestARedefinitionThatIsKilledAtAnyPointLeavesOneVersionInTheEnd(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	points := 3
 	if long {

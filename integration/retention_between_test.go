@@ -14,6 +14,7 @@ const leaveReadings = `INSERT INTO mvscheduler.source_retention ("table", retent
 // A row comes late to the table while the view by minute is paused. When everything of that day is old enough to leave, the days, which
 // are kept for ever, do not have it, and nobody but the view by minute can bring it to them.
 func TestWhatTheViewBetweenHasNotTakenStaysForTheViewThatReadsIt(t *testing.T) {
+	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.readings(t, 9)
