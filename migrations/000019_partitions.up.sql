@@ -88,7 +88,7 @@ COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view 
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
-COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target, which is a table, had left before the view was filled: it has nothing of it, and follows what is there.';
+COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
