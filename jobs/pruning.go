@@ -178,7 +178,7 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 		})
 	}
 	var ranges []retention.Range
-	for _, d := range refresh.LeafChanges(seen, now, false) {
+	for _, d := range refresh.LeafChanges(seen, now, state.Tracking != nil && *state.Tracking == refresh.ByCounters) {
 		r := retention.Range{From: retention.NegInfinity, To: retention.Infinity}
 		if d.Lo != nil {
 			r.From = retention.At(*d.Lo)

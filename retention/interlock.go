@@ -167,7 +167,16 @@ func (p *planner) unready(d Decision) string {
 	settled := d.Bound.To.Add(p.self.BucketWidth.longest() + zoneless + clockChange)
 	for _, dirt := range p.self.Dirt {
 		if dirt.From < settled && (p.self.Frozen == nil || dirt.To >= *p.self.Frozen) {
-			return fmt.Sprintf("has not taken the changes from %s to %s yet", dirt.From, dirt.To)
+			why := fmt.Sprintf("has not taken the changes from %s to %s yet", dirt.From, dirt.To)
+			switch {
+			case p.self.Lost:
+				why += ": its query was dropped, and when that is made again it is computed anew"
+			case p.self.Paused != "":
+				why += fmt.Sprintf(": it is paused (%s)", p.self.Paused)
+			case p.self.Failures > 0:
+				why += fmt.Sprintf(": its last %s failed", runs(p.self.Failures))
+			}
+			return why
 		}
 	}
 	return ""

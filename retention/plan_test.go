@@ -387,7 +387,7 @@ func TestBucketsThatAViewHasNotBroughtUpToDateStayForItsReaders(t *testing.T) {
 	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions, "nobody reads it")
 	b.reader("app.daily", daily)
 	d := Plan(b.facts).Decisions[0]
-	require.Equal(t, "app.hourly_2026_05_01 (2026-05-01 to 2026-06-01) stays: view app.daily reads it, and app.hourly itself has not taken the changes from 2026-05-05 to 2026-05-05 yet", d.Reason)
+	require.Equal(t, "app.hourly_2026_05_01 (2026-05-01 to 2026-06-01) stays: view app.daily reads it, and app.hourly itself has not taken the changes from 2026-05-05 to 2026-05-05 yet: it is paused (by alice)", d.Reason)
 	require.Equal(t, "app.daily", d.Blocker)
 	for name, change := range map[string]func(){
 		"what it reads has left there":  func() { b.facts.Readers[0].Frozen = b.at("2026-05-05 00:00:01") },
