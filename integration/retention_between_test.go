@@ -112,3 +112,27 @@ func TestWhatTheNewVersionOfTheViewBetweenHasNotTakenStays(t *testing.T) {
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 }
+
+// The view between does not track changes. What came while it was paused it looks at when it is refreshed again, however late that is.
+func TestWhatTheViewBetweenHasNotLookedAtStaysForTheViewThatReadsIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "change_tracking", "none", "lateness", "1 hour")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.increment_state AS i SET seen_at = seen_at - interval '4 days' WHERE i.tracking = 'none'`) // it has been paused for four days
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '84 hours', 77, 1)`, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	s.incremented(t, "daily") // has it looked what can leave
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('mins')`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	until(t, s.root, `SELECT count(*) > 5 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}
