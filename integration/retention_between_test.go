@@ -136,3 +136,20 @@ func TestWhatTheViewBetweenHasNotLookedAtStaysForTheViewThatReadsIt(t *testing.T
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 }
+
+func TestAViewBetweenThatHasLostItsQuerySaysWhyItsPartitionsStay(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `DROP VIEW mins__query`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".mins", "--dry-run", "--retention-period", "2 days", "-o", "json")
+	require.Contains(t, out.stdout, "daily reads it, and "+s.owner+".mins itself has not taken changes yet that may concern all of it")
+	require.Contains(t, out.stdout, "its query was dropped, and when that is made again it is computed anew")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`) // makes the query again
+	s.incremented(t, "mins", "daily")
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+}
