@@ -31,10 +31,10 @@ func unlessHeld(ctx context.Context, q Querier, sql string, args ...any) error {
 	return err
 }
 
-// known are the targets that there are.
+// known are the targets that there are, with views that are to be.
 const known = `
 WITH target AS (
-    SELECT s.view_id AS id, s.owner::oid AS owner FROM mvscheduler.view_state AS s WHERE s.method = 'incremental'
+    SELECT s.view_id AS id, s.owner::oid AS owner FROM mvscheduler.view_state AS s LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id WHERE 'incremental' IN (s.method, r.method)
      UNION ALL
     SELECT r.id, r.owner::oid FROM mvscheduler.source_state AS r
 )`

@@ -319,8 +319,8 @@ ON CONFLICT (view_id, data) DO UPDATE
 // BeginFill notes the snapshot before the first partition is built: what commits later is dirt for the increment that
 // ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
 // deletes entries of the change log which the real one has not seen (see ForgetChanges). Partitions that would leave at once
-// are not built; a day is left for labels without a zone, which can stand in any. What has left the tables already the view
-// will have nothing of, which is noted as well.
+// are not built; a day is left for labels without a zone, which can stand in any. What has left already of what it reads the
+// view will have nothing of, which is noted as well.
 func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
@@ -332,7 +332,12 @@ WITH RECURSIVE read(relation) AS (
     UNION
     SELECT i.inhrelid FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
 ), gone AS (   -- what leaves or comes back meanwhile is waited for, as in FreezeView
-    SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > '-infinity' AND f.relation::oid IN (SELECT r.relation FROM read AS r) FOR SHARE
+    SELECT f.target
+      FROM mvscheduler.frozen AS f
+      LEFT JOIN mvscheduler.piece AS d ON d.view_id = f.target AND d.kind = 'data'
+     WHERE f.labels > '-infinity'
+       AND coalesce(f.relation, d.relation)::oid IN (SELECT r.relation FROM read AS r)
+       FOR SHARE OF f
 )
 INSERT INTO mvscheduler.frozen_by (view_id, target, below, before)
 SELECT $1, g.target, '-infinity', true

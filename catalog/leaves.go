@@ -63,7 +63,7 @@ func ReadNow(into *time.Time) Read {
 func LoadLeafMarks(ctx context.Context, q Querier, viewIDs []int64) (map[uint32]string, error) {
 	rows, err := q.Query(ctx, `
 WITH RECURSIVE node(oid, link) AS (
-    SELECT s.relation::oid, coalesce(s.noted_by, '')
+    SELECT s.relation::oid, concat_ws(' ', s.noted, s.noted_by)
       FROM mvscheduler.visible_sources AS s
      WHERE s.view_id = ANY ($1::bigint[])
      UNION

@@ -334,14 +334,14 @@ SELECT b.target, b.name, b.owner, $2, 'restore', mvscheduler.shown_name(b.relati
 
 // FreezeView records that rows of a target that a view reads have left below an instant; horizon is that of the target
 // from which this follows. It does nothing when that one has moved back meanwhile. A view that nobody has begun to fill has nothing
-// of a table that could be lost, see BeginFill.
+// that could be lost, see BeginFill.
 func FreezeView(ctx context.Context, q Querier, viewID, target int64, below, horizon time.Time) error {
 	_, err := q.Exec(ctx, `
 WITH target AS (
     SELECT FROM mvscheduler.frozen AS f WHERE f.target = $2 AND f.labels >= $4 FOR SHARE
 ), of_target AS (
     INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, before)
-    SELECT $1, $2, $3, $2 < 0 AND NOT EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = $1)
+    SELECT $1, $2, $3, NOT EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = $1)
       FROM target
     ON CONFLICT (view_id, target) DO UPDATE
        SET below = greatest(b.below, EXCLUDED.below)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,4 +63,94 @@ func TestWhatNobodyCanKnowOfAForeignTableKeepsNoPartitionOfTheViewBetween(t *tes
 	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
 	s.incremented(t, "mins", "daily")
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}
+
+// The view between finds changes by the server's counters: a row that came while it was paused it has not taken either.
+func TestWhatTheViewBetweenHasNotCountedStaysForTheViewThatReadsIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "change_tracking", "counters")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	s.incremented(t, "daily") // has it looked what can leave
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('mins')`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}
+
+// A new version of the view between has just taken its place, and the days read it, but have not been refreshed since: nobody has noted yet
+// that they read the new one.
+func TestWhatTheNewVersionOfTheViewBetweenHasNotTakenStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day", "refresh_on", "manual")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.redefine(t, "mins", strings.Replace(everyMinute, "AS total", "AS total, max(value) AS most", 1))
+	s.incremented(t, "mins")
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`, fmt.Sprintf(leaveReadings, "2 days"))
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run")
+	require.Contains(t, out.stdout, "daily has not taken changes yet that may concern all of it")
+	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait").code)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('mins')`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}
+
+// The view between does not track changes. What came while it was paused it looks at when it is refreshed again, however late that is.
+func TestWhatTheViewBetweenHasNotLookedAtStaysForTheViewThatReadsIt(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "change_tracking", "none", "lateness", "1 hour")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.increment_state AS i SET seen_at = seen_at - interval '4 days' WHERE i.tracking = 'none'`) // it has been paused for four days
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '84 hours', 77, 1)`, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	s.incremented(t, "daily") // has it looked what can leave
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('mins')`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	until(t, s.root, `SELECT count(*) > 5 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}
+
+func TestAViewBetweenThatHasLostItsQuerySaysWhyItsPartitionsStay(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `DROP VIEW mins__query`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".mins", "--dry-run", "--retention-period", "2 days", "-o", "json")
+	require.Contains(t, out.stdout, "daily reads it, and "+s.owner+".mins itself has not taken changes yet that may concern all of it")
+	require.Contains(t, out.stdout, "its query was dropped, and when that is made again it is computed anew")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`) // makes the query again
+	s.incremented(t, "mins", "daily")
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -47,4 +48,23 @@ func TestWhatCameWhileNobodyHadItNotedIsFound(t *testing.T) {
 	pgtest.Exec(t, alice, late)
 	refreshed(t, a.m, a.sql("mallory.same"))
 	whole("what came later")
+}
+
+// Between the plan and the lock of what leaves, a view comes to be one of who may only read, and nobody has changes noted for it.
+func TestAPlanDoesNotHoldWhenNobodyHasChangesNotedAnyMore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 1)
+	s.incremental(t, "hourly", hourlyReadings)
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, "hourly")
+	require.Zero(t, sidecar.stop())
+	id := ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state`)
+	before, err := catalog.LoadLeafMarks(t.Context(), s.root, []int64{id})
+	require.NoError(t, err)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_source SET counts = false`) // as SyncSources does
+	after, err := catalog.LoadLeafMarks(t.Context(), s.root, []int64{id})
+	require.NoError(t, err)
+	table := ask[uint32](t, s.alice, `SELECT 'readings'::regclass::oid`)
+	require.NotEqual(t, before[table], after[table])
 }

@@ -159,6 +159,10 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 	if err != nil {
 		return nil, err
 	}
+	var tracking string
+	if state.Tracking != nil {
+		tracking = *state.Tracking
+	}
 	p.leaves[view] = maps.Clone(now)
 	if before != nil { // what left since then is what we put aside ourselves
 		maps.DeleteFunc(seen, func(oid uint32, _ catalog.Leaf) bool {
@@ -178,7 +182,7 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 		})
 	}
 	var ranges []retention.Range
-	for _, d := range refresh.LeafChanges(seen, now, false) {
+	for _, d := range refresh.LeafChanges(seen, now, tracking == refresh.ByCounters) {
 		r := retention.Range{From: retention.NegInfinity, To: retention.Infinity}
 		if d.Lo != nil {
 			r.From = retention.At(*d.Lo)
@@ -188,7 +192,20 @@ func (p *pruning) leafChanges(ctx context.Context, q catalog.Querier, view int64
 		}
 		ranges = append(ranges, r)
 	}
+	if p.itself(view) && state.SeenAt != nil && tracking == refresh.ByLateness {
+		ranges = append(ranges, retention.Range{From: p.lookedFrom(state), To: retention.Infinity})
+	}
 	return ranges, nil
+}
+
+// lookedFrom is from when on the next refresh of a view computes everything that does not track changes: see [refresh.Unseen]. What is as old as
+// leaves by then anyway counts for nothing, or it would stay for ever where lateness is longer than the retention period.
+func (p *pruning) lookedFrom(state catalog.Incremental) retention.Timestamp {
+	from := retention.At(state.SeenAt.Add(-state.Lateness - state.Width))
+	if kept := p.facts.Policy.RetentionPeriod; kept != nil {
+		from = max(from, kept.Before(retention.At(*state.SeenAt), p.facts.Policy.Zone))
+	}
+	return from
 }
 
 // itself says whether the data of a view are what is planned for.

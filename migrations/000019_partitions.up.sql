@@ -88,7 +88,7 @@ COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view 
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
-COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target, which is a table, had left before the view was filled: it has nothing of it, and follows what is there.';
+COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
     id        bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -322,6 +322,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                      LEFT JOIN pg_catalog.pg_attribute AS a ON a.attrelid = t.relation AND a.attnum = k.attnum AND k.attnum > 0
                      LEFT JOIN pg_catalog.pg_type AS y ON y.oid = a.atttypid),
            'Frozen', CASE WHEN f.labels > '-infinity' THEN mvscheduler.micros(f.labels) END,
+           'PartOf', coalesce(u.name, ''),
            'Partitions', coalesce(b.partitions, '[]')),
        'Policy', pg_catalog.jsonb_build_object('Enabled', t.enabled, 'LegalHold', t.legal_hold, 'RetentionPeriod', mvscheduler.parts(t.retention_period), 'GracePeriod', mvscheduler.parts(t.grace_period)),
        'Readers', coalesce(r.readers, '[]')) AS facts
@@ -330,6 +331,15 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
   LEFT JOIN pg_catalog.pg_partitioned_table AS pt ON pt.partrelid = t.relation
   LEFT JOIN mvscheduler.frozen AS f ON f.target = t.id
  CROSS JOIN LATERAL (
+       WITH RECURSIVE up(oid) AS (   -- also while it is aside: every row of it is to come back
+           SELECT t.relation
+           UNION
+           SELECT x.oid FROM up AS u CROSS JOIN LATERAL (SELECT i.inhparent AS oid FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = u.oid
+                                                          UNION ALL
+                                                         SELECT r.relation::oid FROM mvscheduler.kept AS k JOIN mvscheduler.source_state AS r ON r.id = k.target WHERE k.relation::oid = u.oid AND k.detached_at IS NOT NULL) AS x
+       )
+       SELECT min(r.name) AS name FROM up AS u JOIN mvscheduler.source_state AS r ON r.relation::oid = u.oid AND r.id <> t.id) AS u
+ CROSS JOIN LATERAL (
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
@@ -337,6 +347,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Misfit', p.detached_at IS NOT NULL AND mvscheduler.shape_of(c.oid) IS DISTINCT FROM mvscheduler.shape_of(t.relation),
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
+                  'Held', coalesce((SELECT min(r.name) FROM mvscheduler.source_state AS r WHERE r.legal_hold AND r.relation::oid = ANY (below.oids)), ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
                                      FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions

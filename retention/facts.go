@@ -32,6 +32,8 @@ type Relation struct {
 	Partitions []Partition
 	// Frozen is the horizon below which partitions have left, as an earlier plan has found it; nil = none has.
 	Frozen *Timestamp
+	// PartOf is a table above of which partitions leave by a row of source_retention, with all that is in them; empty = there is none.
+	PartOf string
 }
 
 // Column of a partition key.
@@ -66,6 +68,7 @@ type Partition struct {
 	DetachPending bool     // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
 	Foreign       bool     // it, or one below it, is a foreign table
 	OtherOwner    string   // role that owns it, or one below it; empty = the relation's owner
+	Held          string   // it, or one below it, that has a legal hold of its own; empty = none has
 	ReferencedBy  []string // tables whose foreign keys point at it or at the relation
 
 	Rows  int64 // as estimated in pg_class.reltuples, of all leaves; -1 = unknown

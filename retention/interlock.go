@@ -96,7 +96,7 @@ func (p *planner) need(r Reader, d Decision) string {
 	}
 	for _, dirt := range r.Dirt {
 		if dirt.From < settled && dirt.To >= frozen && dirt.To.Add(margin) >= kept {
-			return fmt.Sprintf("view %s has not taken the changes from %s to %s yet", r.Name, dirt.From, dirt.To)
+			return fmt.Sprintf("view %s has not taken %s", r.Name, dirt.untaken())
 		}
 	}
 	if why := p.unready(d); r.Direct && why != "" {
@@ -167,10 +167,27 @@ func (p *planner) unready(d Decision) string {
 	settled := d.Bound.To.Add(p.self.BucketWidth.longest() + zoneless + clockChange)
 	for _, dirt := range p.self.Dirt {
 		if dirt.From < settled && (p.self.Frozen == nil || dirt.To >= *p.self.Frozen) {
-			return fmt.Sprintf("has not taken the changes from %s to %s yet", dirt.From, dirt.To)
+			why := "has not taken " + dirt.untaken()
+			switch {
+			case p.self.Lost:
+				why += ": its query was dropped, and when that is made again it is computed anew"
+			case p.self.Paused != "":
+				why += fmt.Sprintf(": it is paused (%s)", p.self.Paused)
+			case p.self.Failures > 0:
+				why += fmt.Sprintf(": its last %s failed", runs(p.self.Failures))
+			}
+			return why
 		}
 	}
 	return ""
+}
+
+// untaken names changes that a view has not taken.
+func (r Range) untaken() string {
+	if r.From == NegInfinity && r.To == Infinity {
+		return "changes yet that may concern all of it, of a table that it joins or of a query, say"
+	}
+	return fmt.Sprintf("the changes from %s to %s yet", r.From, r.To)
 }
 
 func runs(n int) string {

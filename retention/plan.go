@@ -106,6 +106,8 @@ func (p *planner) hold() string {
 	switch {
 	case policy.LegalHold:
 		return "there is a legal hold on " + relation.Name
+	case relation.PartOf != "": // what is aside would come back without what has left it meanwhile
+		return fmt.Sprintf("%s is a part of %s, which has a row in source_retention itself", relation.Name, relation.PartOf)
 	case !policy.Enabled:
 		return "retention of " + relation.Name + " is not enabled"
 	case policy.RetentionPeriod == nil:
@@ -191,6 +193,8 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 		return "it is younger than " + p.border()
 	case bound.To > p.horizon:
 		return "it holds rows on both sides of " + p.border()
+	case partition.Held != "":
+		return "there is a legal hold on " + partition.Held
 	case partition.DetachPending:
 		return "somebody's DETACH PARTITION ... CONCURRENTLY was interrupted: end it by ALTER TABLE ... DETACH PARTITION ... FINALIZE"
 	case partition.Foreign:
@@ -238,6 +242,8 @@ func (p *planner) decideAside(d *Decision, err error) string {
 		return p.Relation.Name + " keeps everything now"
 	case p.held != "":
 		return p.held
+	case d.Partition.Held != "":
+		return "there is a legal hold on " + d.Partition.Held
 	case err != nil:
 		return "its bound cannot be read: " + err.Error()
 	case d.Partition.Altered:

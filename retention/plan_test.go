@@ -292,7 +292,7 @@ func TestEachBlockerIsNamed(t *testing.T) {
 		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":                       func(_ *builder, r *Reader) { r.Method = "" },
 		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":                 func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
 		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                                func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
-		"view app.hourly has not taken the changes from -infinity to infinity yet":                                                func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
+		"view app.hourly has not taken changes yet that may concern all of it, of a table that it joins or of a query, say":              func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
 		"view app.hourly has not taken the changes from 2026-06-02 01:30:00 UTC to 2026-06-02 01:30:00 UTC yet": func(b *builder, r *Reader) {
 			r.Dirt = []Range{{*b.at("2026-06-02 01:30:00"), *b.at("2026-06-02 01:30:00")}}
 		},
@@ -387,7 +387,7 @@ func TestBucketsThatAViewHasNotBroughtUpToDateStayForItsReaders(t *testing.T) {
 	require.Equal(t, 1, Plan(b.facts).Total(Detach).Partitions, "nobody reads it")
 	b.reader("app.daily", daily)
 	d := Plan(b.facts).Decisions[0]
-	require.Equal(t, "app.hourly_2026_05_01 (2026-05-01 to 2026-06-01) stays: view app.daily reads it, and app.hourly itself has not taken the changes from 2026-05-05 to 2026-05-05 yet", d.Reason)
+	require.Equal(t, "app.hourly_2026_05_01 (2026-05-01 to 2026-06-01) stays: view app.daily reads it, and app.hourly itself has not taken the changes from 2026-05-05 to 2026-05-05 yet: it is paused (by alice)", d.Reason)
 	require.Equal(t, "app.daily", d.Blocker)
 	for name, change := range map[string]func(){
 		"what it reads has left there":  func() { b.facts.Readers[0].Frozen = b.at("2026-05-05 00:00:01") },
