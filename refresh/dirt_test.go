@@ -86,6 +86,7 @@ func TestLeavesThatChangedAreDirt(t *testing.T) {
 		"counters":                 {with(func(l *Leaf) { l.Counters = "8" }), true, []Dirt{{at(0), at(24), "rows of p were written"}}},
 		"another file":             {with(func(l *Leaf) { l.Identity = "2" }), false, []Dirt{{at(0), at(24), "p was rewritten or truncated"}}},
 		"other bounds, both dirty": {with(func(l *Leaf) { l.Hi = at(48) }), false, []Dirt{{at(0), at(24), ""}, {at(0), at(48), "p has other bounds"}}},
+		"and another file":         {with(func(l *Leaf) { l.Lo, l.Hi, l.Identity = at(48), at(72), "2" }), false, []Dirt{{at(0), at(24), ""}, {at(48), at(72), "p has other bounds"}}},
 		"gone":                     {nil, false, []Dirt{{at(0), at(24), "p is gone"}}},
 	} {
 		require.Equal(t, c.want, LeafChanges(before, c.now, c.counters), name)
