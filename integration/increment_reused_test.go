@@ -5,6 +5,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -46,6 +47,51 @@ func TestAPartitionThatComesBackForOtherTimesTakesItsOldRowsWithIt(t *testing.T)
 			s.incremented(t, "v")
 			same(t, s.alice, "v")
 			require.Contains(t, s.last(t, "v", "reason"), "2 ranges of times changed, from 2026-03-01 00:00:00 to 2026-03-09 00:00:00 UTC", "and not the partition between")
+		})
+	}
+}
+
+// What retention has put aside is emptied and attached for times to come: it was not brought back, and the views keep what they have of it.
+func TestAPartitionThatWasPutAsideAndIsUsedForOtherTimesIsNotTakenForRestored(t *testing.T) {
+	t.Parallel()
+	for name, ends := range map[string]bool{"retention goes on": false, "retention ends": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.readings(t, 9)
+			s.incremental(t, "hourly", hourlyReadings)
+			startSidecar(t, s.db)
+			s.incremented(t, "hourly")
+			pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`)
+			until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+			s.pruned(t)
+			s.incremented(t, "hourly")
+			s.snapshotOf(t, "hourly", "before")
+
+			newest := ask[string](t, s.root, `SELECT relation::text FROM mvscheduler.kept ORDER BY until DESC LIMIT 1`)
+			pgtest.Exec(t, s.alice, `BEGIN`, `TRUNCATE `+newest, `ALTER TABLE readings ATTACH PARTITION `+newest+` FOR VALUES FROM ('2199-01-01') TO ('2199-01-02')`)
+			if ends {
+				pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.source_retention`)
+			}
+			pgtest.Exec(t, s.alice, `COMMIT`)
+			pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES ('2199-01-01 10:00', 1, 1)`)
+			if ends { // what the housekeeper does
+				pgtest.Exec(t, s.root, `SELECT mvscheduler.thaw(target) FROM mvscheduler.frozen`)
+			}
+			pgtest.Exec(t, s.root, everythingDirty)
+			s.incremented(t, "hourly")
+			require.Zero(t, s.lost(t, "before", "hourly", "true"))
+			require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM hourly WHERE hour > '2199-01-01'`))
+			require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`))
+
+			if !ends { // and what is still aside comes back as it was
+				require.Equal(t, catalog.Reused, ask[string](t, s.root, `SELECT reason FROM mvscheduler.pruning WHERE action = 'drop'`))
+				pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
+				pgtest.Exec(t, s.root, everythingDirty)
+				s.incremented(t, "hourly")
+				require.Zero(t, s.lost(t, "before", "hourly", "true"))
+				require.Equal(t, int64(3), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`))
+			}
 		})
 	}
 }
