@@ -99,7 +99,7 @@ func Coalesce(dirt []Dirt, margin time.Duration) (ranges []Range, reason string)
 		}
 		slices.Sort(sorted)
 		if more := len(sorted) - 3; more > 0 {
-			sorted = append(sorted[:3], fmt.Sprintf("and %d more reasons", more))
+			sorted = append(sorted[:3], "and "+count(more, "more reason"))
 		}
 		reason += " (" + strings.Join(sorted, "; ") + ")"
 	}

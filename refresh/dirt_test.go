@@ -27,6 +27,7 @@ func TestDirtBecomesRangesWithReasons(t *testing.T) {
 		"everything":              {[]Dirt{{Lo: at(2), Hi: at(5)}, Everything("the query was changed")}, []Range{{nil, nil}}, "changed: everything (the query was changed)"},
 		"open ends":               {[]Dirt{{Hi: at(2)}, {Lo: at(90), Why: "p is new"}}, []Range{{nil, at(2)}, {at(90), nil}}, "2 ranges of times changed, from the beginning to the end (p is new)"},
 		"open at one end":         {[]Dirt{{Lo: at(2)}}, []Range{{at(2), nil}}, "changed: 2026-03-01 02:00:00 UTC to the end"},
+		"four reasons":            {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 1 more reason)"},
 		"many reasons, few words": {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d"), Everything("e")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 2 more reasons)"},
 	} {
 		got, reason := Coalesce(c.dirt, 3*time.Hour)
