@@ -302,27 +302,53 @@ UPDATE mvscheduler.frozen_by AS b
 // ByOwner is the reason of what nobody but the owner can have brought back.
 const ByOwner = "its owner has brought it back, and it stays for another grace period"
 
+// Reused is the reason of what has left for good, since its owner needed the table for something else.
+const Reused = "its owner has attached it for other times, so that what it held does not come back"
+
 // NoteRestored records which partitions that were put aside PostgreSQL's catalog shows as attached again, and returns how
 // many: a run has done it, or without one (nil) their owner, by restore_view or otherwise. They stay for another grace
-// period from now on, and views follow them again.
+// period from now on, and views follow them again. One that was attached for other times is another partition: what it was has
+// gone, as if it were dropped.
 func NoteRestored(ctx context.Context, q Querier, id int64, run *int64, reason string) (int64, error) {
 	noted, err := q.Exec(ctx, `
-WITH back AS (
+WITH attached AS MATERIALIZED (
+    SELECT k.relation, t.name, t.owner, k.bound = mvscheduler.bound_of(k.relation::oid) AS same
+      FROM mvscheduler.kept AS k
+      JOIN mvscheduler.visible_targets AS t ON t.id = k.target
+      JOIN pg_inherits AS i ON i.inhrelid = k.relation::oid AND i.inhparent = t.relation::oid
+     WHERE k.target = $1
+       AND k.detached_at IS NOT NULL
+), back AS (
     UPDATE mvscheduler.kept AS k
        SET detached_at = NULL,
            restored_at = clock_timestamp()
-      FROM mvscheduler.visible_targets AS t,
-           pg_inherits AS i
-     WHERE k.target = $1
-       AND t.id = k.target
-       AND i.inhrelid = k.relation::oid
-       AND i.inhparent = t.relation::oid
+      FROM attached AS a
+     WHERE k.relation = a.relation
+       AND k.target = $1
        AND k.detached_at IS NOT NULL
-    RETURNING k.target, t.name, t.owner, k.relation, k.bound, k.rows, k.bytes
+       AND a.same
+    RETURNING k.target, a.name, a.owner, k.relation, k.bound, k.rows, k.bytes
+), reused AS (
+    DELETE FROM mvscheduler.kept AS k
+     USING attached AS a
+     WHERE k.relation = a.relation
+       AND k.target = $1
+       AND k.detached_at IS NOT NULL
+       AND a.same IS NOT TRUE
+    RETURNING k.target, a.name, a.owner, k.relation, k.bound, k.rows, k.bytes, k.until
+), gone AS (
+    UPDATE mvscheduler.frozen AS f
+       SET gone = greatest(f.gone, r.until)
+      FROM (SELECT max(x.until) AS until FROM reused AS x) AS r
+     WHERE f.target = $1
+       AND r.until > f.gone
 )
 INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
-SELECT b.target, b.name, b.owner, $2, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3
-  FROM back AS b`, id, run, reason)
+SELECT b.target, b.name, b.owner, $2::bigint, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3::text
+  FROM back AS b
+ UNION ALL
+SELECT r.target, r.name, r.owner, $2, 'drop', mvscheduler.shown_name(r.relation::oid), r.bound, r.rows, r.bytes, $4::text
+  FROM reused AS r`, id, run, reason, Reused)
 	if err == nil {
 		_, err = q.Exec(ctx, `SELECT mvscheduler.thaw($1)`, id)
 	}

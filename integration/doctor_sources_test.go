@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -63,4 +64,25 @@ END $$`)
 	found, _ = examine(t, s.db, s.owner)
 	require.Empty(t, about(found, "partition"))
 	pgtest.Exec(t, s.alice, `INSERT INTO ended VALUES (now() AT TIME ZONE 'UTC')`, `INSERT INTO soon VALUES (now() + interval '2 days')`)
+}
+
+// A view whose owner may not read the table any more notes nothing of it until he may again: that does not make the triggers nobody's.
+func TestTheDoctorCallsNoTriggersLeftOverOfATableThatAViewMayNotReadForTheMoment(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`))
+	a.as(fmt.Sprintf(sumByHour, "mallory.v", "alice.base"))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	pgtest.Exec(t, alice, a.sql(`REVOKE SELECT ON base FROM mallory`), `INSERT INTO base VALUES ('2026-03-01 00:10+00', 1)`)
+	run := ask[int64](t, a.m, `SELECT mvscheduler.refresh_view($1)`, a.sql("mallory.v"))
+	until(t, a.m, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE id = $1 AND state = 'failed')`, run)
+	found, _ := examine(t, a.db, "")
+	require.NotEmpty(t, about(found, "grants"))
+	require.Empty(t, about(found, "leftover"))
+
+	pgtest.Exec(t, a.m, `DELETE FROM mvscheduler.views`)
+	found, _ = examine(t, a.db, "")
+	require.Len(t, about(found, "leftover"), 1)
 }

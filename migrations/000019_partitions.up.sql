@@ -1008,9 +1008,10 @@ BEGIN
                    CASE TG_OP WHEN 'DELETE' THEN OLD.owner ELSE NEW.owner END AS owner) AS r;
     IF TG_OP = 'DELETE' THEN
         DELETE FROM mvscheduler.source_state AS s WHERE s.id = OLD.id;
-        -- What is aside stays, as tables of the owner; the sidecar forgets them. What is back is not gone.
+        -- What is aside stays, as tables of the owner; the sidecar forgets them. What is back is not gone, unless for other times.
         UPDATE mvscheduler.kept AS k SET detached_at = NULL, restored_at = clock_timestamp()
-          FROM pg_inherits AS i WHERE k.target = OLD.id AND i.inhrelid = k.relation::oid AND i.inhparent = OLD."table"::oid AND k.detached_at IS NOT NULL;
+          FROM pg_inherits AS i WHERE k.target = OLD.id AND i.inhrelid = k.relation::oid AND i.inhparent = OLD."table"::oid AND k.detached_at IS NOT NULL
+                                  AND k.bound = mvscheduler.bound_of(k.relation::oid);
         RETURN NULL;
     END IF;
     SELECT c.oid INTO made FROM pg_class AS c WHERE c.oid = current_setting('mvscheduler.gate')::oid AND c.relkind = 'm' AND c.relowner = NEW.owner::oid;

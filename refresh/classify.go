@@ -241,22 +241,32 @@ func Describe(err error) string {
 	return clean(err.Error(), describeAtMost)
 }
 
-// whereOutside is the context of an error without the frames of our own functions and their statements, which tell its
-// reader nothing.
+// whereOutside is the context of an error without the frames of our own functions and of the statements that these run, which
+// tell its reader nothing. The innermost frame is the first, so a statement stands before the function that runs it.
 func whereOutside(where string) string {
 	var (
-		outside []string
-		ours    bool
+		outside, statement []string // statement is of one of our functions if the next frame is
+		ours               bool
 	)
 	for line := range strings.SplitSeq(where, "\n") {
-		if strings.HasPrefix(line, "SQL ") || strings.HasPrefix(line, "PL/") { // else the statement goes on
-			ours = strings.HasPrefix(line, "PL/pgSQL function mvscheduler.") || strings.HasPrefix(line, `SQL function "step`) || strings.HasPrefix(line, `SQL function "demand_`) || strings.HasPrefix(line, `SQL statement "`) && strings.Contains(line, "mvscheduler")
+		text := strings.HasPrefix(line, `SQL statement "`) || strings.HasPrefix(line, `SQL expression "`) || strings.HasPrefix(line, `PL/pgSQL assignment "`)
+		if text || strings.HasPrefix(line, `SQL function "`) || strings.HasPrefix(line, "PL/") { // else the statement goes on
+			function := strings.HasPrefix(line, "PL/pgSQL function mvscheduler.")
+			if !function {
+				outside = append(outside, statement...)
+			}
+			statement = nil
+			ours = function || strings.HasPrefix(line, `SQL function "step`) || strings.HasPrefix(line, `SQL function "demand_`) || text && strings.Contains(line, "mvscheduler")
 		}
-		if !ours {
+		switch {
+		case ours:
+		case text, len(statement) > 0:
+			statement = append(statement, line)
+		default:
 			outside = append(outside, line)
 		}
 	}
-	return strings.Join(outside, "\n")
+	return strings.Join(append(outside, statement...), "\n")
 }
 
 // clean makes text of unknown origin fit for a terminal, a page and a table.

@@ -132,6 +132,10 @@ func TestDescriptionsAreFitToBeShown(t *testing.T) {
 			"SQL statement \"SELECT *            FROM mvscheduler.replace_buckets(query, data)\"\nSQL statement \"SELECT mvscheduler.name_partition(data, part),\n            mvscheduler.equip_partition(data, part)\"\nPL/pgSQL function mvscheduler.step_increment(bigint) line 51 at SQL statement\nSQL function \"step\" statement 1"}))
 	require.Equal(t, "boom", Describe(&pgconn.PgError{Message: "boom",
 		Where: "PL/pgSQL function mvscheduler.demand_labels(oid,text) line 6 at PERFORM\nSQL function \"demand_near_labels\" statement 1\nSQL statement \"SELECT mvscheduler.demand_near_labels(handle)\"\nPL/pgSQL function mvscheduler.step_build(bigint) line 51 at PERFORM"}))
+	require.Equal(t, "permission denied for table orders", Describe(&pgconn.PgError{Message: "permission denied for table orders",
+		Where: "SQL statement \"SELECT array_agg(l.start) FROM app.v__query\nSQL is not a frame\"\nPL/pgSQL function mvscheduler.next_labels(oid,text) line 25 at EXECUTE\nPL/pgSQL function mvscheduler.step_increment(bigint) line 51 at SQL statement\nSQL function \"step\" statement 1"}))
+	require.Equal(t, "boom CONTEXT: SQL statement \"SELECT 1\" PL/pgSQL function app.f() line 2 at EXECUTE", Describe(&pgconn.PgError{Message: "boom",
+		Where: "SQL statement \"SELECT 1\"\nPL/pgSQL function app.f() line 2 at EXECUTE\nSQL statement \"INSERT INTO app.v__data\"\nPL/pgSQL function mvscheduler.step(bigint) line 7 at EXECUTE"}))
 	require.Equal(t, "boom CONTEXT: SQL statement \"SELECT a \"", Describe(&pgconn.PgError{Message: "boom", Where: "SQL statement \"SELECT a\n\""}))
 	require.Equal(t, "boom DETAIL: d HINT: h CONTEXT: w", Describe(&pgconn.PgError{Message: "boom", Detail: "d", Hint: "h", Where: "w"}))
 	require.Equal(t, "cancelled", Describe(fmt.Errorf("refresh: %w", context.Canceled)))

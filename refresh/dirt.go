@@ -99,7 +99,7 @@ func Coalesce(dirt []Dirt, margin time.Duration) (ranges []Range, reason string)
 		}
 		slices.Sort(sorted)
 		if more := len(sorted) - 3; more > 0 {
-			sorted = append(sorted[:3], fmt.Sprintf("and %d more reasons", more))
+			sorted = append(sorted[:3], "and "+count(more, "more reason"))
 		}
 		reason += " (" + strings.Join(sorted, "; ") + ")"
 	}
@@ -172,6 +172,7 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 		leaf := now[oid]
 		whole := Dirt{Lo: leaf.Lo, Hi: leaf.Hi}
 		was, known := before[oid]
+		moved := known && (!sameInstant(was.Lo, leaf.Lo) || !sameInstant(was.Hi, leaf.Hi))
 		switch {
 		case !known:
 			whole.Why = leaf.Name + " is new"
@@ -179,6 +180,8 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 			whole.Why = leaf.Name + " is a foreign table, of which nobody knows what changed"
 		case leaf.Kind == "S":
 			whole.Why = leaf.Name + " is a sequence, of which nobody knows what changed"
+		case moved:
+			whole.Why = leaf.Name + " has other bounds"
 		case was.Identity != leaf.Identity && leaf.Kind == "v":
 			whole.Why = leaf.Name + " was replaced, or what it depends on: a function, an operator, an enumeration, row-level security"
 		case was.Identity != leaf.Identity:
@@ -187,13 +190,13 @@ func LeafChanges(before, now map[uint32]Leaf, counters bool) (dirt []Dirt) {
 			whole.Why = leaf.Name + " was watched in another way"
 		case !strings.HasPrefix(leaf.Columns+",", was.Columns+","): // columns that were added are no reason
 			whole.Why = leaf.Name + " was altered, or a part of another table for a while"
-		case !sameInstant(was.Lo, leaf.Lo) || !sameInstant(was.Hi, leaf.Hi):
-			whole.Why = leaf.Name + " has other bounds"
-			dirt = append(dirt, Dirt{Lo: was.Lo, Hi: was.Hi})
 		case was.Counters != leaf.Counters && (counters || leaf.Kind == "m"):
 			whole.Why = "rows of " + leaf.Name + " were written"
 		default:
 			continue
+		}
+		if moved { // what it held before is gone, whatever else happened to it
+			dirt = append(dirt, Dirt{Lo: was.Lo, Hi: was.Hi})
 		}
 		dirt = append(dirt, whole)
 	}

@@ -27,6 +27,7 @@ func TestDirtBecomesRangesWithReasons(t *testing.T) {
 		"everything":              {[]Dirt{{Lo: at(2), Hi: at(5)}, Everything("the query was changed")}, []Range{{nil, nil}}, "changed: everything (the query was changed)"},
 		"open ends":               {[]Dirt{{Hi: at(2)}, {Lo: at(90), Why: "p is new"}}, []Range{{nil, at(2)}, {at(90), nil}}, "2 ranges of times changed, from the beginning to the end (p is new)"},
 		"open at one end":         {[]Dirt{{Lo: at(2)}}, []Range{{at(2), nil}}, "changed: 2026-03-01 02:00:00 UTC to the end"},
+		"four reasons":            {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 1 more reason)"},
 		"many reasons, few words": {[]Dirt{Everything("a"), Everything("b"), Everything("c"), Everything("d"), Everything("e")}, []Range{{nil, nil}}, "changed: everything (a; b; c; and 2 more reasons)"},
 	} {
 		got, reason := Coalesce(c.dirt, 3*time.Hour)
@@ -86,6 +87,7 @@ func TestLeavesThatChangedAreDirt(t *testing.T) {
 		"counters":                 {with(func(l *Leaf) { l.Counters = "8" }), true, []Dirt{{at(0), at(24), "rows of p were written"}}},
 		"another file":             {with(func(l *Leaf) { l.Identity = "2" }), false, []Dirt{{at(0), at(24), "p was rewritten or truncated"}}},
 		"other bounds, both dirty": {with(func(l *Leaf) { l.Hi = at(48) }), false, []Dirt{{at(0), at(24), ""}, {at(0), at(48), "p has other bounds"}}},
+		"and another file":         {with(func(l *Leaf) { l.Lo, l.Hi, l.Identity = at(48), at(72), "2" }), false, []Dirt{{at(0), at(24), ""}, {at(48), at(72), "p has other bounds"}}},
 		"gone":                     {nil, false, []Dirt{{at(0), at(24), "p is gone"}}},
 	} {
 		require.Equal(t, c.want, LeafChanges(before, c.now, c.counters), name)

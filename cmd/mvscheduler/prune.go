@@ -242,7 +242,7 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		if _, run, err := pruneRun(ctx, conn, target.ID, 0); err != nil {
 			return err
 		} else if run.State == "failed" && !plan.Empty() {
-			a.say("the last try did not come through:  %s", runWords(run))
+			a.say("the last try did not come through: %s", runWords(run))
 		}
 	case asked && c.Wait:
 		return a.waitForPrune(ctx, conn, target, last)

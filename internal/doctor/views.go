@@ -196,6 +196,8 @@ SELECT 'note', g.name,
    AND NOT EXISTS (SELECT FROM mvscheduler.visible_kept AS k WHERE k.relation::oid = coalesce(pg_partition_root(c.oid), c.oid))  -- which is dropped, or comes back
    AND NOT EXISTS (WITH RECURSIVE above AS (SELECT c.oid UNION SELECT i.inhparent FROM above AS a JOIN pg_inherits AS i ON i.inhrelid = a.oid)
                    SELECT FROM above AS a JOIN mvscheduler.visible_sources AS s ON s.relation::oid = a.oid)
+   AND NOT EXISTS (SELECT FROM mvscheduler.visible_views AS v, mvscheduler.missing_rights(v.owner::oid, v.query_relation::oid) AS m   -- see viewGrants
+                    WHERE v.method = 'incremental' AND m.name = g.name)
  GROUP BY g.name
  ORDER BY 2`)
 }
