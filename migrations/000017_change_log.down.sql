@@ -19,6 +19,7 @@ DROP FUNCTION mvscheduler.make_change_function(oid);
 DROP FUNCTION mvscheduler.change_function(oid);
 DROP FUNCTION mvscheduler.changed() CASCADE;
 DROP FUNCTION mvscheduler.partition_cuts(oid, text);
+DROP FUNCTION mvscheduler.part_times(oid, oid, smallint);
 DROP FUNCTION mvscheduler.watched(oid);
 DROP FUNCTION mvscheduler.time_of(timestamptz, double precision);
 DROP FUNCTION mvscheduler.time_of(timestamp, double precision);

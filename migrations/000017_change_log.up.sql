@@ -232,7 +232,10 @@ BEGIN
                                          GROUP BY CASE WHEN $2[width_bucket(t, $1)] THEN width_bucket(t, $1) END) AS p', w.expression)
                    INTO shown USING cuts.bounds, cuts.begins;
             END IF;
-            IF TG_OP = 'TRUNCATE' OR coalesce(shown, 0) < deleted OR deleted IS NULL OR NOT known OR w.expression IS NULL THEN
+            IF TG_OP = 'TRUNCATE' THEN
+                INSERT INTO mvscheduler.dirt (source, col, lo, hi) SELECT w.source, w.col, coalesce(p.lo, '-infinity'), coalesce(p.hi, 'infinity') FROM mvscheduler.part_times(TG_RELID, w.source, w.col) AS p;
+                CONTINUE;
+            ELSIF coalesce(shown, 0) < deleted OR deleted IS NULL OR NOT known OR w.expression IS NULL THEN
                 INSERT INTO mvscheduler.dirt (source, col, lo, hi) VALUES (w.source, w.col, '-infinity', 'infinity');
                 CONTINUE;
             END IF;
@@ -412,6 +415,32 @@ AS $$
 $$;
 COMMENT ON FUNCTION mvscheduler.partition_cuts(oid, text) IS 'Bounds of the partitions of a table that is partitioned by ranges of this time, in their order, and whether one begins there; NULL for other tables.';
 REVOKE ALL ON FUNCTION mvscheduler.partition_cuts(oid, text) FROM PUBLIC;
+
+-- As mvscheduler.tables_below has them, from the partition upwards.
+CREATE FUNCTION mvscheduler.part_times(relation oid, source oid, col smallint, OUT lo timestamptz, OUT hi timestamptz)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+SET standard_conforming_strings = on
+SET TimeZone = 'UTC'
+SET DateStyle = 'ISO, YMD'
+AS $$
+    WITH RECURSIVE part(oid, lo, hi) AS (
+        SELECT relation, '-infinity'::timestamptz, 'infinity'::timestamptz
+         UNION ALL
+        SELECT i.inhparent, greatest(p.lo, mvscheduler.bound_instant(m.bound[1], k.atttypid)), least(p.hi, mvscheduler.bound_instant(m.bound[2], k.atttypid))
+          FROM part AS p
+          JOIN pg_class AS c ON c.oid = p.oid AND c.relispartition AND c.oid <> part_times.source
+          JOIN pg_inherits AS i ON i.inhrelid = p.oid
+          JOIN pg_attribute AS a ON a.attrelid = part_times.source AND a.attnum = part_times.col
+          LEFT JOIN pg_partitioned_table AS t ON t.partrelid = i.inhparent AND t.partstrat = 'r' AND t.partnatts = 1
+          LEFT JOIN pg_attribute AS k ON k.attrelid = i.inhparent AND k.attnum = t.partattrs[0] AND k.attname = a.attname AND k.atttypid = a.atttypid
+                                     AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
+         CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS m
+    )
+    SELECT p.lo, p.hi FROM part AS p WHERE p.oid = part_times.source
+$$;
+COMMENT ON FUNCTION mvscheduler.part_times(oid, oid, smallint) IS 'Which times rows of a table can have, by its bounds, as a partition, at any depth, of another one and by a column of that; NULL where it is no partition of it.';
+REVOKE ALL ON FUNCTION mvscheduler.part_times(oid, oid, smallint) FROM PUBLIC;
 
 -- Everything that PostgreSQL knows a query to be made of, from rules on through what they name: columns, functions, with the bodies that
 -- are stored, operators, types, row-level security. Whatever of that is replaced has another xmin. Our own functions change with
