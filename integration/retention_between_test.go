@@ -154,3 +154,67 @@ func TestAViewBetweenThatHasLostItsQuerySaysWhyItsPartitionsStay(t *testing.T) {
 	s.incremented(t, "mins", "daily")
 	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
 }
+
+// The bucket in which the hour lies that follows what has left is frozen as well, of days a whole one: it keeps what it has. A row that comes for it when
+// the period of the view between is longer again was too late for the period by which that has left. When all of it is back, so is the row.
+func TestARowForTheDayThatFollowsWhatHasLeftIsTakenWhenThatIsBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.snapshotOf(t, "daily", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.mins'`)
+	s.incremented(t, "mins", "daily")
+	until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.kept`)
+	s.pruned(t)
+	s.incremented(t, "daily")
+	s.pruned(t)
+	const end = `(SELECT labels FROM mvscheduler.frozen WHERE labels > '-infinity')`
+	followed := ask[string](t, s.root, `SELECT `+end+`::text`)
+	longer := ask[int](t, s.root, `SELECT floor(extract(epoch FROM now() - `+end+`) / 3600)::int`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`UPDATE mvscheduler.views SET retention_period = '%d hours' WHERE name LIKE '%%.mins'`, longer), // what has left is older
+		fmt.Sprintf(`INSERT INTO readings VALUES (timestamptz '%[1]s' + interval '12 hours', 77, 1), (timestamptz '%[1]s' + interval '36 hours', 78, 1)`, followed))
+	s.incremented(t, "mins", "daily")
+	s.pruned(t)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, "77 78", ask[string](t, s.alice, `SELECT string_agg(device::text, ' ' ORDER BY device) FROM mins WHERE device > 70`))
+	require.Equal(t, "78", ask[string](t, s.alice, `SELECT string_agg(device::text, ' ' ORDER BY device) FROM daily WHERE device > 70`))
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '20 days' WHERE name LIKE '%.mins'`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, "77 78", ask[string](t, s.alice, `SELECT string_agg(device::text, ' ' ORDER BY device) FROM daily WHERE device > 70`))
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}
+
+// A version of the view between is built as far back as its period of then says, and so far the days are frozen. The next one, whose period is longer, has
+// it all again, and the days follow it.
+func TestTheDaysFollowWhatALaterVersionOfTheViewBetweenHasAgain(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.snapshotOf(t, "daily", "before")
+	anew := func(period, columns string) {
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = $1::text::interval, query = $2 WHERE name LIKE '%.mins'`, period, strings.Replace(everyMinute, "AS total", "AS total, "+columns, 1))
+		require.NoError(t, err)
+		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+		s.incremented(t, "mins", "daily")
+	}
+	anew("3 days", "max(value) AS most")
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`))
+	anew("20 days", "max(value) AS most, min(value) AS least")
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '9 days'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '6 days', 77, 1)`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+	same(t, s.alice, "daily")
+}

@@ -301,6 +301,7 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 		Target: p.ID, Partition: d.Partition.OID, Name: d.Partition.Name, Bound: d.Partition.Bound, Rows: d.Partition.Rows, Bytes: d.Partition.Bytes, Reason: d.Reason,
 	}
 	done := false
+	var parts []uint32 // of what is dropped; where others come or go before its lock is had, it is another one and stays
 	onBusy := func(busy refresh.Busyness) {
 		holder = busy.Holder
 		if err := catalog.ReportProgress(ctx, s.w.control, s.attempt, busy.String()); err != nil {
@@ -311,9 +312,14 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 		return catalog.PartitionLocks(ctx, s.w.control, p.Relation, d.Partition.OID, step)
 	}}
 	err := refresh.Step(ctx, s.session, target, gate, policy, onBusy,
-		func(ctx context.Context, tx pgx.Tx) error {
+		func(ctx context.Context, tx pgx.Tx) (err error) {
 			if err := catalog.LetThrough(ctx, tx, s.attempt, step); err != nil {
 				return err
+			}
+			if step == catalog.StepDropKept {
+				if parts, err = catalog.WithParts(ctx, tx, d.Partition.OID); err != nil {
+					return err
+				}
 			}
 			return catalog.GivePartition(ctx, tx, s.attempt, d.Partition.OID)
 		},
@@ -335,7 +341,7 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 				if done, err = catalog.Dropped(ctx, tx, s.attempt, moved); err != nil || !done {
 					return err
 				}
-				return s.demandDrop(ctx, tx, p.ID, d)
+				return s.demandDrop(ctx, tx, p.ID, d, parts)
 			case catalog.StepAttach:
 				noted, err := catalog.NoteRestored(ctx, tx, p.ID, &s.attempt.RunID, d.Reason)
 				done = noted > 0
@@ -376,8 +382,8 @@ func (s *pruneShell) move(ctx context.Context, p *pruning, gate uint32, step str
 }
 
 // demandDrop plans again for a partition that this transaction has dropped: what was committed before its lock was had
-// counts, for example a legal hold. Who reads what is aside does not matter, so it does for no view.
-func (s *pruneShell) demandDrop(ctx context.Context, tx pgx.Tx, id int64, d retention.Decision) error {
+// counts, for example a legal hold, also on a part of it. Who reads what is aside does not matter, so it does for no view.
+func (s *pruneShell) demandDrop(ctx context.Context, tx pgx.Tx, id int64, d retention.Decision, parts []uint32) error {
 	target, err := catalog.LoadPruneTarget(ctx, tx, id)
 	if err != nil {
 		return err
@@ -387,6 +393,9 @@ func (s *pruneShell) demandDrop(ctx context.Context, tx pgx.Tx, id int64, d rete
 	}
 	facts, _, err := decode(target)
 	if err != nil {
+		return err
+	}
+	if d.Partition.Held, err = catalog.LegalHold(ctx, tx, parts); err != nil {
 		return err
 	}
 	facts.Readers, facts.Relation.Partitions = nil, []retention.Partition{d.Partition}

@@ -8,6 +8,8 @@ DROP FUNCTION mvscheduler.restore_partitions(bigint, oid);
 DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);
+DROP FUNCTION mvscheduler.thaw_built(bigint);
+DROP FUNCTION mvscheduler.whole_from(bigint);
 DROP FUNCTION mvscheduler.thaw(bigint);
 DROP FUNCTION mvscheduler.still_left(bigint);
 DROP FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text);

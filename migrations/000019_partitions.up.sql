@@ -754,6 +754,47 @@ COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target,
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
 
+CREATE FUNCTION mvscheduler.whole_from(view_id bigint) RETURNS timestamptz
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT greatest(i.built_from, f.labels, f.times)
+      FROM mvscheduler.increment_state AS i
+      JOIN mvscheduler.piece AS d ON d.view_id = i.view_id AND d.kind = 'data' AND d.relation = i.data
+      LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
+     WHERE i.view_id = whole_from.view_id AND i.fill IS NULL
+       AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.source IS NULL AND d.view_id = i.view_id AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken))   -- of what is back, say
+$$;
+COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
+REVOKE ALL ON FUNCTION mvscheduler.whole_from(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.whole_from(bigint) TO mvscheduler_worker;
+
+-- Locks as thaw does.
+CREATE FUNCTION mvscheduler.thaw_built(target bigint) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+SET TimeZone = 'UTC'
+AS $$
+DECLARE
+    horizon timestamptz;
+    part    record;
+BEGIN
+    PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw_built.target FOR UPDATE;
+    horizon := mvscheduler.whole_from(target);
+    FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw_built.target AND NOT b.before AND isfinite(b.below) AND b.below > horizon + interval '1 day' ORDER BY b.view_id LOOP
+        PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
+        UPDATE mvscheduler.frozen_by AS b SET below = horizon + interval '1 day' WHERE b.view_id = part.view_id AND b.target = thaw_built.target;
+        UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
+        INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
+        SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END, part.below + interval '2 days' + mvscheduler.longest(s.bucket_width), 'what it reads was built further back'
+          FROM mvscheduler.view_state AS s
+         WHERE s.method = 'incremental' AND s.view_id = part.view_id;
+    END LOOP;
+END $$;
+COMMENT ON FUNCTION mvscheduler.thaw_built(bigint) IS 'Moves the horizons of views that read a view back to what its present version has: an earlier one was not built as far back.';
+REVOKE ALL ON FUNCTION mvscheduler.thaw_built(bigint) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.thaw_built(bigint) TO mvscheduler_worker;
+
 -- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
 -- its old buckets for empty. The margin is that of retention.Plan.
 CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[]) RETURNS void

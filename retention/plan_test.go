@@ -292,7 +292,7 @@ func TestEachBlockerIsNamed(t *testing.T) {
 		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":                       func(_ *builder, r *Reader) { r.Method = "" },
 		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":                 func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
 		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                                func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
-		"view app.hourly has not taken changes yet that may concern all of it, of a table that it joins or of a query, say":              func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
+		"view app.hourly has not taken changes yet that may concern all of it, of a table that it joins or of a query, say":       func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
 		"view app.hourly has not taken the changes from 2026-06-02 01:30:00 UTC to 2026-06-02 01:30:00 UTC yet": func(b *builder, r *Reader) {
 			r.Dirt = []Range{{*b.at("2026-06-02 01:30:00"), *b.at("2026-06-02 01:30:00")}}
 		},
