@@ -119,3 +119,23 @@ func TestAPartitionThatCannotLeaveKeepsNoneFromBeingDroppedOrBroughtBack(t *test
 	s.incremented(t, "v")
 	require.Zero(t, s.lost(t, "before", "v", "minute >= date_trunc('day', now(), 'UTC') - interval '8 days'"))
 }
+
+// The statement that the reason names is what it takes, whatever the column is called.
+func TestWhereTheColumnOfAPartitionedTableIsRenamedTheReasonSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE "odd'Name" (ts date NOT NULL) PARTITION BY RANGE (ts)`, `CREATE TABLE y2020 PARTITION OF "odd'Name" FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
+		`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('"odd''Name"', '1 year')`, `ALTER TABLE "odd'Name" RENAME ts TO "placed'At"`)
+	dryRun := func() string {
+		r := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+`."odd'Name"`, "--dry-run")
+		require.Equal(t, 0, r.code, r.stderr)
+		return strings.Join(strings.Fields(r.stdout), " ")
+	}
+	_, fix, found := strings.Cut(dryRun(), "if that was renamed: ")
+	require.True(t, found, dryRun())
+	fix, _, found = strings.Cut(fix, "::regclass")
+	require.True(t, found, fix)
+	pgtest.Exec(t, s.alice, fix+"::regclass")
+	require.NotContains(t, dryRun(), "renamed")
+	require.Contains(t, dryRun(), " detach ")
+}

@@ -138,7 +138,11 @@ func unfit(r Relation) string {
 	case r.Key[0].Name == "":
 		return r.Name + " is partitioned by an expression and not by its time column " + r.TimeColumn
 	case r.Key[0].Name != r.TimeColumn:
-		return fmt.Sprintf("%s is partitioned by %s and not by its time column %s", r.Name, r.Key[0].Name, r.TimeColumn)
+		why := fmt.Sprintf("%s is partitioned by %s and not by its time column %s", r.Name, r.Key[0].Name, r.TimeColumn)
+		if r.Kind == Source {
+			why += fmt.Sprintf(`; if that was renamed: UPDATE mvscheduler.source_retention SET time_column = %s WHERE "table" = %s::regclass`, literal(r.Key[0].Name), literal(r.Name))
+		}
+		return why
 	case !r.Key[0].Type.known():
 		return fmt.Sprintf("%s is partitioned by a column of type %s: a time column is timestamptz, timestamp or date", r.Name, r.Key[0].Type)
 	}
@@ -306,3 +310,5 @@ func needed(views int) string {
 	}
 	return fmt.Sprintf("%d other views need", views)
 }
+
+func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

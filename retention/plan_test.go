@@ -317,14 +317,14 @@ func TestNothingLeavesARelationThatCannotBeJudged(t *testing.T) {
 			b.facts.Witness = b.at("2026-06-15 11:49:00")
 		},
 		"the clocks of the database (2026-06-15 12:00:00 UTC) and of mvscheduler (2027-01-01) disagree": func(b *builder) { b.facts.Witness = b.at("2027-01-01") },
-		"the time is not known":                                                                                func(b *builder) { b.facts.Now = Infinity },
-		"app.metrics is not partitioned":                                                                       func(b *builder) { b.facts.Relation.Strategy, b.facts.Relation.Key = "", nil },
-		"app.metrics is partitioned by LIST and not by a range of time":                                        func(b *builder) { b.facts.Relation.Strategy = "l" },
-		"app.metrics is partitioned by HASH and not by a range of time":                                        func(b *builder) { b.facts.Relation.Strategy = "h" },
-		"app.metrics is partitioned by 2 columns, so that a bound is no time":                                  func(b *builder) { b.facts.Relation.Key = make([]Column, 2) },
-		"app.metrics is partitioned by an expression and not by its time column ts":                            func(b *builder) { b.facts.Relation.Key[0].Name = "" },
-		"app.metrics is partitioned by received and not by its time column ts":                                 func(b *builder) { b.facts.Relation.Key[0].Name = "received" },
-		"app.metrics is partitioned by a column of type int8: a time column is timestamptz, timestamp or date": func(b *builder) { b.facts.Relation.Key[0].Type = "int8" },
+		"the time is not known":                                                     func(b *builder) { b.facts.Now = Infinity },
+		"app.metrics is not partitioned":                                            func(b *builder) { b.facts.Relation.Strategy, b.facts.Relation.Key = "", nil },
+		"app.metrics is partitioned by LIST and not by a range of time":             func(b *builder) { b.facts.Relation.Strategy = "l" },
+		"app.metrics is partitioned by HASH and not by a range of time":             func(b *builder) { b.facts.Relation.Strategy = "h" },
+		"app.metrics is partitioned by 2 columns, so that a bound is no time":       func(b *builder) { b.facts.Relation.Key = make([]Column, 2) },
+		"app.metrics is partitioned by an expression and not by its time column ts": func(b *builder) { b.facts.Relation.Key[0].Name = "" },
+		`app.metrics is partitioned by received and not by its time column ts; if that was renamed: UPDATE mvscheduler.source_retention SET time_column = 'received' WHERE "table" = 'app.metrics'::regclass`: func(b *builder) { b.facts.Relation.Key[0].Name = "received" },
+		"app.metrics is partitioned by a column of type int8: a time column is timestamptz, timestamp or date":                                                                                                func(b *builder) { b.facts.Relation.Key[0].Type = "int8" },
 	} {
 		b := table(t, Source, "app.metrics", Days(7)).span("2026-06-01", "2026-06-02")
 		b.span("2026-05-01", "2026-05-02", func(p *Partition) { p.DetachedAt = b.at("2026-05-20") })
