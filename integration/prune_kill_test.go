@@ -139,6 +139,7 @@ func TestAPruneThatIsKilledAtAnyPointIsFinishedByTheNext(t *testing.T) {
 		s.readings(t, parts)
 		s.minutely(t, "v")
 		worker := startSidecar(t, s.db)
+		untilWithin(t, 2*patience, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE state = 'succeeded')`) // in as many steps as there are partitions
 		s.incremented(t, "v")
 		s.snapshotOf(t, "v", "before")
 		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '1 day'`)
