@@ -249,9 +249,16 @@ type Moved struct {
 
 // IsAside says whether this very transaction has put a partition aside. What follows is ours, under the locks of the
 // DETACH: compiling the plan that reads the facts would take a second, and partitions that are attached are not read again.
+// It locks the horizon of the target first: what moves those of its readers back comes before the facts are read, or waits.
 func IsAside(ctx context.Context, tx pgx.Tx, target int64, partition uint32) (bool, error) {
 	var aside bool
 	err := tx.QueryRow(ctx, `
+WITH horizon AS (
+    INSERT INTO mvscheduler.frozen AS f (target, relation)
+    VALUES ($1, (SELECT r.relation FROM mvscheduler.source_state AS r WHERE r.id = $1))
+    ON CONFLICT (target) DO UPDATE
+       SET labels = f.labels
+)
 SELECT EXISTS (SELECT
                  FROM mvscheduler.kept AS k
                 WHERE k.relation::oid = $2
@@ -277,10 +284,9 @@ WITH noted AS (
            until = $8
      WHERE k.relation::oid = $2
 ), frozen AS (
-    INSERT INTO mvscheduler.frozen AS f (target, labels, relation)
-    VALUES ($1, $8, (SELECT r.relation FROM mvscheduler.source_state AS r WHERE r.id = $1))
-    ON CONFLICT (target) DO UPDATE
-       SET labels = greatest(f.labels, EXCLUDED.labels)
+    UPDATE mvscheduler.frozen AS f
+       SET labels = greatest(f.labels, $8)
+     WHERE f.target = $1
 )
 INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
 SELECT $1, r.view_name, r.owner, r.id, 'detach', $3, $4, nullif($5::bigint, -1), $6, $7
@@ -409,34 +415,6 @@ SELECT $1, r.view_name, r.owner, r.id, 'drop', $3, $4, nullif($5::bigint, -1), $
 		return false, fmt.Errorf("record that %s was dropped: %w", m.Name, err)
 	}
 	return true, nil
-}
-
-// WithParts are a partition and all that is below it.
-func WithParts(ctx context.Context, q Querier, partition uint32) ([]uint32, error) {
-	rows, err := q.Query(ctx, `
-WITH RECURSIVE tree(oid) AS (
-    SELECT $1::oid
-     UNION
-    SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid
-)
-SELECT t.oid FROM tree AS t`, partition)
-	if err != nil {
-		return nil, fmt.Errorf("look for the parts of a partition: %w", err)
-	}
-	parts, err := pgx.CollectRows(rows, pgx.RowTo[uint32])
-	if err != nil {
-		return nil, fmt.Errorf("look for the parts of a partition: %w", err)
-	}
-	return parts, nil
-}
-
-// LegalHold names one of some tables that has a legal hold, which may be gone; empty = none has.
-func LegalHold(ctx context.Context, q Querier, tables []uint32) (held string, err error) {
-	err = q.QueryRow(ctx, `SELECT coalesce(min(r.name), '') FROM mvscheduler.source_state AS r WHERE r.legal_hold AND r.relation::oid = ANY ($1::oid[])`, tables).Scan(&held)
-	if err != nil {
-		return "", fmt.Errorf("look for legal holds on the parts of a partition: %w", err)
-	}
-	return held, nil
 }
 
 // EndPrune ends a run that pruned and its attempt. The health of the view is that of its refreshes and stays. It

@@ -202,19 +202,78 @@ func TestTheDaysFollowWhatALaterVersionOfTheViewBetweenHasAgain(t *testing.T) {
 	startSidecar(t, s.db)
 	s.incremented(t, "mins", "daily")
 	s.snapshotOf(t, "daily", "before")
-	anew := func(period, columns string) {
-		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = $1::text::interval, query = $2 WHERE name LIKE '%.mins'`, period, strings.Replace(everyMinute, "AS total", "AS total, "+columns, 1))
-		require.NoError(t, err)
-		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
-		s.incremented(t, "mins", "daily")
-	}
-	anew("3 days", "max(value) AS most")
+	s.minutelyAnew(t, "3 days", "max(value) AS most")
 	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`))
-	anew("20 days", "max(value) AS most, min(value) AS least")
-	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '9 days'`)
+	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '8 days'`) // the first day that it has stays as it is
 	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '6 days', 77, 1)`)
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 	same(t, s.alice, "daily")
+}
+
+// minutelyAnew makes a new version of the view between, with a period and columns more, and has the days refreshed after it.
+func (s *scene) minutelyAnew(t testing.TB, period, columns string) {
+	t.Helper()
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = $1::text::interval, query = $2 WHERE name LIKE '%.mins'`, period, strings.Replace(everyMinute, "AS total", "AS total, "+columns, 1))
+	require.NoError(t, err)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+	s.incremented(t, "mins", "daily")
+}
+
+// A version of the view between is not built as far back as the one before it. What leaves it then, and is back, is all that it has: the days
+// keep what is older.
+func TestTheDaysKeepWhatTheViewBetweenWasNotBuiltForWhenItsPartitionsAreBack(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.snapshotOf(t, "daily", "before")
+	s.minutelyAnew(t, "5 days", "max(value) AS most")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.kept`)
+	s.pruned(t)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '20 days' WHERE name LIKE '%.mins'`)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '3 days', 77, 1)`) // which has been aside
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE greatest(b.below, b.built) > now() - interval '8 days'`)
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+	same(t, s.alice, "daily")
+}
+
+// The owner has deleted old rows of the table by hand, which only the days have any more. A later version of the view between may go back as far as
+// before, but has nothing of them.
+func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	s.incremental(t, "daily", `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.snapshotOf(t, "daily", "before")
+	s.minutelyAnew(t, "3 days", "max(value) AS most")
+	pgtest.Exec(t, s.alice, `DELETE FROM readings WHERE ts < date_trunc('day', now(), 'UTC') - interval '156 hours'`) // up to a noon
+	s.incremented(t, "mins", "daily")
+	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 77, 1)`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 }

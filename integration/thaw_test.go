@@ -2,6 +2,7 @@ package integration
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -54,4 +55,33 @@ func TestAHorizonThatIsHeldKeepsNoOtherFromMovingBack(t *testing.T) {
 	pgtest.Exec(t, holder, `COMMIT`)
 	require.NoError(t, catalog.ForgetPrunings(ctx, s.root))
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen WHERE labels > '-infinity'`))
+}
+
+// A run puts a partition aside again that was brought back, while what is older stays frozen in the view. Before it has recorded that, the
+// horizons move back: the run sees it, and freezes the view.
+func TestARunThatPutsAPartitionAsideSeesThatHorizonsHaveMovedBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly")
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, "5 days"))
+	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET enabled = false`,
+		`SELECT mvscheduler.restore_partitions(r.id, (SELECT k.relation::oid FROM mvscheduler.visible_kept AS k ORDER BY k.bound LIMIT 1)) FROM mvscheduler.source_retention AS r`)
+	until(t, s.root, `SELECT count(*) = 3 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.incremented(t, "hourly")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.kept SET restored_at = restored_at - interval '30 days'`) // may leave again
+	thaw := s.db.Conn(t, "")
+	pgtest.Exec(t, thaw, `BEGIN`, `SELECT FROM mvscheduler.frozen WHERE target = -1 FOR UPDATE`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET enabled = true`)
+	pgtest.Exec(t, thaw, `DO $$ BEGIN
+			WHILE NOT EXISTS (SELECT FROM pg_stat_activity AS a WHERE pg_backend_pid() = ANY (pg_blocking_pids(a.pid))) LOOP   -- it waits for a tenth of a second
+				PERFORM pg_stat_clear_snapshot();
+			END LOOP; END $$`,
+		`UPDATE mvscheduler.frozen SET labels = '-infinity', times = '-infinity'`, `UPDATE mvscheduler.frozen_by SET below = '-infinity'`, `COMMIT`)
+	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.True(t, ask[bool](t, s.root, `SELECT isfinite(below) FROM mvscheduler.frozen_by`))
 }

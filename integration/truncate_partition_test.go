@@ -36,3 +36,15 @@ func TestOfAPartitionThatIsTruncatedItsTimesAloneAreComputed(t *testing.T) {
 		})
 	}
 }
+
+// By an operator class that has the latest time first, the end of a partition is before its beginning.
+func TestBoundsInAnOrderOfTheirOwnTellNothingOfTheTimes(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.root, `CREATE SCHEMA odd`, `SET search_path = odd`,
+		`CREATE FUNCTION latest_first(timestamptz, timestamptz) RETURNS int LANGUAGE sql IMMUTABLE AS 'SELECT pg_catalog.timestamptz_cmp($2, $1)'`,
+		`CREATE OPERATOR CLASS latest_first FOR TYPE timestamptz USING btree AS OPERATOR 1 >, OPERATOR 2 >=, OPERATOR 3 =, OPERATOR 4 <=, OPERATOR 5 <, FUNCTION 1 latest_first(timestamptz, timestamptz)`,
+		`CREATE TABLE loads (ts timestamptz NOT NULL) PARTITION BY RANGE (ts latest_first)`, `CREATE TABLE month PARTITION OF loads FOR VALUES FROM ('2026-02-01') TO ('2026-01-01')`,
+		`RESET search_path`)
+	require.Equal(t, "-infinity to infinity", ask[string](t, s.root, `SELECT concat_ws(' to ', lo, hi) FROM mvscheduler.part_times('odd.month'::regclass, 'odd.loads'::regclass, 1::smallint)`))
+}

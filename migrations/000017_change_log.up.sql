@@ -433,6 +433,7 @@ AS $$
           JOIN pg_inherits AS i ON i.inhrelid = p.oid
           JOIN pg_attribute AS a ON a.attrelid = part_times.source AND a.attnum = part_times.col
           LEFT JOIN pg_partitioned_table AS t ON t.partrelid = i.inhparent AND t.partstrat = 'r' AND t.partnatts = 1
+                                             AND EXISTS (SELECT FROM pg_opclass AS o WHERE o.oid = t.partclass[0] AND o.opcdefault AND o.opcnamespace = 'pg_catalog'::regnamespace)   -- by another order what is less is not earlier
           LEFT JOIN pg_attribute AS k ON k.attrelid = i.inhparent AND k.attnum = t.partattrs[0] AND k.attname = a.attname AND k.atttypid = a.atttypid
                                      AND k.atttypid IN ('timestamptz'::regtype, 'timestamp'::regtype, 'date'::regtype)
          CROSS JOIN LATERAL (SELECT CASE WHEN k.attname IS NOT NULL THEN regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') END AS bound) AS m

@@ -80,6 +80,7 @@ CREATE TABLE mvscheduler.frozen_by (
     view_id bigint NOT NULL,
     target  bigint NOT NULL,
     below   timestamptz NOT NULL,
+    built   timestamptz NOT NULL DEFAULT '-infinity',
     before  boolean NOT NULL DEFAULT false,
     PRIMARY KEY (view_id, target)
 );
@@ -88,6 +89,7 @@ COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view 
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
+COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because the target was never built so far back: partitions that are back change nothing of it.';
 COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
@@ -739,7 +741,7 @@ BEGIN
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
         UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
-           SET below = CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END
+           SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END)
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
@@ -758,18 +760,18 @@ CREATE FUNCTION mvscheduler.whole_from(view_id bigint) RETURNS timestamptz
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT greatest(i.built_from, f.labels, f.times)
+    SELECT greatest(i.built_from, f.labels, f.times, (SELECT coalesce(min(p.lo), 'infinity') FROM mvscheduler.partitions_of(i.data::oid) AS p) AT TIME ZONE 'UTC')   -- there may be less than there was when an earlier version was built
       FROM mvscheduler.increment_state AS i
       JOIN mvscheduler.piece AS d ON d.view_id = i.view_id AND d.kind = 'data' AND d.relation = i.data
       LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
      WHERE i.view_id = whole_from.view_id AND i.fill IS NULL
        AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.source IS NULL AND d.view_id = i.view_id AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken))   -- of what is back, say
 $$;
-COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
+COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: it has some as old, and nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
 REVOKE ALL ON FUNCTION mvscheduler.whole_from(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.whole_from(bigint) TO mvscheduler_worker;
 
--- Locks as thaw does.
+-- Locks as thaw does. Where the target has lost nothing there is no row to lock yet.
 CREATE FUNCTION mvscheduler.thaw_built(target bigint) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -779,11 +781,12 @@ DECLARE
     horizon timestamptz;
     part    record;
 BEGIN
+    INSERT INTO mvscheduler.frozen (target) VALUES (target) ON CONFLICT DO NOTHING;
     PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw_built.target FOR UPDATE;
     horizon := mvscheduler.whole_from(target);
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw_built.target AND NOT b.before AND isfinite(b.below) AND b.below > horizon + interval '1 day' ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = horizon + interval '1 day' WHERE b.view_id = part.view_id AND b.target = thaw_built.target;
+        UPDATE mvscheduler.frozen_by AS b SET below = horizon + interval '1 day', built = least(b.built, horizon + interval '1 day') WHERE b.view_id = part.view_id AND b.target = thaw_built.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
         INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
         SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END, part.below + interval '2 days' + mvscheduler.longest(s.bucket_width), 'what it reads was built further back'
@@ -815,21 +818,22 @@ AS $$
     ), left_ AS MATERIALIZED (   -- what moves back meanwhile is waited for, as in FreezeView
         SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT t.id FROM target AS t) AND f.labels > '-infinity' FOR SHARE
     ), come AS (
-        SELECT t.id, max(l.labels + CASE WHEN label.atttypid = 'timestamptz'::regtype AND t.type = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END) AS below
+        SELECT t.id, max(l.labels + m.margin) AS below, max(l.built + m.margin) AS built
           FROM target AS t
-          JOIN (SELECT l.target, l.labels FROM left_ AS l
+          JOIN (SELECT l.target, l.labels, '-infinity'::timestamptz AS built FROM left_ AS l
                 UNION ALL
-                SELECT i.view_id, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity') AS l ON l.target = t.id
+                SELECT i.view_id, i.built_from, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity') AS l ON l.target = t.id
           JOIN mvscheduler.view_state AS v ON v.view_id = freeze_read.view_id
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels AND NOT b.before)
+         CROSS JOIN LATERAL (SELECT CASE WHEN label.atttypid = 'timestamptz'::regtype AND t.type = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END AS margin) AS m
+         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels AND b.built >= l.built AND NOT b.before)
          GROUP BY t.id
     ), by AS (
-        INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below)
-        SELECT freeze_read.view_id, c.id, c.below FROM come AS c
-            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), before = false   -- it has buckets of what it read until now
+        INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, built)
+        SELECT freeze_read.view_id, c.id, c.below, c.built FROM come AS c
+            ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), built = greatest(b.built, EXCLUDED.built), before = false   -- it has buckets of what it read until now
     )
     INSERT INTO mvscheduler.frozen AS f (target, times)
     SELECT freeze_read.view_id, max(c.below) FROM come AS c HAVING count(*) > 0

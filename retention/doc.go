@@ -40,7 +40,7 @@
 //
 // A longer retention period does not move the frozen horizon back, nor does a partition that is attached by hand: rows
 // below it that are there again have been seen, or are named and stay. What [Attach] brings back does, as far as
-// nothing older is aside or gone.
+// nothing older is aside or gone, and so does, in the views that read a view, a new version of it, as far back as that was built and has rows.
 //
 // # What the shell owes
 //
