@@ -231,7 +231,7 @@ func Describe(err error) string {
 		if pgErr.Hint != "" {
 			text += " HINT: " + pgErr.Hint
 		}
-		if where := whereOutside(pgErr.Where); where != "" {
+		if where := whereOutside(pgErr); where != "" {
 			text += " CONTEXT: " + where
 		}
 		return clean(text, describeAtMost)
@@ -242,17 +242,19 @@ func Describe(err error) string {
 }
 
 // whereOutside is the context of an error without the frames of our own functions and of the statements that these run, which
-// tell its reader nothing. The innermost frame is the first, so a statement stands before the function that runs it.
-func whereOutside(where string) string {
+// tell its reader nothing, unless it is DDL that an index or a constraint of his has failed. The innermost frame is the first, so a
+// statement stands before the function that runs it.
+func whereOutside(err *pgconn.PgError) string {
 	var (
 		outside, statement []string // statement is of one of our functions if the next frame is
 		ours               bool
 	)
-	for line := range strings.SplitSeq(where, "\n") {
+	waited := err.Code == "55P03" || err.Code == "57014" || err.Code == "40P01"
+	for line := range strings.SplitSeq(err.Where, "\n") {
 		text := strings.HasPrefix(line, `SQL statement "`) || strings.HasPrefix(line, `SQL expression "`) || strings.HasPrefix(line, `PL/pgSQL assignment "`)
 		if text || strings.HasPrefix(line, `SQL function "`) || strings.HasPrefix(line, "PL/") { // else the statement goes on
 			function := strings.HasPrefix(line, "PL/pgSQL function mvscheduler.")
-			if !function {
+			if !function || len(statement) > 0 && !waited && (strings.HasPrefix(statement[0], `SQL statement "ALTER TABLE `) || strings.HasPrefix(statement[0], `SQL statement "CREATE `)) {
 				outside = append(outside, statement...)
 			}
 			statement = nil

@@ -136,6 +136,9 @@ func TestDescriptionsAreFitToBeShown(t *testing.T) {
 		Where: "SQL statement \"SELECT array_agg(l.start) FROM app.v__query\nSQL is not a frame\"\nPL/pgSQL function mvscheduler.next_labels(oid,text) line 25 at EXECUTE\nPL/pgSQL function mvscheduler.step_increment(bigint) line 51 at SQL statement\nSQL function \"step\" statement 1"}))
 	require.Equal(t, "boom CONTEXT: SQL statement \"SELECT 1\" PL/pgSQL function app.f() line 2 at EXECUTE", Describe(&pgconn.PgError{Message: "boom",
 		Where: "SQL statement \"SELECT 1\"\nPL/pgSQL function app.f() line 2 at EXECUTE\nSQL statement \"INSERT INTO app.v__data\"\nPL/pgSQL function mvscheduler.step(bigint) line 7 at EXECUTE"}))
+	const attach = "SQL statement \"ALTER TABLE app.v__data ATTACH PARTITION app.p\"\nPL/pgSQL function mvscheduler.step_attach(bigint) line 7 at EXECUTE"
+	require.Equal(t, `boom CONTEXT: SQL statement "ALTER TABLE app.v__data ATTACH PARTITION app.p"`, Describe(&pgconn.PgError{Code: "22012", Message: "boom", Where: attach}), "by an index, say")
+	require.Equal(t, "boom", Describe(&pgconn.PgError{Code: "55P03", Message: "boom", Where: attach}))
 	require.Equal(t, "boom CONTEXT: SQL statement \"SELECT a \"", Describe(&pgconn.PgError{Message: "boom", Where: "SQL statement \"SELECT a\n\""}))
 	require.Equal(t, "boom DETAIL: d HINT: h CONTEXT: w", Describe(&pgconn.PgError{Message: "boom", Detail: "d", Hint: "h", Where: "w"}))
 	require.Equal(t, "cancelled", Describe(fmt.Errorf("refresh: %w", context.Canceled)))
