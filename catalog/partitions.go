@@ -315,8 +315,8 @@ const Reused = "its owner has attached it for other times, so that what it held 
 // many: a run has done it, or without one (nil) their owner, by restore_view or otherwise. They stay for another grace
 // period from now on, and views follow them again. One that was attached for other times is another partition: what it was has
 // gone, as if it were dropped.
-func NoteRestored(ctx context.Context, q Querier, id int64, run *int64, reason string) (int64, error) {
-	noted, err := q.Exec(ctx, `
+func NoteRestored(ctx context.Context, q Querier, id int64, run *int64, reason string) (restored int64, err error) {
+	err = q.QueryRow(ctx, `
 WITH attached AS MATERIALIZED (
     SELECT k.relation, t.name, t.owner, k.bound = mvscheduler.bound_of(k.relation::oid) AS same
       FROM mvscheduler.kept AS k
@@ -348,20 +348,22 @@ WITH attached AS MATERIALIZED (
       FROM (SELECT max(x.until) AS until FROM reused AS x) AS r
      WHERE f.target = $1
        AND r.until > f.gone
+), noted AS (
+    INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
+    SELECT b.target, b.name, b.owner, $2::bigint, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3::text
+      FROM back AS b
+     UNION ALL
+    SELECT r.target, r.name, r.owner, $2, 'drop', mvscheduler.shown_name(r.relation::oid), r.bound, r.rows, r.bytes, $4::text
+      FROM reused AS r
 )
-INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
-SELECT b.target, b.name, b.owner, $2::bigint, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3::text
-  FROM back AS b
- UNION ALL
-SELECT r.target, r.name, r.owner, $2, 'drop', mvscheduler.shown_name(r.relation::oid), r.bound, r.rows, r.bytes, $4::text
-  FROM reused AS r`, id, run, reason, Reused)
+SELECT count(*) FROM back`, id, run, reason, Reused).Scan(&restored)
 	if err == nil {
 		_, err = q.Exec(ctx, `SELECT mvscheduler.thaw($1)`, id)
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look for what was restored of target %d: %w", id, err)
 	}
-	return noted.RowsAffected(), nil
+	return restored, nil
 }
 
 // FreezeView records that rows of a target that a view reads have left below an instant; horizon is that of the target

@@ -95,3 +95,26 @@ func TestAPartitionThatWasPutAsideAndIsUsedForOtherTimesIsNotTakenForRestored(t 
 		})
 	}
 }
+
+// Who brings partitions back asks whether his own has come back: one that its owner uses for other times has not.
+func TestAPartitionThatIsUsedForOtherTimesIsNotCountedAsRestored(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	worker := startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`)
+	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	worker.kill()
+	newest := ask[string](t, s.root, `SELECT relation::text FROM mvscheduler.kept ORDER BY until DESC LIMIT 1`)
+	pgtest.Exec(t, s.alice, `TRUNCATE `+newest, `ALTER TABLE readings ATTACH PARTITION `+newest+` FOR VALUES FROM ('2199-01-01') TO ('2199-01-02')`)
+	restored := func() int64 {
+		n, err := catalog.NoteRestored(t.Context(), s.root, ask[int64](t, s.root, `SELECT id FROM mvscheduler.source_state`), nil, catalog.ByOwner)
+		require.NoError(t, err)
+		return n
+	}
+	require.Zero(t, restored())
+	require.Equal(t, catalog.Reused, ask[string](t, s.root, `SELECT reason FROM mvscheduler.pruning WHERE action = 'drop'`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_partitions(r.id, (SELECT k.relation::oid FROM mvscheduler.visible_kept AS k ORDER BY k.bound LIMIT 1)) FROM mvscheduler.source_retention AS r`)
+	require.Equal(t, int64(1), restored())
+}

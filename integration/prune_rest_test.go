@@ -121,7 +121,7 @@ func TestAPartitionThatCannotLeaveKeepsNoneFromBeingDroppedOrBroughtBack(t *test
 }
 
 // The statement that the reason names is what it takes, whatever the column is called.
-func TestWhereTheColumnOfAPartitionedTableIsRenamedTheReasonSaysWhatToDo(t *testing.T) {
+func TestWhereTheColumnOfAPartitionedTableIsRenamedTheReasonNamesTheStatementThatHelps(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	pgtest.Exec(t, s.alice, `CREATE TABLE "odd'Name" (ts date NOT NULL) PARTITION BY RANGE (ts)`, `CREATE TABLE y2020 PARTITION OF "odd'Name" FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,

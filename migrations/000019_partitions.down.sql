@@ -11,6 +11,7 @@ DROP FUNCTION mvscheduler.drop_kept(bigint);
 DROP FUNCTION mvscheduler.thaw_built(bigint);
 DROP FUNCTION mvscheduler.whole_from(bigint);
 DROP FUNCTION mvscheduler.thaw(bigint);
+DROP FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text);
 DROP FUNCTION mvscheduler.still_left(bigint);
 DROP FUNCTION mvscheduler.unfrozen_label(bigint, text, oid, oid, text);
 DROP FUNCTION mvscheduler.frozen_times(bigint);

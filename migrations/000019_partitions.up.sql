@@ -716,6 +716,21 @@ COMMENT ON FUNCTION mvscheduler.still_left(bigint) IS 'Until where partitions of
 REVOKE ALL ON FUNCTION mvscheduler.still_left(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.still_left(bigint) TO mvscheduler_worker;
 
+-- The margins are of zones and buckets, which the calendar has no room for at its beginning.
+CREATE FUNCTION mvscheduler.compute_again(view_id bigint, first timestamptz, last timestamptz, why text) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
+    SELECT s.view_id, CASE WHEN first > '4000-01-01 00:00:00+00 BC' THEN first - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END,
+           last + interval '2 days' + mvscheduler.longest(s.bucket_width), why
+      FROM mvscheduler.view_state AS s
+     WHERE s.view_id = compute_again.view_id AND s.method = 'incremental'
+$$;
+COMMENT ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) IS 'Has an incremental view compute what lies between two instants, since that is not frozen any more; nothing for another view.';
+REVOKE ALL ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) TO mvscheduler_worker;
+
 -- One target in a transaction: that of another would be locked after the views of the first, while a run that puts a partition aside locks them in this order.
 -- Rows of frozen are locked, the target's first, as a run that puts a partition aside does, and then it is looked anew:
 -- what it has written is seen, or it comes later and counts.
@@ -745,11 +760,9 @@ BEGIN
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
-    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets, which the calendar has no room for at its beginning
-    SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END, was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
-      FROM mvscheduler.view_state AS s
-     WHERE s.method = 'incremental'
-       AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
+    PERFORM mvscheduler.compute_again(s.view_id, horizon, was, 'partitions were brought back')
+       FROM mvscheduler.view_state AS s
+      WHERE s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target);
     DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
@@ -788,10 +801,7 @@ BEGIN
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
         UPDATE mvscheduler.frozen_by AS b SET below = horizon + interval '1 day', built = least(b.built, horizon + interval '1 day') WHERE b.view_id = part.view_id AND b.target = thaw_built.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
-        INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
-        SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END, part.below + interval '2 days' + mvscheduler.longest(s.bucket_width), 'what it reads was built further back'
-          FROM mvscheduler.view_state AS s
-         WHERE s.method = 'incremental' AND s.view_id = part.view_id;
+        PERFORM mvscheduler.compute_again(part.view_id, horizon, part.below, 'what it reads was built further back');
     END LOOP;
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw_built(bigint) IS 'Moves the horizons of views that read a view back to what its present version has: an earlier one was not built as far back.';

@@ -254,7 +254,7 @@ func whereOutside(err *pgconn.PgError) string {
 		text := strings.HasPrefix(line, `SQL statement "`) || strings.HasPrefix(line, `SQL expression "`) || strings.HasPrefix(line, `PL/pgSQL assignment "`)
 		if text || strings.HasPrefix(line, `SQL function "`) || strings.HasPrefix(line, "PL/") { // else the statement goes on
 			function := strings.HasPrefix(line, "PL/pgSQL function mvscheduler.")
-			if !function || len(statement) > 0 && !waited && (strings.HasPrefix(statement[0], `SQL statement "ALTER TABLE `) || strings.HasPrefix(statement[0], `SQL statement "CREATE `)) {
+			if !function || !waited && isDDL(statement) {
 				outside = append(outside, statement...)
 			}
 			statement = nil
@@ -269,6 +269,10 @@ func whereOutside(err *pgconn.PgError) string {
 		}
 	}
 	return strings.Join(append(outside, statement...), "\n")
+}
+
+func isDDL(frame []string) bool {
+	return len(frame) > 0 && (strings.HasPrefix(frame[0], `SQL statement "ALTER TABLE `) || strings.HasPrefix(frame[0], `SQL statement "CREATE `))
 }
 
 // clean makes text of unknown origin fit for a terminal, a page and a table.
