@@ -1,7 +1,9 @@
 package pgexec_test
 
 import (
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -237,6 +239,33 @@ func TestAFailedRefreshRollsBackEverything(t *testing.T) {
 	require.ErrorIs(t, err, nope)
 	require.NoError(t, b.alice.QueryRow(t.Context(), `SELECT at FROM v`).Scan(&after))
 	require.Equal(t, before, after)
+}
+
+// The backend is the sign that somebody has the attempt in hand: it is there until what became of it is recorded.
+func TestASessionOutlivesTheCancelOfItsTransaction(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	pgtest.Exec(t, b.alice, `CREATE TABLE naps AS SELECT 0 AS seconds`)
+	target := b.view(t, "v", `SELECT count(pg_sleep(seconds)) FROM naps`)
+	pgtest.Exec(t, b.alice, `UPDATE naps SET seconds = 600`)
+	s := b.session(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	watcher := b.db.Conn(t, "")
+	go func() {
+		defer cancel()
+		_, _ = watcher.Exec(t.Context(), fmt.Sprintf(`DO $$ BEGIN
+			WHILE NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = %d AND wait_event = 'PgSleep') LOOP
+				PERFORM pg_stat_clear_snapshot();
+			END LOOP; END $$`, s.PID()))
+	}()
+	err := s.InTx(ctx, pgexec.Settings{}, func(tx *pgexec.Tx) error { return tx.Refresh(ctx, target, false) })
+	require.Error(t, err)
+	rows, err := s.Query(t.Context(), `SELECT 1`)
+	require.NoError(t, err)
+	rows.Close()
+	pid := s.PID()
+	s.Release() // a late cancel must not meet somebody else's transaction
+	require.NotEqual(t, pid, b.session(t).PID())
 }
 
 func TestASessionThatTheServerEndedIsReplaced(t *testing.T) {

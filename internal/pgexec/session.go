@@ -16,6 +16,7 @@ type Session struct {
 	start    time.Time
 	settings string
 	gone     bool
+	canceled bool // a cancel may still be on its way to the backend
 }
 
 // PID of the backend.
@@ -32,9 +33,13 @@ func (s *Session) Settings() string { return s.settings }
 const scrub = `SET SESSION AUTHORIZATION DEFAULT; RESET ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES`
 
 // Release discards everything that users' functions could have left in the session and gives it back. A session
-// that does not answer, or is still in a transaction, is destroyed.
+// that does not answer, is still in a transaction, or was told to cancel one, is destroyed.
 func (s *Session) Release() {
 	if s.gone {
+		return
+	}
+	if s.canceled {
+		s.Destroy()
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), scrubTime)
@@ -72,7 +77,8 @@ type Settings struct {
 type Tx struct{ pgx.Tx }
 
 // InTx runs f in a READ COMMITTED transaction with these settings and commits. When f or the commit
-// fails, everything is rolled back.
+// fails, everything is rolled back. When ctx ends meanwhile the session stays until it is released: by its backend
+// everybody sees that somebody still has the attempt in hand.
 func (s *Session) InTx(ctx context.Context, settings Settings, f func(*Tx) error) error {
 	return s.in(ctx, pgx.ReadCommitted, settings, nil, f)
 }
@@ -94,7 +100,12 @@ func (s *Session) in(ctx context.Context, level pgx.TxIsoLevel, settings Setting
 	}
 	began := s.conn.Conn().SendBatch(ctx, &batch)
 	tx := began.Tx()
-	defer func() { _ = tx.Rollback(ctx) }() // what fails is the cause, also where a connection that died cannot roll back
+	defer func() { // what fails is the cause, also where a connection that died cannot roll back
+		s.canceled = s.canceled || ctx.Err() != nil
+		rolling, cancel := context.WithTimeout(context.WithoutCancel(ctx), scrubTime)
+		defer cancel()
+		_ = tx.Rollback(rolling)
+	}()
 	if err := began.Close(); err != nil {
 		return err
 	}
