@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -62,4 +63,24 @@ func TestAViewThatIsMadeWhileAPruneWaitsKeepsThePartitionsAndIsNamed(t *testing.
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND finished_at IS NOT NULL)`)
 	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.kept`))
 	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE kind = 'prune' ORDER BY id LIMIT 1`), "view "+s.owner+".late reads it and ")
+}
+
+// The sidecar can be quicker than who asks: a run that ends after the facts were read, and before anything was asked for, is what was waited for.
+func TestPruneDoesNotWaitForWhatIsDoneAlready(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 5)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, "2 days"))
+	facts := s.db.Conn(t, "")
+	pgtest.Exec(t, facts, `BEGIN`, `LOCK mvscheduler.kept`)
+	pruned := make(chan result, 1)
+	go func() { pruned <- mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--wait") }()
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = 'mvscheduler.kept'::regclass)`)
+	pgtest.Exec(t, s.root, `
+INSERT INTO mvscheduler.run (view_id, view_name, owner, kind, cause, slot, due_at, state, started_at, finished_at, reason)
+SELECT id, '`+s.owner+`.readings', '`+s.owner+`', 'prune', 'schedule', now(), now(), 'succeeded', now(), now(), 'done already' FROM mvscheduler.source_state`)
+	pgtest.Exec(t, facts, `COMMIT`)
+	out := <-pruned
+	require.Zero(t, out.code, out.stderr)
+	require.Contains(t, out.stderr, "done already")
 }

@@ -70,12 +70,16 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
+		last, _, err := pruneRun(ctx, conn, id, 0) // before the facts are read: what is done in between counts as done
+		if err != nil {
+			return err
+		}
 		target, err := c.target(ctx, conn, id)
 		if err != nil {
 			return err
 		}
 		if target != nil {
-			return c.partitions(ctx, a, conn, *target)
+			return c.partitions(ctx, a, conn, *target, last)
 		}
 		var found []pruning
 		err = a.inPath(ctx, conn, func() error {
@@ -164,8 +168,9 @@ type leaving struct {
 	Run       *int64 `json:"run"`               // that was asked for; nil = none
 }
 
-// partitions shows the plan and, unless it is only to be shown, has it carried out.
-func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget) error {
+// partitions shows the plan and, unless it is only to be shown, has it carried out. last is the run that pruned the target last
+// and had ended before the facts were read.
+func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget, last int64) error {
 	facts, readers, err := retention.Decode(target.Facts)
 	if err != nil {
 		return err
@@ -187,15 +192,9 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		free.Policy.LegalHold = false
 		without = retention.Plan(free)
 	}
-	var (
-		run  *int64
-		last int64 // run that pruned it and has ended
-	)
+	var run *int64
 	asked := !c.DryRun && !plan.Empty()
 	if asked {
-		if last, _, err = pruneRun(ctx, conn, target.ID, 0); err != nil {
-			return err
-		}
 		if run, err = c.ask(ctx, conn, target); err != nil {
 			return fmt.Errorf("prune %q: %w", target.Name, err)
 		}
