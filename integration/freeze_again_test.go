@@ -19,7 +19,7 @@ func TestAYoungViewKeepsWhatLeavesByASecondRowOfSourceRetention(t *testing.T) {
 	s := newScene(t)
 	s.readings(t, 9)
 	startSidecar(t, s.db)
-	const retention = `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`
+	retention := fmt.Sprintf(leaveReadings, olderThan(5))
 	pgtest.Exec(t, s.alice, retention)
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded'`)
 	s.incremental(t, "hourly", hourlyReadings)

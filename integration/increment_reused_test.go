@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -62,7 +63,7 @@ func TestAPartitionThatWasPutAsideAndIsUsedForOtherTimesIsNotTakenForRestored(t 
 			s.incremental(t, "hourly", hourlyReadings)
 			startSidecar(t, s.db)
 			s.incremented(t, "hourly")
-			pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`)
+			pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, olderThan(5)))
 			until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 			s.pruned(t)
 			s.incremented(t, "hourly")
@@ -102,7 +103,7 @@ func TestAPartitionThatIsUsedForOtherTimesIsNotCountedAsRestored(t *testing.T) {
 	s := newScene(t)
 	s.readings(t, 9)
 	worker := startSidecar(t, s.db)
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '5 days')`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, olderThan(5)))
 	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 	s.pruned(t)
 	worker.kill()

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -23,6 +24,12 @@ func (s *scene) readings(t testing.TB, days int) {
 			END LOOP; END $$`, days),
 		`CREATE INDEX ON readings (ts)`,
 		fmt.Sprintf(`INSERT INTO readings SELECT t, d, d FROM generate_series(date_trunc('day', now(), 'UTC') - interval '%d days', now(), '20 minutes') AS t, generate_series(1, 2) AS d`, days))
+}
+
+// olderThan is a period after which, of partitions of a day each, the same ones leave at any hour: as at noon.
+func olderThan(days int) string {
+	sinceNoon := time.Since(time.Now().UTC().Truncate(24 * time.Hour).Add(12 * time.Hour))
+	return fmt.Sprintf("%d days %d seconds", days, int(sinceNoon.Seconds()))
 }
 
 // minutely registers a view by minute, whose partitions hold a day each.

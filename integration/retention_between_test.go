@@ -10,7 +10,10 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-const leaveReadings = `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%s')`
+const (
+	leaveReadings = `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%s')`
+	leaveMinutes  = `UPDATE mvscheduler.views SET retention_period = '%s' WHERE name LIKE '%%.mins'`
+)
 
 // A row comes late to the table while the view by minute is paused. When everything of that day is old enough to leave, the days, which
 // are kept for ever, do not have it, and nobody but the view by minute can bring it to them.
@@ -25,8 +28,8 @@ func TestWhatTheViewBetweenHasNotTakenStaysForTheViewThatReadsIt(t *testing.T) {
 	s.incremented(t, "mins", "daily")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`, fmt.Sprintf(leaveReadings, "2 days"))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '108 hours', 77, 1)`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(2)), fmt.Sprintf(leaveReadings, olderThan(2)))
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
 	s.pruned(t)
 	s.incremented(t, "daily") // takes that they have left
@@ -58,7 +61,7 @@ func TestWhatNobodyCanKnowOfAForeignTableKeepsNoPartitionOfTheViewBetween(t *tes
 	startSidecar(t, s.db)
 	s.incremented(t, "mins", "daily")
 	s.snapshotOf(t, "daily", "before")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.mins'`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(3)))
 	s.incremented(t, "mins", "daily") // the UPDATE has the minutes refreshed, which the days have to take
 	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
 	s.incremented(t, "mins", "daily")
@@ -76,8 +79,8 @@ func TestWhatTheViewBetweenHasNotCountedStaysForTheViewThatReadsIt(t *testing.T)
 	s.incremented(t, "mins", "daily")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '108 hours', 77, 1)`, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(2)))
 	s.incremented(t, "daily") // has it looked what can leave
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
 	s.pruned(t)
@@ -104,8 +107,8 @@ func TestWhatTheNewVersionOfTheViewBetweenHasNotTakenStays(t *testing.T) {
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 77, 1)`)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`, fmt.Sprintf(leaveReadings, "2 days"))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '108 hours', 77, 1)`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(2)), fmt.Sprintf(leaveReadings, olderThan(2)))
 	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run")
 	require.Contains(t, out.stdout, "daily has not taken changes yet that may concern all of it")
 	require.Zero(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait").code)
@@ -126,7 +129,7 @@ func TestWhatTheViewBetweenHasNotLookedAtStaysForTheViewThatReadsIt(t *testing.T
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('mins')`)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.run WHERE state IN ('queued', 'running')`)
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.increment_state AS i SET seen_at = seen_at - interval '4 days' WHERE i.tracking = 'none'`) // it has been paused for four days
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '84 hours', 77, 1)`, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '84 hours', 77, 1)`, fmt.Sprintf(leaveMinutes, olderThan(2)))
 	s.incremented(t, "daily") // has it looked what can leave
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded' AND view_name LIKE '%.mins'`)
 	s.pruned(t)
@@ -150,7 +153,7 @@ func TestAViewBetweenThatHasLostItsQuerySaysWhyItsPartitionsStay(t *testing.T) {
 	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".mins", "--dry-run", "--retention-period", "2 days", "-o", "json")
 	require.Contains(t, out.stdout, "daily reads it, and "+s.owner+".mins itself has not taken changes yet that may concern all of it")
 	require.Contains(t, out.stdout, "its query was dropped, and when that is made again it is computed anew")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`) // makes the query again
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(2))) // makes the query again
 	s.incremented(t, "mins", "daily")
 	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE name LIKE 'mins%'`)
 }
@@ -166,7 +169,7 @@ func TestARowForTheDayThatFollowsWhatHasLeftIsTakenWhenThatIsBack(t *testing.T) 
 	startSidecar(t, s.db)
 	s.incremented(t, "mins", "daily")
 	s.snapshotOf(t, "daily", "before")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.mins'`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(3)))
 	s.incremented(t, "mins", "daily")
 	until(t, s.root, `SELECT count(*) >= 4 FROM mvscheduler.kept`)
 	s.pruned(t)
@@ -206,7 +209,7 @@ func TestTheDaysFollowWhatALaterVersionOfTheViewBetweenHasAgain(t *testing.T) {
 	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`))
 	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '8 days'`) // the first day that it has stays as it is
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '6 days', 77, 1)`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '132 hours', 77, 1)`)
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
@@ -235,7 +238,7 @@ func TestTheDaysKeepWhatTheViewBetweenWasNotBuiltForWhenItsPartitionsAreBack(t *
 	s.incremented(t, "mins", "daily")
 	s.snapshotOf(t, "daily", "before")
 	s.minutelyAnew(t, "5 days", "max(value) AS most")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '2 days' WHERE name LIKE '%.mins'`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(2)))
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.kept`)
 	s.pruned(t)
 	s.incremented(t, "mins", "daily")
@@ -245,7 +248,7 @@ func TestTheDaysKeepWhatTheViewBetweenWasNotBuiltForWhenItsPartitionsAreBack(t *
 	s.incremented(t, "mins", "daily")
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '3 days', 77, 1)`) // which has been aside
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '60 hours', 77, 1)`) // which has been aside
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
@@ -272,7 +275,7 @@ func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testi
 	s.incremented(t, "mins", "daily")
 	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '4 days', 77, 1)`)
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '84 hours', 77, 1)`)
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))

@@ -66,7 +66,7 @@ func TestARunThatPutsAPartitionAsideSeesThatHorizonsHaveMovedBack(t *testing.T) 
 	s.incremental(t, "hourly", hourlyReadings)
 	startSidecar(t, s.db)
 	s.incremented(t, "hourly")
-	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, "5 days"))
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, olderThan(5)))
 	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 	s.pruned(t)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET enabled = false`,
