@@ -203,18 +203,20 @@ func NextTransaction(ctx context.Context, q Querier) (xid string, err error) {
 	return xid, nil
 }
 
-// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense, and where the last of
-// them ends, by its labels; zero when there is none.
+// LoadSpan reads for how much time a view has partitions, but for those of times that make no sense or have yet to come, and where
+// the last of them ends, by its labels; zero when there is none. The day is for zones.
 func LoadSpan(ctx context.Context, q Querier, data uint32) (span time.Duration, end time.Time, _ error) {
 	var (
 		seconds float64
 		last    *time.Time
 	)
 	err := q.QueryRow(ctx, `
-SELECT coalesce(sum(extract(epoch FROM p.hi - p.lo)), 0)::float8, max(p.hi) AT TIME ZONE 'UTC'
+SELECT coalesce(sum(extract(epoch FROM least(p.hi, tomorrow) - p.lo)), 0)::float8, max(least(p.hi, tomorrow)) AT TIME ZONE 'UTC'
   FROM mvscheduler.partitions_of($1::oid) AS p
+ CROSS JOIN LATERAL (SELECT now() AT TIME ZONE 'UTC' + interval '1 day') AS t(tomorrow)
  WHERE isfinite(p.hi)
    AND isfinite(p.lo)
+   AND p.lo < tomorrow
    AND p.hi - p.lo <= interval '36525 days'`, data).Scan(&seconds, &last)
 	if err != nil {
 		return 0, end, fmt.Errorf("read the partitions of relation %d: %w", data, err)

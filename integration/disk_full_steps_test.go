@@ -73,7 +73,10 @@ func TestAPruneThatMeetsAFullDiskLosesNothingAndTheNextFinishesIt(t *testing.T) 
 	await := func(sql string, args ...any) {
 		t.Helper()
 		for deadline, n := time.Now().Add(patience), 0; !ask[bool](t, s.root, sql, args...); n++ {
-			require.True(t, time.Now().Before(deadline), "never became true: %s %v", sql, args)
+			if !time.Now().Before(deadline) {
+				require.Failf(t, "never became true", "%s %v; the last runs that prune: %s", sql, args, ask[string](t, s.root, `
+SELECT string_agg(concat_ws(' ', r.id, r.view_name, r.state, r.finished_at, r.reason, r.error), '; ') FROM (SELECT * FROM mvscheduler.runs WHERE kind = 'prune' ORDER BY id DESC LIMIT 5) AS r`))
+			}
 			if n%40 == 0 {
 				pgtest.Exec(t, s.root, hasten...)
 			}
