@@ -92,24 +92,37 @@ func TestALegalHoldThatComesBeforeTheDropHoldsIt(t *testing.T) {
 
 func TestAKeptPartitionThatIsAttachedByHandWhileTheDropWaitsIsNotDropped(t *testing.T) {
 	t.Parallel()
+	s := whileTheDropWaits(t, `ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM raw`))
+}
+
+func TestAKeptPartitionThatIsAlteredWhileTheDropWaitsIsNotDropped(t *testing.T) {
+	t.Parallel()
+	s := whileTheDropWaits(t, `ALTER TABLE old__kept ADD COLUMN note text`)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM old__kept`))
+}
+
+// whileTheDropWaits has an owner do something by hand with the partition old__kept that is about to be dropped.
+func whileTheDropWaits(t *testing.T, statement string) *scene {
+	t.Helper()
 	s := newScene(t)
 	s.aside(t)
 	reader, hand := s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)
 	pgtest.Exec(t, reader, `BEGIN`, `SELECT * FROM old__kept`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET grace_period = '0'`)
 	until(t, s.root, dropWaits)
-	attached := make(chan error, 1)
+	altered := make(chan error, 1)
 	go func() {
-		_, err := hand.Exec(t.Context(), `BEGIN; ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`)
-		attached <- err
+		_, err := hand.Exec(t.Context(), `BEGIN; `+statement)
+		altered <- err
 	}()
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)`, s.owner+".old__kept")
 	pgtest.Exec(t, reader, `COMMIT`)
-	require.NoError(t, <-attached)
+	require.NoError(t, <-altered)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)`, s.owner+".old__kept")
 	pgtest.Exec(t, hand, `COMMIT`)
 	s.pruned(t)
-	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM raw`))
+	return s
 }
 
 // It was brought back, or attached by hand, and its owner took it away himself before the sidecar has looked.

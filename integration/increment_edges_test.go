@@ -233,15 +233,17 @@ func TestHoursBetweenThoseThatAStatementTouchesAreNotComputed(t *testing.T) {
 	s.incremented(t, "metrics_v", "parts_v")
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`) // of a small view all is computed rather than two ranges
 	for _, table := range []string{"metrics", "parts"} {
-		for _, statement := range []string{
-			`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`,
-			`UPDATE %s SET ts = ts + '3 days' WHERE ts = '2026-03-01 10:00+00'`,
-			`DELETE FROM %s WHERE ts IN ('2026-03-01 05:00+00', '2026-03-04 05:00+00')`,
+		for _, did := range []struct{ statement, buckets string }{
+			{`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`, "2"},
+			{`UPDATE %s SET ts = ts + '3 days' WHERE ts = '2026-03-01 10:00+00'`, "2"},
+			{`DELETE FROM %s WHERE ts IN ('2026-03-01 05:00+00', '2026-03-04 05:00+00')`, "2"},
+			{`INSERT INTO %s VALUES ('2026-03-01 12:40+00', 1, 100), ('2026-03-01 13:20+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`, "3"}, // the first two are noted as one range
 		} {
-			pgtest.Exec(t, s.alice, fmt.Sprintf(statement, table))
+			statement := fmt.Sprintf(did.statement, table)
+			pgtest.Exec(t, s.alice, statement)
 			s.incremented(t, table+"_v")
 			same(t, s.alice, table+"_v")
-			require.Equal(t, "2", s.last(t, table+"_v", "buckets"), "%s; %s", fmt.Sprintf(statement, table), s.last(t, table+"_v", "reason"))
+			require.Equal(t, did.buckets, s.last(t, table+"_v", "buckets"), "%s; %s", statement, s.last(t, table+"_v", "reason"))
 		}
 	}
 }

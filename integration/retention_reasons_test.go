@@ -35,6 +35,21 @@ func TestAViewThatGoesByCountersKeepsRawPartitionsAndTheReasonSaysSo(t *testing.
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`)
 }
 
+// Of a key that points at the table as a whole PostgreSQL lets a partition leave, unless one of its rows is pointed at.
+func TestAForeignKeyThatPointsAtTheWholeTableKeepsItsPartitions(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE readings (ts timestamptz PRIMARY KEY) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF readings FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
+		`CREATE TABLE pointing (ts timestamptz REFERENCES readings)`, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '1 year')`)
+	dry := func() string {
+		return mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "-o", "json").stdout
+	}
+	require.Contains(t, dry(), "foreign keys of "+s.owner+".pointing point at it")
+	require.NotContains(t, dry(), `"detach"`)
+	pgtest.Exec(t, s.alice, `ALTER TABLE pointing DROP CONSTRAINT pointing_ts_fkey`)
+	require.Contains(t, dry(), `"detach"`)
+}
+
 // Rows of a foreign table are elsewhere, and a partition whose DETACH was interrupted is half gone.
 func TestAPartitionThatIsForeignOrHalfDetachedStaysWithTheReason(t *testing.T) {
 	t.Parallel()
