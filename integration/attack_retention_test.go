@@ -223,6 +223,25 @@ func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
 	same(t, s.alice, "v")
 }
 
+// With what has left a view keeps the buckets beside it, too, and takes nothing that comes for them until it is back.
+func TestWhatCameBesideWhatHadLeftIsTakenWhenThatIsBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE since PARTITION OF raw FOR VALUES FROM ('2021-01-01') TO (MAXVALUE)`)
+	s.incremental(t, "v", `SELECT date_trunc('minute', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 minute")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2021-01-01 00:30', 1)`)
+	s.incremented(t, "v")
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE hour >= '2021-01-01'`))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`, `SELECT mvscheduler.restore_view('raw')`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
 // What is aside when the row is deleted is gone for the views, and so is what was dropped.
 func TestViewsKeepWhatDidNotComeBack(t *testing.T) {
 	heavy(t)

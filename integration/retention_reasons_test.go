@@ -50,6 +50,18 @@ func TestAForeignKeyThatPointsAtTheWholeTableKeepsItsPartitions(t *testing.T) {
 	require.Contains(t, dry(), `"detach"`)
 }
 
+// What a query reads of a part of the table, beside the window, it reads for all buckets.
+func TestAPartitionThatIsReadBesideTheWindowStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', raw.ts) AS hour, count(*) AS n, max(o.k) AS most FROM raw, (SELECT max(old.k) AS k FROM old) AS o WHERE mvscheduler.in_window(raw.ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run", "-o", "json").stdout, "the query of view "+s.owner+".v reads it not only within in_window")
+}
+
 // Rows of a foreign table are elsewhere, and a partition whose DETACH was interrupted is half gone.
 func TestAPartitionThatIsForeignOrHalfDetachedStaysWithTheReason(t *testing.T) {
 	t.Parallel()
