@@ -42,7 +42,7 @@ SELECT coalesce(string_agg(format('%%s to %%s: row %%s, label %%s', s.lo, s.hi, 
   FROM span AS s JOIN row AS r ON r.instant BETWEEN s.lo AND s.hi AND (r.label >= s.first AND r.label < s.last) IS NOT TRUE
                                OR r.label >= s.first AND r.label < s.last AND (r.instant >= s.window_start AND r.instant < s.window_end) IS NOT TRUE`,
 						label, fmt.Sprint(c.source == "timestamptz"), quote(zone), c.source, quote(moment), ask[string](t, conn, fmt.Sprintf(`SELECT pg_typeof(%s)::text FROM (SELECT now()::%s AS at) AS r`, label, c.source)),
-						quote("1 "+unit)+"::interval", fmt.Sprintf(`(SELECT pg_typeof(r.label)::oid FROM row AS r LIMIT 1)`), quote(c.source)+"::regtype::oid"))
+						quote("1 "+unit)+"::interval", `(SELECT pg_typeof(r.label)::oid FROM row AS r LIMIT 1)`, quote(c.source)+"::regtype::oid"))
 					require.Empty(t, wrong, "%s in %s at %s", label, zone, moment)
 				}
 			}
