@@ -92,24 +92,37 @@ func TestALegalHoldThatComesBeforeTheDropHoldsIt(t *testing.T) {
 
 func TestAKeptPartitionThatIsAttachedByHandWhileTheDropWaitsIsNotDropped(t *testing.T) {
 	t.Parallel()
+	s := whileTheDropWaits(t, `ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM raw`))
+}
+
+func TestAKeptPartitionThatIsAlteredWhileTheDropWaitsIsNotDropped(t *testing.T) {
+	t.Parallel()
+	s := whileTheDropWaits(t, `ALTER TABLE old__kept ADD COLUMN note text`)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM old__kept`))
+}
+
+// whileTheDropWaits has an owner do something by hand with the partition old__kept that is about to be dropped.
+func whileTheDropWaits(t *testing.T, statement string) *scene {
+	t.Helper()
 	s := newScene(t)
 	s.aside(t)
 	reader, hand := s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)
 	pgtest.Exec(t, reader, `BEGIN`, `SELECT * FROM old__kept`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET grace_period = '0'`)
 	until(t, s.root, dropWaits)
-	attached := make(chan error, 1)
+	altered := make(chan error, 1)
 	go func() {
-		_, err := hand.Exec(t.Context(), `BEGIN; ALTER TABLE raw ATTACH PARTITION old__kept FOR VALUES FROM ('2020-01-01 00:00+00') TO ('2021-01-01 00:00+00')`)
-		attached <- err
+		_, err := hand.Exec(t.Context(), `BEGIN; `+statement)
+		altered <- err
 	}()
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)`, s.owner+".old__kept")
 	pgtest.Exec(t, reader, `COMMIT`)
-	require.NoError(t, <-attached)
+	require.NoError(t, <-altered)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND relation = $1::text::regclass)`, s.owner+".old__kept")
 	pgtest.Exec(t, hand, `COMMIT`)
 	s.pruned(t)
-	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM raw`))
+	return s
 }
 
 // It was brought back, or attached by hand, and its owner took it away himself before the sidecar has looked.
@@ -206,6 +219,25 @@ func TestViewsFollowAgainWhenRetentionIsTakenBack(t *testing.T) {
 	until(t, s.root, nothingFrozen)
 	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.kept`)
 	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2020-05-05', 2)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
+// With what has left a view keeps the buckets beside it, too, and takes nothing that comes for them until it is back.
+func TestWhatCameBesideWhatHadLeftIsTakenWhenThatIsBack(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE since PARTITION OF raw FOR VALUES FROM ('2021-01-01') TO (MAXVALUE)`)
+	s.incremental(t, "v", `SELECT date_trunc('minute', ts) AS hour, count(*) AS n FROM raw WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 minute")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	pgtest.Exec(t, s.alice, `INSERT INTO raw VALUES ('2021-01-01 00:30', 1)`)
+	s.incremented(t, "v")
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE hour >= '2021-01-01'`))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`, `SELECT mvscheduler.restore_view('raw')`)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
 }

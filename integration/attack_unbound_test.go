@@ -26,4 +26,10 @@ func TestAViewWithoutAWindowIsComputedAlsoForARangeOfChanges(t *testing.T) {
 	pgtest.Exec(t, s.alice, `UPDATE v__data SET n = 0 WHERE hour = '2026-03-02 10:00+00'`, `SELECT mvscheduler.mark_dirty('v', '2026-03-02 10:00+00', '2026-03-02 10:30+00')`)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
+
+	// Times that no window leaves out are in no bucket.
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics ALTER ts DROP NOT NULL`, `INSERT INTO metrics VALUES ('infinity', 1, 1), ('-infinity', 1, 1), (NULL, 1, 1)`,
+		`CREATE VIEW finite AS SELECT * FROM v`, `CREATE VIEW finite__query AS SELECT * FROM v__query WHERE isfinite(hour)`)
+	s.incremented(t, "v")
+	same(t, s.alice, "finite")
 }

@@ -36,6 +36,18 @@ func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 	}
 }
 
+// In the middle of much that is computed in one pass, where no row beside a window tells of it.
+func TestABucketThatIsFarFromItsRowsFailsAWideRefresh(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', ts) + CASE WHEN extract(second FROM ts) = 7 THEN interval '400 days' ELSE interval '0' END AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "max_attempts", 1)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`) // computed in one pass
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT ts, 9, 9 FROM metrics WHERE device = 1 UNION ALL SELECT '2026-03-02 12:00:07+00', 9, 9`)
+	require.Contains(t, s.outcomeOf(t, "v"), "has 2027-04-06 12:00:00+00 in column hour, which is not the start of a bucket")
+}
+
 // Where the query says itself how wide it cuts, nothing has to be computed to know that it is wider.
 func TestABucketWidthThatDateTruncContradictsIsRefused(t *testing.T) {
 	t.Parallel()

@@ -159,14 +159,15 @@ func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not para
 	s.incremental(t, "apart", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM other WHERE mvscheduler.in_window(ts) GROUP BY 1`)
 	startSidecar(t, s.db)
 	s.incremented(t, "v", "quick", "apart")
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v')`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v'), mvscheduler.mark_dirty('v'), mvscheduler.mark_dirty('quick')`)
 	for range 30 {
 		pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `INSERT INTO other VALUES ('2026-03-02 10:05+00')`)
 	}
 	pgtest.Exec(t, s.alice, `SELECT pg_stat_force_next_flush()`, `SELECT 1`)
 	s.incremented(t, "quick", "apart")
 	entries := func() string {
-		return ask[string](t, s.root, `SELECT count(*) FILTER (WHERE source = $1::text::regclass) || ' ' || count(*) FILTER (WHERE source = $2::text::regclass) FROM mvscheduler.dirt`, s.owner+".metrics", s.owner+".other")
+		return ask[string](t, s.root, `SELECT count(*) FILTER (WHERE source = $1::text::regclass) || ' ' || count(*) FILTER (WHERE source = $2::text::regclass) || ' ' || coalesce(string_agg(v.name, ' '), '')
+			FROM mvscheduler.dirt LEFT JOIN mvscheduler.view_state AS v USING (view_id)`, s.owner+".metrics", s.owner+".other")
 	}
 	until(t, s.root, `SELECT pg_stat_get_live_tuples('mvscheduler.dirt'::regclass) > 20`)
 	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 1000))
@@ -178,9 +179,9 @@ func TestTheChangeLogOfAPausedViewDoesNotGrowForEver(t *testing.T) { // not para
 			return entries() == want
 		}, patience, 50*time.Millisecond, want)
 	}
-	forgotten("30 0") // what the paused view has not seen, of its table alone
+	forgotten("30 0 " + s.owner + ".v") // what the paused view has not seen, of its table alone, and what was noted for it
 	require.NoError(t, catalog.GiveUpChanges(t.Context(), s.root, 20))
-	forgotten("0 0")
+	forgotten("0 0 " + s.owner + ".v")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view('v')`)
 	s.incremented(t, "v")
 	same(t, s.alice, "v")
@@ -232,15 +233,17 @@ func TestHoursBetweenThoseThatAStatementTouchesAreNotComputed(t *testing.T) {
 	s.incremented(t, "metrics_v", "parts_v")
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_health SET rows_estimate = 10000000`) // of a small view all is computed rather than two ranges
 	for _, table := range []string{"metrics", "parts"} {
-		for _, statement := range []string{
-			`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`,
-			`UPDATE %s SET ts = ts + '3 days' WHERE ts = '2026-03-01 10:00+00'`,
-			`DELETE FROM %s WHERE ts IN ('2026-03-01 05:00+00', '2026-03-04 05:00+00')`,
+		for _, did := range []struct{ statement, buckets string }{
+			{`INSERT INTO %s VALUES ('2026-03-01 10:00+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`, "2"},
+			{`UPDATE %s SET ts = ts + '3 days' WHERE ts = '2026-03-01 10:00+00'`, "2"},
+			{`DELETE FROM %s WHERE ts IN ('2026-03-01 05:00+00', '2026-03-04 05:00+00')`, "2"},
+			{`INSERT INTO %s VALUES ('2026-03-01 12:40+00', 1, 100), ('2026-03-01 13:20+00', 1, 100), ('2026-03-04 10:00+00', 1, 100)`, "3"}, // the first two are noted as one range
 		} {
-			pgtest.Exec(t, s.alice, fmt.Sprintf(statement, table))
+			statement := fmt.Sprintf(did.statement, table)
+			pgtest.Exec(t, s.alice, statement)
 			s.incremented(t, table+"_v")
 			same(t, s.alice, table+"_v")
-			require.Equal(t, "2", s.last(t, table+"_v", "buckets"), "%s; %s", fmt.Sprintf(statement, table), s.last(t, table+"_v", "reason"))
+			require.Equal(t, did.buckets, s.last(t, table+"_v", "buckets"), "%s; %s", statement, s.last(t, table+"_v", "reason"))
 		}
 	}
 }

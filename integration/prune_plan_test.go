@@ -47,6 +47,26 @@ func TestWhatTheReadersReadIsNotReadWhileAPruneHoldsTheTable(t *testing.T) {
 	require.Zero(t, read)
 }
 
+// Nor does what is older leave before a view has the rows that were attached meanwhile: they would be frozen with it.
+func TestRowsThatAreAttachedWhileAPruneWaitsAreNotFrozenBeforeTheViewHasThem(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 6)
+	s.incremental(t, "hourly", hourlyReadings)
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly")
+	reader := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, s.alice, `CREATE TABLE ancient (LIKE readings)`, `INSERT INTO ancient VALUES ('2001-01-01 12:00+00', 1, 1)`)
+	pgtest.Exec(t, reader, `BEGIN`, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '3 days')`)
+	until(t, s.root, dropWaits)
+	pgtest.Exec(t, s.alice, `ALTER TABLE readings ATTACH PARTITION ancient FOR VALUES FROM ('2001-01-01') TO ('2001-01-02')`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND finished_at IS NOT NULL)`)
+	s.incremented(t, "hourly")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM hourly WHERE hour < '2002-01-01'`))
+}
+
 // Who begins to read the table while a DETACH waits keeps what it was to put aside, and is named.
 func TestAViewThatIsMadeWhileAPruneWaitsKeepsThePartitionsAndIsNamed(t *testing.T) {
 	t.Parallel()

@@ -35,6 +35,33 @@ func TestAViewThatGoesByCountersKeepsRawPartitionsAndTheReasonSaysSo(t *testing.
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.kept)`)
 }
 
+// Of a key that points at the table as a whole PostgreSQL lets a partition leave, unless one of its rows is pointed at.
+func TestAForeignKeyThatPointsAtTheWholeTableKeepsItsPartitions(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE readings (ts timestamptz PRIMARY KEY) PARTITION BY RANGE (ts)`, `CREATE TABLE old PARTITION OF readings FOR VALUES FROM ('2020-01-01') TO ('2021-01-01')`,
+		`CREATE TABLE pointing (ts timestamptz REFERENCES readings)`, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '1 year')`)
+	dry := func() string {
+		return mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--dry-run", "-o", "json").stdout
+	}
+	require.Contains(t, dry(), "foreign keys of "+s.owner+".pointing point at it")
+	require.NotContains(t, dry(), `"detach"`)
+	pgtest.Exec(t, s.alice, `ALTER TABLE pointing DROP CONSTRAINT pointing_ts_fkey`)
+	require.Contains(t, dry(), `"detach"`)
+}
+
+// What a query reads of a part of the table, beside the window, it reads for all buckets.
+func TestAPartitionThatIsReadBesideTheWindowStays(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.oldYear(t)
+	s.incremental(t, "v", `SELECT date_trunc('hour', raw.ts) AS hour, count(*) AS n, max(o.k) AS most FROM raw, (SELECT max(old.k) AS k FROM old) AS o WHERE mvscheduler.in_window(raw.ts) GROUP BY 1`)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, keepAYear)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run", "-o", "json").stdout, "the query of view "+s.owner+".v reads it not only within in_window")
+}
+
 // Rows of a foreign table are elsewhere, and a partition whose DETACH was interrupted is half gone.
 func TestAPartitionThatIsForeignOrHalfDetachedStaysWithTheReason(t *testing.T) {
 	t.Parallel()

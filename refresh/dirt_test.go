@@ -68,6 +68,19 @@ func TestRangesHoldAllOfTheDirtAndAreFew(t *testing.T) {
 	})
 }
 
+// Of many gaps of one length none is the smallest.
+func TestRangesWithTheSameGapsAreFewToo(t *testing.T) {
+	t.Parallel()
+	var dirt []Dirt
+	for i := range 1000 {
+		dirt = append(dirt, Dirt{Lo: at(100 * i), Hi: at(100 * i)})
+	}
+	ranges, reason := Coalesce(dirt, time.Hour)
+	require.LessOrEqual(t, len(ranges), mostRanges)
+	require.Equal(t, Range{at(0), at(99900)}, Range{ranges[0].Lo, ranges[len(ranges)-1].Hi})
+	require.Contains(t, reason, ", joined from 1000")
+}
+
 func TestLeavesThatChangedAreDirt(t *testing.T) {
 	t.Parallel()
 	leaf := Leaf{Name: "p", Kind: "r", Lo: at(0), Hi: at(24), Identity: "1", Counters: "7"}
