@@ -69,3 +69,21 @@ func TestAnUpdateThatMovesRowsBetweenPartitionsComputesTheirBucketsAlone(t *test
 		}
 	}
 }
+
+// What was truncated and filled again is empty in a snapshot from before. A refresh that has waited for who did it reads anew, and takes no bucket for empty.
+func TestATableThatIsTruncatedAndFilledWhileARefreshWaitsIsReadAnew(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "refresh_on", "manual", "lock_timeout", "1 minute")
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `CREATE TABLE copied AS SELECT * FROM metrics`, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	other := s.db.Conn(t, s.owner)
+	pgtest.Exec(t, other, `BEGIN`, `LOCK TABLE metrics`)
+	run := ask[int64](t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM pg_locks AS l JOIN pg_stat_activity AS a USING (pid) WHERE NOT l.granted AND l.relation = $2::text::regclass AND a.usename = $1)`, sidecar.role, s.owner+".metrics")
+	pgtest.Exec(t, other, `TRUNCATE metrics`, `INSERT INTO metrics SELECT * FROM copied`, `COMMIT`)
+	require.Equal(t, "succeeded", s.ended(t, run))
+	require.NotZero(t, ask[int64](t, s.alice, `SELECT count(*) FROM v WHERE hour = '2026-03-02 10:00+00'`))
+	same(t, s.alice, "v")
+}
