@@ -512,6 +512,9 @@ BEGIN
         RETURN;
     END IF;
     IF at_hand = 'detach' THEN
+        -- What another table has put aside, and its owner has given to this one, does not come back there: as if it were dropped.
+        UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
+          FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part AND k.target <> partition_at_hand.view_id AND k.detached_at IS NOT NULL AND f.target = k.target;
         INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
         VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
