@@ -517,6 +517,9 @@ BEGIN
             OR s.relation::oid IN (WITH RECURSIVE tree(oid) AS (SELECT work.part UNION SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid) SELECT t.oid FROM tree AS t)
            FOR SHARE;
     END IF;
+    IF at_hand = 'drop_kept' THEN   -- so is a longer retention_period of a view
+        PERFORM FROM mvscheduler.view_state AS s WHERE s.view_id = partition_at_hand.view_id FOR SHARE;
+    END IF;
     IF at_hand = 'detach' THEN
         -- What another table has put aside, and its owner has given to this one, does not come back there: as if it were dropped.
         UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
