@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -70,6 +71,50 @@ func TestALegalHoldOnAPartThatComesBeforeTheLockHoldsWhatThePartBelongsTo(t *tes
 				require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM `+year))
 			})
 		}
+	}
+}
+
+// A legal hold that somebody has set, and not committed yet: what is irrevocable waits for him, or he for that.
+func TestALegalHoldThatIsAboutToBeCommittedIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	const onPart = `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('second', '10 years', %t)`
+	for name, c := range map[string]struct{ step, before, hold string }{
+		"what leaves":            {"detach", ``, `UPDATE mvscheduler.source_retention SET legal_hold = true`},
+		"what is dropped":        {"drop", ``, `UPDATE mvscheduler.source_retention SET legal_hold = true`},
+		"a new row of a part":    {"drop", ``, fmt.Sprintf(onPart, true)},
+		"of a part that has one": {"drop", fmt.Sprintf(onPart, false), `UPDATE mvscheduler.source_retention SET legal_hold = true WHERE "table" = 'second'::regclass`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newScene(t)
+			s.years(t)
+			startSidecar(t, s.db)
+			s.incremented(t, "hourly")
+			reader, holder, year := s.db.Conn(t, s.owner), s.db.Conn(t, s.owner), "y2020"
+			if c.step == "drop" {
+				pgtest.Exec(t, s.alice, keepAYear)
+				until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+				s.pruned(t)
+				year = "y2020__kept"
+			}
+			if c.before != "" {
+				pgtest.Exec(t, s.alice, c.before)
+			}
+			pgtest.Exec(t, reader, `BEGIN`, `SELECT * FROM `+year)
+			if c.step == "drop" {
+				pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET grace_period = '0' WHERE "table" = 'raw'::regclass`)
+			} else {
+				pgtest.Exec(t, s.alice, keepAYear)
+			}
+			until(t, s.root, dropWaits)
+			pgtest.Exec(t, holder, `BEGIN`, c.hold)
+			pgtest.Exec(t, reader, `COMMIT`)
+			s.pruned(t)
+			pgtest.Exec(t, holder, `COMMIT`)
+			s.pruned(t)
+			require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = $1`, c.step))
+			require.Equal(t, int64(2), ask[int64](t, s.alice, `SELECT count(*) FROM `+year))
+		})
 	}
 }
 

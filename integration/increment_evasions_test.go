@@ -89,6 +89,41 @@ func TestWhatIsWrittenWhileTriggersAreDisabledIsNotMissedByTheSecondRefresh(t *t
 	same(t, s.alice, "v")
 }
 
+// ENABLE TRIGGER USER makes a trigger of every session of the one that is for rows of logical replication: all writers would pay for each row, and that would be noted no more.
+func TestTriggersThatWereDisabledForALoadNoteWhatReplicationSessionsWriteAsBefore(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly)
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.alice, `ALTER TABLE metrics DISABLE TRIGGER USER`, `ALTER TABLE metrics ENABLE TRIGGER USER`)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.root, `SET session_replication_role = replica`, `INSERT INTO `+s.owner+`.metrics VALUES ('2026-03-02 10:05+00', 1, 100)`, `RESET session_replication_role`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT '2026-03-02 10:05+00', n, n FROM generate_series(1, 1000) AS n`)
+	require.Less(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.dirt WHERE source = '`+s.owner+`.metrics'::regclass`), int64(10), "one for a statement")
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+	require.Equal(t, "trigger", ask[string](t, s.root, `SELECT tracking FROM mvscheduler.increment_state`))
+}
+
+// Who may make triggers on a table of somebody else was first; what replication sessions write to it its owner is told nevertheless.
+func TestTheOwnerOfATableThatAnotherHasWatchedIsToldWhatReplicationSessionsWrite(t *testing.T) {
+	t.Parallel()
+	a := newArena(t)
+	alice := a.db.Conn(t, a.alice)
+	pgtest.Exec(t, alice, `CREATE TABLE base (ts timestamptz, k int)`, a.sql(`GRANT SELECT, TRIGGER ON base TO mallory`))
+	a.as(fmt.Sprintf(sumByHour, "mallory.v", "alice.base"))
+	startSidecar(t, a.db)
+	refreshed(t, a.m, a.sql("mallory.v"))
+	pgtest.Exec(t, alice, a.sql(fmt.Sprintf(sumByHour, "alice.w", "alice.base")))
+	refreshed(t, alice, a.sql("alice.w"))
+	pgtest.Exec(t, a.root, `SET session_replication_role = replica`, a.sql(`INSERT INTO alice.base VALUES ('2026-03-01 00:10+00', 1)`), `RESET session_replication_role`)
+	refreshed(t, alice, a.sql("alice.w"))
+	require.Equal(t, int64(1), ask[int64](t, alice, a.sql(`SELECT coalesce(sum(n), 0)::bigint FROM alice.w`)))
+}
+
 // CREATE OR REPLACE gives ours other names of its rows, or another event: writers fail, or tell nothing.
 func TestATriggerThatWasReplacedByHandIsMadeAnew(t *testing.T) {
 	t.Parallel()

@@ -49,6 +49,32 @@ func (s *scene) lost(t testing.TB, before, now, where string) int64 {
 	return ask[int64](t, s.alice, `SELECT count(*) FROM (SELECT * FROM `+before+` AS b WHERE `+where+` EXCEPT ALL SELECT * FROM `+now+`) AS gone`)
 }
 
+// A longer retention that somebody has set, and not committed yet.
+func TestNoPartitionOfAViewIsDroppedThatALongerRetentionIsAboutToReach(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "v", "retention_period", "100 days")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	s.snapshotOf(t, "v", "before")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '6 days 12 hours'`)
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.kept`)
+	s.pruned(t)
+	reader, owner := s.db.Conn(t, s.owner), s.db.Conn(t, s.owner)
+	pgtest.Exec(t, reader, `BEGIN`, `LOCK TABLE `+ask[string](t, s.alice, `SELECT string_agg(relation::text, ', ') FROM mvscheduler.visible_kept`)+` IN ACCESS SHARE MODE`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET grace_period = '0'`)
+	until(t, s.root, dropWaits)
+	pgtest.Exec(t, owner, `BEGIN`, `UPDATE mvscheduler.views SET retention_period = '100 days'`)
+	pgtest.Exec(t, reader, `COMMIT`)
+	s.pruned(t)
+	pgtest.Exec(t, owner, `COMMIT`)
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'drop'`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('v')`) // it would come back by itself in a minute
+	require.Zero(t, s.lost(t, "before", "v", "true"))
+}
+
 func TestOldPartitionsOfAViewArePutAsideRestorableAndThenDropped(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

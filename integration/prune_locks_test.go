@@ -38,6 +38,18 @@ func TestTheReasonOfAPruneThatMeetsALockNamesWhoHoldsIt(t *testing.T) {
 		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`)
 		require.NotContains(t, mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".raw", "--dry-run").stderr, "the last try")
 	})
+	t.Run("by a transaction that is prepared", func(t *testing.T) { // of which there is no session
+		t.Parallel()
+		s := sceneOn(t, pgtest.Dedicated(t, map[string]string{"max_prepared_transactions": "5"}))
+		s.oldYear(t)
+		hold(t, s, "loader", `INSERT INTO raw VALUES ('2020-06-06', 1); PREPARE TRANSACTION 'loader'`)
+		pgtest.Exec(t, s.alice, keepAYear)
+		startSidecar(t, s.db)
+		until(t, s.root, pruneFailed)
+		require.Regexp(t, `old was not put aside: .*prepared transaction "loader" \(`+s.owner+`\) holds RowExclusiveLock on (old|raw) since 20`, ask[string](t, s.root, pruneReason))
+		pgtest.Exec(t, s.alice, `ROLLBACK PREPARED 'loader'`, `UPDATE mvscheduler.source_retention SET enabled = true`)
+		until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	})
 	t.Run("all of it, of one that is not the first", func(t *testing.T) {
 		t.Parallel()
 		s := newScene(t)

@@ -602,16 +602,16 @@ BEGIN
                CASE WHEN n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f)   -- nothing of ours stands in the way of who writes to them
                     THEN NOT EXISTS (SELECT FROM pg_trigger AS t JOIN pg_proc AS f ON f.oid = t.tgfoid AND f.pronamespace = 'mvscheduler'::regnamespace
                                       WHERE t.tgrelid = n.leaf AND coalesce(t.tgoldtable, t.tgnewtable) IS NOT NULL)
-                    ELSE bool_and(n.noted) AND coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
+                    ELSE bool_and(n.noted) AND coalesce(h.events = 60 AND (h.applied OR n.kind = 'p' OR NOT pg_has_role(o.owner::oid, c.relowner, 'USAGE') AND NOT EXISTS (SELECT FROM pg_subscription_rel AS u WHERE u.srrelid IN (SELECT m.leaf FROM node AS m))), false) END,
                n.kind IN ('r', 'p') AND bool_and(n.noted) AND has_table_privilege(o.owner::oid, n.leaf, 'TRIGGER'),
                bool_or(EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = n.leaf   -- a statement on the table above runs triggers of that one alone, which say nothing about others that the query reads
                                   AND NOT EXISTS (SELECT FROM node AS m WHERE m.leaf = i.inhparent AND (m.root = n.root OR m.attname IS NULL)))),
                n.kind IN ('r', 'p') AND n.leaf IN (SELECT f.oid FROM far AS f), min(n.root)
           FROM node AS n
-         CROSS JOIN LATERAL (SELECT x.relfilenode, x.relpersistence FROM pg_class AS x WHERE x.oid = n.leaf OFFSET 0) AS c   -- not all of them
+         CROSS JOIN LATERAL (SELECT x.relfilenode, x.relpersistence, x.relowner FROM pg_class AS x WHERE x.oid = n.leaf OFFSET 0) AS c   -- not all of them
           JOIN mvscheduler.visible_views AS o ON o.view_id = tables_below.view_id AND EXISTS (SELECT FROM pg_roles AS r WHERE r.oid = o.owner::oid)
           LEFT JOIN held AS h ON h.tgrelid = n.leaf
-         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, h.identity, h.events, h.applied, o.owner;
+         GROUP BY n.leaf, n.kind, c.relfilenode, c.relpersistence, c.relowner, h.identity, h.events, h.applied, o.owner;
 END $$;
 COMMENT ON FUNCTION mvscheduler.tables_below(bigint) IS 'Tables and partitions below an incremental view: the times that they can hold, what they are stored in and watched by (identity), what wrote the rows of their columns (each that is part of another table for a moment writes them), what the server counted, whether triggers watch them or may be made, whether that would hide what is written through a table above, and whether foreign tables are parts of them (far): then PostgreSQL lets nobody write to those while a trigger of the table has transition tables, so none may, and covered says that none has; root is the table that the query names.';
 
@@ -674,6 +674,13 @@ BEGIN
                 made := made + 1;
             EXCEPTION WHEN duplicate_object THEN NULL;
             END;
+        END IF;
+        IF rel.ours AND rel.kind <> 'p' AND NOT rel.far THEN   -- ENABLE TRIGGER USER has made it one of every session
+            FOR kind IN SELECT t.tgname FROM pg_trigger AS t WHERE t.tgrelid = rel.relation AND t.tgfoid = 'mvscheduler.changed_row()'::regprocedure AND t.tgenabled = 'O' AND t.tgparentid = 0 LOOP
+                PERFORM mvscheduler.lock_until(deadline);
+                EXECUTE format('ALTER TABLE %s ENABLE REPLICA TRIGGER %I', rel.name, kind.tgname);
+                made := made + 1;
+            END LOOP;
         END IF;
     END LOOP;
     RETURN made;

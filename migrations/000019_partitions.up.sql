@@ -511,7 +511,19 @@ BEGIN
     IF work.part IS NULL OR at_hand = 'detach' AND work.bound IS NULL THEN
         RETURN;
     END IF;
+    IF at_hand <> 'attach' THEN   -- a legal hold that somebody sets and has not committed is waited for, as for a lock, and who comes later waits for this
+        PERFORM FROM mvscheduler.source_state AS s
+         WHERE s.id = partition_at_hand.view_id
+            OR s.relation::oid IN (WITH RECURSIVE tree(oid) AS (SELECT work.part UNION SELECT i.inhrelid FROM tree AS t JOIN pg_inherits AS i ON i.inhparent = t.oid) SELECT t.oid FROM tree AS t)
+           FOR SHARE;
+    END IF;
+    IF at_hand = 'drop_kept' THEN   -- so is a longer retention_period of a view
+        PERFORM FROM mvscheduler.view_state AS s WHERE s.view_id = partition_at_hand.view_id FOR SHARE;
+    END IF;
     IF at_hand = 'detach' THEN
+        -- What another table has put aside, and its owner has given to this one, does not come back there: as if it were dropped.
+        UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
+          FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part AND k.target <> partition_at_hand.view_id AND k.detached_at IS NOT NULL AND f.target = k.target;
         INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
         VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
@@ -996,6 +1008,14 @@ BEGIN
         PERFORM mvscheduler.act_as(NEW.owner::oid);
         SELECT n.nspname, c.relname INTO place FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace WHERE c.oid = NEW."table"::oid;
         name := mvscheduler.free_name(place.nspname, place.relname, '__gate');
+        WHILE TG_OP = 'INSERT' LOOP   -- until a row of a part of a table is committed, and holds, that part is not dropped
+        BEGIN
+            EXECUTE format('LOCK TABLE ONLY %s IN ACCESS SHARE MODE', mvscheduler.shown_name(NEW."table"::oid));
+            EXIT;
+        EXCEPTION WHEN lock_not_available THEN
+            PERFORM mvscheduler.wait_or_say_busy(mvscheduler.shown_name(NEW."table"::oid), SQLERRM, began);
+        END;
+        END LOOP;
         EXECUTE format('CREATE MATERIALIZED VIEW %I.%I AS SELECT mvscheduler.step(%s) AS step WITH NO DATA', place.nspname, name, NEW.id);
         gate := format('%I.%I', place.nspname, name)::regclass;
         EXECUTE format('COMMENT ON MATERIALIZED VIEW %I.%I IS %L', place.nspname, name, 'mvscheduler: gate of ' || mvscheduler.shown_name(NEW."table"::oid));

@@ -91,6 +91,7 @@ func (f Files) moved(after Files) bool { return !maps.Equal(f, after) }
 // holder is a session that holds a lock against a refresh.
 type holder struct {
 	PID         int32
+	Prepared    *string // name of a transaction that is prepared, and of which there is no session; nil = it is that of PID
 	Relation    string
 	Mode        string
 	User        *string
@@ -101,6 +102,9 @@ type holder struct {
 
 func (h holder) String() string {
 	text := fmt.Sprintf("pid %d", h.PID)
+	if h.Prepared != nil {
+		text = fmt.Sprintf("prepared transaction %q", clean(*h.Prepared, 60))
+	}
 	if h.User != nil && *h.User != "" {
 		text += " (" + *h.User
 		if h.Application != nil && *h.Application != "" {
@@ -155,15 +159,23 @@ func holderOf(ctx context.Context, q querier, needs []catalog.Lock) (*holder, er
 		oids[i], modes[i] = n.Relation, n.Mode
 	}
 	rows, err := q.Query(ctx, `
-SELECT l.pid, c.relname, l.mode, a.usename, a.application_name, a.state, a.xact_start
+SELECT coalesce(l.pid, 0), p.gid, c.relname, l.mode, coalesce(a.usename, p.owner), a.application_name, a.state, coalesce(a.xact_start, p.prepared)
   FROM pg_locks AS l
   JOIN unnest($1::oid[], $2::text[]) AS n(relation, mode) ON n.relation = l.relation
   JOIN pg_class AS c ON c.oid = l.relation
   LEFT JOIN pg_stat_activity AS a ON a.pid = l.pid
+  LEFT JOIN LATERAL (SELECT x.gid, x.owner, x.prepared
+                       FROM pg_locks AS k
+                       JOIN pg_prepared_xacts AS x ON x.transaction = k.transactionid
+                      WHERE l.pid IS NULL
+                        AND k.pid IS NULL
+                        AND k.locktype = 'transactionid'
+                        AND k.virtualtransaction = l.virtualtransaction
+                      LIMIT 1) AS p ON true
  WHERE l.locktype = 'relation'
    AND l.granted
    AND l.database = (SELECT d.oid FROM pg_database AS d WHERE d.datname = current_database())
-   AND l.pid <> pg_backend_pid()
+   AND l.pid IS DISTINCT FROM pg_backend_pid()
    AND CASE n.mode
          WHEN 'AccessShareLock' THEN l.mode = 'AccessExclusiveLock'
          WHEN 'RowExclusiveLock' THEN l.mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
@@ -172,7 +184,7 @@ SELECT l.pid, c.relname, l.mode, a.usename, a.application_name, a.state, a.xact_
          WHEN 'ExclusiveLock' THEN l.mode <> 'AccessShareLock'
          ELSE n.mode = 'AccessExclusiveLock'
        END
- ORDER BY a.xact_start NULLS LAST
+ ORDER BY coalesce(a.xact_start, p.prepared) NULLS LAST
  LIMIT 1`, oids, modes)
 	if err != nil {
 		return nil, fmt.Errorf("look for who holds the lock: %w", err)
