@@ -512,6 +512,10 @@ BEGIN
         RETURN;
     END IF;
     IF at_hand = 'detach' THEN
+        -- What it has left before, and was not brought back to but attached elsewhere, an archive, say, has lost it for good.
+        UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
+          FROM mvscheduler.kept AS k
+         WHERE k.relation::oid = work.part AND k.detached_at IS NOT NULL AND f.target = k.target AND (k.target, k.bound) <> (partition_at_hand.view_id, work.bound);
         INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
         VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
