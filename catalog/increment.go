@@ -334,17 +334,25 @@ WITH RECURSIVE read(relation) AS (
     UNION
     SELECT i.inhrelid FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
 ), gone AS (   -- what leaves or comes back meanwhile is waited for, as in FreezeView
-    SELECT f.target
+    SELECT f.target, f.labels
       FROM mvscheduler.frozen AS f
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = f.target AND d.kind = 'data'
      WHERE f.labels > '-infinity'
        AND coalesce(f.relation, d.relation)::oid IN (SELECT r.relation FROM read AS r)
        FOR SHARE OF f
 )
-INSERT INTO mvscheduler.frozen_by (view_id, target, below, before)
-SELECT $1, g.target, '-infinity', true
-  FROM gone AS g
-    ON CONFLICT DO NOTHING`, viewID)
+INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, before, lacks)
+SELECT $1, l.target, '-infinity', true, max(l.labels)
+  FROM (SELECT g.target, g.labels FROM gone AS g
+         UNION ALL   -- what a view that it reads was filled without
+        SELECT o.target, o.lacks
+          FROM mvscheduler.piece AS d
+          JOIN mvscheduler.frozen_by AS o ON o.view_id = d.view_id AND o.lacks > '-infinity'
+         WHERE d.kind = 'data'
+           AND d.relation::oid IN (SELECT r.relation FROM read AS r)) AS l
+ GROUP BY l.target
+    ON CONFLICT (view_id, target) DO UPDATE
+   SET lacks = greatest(b.lacks, EXCLUDED.lacks)`, viewID)
 	if err != nil {
 		return fmt.Errorf("note what has left before view %d is filled: %w", viewID, err)
 	}

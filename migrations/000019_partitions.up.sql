@@ -82,6 +82,7 @@ CREATE TABLE mvscheduler.frozen_by (
     below   timestamptz NOT NULL,
     built   timestamptz NOT NULL DEFAULT '-infinity',
     before  boolean NOT NULL DEFAULT false,
+    lacks   timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (view_id, target)
 );
 CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
@@ -90,6 +91,7 @@ COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
 COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because the target was never built so far back: partitions that are back change nothing of it.';
+COMMENT ON COLUMN mvscheduler.frozen_by.lacks IS 'Until where that had left when the view, or one that it reads, was filled: of what is older it may have nothing, also when more has left since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
@@ -521,9 +523,10 @@ BEGIN
         PERFORM FROM mvscheduler.view_state AS s WHERE s.view_id = partition_at_hand.view_id FOR SHARE;
     END IF;
     IF at_hand = 'detach' THEN
-        -- What another table has put aside, and its owner has given to this one, does not come back there: as if it were dropped.
+        -- What it has left before, and was not brought back to but attached elsewhere, an archive, say, has lost it for good.
         UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
-          FROM mvscheduler.kept AS k WHERE k.relation::oid = work.part AND k.target <> partition_at_hand.view_id AND k.detached_at IS NOT NULL AND f.target = k.target;
+          FROM mvscheduler.kept AS k
+         WHERE k.relation::oid = work.part AND k.detached_at IS NOT NULL AND f.target = k.target AND (k.target, k.bound) <> (partition_at_hand.view_id, work.bound);
         INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
         VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
@@ -768,7 +771,8 @@ BEGIN
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
         UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
-           SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END)
+           SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END),
+               lacks = least(b.lacks, horizon)
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
@@ -785,14 +789,15 @@ CREATE FUNCTION mvscheduler.whole_from(view_id bigint) RETURNS timestamptz
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT greatest(i.built_from, f.labels, f.times, (SELECT coalesce(min(p.lo), 'infinity') FROM mvscheduler.partitions_of(i.data::oid) AS p) AT TIME ZONE 'UTC')   -- there may be less than there was when an earlier version was built
+    SELECT greatest(i.built_from, f.labels, f.times, (SELECT max(b.lacks) FROM mvscheduler.frozen_by AS b WHERE b.view_id = i.view_id),
+                    (SELECT coalesce(min(CASE WHEN p.hi > p.lo + interval '1 day' THEN p.hi ELSE p.lo END), 'infinity') FROM mvscheduler.partitions_of(i.data::oid) AS p) AT TIME ZONE 'UTC')   -- there may be less than there was when an earlier version was built; in a wide partition nobody knows from where on
       FROM mvscheduler.increment_state AS i
       JOIN mvscheduler.piece AS d ON d.view_id = i.view_id AND d.kind = 'data' AND d.relation = i.data
       LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
      WHERE i.view_id = whole_from.view_id AND i.fill IS NULL
        AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.source IS NULL AND d.view_id = i.view_id AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken))   -- of what is back, say
 $$;
-COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: it has some as old, and nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
+COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: it has some as old, in another partition where they are wider than that, and nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
 REVOKE ALL ON FUNCTION mvscheduler.whole_from(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.whole_from(bigint) TO mvscheduler_worker;
 
@@ -844,7 +849,11 @@ AS $$
           FROM target AS t
           JOIN (SELECT l.target, l.labels, '-infinity'::timestamptz AS built FROM left_ AS l
                 UNION ALL
-                SELECT i.view_id, i.built_from, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity') AS l ON l.target = t.id
+                SELECT i.view_id, i.built_from, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity'
+                UNION ALL   -- what a view lacks that was filled when it had left, and this one does not
+                SELECT b.view_id, b.lacks, b.lacks FROM mvscheduler.frozen_by AS b
+                 WHERE b.view_id IN (SELECT t.id FROM target AS t) AND b.lacks > '-infinity'
+                   AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS o WHERE o.view_id = freeze_read.view_id AND o.target = b.target AND o.lacks >= b.lacks)) AS l ON l.target = t.id
           JOIN mvscheduler.view_state AS v ON v.view_id = freeze_read.view_id
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost

@@ -1,0 +1,115 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// As TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore, but the later version keeps everything, so that its partitions are
+// months: where the oldest of these begins tells nothing of where its rows do.
+func TestTheDaysKeepWhatALaterVersionOfWiderPartitionsDoesNotFind(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 40)
+	s.incremental(t, "hourly", hourlyReadings, "retention_period", "90 days")
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.snapshotOf(t, "daily", "before")
+	anew := func(period any, columns string) {
+		t.Helper()
+		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = $1::text::interval, query = $2 WHERE name LIKE '%.hourly'`, period, strings.Replace(hourlyReadings, "AS total", "AS total, "+columns, 1))
+		require.NoError(t, err)
+		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+		s.incremented(t, "hourly", "daily")
+	}
+	anew("3 days", "max(value) AS most")
+	pgtest.Exec(t, s.alice, `DELETE FROM readings WHERE ts < date_trunc('month', now() - interval '25 days', 'UTC') + interval '9 days'`)
+	s.incremented(t, "hourly", "daily")
+	anew(nil, "max(value) AS most, min(value) AS least")
+	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
+	s.incremented(t, "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}
+
+// The days read the hours, which have everything, and then, by a plain view, a view by minute that was made when partitions of the table had left.
+func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHad(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings)
+	pgtest.Exec(t, s.alice, `CREATE VIEW between_them AS SELECT hour AS ts, device, n FROM hourly WHERE mvscheduler.in_window(hour)`)
+	s.incremental(t, "daily", `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.snapshotOf(t, "daily", "before")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '84 hours')`)
+	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.minutely(t, "mins")
+	s.incremented(t, "mins")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
+	s.incremented(t, "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '1 day', 77, 1)`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`, `SELECT mvscheduler.restore_view('readings')`)
+	s.incremented(t, "hourly", "mins", "daily")
+	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '5 days', 78, 1)`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 78`), "what is back is followed")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC') AND day <> date_trunc('day', now() - interval '1 day', 'UTC')"))
+}
+
+// The view that the days begin to read was made when a part had left, and has lost another part since: it has nothing of the first.
+func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHadWhenMoreHasLeftSince(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings)
+	pgtest.Exec(t, s.alice, `CREATE VIEW between_them AS SELECT hour AS ts, device, n FROM hourly WHERE mvscheduler.in_window(hour)`)
+	s.incremental(t, "daily", `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.snapshotOf(t, "daily", "before")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '156 hours')`)
+	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.minutely(t, "mins")
+	s.incremental(t, "young", strings.NewReplacer("ts", "minute", "readings", "mins", "count(*)", "sum(n)", "value", "total").Replace(hourlyReadings))
+	s.incremented(t, "mins", "young")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '84 hours'`)
+	until(t, s.root, `SELECT count(*) >= 5 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.incremented(t, "mins", "young")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT hour AS ts, device, n::bigint FROM young WHERE mvscheduler.in_window(hour)`)
+	s.incremented(t, "daily")
+	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
+	s.incremented(t, "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+
+	// One of the same age has nothing to lose by it.
+	s.incremental(t, "weekly", `SELECT date_trunc('week', hour) AS week, device, sum(n) AS n FROM young WHERE mvscheduler.in_window(hour) GROUP BY 1, 2`, "time_column", "week", "bucket_width", "7 days")
+	s.incremented(t, "weekly")
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1 WHERE name LIKE '%.mins'`, strings.Replace(everyMinute, "AS total", "AS total, max(value) AS most", 1))
+	require.ErrorContains(t, err, "mins cannot be built anew") // which has of the second part
+	for _, view := range []string{"young", "weekly"} {
+		_, err = s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = replace(query, 'sum(n) AS n', 'sum(n) AS n, max(n) AS most') WHERE name LIKE '%.' || $1`, view)
+		require.NoError(t, err)
+		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+		s.incremented(t, "young", "weekly")
+		same(t, s.alice, "weekly")
+	}
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}
