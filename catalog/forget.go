@@ -55,10 +55,9 @@ UPDATE mvscheduler.frozen AS f
  WHERE f.target = $1`)
 }
 
-// thaw has views follow what is back, as mvscheduler.thaw asks for, and what a view that they read has in its present version only.
+// thaw has views follow what is back, as mvscheduler.thaw asks for.
 func thaw(ctx context.Context, q Querier) error {
-	return errors.Join(ofEach(ctx, q, `SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > mvscheduler.still_left(f.target)`, `SELECT mvscheduler.thaw($1)`),
-		ofEach(ctx, q, `SELECT DISTINCT b.target FROM mvscheduler.frozen_by AS b WHERE NOT b.before AND isfinite(b.below) AND b.below > mvscheduler.whole_from(b.target) + interval '1 day'`, `SELECT mvscheduler.thaw_built($1)`))
+	return ofEach(ctx, q, `SELECT f.target FROM mvscheduler.frozen AS f WHERE f.labels > mvscheduler.still_left(f.target)`, `SELECT mvscheduler.thaw($1)`)
 }
 
 // ofEach does something for each of some targets.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
@@ -193,29 +194,6 @@ func TestARowForTheDayThatFollowsWhatHasLeftIsTakenWhenThatIsBack(t *testing.T) 
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 }
 
-// A version of the view between is built as far back as its period of then says, and so far the days are frozen. The next one, whose period is longer, has
-// it all again, and the days follow it.
-func TestTheDaysFollowWhatALaterVersionOfTheViewBetweenHasAgain(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	s := newScene(t)
-	s.readings(t, 9)
-	s.minutely(t, "mins", "retention_period", "20 days")
-	s.daysOfMinutes(t)
-	startSidecar(t, s.db)
-	s.incremented(t, "mins", "daily")
-	s.snapshotOf(t, "daily", "before")
-	s.minutelyAnew(t, "3 days", "max(value) AS most")
-	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`))
-	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
-	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '8 days'`) // the first day that it has stays as it is
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '132 hours', 77, 1)`)
-	s.incremented(t, "mins", "daily")
-	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
-	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
-	same(t, s.alice, "daily")
-}
-
 // minutelyAnew makes a new version of the view between, with a period and columns more, and has the days refreshed after it.
 func (s *scene) minutelyAnew(t testing.TB, period, columns string) {
 	t.Helper()
@@ -252,14 +230,13 @@ func TestTheDaysKeepWhatTheViewBetweenWasNotBuiltForWhenItsPartitionsAreBack(t *
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
-	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE greatest(b.below, b.built) > now() - interval '8 days'`)
-	s.incremented(t, "mins", "daily")
+	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 	same(t, s.alice, "daily")
 }
 
-// The owner has deleted old rows of the table by hand, which only the days have any more. A later version of the view between may go back as far as
-// before, but has nothing of them.
+// The owner has deleted old rows of the table by hand, which only the days have any more. A later version of the view between goes as far back as
+// the first one, but has nothing of them. What is newer than what the second one was built for the days follow as before.
 func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testing.T) {
 	heavy(t)
 	t.Parallel()
@@ -270,15 +247,18 @@ func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testi
 	startSidecar(t, s.db)
 	s.incremented(t, "mins", "daily")
 	s.snapshotOf(t, "daily", "before")
-	s.minutelyAnew(t, "3 days", "max(value) AS most")
-	pgtest.Exec(t, s.alice, `DELETE FROM readings WHERE ts < date_trunc('day', now(), 'UTC') - interval '156 hours'`) // up to a noon
+	s.minutelyAnew(t, olderThan(3), "max(value) AS most")
+	require.Equal(t, int64(1), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen_by AS b WHERE b.built > now() - interval '5 days'`))
+	pgtest.Exec(t, s.alice, `DELETE FROM readings WHERE ts < date_trunc('day', now(), 'UTC') - interval '180 hours' OR ts BETWEEN date_trunc('day', now(), 'UTC') - interval '130 hours' AND date_trunc('day', now(), 'UTC') - interval '120 hours'`)
 	s.incremented(t, "mins", "daily")
 	s.minutelyAnew(t, "20 days", "max(value) AS most, min(value) AS least")
-	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.frozen_by AS b WHERE b.below > now() - interval '5 days'`)
-	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '84 hours', 77, 1)`)
+	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
+	pgtest.Exec(t, s.root, everythingDirty)
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (date_trunc('day', now(), 'UTC') - interval '12 hours', 77, 1)`)
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
-	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 }
 
 // daysOfMinutes is the view daily upon the view mins.

@@ -10,34 +10,6 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-// As TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore, but the later version keeps everything, so that its partitions are
-// months: where the oldest of these begins tells nothing of where its rows do.
-func TestTheDaysKeepWhatALaterVersionOfWiderPartitionsDoesNotFind(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	s := newScene(t)
-	s.readings(t, 40)
-	s.incremental(t, "hourly", hourlyReadings, "retention_period", "90 days")
-	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day")
-	startSidecar(t, s.db)
-	s.incremented(t, "hourly", "daily")
-	s.snapshotOf(t, "daily", "before")
-	anew := func(period any, columns string) {
-		t.Helper()
-		_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = $1::text::interval, query = $2 WHERE name LIKE '%.hourly'`, period, strings.Replace(hourlyReadings, "AS total", "AS total, "+columns, 1))
-		require.NoError(t, err)
-		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
-		s.incremented(t, "hourly", "daily")
-	}
-	anew("3 days", "max(value) AS most")
-	pgtest.Exec(t, s.alice, `DELETE FROM readings WHERE ts < date_trunc('month', now() - interval '25 days', 'UTC') + interval '9 days'`)
-	s.incremented(t, "hourly", "daily")
-	anew(nil, "max(value) AS most, min(value) AS least")
-	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
-	s.incremented(t, "daily")
-	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
-}
-
 // The days read the hours, which have everything, and then, by a plain view, a view by minute that was made when partitions of the table had left.
 func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHad(t *testing.T) {
 	heavy(t)

@@ -90,7 +90,7 @@ COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view 
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
-COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because the target was never built so far back: partitions that are back change nothing of it.';
+COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because a version of the target was not built so far back: neither partitions that are back nor a later version change anything of it.';
 COMMENT ON COLUMN mvscheduler.frozen_by.lacks IS 'Until where that had left when the view, or one that it reads, was filled: of what is older it may have nothing, also when more has left since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
@@ -731,21 +731,6 @@ COMMENT ON FUNCTION mvscheduler.still_left(bigint) IS 'Until where partitions of
 REVOKE ALL ON FUNCTION mvscheduler.still_left(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.still_left(bigint) TO mvscheduler_worker;
 
--- The margins are of zones and buckets, which the calendar has no room for at its beginning.
-CREATE FUNCTION mvscheduler.compute_again(view_id bigint, first timestamptz, last timestamptz, why text) RETURNS void
-LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$
-    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)
-    SELECT s.view_id, CASE WHEN first > '4000-01-01 00:00:00+00 BC' THEN first - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END,
-           last + interval '2 days' + mvscheduler.longest(s.bucket_width), why
-      FROM mvscheduler.view_state AS s
-     WHERE s.view_id = compute_again.view_id AND s.method = 'incremental'
-$$;
-COMMENT ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) IS 'Has an incremental view compute what lies between two instants, since that is not frozen any more; nothing for another view.';
-REVOKE ALL ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.compute_again(bigint, timestamptz, timestamptz, text) TO mvscheduler_worker;
-
 -- One target in a transaction: that of another would be locked after the views of the first, while a run that puts a partition aside locks them in this order.
 -- Rows of frozen are locked, the target's first, as a run that puts a partition aside does, and then it is looked anew:
 -- what it has written is seen, or it comes later and counts.
@@ -776,54 +761,17 @@ BEGIN
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
-    PERFORM mvscheduler.compute_again(s.view_id, horizon, was, 'partitions were brought back')
-       FROM mvscheduler.view_state AS s
-      WHERE s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target);
+    INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets, which the calendar has no room for at its beginning
+    SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END,
+           was + interval '2 days' + mvscheduler.longest(s.bucket_width), 'partitions were brought back'
+      FROM mvscheduler.view_state AS s
+     WHERE s.method = 'incremental'
+       AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
     DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
-
-CREATE FUNCTION mvscheduler.whole_from(view_id bigint) RETURNS timestamptz
-LANGUAGE sql
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT greatest(i.built_from, f.labels, f.times, (SELECT max(b.lacks) FROM mvscheduler.frozen_by AS b WHERE b.view_id = i.view_id),
-                    (SELECT coalesce(min(CASE WHEN p.hi > p.lo + interval '1 day' THEN p.hi ELSE p.lo END), 'infinity') FROM mvscheduler.partitions_of(i.data::oid) AS p) AT TIME ZONE 'UTC')   -- there may be less than there was when an earlier version was built; in a wide partition nobody knows from where on
-      FROM mvscheduler.increment_state AS i
-      JOIN mvscheduler.piece AS d ON d.view_id = i.view_id AND d.kind = 'data' AND d.relation = i.data
-      LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
-     WHERE i.view_id = whole_from.view_id AND i.fill IS NULL
-       AND NOT EXISTS (SELECT FROM mvscheduler.dirt AS d WHERE d.source IS NULL AND d.view_id = i.view_id AND d.xid >= pg_snapshot_xmin(i.taken) AND NOT pg_visible_in_snapshot(d.xid, i.taken))   -- of what is back, say
-$$;
-COMMENT ON FUNCTION mvscheduler.whole_from(bigint) IS 'From when on a view has all buckets, but for a margin of a day: it has some as old, in another partition where they are wider than that, and nothing later has left it or what it reads, or was not built. NULL = it is not filled, or has yet to compute what has come back.';
-REVOKE ALL ON FUNCTION mvscheduler.whole_from(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.whole_from(bigint) TO mvscheduler_worker;
-
--- Locks as thaw does. Where the target has lost nothing there is no row to lock yet.
-CREATE FUNCTION mvscheduler.thaw_built(target bigint) RETURNS void
-LANGUAGE plpgsql
-SET search_path = pg_catalog, pg_temp
-SET TimeZone = 'UTC'
-AS $$
-DECLARE
-    horizon timestamptz;
-    part    record;
-BEGIN
-    INSERT INTO mvscheduler.frozen (target) VALUES (target) ON CONFLICT DO NOTHING;
-    PERFORM FROM mvscheduler.frozen AS f WHERE f.target = thaw_built.target FOR UPDATE;
-    horizon := mvscheduler.whole_from(target);
-    FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw_built.target AND NOT b.before AND isfinite(b.below) AND b.below > horizon + interval '1 day' ORDER BY b.view_id LOOP
-        PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
-        UPDATE mvscheduler.frozen_by AS b SET below = horizon + interval '1 day', built = least(b.built, horizon + interval '1 day') WHERE b.view_id = part.view_id AND b.target = thaw_built.target;
-        UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
-        PERFORM mvscheduler.compute_again(part.view_id, horizon, part.below, 'what it reads was built further back');
-    END LOOP;
-END $$;
-COMMENT ON FUNCTION mvscheduler.thaw_built(bigint) IS 'Moves the horizons of views that read a view back to what its present version has: an earlier one was not built as far back.';
-REVOKE ALL ON FUNCTION mvscheduler.thaw_built(bigint) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.thaw_built(bigint) TO mvscheduler_worker;
 
 -- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
 -- its old buckets for empty. The margin is that of retention.Plan.
