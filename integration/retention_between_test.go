@@ -261,6 +261,31 @@ func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testi
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 }
 
+// What an earlier version has computed the present one would not: of the same columns, but by another query, say. It does not come back by itself.
+func TestWhatAnEarlierVersionHasComputedComesBackByHandAlone(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	startSidecar(t, s.db)
+	s.incremented(t, "mins")
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(3)))
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	for _, query := range []string{strings.Replace(everyMinute, "AS total", "AS total, max(value) AS most", 1), strings.Replace(everyMinute, "in_window(ts)", "in_window(ts) AND device = 1", 1)} {
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(query))
+		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+		s.incremented(t, "mins")
+	}
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '20 days'`)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", "mins", "--dry-run", "-o", "json").stdout, "an earlier version of "+s.owner+".mins has computed it: restore brings it back as it is")
+	s.incremented(t, "mins") // after which it is looked
+	s.pruned(t)
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mins WHERE device = 2`))
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('mins')`)
+	require.NotZero(t, ask[int64](t, s.alice, `SELECT count(*) FROM mins WHERE device = 2`))
+}
+
 // daysOfMinutes is the view daily upon the view mins.
 func (s *scene) daysOfMinutes(t testing.TB, more ...any) {
 	t.Helper()

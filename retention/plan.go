@@ -236,7 +236,7 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	d.Action = Hold
 	until := p.graceEnd(*d.Partition.DetachedAt)
 	// What a view has computed comes back by itself; what its owner has written, by its owner.
-	comesBack := p.Relation.Kind == View && err == nil && !d.Bound.Default && !d.Partition.Altered && !d.Partition.Misfit
+	comesBack := p.Relation.Kind == View && err == nil && !d.Bound.Default && !d.Partition.Altered && !d.Partition.Misfit && !d.Partition.Former
 	inTheWay := p.inTheWay(d.Bound)
 	switch {
 	case comesBack && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && unfit(p.Relation) == "" && inTheWay != "":
@@ -259,6 +259,8 @@ func (p *planner) decideAside(d *Decision, err error) string {
 		return "it is not older any more than " + p.border()
 	case d.Bound.To > p.horizon && d.Partition.Misfit:
 		return "it is not older any more than " + p.border() + ", and its columns are not those of " + p.Relation.Name + " any more: when it is not needed, drop it by hand"
+	case d.Bound.To > p.horizon && d.Partition.Former:
+		return "it is not older any more than " + p.border() + ", but an earlier version of " + p.Relation.Name + " has computed it: restore brings it back as it is, and when it is not needed, drop it by hand"
 	case d.Bound.To > p.horizon:
 		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:

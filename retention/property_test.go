@@ -62,7 +62,7 @@ func anyFacts(t *rapid.T) Facts {
 			f.Relation.Frozen = &bound.To
 		}
 		p.RestoredAt = maybe("restored")
-		p.Foreign, p.Misfit = seldom("foreign"), seldom("misfit")
+		p.Foreign, p.Misfit, p.Former = seldom("foreign"), seldom("misfit"), seldom("former")
 		f.Relation.Partitions = append(f.Relation.Partitions, p)
 	}
 	for i := range rapid.IntRange(0, 4).Draw(t, "readers") {
@@ -263,7 +263,7 @@ func TestOnlyWhatAViewStillWantsComesBack(t *testing.T) {
 			})
 		}
 		for _, d := range out.Decisions {
-			wanted := f.Relation.Kind == View && !inTheWay(d) && d.Partition.DetachedAt != nil && !d.Partition.Misfit && f.Relation.Strategy == "r" && d.Bound != (Bound{}) && !d.Bound.Default &&
+			wanted := f.Relation.Kind == View && !inTheWay(d) && d.Partition.DetachedAt != nil && !d.Partition.Misfit && !d.Partition.Former && f.Relation.Strategy == "r" && d.Bound != (Bound{}) && !d.Bound.Default &&
 				(f.Policy.RetentionPeriod == nil || out.Horizon != nil && d.Bound.To > *out.Horizon)
 			require.Equal(t, wanted, d.Action == Attach, d.Reason)
 		}
