@@ -10,7 +10,8 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-const lookAtTables = `UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE asked_at < clock_timestamp() - interval '1 second'`
+// Who moves a partition holds the row until it is done, and may be stopped by the session that asks.
+const lookAtTables = `UPDATE mvscheduler.source_state SET asked_at = clock_timestamp() WHERE id IN (SELECT id FROM mvscheduler.source_state WHERE asked_at < clock_timestamp() - interval '1 second' FOR NO KEY UPDATE SKIP LOCKED)`
 
 // stops makes places at which sessions of the sidecar wait as long as s.root holds the place, so that a kill hits one there
 // and nowhere else. A place is named after the step whose partition is being moved.
