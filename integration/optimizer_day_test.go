@@ -60,8 +60,8 @@ WITH written AS (
                            FROM generate_series(h, h + interval '55 minutes', '5 minutes') AS b) AS x
      WHERE s.name LIKE '%%.%[1]s'
     RETURNING view_id, at, (SELECT sum(r) FROM unnest(reads) AS r) AS reads)
-INSERT INTO mvscheduler.view_usage (view_id, since, last_read_at, reads)
-SELECT view_id, min(at), max(at) FILTER (WHERE reads > 0), sum(reads) FROM written GROUP BY view_id`,
+INSERT INTO mvscheduler.view_usage (view_id, since, last_read_at, reads, sampled_until)   -- else nothing is known of the days from ours to that one
+SELECT view_id, min(at), max(at) FILTER (WHERE reads > 0), sum(reads), '%[2]s'::timestamptz - interval '10 minutes' FROM written GROUP BY view_id`,
 		v.view, until.Format(time.RFC3339), v.rate, hours, changes))
 }
 
