@@ -84,3 +84,34 @@ func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHadWhenMoreHasLeftSince(t *
 	}
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 }
+
+// The view that the days begin to read is upon another one that was made when parts had left, of which one is back since.
+func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHadWhenSomeOfItIsBack(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings)
+	pgtest.Exec(t, s.alice, `CREATE VIEW between_them AS SELECT hour AS ts, device, n FROM hourly WHERE mvscheduler.in_window(hour)`)
+	s.incremental(t, "daily", `SELECT date_trunc('day', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2`, "time_column", "day", "bucket_width", "1 day")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	s.snapshotOf(t, "daily", "before")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '156 hours')`)
+	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.minutely(t, "mins")
+	s.incremental(t, "young", strings.NewReplacer("ts", "minute", "readings", "mins", "count(*)", "sum(n)", "value", "total").Replace(hourlyReadings))
+	s.incremented(t, "mins", "young")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '84 hours'`)
+	until(t, s.root, `SELECT count(*) >= 5 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.incremented(t, "hourly", "mins", "young", "daily")
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_partitions(k.target, k.relation) FROM (SELECT * FROM mvscheduler.visible_kept AS k WHERE k.name LIKE '%.readings' ORDER BY k.bound DESC LIMIT 1) AS k`)
+	s.incremented(t, "hourly", "mins", "young", "daily")
+	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
+	s.incremented(t, "hourly", "mins", "young", "daily")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT hour AS ts, device, n::bigint FROM young WHERE mvscheduler.in_window(hour)`)
+	s.incremented(t, "daily")
+	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
+}

@@ -70,7 +70,7 @@ CREATE TABLE mvscheduler.frozen (
     relation regclass
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
-COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped: labels never moves back further.';
+COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were dropped, or are used for other times or by another table: labels never moves back further.';
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id; that row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
@@ -768,7 +768,7 @@ BEGIN
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental'
        AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
-    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
+    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND b.lacks = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
