@@ -70,7 +70,7 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 		if err != nil {
 			return err
 		}
-		last, _, err := pruneRun(ctx, conn, id, 0) // before the facts are read: what is done in between counts as done
+		last, lastRun, err := pruneRun(ctx, conn, id, 0) // before the facts are read: what is done in between counts as done
 		if err != nil {
 			return err
 		}
@@ -79,7 +79,7 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 			return err
 		}
 		if target != nil {
-			return c.partitions(ctx, a, conn, *target, last)
+			return c.partitions(ctx, a, conn, *target, last, lastRun)
 		}
 		var found []pruning
 		err = a.inPath(ctx, conn, func() error {
@@ -170,7 +170,7 @@ type leaving struct {
 
 // partitions shows the plan and, unless it is only to be shown, has it carried out. last is the run that pruned the target last
 // and had ended before the facts were read.
-func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget, last int64) error {
+func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, target catalog.PruneTarget, last int64, lastRun catalog.RunRecord) error {
 	facts, readers, err := retention.Decode(target.Facts)
 	if err != nil {
 		return err
@@ -238,10 +238,8 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	switch {
 	case c.DryRun:
 		a.say("nothing was changed: --dry-run")
-		if _, run, err := pruneRun(ctx, conn, target.ID, 0); err != nil {
-			return err
-		} else if run.State == "failed" && !plan.Empty() {
-			a.say("the last try did not come through: %s", runWords(run))
+		if lastRun.State == "failed" && !plan.Empty() {
+			a.say("the last try did not come through: %s", runWords(lastRun))
 		}
 	case asked && c.Wait:
 		return a.waitForPrune(ctx, conn, target, last)
