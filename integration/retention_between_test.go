@@ -265,6 +265,16 @@ func TestTheDaysKeepWhatALaterVersionOfTheViewBetweenDoesNotFindAnyMore(t *testi
 func TestWhatAnEarlierVersionHasComputedComesBackByHandAlone(t *testing.T) {
 	heavy(t)
 	t.Parallel()
+	for name, period := range map[string]string{"the period becomes longer": "retention_period", "the new one keeps everything": "NULL"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			comesBackByHandAlone(t, period)
+		})
+	}
+}
+
+// comesBackByHandAlone has new versions built with a period; the table has lost by then what the first one had computed.
+func comesBackByHandAlone(t *testing.T, period string) {
 	s := newScene(t)
 	s.readings(t, 9)
 	s.minutely(t, "mins", "retention_period", "20 days")
@@ -272,12 +282,18 @@ func TestWhatAnEarlierVersionHasComputedComesBackByHandAlone(t *testing.T) {
 	s.incremented(t, "mins")
 	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveMinutes, olderThan(3)))
 	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, olderThan(5)))
+	until(t, s.root, `SELECT count(*) >= 10 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	s.incremented(t, "mins")
 	for _, query := range []string{strings.Replace(everyMinute, "AS total", "AS total, max(value) AS most", 1), strings.Replace(everyMinute, "in_window(ts)", "in_window(ts) AND device = 1", 1)} {
-		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(query))
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = `+period+`, query = `+quote(query))
 		until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
 		s.incremented(t, "mins")
 	}
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '20 days'`)
+	if period != "NULL" {
+		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '20 days'`)
+	}
 	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", "mins", "--dry-run", "-o", "json").stdout, "an earlier version of "+s.owner+".mins has computed it: restore brings it back as it is")
 	s.incremented(t, "mins") // after which it is looked
 	s.pruned(t)

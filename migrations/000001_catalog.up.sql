@@ -471,7 +471,8 @@ CREATE TABLE mvscheduler.kept (
     bytes       bigint,
     xid         xid8,
     mark        bytea,
-    until       timestamptz
+    until       timestamptz,
+    parent      regclass
 );
 CREATE INDEX kept_target ON mvscheduler.kept (target);
 COMMENT ON TABLE mvscheduler.kept IS 'Private: partitions that were put aside, and those that were brought back.';
@@ -485,6 +486,7 @@ COMMENT ON COLUMN mvscheduler.kept.rows IS 'Estimated rows when it was put aside
 COMMENT ON COLUMN mvscheduler.kept.bytes IS 'Total size when it was put aside.';
 COMMENT ON COLUMN mvscheduler.kept.xid IS 'Transaction that puts it aside, in which it still counts as attached.';
 COMMENT ON COLUMN mvscheduler.kept.mark IS 'kept_mark when it was put aside: what its owner renames, attaches, detaches or alters since then is the owner''s, and is never dropped.';
+COMMENT ON COLUMN mvscheduler.kept.parent IS 'The partitioned table that it was put aside from: of a view that was redefined since, that of an earlier version.';
 COMMENT ON COLUMN mvscheduler.kept.until IS 'End of its bound; without a zone as if it were UTC.';
 
 -- Append-only, so that a request never holds a row that a finishing run needs.

@@ -349,19 +349,19 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
                   'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
                   'Misfit', p.detached_at IS NOT NULL AND mvscheduler.shape_of(c.oid) IS DISTINCT FROM mvscheduler.shape_of(t.relation),
-                  'Former', coalesce(p.until <= (SELECT i.built_from FROM mvscheduler.increment_state AS i WHERE i.view_id = t.id AND i.data::oid = t.relation), false),
+                  'Former', coalesce(p.parent::oid <> t.relation, false),
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'Held', coalesce((SELECT min(r.name) FROM mvscheduler.source_state AS r WHERE r.legal_hold AND r.relation::oid = ANY (below.oids)), ''),
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
                                      FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
-         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark, NULL::timestamptz AS until   -- which the sidecar has not noticed yet
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark, NULL::regclass AS parent   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
                 WHERE i.inhparent = t.relation AND coalesce(pg_catalog.current_setting('mvscheduler.detached', true), '') = ''   -- see IsAside
                UNION ALL
-               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark, k.until
+               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark, k.parent
                  FROM mvscheduler.kept AS k
                 WHERE k.target = t.id AND k.detached_at IS NOT NULL
                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = k.relation::oid)) AS p
@@ -528,10 +528,10 @@ BEGIN
         UPDATE mvscheduler.frozen AS f SET gone = greatest(f.gone, k.until)
           FROM mvscheduler.kept AS k
          WHERE k.relation::oid = work.part AND k.detached_at IS NOT NULL AND f.target = k.target AND (k.target, k.bound) <> (partition_at_hand.view_id, work.bound);
-        INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid)
-        VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id())
+        INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid, parent)
+        VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id(), work.parent::regclass)
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
-           SET target = EXCLUDED.target, name = EXCLUDED.name, bound = EXCLUDED.bound, detached_at = EXCLUDED.detached_at, xid = EXCLUDED.xid;
+           SET target = EXCLUDED.target, name = EXCLUDED.name, bound = EXCLUDED.bound, detached_at = EXCLUDED.detached_at, xid = EXCLUDED.xid, parent = EXCLUDED.parent;
     END IF;
     owner := work.owner;
     parent := work.parent;

@@ -64,7 +64,7 @@ type Partition struct {
 
 	Altered       bool     // somebody has altered it since we put it aside: it is the owner's now
 	Misfit        bool     // it is aside, and its columns are not those of the relation any more: it cannot come back
-	Former        bool     // it is aside, and of a version of the view that was replaced: the present one was not built so far back
+	Former        bool     // it is aside, and an earlier version of the view has computed it
 	SubPartitions int      // leaves below it; zero = it is a leaf
 	DetachPending bool     // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
 	Foreign       bool     // it, or one below it, is a foreign table

@@ -244,6 +244,8 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	case comesBack && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && unfit(p.Relation) == "":
 		d.Action = Attach
 		return p.Relation.Name + " keeps everything now"
+	case p.Relation.Kind == View && p.Policy.Enabled && p.Policy.RetentionPeriod == nil && d.Partition.Former:
+		return p.Relation.Name + " keeps everything now" + p.former()
 	case p.held != "":
 		return p.held
 	case d.Partition.Held != "":
@@ -260,7 +262,7 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	case d.Bound.To > p.horizon && d.Partition.Misfit:
 		return "it is not older any more than " + p.border() + ", and its columns are not those of " + p.Relation.Name + " any more: when it is not needed, drop it by hand"
 	case d.Bound.To > p.horizon && d.Partition.Former:
-		return "it is not older any more than " + p.border() + ", but an earlier version of " + p.Relation.Name + " has computed it: restore brings it back as it is, and when it is not needed, drop it by hand"
+		return "it is not older any more than " + p.border() + p.former()
 	case d.Bound.To > p.horizon:
 		return "it is not older any more than " + p.border() + ": restore brings it back"
 	case p.now <= until:
@@ -269,6 +271,11 @@ func (p *planner) decideAside(d *Decision, err error) string {
 	}
 	d.Action = Drop
 	return fmt.Sprintf("it was put aside at %s and its grace_period of %s is over", *d.Partition.DetachedAt, p.Policy.GracePeriod)
+}
+
+// former says why what an earlier version of the view has computed stays aside.
+func (p *planner) former() string {
+	return ", but an earlier version of " + p.Relation.Name + " has computed it: restore brings it back as it is, and when it is not needed, drop it by hand"
 }
 
 // inTheWay says which attached partition keeps one with a bound from coming back by itself; empty = none does.

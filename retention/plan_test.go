@@ -260,6 +260,11 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 			return b.span("2026-01-01", "2026-02-01", func(p *Partition) { p.DetachedAt, p.Former = b.at("2026-05-01"), true }).
 				span("2025-01-01", "2025-02-01", func(p *Partition) { p.DetachedAt, p.Former = b.at("2026-05-01"), true })
 		},
+		"built_anew_to_keep_everything": func(t *testing.T) *builder {
+			b := table(t, View, "app.hourly", Days(365))
+			b.facts.Policy.RetentionPeriod = nil
+			return b.span("2016-01-01", "2016-02-01", func(p *Partition) { p.DetachedAt, p.Former = b.at("2026-05-01"), true })
+		},
 		"nothing_leaves_any_more": func(t *testing.T) *builder {
 			b := table(t, View, "app.hourly", Days(365))
 			b.facts.Policy.RetentionPeriod = nil
