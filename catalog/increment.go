@@ -114,12 +114,15 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
 // recorded, everything is dirty; where its query was dropped, what it did read stays noted. Who wrote to one of them before, and
 // has not committed, did not know of the view: what he may have written is noted in his name, and is dirt from when he commits.
 // He can be told by his locks, which he holds until then, once everybody who comes later sees what was recorded: hence two
-// statements, and both each time. Where partitions of what it reads now have left before, it keeps what it has of them.
+// statements, and both each time. Where partitions of what it reads now have left before, it keeps what it has of them. It is
+// an error (55000) when an incremental view among them is not filled yet.
 func SyncSources(ctx context.Context, q Querier, viewID int64) error {
 	_, err := q.Exec(ctx, `
 WITH now AS MATERIALIZED (
     SELECT s.relation, s.col, coalesce((SELECT has_table_privilege(r.oid, s.relation, 'TRIGGER') FROM pg_roles AS r WHERE r.oid = v.owner::oid), false) AS counts
       FROM mvscheduler.view_state AS v, mvscheduler.sources_of((mvscheduler.version_at_work($1)).query, v.time_column) AS s WHERE v.view_id = $1
+), known AS MATERIALIZED (
+    SELECT array_agg(v.target) AS targets FROM mvscheduler.view_source AS v WHERE v.view_id = $1
 ), gone AS (
     DELETE FROM mvscheduler.view_source AS v
      WHERE v.view_id = $1
@@ -127,8 +130,8 @@ WITH now AS MATERIALIZED (
        AND NOT EXISTS (SELECT FROM now AS n WHERE n.relation = v.relation::oid AND n.col = v.col)
     RETURNING 1
 ), come AS (
-    INSERT INTO mvscheduler.view_source (view_id, relation, col, counts)
-    SELECT $1, n.relation::regclass, n.col, n.counts
+    INSERT INTO mvscheduler.view_source (view_id, relation, col, counts, target)
+    SELECT $1, n.relation::regclass, n.col, n.counts, (SELECT d.view_id FROM mvscheduler.piece AS d WHERE d.relation::oid = n.relation AND d.kind = 'data')
       FROM now AS n
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.relation::oid = n.relation AND v.col = n.col)
         ON CONFLICT DO NOTHING   -- an attempt that came too late looks as well
@@ -141,7 +144,7 @@ WITH now AS MATERIALIZED (
     INSERT INTO mvscheduler.dirt (view_id, lo, hi)
     SELECT $1, '-infinity', 'infinity' FROM (SELECT 1 FROM gone UNION ALL SELECT 1 FROM come UNION ALL SELECT 1 FROM turned AS t WHERE t.counts) AS other LIMIT 1
 )
-SELECT mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col)) FROM come AS c HAVING count(*) > 0`, viewID)
+SELECT mvscheduler.demand_filled(array_agg(c.relation::oid), array_agg(c.col)), mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col), (SELECT k.targets FROM known AS k)) FROM come AS c HAVING count(*) > 0`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
 	}
@@ -322,46 +325,31 @@ ON CONFLICT (view_id, data) DO UPDATE
 // ends the fill. Leaves were read before. The row comes first with a snapshot that has seen nothing, so that nobody
 // deletes entries of the change log which the real one has not seen (see ForgetChanges). Partitions that would leave at once
 // are not built; a day is left for labels without a zone, which can stand in any. What has left already of what it reads the
-// view will have nothing of, which is noted as well.
+// view will have nothing of, which is noted as well, and what it may lack, for who reads it.
 func BeginFill(ctx context.Context, q Querier, viewID int64, data uint32, leaves map[uint32]Leaf, tracking, reason string) error {
 	text, err := marshal(leaves)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-WITH RECURSIVE read(relation) AS (
-    SELECT v.relation::oid FROM mvscheduler.view_source AS v WHERE v.view_id = $1 AND v.col > 0
-    UNION
-    SELECT i.inhrelid FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
-), gone AS (   -- what leaves or comes back meanwhile is waited for, as in FreezeView
-    SELECT f.target, f.labels
-      FROM mvscheduler.frozen AS f
-      LEFT JOIN mvscheduler.piece AS d ON d.view_id = f.target AND d.kind = 'data'
-     WHERE f.labels > '-infinity'
-       AND coalesce(f.relation, d.relation)::oid IN (SELECT r.relation FROM read AS r)
-       FOR SHARE OF f
+WITH lacked AS MATERIALIZED (
+    SELECT l.*
+      FROM mvscheduler.view_state AS s
+      LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
+     CROSS JOIN LATERAL (SELECT array_agg(v.relation::oid) AS relations, array_agg(v.col) AS cols FROM mvscheduler.view_source AS v WHERE v.view_id = $1) AS r
+     CROSS JOIN LATERAL mvscheduler.lacking(r.relations, r.cols, a.atttypid, '{}') AS l
+     WHERE s.view_id = $1
+), nothing_of AS (
+    INSERT INTO mvscheduler.frozen_by (view_id, target, below, before)
+    SELECT $1, l.target, '-infinity', true FROM lacked AS l WHERE l.gone > '-infinity'
+        ON CONFLICT (view_id, target) DO NOTHING
 )
-INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, before, lacks)
-SELECT $1, l.target, '-infinity', true, max(l.labels)
-  FROM (SELECT g.target, g.labels FROM gone AS g
-         UNION ALL   -- what a view that it reads was filled without
-        SELECT o.target, o.lacks
-          FROM mvscheduler.piece AS d
-          JOIN mvscheduler.frozen_by AS o ON o.view_id = d.view_id AND o.lacks > '-infinity'
-         WHERE d.kind = 'data'
-           AND d.relation::oid IN (SELECT r.relation FROM read AS r)) AS l
- GROUP BY l.target
-    ON CONFLICT (view_id, target) DO UPDATE
-   SET lacks = greatest(b.lacks, EXCLUDED.lacks)`, viewID)
-	if err != nil {
-		return fmt.Errorf("note what has left before view %d is filled: %w", viewID, err)
-	}
-	_, err = q.Exec(ctx, `
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from)
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from, whole_from)
 SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
-                           (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity')
+                           (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity'),
+       coalesce((SELECT max(greatest(l.gone, l.never) + l.margin) FROM lacked AS l), '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
   LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1

@@ -9,6 +9,7 @@ CREATE TABLE mvscheduler.view_source (
     relation regclass NOT NULL,
     col      smallint NOT NULL,
     counts   boolean NOT NULL DEFAULT true,
+    target   bigint,
     PRIMARY KEY (view_id, relation, col)
 );
 CREATE INDEX view_source_relation ON mvscheduler.view_source (relation);
@@ -17,6 +18,7 @@ COMMENT ON COLUMN mvscheduler.view_source.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.view_source.relation IS 'The table.';
 COMMENT ON COLUMN mvscheduler.view_source.col IS 'Number of its column that in_window is asked about; 0 = none, any change concerns every bucket.';
 COMMENT ON COLUMN mvscheduler.view_source.counts IS 'The owner of the view may make triggers on the table, so writers note its column. Who may read alone makes no writer pay: what is noted for others he shares.';
+COMMENT ON COLUMN mvscheduler.view_source.target IS 'The incremental view (views.id) that kept a version of its contents there; NULL = it is another table.';
 
 CREATE VIEW mvscheduler.visible_sources WITH (security_barrier) AS
     SELECT v.view_id, v.relation, v.col, v.counts, v.counts OR o.by IS NOT NULL AS noted, o.by AS noted_by
@@ -70,6 +72,7 @@ CREATE TABLE mvscheduler.increment_state (
     parts             jsonb,
     unit              text,
     built_from        timestamptz NOT NULL DEFAULT '-infinity',
+    whole_from        timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE mvscheduler.increment_state IS 'Private: what the last refresh of an incremental view has seen; written by the run that fills or completes it, and by nobody else.';
@@ -83,6 +86,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.built_from IS 'Labels before this were too old already when the first fill began, and are neither built nor followed; without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.increment_state.whole_from IS 'Labels before this may lack rows that had left what the view reads, or that had never been built there, when it was filled; without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 COMMENT ON COLUMN mvscheduler.increment_state.unit IS 'partition_unit of the row when its contents were filled first, whatever the data made of it then; NULL when they were not filled partition by partition.';

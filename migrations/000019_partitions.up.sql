@@ -82,7 +82,6 @@ CREATE TABLE mvscheduler.frozen_by (
     below   timestamptz NOT NULL,
     built   timestamptz NOT NULL DEFAULT '-infinity',
     before  boolean NOT NULL DEFAULT false,
-    lacks   timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (view_id, target)
 );
 CREATE INDEX frozen_by_target ON mvscheduler.frozen_by (target);
@@ -90,8 +89,7 @@ COMMENT ON TABLE mvscheduler.frozen_by IS 'Private: what frozen.times of a view 
 COMMENT ON COLUMN mvscheduler.frozen_by.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.frozen_by.target IS 'views.id or source_retention.id of what it reads; the row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen_by.below IS 'Rows of the target before this instant may have left; -infinity = that has frozen nothing yet.';
-COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because a version of the target was not built so far back: neither partitions that are back nor a later version change anything of it.';
-COMMENT ON COLUMN mvscheduler.frozen_by.lacks IS 'Until where that had left when the view, or one that it reads, was filled: of what is older it may have nothing, also when more has left since.';
+COMMENT ON COLUMN mvscheduler.frozen_by.built IS 'That part of below which is so because a version of the target was not built so far back, or was filled when what it reads had left: neither partitions that are back nor a later version change anything of it.';
 COMMENT ON COLUMN mvscheduler.frozen_by.before IS 'All that has left the target had left before the view was filled: it has nothing of it, and follows what is there.';
 
 CREATE TABLE mvscheduler.pruning (
@@ -757,8 +755,7 @@ BEGIN
     FOR part IN SELECT b.view_id, b.below FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target ORDER BY b.view_id LOOP
         PERFORM FROM mvscheduler.frozen AS f WHERE f.target = part.view_id FOR UPDATE;
         UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
-           SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END),
-               lacks = least(b.lacks, horizon)
+           SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END)
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
         UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
     END LOOP;
@@ -768,60 +765,112 @@ BEGIN
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental'
        AND (s.view_id = thaw.target OR s.view_id IN (SELECT b.view_id FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target));
-    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND b.lacks = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
+    DELETE FROM mvscheduler.frozen_by AS b WHERE b.target = thaw.target AND b.below = '-infinity' AND (NOT b.before OR horizon = '-infinity');   -- what is gone still it never had
 END $$;
 COMMENT ON FUNCTION mvscheduler.thaw(bigint) IS 'Moves the horizons of a target, and of the views that read it, back to what is still aside or was dropped, and has computed what is followed again.';
 REVOKE ALL ON FUNCTION mvscheduler.thaw(bigint) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.thaw(bigint) TO mvscheduler_worker;
 
--- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
--- its old buckets for empty. The margin is that of retention.Plan.
-CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[]) RETURNS void
+CREATE FUNCTION mvscheduler.parts_read(relations oid[], cols smallint[]) RETURNS TABLE (relation oid, root oid, col smallint)
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE read(relation, root, col) AS (
+        SELECT s.relation, s.relation, s.col FROM unnest(relations, cols) AS s(relation, col)
+        UNION
+        SELECT i.inhrelid, r.root, r.col FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
+    )
+    SELECT r.relation, r.root, r.col FROM read AS r
+$$;
+COMMENT ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) IS 'These relations, of which a view reads these columns, and all that is a part of them.';
+REVOKE ALL ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) TO mvscheduler_worker;
+
+-- The margin is that of retention.Plan. What leaves or comes back meanwhile is waited for, as in FreezeView. Of a view that is known, a former version
+-- was read: what this one was filled without the former did not have either, since it could not have been replaced then.
+CREATE FUNCTION mvscheduler.lacking(relations oid[], cols smallint[], label_type oid, known bigint[]) RETURNS TABLE (target bigint, gone timestamptz, never timestamptz, margin interval)
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH RECURSIVE read(relation, root, col) AS (   -- with all that is a part of it
-        SELECT s.relation, s.relation, s.col FROM unnest(freeze_read.relations, freeze_read.cols) AS s(relation, col) WHERE s.col > 0
-        UNION
-        SELECT i.inhrelid, r.root, r.col FROM read AS r JOIN pg_inherits AS i ON i.inhparent = r.relation
-    ), target AS (
-        SELECT t.id, t.relation::oid AS relation, a.atttypid AS type
-          FROM read AS r
+    WITH read AS (
+        SELECT t.id, t.relation::oid AS relation, bool_and(label_type = 'timestamptz'::regtype AND a.atttypid = 'timestamptz'::regtype) AS zoned
+          FROM mvscheduler.parts_read(relations, cols) AS r
           JOIN (SELECT v.id, v.relation FROM mvscheduler.visible_targets AS v
                 UNION   -- tables whose row of source_retention was deleted
                 SELECT f.target, f.relation FROM mvscheduler.frozen AS f WHERE f.relation IS NOT NULL) AS t ON t.relation::oid = r.relation
           JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col
-    ), left_ AS MATERIALIZED (   -- what moves back meanwhile is waited for, as in FreezeView
-        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT t.id FROM target AS t) AND f.labels > '-infinity' FOR SHARE
-    ), come AS (
-        SELECT t.id, max(l.labels + m.margin) AS below, max(l.built + m.margin) AS built
-          FROM target AS t
-          JOIN (SELECT l.target, l.labels, '-infinity'::timestamptz AS built FROM left_ AS l
-                UNION ALL
-                SELECT i.view_id, i.built_from, i.built_from FROM mvscheduler.increment_state AS i JOIN target AS b ON b.id = i.view_id AND b.relation = i.data::oid WHERE i.built_from > '-infinity'
-                UNION ALL   -- what a view lacks that was filled when it had left, and this one does not
-                SELECT b.view_id, b.lacks, b.lacks FROM mvscheduler.frozen_by AS b
-                 WHERE b.view_id IN (SELECT t.id FROM target AS t) AND b.lacks > '-infinity'
-                   AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS o WHERE o.view_id = freeze_read.view_id AND o.target = b.target AND o.lacks >= b.lacks)) AS l ON l.target = t.id
-          JOIN mvscheduler.view_state AS v ON v.view_id = freeze_read.view_id
+         WHERE r.col > 0
+         GROUP BY t.id, t.relation
+    ), gone AS MATERIALIZED (
+        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND f.labels > '-infinity' FOR SHARE
+    )
+    SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(n.never, '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
+      FROM read AS r
+      LEFT JOIN gone AS g ON g.target = r.id
+      LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = r.id AND i.data::oid = r.relation
+     CROSS JOIN LATERAL (SELECT CASE WHEN r.id = ANY (known) THEN i.built_from ELSE greatest(i.built_from, i.whole_from) END) AS n(never)
+     WHERE g.labels > '-infinity' OR n.never > '-infinity'
+$$;
+COMMENT ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) IS 'What the relations of which a view reads these columns may lack: rows of the target before gone, as they have left, and before never, as they had left or were not built when it was filled. Labels of the view can be later by the margin.';
+REVOKE ALL ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) TO mvscheduler_worker;
+
+CREATE FUNCTION mvscheduler.demand_filled(relations oid[], cols smallint[]) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    empty text := (SELECT s.name
+                     FROM mvscheduler.parts_read(relations, cols) AS r
+                     JOIN mvscheduler.piece AS d ON d.relation::oid = r.relation AND d.kind = 'data'
+                     JOIN mvscheduler.view_state AS s ON s.view_id = d.view_id
+                    WHERE NOT EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.view_id = d.view_id AND i.data = d.relation AND i.fill IS NULL)
+                    ORDER BY s.name LIMIT 1);
+BEGIN
+    IF empty IS NOT NULL THEN
+        RAISE EXCEPTION 'managed view % has not been filled yet', empty USING ERRCODE = 'object_not_in_prerequisite_state',
+            DETAIL = 'What reads it keeps what it shows until then.', HINT = format('mvscheduler refresh %s --wait fills it, when it is enabled.', empty);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) IS 'Raises and names an incremental view among what is read that was never filled.';
+REVOKE ALL ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) TO mvscheduler_worker;
+
+-- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
+-- its old buckets for empty. What is not filled has nothing that could be lost, and will lack the same.
+CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[], known bigint[]) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH lacked AS MATERIALIZED (
+        SELECT l.target, l.gone, l.gone + l.margin AS left_before, l.never + l.margin AS never
+          FROM mvscheduler.view_state AS v
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
-          JOIN mvscheduler.increment_state AS i ON i.view_id = v.view_id AND i.data = d.relation AND i.fill IS NULL   -- else it holds nothing that could be lost
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         CROSS JOIN LATERAL (SELECT CASE WHEN label.atttypid = 'timestamptz'::regtype AND t.type = 'timestamptz'::regtype THEN interval '1 hour' ELSE interval '1 day' END AS margin) AS m
-         WHERE NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = v.view_id AND b.target = t.id AND b.below > l.labels AND b.built >= l.built AND NOT b.before)
-         GROUP BY t.id
+         CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid, known) AS l
+         WHERE v.view_id = freeze_read.view_id
+    ), filling AS (
+        UPDATE mvscheduler.increment_state AS i
+           SET whole_from = greatest(i.whole_from, l.below)
+          FROM (SELECT max(greatest(l.left_before, l.never)) AS below FROM lacked AS l) AS l
+         WHERE i.view_id = freeze_read.view_id AND i.fill IS NOT NULL AND l.below > i.whole_from
     ), by AS (
         INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, built)
-        SELECT freeze_read.view_id, c.id, c.below, c.built FROM come AS c
+        SELECT freeze_read.view_id, l.target, greatest(l.left_before, l.never), l.never
+          FROM lacked AS l
+         WHERE EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
+                        WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND i.fill IS NULL)
+           AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = freeze_read.view_id AND b.target = l.target AND b.below > l.gone AND b.built >= l.never AND NOT b.before)
             ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), built = greatest(b.built, EXCLUDED.built), before = false   -- it has buckets of what it read until now
+        RETURNING b.below
     )
     INSERT INTO mvscheduler.frozen AS f (target, times)
-    SELECT freeze_read.view_id, max(c.below) FROM come AS c HAVING count(*) > 0
+    SELECT freeze_read.view_id, max(b.below) FROM by AS b HAVING count(*) > 0
         ON CONFLICT (target) DO UPDATE SET times = greatest(f.times, EXCLUDED.times)
 $$;
-COMMENT ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) IS 'Freezes a view that is filled below what has left the tables of which it reads these columns.';
-REVOKE ALL ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[]) TO mvscheduler_worker;
+COMMENT ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) IS 'Freezes a view that is filled below what the relations may lack of which it reads these columns; known are views of which it has read a former version.';
+REVOKE ALL ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) TO mvscheduler_worker;
 
 -- In the session of the owner ---------------------------------------------------------------------------
 

@@ -207,7 +207,7 @@ AS $$
 BEGIN
     IF EXISTS (SELECT FROM mvscheduler.redefinition AS r
                 WHERE r.view_id = demand_nothing_left.view_id AND mvscheduler.frozen_times(r.view_id) > coalesce(r.frozen_times, '-infinity')) THEN
-        RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made' USING ERRCODE = 'object_not_in_prerequisite_state',
+        RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made, or had left what it reads before that was filled' USING ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
     END IF;
 END $$;
