@@ -299,7 +299,7 @@ WITH target AS (
       FROM mvscheduler.source_state AS r
      WHERE (SELECT mvscheduler.sees_all()) OR r.owner::oid = ANY (ARRAY(SELECT mvscheduler.my_roles()))
 ), foreign_key AS MATERIALIZED (   -- no index has them
-    SELECT x.conrelid, x.confrelid FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
+    SELECT x.conrelid, x.confrelid, x.conname FROM pg_catalog.pg_constraint AS x WHERE x.contype = 'f' AND x.conparentid = 0
 ), held AS MATERIALIZED (   -- by somebody, or asked for: the size of these would be waited for
     SELECT coalesce(x.indrelid, l.relation) AS oid
       FROM pg_catalog.pg_locks AS l
@@ -351,7 +351,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'SubPartitions', CASE WHEN c.relkind = 'p' THEN below.leaves ELSE 0 END, 'DetachPending', p.pending, 'Foreign', below.far,
                   'OtherOwner', coalesce(below.stranger, ''),
                   'Held', coalesce((SELECT min(r.name) FROM mvscheduler.source_state AS r WHERE r.legal_hold AND r.relation::oid = ANY (below.oids)), ''),
-                  'ReferencedBy', (SELECT pg_catalog.jsonb_agg(DISTINCT mvscheduler.shown_name(x.conrelid))
+                  'ReferencedBy', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('Table', mvscheduler.shown_name(x.conrelid), 'Name', pg_catalog.quote_ident(x.conname)))
                                      FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
          FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark, NULL::regclass AS parent   -- which the sidecar has not noticed yet

@@ -62,19 +62,22 @@ type Partition struct {
 	// RestoredAt is when it was last brought back; nil = never. It stays for another grace period then.
 	RestoredAt *Timestamp
 
-	Altered       bool     // somebody has altered it since we put it aside: it is the owner's now
-	Misfit        bool     // it is aside, and its columns are not those of the relation any more: it cannot come back
-	Former        bool     // it is aside, and an earlier version of the view has computed it
-	SubPartitions int      // leaves below it; zero = it is a leaf
-	DetachPending bool     // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
-	Foreign       bool     // it, or one below it, is a foreign table
-	OtherOwner    string   // role that owns it, or one below it; empty = the relation's owner
-	Held          string   // it, or one below it, that has a legal hold of its own; empty = none has
-	ReferencedBy  []string // tables whose foreign keys point at it or at the relation
+	Altered       bool         // somebody has altered it since we put it aside: it is the owner's now
+	Misfit        bool         // it is aside, and its columns are not those of the relation any more: it cannot come back
+	Former        bool         // it is aside, and an earlier version of the view has computed it
+	SubPartitions int          // leaves below it; zero = it is a leaf
+	DetachPending bool         // pg_inherits.inhdetachpending: somebody's DETACH CONCURRENTLY is not finished
+	Foreign       bool         // it, or one below it, is a foreign table
+	OtherOwner    string       // role that owns it, or one below it; empty = the relation's owner
+	Held          string       // it, or one below it, that has a legal hold of its own; empty = none has
+	ReferencedBy  []ForeignKey // that point at it or at the relation
 
 	Rows  int64 // as estimated in pg_class.reltuples, of all leaves; -1 = unknown
 	Bytes int64 // pg_total_relation_size, of all leaves
 }
+
+// ForeignKey is a constraint of a table.
+type ForeignKey struct{ Table, Name string }
 
 // Incremental is the method of a reader that keeps what it has computed.
 const Incremental = "incremental"

@@ -207,9 +207,9 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 		d.Blocker = partition.OtherOwner
 		return "it belongs to " + partition.OtherOwner + " and not to the owner of " + p.Relation.Name
 	case len(partition.ReferencedBy) > 0:
-		d.Blocker = slices.Min(partition.ReferencedBy)
-		tables := slices.Sorted(slices.Values(partition.ReferencedBy))
-		return "foreign keys of " + strings.Join(tables, ", ") + " point at it, and it can leave when none does: ALTER TABLE " + strings.Join(tables, " DROP CONSTRAINT ..., ALTER TABLE ") + " DROP CONSTRAINT ..."
+		tables, drops := referencing(partition.ReferencedBy)
+		d.Blocker = tables[0]
+		return "foreign keys of " + strings.Join(tables, ", ") + " point at it, and it can leave when none does: " + strings.Join(drops, "; ")
 	}
 	if partition.RestoredAt != nil {
 		if until := p.graceEnd(*partition.RestoredAt); p.now <= until {
@@ -311,6 +311,17 @@ func (p *planner) border() string {
 // graceEnd is when the grace period that begins at an instant is over.
 func (p *planner) graceEnd(begin Timestamp) Timestamp {
 	return max(begin, p.Policy.GracePeriod.After(begin, p.Policy.Zone))
+}
+
+// referencing are the tables of foreign keys, each once, and what drops these.
+func referencing(keys []ForeignKey) (tables, drops []string) {
+	for _, k := range keys {
+		tables = append(tables, k.Table)
+		drops = append(drops, "ALTER TABLE "+k.Table+" DROP CONSTRAINT "+k.Name)
+	}
+	slices.Sort(tables)
+	slices.Sort(drops)
+	return slices.Compact(tables), drops
 }
 
 func needed(views int) string {

@@ -64,7 +64,7 @@ func TestALegalHoldOnAPartKeepsThePartition(t *testing.T) {
 
 func TestOneForeignKeyKeepsAPartition(t *testing.T) {
 	t.Parallel()
-	b := table(t, Source, "app.metrics", Days(7)).span("2026-05-01", "2026-05-02", func(p *Partition) { p.ReferencedBy = []string{"app.notes"} })
+	b := table(t, Source, "app.metrics", Days(7)).span("2026-05-01", "2026-05-02", func(p *Partition) { p.ReferencedBy = []ForeignKey{{"app.notes", "notes_ts_fkey"}} })
 	d := Plan(b.facts).Decisions[0]
 	require.Equal(t, Keep, d.Action)
 	require.Equal(t, "app.notes", d.Blocker)

@@ -222,7 +222,9 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 		},
 		"held_by_others": func(t *testing.T) *builder {
 			return table(t, Source, "app.metrics", Days(7)).
-				span("2026-01-01", "2026-02-01", func(p *Partition) { p.ReferencedBy = []string{"app.notes", "app.alarms"} }).
+				span("2026-01-01", "2026-02-01", func(p *Partition) {
+					p.ReferencedBy = []ForeignKey{{"app.notes", "notes_ts_fkey"}, {"app.alarms", `"Old key"`}, {"app.alarms", "alarms_ts_fkey"}}
+				}).
 				span("2026-02-01", "2026-03-01", func(p *Partition) { p.OtherOwner = "bob" }).
 				span("2026-03-01", "2026-04-01", func(p *Partition) { p.Foreign = true }).
 				span("2026-04-01", "2026-05-01", func(p *Partition) { p.DetachPending = true }).
