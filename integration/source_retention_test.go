@@ -3,6 +3,7 @@ package integration
 import (
 	"context"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -67,6 +68,13 @@ func TestRawPartitionsLeaveWhenTheRollupsHaveThemAndTheRollupsLoseNothing(t *tes
 	drop := func(name string) string { return mvscheduler(t, s.db, s.owner, "", "drop", name).stderr }
 	require.Regexp(t, `What it shows before \d{4}-\d\d-\d\d \d\d:00:00 cannot be computed again`, drop("hourly"))
 	require.NotContains(t, drop("daily"), "cannot be computed again", "from hourly it can")
+	conn, said := connNoticing(t, s.db.URLAs(s.owner))
+	pgtest.Exec(t, conn, `BEGIN`, `DELETE FROM mvscheduler.views`, `ROLLBACK`)
+	var lost []string
+	for _, notice := range *said {
+		lost = append(lost, regexp.MustCompile(`^what managed view \S+\.(\w+) showed before .* cannot be computed again$`).ReplaceAllString(notice.Message, "$1"))
+	}
+	require.Equal(t, []string{"hourly"}, lost)
 	out := mvscheduler(t, s.db, s.owner, "", "restore", s.owner+".readings", "-o", "json")
 	require.Zero(t, out.code, out.stderr)
 	require.Equal(t, int64(11), s.leaves(t))

@@ -7,6 +7,8 @@ DROP FUNCTION mvscheduler.demand_nothing_left(bigint);
 DROP FUNCTION mvscheduler.redefine_incremental(mvscheduler.views, oid, oid, oid);
 DROP FUNCTION mvscheduler.drop_version(bigint);
 DROP FUNCTION mvscheduler.demand_nothing_frozen(bigint, text);
+DROP TRIGGER a_tell_of_dropped ON mvscheduler.views;
+DROP FUNCTION mvscheduler.tell_of_dropped();
 DROP FUNCTION mvscheduler.tell_of_frozen(bigint, text);
 DROP FUNCTION mvscheduler.frozen_before(bigint);
 DROP FUNCTION mvscheduler.demand_replaceable(text, oid, oid, oid, oid);

@@ -138,6 +138,23 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.tell_of_frozen(bigint, text) IS 'Says what of an incremental view its new query does not compute.';
 REVOKE ALL ON FUNCTION mvscheduler.tell_of_frozen(bigint, text) FROM PUBLIC;
 
+CREATE FUNCTION mvscheduler.tell_of_dropped() RETURNS trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    border timestamptz := mvscheduler.frozen_before(OLD.id);
+BEGIN
+    IF border IS NOT NULL THEN
+        RAISE NOTICE 'what managed view % showed before % cannot be computed again', OLD.name, border
+            USING DETAIL = 'Partitions that these rows were computed from have left by retention.', HINT = 'ROLLBACK keeps it, where this is within a transaction.';
+    END IF;
+    RETURN OLD;
+END $$;
+COMMENT ON FUNCTION mvscheduler.tell_of_dropped() IS 'Says what goes for good with an incremental view.';
+CREATE TRIGGER a_tell_of_dropped BEFORE DELETE ON mvscheduler.views
+    FOR EACH ROW EXECUTE FUNCTION mvscheduler.tell_of_dropped();
+
 CREATE FUNCTION mvscheduler.demand_nothing_frozen(view_id bigint, view_name text) RETURNS void
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
