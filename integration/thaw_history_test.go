@@ -12,7 +12,7 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-// The view between gets new versions that go less far back and farther again, the days read another one for a while, and partitions of the table
+// The view between gets new versions that go less far back and farther again, the days read another one for a while, or one upon it that is younger or not filled yet, and partitions of the table
 // leave, are held, come back, go to an archive, or are used for other times, as in a ring. What the days have once had they keep, and of what is
 // followed they have every row.
 func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
@@ -34,9 +34,12 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 		`UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', hour) AS day, device, sum(n) AS n, sum(total) AS total FROM by_view GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
 		`UPDATE mvscheduler.views SET retention_period = '480 hours' WHERE name LIKE '%.hourly'`,
 		`CREATE TABLE archive (LIKE readings) PARTITION BY RANGE (ts)`)
+	const young = `SELECT hour, device, sum(n)::bigint AS n, sum(total) AS total FROM hourly WHERE mvscheduler.in_window(hour) GROUP BY 1, 2`
 	s.incremental(t, "other", hourlyReadings)
+	s.incremental(t, "young", young)
+	views := []string{"hourly", "other", "young", "daily"}
 	startSidecar(t, s.db)
-	s.incremented(t, "hourly", "other", "daily")
+	s.incremented(t, views...)
 	const serve = `CREATE TABLE served AS SELECT query, unique_key FROM mvscheduler.views WHERE split_part(name, '.', 2) = 'hourly'`
 	pgtest.Exec(t, s.alice, serve)
 	raw, between := 480, 480
@@ -123,18 +126,23 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 			pgtest.Exec(t, s.root, fmt.Sprintf(`UPDATE mvscheduler.settings SET grace_period = '%d seconds'`, grace))
 		},
 		"pause": func(r *rapid.T) {
-			deed("pause", `SELECT mvscheduler.pause_view('`+rapid.SampledFrom([]string{"hourly", "daily", "other"}).Draw(r, "who")+`')`)
+			deed("pause", `SELECT mvscheduler.pause_view('`+rapid.SampledFrom(views).Draw(r, "who")+`')`)
 		},
 		"switch": func(r *rapid.T) {
-			deed("switch", `CREATE OR REPLACE VIEW by_view AS SELECT hour, device, n::numeric AS n, total FROM `+rapid.SampledFrom([]string{"hourly", "other"}).Draw(r, "to")+` WHERE mvscheduler.in_window(hour)`)
+			deed("switch", `CREATE OR REPLACE VIEW by_view AS SELECT hour, device, n::numeric AS n, total FROM `+rapid.SampledFrom(views[:3]).Draw(r, "to")+` WHERE mvscheduler.in_window(hour)`)
 		},
-		"other anew": func(r *rapid.T) { // fails while the days read it
-			deed("other gone", `DELETE FROM mvscheduler.views WHERE split_part(name, '.', 2) = 'other'`)
-			deed("other anew", `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, timezone) VALUES ('other', `+quote(hourlyReadings)+`, 'incremental', 'hour', '1 hour', '1 day', 'UTC')`)
+		"anew": func(r *rapid.T) { // fails while the days read it
+			name, query := "other", hourlyReadings
+			if rapid.Bool().Draw(r, "young") {
+				name, query = "young", young
+			}
+			deed(name+" gone", `DELETE FROM mvscheduler.views WHERE split_part(name, '.', 2) = '`+name+`'`)
+			deed(name+" anew", fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, timezone, retention_period, enabled) VALUES ('%s', %s, 'incremental', 'hour', '1 hour', '1 day', 'UTC', '%d hours', %t)`,
+				name, quote(query), rapid.SampledFrom([]int{100, 200, 480}).Draw(r, "since"), rapid.Bool().Draw(r, "enabled")))
 		},
 		"everything": func(r *rapid.T) { pgtest.Exec(t, s.root, everythingDirty) },
 	}
-	names := []string{"version", "version", "ring", "archive", "archive leaves", "drop", "switch", "other anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "other anew", "everything"}
+	names := []string{"version", "version", "ring", "archive", "archive leaves", "drop", "switch", "anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "anew", "everything"}
 	// As in TestTheDaysHaveEveryRowWhateverBecomesOfTheViewBetween; and what a version was not built for, and what has left.
 	const followed = `SELECT coalesce(floor(extract(epoch FROM now() - greatest(
 		(SELECT max(date_trunc(w.bucket, b.below - interval '1 microsecond', 'UTC') + ('1 ' || w.bucket)::interval)
@@ -145,7 +153,7 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 		UNION ALL
 		(SELECT 'too much ' || w::text FROM (SELECT day, device, n, total FROM daily EXCEPT SELECT date_trunc('day', ts), device, count(*)::numeric, sum(value) FROM mirror GROUP BY 1, 2) AS w) LIMIT 10) AS d`
 	quiet := func() {
-		pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view(name) FROM mvscheduler.views`)
+		pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view(name) FROM mvscheduler.views`, `UPDATE mvscheduler.views SET enabled = true WHERE NOT enabled`)
 		until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition)
 			OR EXISTS (SELECT FROM mvscheduler.attempt AS a JOIN mvscheduler.run AS r ON r.id = a.run_id WHERE r.view_name LIKE '%.hourly' AND r.state IN ('queued', 'running', 'failed') AND r.queued_at > (SELECT min(d.requested_at) FROM mvscheduler.redefinition AS d) AND a.error LIKE '%left while its new version was being made%')`)
 		if ask[bool](t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.redefinition)`) {
@@ -153,10 +161,10 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 			until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
 		}
 		pgtest.Exec(t, s.alice, `DROP TABLE served`, serve)
-		s.incremented(t, "hourly", "other", "daily")
+		s.incremented(t, views...)
 		s.pruned(t)
 		require.NoError(t, catalog.ForgetPrunings(ctx, s.root))
-		s.incremented(t, "hourly", "other", "daily")
+		s.incremented(t, views...)
 	}
 	written := 0
 	rapid.Check(t, func(r *rapid.T) {
@@ -179,7 +187,7 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 			if rapid.Bool().Draw(r, "taken") {
 				quiet()
 			} else {
-				s.incremented(t, "hourly", "other", "daily")
+				s.incremented(t, views...)
 			}
 		}
 		if d := ask[string](t, s.alice, different); d != "" {
