@@ -36,6 +36,8 @@ type Due struct {
 	UpstreamCount   int64
 	Requests        []int64 // run ids reserved by requests for a refresh, oldest first
 	Readers         *Asked  // what the sidecar asks for in the place of readers; nil = nothing
+
+	requested bool // and no view that it reads has to be refreshed before by a request
 }
 
 // Asked is a request of the sidecar's own.
@@ -78,7 +80,8 @@ const graphAtMost = 1000
 // its target or five minutes, so that a graph is refreshed in order (a view with a clock looks through
 // upstream views that have none); and while its owner has as many runs under way as
 // settings.max_runs_per_owner allows. What is unready is found once for all candidates, upwards, and handed
-// down again: the work grows with the edges of the graph and not with the paths through it. The batch goes round
+// down again: the work grows with the edges of the graph and not with the paths through it. A request waits for those
+// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked. The batch goes round
 // the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
@@ -170,13 +173,37 @@ WITH RECURSIVE failing AS MATERIALIZED (
       FROM patient AS p
      WHERE p.refresh_on <> 'schedule' AND p.upstream && ARRAY(SELECT y.view_id FROM unready AS y WHERE y.itself)
         OR p.refresh_on = 'schedule' AND p.upstream && ARRAY(SELECT e.view_id FROM held AS e)
+), asked AS MATERIALIZED (   -- and not had yet
+    SELECT r.view_id FROM requested AS r
+    UNION
+    SELECT a.view_id FROM mvscheduler.run AS a WHERE a.state = 'running' AND a.cause = 'manual' OR a.state = 'queued' AND a.cause = 'manual' AND a.counted = 0
+), below_requested AS (
+    SELECT r.view_id FROM requested AS r
+    UNION
+    SELECT u.view_id
+      FROM below_requested AS b
+      JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id,
+           unnest(v.upstream) AS u(view_id)
+), reads AS MATERIALIZED (
+    SELECT v.view_id, u.view_id AS upstream
+      FROM mvscheduler.view_state AS v, unnest(v.upstream) AS u(view_id)
+     WHERE v.view_id = ANY (ARRAY(SELECT b.view_id FROM below_requested AS b))
+), behind_asked AS (
+    SELECT r.view_id FROM reads AS r WHERE r.upstream IN (SELECT a.view_id FROM asked AS a)
+    UNION
+    SELECT r.view_id FROM behind_asked AS b JOIN reads AS r ON r.upstream = b.view_id
+), in_turn AS MATERIALIZED (   -- all that was asked for where views read each other in a circle, by plain views that were replaced
+    SELECT r.view_id
+      FROM requested AS r
+     WHERE r.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b)
+        OR NOT EXISTS (SELECT FROM asked AS a WHERE a.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b))
 ), known AS (
     SELECT s.view_id, s.owner, s.priority, s.next_due, a.id AS active_run,
            NOT s.enabled
              OR s.paused_at IS NOT NULL AND coalesce(s.paused_until, 'infinity') > $1
              OR (SELECT mvscheduler.paused_at($1))
              OR coalesce(h.auto_paused_version = s.rearmed_at, false) AS paused,
-           s.view_id IN (SELECT r.view_id FROM requested AS r) AS requested,
+           s.view_id IN (SELECT i.view_id FROM in_turn AS i) AS requested,
            CASE WHEN s.refresh_on = 'upstream' THEN
                coalesce((SELECT sum(u.refreshes) FROM mvscheduler.view_health AS u WHERE u.view_id = ANY (s.upstream)), 0)
            ELSE 0 END AS upstream_count,
@@ -204,7 +231,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
 )
 SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.tuned_interval, s.refresh_interval))::float8 AS interval_seconds,
        s.cron, coalesce(s.tuned_calendar, s.calendar)::text, s.timezone, s.refresh_on, s.catchup, s.priority, s.jitter_key, s.next_slot, s.next_due, s.next_cause,
-       s.reschedule, e.paused, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
+       s.reschedule, e.paused, e.requested, e.active_run, e.upstream_count > s.upstream_seen AS upstream_moved, e.upstream_count,
        greatest(s.resumed_at, CASE WHEN s.paused_until <= $1 THEN nullif(s.paused_until, '-infinity') END, g.resumed_at, CASE WHEN g.paused_until <= $1 THEN nullif(g.paused_until, '-infinity') END) AS held_until
   FROM mvscheduler.settings AS g, chosen AS e
   JOIN mvscheduler.view_state AS s ON s.view_id = e.view_id
@@ -231,7 +258,7 @@ func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit 
 			seconds *float64
 		)
 		err := row.Scan(&d.ViewID, &d.Name, &d.Owner, &seconds, &d.Cron, &d.Calendar, &d.Timezone, &d.RefreshOn, &d.Catchup,
-			&d.Priority, &d.JitterKey, &d.NextSlot, &d.NextDue, &d.NextCause, &d.Reschedule, &d.Paused, &d.ActiveRun,
+			&d.Priority, &d.JitterKey, &d.NextSlot, &d.NextDue, &d.NextCause, &d.Reschedule, &d.Paused, &d.requested, &d.ActiveRun,
 			&d.UpstreamMoved, &d.UpstreamCount, &d.HeldUntil)
 		if seconds != nil {
 			d.RefreshInterval = new(time.Duration(math.Round(*seconds*1e6)) * time.Microsecond)
@@ -284,12 +311,12 @@ SELECT view_id, id
 const takeAtMost = 5000
 
 // takeRequests deletes the requests that the runs of this tick will answer. One that is not committed
-// yet is not seen and stays for the run after.
+// yet is not seen and stays for the run after, and so does one that waits for those of views below.
 func takeRequests(ctx context.Context, tx pgx.Tx, due []Due) error {
 	index := make(map[int64]int)
 	ids := make([]int64, 0, len(due))
 	for i, d := range due {
-		if d.ActiveRun == nil {
+		if d.ActiveRun == nil && d.requested {
 			index[d.ViewID] = i
 			ids = append(ids, d.ViewID)
 		}

@@ -337,7 +337,7 @@ WITH lacked AS MATERIALIZED (
       FROM mvscheduler.view_state AS s
       LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
      CROSS JOIN LATERAL (SELECT array_agg(v.relation::oid) AS relations, array_agg(v.col) AS cols FROM mvscheduler.view_source AS v WHERE v.view_id = $1) AS r
-     CROSS JOIN LATERAL mvscheduler.lacking(r.relations, r.cols, a.atttypid, '{}') AS l
+     CROSS JOIN LATERAL mvscheduler.lacking(r.relations, r.cols, a.atttypid) AS l
      WHERE s.view_id = $1
 ), nothing_of AS (
     INSERT INTO mvscheduler.frozen_by (view_id, target, below, before)
@@ -349,7 +349,7 @@ SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity'),
-       coalesce((SELECT max(greatest(l.gone, l.never) + l.margin) FROM lacked AS l), '-infinity')
+       coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
   LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1

@@ -242,6 +242,19 @@ func TestWhatCameBesideWhatHadLeftIsTakenWhenThatIsBack(t *testing.T) {
 	same(t, s.alice, "v")
 }
 
+// Whoever notices that something is back records it, and then moves the horizons, in another transaction: a refresh between the two does that itself.
+func TestWhatIsBackIsFollowedByARefreshThatComesBeforeTheHorizonsHaveMoved(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.hourlyOfOldYear(t)
+	until(t, s.root, `SELECT count(*) = 1 FROM mvscheduler.kept`)
+	s.pruned(t)
+	pgtest.Exec(t, s.root, `BEGIN`, `SET LOCAL ROLE `+s.owner, `SELECT mvscheduler.restore_view('`+s.owner+`.raw')`, `INSERT INTO `+s.owner+`.raw VALUES ('2020-05-05', 2)`, `RESET ROLE`,
+		`UPDATE mvscheduler.kept SET detached_at = NULL, restored_at = clock_timestamp()`, `COMMIT`)
+	s.incremented(t, "v")
+	same(t, s.alice, "v")
+}
+
 // What is aside when the row is deleted is gone for the views, and so is what was dropped.
 func TestViewsKeepWhatDidNotComeBack(t *testing.T) {
 	heavy(t)

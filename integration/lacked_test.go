@@ -115,3 +115,24 @@ func TestAViewThatReadsAnotherOneInTheMiddleOfItsFillLacksWhatThatLacks(t *testi
 	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", completeDays))
 }
+
+// The view that the days begin to read has kept what it had since it began to read another one itself, and has not followed what came late since.
+func TestTheDaysKeepARowThatCameLateToTheirHoursAndNotToAViewThatIsFrozen(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.daysByView(t)
+	s.minutely(t, "mins", "retention_period", "3 days")
+	pgtest.Exec(t, s.alice, `CREATE VIEW below_other AS SELECT ts, device, 1::bigint AS n FROM readings WHERE mvscheduler.in_window(ts)`)
+	s.incremental(t, "other", `SELECT date_trunc('hour', ts) AS hour, device, sum(n) AS n FROM below_other GROUP BY 1, 2`)
+	s.incremented(t, "mins", "other")
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW below_other AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
+	s.incremented(t, "other")
+	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '7 days', 77, 1)`)
+	s.incremented(t, "hourly", "mins", "other", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT hour AS ts, device, n::bigint FROM other WHERE mvscheduler.in_window(hour)`)
+	s.incremented(t, "daily")
+	require.Zero(t, s.lost(t, "before", "daily", completeDays))
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
+}

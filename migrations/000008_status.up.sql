@@ -74,7 +74,17 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                          || coalesce('; ' || (SELECT r.reason FROM mvscheduler.run AS r WHERE r.id = j.last_run_id), '') END,
                CASE WHEN j.lost THEN 'the sidecar that ran it is gone, and another has not taken it up yet: is mvscheduler serve running?' END,
                CASE WHEN j.run_state IS NULL AND j.asked_at < clock_timestamp() - interval '5 seconds'
-                    THEN 'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?'
+                    THEN coalesce((WITH RECURSIVE below(view_id) AS (
+                                       SELECT pg_catalog.unnest(j.upstream)
+                                       UNION
+                                       SELECT pg_catalog.unnest(v.upstream) FROM below AS b JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id)
+                                   SELECT 'waits for the refresh of ' || pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) || ', which was asked for as well'
+                                     FROM mvscheduler.view_state AS u
+                                    WHERE u.view_id IN (SELECT b.view_id FROM below AS b)
+                                      AND u.view_id <> j.view_id
+                                      AND (EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = u.view_id AND q.kind = 'refresh')
+                                           OR EXISTS (SELECT FROM mvscheduler.run AS w WHERE w.view_id = u.view_id AND w.state IN ('queued', 'running') AND w.cause = 'manual'))),
+                                  'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?')
                     WHEN j.freshness IN ('never', 'late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued')
                          AND coalesce(j.next_due, CASE WHEN j.reschedule THEN j.rearmed_at END) < now() - interval '15 seconds'
                     THEN coalesce((SELECT 'waits until it can be filled from ' || pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) FROM mvscheduler.view_state AS u LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id

@@ -86,7 +86,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.built_from IS 'Labels before this were too old already when the first fill began, and are neither built nor followed; without a zone as if they were UTC.';
-COMMENT ON COLUMN mvscheduler.increment_state.whole_from IS 'Labels before this may lack rows that had left what the view reads, or that had never been built there, when it was filled; without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.increment_state.whole_from IS 'Labels before this may lack rows that had left what the view reads, or that had never been there, when it was filled or began to read it; without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';
 COMMENT ON COLUMN mvscheduler.increment_state.unit IS 'partition_unit of the row when its contents were filled first, whatever the data made of it then; NULL when they were not filled partition by partition.';

@@ -7,7 +7,7 @@ DROP FUNCTION mvscheduler.restore_view(text);
 DROP FUNCTION mvscheduler.restore_partitions(bigint, oid);
 DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]);
 DROP FUNCTION mvscheduler.demand_filled(oid[], smallint[]);
-DROP FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]);
+DROP FUNCTION mvscheduler.lacking(oid[], smallint[], oid);
 DROP FUNCTION mvscheduler.parts_read(oid[], smallint[]);
 DROP FUNCTION mvscheduler.target_id(text);
 DROP FUNCTION mvscheduler.drop_kept(bigint);

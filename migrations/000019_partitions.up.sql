@@ -786,9 +786,8 @@ COMMENT ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) IS 'These relation
 REVOKE ALL ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) TO mvscheduler_worker;
 
--- The margin is that of retention.Plan. What leaves or comes back meanwhile is waited for, as in FreezeView. Of a view that is known, a former version
--- was read: what this one was filled without the former did not have either, since it could not have been replaced then.
-CREATE FUNCTION mvscheduler.lacking(relations oid[], cols smallint[], label_type oid, known bigint[]) RETURNS TABLE (target bigint, gone timestamptz, never timestamptz, margin interval)
+-- The margin is that of retention.Plan. What leaves or comes back meanwhile is waited for, as in FreezeView, tables before views.
+CREATE FUNCTION mvscheduler.lacking(relations oid[], cols smallint[], label_type oid) RETURNS TABLE (target bigint, gone timestamptz, built timestamptz, whole timestamptz, margin interval)
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -802,18 +801,17 @@ AS $$
          WHERE r.col > 0
          GROUP BY t.id, t.relation
     ), gone AS MATERIALIZED (
-        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND f.labels > '-infinity' FOR SHARE
+        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND f.labels > '-infinity' ORDER BY f.target FOR SHARE
     )
-    SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(n.never, '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
+    SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(i.built_from, '-infinity'), coalesce(i.whole_from, '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
       FROM read AS r
       LEFT JOIN gone AS g ON g.target = r.id
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = r.id AND i.data::oid = r.relation
-     CROSS JOIN LATERAL (SELECT CASE WHEN r.id = ANY (known) THEN i.built_from ELSE greatest(i.built_from, i.whole_from) END) AS n(never)
-     WHERE g.labels > '-infinity' OR n.never > '-infinity'
+     WHERE greatest(g.labels, i.built_from, i.whole_from) > '-infinity'
 $$;
-COMMENT ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) IS 'What the relations of which a view reads these columns may lack: rows of the target before gone, as they have left, and before never, as they had left or were not built when it was filled. Labels of the view can be later by the margin.';
-REVOKE ALL ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid, bigint[]) TO mvscheduler_worker;
+COMMENT ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid) IS 'What the relations of which a view reads these columns may lack: rows of the target before gone, as they have left, before built, as that was too old when it was filled, and before whole. Labels of the view can be later by the margin.';
+REVOKE ALL ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid) TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.demand_filled(relations oid[], cols smallint[]) RETURNS void
 LANGUAGE plpgsql STABLE
@@ -837,28 +835,31 @@ REVOKE ALL ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) TO mvscheduler_worker;
 
 -- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
--- its old buckets for empty. What is not filled has nothing that could be lost, and will lack the same.
+-- its old buckets for empty. From now on it lacks the same, or follows nothing of it. Of a view that is known a former version was read: what this one was filled
+-- without that did not have either, since it could not have been replaced then.
 CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[], known bigint[]) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH lacked AS MATERIALIZED (
-        SELECT l.target, l.gone, l.gone + l.margin AS left_before, l.never + l.margin AS never
+        SELECT l.target, l.gone, l.gone + l.margin AS left_before, n.never + l.margin AS never, greatest(l.gone, l.built, l.whole) + l.margin AS whole
           FROM mvscheduler.view_state AS v
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
-         CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid, known) AS l
+         CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid) AS l
+         CROSS JOIN LATERAL (SELECT CASE WHEN l.target = ANY (known) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
          WHERE v.view_id = freeze_read.view_id
-    ), filling AS (
+    ), noted AS (
         UPDATE mvscheduler.increment_state AS i
-           SET whole_from = greatest(i.whole_from, l.below)
-          FROM (SELECT max(greatest(l.left_before, l.never)) AS below FROM lacked AS l) AS l
-         WHERE i.view_id = freeze_read.view_id AND i.fill IS NOT NULL AND l.below > i.whole_from
+           SET whole_from = l.whole
+          FROM (SELECT max(l.whole) AS whole FROM lacked AS l) AS l
+         WHERE i.view_id = freeze_read.view_id AND l.whole > i.whole_from
     ), by AS (
         INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, built)
         SELECT freeze_read.view_id, l.target, greatest(l.left_before, l.never), l.never
           FROM lacked AS l
-         WHERE EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
+         WHERE greatest(l.gone, l.never) > '-infinity'
+           AND EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
                         WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND i.fill IS NULL)
            AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = freeze_read.view_id AND b.target = l.target AND b.below > l.gone AND b.built >= l.never AND NOT b.before)
             ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), built = greatest(b.built, EXCLUDED.built), before = false   -- it has buckets of what it read until now

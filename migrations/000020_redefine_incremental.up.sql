@@ -152,6 +152,7 @@ BEGIN
     RETURN OLD;
 END $$;
 COMMENT ON FUNCTION mvscheduler.tell_of_dropped() IS 'Says what goes for good with an incremental view.';
+REVOKE ALL ON FUNCTION mvscheduler.tell_of_dropped() FROM PUBLIC;
 CREATE TRIGGER a_tell_of_dropped BEFORE DELETE ON mvscheduler.views
     FOR EACH ROW EXECUTE FUNCTION mvscheduler.tell_of_dropped();
 

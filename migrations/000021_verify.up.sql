@@ -10,10 +10,14 @@ CREATE VIEW mvscheduler.visible_increments WITH (security_barrier) AS
            greatest(f.labels, i.built_from) AS frozen_labels, (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = s.view_id AND NOT b.before) AS frozen_times,   -- as frozen_times(), which nobody else may call
            (SELECT v.unit FROM mvscheduler.increment_state AS v WHERE v.view_id = s.view_id AND v.data = d.relation) AS served_unit,
            i.reason AS tracking_reason,
-           ARRAY(SELECT k.target FROM mvscheduler.kept AS k JOIN mvscheduler.visible_targets AS t ON t.id = k.target
-                   JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = k.relation::oid AND h.inhparent = t.relation::oid
-                  WHERE k.target IN (SELECT s.view_id UNION ALL SELECT b.target FROM mvscheduler.frozen_by AS b WHERE b.view_id = s.view_id) AND k.detached_at IS NOT NULL
-                  GROUP BY k.target) AS restored
+           ARRAY(SELECT e.target
+                   FROM (SELECT s.view_id AS target UNION SELECT b.target FROM mvscheduler.frozen_by AS b WHERE b.view_id = s.view_id) AS e
+                  WHERE EXISTS (SELECT FROM mvscheduler.kept AS k JOIN mvscheduler.visible_targets AS t ON t.id = k.target
+                                  JOIN pg_catalog.pg_inherits AS h ON h.inhrelid = k.relation::oid AND h.inhparent = t.relation::oid
+                                 WHERE k.target = e.target AND k.detached_at IS NOT NULL)
+                     OR EXISTS (SELECT FROM mvscheduler.frozen AS l   -- as still_left(): it is recorded already, and the horizons have to move
+                                 WHERE l.target = e.target
+                                   AND l.labels > greatest(l.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = e.target AND k.detached_at IS NOT NULL)))) AS restored
       FROM mvscheduler.view_state AS s   -- see version_at_work
       LEFT JOIN mvscheduler.piece AS d ON d.view_id = s.view_id AND d.kind = 'data'
       LEFT JOIN mvscheduler.redefinition AS r ON r.view_id = s.view_id AND r.method = 'incremental'

@@ -17,12 +17,12 @@ import (
 type refreshCmd struct {
 	zoned
 	Names   []string      `arg:"" name:"name" complete:"view" help:"The views."`
-	Wait    bool          `short:"w" help:"Wait until each view shows at least everything that was committed before this call. Exit with 1 when one fails."`
+	Wait    bool          `short:"w" help:"Wait until each view shows at least everything that was committed before this call, of views that it reads and that are not named what they show. Exit with 1 when one fails."`
 	Timeout time.Duration `placeholder:"DURATION" help:"With --wait: give up waiting after this time, for example 5m; the refresh goes on. Default: never."`
 }
 
 func (refreshCmd) Help() string {
-	return `Asks the sidecar for a refresh that starts after this call, and after the run that is under way, if any. Works for paused views too. Prints the run's number.
+	return `Asks the sidecar for a refresh that starts after this call, and after the run that is under way, if any. Of views that are asked for together, those that others read are refreshed first; one that is not named is not refreshed. Works for paused views too. Prints the run's number.
 
 Examples:
 
