@@ -38,7 +38,7 @@ func TestViewsThatAreAskedForTogetherAreRefreshedInTheOrderInWhichTheyReadEachOt
 	}
 	// Who waits for another is told so.
 	pgtest.Exec(t, s.root, `BEGIN`, `LOCK TABLE `+s.owner+`.sales`)
-	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('bottom')`, `SELECT mvscheduler.refresh_view('top')`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view(v) FROM unnest('{bottom,top}'::text[]) AS v`)
 	until(t, s.alice, `SELECT reason = 'waits for the refresh of `+s.owner+`.top, which was asked for as well' FROM mvscheduler.status WHERE name LIKE '%.bottom'`)
 	pgtest.Exec(t, s.root, `COMMIT`)
 	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.request) AND NOT EXISTS (SELECT FROM mvscheduler.run WHERE state IN ('queued', 'running'))`)
