@@ -396,8 +396,11 @@ ON CONFLICT (target) DO UPDATE
 func Dropped(ctx context.Context, tx pgx.Tx, a Attempt, m Moved) (bool, error) {
 	var gone bool
 	err := tx.QueryRow(ctx, `SELECT NOT EXISTS (SELECT FROM pg_class WHERE oid = $1) AND set_config('jit', 'off', true) IS NOT NULL AND set_config('mvscheduler.detached', 'on', true) IS NOT NULL`, m.Partition).Scan(&gone)
-	if err != nil || !gone {
-		return false, err
+	if err != nil {
+		return false, fmt.Errorf("look whether %s was dropped: %w", m.Name, err)
+	}
+	if !gone {
+		return false, nil
 	}
 	_, err = tx.Exec(ctx, `
 WITH gone AS (

@@ -136,3 +136,19 @@ func TestTheDaysKeepARowThatCameLateToTheirHoursAndNotToAViewThatIsFrozen(t *tes
 	require.Zero(t, s.lost(t, "before", "daily", completeDays))
 	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 77`))
 }
+
+// The view that the days begin to read is in the middle of its first fill: what it has so far is not all of it.
+func TestTheDaysWaitUntilTheFillOfWhatTheyBeginToReadHasEnded(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.daysByView(t)
+	s.incremental(t, "mins", strings.Replace(everyMinute, "count(*) AS n", "count(*) + slow(0.01) - 1 AS n", 1), "time_column", "minute", "bucket_width", "1 minute")
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.fill ->> 'partitions' >= '1')`)
+	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`, `SELECT mvscheduler.refresh_view('daily')`)
+	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.view_health AS h WHERE h.last_error LIKE '%mins has not been filled yet%'`)
+	require.Zero(t, s.lost(t, "before", "daily", "true"), "as it was")
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, s.lost(t, "before", "daily", completeDays))
+	same(t, s.alice, "daily")
+}

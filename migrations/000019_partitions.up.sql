@@ -830,7 +830,7 @@ BEGIN
             DETAIL = 'What reads it keeps what it shows until then.', HINT = format('mvscheduler refresh %s --wait fills it, when it is enabled.', empty);
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) IS 'Raises and names an incremental view among what is read that was never filled.';
+COMMENT ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) IS 'Raises and names an incremental view among what is read of which the first fill has not ended.';
 REVOKE ALL ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) TO mvscheduler_worker;
 
