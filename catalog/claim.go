@@ -81,7 +81,7 @@ const graphAtMost = 1000
 // upstream views that have none); and while its owner has as many runs under way as
 // settings.max_runs_per_owner allows. What is unready is found once for all candidates, upwards, and handed
 // down again: the work grows with the edges of the graph and not with the paths through it. A request waits for those
-// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked. The batch goes round
+// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked; it takes nobody's turn meanwhile. The batch goes round
 // the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
@@ -93,6 +93,30 @@ WITH RECURSIVE failing AS MATERIALIZED (
     SELECT h.view_id, h.auto_paused_version AS version FROM mvscheduler.view_health AS h WHERE h.auto_paused_version IS NOT NULL
 ), requested AS MATERIALIZED (
     SELECT r.view_id FROM mvscheduler.requested_view AS r
+), asked AS MATERIALIZED (   -- and not had yet
+    SELECT r.view_id FROM requested AS r
+    UNION
+    SELECT a.view_id FROM mvscheduler.run AS a WHERE a.state = 'running' AND a.cause = 'manual' OR a.state = 'queued' AND a.cause = 'manual' AND a.counted = 0
+), below_requested AS (
+    SELECT r.view_id FROM requested AS r
+    UNION
+    SELECT u.view_id
+      FROM below_requested AS b
+      JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id,
+           unnest(v.upstream) AS u(view_id)
+), reads AS MATERIALIZED (
+    SELECT v.view_id, u.view_id AS upstream
+      FROM mvscheduler.view_state AS v, unnest(v.upstream) AS u(view_id)
+     WHERE v.view_id = ANY (ARRAY(SELECT b.view_id FROM below_requested AS b))
+), behind_asked AS (
+    SELECT r.view_id FROM reads AS r WHERE r.upstream IN (SELECT a.view_id FROM asked AS a)
+    UNION
+    SELECT r.view_id FROM behind_asked AS b JOIN reads AS r ON r.upstream = b.view_id
+), in_turn AS MATERIALIZED (   -- all that was asked for where views read each other in a circle, by plain views that were replaced
+    SELECT r.view_id
+      FROM requested AS r
+     WHERE r.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b)
+        OR NOT EXISTS (SELECT FROM asked AS a WHERE a.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b))
 ), waiting AS MATERIALIZED (
     SELECT s.view_id, s.owner, s.priority, s.next_due, cardinality(s.upstream) > 0 AS reads_views
       FROM mvscheduler.view_state AS s
@@ -122,7 +146,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
     UNION
     SELECT view_id FROM mvscheduler.view_state WHERE reschedule
     UNION
-    SELECT view_id FROM requested
+    SELECT view_id FROM in_turn
     UNION
     SELECT s.view_id
       FROM mvscheduler.view_state AS s
@@ -173,30 +197,6 @@ WITH RECURSIVE failing AS MATERIALIZED (
       FROM patient AS p
      WHERE p.refresh_on <> 'schedule' AND p.upstream && ARRAY(SELECT y.view_id FROM unready AS y WHERE y.itself)
         OR p.refresh_on = 'schedule' AND p.upstream && ARRAY(SELECT e.view_id FROM held AS e)
-), asked AS MATERIALIZED (   -- and not had yet
-    SELECT r.view_id FROM requested AS r
-    UNION
-    SELECT a.view_id FROM mvscheduler.run AS a WHERE a.state = 'running' AND a.cause = 'manual' OR a.state = 'queued' AND a.cause = 'manual' AND a.counted = 0
-), below_requested AS (
-    SELECT r.view_id FROM requested AS r
-    UNION
-    SELECT u.view_id
-      FROM below_requested AS b
-      JOIN mvscheduler.view_state AS v ON v.view_id = b.view_id,
-           unnest(v.upstream) AS u(view_id)
-), reads AS MATERIALIZED (
-    SELECT v.view_id, u.view_id AS upstream
-      FROM mvscheduler.view_state AS v, unnest(v.upstream) AS u(view_id)
-     WHERE v.view_id = ANY (ARRAY(SELECT b.view_id FROM below_requested AS b))
-), behind_asked AS (
-    SELECT r.view_id FROM reads AS r WHERE r.upstream IN (SELECT a.view_id FROM asked AS a)
-    UNION
-    SELECT r.view_id FROM behind_asked AS b JOIN reads AS r ON r.upstream = b.view_id
-), in_turn AS MATERIALIZED (   -- all that was asked for where views read each other in a circle, by plain views that were replaced
-    SELECT r.view_id
-      FROM requested AS r
-     WHERE r.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b)
-        OR NOT EXISTS (SELECT FROM asked AS a WHERE a.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b))
 ), known AS (
     SELECT s.view_id, s.owner, s.priority, s.next_due, a.id AS active_run,
            NOT s.enabled

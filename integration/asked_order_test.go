@@ -52,3 +52,20 @@ func TestViewsThatAreAskedForTogetherAreRefreshedInTheOrderInWhichTheyReadEachOt
 	began, _ := lastRun(t, s, "bottom")
 	require.False(t, began.Before(top))
 }
+
+// What waits for a view below takes nobody's turn, whatever its priority: else the owner's only run would wait for itself.
+func TestARequestThatWaitsForAViewBelowDoesNotTakeItsTurn(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "top", quick, "refresh_on", "manual", "refresh_interval", nil, "priority", 4)
+	for _, view := range []string{"left_of", "right_of"} {
+		s.manage(t, view, "SELECT sum(amount) AS amount, slow(0) AS paused FROM top", "refresh_on", "manual", "refresh_interval", nil, "priority", 1)
+	}
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_runs_per_owner = 1`)
+	startSidecar(t, s.db)
+	refreshed(t, s.alice, "top")
+	pgtest.Exec(t, s.alice, `UPDATE sales SET amount = amount + 1`)
+	out := mvscheduler(t, s.db, s.owner, "", "refresh", "--wait", "--timeout", "60s", "left_of", "right_of", "top")
+	require.Zero(t, out.code, out.stderr)
+	require.True(t, ask[bool](t, s.alice, `SELECT (SELECT amount FROM left_of) = (SELECT sum(amount) FROM sales)`))
+}
