@@ -147,7 +147,7 @@ func (a *app) waitFor(ctx context.Context, conn *pgx.Conn, asked []requested, ti
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-expired:
-			return fmt.Errorf("%s not done after %s; the refresh goes on: mvscheduler runs", plural(int64(open), "refresh"), timeout)
+			return fmt.Errorf("%s not done after %s; the refresh goes on: mvscheduler runs", plural(int64(open), "run"), timeout)
 		case <-poll.C:
 		}
 	}
