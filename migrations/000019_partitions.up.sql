@@ -797,8 +797,7 @@ AS $$
           JOIN (SELECT v.id, v.relation FROM mvscheduler.visible_targets AS v
                 UNION   -- tables whose row of source_retention was deleted
                 SELECT f.target, f.relation FROM mvscheduler.frozen AS f WHERE f.relation IS NOT NULL) AS t ON t.relation::oid = r.relation
-          JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col
-         WHERE r.col > 0
+          JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col   -- not what is read as a whole
          GROUP BY t.id, t.relation
     ), gone AS MATERIALIZED (
         SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND f.labels > '-infinity' ORDER BY f.target FOR SHARE
@@ -861,7 +860,6 @@ AS $$
          WHERE greatest(l.gone, l.never) > '-infinity'
            AND EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
                         WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND i.fill IS NULL)
-           AND NOT EXISTS (SELECT FROM mvscheduler.frozen_by AS b WHERE b.view_id = freeze_read.view_id AND b.target = l.target AND b.below > l.gone AND b.built >= l.never AND NOT b.before)
             ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), built = greatest(b.built, EXCLUDED.built), before = false   -- it has buckets of what it read until now
         RETURNING b.below
     )
