@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -16,9 +17,7 @@ func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHad(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
 	s.daysByView(t)
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '84 hours')`)
-	until(t, s.root, `SELECT count(*) > 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	s.pruned(t)
+	s.readingsLeave(t, 84, 5)
 	s.minutely(t, "mins")
 	s.incremented(t, "mins")
 	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
@@ -42,17 +41,9 @@ func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHadWhenMoreHasLeftSince(t *
 	t.Parallel()
 	s := newScene(t)
 	s.daysByView(t)
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '156 hours')`)
-	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	s.pruned(t)
-	s.minutely(t, "mins")
-	s.incremental(t, "young", strings.NewReplacer("ts", "minute", "readings", "mins", "count(*)", "sum(n)", "value", "total").Replace(hourlyReadings))
+	s.youngOfTwoParts(t)
 	s.incremented(t, "mins", "young")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '84 hours'`)
-	until(t, s.root, `SELECT count(*) >= 5 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	s.pruned(t)
-	s.incremented(t, "mins", "young")
-	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT hour AS ts, device, n::bigint FROM young WHERE mvscheduler.in_window(hour)`)
+	pgtest.Exec(t, s.alice, toYoung)
 	s.incremented(t, "daily")
 	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
 	s.incremented(t, "daily")
@@ -79,21 +70,13 @@ func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHadWhenSomeOfItIsBack(t *te
 	t.Parallel()
 	s := newScene(t)
 	s.daysByView(t)
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '156 hours')`)
-	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	s.pruned(t)
-	s.minutely(t, "mins")
-	s.incremental(t, "young", strings.NewReplacer("ts", "minute", "readings", "mins", "count(*)", "sum(n)", "value", "total").Replace(hourlyReadings))
-	s.incremented(t, "mins", "young")
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '84 hours'`)
-	until(t, s.root, `SELECT count(*) >= 5 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
-	s.pruned(t)
+	s.youngOfTwoParts(t)
 	s.incremented(t, "hourly", "mins", "young", "daily")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_partitions(k.target, k.relation) FROM (SELECT * FROM mvscheduler.visible_kept AS k WHERE k.name LIKE '%.readings' ORDER BY k.bound DESC LIMIT 1) AS k`)
 	s.incremented(t, "hourly", "mins", "young", "daily")
 	require.NoError(t, catalog.ForgetPrunings(t.Context(), s.root))
 	s.incremented(t, "hourly", "mins", "young", "daily")
-	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT hour AS ts, device, n::bigint FROM young WHERE mvscheduler.in_window(hour)`)
+	pgtest.Exec(t, s.alice, toYoung)
 	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 }
@@ -108,4 +91,24 @@ func (s *scene) daysByView(t testing.TB) {
 	startSidecar(t, s.db)
 	s.incremented(t, "hourly", "daily")
 	s.snapshotOf(t, "daily", "before")
+}
+
+// readingsLeave waits until at least so many partitions of the table have left by a period in hours.
+func (s *scene) readingsLeave(t testing.TB, hours, parts int) {
+	t.Helper()
+	pgtest.Exec(t, s.alice, fmt.Sprintf(`INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '%d hours')`, hours))
+	until(t, s.root, `SELECT count(*) >= $1 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`, parts)
+	s.pruned(t)
+}
+
+// youngOfTwoParts makes the view young, upon one that was made when parts of the table had left, of which more leave then.
+func (s *scene) youngOfTwoParts(t testing.TB) {
+	t.Helper()
+	s.readingsLeave(t, 156, 2)
+	s.minutely(t, "mins")
+	s.youngOnMins(t)
+	s.incremented(t, "mins", "young")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '84 hours'`)
+	until(t, s.root, `SELECT count(*) >= 5 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
 }
