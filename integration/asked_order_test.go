@@ -69,3 +69,16 @@ func TestARequestThatWaitsForAViewBelowDoesNotTakeItsTurn(t *testing.T) {
 	require.Zero(t, out.code, out.stderr)
 	require.True(t, ask[bool](t, s.alice, `SELECT (SELECT amount FROM left_of) = (SELECT sum(amount) FROM sales)`))
 }
+
+// By plain views that are replaced views can come to read each other in a circle: nobody waits for himself.
+func TestViewsThatReadEachOtherInACircleDoNotWaitForEachOther(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	for _, view := range []string{"chicken", "egg"} {
+		s.manage(t, view, quick, "refresh_on", "manual", "refresh_interval", nil)
+	}
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state AS s SET upstream = ARRAY(SELECT o.view_id FROM mvscheduler.view_state AS o WHERE o.view_id <> s.view_id)`)
+	startSidecar(t, s.db)
+	out := mvscheduler(t, s.db, s.owner, "", "refresh", "--wait", "--timeout", "60s", "chicken", "egg")
+	require.Zero(t, out.code, out.stderr)
+}
