@@ -176,7 +176,7 @@ func TestAViewThatIsLoadedNowAndThenIsLookedAtMoreOftenUnlessItIsRefreshedAllThe
 	s.history(t, "always", 1, "true")
 	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_skips = 100000`, `
 UPDATE mvscheduler.sampled AS d
-   SET changes = CASE WHEN extract(hour FROM d.at AT TIME ZONE 'UTC') = 7 THEN array_fill(0::real, ARRAY[5]) || 1e6::real || array_fill(0::real, ARRAY[6]) ELSE array_fill(0::real, ARRAY[12]) END
+   SET changes = CASE WHEN extract(hour FROM d.at) = extract(hour FROM now() - interval '12 hours') THEN array_fill(0::real, ARRAY[5]) || 1e6::real || array_fill(0::real, ARRAY[6]) ELSE array_fill(0::real, ARRAY[12]) END
   FROM mvscheduler.view_state AS s
  WHERE s.view_id = d.view_id AND s.name NOT LIKE '%.flat%'`)
 	const proposed = `SELECT coalesce(string_agg(substr(view_name, strpos(view_name, '.') + 1) || ' ' || current || ' -> ' || proposed, ', '), '') FROM mvscheduler.recommendations WHERE kind = 'interval' AND state = 'proposed'`
