@@ -92,7 +92,8 @@ type pruneShell struct {
 type undone struct {
 	what   string // "x was not dropped"
 	err    error
-	holder string // who held the lock that was not had; empty = unknown
+	holder string        // who held the lock that was not had; empty = unknown
+	tried  time.Duration // for how long it was asked for
 }
 
 func (u undone) String() string {
@@ -103,7 +104,7 @@ func (u undone) String() string {
 		}
 		return text
 	}
-	text := u.what + ": a lock was not had within " + detachLockTimeout.String()
+	text := u.what + ": a lock was not had in " + u.tried.String() + " of tries, each of " + detachLockTimeout.String()
 	if u.holder != "" {
 		text += ": " + u.holder
 	}
@@ -248,7 +249,7 @@ func (s *pruneShell) each(ctx context.Context, p *pruning, gate uint32, action r
 			if ends(ctx, err) || errors.Is(err, errLeaves) && s.plans < pruneReplans {
 				return err
 			}
-			s.undone = append(s.undone, undone{what: d.Partition.Name + " was not " + participle[step], err: err, holder: holder})
+			s.undone = append(s.undone, undone{what: d.Partition.Name + " was not " + participle[step], err: err, holder: holder, tried: patience})
 			stays = step == catalog.StepDetach
 			if refresh.Classify(err) == refresh.Busy {
 				busy, patience = busy+1, pruneImpatience

@@ -61,7 +61,7 @@ func (p *planner) need(r Reader, d Decision) string {
 	case r.Through != "":
 		return fmt.Sprintf("view %s reads it through %s, of which %s is a part, and would lose its rows", r.Name, r.Through, p.Relation.Name)
 	case anyRow && r.FilledFrom == nil: // until then nobody has recorded how it reads it
-		return fmt.Sprintf("view %s reads it and was never filled", r.Name)
+		return fmt.Sprintf("view %s reads it and was never filled: mvscheduler refresh %[1]s", r.Name)
 	case anyRow:
 		return fmt.Sprintf("the query of view %s reads it not only within in_window, so that it may need all rows", r.Name)
 	}
@@ -84,7 +84,7 @@ func (p *planner) need(r Reader, d Decision) string {
 	case r.Tracking != "trigger":
 		return fmt.Sprintf("view %s reads it without tracking changes, so that rows that came late may be missing in it", r.Name)
 	case r.FilledFrom == nil || r.MaterializedUntil == nil:
-		return fmt.Sprintf("view %s reads it and was never filled", r.Name)
+		return fmt.Sprintf("view %s reads it and was never filled: mvscheduler refresh %[1]s", r.Name)
 	case d.Bound.From < frozen && d.Partition.RestoredAt == nil:
 		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
 	case *r.FilledFrom > start:

@@ -12,6 +12,14 @@ func (a *app) moment(t *time.Time, now time.Time) string {
 	return a.clock(*t, now) + " (" + ago(*t, now) + ")"
 }
 
+// due is when something begins; what could not begin when it was to says since when it waits.
+func (a *app) due(t *time.Time, now time.Time) string {
+	if t == nil || t.After(now) {
+		return a.moment(t, now)
+	}
+	return "due since " + a.clock(*t, now)
+}
+
 // clock leaves the date out on the same day.
 func (a *app) clock(t, now time.Time) string {
 	t, now = t.In(a.zone), now.In(a.zone)

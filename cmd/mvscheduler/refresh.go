@@ -104,6 +104,7 @@ func requestColumns() []column[requested] {
 const (
 	pollEvery     = 250 * time.Millisecond
 	nobodyIsThere = 5 * time.Second // without any sign of a sidecar
+	seldom        = 10 * time.Second
 )
 
 // waitFor polls the runs until each has ended, and keeps asked up to date. A run may end as skipped
@@ -220,21 +221,24 @@ func runAhead(run catalog.RunRecord, runs []catalog.RunRecord) *catalog.RunRecor
 	return nil
 }
 
-// progress shows how far requests are: on a terminal one line that is drawn again, else a line for each
-// change.
+// progress shows how far requests are: on a terminal one line that is drawn again, else a line when another state
+// begins, and now and then.
 type progress struct {
 	a      *app
 	began  time.Time
 	taken  time.Time // when there was last a sign of a sidecar, or it began
-	last   string
+	last   string    // off a terminal: the line that was written last,
+	states string    // the states in it,
+	said   time.Time // and when
 	drawn  bool
 	warned bool
 }
 
 func (p *progress) show(asked []requested) {
 	var parts []string
-	taken := false
+	taken, states := false, ""
 	for _, r := range asked {
+		states += r.State + " "
 		if r.ended() {
 			taken = true
 			continue
@@ -264,9 +268,9 @@ func (p *progress) show(asked []requested) {
 	}
 	line := sanitize(strings.Join(parts, "   "))
 	if !p.a.errTerminal {
-		if line != p.last {
+		if line != p.last && (states != p.states || time.Since(p.said) >= seldom) {
 			fmt.Fprintln(p.a.stderr, line)
-			p.last = line
+			p.last, p.states, p.said = line, states, time.Now()
 		}
 		return
 	}

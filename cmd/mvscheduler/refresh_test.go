@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -32,4 +33,23 @@ func TestWhoWaitsBehindAnotherRunSeesHowFarThatOneIs(t *testing.T) {
 	p.taken = now.Add(-time.Minute)
 	p.show([]requested{{Name: "v", State: "queued", run: &waits, ahead: &catalog.RunRecord{ID: 1, State: "queued"}}})
 	require.Contains(t, out.String(), "no sidecar has taken it up", "of the one before neither")
+}
+
+func TestALogIsNotFilledWithHowFarARunIs(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	p := progress{a: &app{stderr: &out}, began: time.Now(), taken: time.Now()}
+	fills := requested{Name: "v", State: "running", run: &catalog.RunRecord{ID: 1, Kind: "refresh", State: "running", StartedAt: new(time.Now())}}
+	far := func(percent string) {
+		fills.run.Progress = json.RawMessage(`{"phase": "filling the view", "what": "` + percent + ` of about 100 buckets", "percent": ` + percent + `}`)
+		p.show([]requested{fills, {Name: "w", State: "queued"}})
+	}
+	for _, percent := range []string{"1", "2", "3"} {
+		far(percent)
+	}
+	p.said = p.said.Add(-time.Minute)
+	far("40")
+	p.show([]requested{fills, {Name: "w", State: "running"}})
+	require.Equal(t, []string{"1 of", "40 of", "40 of"}, regexp.MustCompile(`\d+ of`).FindAllString(out.String(), -1))
+	require.Contains(t, out.String(), "w ▶ running")
 }

@@ -81,7 +81,7 @@ func (a *app) statusColumns(all []catalog.ViewStatus) []column[catalog.ViewStatu
 		{title: "activity", cell: func(s catalog.ViewStatus) string { return mark(s.Activity) }, state: func(s catalog.ViewStatus) text.Colors { return stateColours(s.Activity) }},
 		{title: "lag / target", cell: func(s catalog.ViewStatus) string { return spanOf(s.Lag) + " / " + spanOf(s.Target) }},
 		{title: "last refresh", zone: zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.LastRefreshAt, s.AsOf) }, spare: true},
-		{title: "next", zone: zone, cell: func(s catalog.ViewStatus) string { return a.moment(s.NextRefreshAt, s.AsOf) }, spare: true},
+		{title: "next", zone: zone, cell: func(s catalog.ViewStatus) string { return a.due(s.NextRefreshAt, s.AsOf) }, spare: true},
 		{title: "reason", cell: func(s catalog.ViewStatus) string { return s.Reason }, wrap: true},
 	}
 }
