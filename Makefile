@@ -22,6 +22,7 @@ test-all: test ## The long randomized runs, every case of long lists, load and w
 	MVSCHEDULER_LONG=1 go test -timeout 40m ./...
 	$(MAKE) test-matrix
 
+CLOCKS ?= +5h +33h +61h +89h +117h +145h +173h
 FLIGHTS ?= ../shared/data/flights-3m.csv.gz
 
 .PHONY: test-flights
@@ -34,6 +35,15 @@ test-matrix: ## The tests that talk to a server, on PostgreSQL 16, 17 and 18 (MA
 	    dir=$$(scripts/matrix-postgres $$version); \
 	    echo "== PostgreSQL $$version: $$dir"; \
 	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 25m ./migrations ./catalog ./refresh ./internal/pgexec ./integration; \
+	done
+
+.PHONY: test-clock
+test-clock: ## The tests with a history of reads, on servers whose clock is at other hours of other days (CLOCKS="+27h -90m" chooses; needs libfaketime)
+	@set -e; for offset in $(CLOCKS); do \
+	    dir=$$(scripts/shifted-postgres $$offset); \
+	    echo "== a clock that is off by $$offset"; \
+	    MVSCHEDULER_TEST_PG_BINDIR=$$dir go test -count=1 -timeout 25m ./integration \
+	        -run "^($$(grep -lE 'history\(t|mvscheduler.sampled' integration/*_test.go | xargs grep -L '^	heavy(t)' | xargs sed -n 's/^func \(Test[A-Za-z0-9]*\)(.*/\1/p' | paste -sd'|'))$$"; \
 	done
 
 .PHONY: image
