@@ -94,11 +94,9 @@ func TestTheDaysFollowWhatIsBackOfTheViewTheyReadWhereTheTableHasEverything(t *t
 	require.Equal(t, int64(2), ask[int64](t, s.alice, lateInDays))
 }
 
-// A version that was never served read what was not built so far back: that says nothing of the days.
-func TestTheDaysFollowRowsThatComeLateAfterAVersionThatLackedThemWasCancelled(t *testing.T) {
-	heavy(t)
-	t.Parallel()
-	s := newScene(t)
+// lackingVersion has a new version of the days fail that reads minutes which were not built so far back.
+func (s *scene) lackingVersion(t testing.TB) {
+	t.Helper()
 	s.daysByView(t)
 	s.minutely(t, "mins", "enabled", false, "retention_period", "3 days")
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', minute) AS day, device, sum(n) AS n, sum(total) AS total FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2' WHERE name LIKE '%.daily'`)
@@ -107,9 +105,55 @@ func TestTheDaysFollowRowsThatComeLateAfterAVersionThatLackedThemWasCancelled(t 
 	s.incremented(t, "mins")
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('daily')`)
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.view_health AS h WHERE (h.last_error LIKE '%had left what it reads%')`)
+}
+
+// That version was never served: it says nothing of the days.
+func TestTheDaysFollowRowsThatComeLateAfterAVersionThatLackedThemWasCancelled(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.lackingVersion(t)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
 		`INSERT INTO readings VALUES (now() - interval '7 days', 77, 1)`)
 	s.keptTheLateRow(t)
+}
+
+// The days themselves begin to read the minutes then, which they had not, though that version had.
+func TestTheDaysKeepWhatTheyHaveWhenTheyBeginToReadWhatAVersionReadThatWasNeverServed(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.lackingVersion(t)
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2' WHERE name LIKE '%.daily'`)
+	require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
+	pgtest.Exec(t, s.alice, toMins, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
+		`INSERT INTO readings VALUES (now() - interval '1 day', 77, 1)`)
+	s.incremented(t, "mins", "daily")
+	require.Equal(t, int64(1), ask[int64](t, s.alice, lateInDays))
+	require.Zero(t, s.lost(t, "before", "daily", completeDays+" AND day <> date_trunc('day', now() - interval '1 day', 'UTC')"))
+}
+
+// What the minutes lacked when they were filled is back, and they follow it, and so do the days that read them since, also after a version of the days
+// was cancelled that read something else.
+func TestTheDaysFollowWhatTheyHaveReadAllTheTimeAfterAVersionThatReadSomethingElseWasCancelled(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.daysByView(t)
+	s.readingsLeave(t, 84, 5)
+	s.minutely(t, "mins")
+	days := `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`
+	s.incremental(t, "days", days, "time_column", "day", "bucket_width", "1 day")
+	s.incremented(t, "mins", "days")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = true`, `SELECT mvscheduler.restore_view('readings')`, `INSERT INTO readings VALUES (now() - interval '7 days', 77, 1)`)
+	s.incremented(t, "mins", "days")
+	late := `SELECT coalesce(sum(n), 0)::bigint FROM days WHERE device = 77`
+	require.Equal(t, int64(1), ask[int64](t, s.alice, late))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, count(*) + slow(0.01)::bigint - 1 AS n, sum(value) AS total FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1, 2' WHERE name LIKE '%.days'`)
+	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.days' AND v.relation::text LIKE '%readings')`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(days)+` WHERE name LIKE '%.days'`, `INSERT INTO readings VALUES (now() - interval '6 days', 77, 1)`)
+	s.incremented(t, "mins", "days")
+	require.Equal(t, int64(2), ask[int64](t, s.alice, late))
 }
 
 // One partition of the table is back, older than those that are aside still: the hours are frozen there, and follow no row of it. The minutes,

@@ -843,13 +843,19 @@ CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols sm
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH lacked AS MATERIALIZED (
+    WITH served AS MATERIALIZED (   -- it has read them all the time, also where another version was being built for a while
+        SELECT o.view_id
+          FROM mvscheduler.piece AS d
+          JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
+          JOIN mvscheduler.piece AS o ON o.kind = 'data' AND i.leaves @> jsonb_build_array(jsonb_build_object('oid', o.relation::oid::bigint))
+         WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND building IS NULL
+    ), lacked AS MATERIALIZED (
         SELECT l.target, l.gone, l.gone + l.margin AS left_before, n.never + l.margin AS never, greatest(l.gone, l.built, l.whole) + l.margin AS whole
           FROM mvscheduler.view_state AS v
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
          CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid) AS l
-         CROSS JOIN LATERAL (SELECT CASE WHEN l.target = ANY (known) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
+         CROSS JOIN LATERAL (SELECT CASE WHEN l.target = ANY (known) OR l.target IN (SELECT o.view_id FROM served AS o) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
          WHERE v.view_id = freeze_read.view_id
     ), noted AS (
         UPDATE mvscheduler.increment_state AS i
