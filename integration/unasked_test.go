@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -141,7 +142,7 @@ func TestTheDaysFollowWhatTheyHaveReadAllTheTimeAfterAVersionThatReadSomethingEl
 	s := newScene(t)
 	s.daysByView(t)
 	s.readingsLeave(t, 84, 5)
-	s.minutely(t, "mins")
+	s.minutely(t, "mins", "retention_period", "100 days")
 	days := `SELECT date_trunc('day', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2`
 	s.incremental(t, "days", days, "time_column", "day", "bucket_width", "1 day")
 	s.incremented(t, "mins", "days")
@@ -153,6 +154,9 @@ func TestTheDaysFollowWhatTheyHaveReadAllTheTimeAfterAVersionThatReadSomethingEl
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.view_source AS v JOIN mvscheduler.view_state AS s USING (view_id) WHERE s.name LIKE '%.days' AND v.relation::text LIKE '%readings')`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(days)+` WHERE name LIKE '%.days'`, `INSERT INTO readings VALUES (now() - interval '6 days', 77, 1)`)
 	s.incremented(t, "mins", "days")
+	require.Equal(t, int64(2), ask[int64](t, s.alice, late))
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = `+quote(strings.Replace(days, "AS n", "AS n, sum(total) AS total", 1))+` WHERE name LIKE '%.days'`)
+	s.incremented(t, "days")
 	require.Equal(t, int64(2), ask[int64](t, s.alice, late))
 }
 

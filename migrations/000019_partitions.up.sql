@@ -855,7 +855,7 @@ AS $$
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
          CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid) AS l
-         CROSS JOIN LATERAL (SELECT CASE WHEN l.target = ANY (known) OR l.target IN (SELECT o.view_id FROM served AS o) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
+         CROSS JOIN LATERAL (SELECT CASE WHEN l.target IN (SELECT o.view_id FROM served AS o) THEN '-infinity' WHEN l.target = ANY (known) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
          WHERE v.view_id = freeze_read.view_id
     ), noted AS (
         UPDATE mvscheduler.increment_state AS i
