@@ -144,7 +144,8 @@ WITH now AS MATERIALIZED (
     INSERT INTO mvscheduler.dirt (view_id, lo, hi)
     SELECT $1, '-infinity', 'infinity' FROM (SELECT 1 FROM gone UNION ALL SELECT 1 FROM come UNION ALL SELECT 1 FROM turned AS t WHERE t.counts) AS other LIMIT 1
 )
-SELECT mvscheduler.demand_filled(array_agg(c.relation::oid), array_agg(c.col)), mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col), (SELECT k.targets FROM known AS k)) FROM come AS c HAVING count(*) > 0`, viewID)
+SELECT mvscheduler.demand_filled(array_agg(c.relation::oid), array_agg(c.col)), mvscheduler.freeze_read($1, array_agg(c.relation::oid), array_agg(c.col), (SELECT k.targets FROM known AS k),
+       (SELECT p.relation::oid FROM mvscheduler.piece AS p WHERE p.view_id = $1 AND p.kind = 'next')) FROM come AS c HAVING count(*) > 0`, viewID)
 	if err != nil {
 		return fmt.Errorf("record which tables view %d reads: %w", viewID, err)
 	}

@@ -333,7 +333,7 @@ WITH attached AS MATERIALIZED (
        AND k.target = $1
        AND k.detached_at IS NOT NULL
        AND a.same
-    RETURNING k.target, a.name, a.owner, k.relation, k.bound, k.rows, k.bytes
+    RETURNING k.target, a.name, a.owner, k.relation, k.bound, k.rows, k.bytes, k.until
 ), reused AS (
     DELETE FROM mvscheduler.kept AS k
      USING attached AS a
@@ -348,6 +348,25 @@ WITH attached AS MATERIALIZED (
       FROM (SELECT max(x.until) AS until FROM reused AS x) AS r
      WHERE f.target = $1
        AND r.until > f.gone
+), horizon AS MATERIALIZED (   -- of the table first, then of views, as in thaw
+    SELECT f.target, greatest(f.gone, (SELECT max(k.until) FROM mvscheduler.kept AS k WHERE k.target = f.target AND k.detached_at IS NOT NULL AND NOT EXISTS (SELECT FROM back AS b WHERE b.relation = k.relation))) AS labels
+      FROM mvscheduler.frozen AS f WHERE f.target = $1
+       FOR UPDATE
+), below AS (
+    SELECT max(b.until) AS until FROM back AS b JOIN horizon AS h ON b.until <= h.labels
+), reader AS MATERIALIZED (
+    SELECT f.target, least(r.below, b.until + interval '1 day') AS until
+      FROM below AS b
+      JOIN mvscheduler.frozen_by AS r ON r.target = $1 AND NOT r.before AND isfinite(r.below)
+      JOIN mvscheduler.frozen AS f ON f.target = r.view_id
+     WHERE b.until IS NOT NULL
+     ORDER BY f.target
+       FOR UPDATE OF f
+), unfollowed AS (   -- what comes for it now they do not take: they are frozen by what left after it
+    UPDATE mvscheduler.frozen AS f
+       SET unasked = greatest(f.unasked, r.until)
+      FROM reader AS r
+     WHERE f.target = r.target
 ), noted AS (
     INSERT INTO mvscheduler.pruning (target, name, owner, run_id, action, partition, bound, rows, bytes, reason)
     SELECT b.target, b.name, b.owner, $2::bigint, 'restore', mvscheduler.shown_name(b.relation::oid), b.bound, b.rows, b.bytes, $3::text
@@ -368,8 +387,9 @@ SELECT count(*) FROM back`, id, run, reason, Reused).Scan(&restored)
 
 // FreezeView records that rows of a target that a view reads have left below an instant; horizon is that of the target
 // from which this follows. It does nothing when that one has moved back meanwhile. A view that nobody has begun to fill has nothing
-// that could be lost, see BeginFill.
-func FreezeView(ctx context.Context, q Querier, viewID, target int64, below, horizon time.Time) error {
+// that could be lost, see BeginFill. What leaves before unasked the view may not have taken (nil = it has all): who reads it and is frozen
+// by it stays so there, also when partitions of the view are back, and who begins to read it will be.
+func FreezeView(ctx context.Context, q Querier, viewID, target int64, below, horizon time.Time, unasked *time.Time) error {
 	_, err := q.Exec(ctx, `
 WITH target AS (
     SELECT FROM mvscheduler.frozen AS f WHERE f.target = $2 AND f.labels >= $4 FOR SHARE
@@ -379,12 +399,20 @@ WITH target AS (
       FROM target
     ON CONFLICT (view_id, target) DO UPDATE
        SET below = greatest(b.below, EXCLUDED.below)
+), of_readers AS (
+    UPDATE mvscheduler.frozen_by AS b
+       SET built = greatest(b.built, least(b.below, $5::timestamptz + interval '1 day'))
+      FROM target
+     WHERE b.target = $1
+       AND NOT b.before
+       AND $5::timestamptz IS NOT NULL
 )
-INSERT INTO mvscheduler.frozen AS f (target, times)
-SELECT $1, $3
+INSERT INTO mvscheduler.frozen AS f (target, times, unasked)
+SELECT $1, $3, coalesce($5::timestamptz, '-infinity')
   FROM target
 ON CONFLICT (target) DO UPDATE
-   SET times = greatest(f.times, EXCLUDED.times)`, viewID, target, below, horizon)
+   SET times = greatest(f.times, EXCLUDED.times),
+       unasked = greatest(f.unasked, EXCLUDED.unasked)`, viewID, target, below, horizon, unasked)
 	if err != nil {
 		return fmt.Errorf("freeze view %d: %w", viewID, err)
 	}

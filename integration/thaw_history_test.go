@@ -13,8 +13,8 @@ import (
 )
 
 // The view between gets new versions that go less far back and farther again, the days read another one for a while, or one upon it that is younger or not filled yet, and partitions of the table
-// leave, are held, come back, go to an archive, or are used for other times, as in a ring. What the days have once had they keep, and of what is
-// followed they have every row.
+// leave, are held, come back, go to an archive, or are used for other times, as in a ring. Two sidecars see to it, one of which is killed now and then. What the days have once had they keep, also rows that
+// some of the views have let go of, and of what is followed they have every row.
 func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 	heavy(t)
 	t.Parallel()
@@ -33,12 +33,12 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 	pgtest.Exec(t, s.alice, `CREATE VIEW by_view AS SELECT hour, device, n::numeric AS n, total FROM hourly WHERE mvscheduler.in_window(hour)`,
 		`UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', hour) AS day, device, sum(n) AS n, sum(total) AS total FROM by_view GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
 		`UPDATE mvscheduler.views SET retention_period = '480 hours' WHERE name LIKE '%.hourly'`,
-		`CREATE TABLE archive (LIKE readings) PARTITION BY RANGE (ts)`)
+		`CREATE TABLE archive (LIKE readings) PARTITION BY RANGE (ts)`, `CREATE VIEW by_view_too AS TABLE by_view`, `CREATE TABLE shown (LIKE daily, PRIMARY KEY (day, device))`)
 	const young = `SELECT hour, device, sum(n)::bigint AS n, sum(total) AS total FROM hourly WHERE mvscheduler.in_window(hour) GROUP BY 1, 2`
 	s.incremental(t, "other", hourlyReadings)
 	s.incremental(t, "young", young)
 	views := []string{"hourly", "other", "young", "daily"}
-	startSidecar(t, s.db)
+	sidecars := []*sidecar{startSidecar(t, s.db), startSidecar(t, s.db)}
 	s.incremented(t, views...)
 	const serve = `CREATE TABLE served AS SELECT query, unique_key FROM mvscheduler.views WHERE split_part(name, '.', 2) = 'hourly'`
 	pgtest.Exec(t, s.alice, serve)
@@ -140,18 +140,45 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 			deed(name+" anew", fmt.Sprintf(`INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, refresh_interval, timezone, retention_period, enabled) VALUES ('%s', %s, 'incremental', 'hour', '1 hour', '1 day', 'UTC', '%d hours', %t)`,
 				name, quote(query), rapid.SampledFrom([]int{100, 200, 480}).Draw(r, "since"), rapid.Bool().Draw(r, "enabled")))
 		},
+		"days": func(r *rapid.T) { // read the one plain view or the other
+			from := rapid.SampledFrom([]string{"by_view", "by_view_too"}).Draw(r, "from")
+			deed("days", `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', hour) AS day, device, sum(n) AS n, sum(total) AS total FROM `+from+` GROUP BY 1, 2' WHERE name LIKE '%.daily'`)
+		},
+		"switch too": func(r *rapid.T) {
+			deed("switch too", `CREATE OR REPLACE VIEW by_view_too AS SELECT hour, device, n::numeric AS n, total FROM `+rapid.SampledFrom(views[:3]).Draw(r, "too")+` WHERE mvscheduler.in_window(hour)`)
+		},
+		"late": func(r *rapid.T) { // who follows it takes it
+			deed("late", fmt.Sprintf(`INSERT INTO readings (ts, device, value) VALUES (now() - interval '%d minutes', %d, 10)`, rapid.IntRange(1, 480*60).Draw(r, "late"), rapid.IntRange(11, 13).Draw(r, "device")))
+		},
+		"one": func(r *rapid.T) {
+			deed("one", `SELECT mvscheduler.refresh_view('`+rapid.SampledFrom(views).Draw(r, "which")+`')`)
+		},
+		"terminate": func(*rapid.T) {
+			pgtest.Exec(t, s.root, `SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity AS a WHERE a.datname = current_database() AND a.application_name LIKE 'mvscheduler%' AND a.state <> 'idle'`)
+			did["terminate"]++
+			trace = append(trace, "terminate")
+		},
+		"kill": func(r *rapid.T) {
+			n := rapid.IntRange(0, 1).Draw(r, "sidecar")
+			sidecars[n].kill()
+			sidecars[n] = startSidecar(t, s.db)
+			did["kill"]++
+			trace = append(trace, "kill")
+		},
 		"everything": func(r *rapid.T) { pgtest.Exec(t, s.root, everythingDirty) },
 	}
-	names := []string{"version", "version", "ring", "archive", "archive leaves", "drop", "switch", "anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "anew", "everything"}
+	names := []string{"late", "restore view", "late", "version", "switch", "version", "ring", "archive", "archive leaves", "drop", "switch", "anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "anew", "everything",
+		"one", "one", "terminate", "kill", "days", "switch too"} // the first ones are drawn most
 	// As in TestTheDaysHaveEveryRowWhateverBecomesOfTheViewBetween; and what a version was not built for, and what has left.
 	const followed = `SELECT coalesce(floor(extract(epoch FROM now() - greatest(
 		(SELECT max(date_trunc(w.bucket, b.below - interval '1 microsecond', 'UTC') + ('1 ' || w.bucket)::interval)
 		   FROM mvscheduler.frozen_by AS b JOIN mvscheduler.view_state AS s ON s.view_id = b.view_id CROSS JOIN LATERAL (SELECT CASE split_part(s.name, '.', 2) WHEN 'daily' THEN 'day' ELSE 'hour' END AS bucket) AS w WHERE isfinite(b.below)),
 		(SELECT max(f.labels) FROM mvscheduler.frozen AS f), (SELECT max(i.built_from) FROM mvscheduler.increment_state AS i), now() - interval '480 hours')) / 3600), 480)::int - 1`
 	const different = `SELECT coalesce(string_agg(r, E'\n'), '') FROM (
-		(SELECT 'missing ' || w::text AS r FROM (SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total FROM mirror GROUP BY 1, 2 EXCEPT SELECT day, device, n, total FROM daily) AS w)
+		(SELECT 'missing ' || w::text AS r FROM (SELECT date_trunc('day', ts) AS day, device, count(*)::numeric AS n, sum(value) AS total FROM mirror WHERE device < 10 GROUP BY 1, 2 EXCEPT SELECT day, device, n, total FROM daily) AS w)
 		UNION ALL
-		(SELECT 'too much ' || w::text FROM (SELECT day, device, n, total FROM daily EXCEPT SELECT date_trunc('day', ts), device, count(*)::numeric, sum(value) FROM mirror GROUP BY 1, 2) AS w) LIMIT 10) AS d`
+		(SELECT 'too much ' || w::text FROM (SELECT day, device, n, total FROM daily WHERE device < 10 EXCEPT SELECT date_trunc('day', ts), device, count(*)::numeric, sum(value) FROM mirror GROUP BY 1, 2) AS w) LIMIT 10) AS d`
+	const fewer = `SELECT coalesce(string_agg('lost ' || w::text, E'\n'), '') FROM shown AS w LEFT JOIN daily AS d USING (day, device) WHERE w.n > coalesce(d.n, 0)`
 	quiet := func() {
 		pgtest.Exec(t, s.alice, `SELECT mvscheduler.resume_view(name) FROM mvscheduler.views`, `UPDATE mvscheduler.views SET enabled = true WHERE NOT enabled`)
 		until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.redefinition)
@@ -190,11 +217,12 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 				s.incremented(t, views...)
 			}
 		}
-		if d := ask[string](t, s.alice, different); d != "" {
+		if d := ask[string](t, s.alice, different) + ask[string](t, s.alice, fewer); d != "" {
 			t.Log(ask[string](t, s.root, `SELECT concat_ws(E'\n', (SELECT string_agg(f::text, E'\n') FROM mvscheduler.frozen AS f), (SELECT string_agg(f::text, E'\n') FROM mvscheduler.frozen_by AS f), (SELECT string_agg(concat_ws(' ', s.name, i.view_id, i.built_from, i.unit), E'\n') FROM mvscheduler.increment_state AS i JOIN mvscheduler.view_state AS s USING (view_id)))`))
 			t.Log("this round: ", strings.Join(trace[start:], "\n"))
 			t.Fatal(strings.Join(trace, "\n") + "\n" + d) // what was lost is lost: nothing to be made smaller
 		}
+		pgtest.Exec(t, s.alice, `INSERT INTO shown SELECT * FROM daily WHERE device > 10 ON CONFLICT (day, device) DO UPDATE SET n = EXCLUDED.n`)
 	})
 	t.Logf("%d rows came late, %d put aside, %d dropped, %d restored; %v", written, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'detach'`),
 		ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'drop'`), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.pruning WHERE action = 'restore'`), did)

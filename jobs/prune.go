@@ -288,7 +288,12 @@ func (s *pruneShell) freeze(ctx context.Context, q catalog.Querier, p *pruning, 
 	if !known {
 		return fmt.Errorf("freeze view %q: it is not known any more", f.View)
 	}
-	return catalog.FreezeView(ctx, q, id, p.ID, f.Below.Time(), f.Horizon.Time())
+	var unasked *time.Time
+	if f.Unasked != nil {
+		at := f.Unasked.Time()
+		unasked = &at
+	}
+	return catalog.FreezeView(ctx, q, id, p.ID, f.Below.Time(), f.Horizon.Time(), unasked)
 }
 
 // move has the gate move one partition, in a transaction of its own. It says whether the partition stays by what was

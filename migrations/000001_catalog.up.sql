@@ -425,6 +425,7 @@ CREATE TABLE mvscheduler.redefinition (
     filled_bytes  bigint,
     filled_method text,
     frozen_times  timestamptz,
+    lacking       boolean NOT NULL DEFAULT false,
     method        text NOT NULL,
     time_column   text
 );
@@ -438,6 +439,7 @@ COMMENT ON COLUMN mvscheduler.redefinition.filled_rows IS 'Rows in it.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_bytes IS 'Its total size, indexes and TOAST included.';
 COMMENT ON COLUMN mvscheduler.redefinition.filled_method IS 'full: nobody reads it yet; or incremental.';
 COMMENT ON COLUMN mvscheduler.redefinition.frozen_times IS 'Before which times of its source the view had what cannot be computed again when it was asked for; NULL = nothing.';
+COMMENT ON COLUMN mvscheduler.redefinition.lacking IS 'What the new version reads lacks rows that the one which is served may show: it does not take its place.';
 COMMENT ON COLUMN mvscheduler.redefinition.method IS 'views.method: of the new version. Where it is incremental and view_state.method is not, or the other way round, so do the relations differ.';
 COMMENT ON COLUMN mvscheduler.redefinition.time_column IS 'views.time_column: of the new version.';
 

@@ -28,7 +28,7 @@ COMMENT ON COLUMN mvscheduler.visible_pieces.relation IS 'The relation.';
 COMMENT ON COLUMN mvscheduler.visible_pieces.query_seal IS 'What seal_of said of next_query when its text was parsed.';
 GRANT SELECT ON mvscheduler.visible_pieces TO PUBLIC;
 GRANT SELECT ON mvscheduler.piece, mvscheduler.redefinition TO mvscheduler_worker;
-GRANT UPDATE (filled_run, filled_as_of, filled_rows, filled_bytes, filled_method) ON mvscheduler.redefinition TO mvscheduler_worker;
+GRANT UPDATE (filled_run, filled_as_of, filled_rows, filled_bytes, filled_method, lacking) ON mvscheduler.redefinition TO mvscheduler_worker;
 GRANT SELECT, INSERT (run_id, token, view_id, step), DELETE ON mvscheduler.pass TO mvscheduler_worker;
 
 -- What a step is told, as mvscheduler_owner ---------------------------------------------------------

@@ -567,8 +567,14 @@ BEGIN
         DELETE FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind IN ('old', 'old_query');   -- see change_owner_of_pieces
         UPDATE mvscheduler.kept AS k SET mark = mvscheduler.kept_mark(c.oid) FROM pg_class AS c WHERE k.target = NEW.id AND c.oid = k.relation::oid AND c.relowner = NEW.owner::oid;
     END IF;
+    IF TG_OP = 'UPDATE' AND told IS NOT NULL AND EXISTS (SELECT FROM mvscheduler.piece AS p WHERE p.view_id = NEW.id AND p.kind = 'next') THEN   -- what that version alone has read nobody has
+        DELETE FROM mvscheduler.view_source AS v
+         WHERE v.view_id = NEW.id
+           AND NOT EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
+                            WHERE d.view_id = NEW.id AND d.kind = 'data' AND i.leaves @> jsonb_build_array(jsonb_build_object('oid', v.relation::oid::bigint)));
+    END IF;
     IF TG_OP = 'UPDATE' AND NEW.method = 'incremental' AND OLD.method = 'incremental' AND NEW.query <> OLD.query THEN
-        PERFORM mvscheduler.freeze_read(NEW.id, array_agg(r.relation), array_agg(r.col), ARRAY(SELECT v.target FROM mvscheduler.view_source AS v WHERE v.view_id = NEW.id))
+        PERFORM mvscheduler.freeze_read(NEW.id, array_agg(r.relation), array_agg(r.col), ARRAY(SELECT v.target FROM mvscheduler.view_source AS v WHERE v.view_id = NEW.id), NULL)
            FROM mvscheduler.view_state AS s, mvscheduler.sources_of(coalesce(told[3]::oid, s.query_relation::oid), NEW.time_column) AS r
           WHERE s.view_id = NEW.id AND NOT EXISTS (SELECT FROM mvscheduler.view_source AS v WHERE v.view_id = NEW.id AND v.relation::oid = r.relation AND v.col = r.col);
     END IF;

@@ -5,7 +5,7 @@ DROP FUNCTION mvscheduler.source_ddl();
 DROP FUNCTION mvscheduler.source_normalize();
 DROP FUNCTION mvscheduler.restore_view(text);
 DROP FUNCTION mvscheduler.restore_partitions(bigint, oid);
-DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]);
+DROP FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[], oid);
 DROP FUNCTION mvscheduler.demand_filled(oid[], smallint[]);
 DROP FUNCTION mvscheduler.lacking(oid[], smallint[], oid);
 DROP FUNCTION mvscheduler.parts_read(oid[], smallint[]);

@@ -67,6 +67,7 @@ CREATE TABLE mvscheduler.frozen (
     labels   timestamptz NOT NULL DEFAULT '-infinity',
     times    timestamptz NOT NULL DEFAULT '-infinity',
     gone     timestamptz NOT NULL DEFAULT '-infinity',
+    unasked  timestamptz NOT NULL DEFAULT '-infinity',
     relation regclass
 );
 COMMENT ON TABLE mvscheduler.frozen IS 'Private: horizons below which partitions have left. Written in the transaction in which a partition leaves; they move back when what has left is back, see thaw.';
@@ -74,6 +75,7 @@ COMMENT ON COLUMN mvscheduler.frozen.gone IS 'Its own partitions below this were
 COMMENT ON COLUMN mvscheduler.frozen.target IS 'views.id, or source_retention.id; that row may be deleted since.';
 COMMENT ON COLUMN mvscheduler.frozen.labels IS 'Its own partitions below this have left; labels without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.frozen.times IS 'Of a view: rows of what it reads below this may have left, so buckets called after earlier instants keep what they have. Times without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.frozen.unasked IS 'Of a view: rows below this have left what it reads when it kept none of these itself, or are there again below what it is frozen for: what came late for them it may not have taken, and lacks it for who reads it, also when its own partitions are back.';
 COMMENT ON COLUMN mvscheduler.frozen.relation IS 'The table of source_retention: as long as it is there, so is this, also when its row was deleted; NULL = a view.';
 
 CREATE TABLE mvscheduler.frozen_by (
@@ -757,7 +759,8 @@ BEGIN
         UPDATE mvscheduler.frozen_by AS b   -- a view that has not read it since is not frozen as far as the target
            SET below = greatest(b.built, CASE WHEN isfinite(horizon) AND isfinite(b.below) THEN least(b.below, horizon + CASE WHEN b.below > was THEN b.below - was ELSE interval '1 day' END) ELSE '-infinity' END)
          WHERE b.view_id = part.view_id AND b.target = thaw.target;
-        UPDATE mvscheduler.frozen AS f SET times = (SELECT max(b.below) FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) WHERE f.target = part.view_id;
+        UPDATE mvscheduler.frozen AS f SET times = b.below, unasked = least(f.unasked, b.below)   -- what it is not frozen for it has computed
+          FROM (SELECT max(b.below) AS below FROM mvscheduler.frozen_by AS b WHERE b.view_id = part.view_id) AS b WHERE f.target = part.view_id;
     END LOOP;
     INSERT INTO mvscheduler.dirt (view_id, lo, hi, why)   -- the margins are of zones and buckets, which the calendar has no room for at its beginning
     SELECT s.view_id, CASE WHEN horizon > '4000-01-01 00:00:00+00 BC' THEN horizon - interval '2 days' - mvscheduler.longest(s.bucket_width) ELSE '-infinity' END,
@@ -800,13 +803,13 @@ AS $$
           JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col   -- not what is read as a whole
          GROUP BY t.id, t.relation
     ), gone AS MATERIALIZED (
-        SELECT f.target, f.labels FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND f.labels > '-infinity' ORDER BY f.target FOR SHARE
+        SELECT f.target, f.labels, f.unasked FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND greatest(f.labels, f.unasked) > '-infinity' ORDER BY f.target FOR SHARE
     )
-    SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(i.built_from, '-infinity'), coalesce(i.whole_from, '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
+    SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(i.built_from, '-infinity'), coalesce(greatest(i.whole_from, g.unasked), '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
       FROM read AS r
       LEFT JOIN gone AS g ON g.target = r.id
       LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = r.id AND i.data::oid = r.relation
-     WHERE greatest(g.labels, i.built_from, i.whole_from) > '-infinity'
+     WHERE greatest(g.labels, g.unasked, i.built_from, i.whole_from) > '-infinity'
 $$;
 COMMENT ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid) IS 'What the relations of which a view reads these columns may lack: rows of the target before gone, as they have left, before built, as that was too old when it was filled, and before whole. Labels of the view can be later by the margin.';
 REVOKE ALL ON FUNCTION mvscheduler.lacking(oid[], smallint[], oid) FROM PUBLIC;
@@ -835,31 +838,43 @@ GRANT EXECUTE ON FUNCTION mvscheduler.demand_filled(oid[], smallint[]) TO mvsche
 
 -- What a view reads from now on may have lost partitions before: nobody would freeze it before its next refresh, which would take
 -- its old buckets for empty. From now on it lacks the same, or follows nothing of it. Of a view that is known a former version was read: what this one was filled
--- without that did not have either, since it could not have been replaced then.
-CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[], known bigint[]) RETURNS void
+-- without that did not have either, since it could not have been replaced then. A version that is being built freezes nothing of what is served, which it may never be.
+CREATE FUNCTION mvscheduler.freeze_read(view_id bigint, relations oid[], cols smallint[], known bigint[], building oid) RETURNS void
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH lacked AS MATERIALIZED (
+    WITH served AS MATERIALIZED (   -- it has read them all the time, also where another version was being built for a while
+        SELECT o.view_id
+          FROM mvscheduler.piece AS d
+          JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
+          JOIN mvscheduler.piece AS o ON o.kind = 'data' AND i.leaves @> jsonb_build_array(jsonb_build_object('oid', o.relation::oid::bigint))
+         WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND building IS NULL
+    ), lacked AS MATERIALIZED (
         SELECT l.target, l.gone, l.gone + l.margin AS left_before, n.never + l.margin AS never, greatest(l.gone, l.built, l.whole) + l.margin AS whole
           FROM mvscheduler.view_state AS v
           JOIN mvscheduler.piece AS d ON d.view_id = v.view_id AND d.kind = 'data'
           LEFT JOIN pg_attribute AS label ON label.attrelid = d.relation::oid AND label.attname = v.time_column
          CROSS JOIN LATERAL mvscheduler.lacking(relations, cols, label.atttypid) AS l
-         CROSS JOIN LATERAL (SELECT CASE WHEN l.target = ANY (known) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
+         CROSS JOIN LATERAL (SELECT CASE WHEN l.target IN (SELECT o.view_id FROM served AS o) THEN '-infinity' WHEN l.target = ANY (known) THEN l.built ELSE greatest(l.built, l.whole) END) AS n(never)
          WHERE v.view_id = freeze_read.view_id
     ), noted AS (
         UPDATE mvscheduler.increment_state AS i
            SET whole_from = l.whole
           FROM (SELECT max(l.whole) AS whole FROM lacked AS l) AS l
-         WHERE i.view_id = freeze_read.view_id AND l.whole > i.whole_from
-    ), by AS (
-        INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, built)
-        SELECT freeze_read.view_id, l.target, greatest(l.left_before, l.never), l.never
-          FROM lacked AS l
+         WHERE i.view_id = freeze_read.view_id AND l.whole > i.whole_from AND (building IS NULL OR i.data::oid = building)
+    ), kept AS MATERIALIZED (
+        SELECT l.* FROM lacked AS l
          WHERE greatest(l.gone, l.never) > '-infinity'
            AND EXISTS (SELECT FROM mvscheduler.piece AS d JOIN mvscheduler.increment_state AS i ON i.view_id = d.view_id AND i.data = d.relation
                         WHERE d.view_id = freeze_read.view_id AND d.kind = 'data' AND i.fill IS NULL)
+    ), stopped AS (
+        UPDATE mvscheduler.redefinition AS r SET lacking = true
+         WHERE r.view_id = freeze_read.view_id AND NOT r.lacking AND building IS NOT NULL AND EXISTS (SELECT FROM kept)
+    ), by AS (
+        INSERT INTO mvscheduler.frozen_by AS b (view_id, target, below, built)
+        SELECT freeze_read.view_id, l.target, greatest(l.left_before, l.never), l.never
+          FROM kept AS l
+         WHERE building IS NULL
             ON CONFLICT ON CONSTRAINT frozen_by_pkey DO UPDATE SET below = greatest(b.below, EXCLUDED.below), built = greatest(b.built, EXCLUDED.built), before = false   -- it has buckets of what it read until now
         RETURNING b.below
     )
@@ -867,9 +882,9 @@ AS $$
     SELECT freeze_read.view_id, max(b.below) FROM by AS b HAVING count(*) > 0
         ON CONFLICT (target) DO UPDATE SET times = greatest(f.times, EXCLUDED.times)
 $$;
-COMMENT ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) IS 'Freezes a view that is filled below what the relations may lack of which it reads these columns; known are views of which it has read a former version.';
-REVOKE ALL ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) FROM PUBLIC;
-GRANT EXECUTE ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[]) TO mvscheduler_worker;
+COMMENT ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[], oid) IS 'Freezes a view that is filled below what the relations may lack of which it reads these columns; known are views of which it has read a former version. Where it is a version that is being built which reads them, by its contents, that is not served then.';
+REVOKE ALL ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[], oid) FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION mvscheduler.freeze_read(bigint, oid[], smallint[], bigint[], oid) TO mvscheduler_worker;
 
 -- In the session of the owner ---------------------------------------------------------------------------
 

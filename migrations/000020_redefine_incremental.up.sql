@@ -224,7 +224,7 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF EXISTS (SELECT FROM mvscheduler.redefinition AS r
-                WHERE r.view_id = demand_nothing_left.view_id AND mvscheduler.frozen_times(r.view_id) > coalesce(r.frozen_times, '-infinity')) THEN
+                WHERE r.view_id = demand_nothing_left.view_id AND (r.lacking OR mvscheduler.frozen_times(r.view_id) > coalesce(r.frozen_times, '-infinity'))) THEN
         RAISE EXCEPTION 'partitions of what the view reads left while its new version was being made, or had left what it reads before that was filled' USING ERRCODE = 'object_not_in_prerequisite_state',
             DETAIL = 'The new version may lack what the old one has of them.', HINT = 'UPDATE the row back to what it was, which cancels the new version.';
     END IF;

@@ -38,19 +38,8 @@ func (p *planner) blocked(d Decision) (blocker, why string, more int) {
 // end lies in. So it is not enough that the view has taken the partition: all that is older has to be settled,
 // and that bucket too, whose last row has to be older than the horizon.
 func (p *planner) need(r Reader, d Decision) string {
-	margin := p.marginOf(r)
+	margin, kept := p.marginOf(r), p.kept(r)
 	settled := d.Bound.To.Add(margin)
-	kept := NegInfinity // from when on it keeps its buckets
-	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
-		kept = r.RetentionPeriod.Before(p.now, r.Zone)
-	}
-	if r.Relied { // a change that it has not taken would not come to those that read it
-		gone := NegInfinity
-		if r.Gone != nil {
-			gone = *r.Gone
-		}
-		kept = min(kept, gone)
-	}
 	switch anyRow := r.Through != "" || r.Direct && !r.Windowed; {
 	case settled <= kept && !anyRow:
 		return ""
@@ -105,6 +94,22 @@ func (p *planner) need(r Reader, d Decision) string {
 	return ""
 }
 
+// kept is from when on a view keeps its buckets.
+func (p *planner) kept(r Reader) Timestamp {
+	kept := NegInfinity
+	if r.RetentionPeriod != nil && r.RetentionPeriod.Positive() {
+		kept = r.RetentionPeriod.Before(p.now, r.Zone)
+	}
+	if r.Relied { // a change that it has not taken would not come to those that read it
+		gone := NegInfinity
+		if r.Gone != nil {
+			gone = *r.Gone
+		}
+		kept = min(kept, gone)
+	}
+	return kept
+}
+
 // needOfOthers is need for views that are computed anew at each refresh. What has left their source leaves
 // them too: for a view that is what its retention_period says, for a table it would be a loss. What reads the stored rows of an
 // incremental view loses nothing, whatever becomes of it: that one has to have taken what leaves, or has let go of it, and is
@@ -119,17 +124,25 @@ func (p *planner) needOfOthers(r Reader) string {
 	return fmt.Sprintf("view %s reads it and is not incremental (method %s): it would lose its rows at the next refresh", r.Name, r.Method)
 }
 
-// freezes says which views are to be told that partitions below frozen have left. To one that reads all rows for any
-// bucket, and so was made after these have left, the times of the rows mean nothing.
-func (p *planner) freezes(frozen Timestamp) []Freeze {
+// freezes says which views are to be told that partitions below frozen have left, the last of them by a decision (nil = before). To
+// one that reads all rows for any bucket, and so was made after these have left, the times of the rows mean nothing.
+func (p *planner) freezes(frozen Timestamp, d *Decision) []Freeze {
 	if frozen == NegInfinity {
 		return nil
 	}
 	var all []Freeze
 	for _, r := range p.Readers {
-		below := frozen.Add(p.marginOf(r))
-		if r.Direct && r.Windowed && r.Method == Incremental && (r.Frozen == nil || *r.Frozen < below) {
-			all = append(all, Freeze{View: r.Name, Below: below, Horizon: frozen})
+		if !r.Direct || !r.Windowed || r.Method != Incremental {
+			continue
+		}
+		margin := p.marginOf(r)
+		freeze := Freeze{View: r.Name, Below: frozen.Add(margin), Horizon: frozen}
+		if d != nil && r.FilledFrom != nil && d.Bound.To.Add(margin) <= p.kept(r) {
+			settled := d.Bound.To.Add(margin)
+			freeze.Unasked = &settled
+		}
+		if freeze.Unasked != nil || r.Frozen == nil || *r.Frozen < freeze.Below {
+			all = append(all, freeze)
 		}
 	}
 	return all

@@ -34,6 +34,9 @@ type Freeze struct {
 	View    string
 	Below   Timestamp // in the frame of the change log
 	Horizon Timestamp // of the relation, from which it follows
+	// Unasked is up to where it may lack what came late for what leaves, since it keeps none of that itself and so was not asked
+	// whether it had taken it; nil = it was asked.
+	Unasked *Timestamp
 }
 
 // Outcome is a plan: one decision for each partition, the oldest first. It is carried out in that order, each

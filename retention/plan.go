@@ -38,12 +38,12 @@ func Plan(f Facts) Outcome {
 		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Bound.To, b.Bound.To),
 			cmp.Compare(a.Partition.Name, b.Partition.Name), cmp.Compare(a.Partition.OID, b.Partition.OID))
 	})
-	out.Freezes = p.freezes(p.frozen)
+	out.Freezes = p.freezes(p.frozen, nil)
 	frozen := p.frozen
 	for i, d := range out.Decisions {
 		if d.Action == Detach {
 			frozen = max(frozen, d.Bound.To)
-			out.Decisions[i].Freezes = p.freezes(frozen)
+			out.Decisions[i].Freezes = p.freezes(frozen, &d)
 		}
 	}
 	if f.Relation.Frozen != nil || frozen != NegInfinity {

@@ -120,6 +120,32 @@ func indirect(r *Reader) { r.Direct = false }
 
 func stored(r *Reader) { r.Stored = true }
 
+// A view that keeps nothing of what leaves was not asked whether it had it.
+func TestAViewThatKeepsNothingOfWhatLeavesMayLackIt(t *testing.T) {
+	t.Parallel()
+	unasked := func(change func(*Reader)) []*Timestamp {
+		b := table(t, Source, "app.metrics", Days(7)).span("2026-06-01", "2026-06-02").span("2026-06-14", "2026-06-15").reader("app.hourly", hourly, change)
+		b.facts.Readers[0].Frozen = b.at("2026-06-05")
+		var all []*Timestamp
+		for _, d := range Plan(b.facts).Decisions {
+			for _, f := range d.Freezes {
+				require.Equal(t, Detach, d.Action)
+				all = append(all, f.Unasked)
+			}
+		}
+		return all
+	}
+	settled := new(at(t, "2026-06-02 01:00:00"))
+	require.Empty(t, unasked(func(*Reader) {}), "it was asked, and knows already that what is older has left")
+	require.Equal(t, []*Timestamp{settled}, unasked(func(r *Reader) { r.RetentionPeriod = new(Days(10)) }))
+	require.Empty(t, unasked(func(r *Reader) { r.RetentionPeriod = new(Days(14)) }))
+	require.Empty(t, unasked(func(r *Reader) { r.RetentionPeriod, r.Relied = new(Days(10)), true }), "of what it has still others have more")
+	require.Equal(t, []*Timestamp{settled}, unasked(func(r *Reader) {
+		r.RetentionPeriod, r.Relied, r.Gone = new(Days(10)), true, new(at(t, "2026-06-04 00:00:00"))
+	}))
+	require.Empty(t, unasked(func(r *Reader) { r.RetentionPeriod, r.FilledFrom = new(Days(10)), nil }), "BeginFill notes it")
+}
+
 // Labels can be later than their rows: by an hour, and by a day where a zone is on one side only.
 func TestAViewIsFrozenAsMuchFurtherAsALabelCanBeLaterThanItsRow(t *testing.T) {
 	t.Parallel()
