@@ -231,6 +231,43 @@ SELECT coalesce(sum(extract(epoch FROM least(p.hi, tomorrow) - p.lo)), 0)::float
 	return time.Duration(min(seconds, 9e9) * float64(time.Second)), end, nil
 }
 
+// Stretch is a table or partition that a view reads by its window.
+type Stretch struct {
+	Lo, Hi *time.Time // times that it can hold; nil = unbounded
+	Rows   int64      // as the server estimates them; 0 = not known
+}
+
+// LoadStretches reads how many rows are in those tables and partitions below a view of which its window takes a part.
+func LoadStretches(ctx context.Context, q Querier, viewID int64, leaves map[uint32]Leaf) (stretches []Stretch, _ error) {
+	oids, roots := make([]uint32, 0, len(leaves)), make([]uint32, 0, len(leaves))
+	for oid, leaf := range leaves {
+		oids, roots = append(oids, oid), append(roots, leaf.Root)
+	}
+	rows, err := q.Query(ctx, `
+SELECT c.oid, greatest(c.reltuples, pg_stat_get_live_tuples(c.oid))::bigint
+  FROM mvscheduler.visible_sources AS s
+  JOIN unnest($2::oid[], $3::oid[]) AS l(leaf, root) ON l.root = s.relation::oid
+ CROSS JOIN LATERAL (SELECT x.oid, x.reltuples FROM pg_class AS x WHERE x.oid = l.leaf AND x.relkind IN ('r', 'm', 'f') OFFSET 0) AS c   -- by the index
+ WHERE s.view_id = $1
+   AND s.col > 0`, viewID, oids, roots)
+	if err == nil {
+		var (
+			oid uint32
+			n   int64
+		)
+		_, err = pgx.ForEachRow(rows, []any{&oid, &n}, func() error {
+			if n > 0 {
+				stretches = append(stretches, Stretch{Lo: leaves[oid].Lo, Hi: leaves[oid].Hi, Rows: n})
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read how many rows are below view %d: %w", viewID, err)
+	}
+	return stretches, nil
+}
+
 // ReadIncrementLocks reads which locks a refresh of an incremental view may ask for on its contents: to write rows, to attach a
 // partition, and then of tables whose foreign keys point at them, and of the DEFAULT partition where there is one.
 func ReadIncrementLocks(data uint32, into *[]Lock) Read {

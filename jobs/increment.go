@@ -213,6 +213,11 @@ func (s *incrementShell) passes(ctx context.Context, tx pgx.Tx, dirt []refresh.D
 	if s.work.RowsEstimate != nil {
 		extent.Rows = *s.work.RowsEstimate
 	}
+	if len(ranges) > 1 { // which may be joined
+		if extent.Below, err = catalog.LoadStretches(ctx, tx, s.work.ViewID, s.below.leaves); err != nil {
+			return nil, err
+		}
+	}
 	passes, how := refresh.Passes(ranges, s.below.Width, extent)
 	if how != "" {
 		reason += ", " + how

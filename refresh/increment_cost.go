@@ -3,6 +3,8 @@ package refresh
 import (
 	"fmt"
 	"time"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
 
 // Extent says how many rows an incremental view has for how much time.
@@ -10,6 +12,8 @@ type Extent struct {
 	Rows int64         // 0 = not known
 	Span time.Duration // of its partitions together
 	End  time.Time     // of the last of them; zero = not known
+	// What is read by the window. A view of few rows may be made of many; without it a row of the view stands for what is read for it.
+	Below []catalog.Stretch
 }
 
 // Pass is a range and how it is computed.
@@ -27,6 +31,7 @@ const (
 	costOfRow       = 6e-6
 	costOfStaging   = 0.040 // two tables made, analyzed and dropped
 	costOfStagedRow = 2e-6
+	costOfRead      = 4e-7 // of a row below
 )
 
 // Passes joins neighbouring ranges where that is cheaper than to compute each, chooses how each is computed, and
@@ -77,21 +82,50 @@ func Passes(ranges []Range, margin time.Duration, e Extent) (passes []Pass, reas
 
 // rows estimates how many rows the view has in the window of a range; known is false where that may be any number.
 func (e Extent) rows(r Range, margin time.Duration) (n int64, known bool) {
-	if r.Lo != nil && r.Hi == nil && !e.End.IsZero() { // nothing comes after that
-		r.Hi = later(r.Lo, &e.End)
-	}
+	r = e.until(r)
 	bounded := r.Lo != nil && r.Hi != nil
 	if e.Rows <= 0 || e.Span <= 0 {
 		return 0, bounded && r.Hi.Sub(*r.Lo) <= 2*margin
 	}
-	if !bounded {
-		return e.Rows, true
+	return int64(e.share(r, margin) * float64(e.Rows)), true
+}
+
+// until is r to the end of what there is: nothing comes after that.
+func (e Extent) until(r Range) Range {
+	if r.Lo != nil && r.Hi == nil && !e.End.IsZero() {
+		r.Hi = later(r.Lo, &e.End)
 	}
-	share := float64(r.Hi.Sub(*r.Lo)+margin) / float64(e.Span)
-	return int64(min(share, 1) * float64(e.Rows)), true
+	return r
+}
+
+// share is how much of the time that the view has partitions for is in the window of a range.
+func (e Extent) share(r Range, margin time.Duration) float64 {
+	if r.Lo == nil || r.Hi == nil || e.Span <= 0 {
+		return 1
+	}
+	return min(float64(r.Hi.Sub(*r.Lo)+margin)/float64(e.Span), 1)
+}
+
+// read estimates how many rows below are read for a range.
+func (e Extent) read(r Range, margin time.Duration) (n float64) {
+	for _, b := range e.Below {
+		if b.Lo == nil || b.Hi == nil || !b.Hi.After(*b.Lo) {
+			n += float64(b.Rows) * e.share(e.until(r), margin)
+			continue
+		}
+		lo, hi := *b.Lo, *b.Hi
+		if r.Lo != nil && r.Lo.Add(-margin).After(lo) {
+			lo = r.Lo.Add(-margin)
+		}
+		if r.Hi != nil && r.Hi.Add(margin).Before(hi) {
+			hi = r.Hi.Add(margin)
+		}
+		n += float64(b.Rows) * max(float64(hi.Sub(lo))/float64(b.Hi.Sub(*b.Lo)), 0)
+	}
+	return n
 }
 
 func (e Extent) cost(r Range, margin time.Duration) float64 {
 	n, _ := e.rows(r, margin)
-	return min(costOfStatement+float64(n)*costOfRow, costOfStaging+float64(n)*costOfStagedRow)
+	return min(costOfStatement+float64(n)*costOfRow, costOfStaging+float64(n)*costOfStagedRow) + e.read(r, margin)*costOfRead
 }

@@ -6,7 +6,17 @@ import (
 
 	"github.com/stretchr/testify/require"
 	"pgregory.net/rapid"
+
+	"github.com/mvscheduler/mvscheduler/catalog"
 )
+
+// days are partitions of a day.
+func days(n int, rows int64) (below []catalog.Stretch) {
+	for i := range n {
+		below = append(below, catalog.Stretch{Lo: at(i * 24), Hi: at(i*24 + 24), Rows: rows})
+	}
+	return below
+}
 
 func TestMuchIsComputedInOnePass(t *testing.T) {
 	t.Parallel()
@@ -36,6 +46,9 @@ func TestMuchIsComputedInOnePass(t *testing.T) {
 		"everything of a small view":     {[]Range{{nil, nil}}, Extent{Rows: 500, Span: time.Hour}, one(Range{}, false), ""},
 		"everything, and nobody knows":   {[]Range{{nil, nil}}, Extent{}, one(Range{}, true), "in one pass"},
 		"an hour, and nobody knows":      {every(0, 1), Extent{}, one(Range{at(0), at(0)}, false), ""},
+		"few rows that are made of many": {every(100, 2), Extent{Rows: 2400, Span: 100 * 24 * time.Hour, Below: days(100, 50_000)}, []Pass{{Range: Range{at(0), at(0)}}, {Range: Range{at(100), at(100)}}}, ""},
+		"few rows of one large table":    {every(100, 2), Extent{Rows: 2400, Span: 100 * 24 * time.Hour, Below: []catalog.Stretch{{Rows: 5_000_000}}}, []Pass{{Range: Range{at(0), at(0)}}, {Range: Range{at(100), at(100)}}}, ""},
+		"many rows are below elsewhere":  {every(100, 2), Extent{Rows: 2400, Span: 100 * 24 * time.Hour, Below: []catalog.Stretch{{Lo: at(2000), Hi: at(2024), Rows: 5_000_000}}}, one(Range{at(0), at(100)}, false), ""},
 		"small hours are taken together": {every(100, 20), Extent{Rows: 2400, Span: 100 * 24 * time.Hour}, one(Range{at(0), at(1900)}, false), ""},
 	} {
 		got, reason := Passes(c.ranges, time.Hour, c.extent)
@@ -48,6 +61,9 @@ func TestPassesHoldAllOfTheRangesAndCostNoMore(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
 		e := Extent{Rows: rapid.Int64Range(0, 10_000_000).Draw(r, "rows"), Span: time.Duration(rapid.IntRange(0, 10_000).Draw(r, "span")) * time.Hour}
+		if below := rapid.Int64Range(0, 100_000).Draw(r, "rows below"); below > 0 {
+			e.Below = append(days(rapid.IntRange(0, 30).Draw(r, "days below"), below), catalog.Stretch{Rows: below})
+		}
 		margin := time.Duration(rapid.IntRange(0, 50).Draw(r, "margin")) * time.Hour
 		var ranges []Range
 		last, apart := 0, 0.0
