@@ -108,37 +108,56 @@ func TestTheDaysKeepWhatAViewWasNotBuiltForWhenItsPartitionsAreBack(t *testing.T
 	require.Zero(t, s.lost(t, "before", "daily", completeDays))
 }
 
-// A view begins to read another one while a partition of that one is put aside, by a run that has looked who reads it already.
+// A view begins to read another one while a partition of that one is put aside, by a run that has looked who reads it already; and the other
+// way round.
 func TestAViewThatBeginsToReadWhatIsBeingPutAsideWaitsAndKeepsIt(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	s.daysByView(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings)
 	s.minutely(t, "mins")
-	s.incremented(t, "mins")
-	const id = `SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.' || $1`
-	mins, daily := ask[int64](t, s.root, id, "mins"), ask[int64](t, s.root, id, "daily")
-	first := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, -6)
-	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen WHERE target = $1`, mins))
-	for n, view := range []string{"daily", "weekly"} {
-		if n > 0 {
-			pgtest.Exec(t, s.alice, `CREATE VIEW between_weeks AS SELECT hour AS ts, device, n FROM hourly WHERE mvscheduler.in_window(hour)`)
-			s.incremental(t, view, `SELECT date_trunc('week', ts) AS week, device, sum(n) AS n FROM between_weeks GROUP BY 1, 2`, "time_column", "week", "bucket_width", "7 days")
-			s.incremented(t, view)
-			daily = ask[int64](t, s.root, id, view)
-		}
-		border := first.AddDate(0, 0, n)
-		run := s.db.Conn(t, "")
-		tx, err := run.Begin(t.Context())
-		require.NoError(t, err)
-		_, err = catalog.IsAside(t.Context(), tx, mins, 0)
-		require.NoError(t, err)
-		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW `+map[string]string{"daily": "between_them", "weekly": "between_weeks"}[view]+` AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
-		look, synced := s.db.Conn(t, ""), make(chan error, 1)
-		go func(conn *pgx.Conn) { synced <- catalog.SyncSources(context.WithoutCancel(t.Context()), conn, daily) }(look)
-		until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')`, look.PgConn().PID())
-		require.NoError(t, catalog.Detached(t.Context(), tx, catalog.Attempt{}, catalog.Moved{Target: mins}, border))
-		require.NoError(t, tx.Commit(t.Context()))
-		require.NoError(t, <-synced)
-		require.Equal(t, border.Add(time.Hour), ask[time.Time](t, s.root, `SELECT times FROM mvscheduler.frozen WHERE target = $1`, daily).UTC())
+	views := []string{"first", "second", "third"}
+	for _, view := range views {
+		pgtest.Exec(t, s.alice, `CREATE VIEW below_`+view+` AS SELECT hour AS ts, device, n FROM hourly WHERE mvscheduler.in_window(hour)`)
+		s.incremental(t, view, `SELECT date_trunc('hour', ts) AS hour, device, sum(n) AS n FROM below_`+view+` GROUP BY 1, 2`)
 	}
+	sidecar := startSidecar(t, s.db)
+	s.incremented(t, append([]string{"hourly", "mins"}, views...)...)
+	require.Zero(t, sidecar.stop())
+	id := func(view string) int64 {
+		return ask[int64](t, s.root, `SELECT view_id FROM mvscheduler.view_state WHERE name LIKE '%.' || $1`, view)
+	}
+	mins := id("mins")
+	require.Zero(t, ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.frozen WHERE target = $1`, mins))
+	asides, reads := s.db.Conn(t, ""), s.db.Conn(t, "")
+	putAside := func(tx pgx.Tx) error {
+		_, err := catalog.IsAside(context.WithoutCancel(t.Context()), tx, mins, 0)
+		return err
+	}
+	read := func(view string) func(pgx.Tx) error {
+		pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW below_`+view+` AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
+		reader := id(view)
+		return func(tx pgx.Tx) error { return catalog.SyncSources(context.WithoutCancel(t.Context()), tx, reader) }
+	}
+	// waits has a session do something first, in a transaction that ends once another one waits for it.
+	waits := func(holder *pgx.Conn, first func(pgx.Tx) error, more func(pgx.Tx) error, waiter *pgx.Conn, then func(pgx.Tx) error) {
+		t.Helper()
+		tx, err := holder.Begin(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, first(tx))
+		done := make(chan error, 1)
+		go func() { done <- pgx.BeginFunc(context.WithoutCancel(t.Context()), waiter, then) }()
+		until(t, s.root, `SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $1 AND wait_event_type = 'Lock')`, waiter.PgConn().PID())
+		require.NoError(t, more(tx))
+		require.NoError(t, tx.Commit(t.Context()))
+		require.NoError(t, <-done)
+	}
+	for n, view := range views[:2] { // the first partition that leaves, and another one
+		border := time.Now().UTC().Truncate(24*time.Hour).AddDate(0, 0, n-6)
+		waits(asides, putAside, func(tx pgx.Tx) error {
+			return catalog.Detached(t.Context(), tx, catalog.Attempt{}, catalog.Moved{Target: mins}, border)
+		}, reads, read(view))
+		require.Equal(t, border.Add(time.Hour), ask[time.Time](t, s.root, `SELECT times FROM mvscheduler.frozen WHERE target = $1`, id(view)).UTC())
+	}
+	waits(reads, read("third"), func(pgx.Tx) error { return nil }, asides, putAside)
 }
