@@ -170,11 +170,15 @@ func TestARequestIsNotOvertakenForEverByThoseOfAViewBelow(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := asking(t, [2]string{"top", ""}, [2]string{"middle", "top"}, [2]string{"bottom", "middle"})
+			s.asks(t, "top") // and had before
+			s.takenUp(t, "top", "manual")
+			s.ends(t, "top")
 			if after {
 				s.asks(t, "bottom", "top")
 			} else {
 				s.asks(t, "top", "bottom")
 			}
+			require.Equal(t, []string{"top"}, s.asked(t))
 			for runs := 0; !slices.Contains(s.asked(t), "bottom"); runs++ {
 				require.Less(t, runs, 5, "it waits for ever")
 				s.takenUp(t, "top", "manual")
