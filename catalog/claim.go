@@ -73,6 +73,10 @@ func (d Due) Spec() (schedule.Spec, error) {
 // graphAtMost is how many due views of one owner that read other views are looked at in a tick.
 const graphAtMost = 1000
 
+// overtakenAtMost is how many requests of one owner that wait for those of views below, the oldest, are looked at whether they do so
+// for what was asked later.
+const overtakenAtMost = 5
+
 // lockDue takes a row lock (FOR UPDATE) on each row of view_state that it returns and passes over rows
 // that another replica or a user's open transaction holds; they are found again at the next tick.
 //
@@ -81,7 +85,8 @@ const graphAtMost = 1000
 // upstream views that have none); and while its owner has as many runs under way as
 // settings.max_runs_per_owner allows. What is unready is found once for all candidates, upwards, and handed
 // down again: the work grows with the edges of the graph and not with the paths through it. A request waits for those
-// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked; it takes nobody's turn meanwhile. The batch goes round
+// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked; it takes nobody's turn meanwhile, and
+// does not wait again for what is asked for once that was had, else it could wait for ever for a view that is asked for all the time. The batch goes round
 // the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
@@ -93,10 +98,14 @@ WITH RECURSIVE failing AS MATERIALIZED (
     SELECT h.view_id, h.auto_paused_version AS version FROM mvscheduler.view_health AS h WHERE h.auto_paused_version IS NOT NULL
 ), requested AS MATERIALIZED (
     SELECT r.view_id FROM mvscheduler.requested_view AS r
-), asked AS MATERIALIZED (   -- and not had yet
-    SELECT r.view_id FROM requested AS r
-    UNION
-    SELECT a.view_id FROM mvscheduler.run AS a WHERE a.state = 'running' AND a.cause = 'manual' OR a.state = 'queued' AND a.cause = 'manual' AND a.counted = 0
+), asked AS MATERIALIZED (   -- and not had yet, since a request with the number of this run; a run that answers one of others has none of its own
+    SELECT r.view_id, (SELECT q.run_id FROM mvscheduler.request AS q WHERE q.view_id = r.view_id AND q.kind = 'refresh' ORDER BY q.id LIMIT 1) AS since, true AS waits
+      FROM requested AS r
+    UNION ALL
+    SELECT a.view_id, CASE WHEN a.cause = 'manual' THEN a.id ELSE 0 END, false
+      FROM mvscheduler.run AS a
+     WHERE (a.state = 'running' OR a.state = 'queued' AND a.counted = 0)
+       AND (a.cause = 'manual' OR EXISTS (SELECT FROM mvscheduler.run AS j WHERE j.joined_run = a.id))
 ), below_requested AS (
     SELECT r.view_id FROM requested AS r
     UNION
@@ -112,11 +121,42 @@ WITH RECURSIVE failing AS MATERIALIZED (
     SELECT r.view_id FROM reads AS r WHERE r.upstream IN (SELECT a.view_id FROM asked AS a)
     UNION
     SELECT r.view_id FROM behind_asked AS b JOIN reads AS r ON r.upstream = b.view_id
-), in_turn AS MATERIALIZED (   -- all that was asked for where views read each other in a circle, by plain views that were replaced
+), behind_others AS (   -- not what is asked for in a circle alone, since views read each other by plain views that were replaced
+    SELECT r.view_id FROM reads AS r WHERE r.upstream IN (SELECT a.view_id FROM asked AS a WHERE a.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b))
+    UNION
+    SELECT r.view_id FROM behind_others AS b JOIN reads AS r ON r.upstream = b.view_id
+), longest AS MATERIALIZED (   -- an owner's that wait for longest
+    SELECT l.view_id, l.since
+      FROM (SELECT a.view_id, a.since, row_number() OVER (PARTITION BY s.owner ORDER BY a.since) AS place
+              FROM asked AS a
+              JOIN mvscheduler.view_state AS s ON s.view_id = a.view_id
+             WHERE a.waits
+               AND a.view_id IN (SELECT b.view_id FROM behind_others AS b)) AS l
+     WHERE l.place <= $5
+), awaited AS (
+    SELECT l.view_id, l.since, r.upstream FROM longest AS l JOIN reads AS r ON r.view_id = l.view_id
+    UNION
+    SELECT w.view_id, w.since, r.upstream FROM awaited AS w JOIN reads AS r ON r.view_id = w.upstream
+), overtaken AS (   -- of all that they wait for, one was had already that was asked for later: what is asked for now came after that
+    SELECT l.view_id
+      FROM longest AS l
+     WHERE NOT EXISTS (SELECT
+                         FROM awaited AS w
+                         JOIN asked AS a ON a.view_id = w.upstream
+                        WHERE w.view_id = l.view_id
+                          AND a.view_id <> l.view_id
+                          AND NOT EXISTS (SELECT
+                                            FROM mvscheduler.run AS h
+                                           WHERE h.view_id = a.view_id
+                                             AND h.id > l.since
+                                             AND h.id < a.since
+                                             AND h.cause = 'manual'
+                                             AND h.state NOT IN ('queued', 'running')))
+), in_turn AS MATERIALIZED (
     SELECT r.view_id
       FROM requested AS r
-     WHERE r.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b)
-        OR NOT EXISTS (SELECT FROM asked AS a WHERE a.view_id NOT IN (SELECT b.view_id FROM behind_asked AS b))
+     WHERE r.view_id NOT IN (SELECT b.view_id FROM behind_others AS b)
+        OR r.view_id IN (SELECT o.view_id FROM overtaken AS o)
 ), waiting AS MATERIALIZED (
     SELECT s.view_id, s.owner, s.priority, s.next_due, cardinality(s.upstream) > 0 AS reads_views
       FROM mvscheduler.view_state AS s
@@ -248,7 +288,7 @@ SELECT s.view_id, s.name, s.owner::oid AS owner, extract(epoch FROM coalesce(s.t
 // requests that wait for them, which it takes. It must run in the transaction that makes their runs and
 // moves their clocks: all of it happens or nothing.
 func LockDue(ctx context.Context, tx pgx.Tx, now time.Time, runsPerOwner, limit int) ([]Due, error) {
-	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit, graphAtMost)
+	rows, err := tx.Query(ctx, lockDue, now, runsPerOwner, limit, graphAtMost, overtakenAtMost)
 	if err != nil {
 		return nil, fmt.Errorf("find due views: %w", err)
 	}

@@ -105,6 +105,7 @@ func TestAViewThatReadsAnotherOneInTheMiddleOfItsFillLacksWhatThatLacks(t *testi
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.increment_state AS i WHERE i.fill ->> 'partitions' >= '1')`)
 	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW below_young AS SELECT minute, device, n, total FROM mins WHERE mvscheduler.in_window(minute)`)
 	s.incremented(t, "young")
+	same(t, s.alice, "young") // of what it reads it has everything, also where that begins
 	pgtest.Exec(t, s.alice, toYoung)
 	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", completeDays))

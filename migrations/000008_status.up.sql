@@ -83,7 +83,8 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                     WHERE u.view_id IN (SELECT b.view_id FROM below AS b)
                                       AND u.view_id <> j.view_id
                                       AND (EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = u.view_id AND q.kind = 'refresh')
-                                           OR EXISTS (SELECT FROM mvscheduler.run AS w WHERE w.view_id = u.view_id AND w.state IN ('queued', 'running') AND w.cause = 'manual'))),
+                                           OR EXISTS (SELECT FROM mvscheduler.run AS w WHERE w.view_id = u.view_id AND w.state IN ('queued', 'running')
+                                                      AND (w.cause = 'manual' OR EXISTS (SELECT FROM mvscheduler.run AS q WHERE q.joined_run = w.id))))),
                                   'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?')
                     WHEN j.freshness IN ('never', 'late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued')
                          AND coalesce(j.next_due, CASE WHEN j.reschedule THEN j.rearmed_at END) < now() - interval '15 seconds'

@@ -789,11 +789,19 @@ COMMENT ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) IS 'These relation
 REVOKE ALL ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION mvscheduler.parts_read(oid[], smallint[]) TO mvscheduler_worker;
 
--- The margin is that of retention.Plan. What leaves or comes back meanwhile is waited for, as in FreezeView, tables before views.
+-- The margin is that of retention.Plan. What leaves or comes back meanwhile is waited for, as in FreezeView, tables before views: also what leaves
+-- as the first of its target, by a run that has looked who reads it and has not committed. So there has to be a row to wait for.
 CREATE FUNCTION mvscheduler.lacking(relations oid[], cols smallint[], label_type oid) RETURNS TABLE (target bigint, gone timestamptz, built timestamptz, whole timestamptz, margin interval)
 LANGUAGE sql
 SET search_path = pg_catalog, pg_temp
 AS $$
+    INSERT INTO mvscheduler.frozen (target, relation)
+    SELECT t.id, o.relation
+      FROM (SELECT DISTINCT r.relation FROM mvscheduler.parts_read(relations, cols) AS r) AS r
+      JOIN mvscheduler.visible_targets AS t ON t.relation::oid = r.relation
+      LEFT JOIN mvscheduler.source_state AS o ON o.id = t.id
+     ORDER BY t.id
+        ON CONFLICT (target) DO NOTHING;
     WITH read AS (
         SELECT t.id, t.relation::oid AS relation, bool_and(label_type = 'timestamptz'::regtype AND a.atttypid = 'timestamptz'::regtype) AS zoned
           FROM mvscheduler.parts_read(relations, cols) AS r
@@ -803,7 +811,7 @@ AS $$
           JOIN pg_attribute AS a ON a.attrelid = r.root AND a.attnum = r.col   -- not what is read as a whole
          GROUP BY t.id, t.relation
     ), gone AS MATERIALIZED (
-        SELECT f.target, f.labels, f.unasked FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) AND greatest(f.labels, f.unasked) > '-infinity' ORDER BY f.target FOR SHARE
+        SELECT f.target, f.labels, f.unasked FROM mvscheduler.frozen AS f WHERE f.target IN (SELECT r.id FROM read AS r) ORDER BY f.target FOR SHARE
     )
     SELECT r.id, coalesce(g.labels, '-infinity'), coalesce(i.built_from, '-infinity'), coalesce(greatest(i.whole_from, g.unasked), '-infinity'), CASE WHEN r.zoned THEN interval '1 hour' ELSE interval '1 day' END
       FROM read AS r
