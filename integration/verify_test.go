@@ -215,6 +215,12 @@ func TestVerifyLeavesOutWhatNobodyCanComputeAnyMore(t *testing.T) {
 	require.Contains(t, talk, "left out: what they were made of has left")
 	v, _ = s.verify(t, 0, "daily", "--all")
 	require.Zero(t, v.Frozen, "the hours that it is made of are there")
+
+	// What nobody can compute is not missed where it was deleted by hand, and that is said.
+	pgtest.Exec(t, s.alice, `DELETE FROM hourly__data WHERE hour < now() - interval '4 days'`)
+	v, talk = s.verify(t, 0, "hourly", "--all")
+	require.Zero(t, v.Wrong)
+	require.Regexp(t, `all are what the query gives; .*what is missing before 20\d\d-\d\d-\d\d \d\d:00:00 UTC is not seen`, talk)
 }
 
 // A snapshot has the horizon of its time, and a query the partitions of the time at which it is planned.

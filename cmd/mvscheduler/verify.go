@@ -57,15 +57,16 @@ In SQL: mvscheduler.buckets_of and compare_buckets compare, SELECT mvscheduler.m
 type verified struct {
 	Name        string           `json:"name"`
 	Method      string           `json:"method"`
-	DataAsOf    *time.Time       `json:"data_as_of"` // nil = it was never filled
-	Buckets     int              `json:"buckets"`    // that it holds and that can be computed; 0 where it has none
-	Compared    int              `json:"compared"`   // of them
-	Agree       int              `json:"agree"`      // of those that were compared
-	Frozen      int              `json:"frozen"`     // that cannot be computed any more, or not when they had been compared
-	Rows        int64            `json:"rows"`       // stored rows that were compared
-	Wrong       int              `json:"wrong"`      // buckets, or 1 for a whole view
-	Dirty       int              `json:"dirty"`      // buckets
-	Repair      string           `json:"repair"`     // what --repair did; empty = nothing
+	DataAsOf    *time.Time       `json:"data_as_of"`    // nil = it was never filled
+	Buckets     int              `json:"buckets"`       // that it holds and that can be computed; 0 where it has none
+	Compared    int              `json:"compared"`      // of them
+	Agree       int              `json:"agree"`         // of those that were compared
+	Frozen      int              `json:"frozen"`        // that cannot be computed any more, or not when they had been compared
+	Before      *time.Time       `json:"frozen_before"` // nothing is compared that is called after an earlier time, nor missed there; nil = all is
+	Rows        int64            `json:"rows"`          // stored rows that were compared
+	Wrong       int              `json:"wrong"`         // buckets, or 1 for a whole view
+	Dirty       int              `json:"dirty"`         // buckets
+	Repair      string           `json:"repair"`        // what --repair did; empty = nothing
 	Differences []bucketVerified `json:"differences"`
 }
 
@@ -159,12 +160,11 @@ func (v *verified) leaveOut(ctx context.Context, conn *pgx.Conn, id int64, zone 
 		if err := asItsSession(ctx, tx, zone); err != nil {
 			return err
 		}
-		horizon, err := catalog.FrozenBefore(ctx, tx, id)
-		if err != nil || horizon == nil {
+		if err := v.frozenBefore(ctx, tx, id); err != nil || v.Before == nil {
 			return err
 		}
 		v.Differences = slices.DeleteFunc(v.Differences, func(b bucketVerified) bool {
-			if !b.instant.Before(*horizon) {
+			if !b.instant.Before(*v.Before) {
 				return false
 			}
 			v.Frozen++
@@ -177,6 +177,14 @@ func (v *verified) leaveOut(ctx context.Context, conn *pgx.Conn, id int64, zone 
 		})
 		return nil
 	})
+}
+
+// frozenBefore reads from when on buckets can be computed; a time before our era is that of a view that has been frozen for nothing.
+func (v *verified) frozenBefore(ctx context.Context, tx pgx.Tx, id int64) (err error) {
+	if v.Before, err = catalog.FrozenBefore(ctx, tx, id); err == nil && v.Before != nil && v.Before.Year() < 1 {
+		v.Before = nil // nor can JSON have it
+	}
+	return err
 }
 
 // rolledBack runs f in one snapshot and keeps nothing of what it did. The transaction is not read-only, since what is read by
@@ -237,6 +245,9 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 		}
 	}
 	found.Buckets = len(open)
+	if err := found.frozenBefore(ctx, tx, id); err != nil {
+		return 0, err
+	}
 	dirty, err := dirtyBuckets(ctx, tx, id, view, below)
 	if err != nil {
 		return 0, err

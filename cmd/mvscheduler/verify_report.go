@@ -120,6 +120,9 @@ func (v *verified) summary() string {
 	if v.Frozen > 0 {
 		words = append(words, fmt.Sprintf("%d left out: what they were made of has left", v.Frozen))
 	}
+	if v.Before != nil {
+		words = append(words, "what is missing before "+v.Before.UTC().Format("2006-01-02 15:04:05 UTC")+" is not seen: it cannot be computed any more")
+	}
 	return strings.Join(words, "; ")
 }
 
