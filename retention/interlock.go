@@ -18,18 +18,18 @@ func (p *planner) marginOf(r Reader) time.Duration {
 	return zoneless
 }
 
-// blocked looks for views that need a partition, and names the first; more is how many others do.
-func (p *planner) blocked(d Decision) (blocker, why string, more int) {
+// blocked looks for views that need a partition, says why the first does, and names the others.
+func (p *planner) blocked(d Decision) (blocker, why string, others []string) {
 	for _, r := range p.Readers {
 		switch need := p.need(r, d); {
 		case need == "":
 		case blocker == "":
 			blocker, why = r.Name, need
 		default:
-			more++
+			others = append(others, r.Name)
 		}
 	}
-	return blocker, why, more
+	return blocker, why, others
 }
 
 // need says why a view needs a partition that is old enough to leave; empty = it does not.

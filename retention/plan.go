@@ -216,10 +216,10 @@ func (p *planner) decideAttached(d *Decision, err error) string {
 			return fmt.Sprintf("it was restored at %s and stays until %s at least; to keep it for longer, lengthen retention_period", partition.RestoredAt.second(), until.second())
 		}
 	}
-	if blocker, why, more := p.blocked(*d); blocker != "" {
+	if blocker, why, others := p.blocked(*d); blocker != "" {
 		d.Blocker = blocker
-		if more > 0 {
-			why += fmt.Sprintf(", and %s it too", needed(more))
+		if len(others) > 0 {
+			why += fmt.Sprintf(", and %s it too", needed(others))
 		}
 		return why
 	}
@@ -324,11 +324,16 @@ func referencing(keys []ForeignKey) (tables, drops []string) {
 	return slices.Compact(tables), drops
 }
 
-func needed(views int) string {
-	if views == 1 {
-		return "another view needs"
+// needed names a few views that need a partition, too.
+func needed(views []string) string {
+	const most = 3
+	if len(views) == 1 {
+		return "view " + views[0] + " needs"
 	}
-	return fmt.Sprintf("%d other views need", views)
+	if more := len(views) - most; more > 0 {
+		return fmt.Sprintf("views %s and %d more need", strings.Join(views[:most], ", "), more)
+	}
+	return "views " + strings.Join(views[:len(views)-1], ", ") + " and " + views[len(views)-1] + " need"
 }
 
 func literal(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }

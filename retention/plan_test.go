@@ -515,3 +515,11 @@ func TestWhatWasAlteredWhileItWasAsideIsNotDropped(t *testing.T) {
 	b.facts.Relation.Partitions[0].Altered = false
 	require.Equal(t, Drop, Plan(b.facts).Decisions[0].Action)
 }
+
+func TestTheOtherViewsThatNeedAPartitionAreNamed(t *testing.T) {
+	t.Parallel()
+	require.Equal(t, "view b needs", needed([]string{"b"}))
+	require.Equal(t, "views b and c need", needed([]string{"b", "c"}))
+	require.Equal(t, "views b, c and d need", needed([]string{"b", "c", "d"}))
+	require.Equal(t, "views b, c, d and 2 more need", needed([]string{"b", "c", "d", "e", "f"}))
+}
