@@ -84,12 +84,14 @@ const overtakenAtMost = 5
 // its target or five minutes, so that a graph is refreshed in order (a view with a clock looks through
 // upstream views that have none); and while its owner has as many runs under way as
 // settings.max_runs_per_owner allows. What is unready is found once for all candidates, upwards, and handed
-// down again: the work grows with the edges of the graph and not with the paths through it. A request waits for those
-// of views below, and for their runs, however long, so that who asks for several sees in each what was there when he asked; it takes nobody's turn meanwhile, and
-// does not wait again for what is asked for once that was had, else it could wait for ever for a view that is asked for all the time. The batch goes round
+// down again: the work grows with the edges of the graph and not with the paths through it. The batch goes round
 // the owners, so that thousands of one owner's do not fill it. Of the views about which nothing speaks against a
 // run, an owner has only so many looked at as may run: a thousand that are due cost little more than ten. Requests
 // are found view by view, so that a heap of them for one view costs no more than one.
+//
+// A request waits for those of views below, and for their runs, however long, so that who asks for several sees in
+// each what was there when he asked. It takes nobody's turn meanwhile. It does not wait again for what is asked for
+// once that was had, else it could wait for ever for a view that is asked for all the time.
 //
 // The planner, which knows no instants, takes a third of all views for due and would read the table whole once
 // for each join: where few rows are wanted they are named by = ANY (ARRAY(...)).
