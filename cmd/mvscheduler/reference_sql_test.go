@@ -13,13 +13,13 @@ import (
 // callers are the functions meant for users, those of the contract among them that are not there yet.
 var callers = []string{
 	"create_view", "drop_view", "refresh_view", "cancel_run", "pause_view", "resume_view", "pause_all", "resume_all",
-	"adopt_view", "release_view", "prune_view", "accept_recommendation", "reject_recommendation", "in_window",
+	"adopt_view", "release_view", "prune_view", "restore_view", "accept_recommendation", "reject_recommendation", "snooze_recommendation", "undo_recommendation", "in_window", "mark_dirty", "buckets_of", "compare_buckets",
 }
 
 // relations are what users write and read; those of the contract that are not there yet are left out.
 var (
 	tables    = []string{"views", "settings", "source_retention"}
-	readViews = []string{"status", "runs", "attempts", "alerts", "recommendations", "audit_log"}
+	readViews = []string{"status", "runs", "attempts", "prunings", "alerts", "recommendations", "audit_log"}
 )
 
 // behind are the tables whose CHECKs say what a column of a view can be.
