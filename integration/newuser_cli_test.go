@@ -272,3 +272,14 @@ func TestADryRunTellsWhatALegalHoldKeeps(t *testing.T) {
 	require.Regexp(t, `(?s)there is a legal hold on.*without that:.*waited`, dry.stdout)
 	require.NotContains(t, dry.stderr, "would be put aside")
 }
+
+func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE whole (ts timestamptz)`, `CREATE TABLE parts (ts timestamptz) PARTITION BY RANGE (ts)`)
+	for _, command := range []string{"prune", "restore"} {
+		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "whole").stderr, "table whole is not partitioned")
+		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "parts").stderr, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('parts', '90 days')`)
+		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "none").stderr, `managed view none does not exist`)
+	}
+}

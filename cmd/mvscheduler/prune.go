@@ -121,14 +121,11 @@ func (c *pruneCmd) Run(ctx context.Context, a *app) error {
 
 // findTarget finds an incremental view or a table of source_retention, or any managed view.
 func (a *app) findTarget(ctx context.Context, conn *pgx.Conn, name string) (id int64, err error) {
-	var (
-		partitioned bool
-		quoted      string
-	)
+	var kind, quoted string
 	err = a.inPath(ctx, conn, func() error {
 		return conn.QueryRow(ctx, `
 SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face::oid = to_regclass($1)::oid LIMIT 1), 0),
-       EXISTS (SELECT FROM pg_partitioned_table AS p WHERE p.partrelid = to_regclass($1)::oid), quote_literal($1)`, name).Scan(&id, &partitioned, &quoted)
+       coalesce((SELECT c.relkind::text FROM pg_class AS c WHERE c.oid = to_regclass($1)::oid), ''), quote_literal($1)`, name).Scan(&id, &kind, &quoted)
 	})
 	var refused *pgconn.PgError
 	if errors.As(err, &refused) && refused.Code == "42501" { // the schema is not for the caller, so nothing in it is
@@ -140,7 +137,9 @@ SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face:
 	switch {
 	case id != 0:
 		return id, nil
-	case partitioned:
+	case kind == "r":
+		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s is not partitioned: what leaves are partitions, of incremental views and of tables that are partitioned by a range of their time", name)}
+	case kind == "p":
 		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s has no row in mvscheduler.source_retention: its owner writes INSERT INTO mvscheduler.source_retention (\"table\", retention_period) VALUES (%s, '90 days')", name, quoted)}
 	}
 	return a.find(ctx, conn, name)
