@@ -139,7 +139,7 @@ WITH RECURSIVE failing AS MATERIALIZED (
     SELECT l.view_id, l.since, r.upstream FROM longest AS l JOIN reads AS r ON r.view_id = l.view_id
     UNION
     SELECT w.view_id, w.since, r.upstream FROM awaited AS w JOIN reads AS r ON r.view_id = w.upstream
-), overtaken AS (   -- of all that they wait for, one was had already that was asked for later: what is asked for now came after that
+), overtaken AS (   -- whatever they wait for was refreshed since they were asked for, and is asked for once more
     SELECT l.view_id
       FROM longest AS l
      WHERE NOT EXISTS (SELECT

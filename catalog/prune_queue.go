@@ -25,14 +25,7 @@ SELECT r.id
 SELECT k.target
   FROM mvscheduler.kept AS k
  WHERE k.detached_at IS NOT NULL`)
-	if err != nil {
-		return nil, fmt.Errorf("look for what retention concerns: %w", err)
-	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, fmt.Errorf("look for what retention concerns: %w", err)
-	}
-	return ids, nil
+	return concerned(rows, err)
 }
 
 // PruneConcerned are those of the candidates that a refresh of a view concerns: itself, and the tables that it reads.
@@ -51,14 +44,18 @@ SELECT coalesce(r.id, u.view_id)
   LEFT JOIN mvscheduler.view_state AS u ON u.view_id = p.view_id AND u.enabled AND u.retention_period IS NOT NULL
  WHERE v.view_id = $1
    AND coalesce(r.id, u.view_id) IS NOT NULL`, viewID)
-	if err != nil {
-		return nil, fmt.Errorf("look for what retention concerns: %w", err)
+	return concerned(rows, err)
+}
+
+// concerned reads numbers of targets.
+func concerned(rows pgx.Rows, err error) ([]int64, error) {
+	if err == nil {
+		var ids []int64
+		if ids, err = pgx.CollectRows(rows, pgx.RowTo[int64]); err == nil {
+			return ids, nil
+		}
 	}
-	ids, err := pgx.CollectRows(rows, pgx.RowTo[int64])
-	if err != nil {
-		return nil, fmt.Errorf("look for what retention concerns: %w", err)
-	}
-	return ids, nil
+	return nil, fmt.Errorf("look for what retention concerns: %w", err)
 }
 
 // PruneAsked are the tables of source_retention and when their rows were changed last.

@@ -97,7 +97,7 @@ func TestTheDaysKeepWhatAViewWasNotBuiltForWhenItsPartitionsAreBack(t *testing.T
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '3 days' WHERE name LIKE '%.mins'`)
 	until(t, s.root, `SELECT count(*) >= 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 	s.pruned(t)
-	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
+	pgtest.Exec(t, s.alice, toMins)
 	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", completeDays))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL WHERE name LIKE '%.mins'`)

@@ -20,7 +20,7 @@ func TestTheDaysKeepWhatAViewThatTheyBeginToReadNeverHad(t *testing.T) {
 	s.readingsLeave(t, 84, 5)
 	s.minutely(t, "mins")
 	s.incremented(t, "mins")
-	pgtest.Exec(t, s.alice, `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`)
+	pgtest.Exec(t, s.alice, toMins)
 	s.incremented(t, "daily")
 	require.Zero(t, s.lost(t, "before", "daily", "day < date_trunc('day', now(), 'UTC')"))
 	pgtest.Exec(t, s.alice, `INSERT INTO readings VALUES (now() - interval '1 day', 77, 1)`)

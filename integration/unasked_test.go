@@ -11,6 +11,7 @@ import (
 
 const (
 	toMins     = `CREATE OR REPLACE VIEW between_them AS SELECT minute AS ts, device, n FROM mins WHERE mvscheduler.in_window(minute)`
+	editedBack = `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2' WHERE name LIKE '%.daily'`
 	lateInDays = `SELECT count(*) FROM daily WHERE device = 77`
 )
 
@@ -95,11 +96,9 @@ func TestTheDaysFollowWhatIsBackOfTheViewTheyReadWhereTheTableHasEverything(t *t
 	require.Equal(t, int64(2), ask[int64](t, s.alice, lateInDays))
 }
 
-// lackingVersion has a new version of the days fail that reads minutes which were not built so far back.
-func (s *scene) lackingVersion(t testing.TB) {
+// refusedVersion has a new version of the days fill itself from the minutes, which are not enabled yet, and be refused, as they lack what the days have.
+func (s *scene) refusedVersion(t testing.TB) {
 	t.Helper()
-	s.daysByView(t)
-	s.minutely(t, "mins", "enabled", false, "retention_period", "3 days")
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', minute) AS day, device, sum(n) AS n, sum(total) AS total FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2' WHERE name LIKE '%.daily'`)
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.view_health AS h WHERE (h.last_error LIKE '%mins has not been filled yet%')`)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET enabled = true WHERE name LIKE '%.mins'`)
@@ -108,13 +107,21 @@ func (s *scene) lackingVersion(t testing.TB) {
 	until(t, s.root, `SELECT count(*) > 0 FROM mvscheduler.view_health AS h WHERE (h.last_error LIKE '%had left what it reads%')`)
 }
 
+// lackingVersion has a new version of the days fail that reads minutes which were not built so far back.
+func (s *scene) lackingVersion(t testing.TB) {
+	t.Helper()
+	s.daysByView(t)
+	s.minutely(t, "mins", "enabled", false, "retention_period", "3 days")
+	s.refusedVersion(t)
+}
+
 // That version was never served: it says nothing of the days.
 func TestTheDaysFollowRowsThatComeLateAfterAVersionThatLackedThemWasCancelled(t *testing.T) {
 	heavy(t)
 	t.Parallel()
 	s := newScene(t)
 	s.lackingVersion(t)
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
+	pgtest.Exec(t, s.alice, editedBack,
 		`INSERT INTO readings VALUES (now() - interval '7 days', 77, 1)`)
 	s.keptTheLateRow(t)
 }
@@ -127,7 +134,7 @@ func TestTheDaysKeepWhatTheyHaveWhenTheyBeginToReadWhatAVersionReadThatWasNeverS
 	s.lackingVersion(t)
 	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', minute) AS day, device, sum(n) AS n FROM mins WHERE mvscheduler.in_window(minute) GROUP BY 1, 2' WHERE name LIKE '%.daily'`)
 	require.ErrorContains(t, err, "daily cannot be built anew: what it showed before ")
-	pgtest.Exec(t, s.alice, toMins, `UPDATE mvscheduler.views SET query = 'SELECT date_trunc(''day'', ts) AS day, device, sum(n) AS n FROM between_them GROUP BY 1, 2' WHERE name LIKE '%.daily'`,
+	pgtest.Exec(t, s.alice, toMins, editedBack,
 		`INSERT INTO readings VALUES (now() - interval '1 day', 77, 1)`)
 	s.incremented(t, "mins", "daily")
 	require.Equal(t, int64(1), ask[int64](t, s.alice, lateInDays))
