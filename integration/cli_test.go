@@ -154,6 +154,7 @@ func TestErrorsSayWhatWhyAndWhatToDoWithTheirExitCode(t *testing.T) {
 		{"no query", alice, "", []string{"create", "v"}, 2, []string{"no query", "--query"}},
 		{"a wrong interval", alice, "SELECT 1 AS a", []string{"create", "v", "--interval", "1 month"}, 1, []string{"months and years have no fixed length"}},
 		{"a wrong zone", alice, "SELECT 1 AS a", []string{"create", "v", "--timezone", "europe/berlin"}, 1, []string{"Europe/Berlin"}},
+		{"a sample of no buckets", alice, "", []string{"verify", "v", "--sample", "0"}, 2, []string{"--sample is at least 1"}},
 		{"nothing to edit", alice, "", []string{"edit", "v"}, 2, []string{"nothing to change"}},
 		{"no right", stranger, "SELECT 1 AS a", []string{"create", "public.v"}, 1, []string{"SQLSTATE 42501", "GRANT mvscheduler_user TO"}},
 		{"a column of another method", alice, "SELECT day FROM sales", []string{"create", "v", "--bucket-width", "1 day"}, 1, []string{"bucket_width", `is for method "incremental" only`}},

@@ -77,7 +77,7 @@ func (p *planner) need(r Reader, d Decision) string {
 	case d.Bound.From < frozen && d.Partition.RestoredAt == nil:
 		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
 	case *r.FilledFrom > start:
-		return fmt.Sprintf("view %s reads it and is filled from %s only", r.Name, *r.FilledFrom)
+		return fmt.Sprintf("view %s reads it and is filled from %s only: its first fill goes on by itself", r.Name, *r.FilledFrom)
 	case r.Direct && settled > p.horizon:
 		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon.second())
 	case *r.MaterializedUntil < settled:

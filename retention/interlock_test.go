@@ -17,7 +17,7 @@ func TestEachBlockerIsNamed(t *testing.T) {
 		"the query of view app.hourly reads it not only within in_window, so that it may need all rows":                           func(_ *builder, r *Reader) { r.Windowed, r.RetentionPeriod = false, new(Days(1)) },
 		"view app.hourly reads it, and its query was dropped: when that is made again it is computed anew":                        func(_ *builder, r *Reader) { r.Lost, r.Windowed = true, false },
 		"view app.hourly reads it and was never filled: mvscheduler refresh app.hourly":                                           func(_ *builder, r *Reader) { r.FilledFrom = nil },
-		"view app.hourly reads it and is filled from 2026-06-02 only":                                                             func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
+		"view app.hourly reads it and is filled from 2026-06-02 only: its first fill goes on by itself":                           func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
 		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                     func(_ *builder, r *Reader) { r.Tracking = "none" },
 		"view app.hourly reads it and finds changes by the server's counters, which come late, so that rows may be missing in it": func(_ *builder, r *Reader) { r.Tracking = "counters" },
 		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh":         func(_ *builder, r *Reader) { r.Method = "concurrent" },

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +19,7 @@ import (
 type verifyCmd struct {
 	Name   string `arg:"" complete:"view" help:"The view."`
 	All    bool   `xor:"which" help:"Every bucket, not only a sample."`
-	Sample int    `xor:"which" placeholder:"N" help:"How many buckets: the oldest, the newest and others at random, each with the gap that follows it. Default: 30."`
+	Sample *int   `xor:"which" placeholder:"N" help:"How many buckets: the oldest, the newest and others at random, each with the gap that follows it. Default: 30."`
 	Repair bool   `help:"Have the next refresh compute the buckets that are wrong anew."`
 }
 
@@ -88,7 +87,7 @@ const (
 
 // Run verifies.
 func (c *verifyCmd) Run(ctx context.Context, a *app) error {
-	if c.Sample < 0 {
+	if c.Sample != nil && *c.Sample < 1 {
 		return usagef("--sample is at least 1")
 	}
 	return a.withConn(ctx, func(conn *pgx.Conn) error {
@@ -252,7 +251,10 @@ func (c *verifyCmd) buckets(ctx context.Context, a *app, tx pgx.Tx, id int64, vi
 	if err != nil {
 		return 0, err
 	}
-	sample, most := cmp.Or(c.Sample, defaultSample), spanRows
+	sample, most := defaultSample, spanRows
+	if c.Sample != nil {
+		sample = *c.Sample
+	}
 	if c.All || !below.Bound {
 		sample = 0
 	}

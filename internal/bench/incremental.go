@@ -275,9 +275,10 @@ func (b *bench) refresh(ctx context.Context, view string) (time.Duration, string
 }
 
 // writers compares inserts into tables below incremental views with those into one that nothing watches, in turns: below one
-// whose changes triggers note, and one by counters. What of that is PostgreSQL's own, an empty trigger tells. All have the same rows.
+// whose changes triggers note, and one by counters. What of that is PostgreSQL's own, an empty trigger tells, and one written by
+// hand what it takes to log times at all. All have the same rows.
 func (b *bench) writers(ctx context.Context, size string) error {
-	for _, table := range []string{"app.untracked", "app.counted", "app.empty"} {
+	for _, table := range []string{"app.untracked", "app.counted", "app.empty", "app.byhand"} {
 		for _, sql := range []string{`CREATE TABLE %s (LIKE app.metrics)`, `INSERT INTO %s SELECT * FROM app.metrics`, `CREATE INDEX ON %s (ts)`} {
 			if _, err := b.owner.Exec(ctx, fmt.Sprintf(sql, table)); err != nil {
 				return err
@@ -287,6 +288,9 @@ func (b *bench) writers(ctx context.Context, size string) error {
 	for _, sql := range []string{
 		`CREATE FUNCTION app.nothing() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END'`,
 		`CREATE TRIGGER nothing AFTER INSERT ON app.empty REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION app.nothing()`,
+		`CREATE TABLE app.log (lo timestamptz, hi timestamptz)`, // what trigger/append of the comparison with TimescaleDB did
+		`CREATE FUNCTION app.note() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN INSERT INTO app.log SELECT min(ts), max(ts) FROM new_rows; RETURN NULL; END'`,
+		`CREATE TRIGGER note AFTER INSERT ON app.byhand REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION app.note()`,
 	} {
 		if _, err := b.owner.Exec(ctx, sql); err != nil {
 			return fmt.Errorf("%s: %w", sql, err)
@@ -298,7 +302,7 @@ func (b *bench) writers(ctx context.Context, size string) error {
 	if _, _, err := b.refresh(ctx, "app.counted_rollup"); err != nil {
 		return err
 	}
-	if _, err := b.admin.Exec(ctx, `VACUUM ANALYZE app.metrics, app.untracked, app.counted, app.empty`); err != nil {
+	if _, err := b.admin.Exec(ctx, `VACUUM ANALYZE app.metrics, app.untracked, app.counted, app.empty, app.byhand`); err != nil {
 		return err
 	}
 	if _, err := b.admin.Exec(ctx, `CHECKPOINT`); err != nil {
@@ -306,7 +310,7 @@ func (b *bench) writers(ctx context.Context, size string) error {
 	}
 	for _, rows := range []int{1, 100} {
 		rate := map[string][]float64{}
-		tables := []string{"app.untracked", "app.metrics", "app.counted", "app.empty"}
+		tables := []string{"app.untracked", "app.metrics", "app.counted", "app.empty", "app.byhand"}
 		for range writerRounds * b.rounds { // short ones, each with another one first: what else the machine does shall meet all alike
 			tables = append(tables[1:], tables[0])
 			for _, table := range tables {
@@ -332,6 +336,8 @@ func (b *bench) writers(ctx context.Context, size string) error {
 		}
 		add("", "app.untracked", "app.metrics", most)
 		add(", changes known by counters", "app.untracked", "app.counted", most)
+		add(", a trigger written by hand logs the least and the greatest time", "app.untracked", "app.byhand", 0)
+		add(", over that trigger", "app.byhand", "app.metrics", 0)
 		add(", over a trigger that does nothing and has a transition table", "app.empty", "app.metrics", 0)
 	}
 	return nil
