@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -92,6 +93,13 @@ func TestRestoreThatMeetsAReaderOfTheDefaultPartitionWaitsOnceAndNamesHim(t *tes
 	require.Contains(t, out.stderr, "0 of 6 partitions of \""+s.owner+".raw\" came back")
 	require.Equal(t, 1, timeouts(), "those that follow need the same lock")
 	require.Equal(t, int64(6), ask[int64](t, s.root, `SELECT count(*) FROM mvscheduler.visible_kept`))
+
+	_, err := s.alice.Exec(t.Context(), `SELECT mvscheduler.restore_view('raw')`)
+	var busy *pgconn.PgError
+	require.ErrorAs(t, err, &busy)
+	require.Equal(t, "55P03", busy.Code)
+	require.Contains(t, busy.Detail, "a lock on "+s.owner+".raw, or on what is kept aside of it")
+	require.Contains(t, busy.Hint, `"mvscheduler restore" says whose it is`)
 
 	// Who reads what is aside is in the way of that partition only.
 	pgtest.Exec(t, reader, `COMMIT`, `BEGIN`, `SELECT * FROM y2019__kept`)

@@ -936,7 +936,13 @@ BEGIN
                 HINT = format('Let %1$s do it. Or SET ROLE %1$s first, if you trust that role with everything that your session may do.', k.owner);
         END IF;
         PERFORM mvscheduler.act_as(k.owner::oid);
-        partition := mvscheduler.attach_kept(k.parent::oid, k.relation::oid, k.bound, k.was);
+        BEGIN
+            partition := mvscheduler.attach_kept(k.parent::oid, k.relation::oid, k.bound, k.was);
+        EXCEPTION WHEN lock_not_available THEN
+            RAISE EXCEPTION '%', SQLERRM USING ERRCODE = SQLSTATE,
+                DETAIL = format('Somebody holds a lock on %s, or on what is kept aside of it, for more than half a second.', mvscheduler.shown_name(k.parent)),
+                HINT = 'Try again when that transaction has ended. The command "mvscheduler restore" says whose it is, and brings back each partition in a transaction of its own.';
+        END;
         IF CURRENT_USER <> actor THEN
             PERFORM set_config('role', saved_role, true);
         END IF;
