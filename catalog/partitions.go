@@ -22,12 +22,23 @@ type PruneTarget struct {
 	Name     string // of the view or table
 	Relation uint32 // the partitioned table
 	Facts    []byte // JSON, for retention.Decode
+	Seen     string // the snapshot in which they were read
+}
+
+// OnlySince has the facts that this transaction reads tell of no changes that a snapshot sees: these an earlier plan has read. There
+// can be many, and everybody who uses the table waits.
+func OnlySince(ctx context.Context, tx pgx.Tx, seen string) error {
+	_, err := tx.Exec(ctx, `SELECT set_config('mvscheduler.planned', concat_ws(' ', pg_current_xact_id(), $1::text), true)`, seen)
+	if err != nil {
+		return fmt.Errorf("leave out what was seen: %w", err)
+	}
+	return nil
 }
 
 // LoadPruneTarget reads the facts of one snapshot, as far as the caller may see them; nil when there is no such target
 // any more, or it is not the owner's.
 func LoadPruneTarget(ctx context.Context, q Querier, id int64) (*PruneTarget, error) {
-	rows, err := q.Query(ctx, `SELECT f.id, f.name, f.relation, f.facts FROM mvscheduler.prune_facts AS f WHERE f.id = $1`, id)
+	rows, err := q.Query(ctx, `SELECT f.id, f.name, f.relation, f.facts, pg_current_snapshot()::text AS seen FROM mvscheduler.prune_facts AS f WHERE f.id = $1`, id)
 	if err != nil {
 		return nil, fmt.Errorf("read the partitions of target %d: %w", id, err)
 	}

@@ -167,8 +167,8 @@ func TestTheDaysKeepEveryRowWhateverHorizonsMoveBack(t *testing.T) {
 		},
 		"everything": func(r *rapid.T) { pgtest.Exec(t, s.root, everythingDirty) },
 	}
-	names := []string{"late", "restore view", "late", "version", "switch", "version", "ring", "archive", "archive leaves", "drop", "switch", "anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "anew", "everything",
-		"one", "one", "terminate", "kill", "days", "switch too"} // the first ones are drawn most
+	names := []string{"late", "days", "restore view", "late", "days", "version", "switch", "version", "ring", "archive", "archive leaves", "drop", "switch", "anew", "restore one", "key", "period", "raw", "raw", "hold", "hold a part", "ring", "archive", "archive leaves", "drop", "restore", "restore one", "restore view", "row anew", "grace", "pause", "switch", "anew", "everything",
+		"one", "one", "terminate", "kill", "switch too"} // the first ones are drawn most
 	// As in TestTheDaysHaveEveryRowWhateverBecomesOfTheViewBetween; and what a version was not built for, and what has left.
 	const followed = `SELECT coalesce(floor(extract(epoch FROM now() - greatest(
 		(SELECT max(date_trunc(w.bucket, b.below - interval '1 microsecond', 'UTC') + ('1 ' || w.bucket)::interval)

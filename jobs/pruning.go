@@ -55,11 +55,19 @@ func (p *pruning) lookBelow(ctx context.Context, q catalog.Querier, before *prun
 }
 
 // planAgain plans after a partition was put aside in this very transaction. Everybody who uses the table waits meanwhile:
-// what a plan of before the locks has read is not read again, and where it is not the same any more that is [errLeaves].
+// what a plan of before the locks has read is not read again, the change log neither, and where leaves are not the same any more that is [errLeaves].
 func planAgain(ctx context.Context, tx pgx.Tx, before *pruning) (*pruning, error) {
+	if err := catalog.OnlySince(ctx, tx, before.Seen); err != nil {
+		return nil, err
+	}
 	p, err := loadPruning(ctx, tx, before.ID)
 	if err != nil || p == nil {
 		return nil, err
+	}
+	for i, r := range p.facts.Readers { // what that plan knew, too: a horizon that has moved back since lets it count
+		if was := slices.IndexFunc(before.facts.Readers, func(b retention.Reader) bool { return b.Name == r.Name }); was >= 0 {
+			p.facts.Readers[i].Dirt = append(r.Dirt, before.facts.Readers[was].Dirt...)
+		}
 	}
 	if !p.sameLeaves(before) {
 		return nil, errLeaves

@@ -315,6 +315,9 @@ WITH target AS (
                  SELECT (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l WHERE i.view_id = s.view_id) AS read
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = s.query_relation::oid)
+), planned AS MATERIALIZED (   -- what a plan before this transaction's locks has seen of the change log, see OnlySince; of no other transaction
+    SELECT (SELECT nullif(pg_catalog.split_part(g.by, ' ', 2), '')::pg_catalog.pg_snapshot WHERE pg_catalog.split_part(g.by, ' ', 1) = pg_catalog.pg_current_xact_id_if_assigned()::text) AS seen
+      FROM pg_catalog.current_setting('mvscheduler.planned', true) AS g(by)
 )
 SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        'Now', mvscheduler.micros(clock_timestamp()),
@@ -453,12 +456,19 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                         FROM (SELECT CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi
                                                                 FROM mvscheduler.view_source AS v
                                                                 JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.view_id IS NULL AND (v.col = 0 OR d.col = v.col)
-                                                               WHERE v.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+                                                               WHERE v.view_id = s.view_id AND d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE
                                                               UNION ALL
-                                                              SELECT b.lo, b.hi FROM mvscheduler.blind_writes AS b WHERE b.view_id = i.view_id AND b.data = i.data
+                                                              SELECT coalesce((l ->> 'lo')::timestamptz, '-infinity'), coalesce((l ->> 'hi')::timestamptz, 'infinity')   -- as blind_writes
+                                                                FROM pg_catalog.jsonb_array_elements(i.leaves) AS l
+                                                                JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.view_id IS NULL AND d.col = -1
+                                                               WHERE d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE
+                                                                 AND pg_catalog.pg_snapshot_xmin(d.snapshot) < (l ->> 'since')::xid8
                                                               UNION ALL
                                                               SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
-                                                               WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)) AS u
+                                                               WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
          FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self FROM reach WHERE reach.kind IN ('v', 'm')

@@ -118,7 +118,7 @@ var statistics = map[string]bool{"pg_stat_statements": true, "pg_stat_statements
 var runsText = regexp.MustCompile(`^(query|table|cursor|schema|database)_to_xml|^ts_(stat|rewrite)$|^dblink|^pg_(read|write|ls|file|stat_file|logical|create|drop|execute)|^lo_|^currtid2?$|^row_security_|^pg_get_expr$`)
 
 // harmless are the settings that a sidecar sets by function, as transactions need them.
-var harmless = map[string]bool{"statement_timeout": true, "lock_timeout": true, "TimeZone": true, "work_mem": true, "idle_session_timeout": true, "jit": true, "mvscheduler.detached": true, "enable_seqscan": true, "plan_cache_mode": true}
+var harmless = map[string]bool{"statement_timeout": true, "lock_timeout": true, "TimeZone": true, "work_mem": true, "idle_session_timeout": true, "jit": true, "mvscheduler.detached": true, "mvscheduler.planned": true, "enable_seqscan": true, "plan_cache_mode": true}
 
 // qualified splits a list of names as it stands in a parse tree.
 func qualified(list any) (schema, name string) {
