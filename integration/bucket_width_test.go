@@ -48,6 +48,26 @@ func TestABucketThatIsFarFromItsRowsFailsAWideRefresh(t *testing.T) {
 	require.Contains(t, s.outcomeOf(t, "v"), "has 2027-04-06 12:00:00+00 in column hour, which is not the start of a bucket")
 }
 
+// The first fill reads whole partitions and has not noticed it. A row beside the window of a wide range, whose label is within, would be left out.
+func TestARowBesideTheWindowOfAWideRefreshWhoseBucketIsWithinFailsIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ row, shift, changed, says string }{
+		"after it":  {"2026-03-03 12:30:07+00", "-10 hours", "ts <= '2026-03-03 09:10+00'", "has 2026-03-03 02:00:00+00 in column hour"},
+		"before it": {"2026-03-02 06:30:07+00", "10 hours", "ts >= '2026-03-02 10:00+00'", "has 2026-03-02 16:00:00+00 in column hour"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('`+c.row+`', 1, 1)`)
+			s.incremental(t, "v", `SELECT date_trunc('hour', ts) + CASE WHEN extract(second FROM ts) = 7 THEN interval '`+c.shift+`' ELSE interval '0' END AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "max_attempts", 1)
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics SELECT ts, 9, 9 FROM metrics WHERE device = 1 AND `+c.changed+` AND ts NOT IN ('`+c.row+`')`)
+			require.Contains(t, s.outcomeOf(t, "v"), c.says)
+		})
+	}
+}
+
 // Where the query says itself how wide it cuts, nothing has to be computed to know that it is wider.
 func TestABucketWidthThatDateTruncContradictsIsRefused(t *testing.T) {
 	t.Parallel()

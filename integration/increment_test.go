@@ -128,6 +128,7 @@ func TestTheFirstFillComesInStepsAndGoesOnAfterAKill(t *testing.T) {
 	require.Equal(t, 27+4, ask[int](t, s.root, `SELECT count(*)::int FROM pg_inherits WHERE inhparent = $1::text::regclass`, s.owner+".v__data"))
 	require.Contains(t, ask[string](t, s.root, `SELECT reason FROM mvscheduler.run WHERE state = 'succeeded'`), "in 31 partitions; ")
 	require.Equal(t, "-infinity", ask[string](t, s.root, `SELECT filled_from::text FROM mvscheduler.increment_state`))
+	require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM pg_constraint AS n JOIN pg_inherits AS h ON h.inhrelid = n.conrelid WHERE n.contype = 'c' AND h.inhparent = $1::text::regclass`, s.owner+".v__data"), "what told ATTACH of the bounds goes")
 	require.Equal(t, 2*31, ask[int](t, s.root, `SELECT count(*)::int FROM pg_index AS i JOIN pg_inherits AS h ON h.inhrelid = i.indrelid WHERE h.inhparent = $1::text::regclass`, s.owner+".v__data"))
 	s.incremented(t, "v")
 	require.Equal(t, "nothing changed below; changes are noted by triggers", s.last(t, "v", "reason"))

@@ -158,3 +158,19 @@ func TestASequenceThatAQueryReadsIsNotMissed(t *testing.T) {
 	same(t, s.alice, "w")
 	require.Contains(t, s.last(t, "v", "reason"), "counter is a sequence, of which nobody knows what changed")
 }
+
+// It is in no bucket, so nothing has to be computed for it.
+func TestAnInfiniteTimeThatASubscriptionAppliesChangesNoBucket(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", hourly, "refresh_on", "manual")
+	startSidecar(t, s.db)
+	s.incremented(t, "v")
+	pgtest.Exec(t, s.root, `SET session_replication_role = replica`, `INSERT INTO `+s.owner+`.metrics VALUES ('infinity', 1, 1), ('-infinity', 1, 1)`)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "nothing changed below")
+	pgtest.Exec(t, s.root, `INSERT INTO `+s.owner+`.metrics VALUES ('2026-03-02 10:05+00', 1, 1)`)
+	s.incremented(t, "v")
+	require.Contains(t, s.last(t, "v", "reason"), "changed: 2026-03-02 10:05:00 UTC")
+	same(t, s.alice, "v")
+}

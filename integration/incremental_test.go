@@ -52,6 +52,7 @@ func TestAnIncrementalViewIsMadeOfRelationsOfItsOwner(t *testing.T) {
 	require.Equal(t, "hour timestamp with time zone, device integer, n bigint, total numeric", s.columns(t, "v"))
 	require.Equal(t, s.columns(t, "v"), s.columns(t, "v__data"))
 	require.Equal(t, "{hour,device}", ask[string](t, s.alice, `SELECT mvscheduler.key_of('v__data'::regclass)::text`))
+	require.True(t, ask[bool](t, s.alice, `SELECT indnullsnotdistinct FROM pg_index WHERE indrelid = 'v__data'::regclass AND indisunique`), "NULL is a key like any other")
 	require.Equal(t, "metrics 1", ask[string](t, s.alice, `SELECT string_agg(relation::regclass || ' ' || col, ', ') FROM mvscheduler.sources_of('v__query'::regclass)`))
 	require.Equal(t, "never idle incremental", ask[string](t, s.alice, `SELECT concat_ws(' ', freshness, activity, method) FROM mvscheduler.status`))
 	require.Equal(t, "data gate", ask[string](t, s.alice, `SELECT string_agg(kind, ' ' ORDER BY kind) FROM mvscheduler.visible_pieces`))
@@ -158,4 +159,14 @@ func splitAssignments(text string) (pairs [][2]string) {
 		pairs = append(pairs, [2]string{a[1], a[2]})
 	}
 	return pairs
+}
+
+// What is granted by default is granted on the view that people read; what it is made of is its owner's alone.
+func TestDefaultPrivilegesGiveNobodyThePiecesOfAnIncrementalView(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	bob := s.db.User(t, "bob")
+	pgtest.Exec(t, s.alice, `ALTER DEFAULT PRIVILEGES GRANT ALL ON TABLES TO `+bob)
+	s.incremental(t, "v", hourly)
+	require.Equal(t, "v", ask[string](t, s.alice, `SELECT string_agg(c.relname, ' ' ORDER BY c.relname) FROM pg_class AS c WHERE c.relname ~ '^v(__|$)' AND c.relkind IN ('v', 'p', 'm') AND has_table_privilege($1, c.oid, 'SELECT')`, bob))
 }

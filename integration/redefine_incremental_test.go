@@ -23,12 +23,14 @@ func TestANewVersionOfAnIncrementalViewTakesThePlaceOfTheOldOne(t *testing.T) {
 	s.incremented(t, "v")
 	bob := s.db.User(t, "bob")
 	pgtest.Exec(t, s.alice, `GRANT USAGE ON SCHEMA `+s.owner+` TO `+bob, `GRANT SELECT ON v TO `+bob, `COMMENT ON VIEW v IS 'hourly'`, `COMMENT ON COLUMN v.n IS 'how many'`, `ALTER VIEW v SET (security_barrier)`,
+		`GRANT SELECT ON v__data, v__query TO `+bob, `COMMENT ON COLUMN v__query.n IS 'counted'`, `ALTER VIEW v__query SET (security_barrier)`,
 		`CREATE VIEW direct AS SELECT hour, n FROM v`, `CREATE VIEW deep AS SELECT sum(n) AS n FROM direct`, `CREATE MATERIALIZED VIEW stored AS SELECT count(*) FROM v`, `CREATE INDEX by_n ON v__data (n) WHERE n > 5`)
 	oid := ask[uint32](t, s.alice, `SELECT 'v'::regclass::oid`)
 	kept := func() {
 		t.Helper()
 		same(t, s.alice, "v")
 		require.Equal(t, "hourly how many {security_barrier=true} t", ask[string](t, s.root, `SELECT concat_ws(' ', obj_description(c.oid), col_description(c.oid, (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = 'n')), c.reloptions::text, has_table_privilege($2, c.oid, 'SELECT')) FROM pg_class AS c WHERE c.oid = $1::text::regclass`, s.owner+".v", bob))
+		require.Equal(t, "counted {security_barrier=true} t t", ask[string](t, s.root, `SELECT concat_ws(' ', col_description(c.oid, (SELECT attnum FROM pg_attribute WHERE attrelid = c.oid AND attname = 'n')), c.reloptions::text, has_table_privilege($2, c.oid, 'SELECT'), has_table_privilege($2, $3::text::regclass, 'SELECT')) FROM pg_class AS c WHERE c.oid = $1::text::regclass`, s.owner+".v__query", bob, s.owner+".v__data"))
 		require.Equal(t, "data "+s.owner+".v__data, gate "+s.owner+".v__gate", s.pieces(t))
 		require.Zero(t, ask[int](t, s.root, `SELECT count(*)::int FROM pg_class WHERE relname ~ '__(next|old|probe)' AND relkind <> 'i'`))
 		require.Equal(t, 1, ask[int](t, s.root, `SELECT count(*)::int FROM mvscheduler.increment_state`))
@@ -63,16 +65,17 @@ func TestANewVersionOfAnIncrementalViewTakesThePlaceOfTheOldOne(t *testing.T) {
 	require.Equal(t, "hour timestamp with time zone, device integer, n bigint, most numeric", s.columns(t, "v"))
 
 	// The key, the time column, the width.
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET unique_key = '{}'`)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v')`, `UPDATE mvscheduler.views SET unique_key = '{}'`, `CREATE INDEX made_meanwhile ON v__data (most)`, `SELECT mvscheduler.resume_view('v')`)
 	s.incremented(t, "v")
 	kept()
+	require.Contains(t, ask[string](t, s.alice, `SELECT string_agg(indexrelid::regclass::text, ', ') FROM pg_index WHERE indrelid = 'v__data'::regclass`), "made_meanwhile")
 	require.True(t, ask[bool](t, s.alice, `SELECT mvscheduler.key_of('v__data'::regclass) IS NULL`))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET unique_key = NULL, time_column = 'started', query = replace(query, 'AS hour', 'AS hour, date_trunc(''hour'', ts) AS started') || ', 3'`)
 	require.Equal(t, "{started,hour,device}", ask[string](t, s.alice, `SELECT mvscheduler.key_of('v__next'::regclass)::text`))
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET time_column = 'hour', query = $$SELECT date_trunc('day', ts) AS hour, device, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2$$, bucket_width = '1 day'`)
 	s.incremented(t, "v")
 	kept()
-	require.Equal(t, "v__data_20260101", ask[string](t, s.alice, `SELECT string_agg(inhrelid::regclass::text, ', ') FROM pg_inherits WHERE inhparent = 'v__data'::regclass`))
+	require.Equal(t, "v__data_20260101", ask[string](t, s.alice, `SELECT string_agg(DISTINCT tableoid::regclass::text, ', ') FROM v__data`)) // in 2026 the next one may have been made ahead
 	s.incremented(t, "v")
 	require.Equal(t, "nothing changed below; changes are noted by triggers", s.last(t, "v", "reason"))
 	require.Zero(t, sidecar.stop())
@@ -346,4 +349,29 @@ func TestANewVersionOfAnIncrementalViewComesToItsNewOwnerAndToAViewThatWasNeverF
 	s.whole(t, "v")
 	require.Equal(t, "hour timestamp with time zone, device integer, n bigint, total numeric, two integer, one integer", s.columns(t, "v"))
 	require.Equal(t, []string{bob}, ask[[]string](t, s.root, `SELECT array_agg(DISTINCT relowner::regrole::text) FROM pg_class WHERE relname ~ '^v(__|$)' AND relkind <> 'S'`))
+}
+
+// What is said of a new version when a partition of what it reads leaves in the moment in which it is filled, although none may.
+func TestANewVersionThatMayLackWhatTheOldOneHasDoesNotTakeItsPlace(t *testing.T) {
+	t.Parallel()
+	for name, noted := range map[string]string{
+		"what it reads lacked rows": `UPDATE mvscheduler.redefinition SET lacking = true`,
+		"a partition left":          `INSERT INTO mvscheduler.frozen_by (view_id, target, below) SELECT view_id, -1, '2026-03-02 00:00+00' FROM mvscheduler.redefinition`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			s.incremental(t, "v", hourly, "refresh_on", "manual")
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			data := ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`)
+			pgtest.Exec(t, s.alice, another)
+			pgtest.Exec(t, s.root, noted)
+			pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+			until(t, s.alice, `SELECT reason LIKE '%left while its new version was being made%UPDATE the row back to what it was%' FROM mvscheduler.status`)
+			require.Equal(t, data, ask[uint32](t, s.alice, `SELECT 'v__data'::regclass::oid`))
+			require.NotContains(t, s.columns(t, "v"), "most")
+			require.Equal(t, int64(3*96), ask[int64](t, s.alice, `SELECT count(*) FROM v`))
+		})
+	}
 }

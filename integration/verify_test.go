@@ -213,6 +213,8 @@ func TestVerifyLeavesOutWhatNobodyCanComputeAnyMore(t *testing.T) {
 	v, talk := s.verify(t, 0, "hourly", "--all")
 	require.GreaterOrEqual(t, v.Frozen, 5*24)
 	require.Contains(t, talk, "left out: what they were made of has left")
+	require.Zero(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.compare_buckets(mvscheduler.view_id('hourly'), '-infinity', 'infinity')`), "nor does SQL miss what has left")
+	require.Positive(t, ask[int](t, s.alice, `SELECT count(*)::int FROM mvscheduler.buckets_of(mvscheduler.view_id('hourly')) WHERE frozen`))
 	v, _ = s.verify(t, 0, "daily", "--all")
 	require.Zero(t, v.Frozen, "the hours that it is made of are there")
 
@@ -333,4 +335,49 @@ func TestScansOfVerificationsThatFollowEachOtherAddUp(t *testing.T) {
 	once := verify()
 	require.NotZero(t, once)
 	require.Equal(t, 2*once, verify())
+}
+
+// Of a bucket everything is read that it is made of, also where that lies before the time that it is called after, or a whole
+// width after it: each of them, computed by itself, is what the refresh made of it.
+func TestVerifyReadsOfEachBucketAllThatItIsMadeOf(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.alice, `CREATE TABLE metrics (ts timestamptz NOT NULL)`,
+		`INSERT INTO metrics SELECT generate_series('2026-10-24 12:00+00'::timestamptz, '2026-10-26 12:00+00', '10 minutes')`) // clocks are set back in Berlin
+	views := map[string]string{
+		"shifted": `date_trunc('hour', ts) - interval '50 minutes'`,
+		"local":   `date_trunc('hour', ts AT TIME ZONE 'Europe/Berlin')`,
+		"days":    `(ts AT TIME ZONE 'Europe/Berlin')::date`,
+	}
+	for name, label := range views {
+		width := "1 hour"
+		if name == "days" {
+			width = "1 day"
+		}
+		s.incremental(t, name, `SELECT `+label+` AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", width, "timezone", "Europe/Berlin")
+	}
+	startSidecar(t, s.db)
+	pgtest.Exec(t, s.alice, `SET TimeZone = 'Europe/Berlin'`)
+	for name := range views {
+		s.incremented(t, name)
+		same(t, s.alice, name)
+		require.Empty(t, ask[string](t, s.alice, `
+SELECT coalesce(string_agg(b.bucket || ' ' || d, E'\n'), '')
+  FROM (SELECT x.bucket, coalesce(lead(x.bucket) OVER (ORDER BY x.instant), 'infinity') AS next FROM mvscheduler.buckets_of(mvscheduler.view_id($1)) AS x) AS b
+ CROSS JOIN LATERAL mvscheduler.compare_buckets(mvscheduler.view_id($1), b.bucket, b.next) AS d`, name), name)
+	}
+}
+
+// A query that names its zone is cut there, whatever the zone of the view is.
+func TestVerifyKnowsTheDirtyBucketsOfAQueryThatNamesItsZone(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	s.incremental(t, "v", `SELECT date_trunc('day', ts, 'Asia/Tokyo') AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 day")
+	worker := startSidecar(t, s.db)
+	s.incremented(t, "v")
+	require.Zero(t, worker.stop())
+	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 100)`)
+	v, _ := s.verify(t, 0, "v", "--all")
+	require.Equal(t, 1, v.Dirty)
+	require.Equal(t, "2026-03-01 15:00:00+00", v.Differences[0].Bucket)
 }

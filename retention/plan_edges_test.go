@@ -78,3 +78,19 @@ func TestOfATableThatIsAPartNothingLeavesByARowOfItsOwn(t *testing.T) {
 	require.True(t, Plan(b.facts).Empty())
 	require.Equal(t, "app.eu is a part of app.everywhere, which has a row in source_retention itself", Plan(b.facts).Decisions[0].Why)
 }
+
+// What begins at the horizon has nothing before it.
+func TestWhatBeginsAtTheHorizonIsYoungerAndNotOnBothSides(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(1)).span("2026-06-14", "2026-06-15")
+	b.facts.Now = at(t, "2026-06-15 00:00:00")
+	d := Plan(b.facts).Decisions[0]
+	require.Equal(t, Keep, d.Action)
+	require.Contains(t, d.Why, "it is younger than the horizon 2026-06-14 of")
+}
+
+func TestOneSubPartitionIsNamed(t *testing.T) {
+	t.Parallel()
+	b := table(t, Source, "app.metrics", Days(7)).span("2026-05-01", "2026-05-02", func(p *Partition) { p.SubPartitions = 1 })
+	require.Contains(t, Plan(b.facts).Decisions[0].Reason, " with its 1 sub-partition is put aside: ")
+}
