@@ -41,6 +41,28 @@ func TestAViewThatWaitsForWhatItReadsNamesIt(t *testing.T) {
 	require.Regexp(t, `^waits until it can be filled from \w+\.hours$`, reason("days"))
 }
 
+// Of an owner with many views only so many run at a time: to start a sidecar would be the wrong advice to who has a dozen to fill.
+func TestAViewThatWaitsForOthersOfItsOwnerSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.settings SET max_runs_per_owner = 1`)
+	s.manage(t, "long", slowQuery(10*time.Minute))
+	sidecar := startSidecar(t, s.db)
+	s.working(t, "long")
+	s.manage(t, "v", quick)
+	reason := func() string {
+		return ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name LIKE '%.v'`)
+	}
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.view_state SET next_slot = next_slot - interval '2 minutes', next_due = next_due - interval '2 minutes', rearmed_at = rearmed_at - interval '2 minutes' WHERE name LIKE '%.v'`)
+	require.Equal(t, "waits for another run of "+s.owner+" to end, since settings.max_runs_per_owner is 1", reason())
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.refresh_view('v')`)
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.request SET requested_at = requested_at - interval '2 minutes'`)
+	require.Equal(t, "waits for another run of "+s.owner+" to end, since settings.max_runs_per_owner is 1", reason())
+	sidecar.kill()
+	until(t, s.root, `SELECT NOT EXISTS (SELECT FROM mvscheduler.attempt AS a JOIN pg_stat_activity AS b ON b.pid = a.backend_pid WHERE a.outcome = 'running')`)
+	require.Contains(t, reason(), "is mvscheduler serve running?", "when it is gone")
+}
+
 // A view cannot be younger than what it reads: the one that asks for it hears of it, and is not called stale for ever.
 func TestAViewPromisesNoMoreThanWhatItReads(t *testing.T) {
 	t.Parallel()

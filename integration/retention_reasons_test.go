@@ -3,6 +3,7 @@ package integration
 import (
 	"testing"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/stretchr/testify/require"
 
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -94,4 +95,54 @@ func TestAPartitionThatIsForeignOrHalfDetachedStaysWithTheReason(t *testing.T) {
 	startSidecar(t, s.db)
 	until(t, s.root, `SELECT EXISTS (SELECT FROM mvscheduler.run WHERE kind = 'prune' AND state = 'succeeded')`)
 	require.Equal(t, "near__kept", ask[string](t, s.alice, `SELECT string_agg(relation::text, ' ') FROM mvscheduler.visible_kept`))
+}
+
+// A shorter grace_period drops within seconds what could be restored a moment ago, and so does lifting a hold.
+func TestWhatIsDroppedForGoodByAShorterGracePeriodIsSaid(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.aside(t)
+	s.pruned(t)
+	owner, said := connNoticing(t, s.db.URLAs(s.owner))
+	pgtest.Exec(t, owner, `BEGIN`, `UPDATE mvscheduler.source_retention SET grace_period = '8 days'`, `UPDATE mvscheduler.source_retention SET grace_period = '6 days'`, `ROLLBACK`)
+	require.Empty(t, *said, "nothing is dropped")
+	pgtest.Exec(t, owner, `BEGIN`, `UPDATE mvscheduler.source_retention SET legal_hold = true, grace_period = '0'`)
+	require.Empty(t, *said, "nothing is dropped under a hold")
+	pgtest.Exec(t, owner, `UPDATE mvscheduler.source_retention SET legal_hold = false`, `ROLLBACK`)
+	dropped := "1 partition of " + s.owner + ".raw was put aside longer ago than 00:00:00 and will be dropped for good"
+	require.Contains(t, messages(*said), dropped)
+	*said = nil
+	pgtest.Exec(t, owner, `BEGIN`, `UPDATE mvscheduler.source_retention SET grace_period = '0'`, `ROLLBACK`)
+	require.Equal(t, []string{dropped}, messages(*said))
+	require.Equal(t, "mvscheduler restore "+s.owner+".raw brings it back until then; legal_hold = true keeps it aside.", (*said)[0].Hint)
+}
+
+func messages(said []*pgconn.Notice) (all []string) {
+	for _, n := range said {
+		all = append(all, n.Message)
+	}
+	return all
+}
+
+// Days for ever on hours that were filled with a period of their own never had what is older, and the raw table lets it go all the same.
+func TestAViewThatBeginsWithLessThanItKeepsSaysSo(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings, "retention_period", "3 days")
+	owner, said := connNoticing(t, s.db.URLAs(s.owner))
+	daily := func(name, period string) []string {
+		*said = nil
+		pgtest.Exec(t, owner, `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width, timezone, refresh_on, retention_period)
+			VALUES ('`+name+`', $$`+dailyOfHourly+`$$, 'incremental', 'day', '1 day', 'UTC', 'upstream', `+period+`)`)
+		return messages(*said)
+	}
+	hourly := s.owner + ".hourly"
+	require.Equal(t, []string{"managed view " + s.owner + ".ever begins with what " + hourly + " has, which keeps 3 days"}, daily("ever", "NULL"))
+	require.Contains(t, (*said)[0].Hint, "set retention_period of "+hourly+" when "+s.owner+".ever is filled")
+	require.Len(t, daily("longer", "'5 days'"), 1)
+	require.Empty(t, daily("as_long", "'3 days'"))
+	*said = nil
+	pgtest.Exec(t, owner, `UPDATE mvscheduler.views SET priority = 1 WHERE name LIKE '%.ever'`)
+	require.Empty(t, *said, "it is said once")
 }

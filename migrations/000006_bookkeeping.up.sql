@@ -26,6 +26,7 @@ DECLARE
     reads    bigint[];
     mended   boolean;
     slower   record;
+    shorter  record;
     author   regrole;
     served   text := NEW.method;  -- of the relations that there are
     made     text[];              -- the view and its plain view with the query, where they were made again
@@ -171,6 +172,18 @@ BEGIN
         LOOP
             RAISE WARNING 'view "%" is refreshed every %, and reads % which is refreshed every %', NEW.name, NEW.refresh_interval, slower.name, slower.refresh_interval
                 USING DETAIL = 'It cannot be younger than what it reads, and most of its refreshes find nothing new.', HINT = 'Set refresh_on to ''upstream'', or give it no shorter an interval.';
+        END LOOP;
+    END IF;
+    IF TG_OP = 'INSERT' AND NEW.method = 'incremental' AND cardinality(reads) > 0 THEN
+        FOR shorter IN
+            SELECT u.name, u.retention_period FROM mvscheduler.view_state AS u
+             WHERE u.view_id = ANY (reads) AND u.method = 'incremental' AND u.retention_period IS NOT NULL
+               AND (NEW.retention_period IS NULL OR now() - u.retention_period > now() - NEW.retention_period)
+             ORDER BY now() - u.retention_period DESC, u.name LIMIT 1
+        LOOP
+            RAISE NOTICE 'managed view % begins with what % has, which keeps %', NEW.name, shorter.name, shorter.retention_period
+                USING DETAIL = format('What is older below %s never gets into %s, and a retention of the tables below does not wait for it.', shorter.name, NEW.name),
+                      HINT = format('Where it shall be in it, INSERT %s without retention_period, and set retention_period of %1$s when %s is filled.', shorter.name, NEW.name);
         END LOOP;
     END IF;
     IF NEW.optimize = 'auto' AND (NEW.cron IS NOT NULL OR NEW.calendar IS NOT NULL OR NEW.refresh_on <> 'schedule')

@@ -1,5 +1,6 @@
 DROP TABLE mvscheduler.source_retention CASCADE;
 DROP FUNCTION mvscheduler.source_bookkeeping();
+DROP FUNCTION mvscheduler.tell_of_dropping(bigint, text, interval);
 DROP FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval);
 DROP FUNCTION mvscheduler.source_ddl();
 DROP FUNCTION mvscheduler.source_normalize();

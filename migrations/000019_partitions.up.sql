@@ -1108,6 +1108,22 @@ END $$;
 COMMENT ON FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval) IS 'Says how many partitions a retention_period lets go.';
 REVOKE ALL ON FUNCTION mvscheduler.tell_of_leaving(oid, text, interval, interval) FROM PUBLIC;
 
+-- What could be restored a moment ago: the statement that ends that is the last chance to say so.
+CREATE FUNCTION mvscheduler.tell_of_dropping(target bigint, name text, grace_period interval) RETURNS void
+LANGUAGE plpgsql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    n bigint := (SELECT count(*) FROM mvscheduler.kept AS k WHERE k.target = tell_of_dropping.target AND k.detached_at < clock_timestamp() - tell_of_dropping.grace_period);
+BEGIN
+    IF n > 0 THEN
+        RAISE NOTICE '% put aside longer ago than % and will be dropped for good', CASE n WHEN 1 THEN format('1 partition of %s was', name) ELSE format('%s partitions of %s were', n, name) END, grace_period
+            USING HINT = format('mvscheduler restore %s brings %s back until then; legal_hold = true keeps %2$s aside.', name, CASE n WHEN 1 THEN 'it' ELSE 'them' END);
+    END IF;
+END $$;
+COMMENT ON FUNCTION mvscheduler.tell_of_dropping(bigint, text, interval) IS 'Says how many partitions that are aside a grace_period ends for.';
+REVOKE ALL ON FUNCTION mvscheduler.tell_of_dropping(bigint, text, interval) FROM PUBLIC;
+
 CREATE FUNCTION mvscheduler.source_bookkeeping() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -1149,6 +1165,9 @@ BEGIN
     END IF;
     IF NEW.enabled AND NOT NEW.legal_hold AND (TG_OP = 'INSERT' OR NOT OLD.enabled OR OLD.legal_hold OR now() - NEW.retention_period > now() - OLD.retention_period) THEN
         PERFORM mvscheduler.tell_of_leaving(NEW."table"::oid, mvscheduler.shown_name(NEW."table"::oid), NEW.retention_period, NEW.grace_period);
+    END IF;
+    IF TG_OP = 'UPDATE' AND NEW.enabled AND NOT NEW.legal_hold AND (NOT OLD.enabled OR OLD.legal_hold OR now() - NEW.grace_period > now() - OLD.grace_period) THEN
+        PERFORM mvscheduler.tell_of_dropping(NEW.id, mvscheduler.shown_name(NEW."table"::oid), NEW.grace_period);
     END IF;
     PERFORM pg_notify('mvscheduler_due', '') WHERE pg_notification_queue_usage() < 0.5;
     RETURN NULL;

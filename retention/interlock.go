@@ -83,6 +83,14 @@ func (p *planner) need(r Reader, d Decision) string {
 	case *r.MaterializedUntil < settled:
 		return fmt.Sprintf("view %s reads it and has materialized until %s, where %s is needed", r.Name, *r.MaterializedUntil, settled)
 	}
+	if r.Direct { // what is written to a partition that is back comes to the view, until a younger one leaves
+		for _, back := range p.back {
+			if back.Bound.From >= frozen && back.Bound.From < d.Bound.From {
+				return fmt.Sprintf("view %s follows what is written to %s, which is older, was restored and stays until %s, and would not when this has left",
+					r.Name, back.Partition.Name, p.graceEnd(*back.Partition.RestoredAt).second())
+			}
+		}
+	}
 	for _, dirt := range r.Dirt {
 		if dirt.From < settled && dirt.To >= frozen && dirt.To.Add(margin) >= kept {
 			return fmt.Sprintf("view %s has not taken %s", r.Name, dirt.untaken())

@@ -58,11 +58,12 @@ type planner struct {
 	Facts
 	now     Timestamp
 	horizon Timestamp
-	oldest  Timestamp // start of the oldest attached partition
-	frozen  Timestamp // below which partitions have left; NegInfinity = none has
-	key     KeyType   // of the partition key; empty = there is none
-	self    *Reader   // the view whose data the relation is; nil = a table
-	held    string    // why nothing happens at all; empty = something may
+	oldest  Timestamp  // start of the oldest attached partition
+	frozen  Timestamp  // below which partitions have left; NegInfinity = none has
+	back    []Decision // attached partitions that were restored and stay for their grace period, the oldest first
+	key     KeyType    // of the partition key; empty = there is none
+	self    *Reader    // the view whose data the relation is; nil = a table
+	held    string     // why nothing happens at all; empty = something may
 }
 
 func newPlanner(f Facts) *planner {
@@ -89,7 +90,13 @@ func newPlanner(f Facts) *planner {
 		if partition.DetachedAt == nil {
 			p.oldest = min(p.oldest, bound.From)
 		}
+		if at := partition.RestoredAt; err == nil && partition.DetachedAt == nil && at != nil && p.now <= p.graceEnd(*at) {
+			p.back = append(p.back, Decision{Partition: partition, Bound: bound})
+		}
 	}
+	slices.SortFunc(p.back, func(a, b Decision) int {
+		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Partition.OID, b.Partition.OID))
+	})
 	if p.held = p.hold(); p.held != "" {
 		return p
 	}

@@ -268,6 +268,12 @@ func TestPlansReadAsTheyShould(t *testing.T) {
 				span("2026-06-03", "2026-06-04"). // attached by somebody
 				span("2026-06-05", "2026-06-06")
 		},
+		"restored_whole": func(t *testing.T) *builder { // what is written to it comes to the view until a younger one leaves
+			b := table(t, Source, "app.metrics", Days(7)).reader("app.hourly", hourly)
+			return b.span("2026-06-01", "2026-06-02", func(p *Partition) { p.RestoredAt = b.at("2026-06-14") }).
+				span("2026-06-02", "2026-06-03", func(p *Partition) { p.RestoredAt = b.at("2026-06-10") }).
+				span("2026-06-05", "2026-06-06")
+		},
 		"lengthened": func(t *testing.T) *builder {
 			b := table(t, View, "app.hourly", Days(365))
 			b.facts.Relation.Frozen = b.at("2026-02-01")

@@ -228,6 +228,13 @@ func TestWhatNobodyNeedsLeaves(t *testing.T) {
 			case r.Direct && !r.Windowed, r.Lost, r.Paused != "", r.FilledFrom == nil, *r.FilledFrom != NegInfinity, len(r.Dirt) > 0:
 				return true
 			}
+			older := slices.ContainsFunc(f.Relation.Partitions, func(o Partition) bool {
+				back, err := ParseBound(o.Bound, f.Relation.Key[0].Type)
+				return err == nil && o.RestoredAt != nil && o.DetachedAt == nil && back.From < b.From
+			})
+			if r.Direct && older {
+				return true
+			}
 			end := b.To.Add(4 * day) // a zone, the width of a bucket and two hours
 			return *r.MaterializedUntil < end || r.Direct && (end > horizon || b.From < frozen)
 		}

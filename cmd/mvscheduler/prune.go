@@ -140,7 +140,7 @@ SELECT coalesce((SELECT t.id FROM mvscheduler.visible_targets AS t WHERE t.face:
 	case kind == "r":
 		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s is not partitioned: what leaves are partitions, of incremental views and of tables that are partitioned by a range of their time", name)}
 	case kind == "p":
-		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s has no row in mvscheduler.source_retention: its owner writes INSERT INTO mvscheduler.source_retention (\"table\", retention_period) VALUES (%s, '90 days')", name, quoted)}
+		return 0, &exitError{code: exitNotFound, err: fmt.Errorf("table %s has no row in mvscheduler.source_retention: its owner writes INSERT INTO mvscheduler.source_retention (\"table\", retention_period, legal_hold) VALUES (%s, '90 days', true), which lets nothing go yet", name, quoted)}
 	}
 	return a.find(ctx, conn, name)
 }
