@@ -279,7 +279,7 @@ func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {
 	pgtest.Exec(t, s.alice, `CREATE TABLE whole (ts timestamptz)`, `CREATE TABLE parts (ts timestamptz) PARTITION BY RANGE (ts)`)
 	for _, command := range []string{"prune", "restore"} {
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "whole").stderr, "table whole is not partitioned")
-		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "parts").stderr, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('parts', '90 days')`)
+		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "parts").stderr, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('parts', '90 days', true), which lets nothing go yet`)
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "none").stderr, `managed view none does not exist`)
 	}
 }
