@@ -182,7 +182,7 @@ BEGIN
              ORDER BY now() - u.retention_period DESC, u.name LIMIT 1
         LOOP
             RAISE NOTICE 'managed view % begins with what % has, which keeps %', NEW.name, shorter.name, shorter.retention_period
-                USING DETAIL = format('What is older below %s never gets into %s, and a retention of the tables below does not wait for it.', shorter.name, NEW.name),
+                USING DETAIL = format('What is older below %s never gets into %s. Where there is any, no retention lets rows below go as long as that view keeps them.', shorter.name, NEW.name),
                       HINT = format('Where it shall be in it, INSERT %s without retention_period, and set retention_period of %1$s when %s is filled.', shorter.name, NEW.name);
         END LOOP;
     END IF;

@@ -387,12 +387,13 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
        ), above(oid) AS (   -- who reads a table above reads this one
            SELECT i.inhparent FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = t.relation
            UNION SELECT i.inhparent FROM above AS a JOIN pg_catalog.pg_inherits AS i ON i.inhrelid = a.oid
-       ), reach(class, oid, kind, direct, stored, hidden, through, asks) AS (   -- stored: what is stored first on the way is the data of an incremental view. hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing
-           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, false, 0::oid, o.oid FROM own AS o
+       ), reach(class, oid, kind, direct, stored, hidden, through, asks, built, built_by) AS (   -- stored: what is stored first on the way is the data of an incremental view. hidden: by a function or policy on the way. asks: what the next owner needs SELECT on (0 = nothing), or has read once; who may not read it holds nothing. built: from when on the incremental views on the way were filled at all, and the last of them
+           SELECT 'pg_catalog.pg_class'::regclass::oid, o.oid, 'r'::"char", true, false, false, 0::oid, o.oid, '-infinity'::timestamptz, 0::bigint FROM own AS o
            UNION ALL
-           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, false, a.oid, a.oid FROM above AS a
+           SELECT 'pg_catalog.pg_class'::regclass::oid, a.oid, 'r'::"char", false, false, false, a.oid, a.oid, '-infinity', 0 FROM above AS a
            UNION
-           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.stored OR reach.direct AND reach.kind = 'd', reach.hidden OR x.hidden, reach.through, x.asks
+           SELECT x.class, x.oid, x.kind, reach.direct AND reach.kind NOT IN ('m', 'd'), reach.stored OR reach.direct AND reach.kind = 'd', reach.hidden OR x.hidden, reach.through, x.asks,
+                  greatest(reach.built, x.built), CASE WHEN x.built > reach.built THEN x.built_by ELSE reach.built_by END
              FROM reach
             CROSS JOIN LATERAL (
                   SELECT n.*
@@ -401,27 +402,29 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                          SELECT 'pg_catalog.pg_class'::regclass::oid AS class, c.oid, c.relkind AS kind, false AS hidden, CASE WHEN u.invoker THEN reach.asks ELSE c.oid END AS asks, c.relowner AS owner,
                                 u.invoker OR reach.asks = 0 OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT')
                                 OR reach.oid = reach.asks AND EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.view_health AS h ON h.view_id = s.view_id WHERE coalesce(s.query_relation, s.relation)::oid = c.oid AND h.read_rule = w.xmin)
-                                OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))) AS may
+                                OR EXISTS (SELECT FROM mvscheduler.view_state AS s JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id WHERE s.query_relation::oid = c.oid AND i.fill IS NULL AND i.leaves @> pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('oid', reach.asks::bigint))) AS may,
+                                NULL::timestamptz AS built, NULL::bigint AS built_by
                            FROM pg_catalog.pg_rewrite AS w
                            JOIN pg_catalog.pg_class AS c ON c.oid = w.ev_class AND c.relkind IN ('v', 'm') AND c.oid <> reach.oid
                           CROSS JOIN LATERAL (SELECT c.relkind = 'v' AND EXISTS (SELECT FROM pg_catalog.pg_options_to_table(c.reloptions) AS o WHERE o.option_name = 'security_invoker' AND o.option_value::boolean) AS invoker) AS u
                           WHERE d.classid = 'pg_catalog.pg_rewrite'::regclass AND w.oid = d.objid
                          UNION ALL   -- with a body in standard SQL; of others nobody knows what they read
-                         SELECT d.classid, p.oid, 'f', true, CASE WHEN p.prosecdef AND pg_catalog.has_any_column_privilege(p.proowner, reach.asks, 'SELECT') THEN 0 ELSE reach.asks END, p.proowner, true
+                         SELECT d.classid, p.oid, 'f', true, CASE WHEN p.prosecdef AND pg_catalog.has_any_column_privilege(p.proowner, reach.asks, 'SELECT') THEN 0 ELSE reach.asks END, p.proowner, true, NULL, NULL
                            FROM pg_catalog.pg_proc AS p
                           WHERE d.classid = 'pg_catalog.pg_proc'::regclass AND p.oid = d.objid
                          UNION ALL
-                         SELECT d.classid, d.objid, 'o', true, reach.asks, NULL, true WHERE d.classid = 'pg_catalog.pg_operator'::regclass
+                         SELECT d.classid, d.objid, 'o', true, reach.asks, NULL, true, NULL, NULL WHERE d.classid = 'pg_catalog.pg_operator'::regclass
                          UNION ALL
-                         SELECT 'pg_catalog.pg_class'::regclass::oid, c.oid, 'r', true, CASE WHEN reach.asks = 0 OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT') THEN c.oid ELSE reach.asks END, c.relowner, true
+                         SELECT 'pg_catalog.pg_class'::regclass::oid, c.oid, 'r', true, CASE WHEN reach.asks = 0 OR pg_catalog.has_any_column_privilege(c.relowner, reach.asks, 'SELECT') THEN c.oid ELSE reach.asks END, c.relowner, true, NULL, NULL
                            FROM pg_catalog.pg_policy AS y
                            JOIN pg_catalog.pg_class AS c ON c.oid = y.polrelid AND c.relrowsecurity AND c.oid <> reach.oid
                           WHERE d.classid = 'pg_catalog.pg_policy'::regclass AND y.oid = d.objid) AS n
                    WHERE d.refclassid = reach.class AND d.refobjid = reach.oid AND d.deptype = 'n'
                      AND n.may AND (reach.kind <> 'f' OR n.owner IS NULL OR pg_catalog.has_function_privilege(n.owner, reach.oid, 'EXECUTE'))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true
+                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true, i.built_from, s.view_id
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
+                    LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = q.relation
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
        )
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
@@ -443,6 +446,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Failures', coalesce(e.consecutive_failures, 0),
                   'Tracking', replace(coalesce(i.tracking, s.change_tracking, 'auto'), 'auto', 'trigger'),
                   'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
+                  'Unbuilt', CASE WHEN h.built > '-infinity' THEN mvscheduler.micros(h.built) END,
+                  'UnbuiltBy', coalesce((SELECT v.name FROM mvscheduler.view_state AS v WHERE v.view_id = h.built_by), ''),
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
                   'Left', (SELECT mvscheduler.micros(max(w.labels)) FROM mvscheduler.frozen_by AS b JOIN mvscheduler.frozen AS w ON w.target = b.target   -- while the table had another row
@@ -471,11 +476,14 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                                                                 AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE) AS u
                                                        GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
                   ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
-         FROM (SELECT DISTINCT reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self FROM reach WHERE reach.kind IN ('v', 'm')
+         FROM ((SELECT DISTINCT ON (reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through)
+                       reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self, reach.built, reach.built_by
+                  FROM reach WHERE reach.kind IN ('v', 'm')
+                 ORDER BY reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, reach.built DESC, reach.built_by)
                 UNION ALL   -- what a view itself has not taken yet, its readers will not have
-               SELECT s.query_relation::oid, 'v', false, false, false, 0::oid, true FROM mvscheduler.view_state AS s WHERE s.view_id = t.id AND t.kind = 'view'
+               SELECT s.query_relation::oid, 'v', false, false, false, 0::oid, true, '-infinity', 0 FROM mvscheduler.view_state AS s WHERE s.view_id = t.id AND t.kind = 'view'
                 UNION ALL
-               SELECT l.query, 'v', true, false, false, 0::oid, false FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
+               SELECT l.query, 'v', true, false, false, 0::oid, false, '-infinity', 0 FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
          LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
                                                   OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
                                                                        OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id

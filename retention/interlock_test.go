@@ -11,13 +11,16 @@ import (
 func TestEachBlockerIsNamed(t *testing.T) {
 	t.Parallel()
 	for why, change := range map[string]func(*builder, *Reader){
-		"view app.hourly reads it and is paused (by alice)":                                                                       func(_ *builder, r *Reader) { r.Paused = "by alice" },
-		"view app.hourly reads it and its last run failed":                                                                        func(_ *builder, r *Reader) { r.Failures = 1 },
-		"view app.hourly reads it and its last 4 runs failed":                                                                     func(_ *builder, r *Reader) { r.Failures = 4 },
-		"the query of view app.hourly reads it not only within in_window, so that it may need all rows":                           func(_ *builder, r *Reader) { r.Windowed, r.RetentionPeriod = false, new(Days(1)) },
-		"view app.hourly reads it, and its query was dropped: when that is made again it is computed anew":                        func(_ *builder, r *Reader) { r.Lost, r.Windowed = true, false },
-		"view app.hourly reads it and was never filled: mvscheduler refresh app.hourly":                                           func(_ *builder, r *Reader) { r.FilledFrom = nil },
-		"view app.hourly reads it and is filled from 2026-06-02 only: its first fill goes on by itself":                           func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
+		"view app.hourly reads it and is paused (by alice)":                                                func(_ *builder, r *Reader) { r.Paused = "by alice" },
+		"view app.hourly reads it and its last run failed":                                                 func(_ *builder, r *Reader) { r.Failures = 1 },
+		"view app.hourly reads it and its last 4 runs failed":                                              func(_ *builder, r *Reader) { r.Failures = 4 },
+		"the query of view app.hourly reads it not only within in_window, so that it may need all rows":    func(_ *builder, r *Reader) { r.Windowed, r.RetentionPeriod = false, new(Days(1)) },
+		"view app.hourly reads it, and its query was dropped: when that is made again it is computed anew": func(_ *builder, r *Reader) { r.Lost, r.Windowed = true, false },
+		"view app.hourly reads it and was never filled: mvscheduler refresh app.hourly":                    func(_ *builder, r *Reader) { r.FilledFrom = nil },
+		"view app.hourly reads it and is filled from 2026-06-02 only: its first fill goes on by itself":    func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
+		"view app.hourly never got the rows of app.metrics_2026_06_01, which it would keep, since view app.minutes, through which it reads them, was filled from 2026-06-01 06:00:00 UTC only: DELETE the rows of both and INSERT them again, that of app.minutes without retention_period until app.hourly is filled; or detach it by hand": func(b *builder, r *Reader) {
+			r.Direct, r.Unbuilt, r.UnbuiltBy = false, b.at("2026-06-01 06:00:00"), "app.minutes"
+		},
 		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                     func(_ *builder, r *Reader) { r.Tracking = "none" },
 		"view app.hourly reads it and finds changes by the server's counters, which come late, so that rows may be missing in it": func(_ *builder, r *Reader) { r.Tracking = "counters" },
 		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh":         func(_ *builder, r *Reader) { r.Method = "concurrent" },
@@ -146,4 +149,20 @@ func TestTheOtherViewsThatNeedAPartitionAreNamed(t *testing.T) {
 	require.Equal(t, "views b and c need", needed([]string{"b", "c"}))
 	require.Equal(t, "views b, c and d need", needed([]string{"b", "c", "d"}))
 	require.Equal(t, "views b, c, d and 2 more need", needed([]string{"b", "c", "d", "e", "f"}))
+}
+
+// Its owner may make it anew, of all that there is: so nothing younger leaves, either. What was restored has left once.
+func TestNothingLeavesWhileAViewKeepsWhatItNeverGot(t *testing.T) {
+	t.Parallel()
+	plan := func(kept int32, change ...func(*Partition)) (detached int) {
+		b := table(t, Source, "app.metrics", Days(7)).span("2026-06-01", "2026-06-02", change...).span("2026-06-02", "2026-06-03").span("2026-06-03", "2026-06-04")
+		b.reader("app.hourly", hourly, func(r *Reader) { r.RetentionPeriod, r.Relied = new(Days(12)), true }) // from 2026-06-03 12:00 on
+		b.reader("app.daily", daily, indirect, func(r *Reader) {
+			r.Unbuilt, r.UnbuiltBy, r.RetentionPeriod = b.at("2026-06-02"), "app.hourly", new(Days(kept))
+		})
+		return Plan(b.facts).Total(Detach).Partitions
+	}
+	require.Equal(t, 0, plan(15))
+	require.Equal(t, 3, plan(12), "it does not keep what it never got")
+	require.Equal(t, 3, plan(15, func(p *Partition) { p.RestoredAt = new(Timestamp(0)) }), "what was restored leaves when its grace is over")
 }

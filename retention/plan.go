@@ -82,6 +82,7 @@ func newPlanner(f Facts) *planner {
 		p.self = new(p.Readers[i])
 		p.Readers = slices.Delete(p.Readers, i, i+1)
 	}
+	var attached []Decision
 	for _, partition := range f.Relation.Partitions {
 		bound, err := ParseBound(partition.Bound, p.key)
 		if err != nil || bound.Default {
@@ -90,6 +91,9 @@ func newPlanner(f Facts) *planner {
 		if partition.DetachedAt == nil {
 			p.oldest = min(p.oldest, bound.From)
 		}
+		if err == nil && !bound.Default && partition.DetachedAt == nil {
+			attached = append(attached, Decision{Partition: partition, Bound: bound})
+		}
 		if at := partition.RestoredAt; err == nil && partition.DetachedAt == nil && at != nil && p.now <= p.graceEnd(*at) {
 			p.back = append(p.back, Decision{Partition: partition, Bound: bound})
 		}
@@ -97,6 +101,9 @@ func newPlanner(f Facts) *planner {
 	slices.SortFunc(p.back, func(a, b Decision) int {
 		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Partition.OID, b.Partition.OID))
 	})
+	for i, r := range p.Readers {
+		p.Readers[i].never = p.neverGot(r, attached)
+	}
 	if p.held = p.hold(); p.held != "" {
 		return p
 	}

@@ -88,6 +88,9 @@ func anyFacts(t *rapid.T) Facts {
 		if seldom("part") {
 			r.FilledFrom = maybe("filled")
 		}
+		if !r.Direct && seldom("unbuilt") {
+			r.Unbuilt = maybe("unbuilt")
+		}
 		if seldom("dirty") {
 			from := instant("dirt")
 			r.Dirt = append(r.Dirt, Range{from, max(from, instant("dirt end"))})
@@ -197,6 +200,9 @@ func TestNothingLeavesThatAViewHasNotMaterialized(t *testing.T) {
 					seen = max(seen, frozen.Add(zoneless)) // it had left once
 				}
 				require.LessOrEqual(t, *r.FilledFrom, seen, d.Reason)
+				if r.Unbuilt != nil && d.Partition.RestoredAt == nil {
+					require.LessOrEqual(t, *r.Unbuilt, seen, d.Reason)
+				}
 				require.GreaterOrEqual(t, *r.MaterializedUntil, d.Bound.To, d.Reason)
 				for _, dirt := range r.Dirt {
 					require.True(t, dirt.To < max(frozen, kept) || dirt.From >= d.Bound.To, d.Reason)
@@ -226,6 +232,9 @@ func TestWhatNobodyNeedsLeaves(t *testing.T) {
 			case r.Method != Incremental:
 				return f.Relation.Kind == Source && !r.Stored
 			case r.Direct && !r.Windowed, r.Lost, r.Paused != "", r.FilledFrom == nil, *r.FilledFrom != NegInfinity, len(r.Dirt) > 0:
+				return true
+			}
+			if r.Unbuilt != nil {
 				return true
 			}
 			older := slices.ContainsFunc(f.Relation.Partitions, func(o Partition) bool {

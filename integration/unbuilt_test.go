@@ -1,0 +1,37 @@
+package integration
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// Hours that keep four days were never built further back, so the days upon them, for ever, never got what is older: raw data are
+// all that there is of it.
+func TestRawDataStayThatAViewWouldKeepAndNeverGotThroughAnother(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.incremental(t, "hourly", hourlyReadings, "retention_period", "4 days")
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day", "refresh_on", "upstream")
+	startSidecar(t, s.db)
+	s.incremented(t, "hourly", "daily")
+	require.Less(t, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`), ask[int64](t, s.alice, `SELECT count(*) FROM readings`))
+
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(3)+`')`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.Regexp(t, `view \S+\.daily never got the rows of \S+\.readings_m5, which it would keep, since view \S+\.hourly, through which it reads them, was filled from \S+ only`, out.stdout)
+	require.Equal(t, int64(11), s.leaves(t), "also what is younger, which it would lose when it is made anew")
+
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views`)
+	s.incremental(t, "hourly", hourlyReadings)
+	s.incremental(t, "daily", dailyOfHourly, "time_column", "day", "bucket_width", "1 day", "refresh_on", "upstream")
+	s.incremented(t, "hourly", "daily")
+	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '4 days' WHERE name LIKE '%.hourly'`)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept AS k JOIN mvscheduler.source_state AS r ON r.id = k.target WHERE k.detached_at IS NOT NULL`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+}
