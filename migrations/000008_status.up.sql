@@ -44,6 +44,14 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                     ELSE 'idle'
                END AS activity
           FROM known AS k
+    ), crowded AS (   -- owners of whom as many runs are under way as may be
+        SELECT w.owner, pg_catalog.format('waits for another run of %s to end, since settings.max_runs_per_owner is %s', w.owner, g.max_runs_per_owner) AS reason
+          FROM mvscheduler.settings AS g
+         CROSS JOIN mvscheduler.run AS w
+         WHERE w.state = 'running' OR w.state = 'queued' AND w.counted = 0
+         GROUP BY w.owner, g.max_runs_per_owner
+        HAVING count(*) >= g.max_runs_per_owner
+           AND EXISTS (SELECT FROM mvscheduler.attempt AS t WHERE t.owner = w.owner AND t.outcome = 'running' AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid)))
     )
     SELECT j.view_id AS id,
            j.name,
@@ -85,19 +93,13 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                       AND (EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = u.view_id AND q.kind = 'refresh')
                                            OR EXISTS (SELECT FROM mvscheduler.run AS w WHERE w.view_id = u.view_id AND w.state IN ('queued', 'running')
                                                       AND (w.cause = 'manual' OR EXISTS (SELECT FROM mvscheduler.run AS q WHERE q.joined_run = w.id))))),
-                                  (SELECT pg_catalog.format('waits for another run of %s to end, since settings.max_runs_per_owner is %s', j.owner, g.max_runs_per_owner)
-                                     FROM mvscheduler.settings AS g
-                                    WHERE (SELECT count(*) FROM mvscheduler.run AS w WHERE w.owner = j.owner AND (w.state = 'running' OR w.state = 'queued' AND w.counted = 0)) >= g.max_runs_per_owner
-                                      AND EXISTS (SELECT FROM mvscheduler.attempt AS t WHERE t.owner = j.owner AND t.outcome = 'running' AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid)))),
+                                  (SELECT c.reason FROM crowded AS c WHERE c.owner = j.owner),
                                   'no sidecar has taken up the refresh that was asked for: is mvscheduler serve running?')
                     WHEN j.freshness IN ('never', 'late', 'stale') AND coalesce(j.consecutive_failures, 0) = 0 AND j.activity IN ('idle', 'queued')
                          AND coalesce(j.next_due, CASE WHEN j.reschedule THEN j.rearmed_at END) < now() - interval '15 seconds'
                     THEN coalesce((SELECT 'waits until it can be filled from ' || pg_catalog.string_agg(u.name, ', ' ORDER BY u.name) FROM mvscheduler.view_state AS u LEFT JOIN mvscheduler.view_health AS uh ON uh.view_id = u.view_id
                                     WHERE j.freshness = 'never' AND u.view_id = ANY (j.upstream) AND u.view_id <> j.view_id AND uh.data_as_of IS NULL),
-                                  (SELECT pg_catalog.format('waits for another run of %s to end, since settings.max_runs_per_owner is %s', j.owner, g.max_runs_per_owner)
-                                     FROM mvscheduler.settings AS g
-                                    WHERE (SELECT count(*) FROM mvscheduler.run AS w WHERE w.owner = j.owner AND (w.state = 'running' OR w.state = 'queued' AND w.counted = 0)) >= g.max_runs_per_owner
-                                      AND EXISTS (SELECT FROM mvscheduler.attempt AS t WHERE t.owner = j.owner AND t.outcome = 'running' AND EXISTS (SELECT FROM pg_catalog.pg_stat_get_activity(t.backend_pid)))),
+                                  (SELECT c.reason FROM crowded AS c WHERE c.owner = j.owner),
                                   'no sidecar has taken it up: is mvscheduler serve running?')
                     WHEN j.freshness = 'stale' AND coalesce(j.consecutive_failures, 0) = 0 AND j.last_duration > j.goal
                     THEN pg_catalog.format('a refresh takes %s and its target is %s: give it a longer interval, or make its query faster', pg_catalog.date_trunc('second', j.last_duration), j.goal)
