@@ -117,11 +117,9 @@ type Reader struct {
 	// reached the oldest row of the source ends with NegInfinity.
 	FilledFrom *Timestamp
 	// Unbuilt is from when on the incremental views through which it reads the relation were built at all, since what is older was past
-	// their own retention_period then; nil = all of it. UnbuiltBy is the one that begins last, never the youngest attached partition
-	// that the view keeps and has nothing or not all of for that reason; empty = there is none.
+	// their own retention_period then; nil = all of it. UnbuiltBy is the one that begins last.
 	Unbuilt   *Timestamp
 	UnbuiltBy string
-	never     string
 	// MaterializedUntil is the end of what its last successful refresh had looked at; nil = none has succeeded.
 	MaterializedUntil *Timestamp
 	// Dirt are changes of what it reads that it has not taken yet, and those that cannot be excluded.

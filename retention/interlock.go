@@ -63,6 +63,7 @@ func (p *planner) need(r Reader, d Decision) string {
 		start = max(start, frozen.Add(margin))
 		settled = settled.Add(r.BucketWidth.longest() + clockChange) // a day can have 25 hours
 	}
+	never := p.neverGot(r)
 	switch {
 	case r.Paused != "":
 		return fmt.Sprintf("view %s reads it and is paused (%s)", r.Name, r.Paused)
@@ -78,9 +79,9 @@ func (p *planner) need(r Reader, d Decision) string {
 		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
 	case *r.FilledFrom > start:
 		return fmt.Sprintf("view %s reads it and is filled from %s only: its first fill goes on by itself", r.Name, *r.FilledFrom)
-	case r.never != "": // of what left now it would lose what it has when it is made anew
+	case never != "": // of what left now it would lose what it has when it is made anew
 		return fmt.Sprintf("view %[1]s never got the rows of %[2]s, which it would keep, since view %[3]s, through which it reads them, was filled from %[4]s only: "+
-			"DELETE the rows of both and INSERT them again, that of %[3]s without retention_period until %[1]s is filled; or detach it by hand", r.Name, r.never, r.UnbuiltBy, *r.Unbuilt)
+			"DELETE the rows of both and INSERT them again, that of %[3]s without retention_period until %[1]s is filled; or detach it by hand", r.Name, never, r.UnbuiltBy, *r.Unbuilt)
 	case r.Direct && settled > p.horizon:
 		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon.second())
 	case *r.MaterializedUntil < settled:
@@ -107,12 +108,12 @@ func (p *planner) need(r Reader, d Decision) string {
 
 // neverGot is the youngest attached partition that a view keeps and has not got all of, since what it reads was never built so far
 // back. What was restored has left once, and was not missed then.
-func (p *planner) neverGot(r Reader, attached []Decision) (name string) {
-	if r.Unbuilt == nil || r.Method != Incremental {
+func (p *planner) neverGot(r Reader) (name string) {
+	if r.Unbuilt == nil {
 		return ""
 	}
 	margin, kept, youngest := p.marginOf(r), p.kept(r), NegInfinity
-	for _, d := range attached {
+	for _, d := range p.attached {
 		if d.Partition.RestoredAt == nil && max(d.Bound.From, kept) < *r.Unbuilt && d.Bound.To.Add(margin) > kept && d.Bound.To > youngest {
 			name, youngest = d.Partition.Name, d.Bound.To
 		}

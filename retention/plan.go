@@ -56,14 +56,15 @@ func Plan(f Facts) Outcome {
 // planner is what holds for all partitions of a relation.
 type planner struct {
 	Facts
-	now     Timestamp
-	horizon Timestamp
-	oldest  Timestamp  // start of the oldest attached partition
-	frozen  Timestamp  // below which partitions have left; NegInfinity = none has
-	back    []Decision // attached partitions that were restored and stay for their grace period, the oldest first
-	key     KeyType    // of the partition key; empty = there is none
-	self    *Reader    // the view whose data the relation is; nil = a table
-	held    string     // why nothing happens at all; empty = something may
+	now      Timestamp
+	horizon  Timestamp
+	oldest   Timestamp  // start of the oldest attached partition
+	attached []Decision // partitions, without DEFAULT
+	frozen   Timestamp  // below which partitions have left; NegInfinity = none has
+	back     []Decision // attached partitions that were restored and stay for their grace period, the oldest first
+	key      KeyType    // of the partition key; empty = there is none
+	self     *Reader    // the view whose data the relation is; nil = a table
+	held     string     // why nothing happens at all; empty = something may
 }
 
 func newPlanner(f Facts) *planner {
@@ -82,7 +83,6 @@ func newPlanner(f Facts) *planner {
 		p.self = new(p.Readers[i])
 		p.Readers = slices.Delete(p.Readers, i, i+1)
 	}
-	var attached []Decision
 	for _, partition := range f.Relation.Partitions {
 		bound, err := ParseBound(partition.Bound, p.key)
 		if err != nil || bound.Default {
@@ -92,7 +92,7 @@ func newPlanner(f Facts) *planner {
 			p.oldest = min(p.oldest, bound.From)
 		}
 		if err == nil && !bound.Default && partition.DetachedAt == nil {
-			attached = append(attached, Decision{Partition: partition, Bound: bound})
+			p.attached = append(p.attached, Decision{Partition: partition, Bound: bound})
 		}
 		if at := partition.RestoredAt; err == nil && partition.DetachedAt == nil && at != nil && p.now <= p.graceEnd(*at) {
 			p.back = append(p.back, Decision{Partition: partition, Bound: bound})
@@ -101,9 +101,6 @@ func newPlanner(f Facts) *planner {
 	slices.SortFunc(p.back, func(a, b Decision) int {
 		return cmp.Or(cmp.Compare(a.Bound.From, b.Bound.From), cmp.Compare(a.Partition.OID, b.Partition.OID))
 	})
-	for i, r := range p.Readers {
-		p.Readers[i].never = p.neverGot(r, attached)
-	}
 	if p.held = p.hold(); p.held != "" {
 		return p
 	}
