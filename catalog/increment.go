@@ -40,26 +40,31 @@ type Leaf struct {
 
 // Incremental is what there is to know of an incremental view before it is refreshed.
 type Incremental struct {
+	LastRefresh
 	Query    uint32 // of the version that runs work on: the one that is being built, or that is served
 	Data     uint32
 	Building bool // a new version is being built
 	Gate     uint32
 	Width    time.Duration // of the longest bucket
 	Lateness time.Duration
+	Bound    bool      // in_window is asked about a column of a table
+	Turned   bool      // its owner may make triggers where he could not, or the other way round
+	At       time.Time // it was read after this instant, and so is what is read after it
+}
+
+// LastRefresh is what the last refresh of an incremental view has left behind, and by what it is seen that the view is another one since.
+type LastRefresh struct {
 	SeenAt   *time.Time `db:"seen_at"` // what was committed before it the last refresh has seen
 	Seen     bool       // a refresh has completed, in this cluster
 	Tracking *string    // at the last refresh
 	Leaves   *string    // at the last refresh, as JSON
 	Rearmed  time.Time  // last change of the catalog row
-	Bound    bool       // in_window is asked about a column of a table
-	Turned   bool       // its owner may make triggers where he could not, or the other way round
 	Restored []int64    // targets by which the view is frozen and for which [NoteRestored] has something to record; until then it does not follow what is back
 	Fill     *string    // how far the first fill is, as JSON; nil = it is done, or has not begun
-	At       time.Time  // it was read after this instant, and so is what is read after it
 }
 
 // Before are the leaves that the last refresh has seen.
-func (i Incremental) Before() (map[uint32]Leaf, error) {
+func (i LastRefresh) Before() (map[uint32]Leaf, error) {
 	if i.Leaves == nil {
 		return nil, nil
 	}
@@ -101,13 +106,24 @@ SELECT coalesce(i.query_relation::oid, 0::oid) AS query, coalesce(i.data::oid, 0
        mvscheduler.longest(i.lateness) + CASE WHEN i.change_tracking = 'none' AND 'timestamptz'::regtype IS DISTINCT FROM (   -- times without a zone count as UTC, and those of a zone behind it look older
            SELECT a.atttypid FROM mvscheduler.visible_sources AS v JOIN pg_attribute AS a ON a.attrelid = v.relation::oid AND a.attnum = v.col WHERE v.view_id = i.view_id AND v.col > 0 LIMIT 1)
            THEN greatest((now() AT TIME ZONE 'UTC') - (now() AT TIME ZONE i.timezone), '0') ELSE '0' END AS lateness,
-       i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v WHERE v.view_id = i.view_id AND v.col > 0) AS bound,
        EXISTS (SELECT FROM mvscheduler.visible_sources AS v JOIN mvscheduler.visible_views AS o ON o.view_id = v.view_id
                 WHERE v.view_id = i.view_id AND v.counts <> has_table_privilege(o.owner::oid, v.relation::oid, 'TRIGGER')) AS turned,
-       i.restored, i.fill::text AS fill, now() AS at
+       now() AS at, ` + lastRefresh}
+}
+
+// lastRefresh is of each of the two.
+const lastRefresh = `
+       i.seen, i.seen_at, i.tracking, i.leaves::text AS leaves, i.rearmed_at AS rearmed, i.restored, i.fill::text AS fill
   FROM mvscheduler.visible_increments AS i
- WHERE i.view_id = $1`}
+ WHERE i.view_id = $1`
+
+// ReadLastRefresh reads of [ReadIncremental] what may be another thing with each refresh.
+func ReadLastRefresh(viewID int64, into *LastRefresh) Read {
+	return Read{What: fmt.Sprintf("load what the last refresh of view %d has left", viewID), Args: []any{viewID}, SQL: `SELECT` + lastRefresh, Collect: func(rows pgx.Rows) (err error) {
+		*into, err = pgx.CollectExactlyOneRow(rows, pgx.RowToStructByName[LastRefresh])
+		return err
+	}}
 }
 
 // SyncSources records which tables a view reads, the version of it that runs work on. Where they are others than were

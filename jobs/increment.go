@@ -89,7 +89,7 @@ type incrementShell struct {
 	version *catalog.Redefinition // that they are of; nil = they are served
 	made    bool                  // triggers were made that were missing
 	looked  bool                  // below is as it is now, as far as we know
-	state   catalog.Incremental   // in the snapshot
+	last    catalog.LastRefresh   // in the snapshot
 	changes []catalog.Change      // that it shows
 	filled  catalog.Filling
 
@@ -172,20 +172,22 @@ func (s *incrementShell) prepare(ctx context.Context) (files refresh.Files, err 
 
 // read queues what plan needs to know.
 func (s *incrementShell) read(batch *pgx.Batch) {
-	catalog.ReadIncremental(s.work.ViewID, &s.state).Queue(batch)
+	catalog.ReadLastRefresh(s.work.ViewID, &s.last).Queue(batch)
 	catalog.ReadChanges(s.work.ViewID, &s.changes).Queue(batch)
 }
 
 // plan says what has to be computed, in the snapshot in which it will be.
 func (s *incrementShell) plan(ctx context.Context, tx pgx.Tx, snapshot refresh.Snapshot) ([]refresh.Pass, error) {
-	if s.work.RearmedAt == nil || !s.state.Rearmed.Equal(*s.work.RearmedAt) || len(s.state.Restored) > 0 {
+	if s.work.RearmedAt == nil || !s.last.Rearmed.Equal(*s.work.RearmedAt) || len(s.last.Restored) > 0 {
 		return nil, refresh.ErrEdited
 	}
-	dirt, err := refresh.Unseen(s.state, s.changes, s.below.leaves, s.below.tracking, snapshot.Before)
+	state := s.below.Incremental
+	state.LastRefresh = s.last
+	dirt, err := refresh.Unseen(state, s.changes, s.below.leaves, s.below.tracking, snapshot.Before)
 	if err != nil {
 		return nil, err
 	}
-	before, err := s.state.Before()
+	before, err := s.last.Before()
 	if err != nil {
 		return nil, err
 	}

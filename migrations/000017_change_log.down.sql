@@ -4,6 +4,7 @@ DROP FUNCTION mvscheduler.tables_below(bigint);
 DROP FUNCTION mvscheduler.noted_events(smallint, name, name);
 DROP FUNCTION mvscheduler.plain_views_below(oid);
 DROP FUNCTION mvscheduler.bound_instant(text, oid);
+DROP FUNCTION mvscheduler.range_bounds(text);
 DROP FUNCTION mvscheduler.changed_row() CASCADE;   -- with its triggers, which stay on users' tables when views go
 DO $$
 DECLARE

@@ -251,7 +251,8 @@ BEGIN
           JOIN pg_class AS c ON c.oid = i.inhrelid
           JOIN pg_partitioned_table AS p ON p.partrelid = data
           JOIN pg_attribute AS a ON a.attrelid = data AND a.attnum = p.partattrs[0]
-         CROSS JOIN LATERAL regexp_match(pg_get_expr(c.relpartbound, 0), '^FOR VALUES FROM \((.*)\) TO \((.*)\)$') AS m(bound)
+         CROSS JOIN LATERAL (SELECT pg_get_expr(c.relpartbound, 0) OFFSET 0) AS e(text)
+         CROSS JOIN LATERAL (SELECT mvscheduler.range_bounds(e.text) OFFSET 0) AS m(bound)
          WHERE i.inhparent = data AND NOT i.inhdetachpending;   -- queries do not see it any more
 END $$;
 COMMENT ON FUNCTION mvscheduler.partitions_of(oid) IS 'Partitions of the data of an incremental view, what they are stored in and the labels that they hold; NULL = all that no other holds.';

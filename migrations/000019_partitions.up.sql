@@ -650,7 +650,7 @@ BEGIN
     EXCEPTION WHEN datatype_mismatch OR check_violation OR invalid_table_definition OR invalid_object_definition OR wrong_object_type OR feature_not_supported OR not_null_violation THEN
         GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, cause = MESSAGE_TEXT, culprit = TABLE_NAME;
         SELECT mvscheduler.shown_name(c.oid) AS name, string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FILTER (WHERE a.attgenerated = '') AS columns,
-               min(quote_ident(a.attname)) FILTER (WHERE a.attname = k.attname) AS key, regexp_match(bound, '^FOR VALUES FROM [(](.*)[)] TO [(](.*)[)]$') AS ends INTO rest
+               min(quote_ident(a.attname)) FILTER (WHERE a.attname = k.attname) AS key, mvscheduler.range_bounds(bound) AS ends INTO rest
           FROM pg_partitioned_table AS p JOIN pg_class AS c ON c.oid = p.partdefid
           JOIN pg_attribute AS k ON k.attrelid = p.partrelid AND k.attnum = p.partattrs[0]
           JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped

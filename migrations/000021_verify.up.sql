@@ -53,48 +53,41 @@ COMMENT ON COLUMN mvscheduler.visible_increments.restored IS 'Targets by which t
 COMMENT ON COLUMN mvscheduler.visible_increments.served_unit IS 'Width of partitions that bucket_width and retention_period gave the version that is served: day, week, month, year or century; NULL = see unit_in_force.';
 
 CREATE VIEW mvscheduler.visible_changes WITH (security_barrier) AS
-    WITH state AS NOT MATERIALIZED (   -- of the version that runs work on
-        SELECT i.view_id, i.data, i.taken, i.parts
-          FROM mvscheduler.increment_state AS i
-         WHERE i.data::oid = (SELECT p.relation::oid FROM mvscheduler.piece AS p
-                              WHERE p.view_id = i.view_id
-                                AND (p.kind = 'data' OR p.kind = 'next' AND EXISTS (SELECT FROM mvscheduler.redefinition AS r WHERE r.view_id = i.view_id AND r.method = 'incremental'))
-                              ORDER BY p.kind = 'next' DESC LIMIT 1)
-    )
-    SELECT c.view_id, c.lo, c.hi, c.why
-      FROM (SELECT i.view_id, CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi,
+    SELECT i.view_id, c.lo, c.hi, c.why
+      FROM mvscheduler.increment_state AS i
+     CROSS JOIN LATERAL (
+            SELECT CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi,
                    CASE WHEN v.col = 0 THEN mvscheduler.shown_name(v.relation) || ' changed, and any bucket may depend on it' ELSE '' END AS why
-              FROM state AS i
-              JOIN mvscheduler.view_source AS v ON v.view_id = i.view_id
+              FROM mvscheduler.view_source AS v
              CROSS JOIN LATERAL (SELECT e.lo, e.hi, e.col   -- OFFSET: by the index, whatever the planner expects of snapshots
                                    FROM mvscheduler.dirt AS e
                                   WHERE e.source = v.relation AND e.view_id IS NULL AND e.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(e.xid, i.taken)
                                  OFFSET 0) AS d
-             WHERE v.col = 0 AND d.col >= 0 OR d.col = v.col
+             WHERE v.view_id = i.view_id AND (v.col = 0 AND d.col >= 0 OR d.col = v.col)
             UNION ALL
-            SELECT i.view_id, b.lo, b.hi, mvscheduler.shown_name(b.source) || ' was written to with a snapshot that may be older than what watches it'
-              FROM state AS i
-              JOIN mvscheduler.blind_writes AS b ON b.view_id = i.view_id AND b.data = i.data
+            SELECT b.lo, b.hi, mvscheduler.shown_name(b.source) || ' was written to with a snapshot that may be older than what watches it'
+              FROM mvscheduler.blind_writes AS b
+             WHERE b.view_id = i.view_id AND b.data = i.data
             UNION ALL
-            SELECT i.view_id, d.lo, d.hi, coalesce(d.why, 'the view was changed, or reads other tables')
-              FROM state AS i
-              JOIN mvscheduler.dirt AS d ON d.source IS NULL AND d.view_id = i.view_id
-             WHERE d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
+            SELECT d.lo, d.hi, coalesce(d.why, 'the view was changed, or reads other tables')
+              FROM mvscheduler.dirt AS d
+             WHERE d.source IS NULL AND d.view_id = i.view_id AND d.xid >= pg_catalog.pg_snapshot_xmin(i.taken) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
                AND pg_catalog.pg_visible_in_snapshot(d.xid, pg_catalog.pg_current_snapshot())   -- some are made in the name of one who has not committed
             UNION ALL
-            SELECT i.view_id, t.lo AT TIME ZONE 'UTC' - interval '1 day', t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width),
+            SELECT t.lo AT TIME ZONE 'UTC' - interval '1 day', t.hi AT TIME ZONE 'UTC' + interval '1 day' + mvscheduler.longest(s.bucket_width),
                    'its own contents were dropped, emptied, rewritten or attached by hand'
-              FROM state AS i
-              JOIN mvscheduler.view_state AS s ON s.view_id = i.view_id
-              LEFT JOIN mvscheduler.frozen AS f ON f.target = i.view_id
+              FROM mvscheduler.view_state AS s
+              LEFT JOIN mvscheduler.frozen AS f ON f.target = s.view_id
              CROSS JOIN LATERAL (SELECT coalesce(p.lo, '-infinity') AS lo, coalesce(p.hi, 'infinity') AS hi   -- of a DEFAULT partition
                                    FROM (SELECT p.relation, p.file, p.lo, p.hi, true AS was FROM pg_catalog.jsonb_to_recordset(i.parts) AS p(relation oid, file text, lo timestamp, hi timestamp)
                                          UNION ALL
                                          SELECT p.relation, p.file, p.lo, p.hi, false FROM mvscheduler.partitions_of(i.data::oid) AS p WHERE i.parts IS NOT NULL) AS p
                                   GROUP BY p.relation, p.file, p.lo, p.hi
                                  HAVING bool_and(p.was) = bool_or(p.was)) AS t
-             WHERE t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')) AS c
-     WHERE c.view_id IN (SELECT v.view_id FROM mvscheduler.visible_views AS v);
+             WHERE s.view_id = i.view_id AND t.hi AT TIME ZONE 'UTC' > coalesce(f.labels, '-infinity')) AS c
+     WHERE i.view_id IN (SELECT v.view_id FROM mvscheduler.visible_views AS v)
+       AND i.data::oid = coalesce((SELECT n.relation FROM mvscheduler.redefinition AS r JOIN mvscheduler.piece AS n ON n.view_id = r.view_id AND n.kind = 'next' WHERE r.view_id = i.view_id AND r.method = 'incremental'),
+                                  (SELECT d.relation FROM mvscheduler.piece AS d WHERE d.view_id = i.view_id AND d.kind = 'data'))::oid;   -- of the version that runs work on
 COMMENT ON VIEW mvscheduler.visible_changes IS 'Entries of the change log that the last refresh of an incremental view had not seen, of the views that the caller may see.';
 COMMENT ON COLUMN mvscheduler.visible_changes.view_id IS 'views.id';
 COMMENT ON COLUMN mvscheduler.visible_changes.lo IS 'First instant that changed, among the times of the source; -infinity = unknown.';

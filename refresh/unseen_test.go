@@ -41,8 +41,11 @@ func TestWhatHasToBeComputedSinceTheLastRefresh(t *testing.T) {
 		"another cluster":                          {ByTrigger, ByTrigger, func(i *catalog.Incremental) { i.Seen = false }, leaves, 50, []Dirt{Everything("it was restored, or upgraded, into another cluster")}},
 	} {
 		state := catalog.Incremental{
-			Seen: true, Bound: true, SeenAt: at(40), Lateness: 10 * time.Hour, Width: 2 * time.Hour, Tracking: &c.before,
-			Leaves: new(`[{"oid": 5, "name": "p", "kind": "r", "lo": "2026-03-01T00:00:00Z", "hi": "2026-03-02T00:00:00Z", "counters": "7", "covered": true}]`),
+			Bound: true, Lateness: 10 * time.Hour, Width: 2 * time.Hour,
+			LastRefresh: catalog.LastRefresh{
+				Seen: true, SeenAt: at(40), Tracking: &c.before,
+				Leaves: new(`[{"oid": 5, "name": "p", "kind": "r", "lo": "2026-03-01T00:00:00Z", "hi": "2026-03-02T00:00:00Z", "counters": "7", "covered": true}]`),
+			},
 		}
 		if c.change != nil {
 			c.change(&state)
