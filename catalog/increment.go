@@ -382,12 +382,13 @@ WITH lacked AS MATERIALIZED (
     SELECT $1, l.target, '-infinity', true FROM lacked AS l WHERE l.gone > '-infinity'
         ON CONFLICT (view_id, target) DO NOTHING
 )
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from, whole_from)
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from, whole_from, never_from)
 SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity'),
-       coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity')
+       coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity'),
+       coalesce((SELECT max(l.built) FROM lacked AS l), '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
   LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1
