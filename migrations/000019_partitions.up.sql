@@ -428,7 +428,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                    WHERE d.refclassid = reach.class AND d.refobjid = reach.oid AND d.deptype = 'n'
                      AND n.may AND (reach.kind <> 'f' OR n.owner IS NULL OR pg_catalog.has_function_privilege(n.owner, reach.oid, 'EXECUTE'))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true, greatest(i.built_from, (SELECT n.until FROM never AS n WHERE n.view_id = s.view_id AND n.data = q.relation::oid)), s.view_id
+                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true, greatest(i.built_from + i.straddle, (SELECT n.until FROM never AS n WHERE n.view_id = s.view_id AND n.data = q.relation::oid)), s.view_id
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                     LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = q.relation
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
