@@ -177,7 +177,7 @@ WITH noted AS (
     DELETE FROM mvscheduler.kept AS k
      WHERE k.target = $1
        AND k.detached_at IS NULL
-       AND NOT EXISTS (SELECT FROM pg_inherits AS i WHERE i.inhrelid = k.relation::oid AND i.inhparent = k.parent::oid AND NOT i.inhdetachpending)
+       AND NOT EXISTS (SELECT FROM pg_inherits AS i JOIN mvscheduler.visible_targets AS t ON t.relation::oid = i.inhparent WHERE t.id = $1 AND i.inhrelid = k.relation::oid AND NOT i.inhdetachpending)
 ), frozen AS (
     UPDATE mvscheduler.frozen AS f
        SET labels = greatest(f.labels, $8)
