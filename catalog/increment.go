@@ -398,12 +398,13 @@ WITH lacked AS MATERIALIZED (
     SELECT $1, l.target, '-infinity', true FROM lacked AS l WHERE l.gone > '-infinity'
         ON CONFLICT (view_id, target) DO NOTHING
 )
-INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from, whole_from)
+INSERT INTO mvscheduler.increment_state AS i (view_id, data, taken, seen_at, system_identifier, filled_from, leaves, tracking, reason, fill, unit, built_from, whole_from, never_from)
 SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2::jsonb, $3, nullif($4, ''), '{}',
        mvscheduler.partition_unit(s.bucket_width, s.retention_period),
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity'),
-       coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity')
+       coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity'),
+       coalesce((SELECT max(l.built + u.straddle) FROM lacked AS l JOIN mvscheduler.piece AS d ON d.view_id = l.target AND d.kind = 'data' JOIN mvscheduler.increment_state AS u ON u.view_id = d.view_id AND u.data = d.relation), '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
   LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1
@@ -412,12 +413,20 @@ ON CONFLICT (view_id, data) DO NOTHING`, viewID, text, tracking, reason, data)
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}
 	_, err = q.Exec(ctx, `
-UPDATE mvscheduler.increment_state
+UPDATE mvscheduler.increment_state AS i
    SET taken = pg_current_snapshot(),
-       seen_at = now()
- WHERE view_id = $1
-   AND data::oid = $2
-   AND fill = '{}'`, viewID, data)
+       seen_at = now(),
+       straddle = coalesce((
+           SELECT max(mvscheduler.straddle(i.built_from, s.bucket_width, coalesce((mvscheduler.cut_of(w.query, s.time_column, s.bucket_width, f.atttypid, s.timezone)).zone, s.timezone), a.atttypid, f.atttypid))
+             FROM mvscheduler.view_state AS s
+            CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
+             JOIN pg_attribute AS a ON a.attrelid = i.data::oid AND a.attname = s.time_column
+             JOIN mvscheduler.view_source AS v ON v.view_id = s.view_id AND v.col > 0
+             JOIN pg_attribute AS f ON f.attrelid = v.relation::oid AND f.attnum = v.col
+            WHERE s.view_id = i.view_id AND isfinite(i.built_from)), '0')
+ WHERE i.view_id = $1
+   AND i.data::oid = $2
+   AND i.fill = '{}'`, viewID, data)
 	if err != nil {
 		return fmt.Errorf("begin to fill view %d: %w", viewID, err)
 	}

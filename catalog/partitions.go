@@ -162,7 +162,8 @@ SELECT EXISTS (SELECT
 	return aside, nil
 }
 
-// Detached records a partition that was put aside in this transaction, and until where its table has left.
+// Detached records a partition that was put aside in this transaction, and until where its table has left. What was restored and is not
+// attached any more is forgotten: it is not what all views have once taken.
 func Detached(ctx context.Context, tx pgx.Tx, a Attempt, m Moved, until time.Time) error {
 	_, err := tx.Exec(ctx, `
 WITH noted AS (
@@ -172,6 +173,11 @@ WITH noted AS (
            mark = mvscheduler.kept_mark($2),
            until = $8
      WHERE k.relation::oid = $2
+), elsewhere AS (   -- what was restored, and its owner has detached since: when he attaches it again, below this horizon, no view follows it
+    DELETE FROM mvscheduler.kept AS k
+     WHERE k.target = $1
+       AND k.detached_at IS NULL
+       AND NOT EXISTS (SELECT FROM pg_inherits AS i JOIN mvscheduler.visible_targets AS t ON t.relation::oid = i.inhparent WHERE t.id = $1 AND i.inhrelid = k.relation::oid AND NOT i.inhdetachpending)
 ), frozen AS (
     UPDATE mvscheduler.frozen AS f
        SET labels = greatest(f.labels, $8)

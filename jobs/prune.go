@@ -170,6 +170,10 @@ func (s *pruneShell) prune(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	// What is back since the run was made counts: until that is noted, views are frozen there, and a younger one would leave.
+	if _, err := catalog.NoteRestored(ctx, s.w.control, s.work.ViewID, nil, catalog.ByOwner); err != nil {
+		return err
+	}
 	p, err := s.plan(ctx, nil)
 	if err != nil || p == nil {
 		return err

@@ -72,6 +72,8 @@ CREATE TABLE mvscheduler.increment_state (
     parts             jsonb,
     unit              text,
     built_from        timestamptz NOT NULL DEFAULT '-infinity',
+    never_from        timestamptz NOT NULL DEFAULT '-infinity',
+    straddle          interval NOT NULL DEFAULT '0',
     whole_from        timestamptz NOT NULL DEFAULT '-infinity',
     PRIMARY KEY (view_id, data)
 ) WITH (fillfactor = 50);
@@ -86,6 +88,8 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.built_from IS 'Labels before this were too old already when the first fill began, and are neither built nor followed; without a zone as if they were UTC.';
+COMMENT ON COLUMN mvscheduler.increment_state.never_from IS 'built_from of the incremental view that it read when it was filled, and straddle: what is older it never got, unless it could follow a later version of that.';
+COMMENT ON COLUMN mvscheduler.increment_state.straddle IS 'How much later than built_from rows of buckets can be that are called after earlier instants, see straddle().';
 COMMENT ON COLUMN mvscheduler.increment_state.whole_from IS 'Labels before this may lack rows that had left what the view reads, or that had never been there, when it was filled or began to read it; without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';
 COMMENT ON COLUMN mvscheduler.increment_state.parts IS 'Partitions of its contents after the last refresh, with file and bounds: what is gone or rewritten by the next one somebody has touched.';

@@ -315,6 +315,12 @@ WITH target AS (
                  SELECT (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(i.leaves) AS l WHERE i.view_id = s.view_id) AS read
       FROM mvscheduler.view_state AS s
      WHERE s.method = 'incremental' AND NOT EXISTS (SELECT FROM pg_catalog.pg_class AS q WHERE q.oid = s.query_relation::oid)
+), never AS MATERIALIZED (   -- what a view did not get when it was filled, and did not from a later version of what it reads, since it was frozen by then
+    SELECT i.view_id, i.data::oid AS data, least(i.never_from, max(b.below)) AS until
+      FROM mvscheduler.increment_state AS i
+      JOIN mvscheduler.frozen_by AS b ON b.view_id = i.view_id AND NOT b.before AND b.target > 0
+     WHERE i.never_from > '-infinity'
+     GROUP BY i.view_id, i.data, i.never_from
 ), planned AS MATERIALIZED (   -- what a plan before this transaction's locks has seen of the change log, see OnlySince; of no other transaction
     SELECT (SELECT nullif(pg_catalog.split_part(g.by, ' ', 2), '')::pg_catalog.pg_snapshot WHERE pg_catalog.split_part(g.by, ' ', 1) = pg_catalog.pg_current_xact_id_if_assigned()::text) AS seen
       FROM pg_catalog.current_setting('mvscheduler.planned', true) AS g(by)
@@ -349,7 +355,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
  CROSS JOIN LATERAL (
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'OID', c.oid::bigint, 'Name', mvscheduler.qualified_name(n.nspname, c.relname), 'Bound', coalesce(p.bound, ''),
-                  'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', mvscheduler.micros(p.restored_at),
+                  'DetachedAt', mvscheduler.micros(p.detached_at), 'RestoredAt', CASE WHEN p.restored_at IS NOT NULL AND p.was = p.bound THEN mvscheduler.micros(p.restored_at) END,   -- else it is attached for other times
                   'Altered', p.detached_at IS NOT NULL AND mvscheduler.kept_mark(c.oid) IS DISTINCT FROM p.mark,
                   'Misfit', p.detached_at IS NOT NULL AND mvscheduler.shape_of(c.oid) IS DISTINCT FROM mvscheduler.shape_of(t.relation),
                   'Former', coalesce(p.parent::oid <> t.relation, false),
@@ -359,12 +365,12 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'ReferencedBy', (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('Table', mvscheduler.shown_name(x.conrelid), 'Name', pg_catalog.quote_ident(x.conname)))
                                      FROM foreign_key AS x WHERE x.confrelid = t.relation OR x.confrelid = ANY (below.oids)),
                   'Rows', below.rows, 'Bytes', below.bytes) ORDER BY c.oid) AS partitions
-         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.mark, NULL::regclass AS parent   -- which the sidecar has not noticed yet
+         FROM (SELECT i.inhrelid AS oid, i.inhdetachpending AS pending, mvscheduler.bound_of(i.inhrelid) AS bound, NULL::timestamptz AS detached_at, CASE WHEN k.detached_at IS NOT NULL THEN clock_timestamp() ELSE k.restored_at END AS restored_at, k.bound AS was, k.mark, NULL::regclass AS parent   -- which the sidecar has not noticed yet
                  FROM pg_catalog.pg_inherits AS i
                  LEFT JOIN mvscheduler.kept AS k ON k.target = t.id AND k.relation::oid = i.inhrelid
                 WHERE i.inhparent = t.relation AND coalesce(pg_catalog.current_setting('mvscheduler.detached', true), '') = ''   -- see IsAside
                UNION ALL
-               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.mark, k.parent
+               SELECT k.relation::oid, false, k.bound, CASE WHEN k.xid IS DISTINCT FROM pg_catalog.pg_current_xact_id_if_assigned() THEN k.detached_at END, k.restored_at, k.bound, k.mark, k.parent
                  FROM mvscheduler.kept AS k
                 WHERE k.target = t.id AND k.detached_at IS NOT NULL
                   AND NOT EXISTS (SELECT FROM pg_catalog.pg_inherits AS i WHERE i.inhrelid = k.relation::oid)) AS p
@@ -422,7 +428,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                    WHERE d.refclassid = reach.class AND d.refobjid = reach.oid AND d.deptype = 'n'
                      AND n.may AND (reach.kind <> 'f' OR n.owner IS NULL OR pg_catalog.has_function_privilege(n.owner, reach.oid, 'EXECUTE'))
                   UNION ALL   -- from the query of an incremental view on to its data
-                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true, i.built_from, s.view_id
+                  SELECT reach.class, q.relation::oid, 'd'::"char", false, q.relation::oid, NULL, true, greatest(i.built_from + i.straddle, (SELECT n.until FROM never AS n WHERE n.view_id = s.view_id AND n.data = q.relation::oid)), s.view_id
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                     LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = q.relation
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
@@ -446,8 +452,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Failures', coalesce(e.consecutive_failures, 0),
                   'Tracking', replace(coalesce(i.tracking, s.change_tracking, 'auto'), 'auto', 'trigger'),
                   'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
-                  'Unbuilt', CASE WHEN h.built > '-infinity' THEN mvscheduler.micros(h.built) END,
-                  'UnbuiltBy', coalesce((SELECT v.name FROM mvscheduler.view_state AS v WHERE v.view_id = h.built_by), ''),
+                  'Unbuilt', CASE WHEN greatest(h.built, n.until) > '-infinity' THEN mvscheduler.micros(greatest(h.built, n.until)) END,
+                  'UnbuiltBy', CASE WHEN n.until > h.built THEN '' ELSE coalesce((SELECT v.name FROM mvscheduler.view_state AS v WHERE v.view_id = h.built_by), '') END,
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
                   'Left', (SELECT mvscheduler.micros(max(w.labels)) FROM mvscheduler.frozen_by AS b JOIN mvscheduler.frozen AS w ON w.target = b.target   -- while the table had another row
@@ -492,6 +498,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
                                    (SELECT max(w.below) FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND (w.target = t.id OR h.self AND NOT w.before)) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
+         LEFT JOIN never AS n ON n.view_id = s.view_id AND n.data = z.relation::oid AND NOT h.direct AND NOT h.self
         WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
 COMMENT ON COLUMN mvscheduler.prune_facts.id IS 'views.id, or source_retention.id.';
@@ -549,7 +556,8 @@ BEGIN
         INSERT INTO mvscheduler.kept AS k (target, relation, name, bound, detached_at, xid, parent)
         VALUES (partition_at_hand.view_id, work.part::regclass, work.relname, work.bound, clock_timestamp(), pg_current_xact_id(), work.parent::regclass)
         ON CONFLICT ON CONSTRAINT kept_pkey DO UPDATE
-           SET target = EXCLUDED.target, name = EXCLUDED.name, bound = EXCLUDED.bound, detached_at = EXCLUDED.detached_at, xid = EXCLUDED.xid, parent = EXCLUDED.parent;
+           SET target = EXCLUDED.target, name = EXCLUDED.name, bound = EXCLUDED.bound, detached_at = EXCLUDED.detached_at, xid = EXCLUDED.xid, parent = EXCLUDED.parent,
+               restored_at = CASE WHEN (k.target, k.bound) = (EXCLUDED.target, EXCLUDED.bound) THEN k.restored_at END;   -- that of other times says nothing
     END IF;
     owner := work.owner;
     parent := work.parent;

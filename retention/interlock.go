@@ -79,9 +79,12 @@ func (p *planner) need(r Reader, d Decision) string {
 		return fmt.Sprintf("view %s is not recomputed below %s any more and may never have seen its rows: when they are not needed, drop it by hand", r.Name, frozen)
 	case *r.FilledFrom > start:
 		return fmt.Sprintf("view %s reads it and is filled from %s only: its first fill goes on by itself", r.Name, *r.FilledFrom)
-	case never != "": // of what left now it would lose what it has when it is made anew
-		return fmt.Sprintf("view %[1]s never got the rows of %[2]s, which it would keep, since view %[3]s, through which it reads them, was filled from %[4]s only: "+
-			"DELETE the rows of both and INSERT them again, that of %[3]s without retention_period until %[1]s is filled; or detach it by hand", r.Name, never, r.UnbuiltBy, *r.Unbuilt)
+	case never != "" && r.UnbuiltBy == "": // of what left now it would lose what it has when it is made anew
+		return fmt.Sprintf("view %[1]s may lack rows of %[2]s, which it would keep: what it read when it was filled went back to %[3]s only, and what that has got since it does not follow. "+
+			"DELETE its row and INSERT it again; or, when nobody needs what it lacks, detach it by hand", r.Name, never, *r.Unbuilt)
+	case never != "":
+		return fmt.Sprintf("view %[1]s may lack rows of %[2]s, which it would keep, since view %[3]s, through which it reads them, was filled from %[4]s only: "+
+			"UPDATE %[3]s, its query with a column more and without retention_period until %[1]s has taken that; or, when nobody needs what it lacks, detach it by hand", r.Name, never, r.UnbuiltBy, *r.Unbuilt)
 	case r.Direct && settled > p.horizon:
 		return fmt.Sprintf("it ends in a bucket of view %s (%s wide) that may last until %s, past the horizon %s", r.Name, r.BucketWidth, settled, p.horizon.second())
 	case *r.MaterializedUntil < settled:

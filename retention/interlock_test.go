@@ -18,7 +18,7 @@ func TestEachBlockerIsNamed(t *testing.T) {
 		"view app.hourly reads it, and its query was dropped: when that is made again it is computed anew": func(_ *builder, r *Reader) { r.Lost, r.Windowed = true, false },
 		"view app.hourly reads it and was never filled: mvscheduler refresh app.hourly":                    func(_ *builder, r *Reader) { r.FilledFrom = nil },
 		"view app.hourly reads it and is filled from 2026-06-02 only: its first fill goes on by itself":    func(b *builder, r *Reader) { r.FilledFrom = b.at("2026-06-02") },
-		"view app.hourly never got the rows of app.metrics_2026_06_01, which it would keep, since view app.minutes, through which it reads them, was filled from 2026-06-01 06:00:00 UTC only: DELETE the rows of both and INSERT them again, that of app.minutes without retention_period until app.hourly is filled; or detach it by hand": func(b *builder, r *Reader) {
+		"view app.hourly may lack rows of app.metrics_2026_06_01, which it would keep, since view app.minutes, through which it reads them, was filled from 2026-06-01 06:00:00 UTC only: UPDATE app.minutes, its query with a column more and without retention_period until app.hourly has taken that; or, when nobody needs what it lacks, detach it by hand": func(b *builder, r *Reader) {
 			r.Direct, r.Unbuilt, r.UnbuiltBy = false, b.at("2026-06-01 06:00:00"), "app.minutes"
 		},
 		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                     func(_ *builder, r *Reader) { r.Tracking = "none" },

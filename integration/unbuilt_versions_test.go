@@ -1,0 +1,89 @@
+package integration
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/mvscheduler/mvscheduler/internal/pgtest"
+)
+
+// The first version of the view between keeps five days, the second three, which freezes the days below that, and the third one
+// everything: what is older than five days the days never got, and do not follow, whatever the view between has now.
+func TestRawDataStayThatAViewNeverGotAndDoesNotFollowAnyMoreThoughALaterVersionOfTheViewBetweenHasThem(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", olderThan(5))
+	s.daysOfMinutes(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.minutelyAnew(t, olderThan(3), "max(value) AS most")
+	s.minutelyKeepingAll(t, "max(value) AS most, min(value) AS least")
+	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM mins`))
+	require.Less(t, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`), all)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(3)+`')`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.Regexp(t, `view \S+\.daily may lack rows of \S+\.readings_m6, which it would keep: what it read when it was filled went back to \S+ only, and what that has got since it does not follow\. DELETE its row and INSERT it again`, out.stdout)
+	require.Equal(t, int64(11), s.leaves(t))
+
+	pgtest.Exec(t, s.alice, `DELETE FROM mvscheduler.views WHERE name LIKE '%.daily'`)
+	s.daysOfMinutes(t)
+	s.incremented(t, "daily")
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+}
+
+// A later version of the view between that keeps everything brings the days what they never got, where nothing has frozen them.
+func TestALaterVersionOfTheViewBetweenBringsWhatAViewNeverGot(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", olderThan(5))
+	s.daysOfMinutes(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.minutelyKeepingAll(t, "max(value) AS most")
+	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(3)+`')`)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+}
+
+// The days have all from the first version of the view between, as far as anybody knows: the second one is not built so far back. What the
+// reason says ends that, and takes nothing from the days.
+func TestWhatTheReasonSaysOfAViewBetweenThatWasMadeAnewLetsRawDataLeave(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins")
+	s.daysOfMinutes(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	s.minutelyAnew(t, olderThan(4), "max(value) AS most")
+	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(3)+`')`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
+	require.Regexp(t, `view \S+\.daily may lack rows of \S+\.readings_m5, which it would keep, since view \S+\.mins, .* UPDATE \S+\.mins, its query with a column more and without retention_period until \S+\.daily has taken that`, out.stdout)
+	require.Equal(t, int64(11), s.leaves(t))
+	s.minutelyKeepingAll(t, "max(value) AS most, min(value) AS least")
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+}
+
+// minutelyKeepingAll is minutelyAnew without a period.
+func (s *scene) minutelyKeepingAll(t testing.TB, columns string) {
+	t.Helper()
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET retention_period = NULL, query = $1 WHERE name LIKE '%.mins'`, strings.Replace(everyMinute, "AS total", "AS total, "+columns, 1))
+	require.NoError(t, err)
+	until(t, s.root, `SELECT count(*) = 0 FROM mvscheduler.redefinition`)
+	s.incremented(t, "mins", "daily")
+}
