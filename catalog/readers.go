@@ -39,7 +39,7 @@ SELECT s.view_id, s.owner::oid AS owner, clock_timestamp() AS now, s.tuned_patie
          AND h.consecutive_failures = 0
          AND l.state IN ('succeeded', 'skipped')
          AND clock_timestamp() >= coalesce(l.started_at, l.finished_at) + greatest(g.min_refresh_interval, s.min_interval, '1 minute')
-         AND NOT EXISTS (SELECT FROM mvscheduler.request AS r WHERE r.kind = 'refresh' AND r.view_id = s.view_id), false) AS ready,
+         AND s.view_id <> ALL (ARRAY(SELECT r.view_id FROM mvscheduler.requested_view AS r)), false) AS ready,
        coalesce((SELECT sum(extract(epoch FROM r.finished_at - r.started_at))
                    FROM (SELECT x.cause, x.started_at, x.finished_at FROM mvscheduler.run AS x WHERE x.view_id = s.view_id ORDER BY x.id DESC LIMIT 100) AS r
                   WHERE r.cause = 'readers'

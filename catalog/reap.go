@@ -229,10 +229,15 @@ WITH ended AS (
     DELETE FROM mvscheduler.view_health AS h
      WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = h.view_id)
        AND NOT EXISTS (SELECT FROM mvscheduler.run AS r WHERE r.view_id = h.view_id AND r.state IN ('queued', 'running'))
+), viewless AS MATERIALIZED (
+    SELECT q.view_id
+      FROM mvscheduler.requested_view AS q
+     WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = q.view_id)
 )
 DELETE FROM mvscheduler.request AS c
- WHERE c.kind = 'refresh'
-   AND c.view_id IN (SELECT q.view_id FROM mvscheduler.requested_view AS q WHERE NOT EXISTS (SELECT FROM mvscheduler.view_state AS s WHERE s.view_id = q.view_id))`)
+ WHERE EXISTS (SELECT FROM viewless)   -- else none is looked at, whatever the plan, which was made while there were few; as a join all are, from PostgreSQL 18 on
+   AND c.kind = 'refresh'
+   AND c.view_id = ANY (ARRAY(SELECT v.view_id FROM viewless AS v))`)
 	if err != nil {
 		return fmt.Errorf("end cancelled runs: %w", err)
 	}

@@ -90,7 +90,7 @@ CREATE VIEW mvscheduler.status WITH (security_barrier) AS
                                      FROM mvscheduler.view_state AS u
                                     WHERE u.view_id IN (SELECT b.view_id FROM below AS b)
                                       AND u.view_id <> j.view_id
-                                      AND (EXISTS (SELECT FROM mvscheduler.request AS q WHERE q.view_id = u.view_id AND q.kind = 'refresh')
+                                      AND (u.view_id = ANY (ARRAY(SELECT q.view_id FROM mvscheduler.requested_view AS q))   -- EXISTS would be hashed: of all requests that there are
                                            OR EXISTS (SELECT FROM mvscheduler.run AS w WHERE w.view_id = u.view_id AND w.state IN ('queued', 'running')
                                                       AND (w.cause = 'manual' OR EXISTS (SELECT FROM mvscheduler.run AS q WHERE q.joined_run = w.id))))),
                                   (SELECT c.reason FROM crowded AS c WHERE c.owner = j.owner),

@@ -432,6 +432,62 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                     FROM mvscheduler.view_state AS s JOIN mvscheduler.piece AS q ON q.view_id = s.view_id AND q.kind = 'data'
                     LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = q.relation
                    WHERE s.query_relation::oid = reach.oid AND s.method = 'incremental' AND reach.kind = 'v') AS x
+       ), reader AS MATERIALIZED (
+           SELECT h.*, s.view_id
+             FROM ((SELECT DISTINCT ON (reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through)
+                           reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self, reach.built, reach.built_by
+                      FROM reach WHERE reach.kind IN ('v', 'm')
+                     ORDER BY reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, reach.built DESC, reach.built_by)
+                    UNION ALL   -- what a view itself has not taken yet, its readers will not have
+                   SELECT s.query_relation::oid, 'v', false, false, false, 0::oid, true, '-infinity', 0 FROM mvscheduler.view_state AS s WHERE s.view_id = t.id AND t.kind = 'view'
+                    UNION ALL
+                   SELECT l.query, 'v', true, false, false, 0::oid, false, '-infinity', 0 FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
+             LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
+                                                      OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
+                                                                           OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
+                                                                                       WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
+            WHERE h.kind = 'm' OR s.view_id IS NOT NULL
+       ), taken AS MATERIALIZED (   -- how far those are of which that can be said; the others need everything
+           SELECT i.view_id, i.taken, i.leaves
+             FROM mvscheduler.piece AS q
+             JOIN mvscheduler.increment_state AS i ON i.view_id = q.view_id AND i.data = q.relation
+            WHERE q.kind = 'data' AND q.view_id = ANY (ARRAY(SELECT h.view_id FROM reader AS h))
+              AND i.fill IS NULL
+              AND NOT EXISTS (SELECT FROM mvscheduler.redefinition AS n WHERE n.view_id = i.view_id)   -- a new version needs everything
+              AND i.system_identifier = (SELECT y.system_identifier FROM pg_catalog.pg_control_system() AS y)
+       ), concern AS MATERIALIZED (   -- which entries of the change log concern whom: of which table or for which view, by which column (0 = any), and for which times (NULL = those of the entry)
+           SELECT k.view_id, k.taken, v.relation::oid AS source, 0::bigint AS only, v.col, NULL::xid8 AS since, CASE WHEN v.col <= 0 THEN '-infinity'::timestamptz END AS lo, CASE WHEN v.col <= 0 THEN 'infinity'::timestamptz END AS hi
+             FROM taken AS k JOIN mvscheduler.view_source AS v ON v.view_id = k.view_id
+           UNION ALL   -- as blind_writes
+           SELECT k.view_id, k.taken, (l ->> 'oid')::oid, 0, -1, (l ->> 'since')::xid8, coalesce((l ->> 'lo')::timestamptz, '-infinity'), coalesce((l ->> 'hi')::timestamptz, 'infinity')
+             FROM taken AS k CROSS JOIN LATERAL pg_catalog.jsonb_array_elements(k.leaves) AS l
+           UNION ALL
+           SELECT k.view_id, k.taken, 0, k.view_id, 0, NULL, NULL, NULL FROM taken AS k
+       ), cut AS MATERIALIZED (   -- between two of these transactions every view has taken all or nothing
+           SELECT greatest(min(b.xid), (SELECT pg_catalog.pg_snapshot_xmin(p.seen) FROM planned AS p)) AS since, pg_catalog.array_agg(DISTINCT b.xid ORDER BY b.xid) AS bounds
+             FROM taken AS k
+            CROSS JOIN LATERAL (SELECT pg_catalog.pg_snapshot_xmin(k.taken) UNION ALL SELECT pg_catalog.pg_snapshot_xmax(k.taken) UNION ALL SELECT pg_catalog.pg_snapshot_xip(k.taken)) AS b(xid)
+       ), entry AS MATERIALIZED (   -- the change log, read once for all of them; those of a day and between two cuts as one
+           SELECT coalesce(d.source::oid, 0) AS source, coalesce(d.view_id, 0) AS only, d.col, min(d.xid) AS xid, min(pg_catalog.pg_snapshot_xmin(d.snapshot)) AS oldest, min(d.lo) AS lo, max(d.hi) AS hi
+             FROM (SELECT x.*, pg_catalog.width_bucket(x.xid, (SELECT c.bounds FROM cut AS c)) AS place
+                     FROM mvscheduler.dirt AS x
+                    WHERE x.source = ANY (ARRAY(SELECT n.source::regclass FROM concern AS n)) AND x.view_id IS NULL
+                    UNION ALL
+                   SELECT x.*, pg_catalog.width_bucket(x.xid, (SELECT c.bounds FROM cut AS c))
+                     FROM mvscheduler.dirt AS x
+                    WHERE x.source IS NULL AND x.view_id = ANY (ARRAY(SELECT k.view_id FROM taken AS k))) AS d
+            WHERE d.xid >= (SELECT c.since FROM cut AS c)   -- which the index finds
+              AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE
+            GROUP BY d.source, d.view_id, d.col, pg_catalog.floor(extract(epoch FROM d.lo) / 86400), pg_catalog.floor(extract(epoch FROM d.hi) / 86400), d.place, d.xid = (SELECT c.bounds FROM cut AS c)[d.place]
+       ), untaken AS MATERIALIZED (
+           SELECT g.view_id, pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('From', mvscheduler.micros(g.lo), 'To', mvscheduler.micros(g.hi)) ORDER BY g.lo, g.hi) AS ranges
+             FROM (SELECT u.view_id, min(u.lo) AS lo, max(u.hi) AS hi
+                     FROM (SELECT n.view_id, coalesce(n.lo, d.lo) AS lo, coalesce(n.hi, d.hi) AS hi
+                             FROM concern AS n
+                             JOIN entry AS d ON d.source = n.source AND d.only = n.only AND (n.col = 0 OR d.col = n.col)
+                            WHERE NOT pg_catalog.pg_visible_in_snapshot(d.xid, n.taken) AND (n.col <> -1 OR d.oldest < n.since)) AS u
+                    GROUP BY u.view_id, pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g
+            GROUP BY g.view_id
        )
        SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object(
                   'ID', coalesce(s.view_id, 0),
@@ -458,48 +514,18 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
                   'Left', (SELECT mvscheduler.micros(max(w.labels)) FROM mvscheduler.frozen_by AS b JOIN mvscheduler.frozen AS w ON w.target = b.target   -- while the table had another row
                             WHERE b.view_id = s.view_id AND b.target <> t.id AND NOT b.before AND w.relation::oid = t.relation AND w.labels > '-infinity'),
-                  'Dirt', coalesce(CASE WHEN i.view_id IS NULL OR i.fill IS NOT NULL
-                                          OR EXISTS (SELECT FROM mvscheduler.redefinition AS n WHERE n.view_id = s.view_id)   -- a new version needs everything
-                                          OR i.system_identifier IS DISTINCT FROM (SELECT y.system_identifier FROM pg_catalog.pg_control_system() AS y)
-                                        THEN pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('From', mvscheduler.micros('-infinity'), 'To', mvscheduler.micros('infinity')))
-                                        ELSE (SELECT pg_catalog.jsonb_agg(pg_catalog.jsonb_build_object('From', mvscheduler.micros(g.lo), 'To', mvscheduler.micros(g.hi)))
-                                                FROM (SELECT min(u.lo) AS lo, max(u.hi) AS hi
-                                                        FROM (SELECT CASE WHEN v.col > 0 THEN d.lo ELSE '-infinity' END AS lo, CASE WHEN v.col > 0 THEN d.hi ELSE 'infinity' END AS hi
-                                                                FROM mvscheduler.view_source AS v
-                                                                JOIN mvscheduler.dirt AS d ON d.source = v.relation AND d.view_id IS NULL AND (v.col = 0 OR d.col = v.col)
-                                                               WHERE v.view_id = s.view_id AND d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
-                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE
-                                                              UNION ALL
-                                                              SELECT coalesce((l ->> 'lo')::timestamptz, '-infinity'), coalesce((l ->> 'hi')::timestamptz, 'infinity')   -- as blind_writes
-                                                                FROM pg_catalog.jsonb_array_elements(i.leaves) AS l
-                                                                JOIN mvscheduler.dirt AS d ON d.source = (l ->> 'oid')::oid::regclass AND d.view_id IS NULL AND d.col = -1
-                                                               WHERE d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
-                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE
-                                                                 AND pg_catalog.pg_snapshot_xmin(d.snapshot) < (l ->> 'since')::xid8
-                                                              UNION ALL
-                                                              SELECT d.lo, d.hi FROM mvscheduler.dirt AS d
-                                                               WHERE d.source IS NULL AND d.view_id = s.view_id AND d.xid >= greatest(pg_catalog.pg_snapshot_xmin(i.taken), pg_catalog.pg_snapshot_xmin((SELECT p.seen FROM planned AS p))) AND NOT pg_catalog.pg_visible_in_snapshot(d.xid, i.taken)
-                                                                AND pg_catalog.pg_visible_in_snapshot(d.xid, (SELECT p.seen FROM planned AS p)) IS NOT TRUE) AS u
-                                                       GROUP BY pg_catalog.floor(extract(epoch FROM u.lo) / 86400), pg_catalog.floor(extract(epoch FROM u.hi) / 86400)) AS g) END, '[]'))
+                  'Dirt', CASE WHEN k.view_id IS NULL THEN pg_catalog.jsonb_build_array(pg_catalog.jsonb_build_object('From', mvscheduler.micros('-infinity'), 'To', mvscheduler.micros('infinity')))
+                               ELSE coalesce(d.ranges, '[]') END)
                   ORDER BY s.name, h.direct, h.stored, h.hidden, h.through) AS readers
-         FROM ((SELECT DISTINCT ON (reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through)
-                       reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, false AS self, reach.built, reach.built_by
-                  FROM reach WHERE reach.kind IN ('v', 'm')
-                 ORDER BY reach.oid, reach.kind, reach.direct, reach.stored, reach.hidden, reach.through, reach.built DESC, reach.built_by)
-                UNION ALL   -- what a view itself has not taken yet, its readers will not have
-               SELECT s.query_relation::oid, 'v', false, false, false, 0::oid, true, '-infinity', 0 FROM mvscheduler.view_state AS s WHERE s.view_id = t.id AND t.kind = 'view'
-                UNION ALL
-               SELECT l.query, 'v', true, false, false, 0::oid, false, '-infinity', 0 FROM lost AS l WHERE l.read && ARRAY(SELECT o.oid FROM own AS o UNION ALL SELECT a.oid FROM above AS a)) AS h
-         LEFT JOIN mvscheduler.view_state AS s ON h.kind = 'm' AND s.relation::oid = h.oid
-                                                  OR h.kind = 'v' AND (s.method = 'incremental' AND s.query_relation::oid = h.oid
-                                                                       OR EXISTS (SELECT FROM mvscheduler.piece AS n JOIN mvscheduler.redefinition AS r ON r.view_id = n.view_id
-                                                                                   WHERE n.view_id = s.view_id AND n.kind = 'next_query' AND n.relation::oid = h.oid AND 'incremental' IN (s.method, r.method)))
+         FROM reader AS h
+         LEFT JOIN mvscheduler.view_state AS s ON s.view_id = h.view_id
          LEFT JOIN mvscheduler.view_health AS e ON e.view_id = s.view_id
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
                                    (SELECT max(w.below) FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND (w.target = t.id OR h.self AND NOT w.before)) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
          LEFT JOIN never AS n ON n.view_id = s.view_id AND n.data = z.relation::oid AND NOT h.direct AND NOT h.self
-        WHERE h.kind = 'm' OR s.view_id IS NOT NULL) AS r;
+         LEFT JOIN taken AS k ON k.view_id = s.view_id
+         LEFT JOIN untaken AS d ON d.view_id = s.view_id) AS r;
 COMMENT ON VIEW mvscheduler.prune_facts IS 'What the plan of retention depends on, for each incremental view and each table of source_retention that the caller may see: see retention.Facts.';
 COMMENT ON COLUMN mvscheduler.prune_facts.id IS 'views.id, or source_retention.id.';
 COMMENT ON COLUMN mvscheduler.prune_facts.name IS 'The view or table.';
