@@ -129,3 +129,58 @@ func TestABucketMayLastAnHourLongerThanItsWidth(t *testing.T) {
 		require.Regexp(t, `^[0-9]{1,2} `, s.last(t, "v", "buckets || ' ' || changed"), statement)
 	}
 }
+
+// After its middle or its end, as some call them: what a bucket may be away from its rows leaves room for an hour.
+func TestBucketsThatAreCalledWithinAnHourOfTheirStartAreComputedRight(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	var views []string
+	for _, c := range []struct{ label, width string }{
+		{`date_trunc('hour', ts) + interval '30 minutes'`, "1 hour"}, {`date_trunc('hour', ts) + interval '1 hour'`, "1 hour"}, {`date_trunc('hour', ts) - interval '1 hour'`, "1 hour"},
+		{`date_bin('15 minutes', ts, '2000-01-01 00:00+00') + interval '1 hour'`, "15 minutes"}, {`date_trunc('day', ts) + interval '1 hour'`, "1 day"}, {`date_trunc('day', ts) - interval '1 hour'`, "1 day"},
+	} {
+		views = append(views, fmt.Sprintf("v%d", len(views)))
+		s.incremental(t, views[len(views)-1], `SELECT `+c.label+` AS hour, device, count(*) AS n, sum(value) AS total FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "bucket_width", c.width)
+	}
+	startSidecar(t, s.db)
+	for _, statement := range []string{
+		`SELECT`, // the first fill
+		`INSERT INTO metrics VALUES ('2026-03-02 10:00+00', 1, 1)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 11:59:59.999999+00', 2, 2)`,
+		`INSERT INTO metrics VALUES ('2026-03-03 00:00+00', 2, 2), ('2026-03-03 23:59:59.999999+00', 2, 2)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 01:59+00', 1, 1)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 22:01+00', 1, 1)`,
+		`UPDATE metrics SET ts = '2026-03-03 05:30+00' WHERE ts = '2026-03-02 10:30+00'`,
+		`DELETE FROM metrics WHERE ts >= '2026-03-02 11:20+00' AND ts < '2026-03-02 13:40+00'`,
+		`INSERT INTO metrics VALUES ('2026-03-20 23:59+00', 1, 1)`,
+	} {
+		pgtest.Exec(t, s.alice, statement)
+		s.incremented(t, views...)
+		for _, view := range views {
+			same(t, s.alice, view)
+		}
+	}
+}
+
+// More than an hour away, the row that has changed may be well and the bucket beside it be cut off by the window: the rows beside that tell.
+func TestABucketThatIsCalledFartherFromItsStartIsNotCutOffByWhatChangesBesideIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ label, newest, row string }{ // the fill looks at the newest row, which is well
+		"later":   {`date_trunc('day', ts) + interval '90 minutes'`, "2026-03-05 12:00+00", "2026-03-03 02:25+00"},
+		"earlier": {`date_trunc('day', ts) - interval '90 minutes'`, "2026-03-05 12:00+00", "2026-03-02 21:35+00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('`+c.newest+`', 1, 1)`)
+			s.incremental(t, "v", `SELECT `+c.label+` AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 day")
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			before := ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('`+c.row+`', 1, 1)`)
+			says := s.outcomeOf(t, "v")
+			require.Equal(t, before, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+			require.Contains(t, says, "which is not the start of a bucket of")
+		})
+	}
+}

@@ -577,7 +577,8 @@ COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text,
 
 -- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
 -- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
--- one row is this row; of a wide range and of a fill also those that are left out, on either side.
+-- one row is this row; of a range and of a fill also those that are left out, on either side: where a bucket is called after an instant more
+-- than an hour from its start, the row that changed may have a label that it can have, and a bucket beside it be cut off by the window.
 CREATE FUNCTION mvscheduler.demand_no_strange(strange text, lo timestamptz, hi timestamptz, time_column text, width interval) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -614,11 +615,11 @@ AS $$
      CROSS JOIN LATERAL mvscheduler.window_of(p.lo, p.hi, width, zone, NULL) AS w
      WHERE isfinite(p.lo) AND isfinite(p.hi);
     SELECT mvscheduler.demand_labels(query, time_column, width, w.window_start - mvscheduler.longest(width), w.window_start, NULL, mvscheduler.label_text(w.label_start, label_type, source_type, zone))
-      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo) AND hi >= lo + mvscheduler.longest(width);
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo);
     SELECT mvscheduler.demand_labels(query, time_column, width, w.window_end, w.window_end + mvscheduler.longest(width), mvscheduler.label_text(w.label_end, label_type, source_type, zone), NULL)
-      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi) AND hi >= lo + mvscheduler.longest(width);
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi);
 $$;
-COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for, or rows beside the window of a wide range labels that are replaced. query is its handle. Leaves the window changed.';
+COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for, or rows beside the window labels that are replaced. query is its handle. Leaves the window changed.';
 
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
