@@ -4,6 +4,7 @@ DROP FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text);
 DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, timestamptz, bigint, bigint);
 DROP FUNCTION mvscheduler.build_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_increment(bigint);
+DROP FUNCTION mvscheduler.demand_no_labels_within(oid, text, oid, oid, timestamptz, timestamptz, interval, text);
 DROP FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text);
 DROP FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text);
 DROP FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval);
