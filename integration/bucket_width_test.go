@@ -184,3 +184,15 @@ func TestABucketThatIsCalledFartherFromItsStartIsNotCutOffByWhatChangesBesideIt(
 		})
 	}
 }
+
+// Of a bucket's width says an error nothing that the condition is to blame for.
+func TestAWindowThatOtherConditionsGetRoundIsRefusedWithTheConditionToWrite(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	const insert = `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM metrics WHERE %s GROUP BY 1', 'incremental', 'hour', '1 hour')`
+	told := says(t, s.alice, "0A000", fmt.Sprintf(insert, "mvscheduler.in_window(ts) OR device = 1"))
+	for _, want := range []string{"rows that in_window does not leave out", "WHERE mvscheduler.in_window(ts) AND (... OR ...)"} {
+		require.Contains(t, told, want)
+	}
+	pgtest.Exec(t, s.alice, fmt.Sprintf(insert, "mvscheduler.in_window(ts) AND (device = 1 OR device = 2)"))
+}
