@@ -70,10 +70,11 @@ CREATE FUNCTION mvscheduler.pause_view(name text, reason text DEFAULT NULL, unti
 LANGUAGE sql
 BEGIN ATOMIC
     UPDATE mvscheduler.views AS v
-       SET paused_at = now(), pause_reason = pause_view.reason, paused_until = pause_view.until
+       SET paused_at = CASE WHEN coalesce(v.paused_until, 'infinity') > now() THEN coalesce(v.paused_at, now()) ELSE now() END,
+           pause_reason = coalesce(pause_view.reason, CASE WHEN coalesce(v.paused_until, 'infinity') > now() THEN v.pause_reason END), paused_until = pause_view.until
      WHERE v.id = mvscheduler.view_id(pause_view.name);
 END;
-COMMENT ON FUNCTION mvscheduler.pause_view(text, text, timestamptz) IS 'Stops the clock of a view until resume_view, or until the given instant. A run under way goes on.';
+COMMENT ON FUNCTION mvscheduler.pause_view(text, text, timestamptz) IS 'Stops the clock of a view until resume_view, or until the given instant. A run under way goes on. Of a view that is paused already it changes when that ends, and the reason where one is given.';
 
 CREATE FUNCTION mvscheduler.resume_view(name text) RETURNS void
 LANGUAGE sql
