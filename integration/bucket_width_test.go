@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,11 +26,13 @@ func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 		says := s.outcomeOf(t, view)
 		require.Contains(t, says, "which is not the start of a bucket of 01:00:00")
 		require.Contains(t, says, "Set bucket_width to how wide the query cuts")
-		require.Contains(t, says, "Set bucket_width, time_column or timezone of the view")
+		require.Equal(t, 1, strings.Count(says, "bucket_width"), "said once: %s", says)
+		require.Contains(t, says, "or change the query")
 		require.NotContains(t, says, "CONTEXT")
 		require.NotContains(t, says, "Mend the data")
 		require.True(t, ask[bool](t, s.root, `SELECT count(*) > 0 AND count(*) = count(DISTINCT a.run_id) FROM mvscheduler.attempt AS a JOIN mvscheduler.run AS r ON r.id = a.run_id WHERE r.view_name = $1 AND a.outcome = 'failed'`, s.owner+"."+view))
 		require.Contains(t, ask[string](t, s.alice, `SELECT activity || ': ' || reason FROM mvscheduler.status WHERE name = $1`, s.owner+"."+view), "paused: paused by mvscheduler: a row between")
+		require.Equal(t, 1, strings.Count(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name = $1`, s.owner+"."+view), "bucket_width"))
 		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET bucket_width = '1 day' WHERE name = '`+s.owner+`.`+view+`'`)
 		s.incremented(t, view)
 		same(t, s.alice, view)

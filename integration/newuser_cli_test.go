@@ -312,4 +312,17 @@ func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "parts").stderr, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('parts', '90 days', true), which lets nothing go yet`)
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "none").stderr, `managed view none does not exist`)
 	}
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('parts', '90 days', true)`)
+	for _, name := range []string{"parts", s.owner + ".parts"} {
+		for _, command := range []string{"show", "refresh", "pause", "verify", "drop"} {
+			r := mvscheduler(t, s.db, s.owner, "", command, name)
+			require.Equal(t, 3, r.code, command)
+			require.Contains(t, r.stderr, "'"+name+"' is no managed view: it is a table of mvscheduler.source_retention", command)
+			require.Contains(t, r.stderr, "mvscheduler prune "+name+" --dry-run", command)
+			require.NotContains(t, r.stderr, "List the views", command)
+		}
+	}
+	require.Contains(t, says(t, s.alice, "42809", `SELECT mvscheduler.refresh_view('parts')`), "mvscheduler prune parts --dry-run")
+	says(t, s.root, "42P01", `SELECT mvscheduler.refresh_view('parts')`) // not in his search_path
+	require.Contains(t, mvscheduler(t, s.db, s.db.User(t, "mallory"), "", "show", s.owner+".parts").stderr, "does not exist")
 }

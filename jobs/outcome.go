@@ -115,7 +115,12 @@ func judge(e ended) verdict {
 	}
 	if class == refresh.Permanent {
 		v.RunState, v.Reason = stateFailed, advice
-		v.Pause = fmt.Sprintf("%s (%s). %s Then: SELECT mvscheduler.resume_view('%s').", v.Error, v.SQLState, advice, strings.ReplaceAll(e.View, "'", "''"))
+		if advice == "" {
+			v.Reason = "The view is paused until then."
+		} else {
+			advice += " "
+		}
+		v.Pause = fmt.Sprintf("%s (%s). %sThen: SELECT mvscheduler.resume_view('%s').", v.Error, v.SQLState, advice, strings.ReplaceAll(e.View, "'", "''"))
 		return v
 	}
 	if e.Counted+1 >= e.MaxAttempts {

@@ -20,7 +20,13 @@ BEGIN
          ORDER BY p.n
          LIMIT 1;
     END IF;
-    IF found IS NULL THEN
+    IF found IS NULL AND pg_catalog.to_regclass('mvscheduler.visible_targets') IS NOT NULL   -- which a later migration makes
+       AND EXISTS (SELECT FROM mvscheduler.visible_targets AS t WHERE t.kind OPERATOR(pg_catalog.=) 'source'
+                      AND t.name OPERATOR(pg_catalog.=) ANY (CASE WHEN pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 2 THEN ARRAY[mvscheduler.qualified_name(parts[1], parts[2])]
+                                                                  ELSE ARRAY(SELECT mvscheduler.qualified_name(n, parts[1]) FROM pg_catalog.unnest(path) AS n) END)) THEN
+        RAISE EXCEPTION '% is no managed view: it is a table of mvscheduler.source_retention', pg_catalog.quote_literal(name)
+            USING ERRCODE = 'wrong_object_type', HINT = pg_catalog.format('What leaves it and why: mvscheduler prune %1$s --dry-run. What was done: mvscheduler runs %1$s.', name);
+    ELSIF found IS NULL THEN
         RAISE EXCEPTION 'managed view % does not exist', pg_catalog.quote_literal(name)
             USING ERRCODE = 'undefined_table', HINT = 'List the views that you may see: SELECT name FROM mvscheduler.status.';
     END IF;

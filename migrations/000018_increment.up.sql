@@ -587,7 +587,7 @@ BEGIN
     IF strange IS NOT NULL THEN
         RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', lo, hi, strange, quote_ident(time_column), width
             USING ERRCODE = CASE WHEN strange IN ('NULL', 'infinity', '-infinity') THEN 'invalid_parameter_value' ELSE 'invalid_column_definition' END,   -- of data, or of the row of the view
-                  HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts.';
+                  HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts; or change the query.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval) IS 'Raises where rows of a range were found to have a label that they cannot have.';
