@@ -105,9 +105,15 @@ type NotFoundError struct {
 	Name string
 	Near []string // what may have been meant, see ViewsLike
 	Err  error    // what the server said; may be nil
+	Else string   // what else has the name, and what shows it; empty = nothing
 }
 
-func (e *NotFoundError) Error() string { return fmt.Sprintf("%s %s does not exist", e.Kind, e.Name) }
+func (e *NotFoundError) Error() string {
+	if e.Else != "" {
+		return e.Err.Error()
+	}
+	return fmt.Sprintf("%s %s does not exist", e.Kind, e.Name)
+}
 
 func (e *NotFoundError) Unwrap() error { return e.Err }
 
@@ -119,6 +125,9 @@ func FindView(ctx context.Context, q Querier, name string) (int64, error) {
 	var pgErr *pgconn.PgError
 	if errors.As(err, &pgErr) && pgErr.Code == "42P01" && pgErr.Routine == "exec_stmt_raise" {
 		return 0, &NotFoundError{Kind: "managed view", Name: name, Err: err}
+	}
+	if errors.As(err, &pgErr) && pgErr.Code == "42809" && pgErr.Routine == "exec_stmt_raise" {
+		return 0, &NotFoundError{Kind: "managed view", Name: name, Err: errors.New(pgErr.Message), Else: pgErr.Hint}
 	}
 	if err != nil {
 		return 0, fmt.Errorf("look up view %q: %w", name, err)

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -25,11 +26,13 @@ func TestAWrongBucketWidthPausesTheViewAndSaysWhatToChange(t *testing.T) {
 		says := s.outcomeOf(t, view)
 		require.Contains(t, says, "which is not the start of a bucket of 01:00:00")
 		require.Contains(t, says, "Set bucket_width to how wide the query cuts")
-		require.Contains(t, says, "Set bucket_width, time_column or timezone of the view")
+		require.Equal(t, 1, strings.Count(says, "bucket_width"), "said once: %s", says)
+		require.Contains(t, says, "or change the query")
 		require.NotContains(t, says, "CONTEXT")
 		require.NotContains(t, says, "Mend the data")
 		require.True(t, ask[bool](t, s.root, `SELECT count(*) > 0 AND count(*) = count(DISTINCT a.run_id) FROM mvscheduler.attempt AS a JOIN mvscheduler.run AS r ON r.id = a.run_id WHERE r.view_name = $1 AND a.outcome = 'failed'`, s.owner+"."+view))
 		require.Contains(t, ask[string](t, s.alice, `SELECT activity || ': ' || reason FROM mvscheduler.status WHERE name = $1`, s.owner+"."+view), "paused: paused by mvscheduler: a row between")
+		require.Equal(t, 1, strings.Count(ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status WHERE name = $1`, s.owner+"."+view), "bucket_width"))
 		pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET bucket_width = '1 day' WHERE name = '`+s.owner+`.`+view+`'`)
 		s.incremented(t, view)
 		same(t, s.alice, view)
@@ -128,4 +131,71 @@ func TestABucketMayLastAnHourLongerThanItsWidth(t *testing.T) {
 		same(t, s.alice, "v")
 		require.Regexp(t, `^[0-9]{1,2} `, s.last(t, "v", "buckets || ' ' || changed"), statement)
 	}
+}
+
+// After its middle or its end, as some call them: what a bucket may be away from its rows leaves room for an hour.
+func TestBucketsThatAreCalledWithinAnHourOfTheirStartAreComputedRight(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	var views []string
+	for _, c := range []struct{ label, width string }{
+		{`date_trunc('hour', ts) + interval '30 minutes'`, "1 hour"}, {`date_trunc('hour', ts) + interval '1 hour'`, "1 hour"}, {`date_trunc('hour', ts) - interval '1 hour'`, "1 hour"},
+		{`date_bin('15 minutes', ts, '2000-01-01 00:00+00') + interval '1 hour'`, "15 minutes"}, {`date_trunc('day', ts) + interval '1 hour'`, "1 day"}, {`date_trunc('day', ts) - interval '1 hour'`, "1 day"},
+	} {
+		views = append(views, fmt.Sprintf("v%d", len(views)))
+		s.incremental(t, views[len(views)-1], `SELECT `+c.label+` AS hour, device, count(*) AS n, sum(value) AS total FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1, 2`, "bucket_width", c.width)
+	}
+	startSidecar(t, s.db)
+	for _, statement := range []string{
+		`SELECT`, // the first fill
+		`INSERT INTO metrics VALUES ('2026-03-02 10:00+00', 1, 1)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 11:59:59.999999+00', 2, 2)`,
+		`INSERT INTO metrics VALUES ('2026-03-03 00:00+00', 2, 2), ('2026-03-03 23:59:59.999999+00', 2, 2)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 01:59+00', 1, 1)`,
+		`INSERT INTO metrics VALUES ('2026-03-02 22:01+00', 1, 1)`,
+		`UPDATE metrics SET ts = '2026-03-03 05:30+00' WHERE ts = '2026-03-02 10:30+00'`,
+		`DELETE FROM metrics WHERE ts >= '2026-03-02 11:20+00' AND ts < '2026-03-02 13:40+00'`,
+		`INSERT INTO metrics VALUES ('2026-03-20 23:59+00', 1, 1)`,
+	} {
+		pgtest.Exec(t, s.alice, statement)
+		s.incremented(t, views...)
+		for _, view := range views {
+			same(t, s.alice, view)
+		}
+	}
+}
+
+// More than an hour away, the row that has changed may be well and the bucket beside it be cut off by the window: the rows beside that tell.
+func TestABucketThatIsCalledFartherFromItsStartIsNotCutOffByWhatChangesBesideIt(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ label, newest, row string }{ // the fill looks at the newest row, which is well
+		"later":   {`date_trunc('day', ts) + interval '90 minutes'`, "2026-03-05 12:00+00", "2026-03-03 02:25+00"},
+		"earlier": {`date_trunc('day', ts) - interval '90 minutes'`, "2026-03-05 12:00+00", "2026-03-02 21:35+00"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('`+c.newest+`', 1, 1)`)
+			s.incremental(t, "v", `SELECT `+c.label+` AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 day")
+			startSidecar(t, s.db)
+			s.incremented(t, "v")
+			before := ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`)
+			pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('`+c.row+`', 1, 1)`)
+			says := s.outcomeOf(t, "v")
+			require.Equal(t, before, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM v`))
+			require.Contains(t, says, "which is not the start of a bucket of")
+		})
+	}
+}
+
+// Of a bucket's width says an error nothing that the condition is to blame for.
+func TestAWindowThatOtherConditionsGetRoundIsRefusedWithTheConditionToWrite(t *testing.T) {
+	t.Parallel()
+	s := newMetrics(t)
+	const insert = `INSERT INTO mvscheduler.views (name, query, method, time_column, bucket_width) VALUES ('v', 'SELECT date_trunc(''hour'', ts) AS hour, count(*) AS n FROM metrics WHERE %s GROUP BY 1', 'incremental', 'hour', '1 hour')`
+	told := says(t, s.alice, "0A000", fmt.Sprintf(insert, "mvscheduler.in_window(ts) OR device = 1"))
+	for _, want := range []string{"rows that in_window does not leave out", "WHERE mvscheduler.in_window(ts) AND (... OR ...)"} {
+		require.Contains(t, told, want)
+	}
+	pgtest.Exec(t, s.alice, fmt.Sprintf(insert, "mvscheduler.in_window(ts) AND (device = 1 OR device = 2)"))
 }

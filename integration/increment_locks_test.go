@@ -57,6 +57,31 @@ func TestWritersDoNotWaitForTheTriggersOfManyPartitionsLongerThanLockTimeout(t *
 	require.Less(t, longest, 700*time.Millisecond, "lock_timeout is 500 ms")
 }
 
+func TestAViewThatCannotMakeItsTriggersOrFillSaysWhoHoldsTheLock(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ tracking, holds, says string }{
+		"triggers": {"trigger", `INSERT INTO metrics VALUES ('2026-03-02 10:05+00', 1, 1)`, "RowExclusiveLock on metrics"},
+		"fill":     {"none", `LOCK TABLE v__data IN SHARE UPDATE EXCLUSIVE MODE`, "ShareUpdateExclusiveLock on v__data"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newMetrics(t)
+			writer := s.db.Conn(t, s.owner)
+			pgtest.Exec(t, writer, `SET application_name = 'nightly load'`)
+			s.incremental(t, "v", hourly, "change_tracking", c.tracking, "lateness", "1 day")
+			pgtest.Exec(t, writer, `BEGIN`, c.holds)
+			startSidecar(t, s.db)
+			until(t, s.alice, `SELECT reason ~* 'lock' FROM mvscheduler.status`)
+			reason := ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`)
+			require.Contains(t, reason, c.says)
+			require.Contains(t, reason, "nightly load")
+			pgtest.Exec(t, writer, `COMMIT`)
+			s.incremented(t, "v")
+			same(t, s.alice, "v")
+		})
+	}
+}
+
 // An UPDATE of one partition of a watched table waits for whoever has locked another partition.
 func TestAnUpdateOfOnePartitionDoesNotLockTheOthers(t *testing.T) {
 	t.Parallel()

@@ -265,12 +265,42 @@ func TestADryRunTellsWhatALegalHoldKeeps(t *testing.T) {
 	require.Zero(t, dry.code, dry.stderr)
 	require.NotContains(t, dry.stdout, "detach")
 	require.Regexp(t, `without the legal hold would be put aside: [3-5] partitions`, dry.stderr)
+	done := mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--wait") // there is nothing to wait for
+	require.Zero(t, done.code, done.stderr)
+	require.Regexp(t, `nothing leaves: there is a legal hold\nwithout the legal hold would be put aside: [3-5] partitions`, done.stderr)
 
 	s.incremental(t, "waited", `SELECT date_trunc('hour', ts) AS hour, count(*) AS n FROM readings WHERE mvscheduler.in_window(ts) GROUP BY 1`, "refresh_on", "manual")
 	dry = mvscheduler(t, s.db, s.owner, "", "prune", "readings", "--dry-run")
 	require.Zero(t, dry.code, dry.stderr)
 	require.Regexp(t, `(?s)there is a legal hold on.*without that:.*waited`, dry.stdout)
 	require.NotContains(t, dry.stderr, "would be put aside")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET legal_hold = false`)
+	require.Contains(t, mvscheduler(t, s.db, s.owner, "", "prune", "readings").stderr, "nothing leaves now")
+}
+
+func TestASecondPauseKeepsTheReasonOfTheFirstOrSaysWhatItReplaces(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.manage(t, "v", quick, "refresh_interval", "1 day")
+	pause := func(args ...string) string {
+		r := mvscheduler(t, s.db, s.owner, "", append([]string{"pause", "v", "--timezone", "UTC"}, args...)...)
+		require.Zero(t, r.code, r.stderr)
+		return r.stderr
+	}
+	shown := func() string {
+		return ask[string](t, s.alice, `SELECT concat_ws(' ', paused_at, pause_reason, paused_until) FROM mvscheduler.views`)
+	}
+	require.NotContains(t, pause("--reason", "loading history"), "instead of")
+	first := ask[string](t, s.alice, `SELECT paused_at || ' loading history' FROM mvscheduler.views`)
+	require.Contains(t, pause(), "it was paused already")
+	require.Equal(t, first, shown())
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.pause_view('v', until => '2100-01-01 00:00+00')`)
+	require.Contains(t, shown(), first+" 2100-01-01")
+	require.Regexp(t, `instead of the pause from .* until 2100-01-01 00:00:00 .*: loading history`, pause("--reason", "upgrade"))
+	require.Regexp(t, ` upgrade$`, shown())
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET paused_until = now() - interval '1 minute'`) // over
+	require.NotRegexp(t, "instead of|already", pause())
+	require.NotContains(t, shown(), "upgrade")
 }
 
 func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {
@@ -282,4 +312,17 @@ func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "parts").stderr, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('parts', '90 days', true), which lets nothing go yet`)
 		require.Contains(t, mvscheduler(t, s.db, s.owner, "", command, "none").stderr, `managed view none does not exist`)
 	}
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, legal_hold) VALUES ('parts', '90 days', true)`)
+	for _, name := range []string{"parts", s.owner + ".parts"} {
+		for _, command := range []string{"show", "refresh", "pause", "verify", "drop"} {
+			r := mvscheduler(t, s.db, s.owner, "", command, name)
+			require.Equal(t, 3, r.code, command)
+			require.Contains(t, r.stderr, "'"+name+"' is no managed view: it is a table of mvscheduler.source_retention", command)
+			require.Contains(t, r.stderr, "mvscheduler prune "+name+" --dry-run", command)
+			require.NotContains(t, r.stderr, "List the views", command)
+		}
+	}
+	require.Contains(t, says(t, s.alice, "42809", `SELECT mvscheduler.refresh_view('parts')`), "mvscheduler prune parts --dry-run")
+	says(t, s.root, "42P01", `SELECT mvscheduler.refresh_view('parts')`) // not in his search_path
+	require.Contains(t, mvscheduler(t, s.db, s.db.User(t, "mallory"), "", "show", s.owner+".parts").stderr, "does not exist")
 }

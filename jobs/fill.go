@@ -116,6 +116,25 @@ func partitions[N int | int64](n N) string {
 
 // step runs one step of the gate, in a transaction of its own.
 func (s *incrementShell) step(ctx context.Context, name string, done func(ctx context.Context, tx pgx.Tx) error) error {
-	return refresh.Step(ctx, s.session, view(s.work), s.below.Gate, s.policy, s.onBusy,
+	policy := s.policy
+	policy.Needs = func(ctx context.Context) ([]catalog.Lock, error) { return s.needs(ctx, name) }
+	return refresh.Step(ctx, s.session, view(s.work), s.below.Gate, policy, s.onBusy,
 		func(ctx context.Context, tx pgx.Tx) error { return catalog.LetThrough(ctx, tx, s.attempt, name) }, done)
+}
+
+// needs are the locks that a step may ask for: who holds one that was not had is told.
+func (s *incrementShell) needs(ctx context.Context, step string) (needs []catalog.Lock, err error) {
+	if err := catalog.ReadIncrementLocks(s.at, &needs).Alone(ctx, s.w.control); err != nil {
+		return nil, err
+	}
+	needs = append(needs, catalog.Lock{Relation: s.below.Gate, Mode: "AccessExclusiveLock"})
+	for oid := range s.below.files {
+		needs = append(needs, catalog.Lock{Relation: oid, Mode: "AccessShareLock"})
+	}
+	if step == catalog.StepTrack {
+		for oid := range s.below.leaves { // CREATE TRIGGER
+			needs = append(needs, catalog.Lock{Relation: oid, Mode: "ShareRowExclusiveLock"})
+		}
+	}
+	return needs, nil
 }

@@ -51,6 +51,7 @@ type ended struct {
 	ShuttingDown bool   // this process is ending
 	Gone         bool   // the row of the view was deleted meanwhile
 	Edited       bool   // it was changed meanwhile: what failed may be mended already
+	Said         bool   // the query itself says what the error is about, see saidByQuery
 	Counted      int    // attempts that counted before this one
 	MaxAttempts  int
 	Busy         int // attempts before this one that did not count: busy, made way, lost
@@ -103,6 +104,9 @@ func judge(e ended) verdict {
 	}
 
 	advice := refresh.Advice(class, v.SQLState, e.Err)
+	if e.Said {
+		class, advice = refresh.Permanent, "The query itself says so: change the query."
+	}
 	if class == refresh.Permanent && e.Edited {
 		v.Counts = false
 		v.Retry = backoff(e.Busy, time.Second, time.Minute)
@@ -111,7 +115,12 @@ func judge(e ended) verdict {
 	}
 	if class == refresh.Permanent {
 		v.RunState, v.Reason = stateFailed, advice
-		v.Pause = fmt.Sprintf("%s (%s). %s Then: SELECT mvscheduler.resume_view('%s').", v.Error, v.SQLState, advice, strings.ReplaceAll(e.View, "'", "''"))
+		if advice == "" {
+			v.Reason = "The view is paused until then."
+		} else {
+			advice += " "
+		}
+		v.Pause = fmt.Sprintf("%s (%s). %sThen: SELECT mvscheduler.resume_view('%s').", v.Error, v.SQLState, advice, strings.ReplaceAll(e.View, "'", "''"))
 		return v
 	}
 	if e.Counted+1 >= e.MaxAttempts {

@@ -20,7 +20,13 @@ BEGIN
          ORDER BY p.n
          LIMIT 1;
     END IF;
-    IF found IS NULL THEN
+    IF found IS NULL AND pg_catalog.to_regclass('mvscheduler.visible_targets') IS NOT NULL   -- which a later migration makes
+       AND EXISTS (SELECT FROM mvscheduler.visible_targets AS t WHERE t.kind OPERATOR(pg_catalog.=) 'source'
+                      AND t.name OPERATOR(pg_catalog.=) ANY (CASE WHEN pg_catalog.cardinality(parts) OPERATOR(pg_catalog.=) 2 THEN ARRAY[mvscheduler.qualified_name(parts[1], parts[2])]
+                                                                  ELSE ARRAY(SELECT mvscheduler.qualified_name(n, parts[1]) FROM pg_catalog.unnest(path) AS n) END)) THEN
+        RAISE EXCEPTION '% is no managed view: it is a table of mvscheduler.source_retention', pg_catalog.quote_literal(name)
+            USING ERRCODE = 'wrong_object_type', HINT = pg_catalog.format('What leaves it and why: mvscheduler prune %1$s --dry-run. What was done: mvscheduler runs %1$s.', name);
+    ELSIF found IS NULL THEN
         RAISE EXCEPTION 'managed view % does not exist', pg_catalog.quote_literal(name)
             USING ERRCODE = 'undefined_table', HINT = 'List the views that you may see: SELECT name FROM mvscheduler.status.';
     END IF;
@@ -70,10 +76,11 @@ CREATE FUNCTION mvscheduler.pause_view(name text, reason text DEFAULT NULL, unti
 LANGUAGE sql
 BEGIN ATOMIC
     UPDATE mvscheduler.views AS v
-       SET paused_at = now(), pause_reason = pause_view.reason, paused_until = pause_view.until
+       SET paused_at = CASE WHEN coalesce(v.paused_until, 'infinity') > now() THEN coalesce(v.paused_at, now()) ELSE now() END,
+           pause_reason = coalesce(pause_view.reason, CASE WHEN coalesce(v.paused_until, 'infinity') > now() THEN v.pause_reason END), paused_until = pause_view.until
      WHERE v.id = mvscheduler.view_id(pause_view.name);
 END;
-COMMENT ON FUNCTION mvscheduler.pause_view(text, text, timestamptz) IS 'Stops the clock of a view until resume_view, or until the given instant. A run under way goes on.';
+COMMENT ON FUNCTION mvscheduler.pause_view(text, text, timestamptz) IS 'Stops the clock of a view until resume_view, or until the given instant. A run under way goes on. Of a view that is paused already it changes when that ends, and the reason where one is given.';
 
 CREATE FUNCTION mvscheduler.resume_view(name text) RETURNS void
 LANGUAGE sql

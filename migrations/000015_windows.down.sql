@@ -8,6 +8,7 @@ DROP FUNCTION mvscheduler.resolved_column(jsonb, text, int);
 DROP FUNCTION mvscheduler.resolved(jsonb, text, jsonb);
 DROP FUNCTION mvscheduler.check_windows(oid, oid[], oid[], text, int, text);
 DROP FUNCTION mvscheduler.determine(jsonb[], jsonb);
+DROP FUNCTION mvscheduler.demands_window(oid[], jsonb, int);
 DROP FUNCTION mvscheduler.times_named(jsonb, jsonb);
 DROP FUNCTION mvscheduler.columns_named(jsonb, jsonb);
 DROP FUNCTION mvscheduler.stored_selects(oid);

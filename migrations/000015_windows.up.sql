@@ -304,12 +304,25 @@ BEGIN
 END $$;
 COMMENT ON FUNCTION mvscheduler.determine(jsonb[], jsonb) IS 'Whether an expression of a SELECT is one of these expressions, or computed from them and nothing else that differs from row to row.';
 
+CREATE FUNCTION mvscheduler.demands_window(windows oid[], quals jsonb, place int) RETURNS boolean
+LANGUAGE plpgsql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    RETURN CASE WHEN quals ->> 'node' = 'FUNCEXPR' THEN (quals ->> 'funcid')::oid = ANY (windows) AND quals #>> '{args,0,varno}' = place::text
+                WHEN quals ->> 'boolop' = 'and' THEN EXISTS (SELECT FROM jsonb_array_elements(quals -> 'args') AS a(node) WHERE mvscheduler.demands_window(windows, a.node, place))
+                WHEN quals ->> 'boolop' = 'or' THEN NOT EXISTS (SELECT FROM jsonb_array_elements(quals -> 'args') AS a(node) WHERE NOT mvscheduler.demands_window(windows, a.node, place))
+                ELSE false END;
+END $$;
+COMMENT ON FUNCTION mvscheduler.demands_window(oid[], jsonb, int) IS 'Whether no row meets a condition whose time, at this place of the range table, in_window leaves out: it stands beside AND, or on each side of OR.';
+
 -- Computed window by window the query has to be what it is as a whole. So no row may meet rows of other windows: LIMIT and
 -- grouping sets are refused around in_window, and two windows but in the arms of a UNION or the like, and so are
 -- expressions of a subquery with a window. What the time_column is made of is followed from column to column (tied).
 -- It is computed from the column that in_window is asked about and from no other column, which could put a row into any
 -- bucket, but for the name of a zone; or a calendar has it, and is compared with what is read within a window.
--- Every row comes from within a window: what an outer join keeps where nothing matches does not (loose).
+-- Every row comes from within a window: what an outer join keeps where nothing matches does not (loose), nor what another condition
+-- than in_window lets through (optional).
 -- What brings rows together, GROUP BY, DISTINCT and windows of window functions, has to determine what it is made of there,
 -- and this has to be a time of each thing with a window that is read there.
 -- A refresh fails when it finds a row whose label is far from its window. So where such a label is possible (spread), no
@@ -450,6 +463,11 @@ BEGIN
                               AND (w.col IS NULL AND h.node ->> 'rtindex' = w.place::text
                                    OR (h.node ->> 'node' = 'FROMEXPR' OR h.node ->> 'jointype' = '0')
                                       AND EXISTS (SELECT FROM mvscheduler.columns_named(l.node, h.node -> 'quals') AS c WHERE c.up = 0 AND c.place = w.place)))
+    ), optional AS (   -- where in_window is asked, and its answer leaves nothing out
+        SELECT c.reader, c.level
+          FROM call AS c
+         WHERE c.place > 0
+           AND NOT EXISTS (SELECT FROM held AS h WHERE h.reader = c.reader AND h.level = c.level AND mvscheduler.demands_window(windows, h.node -> 'quals', c.place))
     ), made_of AS (
         SELECT f.reader, f.level, f.target, f.up, f.place, f.col, c.place IS NOT NULL AS windowed
           FROM leaf AS f
@@ -543,6 +561,7 @@ BEGIN
            bool_or(-1 = ANY (j.asks)) AS elsewhere,
            bool_or(w.level IS NOT NULL AND j.cuts) AS cuts,
            bool_or(w.level IS NOT NULL AND j.loose) AS loose,
+           EXISTS (SELECT FROM optional) AS optional,
            bool_or(w.level IS NOT NULL AND j.mixes AND time_column IS NOT NULL) AS mixes,
            bool_or(w.level IS NOT NULL AND j.strays AND time_column IS NOT NULL) AS strays,
            bool_or(w.level IS NOT NULL AND (j.shared OR j.meeting > 1 AND NOT j.combines)) AS meet,
@@ -559,6 +578,10 @@ BEGIN
         RAISE EXCEPTION 'the query gives rows that in_window does not leave out' USING ERRCODE = 'feature_not_supported',
             DETAIL = 'What an outer join keeps where nothing matches is there in every window.',
             HINT = 'Ask in_window in WHERE, and write JOIN where a calendar is joined. Buckets without rows are filled in by who reads the view: FROM calendar LEFT JOIN the view.';
+    ELSIF verdict.optional THEN
+        RAISE EXCEPTION 'the query gives rows that in_window does not leave out' USING ERRCODE = 'feature_not_supported',
+            DETAIL = 'in_window stands beside OR, below NOT or in an expression, so that a row may come without it.',
+            HINT = 'Ask it in WHERE by itself, and put brackets around what stands beside it: WHERE mvscheduler.in_window(ts) AND (... OR ...).';
     ELSIF verdict.mixes THEN
         RAISE EXCEPTION 'rows of several buckets would be aggregated, compared or numbered together' USING ERRCODE = 'feature_not_supported',
             HINT = 'GROUP BY, DISTINCT ON and OVER (PARTITION BY ...) have to name the time that is the bucket, such as date_trunc(''hour'', ts). Running totals and the like belong into a view or query that reads this one.';

@@ -5,6 +5,7 @@ DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, timestamp
 DROP FUNCTION mvscheduler.straddle(timestamptz, interval, text, oid, oid);
 DROP FUNCTION mvscheduler.build_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_increment(bigint);
+DROP FUNCTION mvscheduler.demand_no_labels_within(oid, text, oid, oid, timestamptz, timestamptz, interval, text);
 DROP FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text);
 DROP FUNCTION mvscheduler.demand_labels(oid, text, interval, timestamptz, timestamptz, text, text);
 DROP FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval);
@@ -35,6 +36,6 @@ DROP FUNCTION mvscheduler.widest_partition(interval, interval);
 DROP FUNCTION mvscheduler.partition_units();
 DROP FUNCTION mvscheduler.demand_faithful(oid, oid);
 DROP FUNCTION mvscheduler.demand_increment(oid, oid, oid);
-DROP FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint);
+DROP FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint, bigint);
 DROP FUNCTION mvscheduler.increment_at_hand(bigint);
 DROP TABLE mvscheduler.pass_range;

@@ -6,6 +6,7 @@ CREATE TABLE mvscheduler.pass_range (
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
     staged  boolean NOT NULL DEFAULT false,
+    recount boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, n)
 );
 COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
@@ -14,10 +15,11 @@ COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
 COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass: what differs, into a table of its own first.';
+COMMENT ON COLUMN mvscheduler.pass_range.recount IS 'How many rows the view has is not known any more, since its contents were touched by hand: they are counted.';
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source oid, OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval)
+                                              OUT source oid, OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval, OUT recount boolean)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -38,23 +40,23 @@ BEGIN
     SELECT v.relation::oid, a.atttypid, NOT EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.view_id = v.view_id AND o.col <> v.col) INTO source, source_type, alone
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
-    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n), bool_or(r.recount) INTO starts, ends, staged, recount
       FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
 
-CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint) RETURNS void
+CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint, rows bigint DEFAULT NULL) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build') THEN
         UPDATE mvscheduler.pass AS p
-           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
+           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted] || CASE WHEN increment_done.rows IS NOT NULL THEN ARRAY[increment_done.rows] ELSE '{}' END
          WHERE p.view_id = increment_done.view_id;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done.';
+COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done; rows are those of the view, NULL = not counted.';
 
 -- A step touches nothing but relations of its owner that are what they were recorded as.
 CREATE FUNCTION mvscheduler.demand_increment(owner oid, query oid, data oid) RETURNS void
@@ -578,7 +580,8 @@ COMMENT ON FUNCTION mvscheduler.replace_buckets(oid, oid, oid, text, text, text,
 
 -- What is replaced, and what of it is whole, follows from how far labels are from the rows that they come from. That nobody can tell of an
 -- expression, so rows are looked at: of an increment those of the first and of the last bucket's width of a range, which of a statement that wrote
--- one row is this row; of a wide range and of a fill also those that are left out, on either side.
+-- one row is this row; of a range and of a fill also those that are left out, on either side: where a bucket is called after an instant more
+-- than an hour from its start, the row that changed may have a label that it can have, and a bucket beside it be cut off by the window.
 CREATE FUNCTION mvscheduler.demand_no_strange(strange text, lo timestamptz, hi timestamptz, time_column text, width interval) RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -587,7 +590,7 @@ BEGIN
     IF strange IS NOT NULL THEN
         RAISE EXCEPTION 'a row between % and % has % in column %, which is not the start of a bucket of %', lo, hi, strange, quote_ident(time_column), width
             USING ERRCODE = CASE WHEN strange IN ('NULL', 'infinity', '-infinity') THEN 'invalid_parameter_value' ELSE 'invalid_column_definition' END,   -- of data, or of the row of the view
-                  HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts.';
+                  HINT = 'Set bucket_width to how wide the query cuts, let the time_column be the start of the bucket, and timezone be the zone in which the query cuts; or change the query.';
     END IF;
 END $$;
 COMMENT ON FUNCTION mvscheduler.demand_no_strange(text, timestamptz, timestamptz, text, interval) IS 'Raises where rows of a range were found to have a label that they cannot have.';
@@ -614,12 +617,20 @@ AS $$
       FROM (SELECT lo, least(hi, lo + mvscheduler.longest(width)) UNION SELECT greatest(lo, hi - mvscheduler.longest(width)), hi) AS p(lo, hi)
      CROSS JOIN LATERAL mvscheduler.window_of(p.lo, p.hi, width, zone, NULL) AS w
      WHERE isfinite(p.lo) AND isfinite(p.hi);
-    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_start - mvscheduler.longest(width), w.window_start, NULL, mvscheduler.label_text(w.label_start, label_type, source_type, zone))
-      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo) AND hi >= lo + mvscheduler.longest(width);
-    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_end, w.window_end + mvscheduler.longest(width), mvscheduler.label_text(w.label_end, label_type, source_type, zone), NULL)
-      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi) AND hi >= lo + mvscheduler.longest(width);
 $$;
-COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for, or rows beside the window of a wide range labels that are replaced. query is its handle. Leaves the window changed.';
+COMMENT ON FUNCTION mvscheduler.demand_near_labels(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows at the ends of a range have labels under which changes of them would not be looked for. query is its handle. Leaves the window changed.';
+
+CREATE FUNCTION mvscheduler.demand_no_labels_within(query oid, time_column text, label_type oid, source_type oid, lo timestamptz, hi timestamptz, width interval, zone text) RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+AS $$
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_start - mvscheduler.longest(width), w.window_start, NULL, mvscheduler.label_text(w.label_start, label_type, source_type, zone))
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(lo);
+    SELECT mvscheduler.demand_labels(query, time_column, width, w.window_end, w.window_end + mvscheduler.longest(width), mvscheduler.label_text(w.label_end, label_type, source_type, zone), NULL)
+      FROM mvscheduler.window_of(lo, hi, width, zone, NULL) AS w WHERE isfinite(hi);
+$$;
+COMMENT ON FUNCTION mvscheduler.demand_no_labels_within(oid, text, oid, oid, timestamptz, timestamptz, interval, text) IS 'Raises where rows beside the window of a range have labels that are replaced. query is its handle. Leaves the window changed.';
 
 CREATE FUNCTION mvscheduler.step_increment(view_id bigint) RETURNS bigint
 LANGUAGE plpgsql
@@ -642,6 +653,7 @@ DECLARE
     touched timestamp;
     memory text := current_setting('work_mem');
     total  bigint[] := '{0,0,0,0}';
+    rows   bigint;
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
     IF work.owner IS NULL THEN
@@ -666,7 +678,8 @@ BEGIN
     LOOP
         CONTINUE WHEN mvscheduler.bound_instant(span.first, label_type) >= mvscheduler.bound_instant(span.last, label_type);   -- frozen
         IF cut.unit IS NULL AND work.source_type IS NOT NULL THEN   -- else all rows are given, whatever the window is
-            PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
+            PERFORM mvscheduler.demand_near_labels(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone),
+                    mvscheduler.demand_no_labels_within(query, work.time_column, label_type, source, span.lo, span.hi, work.width, work.zone);
         END IF;
         PERFORM set_config('mvscheduler.window_start', span.window_start::text, true), set_config('mvscheduler.window_end', span.window_end::text, true);
         -- Of much at once what differs, or without a key that the query proves all rows, is computed into a table of its own first, by statements that may
@@ -695,8 +708,11 @@ BEGIN
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
     PERFORM mvscheduler.cover_next(work.data, work.time_column, unit, touched, covered);
+    IF work.recount THEN
+        EXECUTE format('SELECT count(*) FROM %s', mvscheduler.shown_name(data)) INTO rows;
+    END IF;
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
-    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
+    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4], rows);
     RETURN total[2] + total[3] + total[4];
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';

@@ -187,8 +187,11 @@ func Advice(class Class, sqlstate string, err error) string {
 		tooLong *pgproto3.ExceededMaxBodyLenErr
 		size    *SizeError
 		piece   *PieceError
+		pgErr   *pgconn.PgError
 	)
 	switch {
+	case sqlstate == "42611" && errors.As(err, &pgErr) && pgErr.Hint != "":
+		return "" // Describe has it
 	case errors.As(err, &piece):
 		return "Resuming the view makes it anew; an UPDATE back to what the view was cancels a new version."
 	case errors.Is(err, pgexec.ErrMissing):

@@ -77,6 +77,7 @@ func TestClassify(t *testing.T) {
 
 		{"undefined_table", raised("42P01"), Permanent, "42P01", "restore it"},
 		{"undefined_column", raised("42703"), Permanent, "42703", "restore it"},
+		{"invalid_column_definition", raised("42611"), Permanent, "42611", "Set bucket_width"},
 		{"undefined_function", raised("42883"), Permanent, "42883", "restore it"},
 		{"insufficient_privilege", raised("42501"), Permanent, "42501", "Grant the owner"},
 		{"datatype_mismatch", raised("42804"), Permanent, "42804", "change the query"},

@@ -85,6 +85,10 @@ func explainCause(err error) problem {
 	var missing *catalog.NotFoundError
 	if errors.As(err, &missing) {
 		p.what, p.code = missing.Error(), exitNotFound
+		if missing.Else != "" {
+			p.do = append(p.do, missing.Else)
+			return p
+		}
 		switch missing.Kind {
 		case "run":
 			p.do = append(p.do, "List the runs that you may see: mvscheduler runs")

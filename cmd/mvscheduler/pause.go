@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -22,6 +23,8 @@ type pauseCmd struct {
 
 func (pauseCmd) Help() string {
 	return `Stops the clock of views. A run under way goes on, "mvscheduler refresh" still works, readers see the old contents.
+
+Of a view that is paused already it changes when the pause ends, and the reason where --reason is given; it says what the pause was before.
 
 Of --all there is one at a time, now or to come: another one replaces it, and says which.
 
@@ -98,15 +101,37 @@ func (c *pauseCmd) Run(ctx context.Context, a *app) error {
 			return nil
 		}
 		return eachView(ctx, a, conn, c.Names, "pause", func(tx pgx.Tx, name string) (string, error) {
+			before, err := c.before(ctx, a, tx, name, until)
+			if err != nil {
+				return "", err
+			}
 			if _, err := tx.Exec(ctx, `SELECT mvscheduler.pause_view($1, $2, $3)`, name, c.Reason, until); err != nil {
 				return "", err
 			}
 			if until != nil {
-				return fmt.Sprintf("paused %s until %s", name, a.full(until, now)), nil
+				return fmt.Sprintf("paused %s until %s%s", name, a.full(until, now), before), nil
 			}
-			return fmt.Sprintf("paused %s\n  undo: mvscheduler resume %s", name, shellQuote(name)), nil
+			return fmt.Sprintf("paused %s%s\n  undo: mvscheduler resume %s", name, before, shellQuote(name)), nil
 		})
 	})
+}
+
+// before says which pause of a view is in force already, and whether the new one takes its place.
+func (c *pauseCmd) before(ctx context.Context, a *app, tx pgx.Tx, name string, until *time.Time) (string, error) {
+	var was catalog.Window
+	err := tx.QueryRow(ctx, `
+SELECT v.paused_at, nullif(v.paused_until, 'infinity'), v.pause_reason, now()
+  FROM mvscheduler.views AS v
+ WHERE v.id = mvscheduler.view_id($1) AND v.paused_at IS NOT NULL AND coalesce(v.paused_until, 'infinity') > now()`, name).Scan(&was.From, &was.Until, &was.Reason, &was.AsOf)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return "", nil
+	case err != nil:
+		return "", err
+	case c.Reason == nil && until == nil && was.Until == nil:
+		return "\n  it was paused already, " + a.windowTimes(&was), nil
+	}
+	return "\n  instead of the pause " + a.windowTimes(&was), nil
 }
 
 // parseInstant reads RFC 3339, or date and time in the given zone.

@@ -186,7 +186,7 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	}
 	plan := retention.Plan(facts)
 	without := plan // the legal hold
-	if facts.Policy.LegalHold && c.DryRun {
+	if facts.Policy.LegalHold {
 		free := facts
 		free.Policy.LegalHold = false
 		without = retention.Plan(free)
@@ -207,7 +207,7 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 		if d.Bound != (retention.Bound{}) {
 			l.holds = d.Bound.String()
 		}
-		if why := without.Decisions[i].Why; why != l.why {
+		if why := without.Decisions[i].Why; why != l.why && c.DryRun {
 			l.why += "; without that: " + why
 		}
 		all = append(all, l)
@@ -223,12 +223,17 @@ func (c *pruneCmd) partitions(ctx context.Context, a *app, conn *pgx.Conn, targe
 	if err != nil {
 		return err
 	}
-	if c.DryRun {
+	switch {
+	case c.DryRun:
 		sayTotals(a, plan, "would be")
-	} else {
+	case asked:
 		sayTotals(a, plan, "asked for, to be")
+	case facts.Policy.LegalHold:
+		a.say("nothing leaves: there is a legal hold")
+	default:
+		a.say("nothing leaves now")
 	}
-	if facts.Policy.LegalHold && c.DryRun {
+	if facts.Policy.LegalHold {
 		sayTotals(a, without, "without the legal hold would be")
 	}
 	for _, note := range plan.Notes {
