@@ -8,7 +8,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -198,11 +197,6 @@ type Change struct {
 	Why    string     // empty = rows were written
 }
 
-// ByHand says that rows of the view itself have come or gone, nobody knows how many.
-func (c Change) ByHand() bool {
-	return strings.HasPrefix(c.Why, "its own contents were ")
-}
-
 // LoadChanges reads the entries of the change log that the last refresh of a view has not seen.
 func LoadChanges(ctx context.Context, q Querier, viewID int64) (changes []Change, err error) {
 	err = ReadChanges(viewID, &changes).Alone(ctx, q)
@@ -316,42 +310,35 @@ type PassRange struct {
 	Staged bool       // into a table of its own first
 }
 
-// GiveRanges hands the ranges to the step that the attempt was let through for. recount = it is to count the rows of the view.
-func GiveRanges(a Attempt, ranges []PassRange, recount bool) Read {
+// GiveRanges hands the ranges to the step that the attempt was let through for.
+func GiveRanges(a Attempt, ranges []PassRange) Read {
 	lo, hi, staged := make([]*time.Time, len(ranges)), make([]*time.Time, len(ranges)), make([]bool, len(ranges))
 	for n, r := range ranges {
 		lo[n], hi[n], staged[n] = r.Lo, r.Hi, r.Staged
 	}
-	return Read{What: fmt.Sprintf("hand %d ranges to run %d", len(ranges), a.RunID), Args: []any{a.RunID, lo, hi, staged, recount}, Collect: func(rows pgx.Rows) error {
+	return Read{What: fmt.Sprintf("hand %d ranges to run %d", len(ranges), a.RunID), Args: []any{a.RunID, lo, hi, staged}, Collect: func(rows pgx.Rows) error {
 		rows.Close()
 		return rows.Err()
 	}, SQL: `
-INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi, staged, recount)
-SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity'), r.staged, $5
+INSERT INTO mvscheduler.pass_range (run_id, n, lo, hi, staged)
+SELECT $1, r.n, coalesce(r.lo, '-infinity'), coalesce(r.hi, 'infinity'), r.staged
   FROM unnest($2::timestamptz[], $3::timestamptz[], $4::boolean[]) WITH ORDINALITY AS r(lo, hi, staged, n)`}
 }
 
 // StepResult is what a step of an incremental view did.
-type StepResult struct {
-	Buckets, Inserted, Updated, Deleted int64
-
-	Rows *int64 // of the view; nil = not counted
-}
+type StepResult struct{ Buckets, Inserted, Updated, Deleted int64 }
 
 // TakeBack takes the pass and its ranges back, in the transaction that gave them, and tells what the step did.
 func TakeBack(a Attempt, into *StepResult) Read {
 	return Read{What: fmt.Sprintf("close the gate behind run %d", a.RunID), Args: []any{a.RunID}, Collect: func(rows pgx.Rows) error {
 		done, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[[]int64])
-		if err == nil && len(done) != 4 && len(done) != 5 {
+		if err == nil && len(done) != 4 {
 			err = errors.New("the step did nothing")
 		}
 		if err != nil {
 			return err
 		}
 		*into = StepResult{Buckets: done[0], Inserted: done[1], Updated: done[2], Deleted: done[3]}
-		if len(done) == 5 {
-			into.Rows = &done[4]
-		}
 		return nil
 	}, SQL: `
 WITH ranges AS (

@@ -180,7 +180,6 @@ func TestContentsThatWereTouchedByHandAreComputedAgain(t *testing.T) {
 		s.incremented(t, "v")
 		same(t, s.alice, "v")
 		require.Contains(t, s.last(t, "v", "reason"), c.says, c.statement)
-		require.Equal(t, ask[int64](t, s.alice, `SELECT count(*) FROM v`), ask[int64](t, s.alice, `SELECT rows_estimate FROM mvscheduler.status`), c.statement)
 	}
 	pgtest.Exec(t, s.alice, `INSERT INTO metrics VALUES ('2027-01-02 10:05+00', 1, 100), ('2026-03-02 10:05+00', 1, 100)`)
 	s.incremented(t, "v")

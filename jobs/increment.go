@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -235,7 +234,7 @@ func (s *incrementShell) open(batch *pgx.Batch, passes []refresh.Pass) {
 	for n, p := range passes {
 		ranges[n] = catalog.PassRange{Lo: p.Lo, Hi: p.Hi, Staged: p.Staged}
 	}
-	catalog.GiveRanges(s.attempt, ranges, slices.ContainsFunc(s.changes, catalog.Change.ByHand)).Queue(batch)
+	catalog.GiveRanges(s.attempt, ranges).Queue(batch)
 }
 
 func (s *incrementShell) close(batch *pgx.Batch) {
@@ -248,9 +247,6 @@ func (s *incrementShell) complete(ctx context.Context, tx pgx.Tx, result refresh
 	s.rows = s.did.Inserted - s.did.Deleted + s.filled.Rows
 	if before := s.rowsBefore(); before != nil {
 		s.rows += *before
-	}
-	if s.did.Rows != nil {
-		s.rows = *s.did.Rows
 	}
 	asOf := s.work.AsOf(s.below.provedAsOf(result.DataAsOf))
 	if s.version != nil {

@@ -36,6 +36,6 @@ DROP FUNCTION mvscheduler.widest_partition(interval, interval);
 DROP FUNCTION mvscheduler.partition_units();
 DROP FUNCTION mvscheduler.demand_faithful(oid, oid);
 DROP FUNCTION mvscheduler.demand_increment(oid, oid, oid);
-DROP FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint, bigint);
+DROP FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint);
 DROP FUNCTION mvscheduler.increment_at_hand(bigint);
 DROP TABLE mvscheduler.pass_range;

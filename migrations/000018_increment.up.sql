@@ -6,7 +6,6 @@ CREATE TABLE mvscheduler.pass_range (
     lo      timestamptz NOT NULL,
     hi      timestamptz NOT NULL,
     staged  boolean NOT NULL DEFAULT false,
-    recount boolean NOT NULL DEFAULT false,
     PRIMARY KEY (run_id, n)
 );
 COMMENT ON TABLE mvscheduler.pass_range IS 'Private: the changes that a step is to follow; written and taken back with the row of pass.';
@@ -15,11 +14,10 @@ COMMENT ON COLUMN mvscheduler.pass_range.n IS 'Number of the range, from 1.';
 COMMENT ON COLUMN mvscheduler.pass_range.lo IS 'First instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.hi IS 'Last instant that changed.';
 COMMENT ON COLUMN mvscheduler.pass_range.staged IS 'It is so much that it is computed in one pass: what differs, into a table of its own first.';
-COMMENT ON COLUMN mvscheduler.pass_range.recount IS 'How many rows the view has is not known any more, since its contents were touched by hand: they are counted.';
 GRANT SELECT, INSERT, DELETE ON mvscheduler.pass_range TO mvscheduler_worker;
 
 CREATE FUNCTION mvscheduler.increment_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
-                                              OUT source oid, OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval, OUT recount boolean)
+                                              OUT source oid, OUT source_type oid, OUT alone boolean, OUT filled_from timestamptz, OUT starts timestamptz[], OUT ends timestamptz[], OUT staged boolean[], OUT retention interval)
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -40,23 +38,23 @@ BEGIN
     SELECT v.relation::oid, a.atttypid, NOT EXISTS (SELECT FROM mvscheduler.view_source AS o WHERE o.view_id = v.view_id AND o.col <> v.col) INTO source, source_type, alone
       FROM mvscheduler.view_source AS v JOIN pg_attribute AS a ON a.attrelid = v.relation AND a.attnum = v.col
      WHERE v.view_id = increment_at_hand.view_id AND v.col > 0;
-    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n), bool_or(r.recount) INTO starts, ends, staged, recount
+    SELECT array_agg(r.lo ORDER BY r.n), array_agg(r.hi ORDER BY r.n), array_agg(r.staged ORDER BY r.n) INTO starts, ends, staged
       FROM mvscheduler.pass_range AS r JOIN mvscheduler.pass AS p ON p.run_id = r.run_id AND p.view_id = increment_at_hand.view_id;
 END $$;
 COMMENT ON FUNCTION mvscheduler.increment_at_hand(bigint) IS 'What the attempt that was let through has to recompute, once; all NULL everywhere else.';
 
-CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint, rows bigint DEFAULT NULL) RETURNS void
+CREATE FUNCTION mvscheduler.increment_done(view_id bigint, buckets bigint, inserted bigint, updated bigint, deleted bigint) RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF mvscheduler.step_at_hand(view_id) IN ('increment', 'build') THEN
         UPDATE mvscheduler.pass AS p
-           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted] || CASE WHEN increment_done.rows IS NOT NULL THEN ARRAY[increment_done.rows] ELSE '{}' END
+           SET done = ARRAY[increment_done.buckets, increment_done.inserted, increment_done.updated, increment_done.deleted]
          WHERE p.view_id = increment_done.view_id;
     END IF;
 END $$;
-COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done; rows are those of the view, NULL = not counted.';
+COMMENT ON FUNCTION mvscheduler.increment_done(bigint, bigint, bigint, bigint, bigint) IS 'Tells the attempt that was let through what the step has done.';
 
 -- A step touches nothing but relations of its owner that are what they were recorded as.
 CREATE FUNCTION mvscheduler.demand_increment(owner oid, query oid, data oid) RETURNS void
@@ -653,7 +651,6 @@ DECLARE
     touched timestamp;
     memory text := current_setting('work_mem');
     total  bigint[] := '{0,0,0,0}';
-    rows   bigint;
 BEGIN
     SELECT * INTO work FROM mvscheduler.increment_at_hand(view_id);
     IF work.owner IS NULL THEN
@@ -708,11 +705,8 @@ BEGIN
         total := ARRAY[total[1] + did.buckets, total[2] + did.inserted, total[3] + did.updated, total[4] + did.deleted];
     END LOOP;
     PERFORM mvscheduler.cover_next(work.data, work.time_column, unit, touched, covered);
-    IF work.recount THEN
-        EXECUTE format('SELECT count(*) FROM %s', mvscheduler.shown_name(data)) INTO rows;
-    END IF;
     PERFORM mvscheduler.drop_handle(query, work.query), mvscheduler.drop_handle(data, work.data);
-    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4], rows);
+    PERFORM mvscheduler.increment_done(view_id, total[1], total[2], total[3], total[4]);
     RETURN total[2] + total[3] + total[4];
 END $$;
 COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the buckets of the ranges that the attempt was let through for.';
