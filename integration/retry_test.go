@@ -116,31 +116,6 @@ func TestATableThatAFunctionMissesPausesTheView(t *testing.T) {
 	require.Equal(t, 2, autoPauses(t, s), "one for each")
 }
 
-// No later time mends what the query itself says, as the zone that a column names may be mended.
-func TestAZoneThatTheQueryNamesAndThereIsNotPausesTheViewAtOnce(t *testing.T) {
-	t.Parallel()
-	s := newMetrics(t)
-	pgtest.Exec(t, s.alice, `CREATE TABLE sites (zone text NOT NULL)`, `INSERT INTO sites VALUES ('Nowhere/Land')`, `CREATE VIEW through AS SELECT ts AT TIME ZONE 'Nowhere/Länd' AS at FROM metrics`)
-	s.incremental(t, "cut", `SELECT date_trunc('day', ts, 'Nowhere/Land') AS hour, count(*) AS n FROM metrics WHERE mvscheduler.in_window(ts) GROUP BY 1`, "bucket_width", "1 day")
-	s.manage(t, "plain", `SELECT ts AT TIME ZONE 'Nowhere/Land' AS at FROM metrics`, "refresh_interval", "1 day")
-	s.manage(t, "beyond", `SELECT at FROM through`, "refresh_interval", "1 day")
-	s.manage(t, "unit", `SELECT date_trunc('fortnight', ts) AS at FROM metrics`, "refresh_interval", "1 day")
-	s.manage(t, "by_data", `SELECT ts AT TIME ZONE zone AS at FROM metrics CROSS JOIN sites`, "refresh_interval", "1 day", "max_attempts", 2)
-	startSidecar(t, s.db)
-	for view, literal := range map[string]string{"cut": "Nowhere/Land", "plain": "Nowhere/Land", "beyond": "Nowhere/Länd", "unit": "fortnight"} {
-		until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE view_name LIKE '%.' || $1 AND state = 'failed')`, view)
-		reason := ask[string](t, s.alice, `SELECT activity || ': ' || reason FROM mvscheduler.status WHERE name LIKE '%.' || $1`, view)
-		for _, want := range []string{"paused: paused by mvscheduler: ", `"` + literal + `" not recognized`, "change the query", "resume_view"} {
-			require.Contains(t, reason, want)
-		}
-		require.Equal(t, "1", s.last(t, view, "attempts"))
-	}
-	until(t, s.alice, `SELECT EXISTS (SELECT FROM mvscheduler.runs WHERE view_name LIKE '%.by_data' AND state = 'failed')`)
-	require.NotEqual(t, "paused", ask[string](t, s.alice, `SELECT activity FROM mvscheduler.status WHERE name LIKE '%.by_data'`))
-	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET query = 'SELECT ts AT TIME ZONE ''UTC'' AS at FROM metrics' WHERE name LIKE '%.plain'`)
-	until(t, s.alice, `SELECT freshness = 'fresh' AND activity <> 'paused' FROM mvscheduler.status WHERE name LIKE '%.plain'`)
-}
-
 func TestMaxSizeKeepsTheOldContents(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)

@@ -51,7 +51,6 @@ type ended struct {
 	ShuttingDown bool   // this process is ending
 	Gone         bool   // the row of the view was deleted meanwhile
 	Edited       bool   // it was changed meanwhile: what failed may be mended already
-	Said         bool   // the query itself says what the error is about, see saidByQuery
 	Counted      int    // attempts that counted before this one
 	MaxAttempts  int
 	Busy         int // attempts before this one that did not count: busy, made way, lost
@@ -104,9 +103,6 @@ func judge(e ended) verdict {
 	}
 
 	advice := refresh.Advice(class, v.SQLState, e.Err)
-	if e.Said {
-		class, advice = refresh.Permanent, "The query itself says so: change the query."
-	}
 	if class == refresh.Permanent && e.Edited {
 		v.Counts = false
 		v.Retry = backoff(e.Busy, time.Second, time.Minute)

@@ -33,8 +33,6 @@ func TestJudge(t *testing.T) {
 		{"bad data counts and is tried again", ended{Err: pgError("22012"), MaxAttempts: 3}, outcomeFailed, stateQueued, true, false},
 		{"the last attempt fails the run", ended{Err: pgError("22012"), Counted: 2, MaxAttempts: 3}, outcomeFailed, stateFailed, true, false},
 		{"a missing table pauses the view at once", ended{View: "app.v", Err: pgError("42P01"), MaxAttempts: 3}, outcomeFailed, stateFailed, true, true},
-		{"what the query itself says wrong pauses the view at once", ended{View: "app.v", Err: pgError("22023"), Said: true, MaxAttempts: 3}, outcomeFailed, stateFailed, true, true},
-		{"a parameter that data give is tried again", ended{View: "app.v", Err: pgError("22023"), MaxAttempts: 3}, outcomeFailed, stateQueued, true, false},
 		{"a cancelled run ends", ended{Err: pgError("57014"), Stop: stopCancel, MaxAttempts: 3}, outcomeCancelled, stateCancelled, false, false},
 		{"a refresh that made way is tried again", ended{Err: pgError("57014"), Stop: stopYield, MaxAttempts: 3}, outcomeBusy, stateQueued, false, false},
 		{"a run whose view was dropped meanwhile is cancelled", ended{Err: pgError("42P01"), Gone: true, MaxAttempts: 3}, outcomeCancelled, stateCancelled, false, false},

@@ -284,12 +284,8 @@ func (w *RefreshWorker) fail(ctx context.Context, log *slog.Logger, work catalog
 		session.Destroy()
 		return w.later(ctx, err)
 	}
-	said, err := w.saidByQuery(recording, work.ViewID, cause)
-	if err != nil {
-		log.WarnContext(ctx, "whether the query says what the error is about is not known", "err", err)
-	}
 	v := judge(ended{
-		View: work.ViewName, Err: cause, Said: said, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
+		View: work.ViewName, Err: cause, Stop: stop, ShuttingDown: shuttingDown, Gone: now.Gone,
 		Edited:  work.RearmedAt != nil && now.RearmedAt != nil && !now.RearmedAt.Equal(*work.RearmedAt),
 		Counted: work.Counted, MaxAttempts: work.MaxAttempts, Busy: attempt.Number - work.Counted - 1,
 	})
