@@ -55,7 +55,7 @@ func TestThePlanKnowsOfEachViewNoMoreAndNoLessThanTheChangeLogSays(t *testing.T)
 			_, err := tx.Exec(t.Context(), sql, args...)
 			require.NoError(r, err)
 		}
-		xid := func(label string) int { return rapid.IntRange(1, 12).Draw(r, label) }
+		xid := func(label string) int { return rapid.IntRange(1, 40).Draw(r, label) }
 		snapshot := func(label string) string {
 			xmin := xid(label)
 			xmax, open := xmin, ""
@@ -72,13 +72,14 @@ func TestThePlanKnowsOfEachViewNoMoreAndNoLessThanTheChangeLogSays(t *testing.T)
 			exec(`UPDATE mvscheduler.increment_state SET taken = $2::text::pg_snapshot, leaves = (SELECT jsonb_agg(l || jsonb_build_object('since', $3::text)) FROM jsonb_array_elements(leaves) AS l) WHERE view_id = $1`,
 				view, snapshot("taken"), fmt.Sprint(xid("since")))
 		}
-		for range rapid.IntRange(1, 12).Draw(r, "entries") {
-			what := rapid.SampledFrom(sources).Draw(r, "source")
+		often := rapid.SampledFrom(sources).Draw(r, "source that changes often")
+		for range rapid.IntRange(1, 30).Draw(r, "entries") {
+			what := rapid.SampledFrom([]string{often, rapid.SampledFrom(sources).Draw(r, "source")}).Draw(r, "which")
 			view := "NULL"
 			if rapid.IntRange(0, 4).Draw(r, "for one view") == 0 {
 				what, view = "(NULL::regclass, NULL::smallint)", fmt.Sprint(rapid.SampledFrom(views).Draw(r, "view"))
 			}
-			lo := rapid.IntRange(0, 60).Draw(r, "from")
+			lo := rapid.IntRange(0, 30).Draw(r, "from")
 			exec(fmt.Sprintf(`INSERT INTO mvscheduler.dirt (source, col, view_id, lo, hi, xid, snapshot)
 				SELECT x.source, x.col, %s, timestamptz '2026-03-01 00:00+00' + interval '%d hours', timestamptz '2026-03-01 00:00+00' + interval '%d hours', '%d'::xid8, CASE WHEN x.col = -1 THEN '%s'::pg_snapshot END
 				  FROM (VALUES %s) AS x(source, col)`, view, lo, lo+rapid.IntRange(0, 30).Draw(r, "hours"), xid("xid"), snapshot("seen by the writer"), what))
