@@ -2,11 +2,12 @@ package integration
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
-	"pgregory.net/rapid"
 
 	"github.com/mvscheduler/mvscheduler/catalog"
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
@@ -43,63 +44,82 @@ func TestThePlanKnowsOfEachViewNoMoreAndNoLessThanTheChangeLogSays(t *testing.T)
 	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, enabled) VALUES ('readings', '6 days', false)`)
 	id := ask[int64](t, s.alice, `SELECT id FROM mvscheduler.source_retention`)
 	views := ask[[]int64](t, s.root, `SELECT array_agg(view_id ORDER BY view_id) FROM mvscheduler.increment_state`)
-	sources := ask[[]string](t, s.root, `SELECT array_agg(format('(%s::regclass, %s::smallint)', r.oid, a.attnum) ORDER BY r.oid)
-		FROM (SELECT v.relation::oid AS oid FROM mvscheduler.view_source AS v UNION SELECT (l ->> 'oid')::oid FROM mvscheduler.increment_state AS i CROSS JOIN jsonb_array_elements(i.leaves) AS l) AS r
-		CROSS JOIN (SELECT -1 AS attnum UNION ALL SELECT 0 UNION ALL SELECT DISTINCT v.col FROM mvscheduler.view_source AS v WHERE v.col > 0) AS a`)
+	sources := ask[map[string][]string](t, s.root, `SELECT jsonb_object_agg(k.col, k.sources) FROM (
+		SELECT CASE r.col WHEN 0 THEN 'any' WHEN -1 THEN 'blind' ELSE 'time' END AS col, array_agg(format('%s, %s', r.oid, r.col) ORDER BY r.oid) AS sources
+		FROM (SELECT v.relation::oid AS oid, greatest(v.col, 1) AS col FROM mvscheduler.view_source AS v
+		       UNION SELECT v.relation::oid, 0 FROM mvscheduler.view_source AS v
+		       UNION SELECT (l ->> 'oid')::oid, -1 FROM mvscheduler.increment_state AS i CROSS JOIN jsonb_array_elements(i.leaves) AS l) AS r GROUP BY 1) AS k`)
 	found := 0
-	rapid.Check(t, func(r *rapid.T) {
-		tx, err := s.root.Begin(t.Context())
-		require.NoError(r, err)
-		defer func() { _ = tx.Rollback(t.Context()) }()
-		exec := func(sql string, args ...any) {
-			_, err := tx.Exec(t.Context(), sql, args...)
-			require.NoError(r, err)
-		}
-		xid := func(label string) int { return rapid.IntRange(1, 40).Draw(r, label) }
-		snapshot := func(label string) string {
-			xmin := xid(label)
-			xmax, open := xmin, ""
-			for range rapid.IntRange(0, 6).Draw(r, "transactions") {
-				if xmax == xmin || rapid.Bool().Draw(r, "open") {
-					open += fmt.Sprintf(",%d", xmax)
-				}
-				xmax++
-			}
-			return fmt.Sprintf("%d:%d:%s", xmin, xmax, strings.TrimPrefix(open, ","))
-		}
-		exec(`DELETE FROM mvscheduler.dirt`)
-		for _, view := range views {
-			exec(`UPDATE mvscheduler.increment_state SET taken = $2::text::pg_snapshot, leaves = (SELECT jsonb_agg(l || jsonb_build_object('since', $3::text)) FROM jsonb_array_elements(leaves) AS l) WHERE view_id = $1`,
-				view, snapshot("taken"), fmt.Sprint(xid("since")))
-		}
-		often := rapid.SampledFrom(sources).Draw(r, "source that changes often")
-		for range rapid.IntRange(1, 30).Draw(r, "entries") {
-			what := rapid.SampledFrom([]string{often, rapid.SampledFrom(sources).Draw(r, "source")}).Draw(r, "which")
-			view := "NULL"
-			if rapid.IntRange(0, 4).Draw(r, "for one view") == 0 {
-				what, view = "(NULL::regclass, NULL::smallint)", fmt.Sprint(rapid.SampledFrom(views).Draw(r, "view"))
-			}
-			lo := rapid.IntRange(0, 30).Draw(r, "from")
-			exec(fmt.Sprintf(`INSERT INTO mvscheduler.dirt (source, col, view_id, lo, hi, xid, snapshot)
-				SELECT x.source, x.col, %s, timestamptz '2026-03-01 00:00+00' + interval '%d hours', timestamptz '2026-03-01 00:00+00' + interval '%d hours', '%d'::xid8, CASE WHEN x.col = -1 THEN '%s'::pg_snapshot END
-				  FROM (VALUES %s) AS x(source, col)`, view, lo, lo+rapid.IntRange(0, 30).Draw(r, "hours"), xid("xid"), snapshot("seen by the writer"), what))
-		}
-		seen := ""
-		if rapid.Bool().Draw(r, "planned") {
-			seen = snapshot("plan")
-			require.NoError(r, catalog.OnlySince(t.Context(), tx, seen))
-		}
-		target, err := catalog.LoadPruneTarget(t.Context(), tx, id)
-		require.NoError(r, err)
-		facts, ids, err := retention.Decode(target.Facts)
-		require.NoError(r, err)
-		require.Len(r, ids, len(views))
-		for _, reader := range facts.Readers {
-			var want []retention.Range
-			require.NoError(r, tx.QueryRow(t.Context(), `SELECT (`+untaken+`)::jsonb FROM mvscheduler.increment_state AS i WHERE i.view_id = $1`, ids[reader.Name], seen).Scan(&want))
-			require.ElementsMatch(r, want, reader.Dirt, reader.Name)
-			found += len(want)
-		}
-	})
+	seed := uint64(time.Now().UnixNano())
+	rnd := rand.New(rand.NewPCG(seed, 0))
+	t.Log("seed", seed)
+	for range 150 {
+		found += s.plannedAsLogged(t, rnd, id, views, sources)
+	}
+	t.Log(found, "ranges compared")
 	require.NotZero(t, found)
+}
+
+// plannedAsLogged makes up a change log, and what each view and a plan have seen of it, and compares what the plan is told of each view.
+func (s *scene) plannedAsLogged(t testing.TB, rnd *rand.Rand, id int64, views []int64, sources map[string][]string) (found int) {
+	t.Helper()
+	tx, err := s.root.Begin(t.Context())
+	require.NoError(t, err)
+	defer func() { _ = tx.Rollback(t.Context()) }()
+	exec := func(sql string, args ...any) {
+		_, err := tx.Exec(t.Context(), sql, args...)
+		require.NoError(t, err)
+	}
+	xid := func() int { return 1 + rnd.IntN(40) }
+	one := func(of []string) string { return of[rnd.IntN(len(of))] }
+	snapshot := func() string {
+		xmin := xid()
+		xmax, open := xmin, ""
+		for range rnd.IntN(7) {
+			if xmax == xmin || rnd.IntN(2) == 0 {
+				open += fmt.Sprintf(",%d", xmax)
+			}
+			xmax++
+		}
+		return fmt.Sprintf("%d:%d:%s", xmin, xmax, strings.TrimPrefix(open, ","))
+	}
+	exec(`DELETE FROM mvscheduler.dirt`)
+	for _, view := range views {
+		exec(`UPDATE mvscheduler.increment_state SET taken = $2::text::pg_snapshot, leaves = (SELECT jsonb_agg(l || jsonb_build_object('since', $3::text)) FROM jsonb_array_elements(leaves) AS l) WHERE view_id = $1`,
+			view, snapshot(), fmt.Sprint(xid()))
+	}
+	often := one(sources["time"])
+	var entries []string
+	for range 1 + rnd.IntN(40) {
+		what, view := often, "NULL"
+		if column := one([]string{"", "", "", "time", "any", "blind"}); column != "" {
+			what = one(sources[column])
+		}
+		if rnd.IntN(10) == 0 {
+			what, view = "NULL, NULL", fmt.Sprint(views[rnd.IntN(len(views))])
+		}
+		lo := rnd.IntN(30)
+		entries = append(entries, fmt.Sprintf("(%s, %s, %d, %d, '%d', '%s')", what, view, lo, lo+rnd.IntN(20), xid(), snapshot()))
+	}
+	exec(`INSERT INTO mvscheduler.dirt (source, col, view_id, lo, hi, xid, snapshot)
+		SELECT x.source::oid::regclass, x.col::smallint, x.view::bigint, '2026-03-01 00:00+00'::timestamptz + x.lo * interval '1 hour', '2026-03-01 00:00+00'::timestamptz + x.hi * interval '1 hour', x.xid::xid8,
+		       CASE WHEN x.col::smallint = -1 THEN x.snapshot::pg_snapshot END
+		  FROM (VALUES ` + strings.Join(entries, ", ") + `) AS x(source, col, view, lo, hi, xid, snapshot)`)
+	seen := ""
+	if rnd.IntN(2) == 0 {
+		seen = snapshot()
+		require.NoError(t, catalog.OnlySince(t.Context(), tx, seen))
+	}
+	target, err := catalog.LoadPruneTarget(t.Context(), tx, id)
+	require.NoError(t, err)
+	facts, ids, err := retention.Decode(target.Facts)
+	require.NoError(t, err)
+	require.Len(t, ids, len(views))
+	for _, reader := range facts.Readers {
+		var want []retention.Range
+		require.NoError(t, tx.QueryRow(t.Context(), `SELECT (`+untaken+`)::jsonb FROM mvscheduler.increment_state AS i WHERE i.view_id = $1`, ids[reader.Name], seen).Scan(&want))
+		require.ElementsMatch(t, want, reader.Dirt, "%s, of %s, seen %q", reader.Name, entries, seen)
+		found += len(want)
+	}
+	return found
 }
