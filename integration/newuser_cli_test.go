@@ -301,6 +301,9 @@ func TestASecondPauseKeepsTheReasonOfTheFirstOrSaysWhatItReplaces(t *testing.T) 
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET paused_until = now() - interval '1 minute'`) // over
 	require.NotRegexp(t, "instead of|already", pause())
 	require.NotContains(t, shown(), "upgrade")
+	pause("--reason", "") // none
+	require.True(t, ask[bool](t, s.alice, `SELECT pause_reason IS NULL FROM mvscheduler.views`))
+	require.Equal(t, "paused", ask[string](t, s.alice, `SELECT reason FROM mvscheduler.status`))
 }
 
 func TestPruneAndRestoreSayOfATableWhatWouldLetItLeave(t *testing.T) {

@@ -436,8 +436,8 @@ func (s *pruneShell) recordDetach(ctx context.Context, tx pgx.Tx, before *prunin
 	switch {
 	case d == nil:
 		return &keptError{reason: m.Name + " is not what it was any more"}
-	case d.Action != retention.Detach:
-		return &keptError{reason: d.Reason}
+	case d.Action != retention.Detach: // by the name that it has again when the transaction is over
+		return &keptError{reason: m.Name + strings.TrimPrefix(d.Reason, d.Partition.Name)}
 	}
 	m.Rows, m.Bytes = d.Partition.Rows, d.Partition.Bytes
 	if err := catalog.Detached(ctx, tx, s.attempt, m, d.Bound.To.Time()); err != nil {

@@ -379,6 +379,7 @@ BEGIN
         RAISE EXCEPTION 'enabled and analyze are true or false' USING ERRCODE = 'null_value_not_allowed';
     END IF;
 
+    v.pause_reason := nullif(v.pause_reason, '');
     -- One of the three is enough to pause; taking paused_at away resumes.
     IF v.paused_at IS NULL AND op = 'UPDATE' AND was.paused_at IS NOT NULL THEN
         v.paused_until := NULL;

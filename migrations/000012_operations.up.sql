@@ -17,7 +17,7 @@ BEGIN
         RAISE EXCEPTION 'the pause would end before it begins: %', until USING ERRCODE = 'invalid_parameter_value';
     END IF;
     UPDATE mvscheduler.settings
-       SET paused_from = coalesce(starting, clock_timestamp()), paused_until = until, pause_reason = reason;
+       SET paused_from = coalesce(starting, clock_timestamp()), paused_until = until, pause_reason = nullif(reason, '');
 END $$;
 COMMENT ON FUNCTION mvscheduler.pause_all(text, timestamptz, timestamptz) IS 'Stops every clock: from now or the instant starting, until resume_all or the instant given (a maintenance window). What people ask for is still refreshed; runs under way go on. For administrators.';
 

@@ -228,7 +228,7 @@ func (p *planner) unready(d Decision) string {
 // untaken names changes that a view has not taken.
 func (r Range) untaken() string {
 	if r.From == NegInfinity && r.To == Infinity {
-		return "changes yet that may concern all of it, of a table that it joins or of a query, say"
+		return "changes yet that may concern all of it, of a table that it joins, of a query, or an UPDATE that moved rows to other partitions, say"
 	}
 	return fmt.Sprintf("the changes from %s to %s yet", r.From, r.To)
 }

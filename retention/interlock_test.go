@@ -21,13 +21,13 @@ func TestEachBlockerIsNamed(t *testing.T) {
 		"view app.hourly may lack rows of app.metrics_2026_06_01, which it would keep, since view app.minutes, through which it reads them, was filled from 2026-06-01 06:00:00 UTC only: UPDATE app.minutes, its query with a column more and without retention_period until app.hourly has taken that; or, when nobody needs what it lacks, detach it by hand": func(b *builder, r *Reader) {
 			r.Direct, r.Unbuilt, r.UnbuiltBy = false, b.at("2026-06-01 06:00:00"), "app.minutes"
 		},
-		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                     func(_ *builder, r *Reader) { r.Tracking = "none" },
-		"view app.hourly reads it and finds changes by the server's counters, which come late, so that rows may be missing in it": func(_ *builder, r *Reader) { r.Tracking = "counters" },
-		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh":         func(_ *builder, r *Reader) { r.Method = "concurrent" },
-		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":                       func(_ *builder, r *Reader) { r.Method = "" },
-		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":                 func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
-		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                                func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
-		"view app.hourly has not taken changes yet that may concern all of it, of a table that it joins or of a query, say":       func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
+		"view app.hourly reads it without tracking changes, so that rows that came late may be missing in it":                                                               func(_ *builder, r *Reader) { r.Tracking = "none" },
+		"view app.hourly reads it and finds changes by the server's counters, which come late, so that rows may be missing in it":                                           func(_ *builder, r *Reader) { r.Tracking = "counters" },
+		"view app.hourly reads it and is not incremental (method concurrent): it would lose its rows at the next refresh":                                                   func(_ *builder, r *Reader) { r.Method = "concurrent" },
+		"materialized view app.hourly reads it, is not managed and would lose its rows at the next refresh":                                                                 func(_ *builder, r *Reader) { r.Method = "" },
+		"view app.hourly reads it and has materialized until 2026-06-02, where 2026-06-02 03:00:00 UTC is needed":                                                           func(b *builder, r *Reader) { r.MaterializedUntil = b.at("2026-06-02") },
+		"view app.hourly has not taken the changes from 2026-05-20 to 2026-05-20 01:00:00 UTC yet":                                                                          func(b *builder, r *Reader) { r.Dirt = []Range{{*b.at("2026-05-20"), *b.at("2026-05-20 01:00:00")}} },
+		"view app.hourly has not taken changes yet that may concern all of it, of a table that it joins, of a query, or an UPDATE that moved rows to other partitions, say": func(_ *builder, r *Reader) { r.Dirt = []Range{{NegInfinity, Infinity}} },
 		"view app.hourly has not taken the changes from 2026-06-02 01:30:00 UTC to 2026-06-02 01:30:00 UTC yet": func(b *builder, r *Reader) {
 			r.Dirt = []Range{{*b.at("2026-06-02 01:30:00"), *b.at("2026-06-02 01:30:00")}}
 		},
