@@ -112,6 +112,32 @@ func TestRawDataStayThatAViewNeverGotSinceWhatItReadsDidNotGetThem(t *testing.T)
 	require.Equal(t, int64(11), s.leaves(t))
 }
 
+// What is written to a partition that was restored does not come to the days through a version of the minutes that does not go so far back.
+func TestWhatWasRestoredStaysWhereAViewKeepsItAndDoesNotFollowItAnyMore(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", "20 days")
+	s.daysOfMinutes(t)
+	startSidecar(t, s.db)
+	s.incremented(t, "mins", "daily")
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period, grace_period) VALUES ('readings', '`+olderThan(5)+`', '1 day')`)
+	until(t, s.root, `SELECT count(*) = 4 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	s.pruned(t)
+	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
+	s.incremented(t, "mins", "daily")
+	s.minutelyAnew(t, olderThan(5), "max(value) AS most")
+	pgtest.Exec(t, s.alice, `INSERT INTO readings SELECT min(ts), 7, 700 FROM readings_m9`)
+	s.incremented(t, "mins", "daily")
+	require.Zero(t, ask[int64](t, s.alice, `SELECT count(*) FROM daily WHERE device = 7`))
+	pgtest.Exec(t, s.root, `UPDATE mvscheduler.kept SET restored_at = restored_at - interval '30 days'`) // its grace is over
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.Regexp(t, `m9 .*keep .*view \S+\.daily may lack rows of \S+\.readings_m6, which it would keep, since view \S+\.mins`, out.stdout)
+	require.Equal(t, int64(1), ask[int64](t, s.alice, `SELECT count(*) FROM readings WHERE device = 7`))
+}
+
 // minutelyKeepingAll is minutelyAnew without a period.
 func (s *scene) minutelyKeepingAll(t testing.TB, columns string) {
 	t.Helper()

@@ -110,14 +110,14 @@ func (p *planner) need(r Reader, d Decision) string {
 }
 
 // neverGot is the youngest attached partition that a view keeps and has not got all of, since what it reads was never built so far
-// back. What was restored has left once, and was not missed then.
+// back. What was restored has left once, and was not missed then; but what has been written to it since may be.
 func (p *planner) neverGot(r Reader) (name string) {
 	if r.Unbuilt == nil {
 		return ""
 	}
 	margin, kept, youngest := p.marginOf(r), p.kept(r), NegInfinity
 	for _, d := range p.attached {
-		if d.Partition.RestoredAt == nil && max(d.Bound.From, kept) < *r.Unbuilt && d.Bound.To.Add(margin) > kept && d.Bound.To > youngest {
+		if max(d.Bound.From, kept) < *r.Unbuilt && d.Bound.To.Add(margin) > kept && d.Bound.To > youngest {
 			name, youngest = d.Partition.Name, d.Bound.To
 		}
 	}
