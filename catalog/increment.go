@@ -404,7 +404,7 @@ SELECT $1, $5::oid::regclass, '3:3:', now(), c.system_identifier, 'infinity', $2
        coalesce(date_trunc(mvscheduler.partition_unit(s.bucket_width, s.retention_period),
                            (now() - s.retention_period - CASE a.atttypid WHEN 'timestamptz'::regtype THEN interval '0' ELSE interval '1 day' END) AT TIME ZONE 'UTC') AT TIME ZONE 'UTC', '-infinity'),
        coalesce((SELECT max(greatest(l.gone, l.built, l.whole) + l.margin) FROM lacked AS l), '-infinity'),
-       coalesce((SELECT max(l.built + u.straddle) FROM lacked AS l JOIN mvscheduler.piece AS d ON d.view_id = l.target AND d.kind = 'data' JOIN mvscheduler.increment_state AS u ON u.view_id = d.view_id AND u.data = d.relation), '-infinity')
+       coalesce((SELECT max(greatest(l.built + u.straddle, u.never_from)) FROM lacked AS l JOIN mvscheduler.piece AS d ON d.view_id = l.target AND d.kind = 'data' JOIN mvscheduler.increment_state AS u ON u.view_id = d.view_id AND u.data = d.relation), '-infinity')
   FROM pg_control_system() AS c, mvscheduler.view_state AS s
   LEFT JOIN pg_attribute AS a ON a.attrelid = $5::oid AND a.attname = s.time_column
  WHERE s.view_id = $1
@@ -417,7 +417,7 @@ UPDATE mvscheduler.increment_state AS i
    SET taken = pg_current_snapshot(),
        seen_at = now(),
        straddle = coalesce((
-           SELECT max(mvscheduler.straddle(i.built_from, s.bucket_width, coalesce((mvscheduler.cut_of(w.query, s.time_column, s.bucket_width, f.atttypid, s.timezone)).zone, s.timezone), a.atttypid, f.atttypid))
+           SELECT max(mvscheduler.straddle(w.query, s.time_column, i.built_from, s.bucket_width, s.timezone, a.atttypid, f.atttypid))
              FROM mvscheduler.view_state AS s
             CROSS JOIN LATERAL mvscheduler.version_at_work(s.view_id) AS w
              JOIN pg_attribute AS a ON a.attrelid = i.data::oid AND a.attname = s.time_column

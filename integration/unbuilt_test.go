@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,4 +35,28 @@ func TestRawDataStayThatAViewWouldKeepAndNeverGotThroughAnother(t *testing.T) {
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = '4 days' WHERE name LIKE '%.hourly'`)
 	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept AS k JOIN mvscheduler.source_state AS r ON r.id = k.target WHERE k.detached_at IS NOT NULL`)
 	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM daily`))
+}
+
+// A view keeps more than when it was filled, and what it never was built of is in the table still.
+func TestRawDataStayThatAViewWasNotBuiltOfAndKeepsFromNowOn(t *testing.T) {
+	heavy(t)
+	t.Parallel()
+	s := newScene(t)
+	s.readings(t, 9)
+	s.minutely(t, "mins", "retention_period", olderThan(5))
+	startSidecar(t, s.db)
+	s.incremented(t, "mins")
+	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.views SET retention_period = NULL`)
+	s.incremented(t, "mins")
+	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
+	require.Less(t, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM mins`), all)
+	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(3)+`')`)
+	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
+	require.Zero(t, out.code, out.stderr)
+	require.Regexp(t, `m9 .*keep .*view \S+\.mins lacks rows of \S+\.readings_m6, which it would keep, since it was filled from \S+ only, by the retention_period of then: UPDATE its query with a column more`, out.stdout)
+	require.Equal(t, int64(11), s.leaves(t))
+	_, err := s.alice.Exec(t.Context(), `UPDATE mvscheduler.views SET query = $1`, strings.Replace(everyMinute, "AS total", "AS total, max(value) AS most", 1))
+	require.NoError(t, err)
+	until(t, s.root, `SELECT count(*) = 6 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
+	require.Equal(t, all, ask[int64](t, s.alice, `SELECT sum(n)::bigint FROM mins`))
 }

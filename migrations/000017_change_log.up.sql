@@ -88,7 +88,7 @@ COMMENT ON COLUMN mvscheduler.increment_state.leaves IS 'Tables and partitions b
 COMMENT ON COLUMN mvscheduler.increment_state.tracking IS 'change_tracking in force: trigger, counters or none.';
 COMMENT ON COLUMN mvscheduler.increment_state.reason IS 'Why, where it was auto.';
 COMMENT ON COLUMN mvscheduler.increment_state.built_from IS 'Labels before this were too old already when the first fill began, and are neither built nor followed; without a zone as if they were UTC.';
-COMMENT ON COLUMN mvscheduler.increment_state.never_from IS 'built_from of the incremental view that it read when it was filled, and straddle: what is older it never got, unless it could follow a later version of that.';
+COMMENT ON COLUMN mvscheduler.increment_state.never_from IS 'built_from of the incremental view that it read when it was filled, and straddle, or never_from of that: what is older it never got, unless it could follow a later version of that.';
 COMMENT ON COLUMN mvscheduler.increment_state.straddle IS 'How much later than built_from rows of buckets can be that are called after earlier instants, see straddle().';
 COMMENT ON COLUMN mvscheduler.increment_state.whole_from IS 'Labels before this may lack rows that had left what the view reads, or that had never been there, when it was filled or began to read it; without a zone as if they were UTC.';
 COMMENT ON COLUMN mvscheduler.increment_state.fill IS 'How far the first fill is; NULL when it is done.';

@@ -2,7 +2,7 @@ DROP FUNCTION mvscheduler.equip_partition(oid, oid);
 DROP FUNCTION mvscheduler.step_build(bigint);
 DROP FUNCTION mvscheduler.source_instant(timestamp, oid, oid, text);
 DROP FUNCTION mvscheduler.build_done(bigint, timestamptz, timestamptz, timestamptz, bigint, bigint);
-DROP FUNCTION mvscheduler.straddle(timestamptz, interval, text, oid, oid);
+DROP FUNCTION mvscheduler.straddle(oid, text, timestamptz, interval, text, oid, oid);
 DROP FUNCTION mvscheduler.build_at_hand(bigint);
 DROP FUNCTION mvscheduler.step_increment(bigint);
 DROP FUNCTION mvscheduler.demand_no_labels_within(oid, text, oid, oid, timestamptz, timestamptz, interval, text);

@@ -717,25 +717,31 @@ COMMENT ON FUNCTION mvscheduler.step_increment(bigint) IS 'Recomputes the bucket
 -- which runs in parallel, and ATTACH at its end. All of them are younger than the snapshot that was taken before the
 -- first, so the increment that follows brings what changed meanwhile.
 
--- Partitions are cut by UTC, or by labels without a zone, and buckets by the zone of the view, or by an origin of which nothing is known here
--- but that it is most likely a midnight, of weeks that of a Monday.
-CREATE FUNCTION mvscheduler.straddle(border timestamptz, width interval, zone text, label_type oid, source_type oid) RETURNS interval
+-- Partitions are cut by UTC, or by labels without a zone, and buckets by the zone of the view or of the query, or by an origin. Of a
+-- query that does not show how it cuts any border may lie within a bucket.
+CREATE FUNCTION mvscheduler.straddle(query oid, time_column text, border timestamptz, width interval, view_zone text, label_type oid, source_type oid) RETURNS interval
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
+SET DateStyle = 'ISO, YMD'
+SET IntervalStyle = 'postgres'
+SET standard_conforming_strings = on
 AS $$
 DECLARE
+    cut   record := mvscheduler.cut_of(query, time_column, width, source_type, view_zone);
+    zone  text := coalesce(cut.zone, view_zone);
     bare  timestamp := border AT TIME ZONE 'UTC';
     label timestamp := border AT TIME ZONE CASE WHEN label_type = 'timestamptz'::regtype THEN zone ELSE 'UTC' END;
+    bin   text[] := regexp_match(mvscheduler.label_of(pg_get_viewdef(query), time_column), '^date_bin\(''([^'']+)''::interval, [^()]+, ''([^'']+)''::timestamp (with|without) time zone\)$');
     whole boolean;
     later interval := '0';
 BEGIN
     IF border IS NULL OR NOT isfinite(border) THEN
         RETURN '0';
     END IF;
-    whole := CASE width WHEN interval '1 month' THEN date_trunc('month', label) = label
-                        WHEN interval '3 months' THEN date_trunc('quarter', label) = label
-                        WHEN interval '1 year' THEN date_trunc('year', label) = label
-                        ELSE extract(year FROM width) = 0 AND extract(month FROM width) = 0 AND date_bin(width, label, '2000-01-03') = label END;
+    whole := CASE WHEN bin[3] = 'with' THEN date_bin(bin[1]::interval, border, bin[2]::timestamptz) = border
+                  WHEN bin[3] = 'without' THEN date_bin(bin[1]::interval, bare, bin[2]::timestamp) = bare
+                  WHEN cut.unit IS NOT NULL THEN date_trunc(cut.unit, label) = label
+                  ELSE label_type = 'date'::regtype AND width = interval '1 day' END;
     IF label_type <> 'timestamptz'::regtype AND source_type = 'timestamptz'::regtype THEN
         later := (bare AT TIME ZONE zone) - border;
     ELSIF label_type = 'timestamptz'::regtype AND source_type <> 'timestamptz'::regtype THEN
@@ -743,7 +749,7 @@ BEGIN
     END IF;
     RETURN greatest(later, interval '0') + CASE WHEN whole THEN interval '0' ELSE mvscheduler.longest(width) END;
 END $$;
-COMMENT ON FUNCTION mvscheduler.straddle(timestamptz, interval, text, oid, oid) IS 'How much later than a border among labels, those without a zone as if they were UTC, rows can be of buckets that are called after earlier instants: nothing where the border is one of buckets.';
+COMMENT ON FUNCTION mvscheduler.straddle(oid, text, timestamptz, interval, text, oid, oid) IS 'How much later than a border among labels, those without a zone as if they were UTC, rows can be of buckets of this query that are called after earlier instants: nothing where the border is known to be one of buckets.';
 
 CREATE FUNCTION mvscheduler.build_at_hand(view_id bigint, OUT owner oid, OUT query oid, OUT data oid, OUT time_column text, OUT width interval, OUT zone text,
                                           OUT source oid, OUT source_column text, OUT source_type oid, OUT filled_from timestamptz, OUT unit text, OUT retention interval, OUT built bigint)

@@ -508,8 +508,8 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
                   'Failures', coalesce(e.consecutive_failures, 0),
                   'Tracking', replace(coalesce(i.tracking, s.change_tracking, 'auto'), 'auto', 'trigger'),
                   'FilledFrom', CASE WHEN i.filled_from < 'infinity' THEN mvscheduler.micros(i.filled_from) END,
-                  'Unbuilt', CASE WHEN greatest(h.built, n.until) > '-infinity' THEN mvscheduler.micros(greatest(h.built, n.until)) END,
-                  'UnbuiltBy', CASE WHEN n.until > h.built THEN '' ELSE coalesce((SELECT v.name FROM mvscheduler.view_state AS v WHERE v.view_id = h.built_by), '') END,
+                  'Unbuilt', CASE WHEN greatest(h.built, n.until, o.built) > '-infinity' THEN mvscheduler.micros(greatest(h.built, n.until, o.built)) END,
+                  'UnbuiltBy', CASE WHEN o.built > greatest(h.built, n.until) THEN s.name WHEN n.until > h.built THEN '' ELSE coalesce((SELECT v.name FROM mvscheduler.view_state AS v WHERE v.view_id = h.built_by), '') END,
                   'MaterializedUntil', CASE WHEN i.view_id IS NOT NULL THEN mvscheduler.micros(e.data_as_of) END,
                   'Frozen', CASE WHEN z.times > '-infinity' THEN mvscheduler.micros(z.times) END,
                   'Left', (SELECT mvscheduler.micros(max(w.labels)) FROM mvscheduler.frozen_by AS b JOIN mvscheduler.frozen AS w ON w.target = b.target   -- while the table had another row
@@ -523,6 +523,7 @@ SELECT t.id, t.name, t.relation, b.partitions, pg_catalog.jsonb_build_object(
          LEFT JOIN LATERAL (SELECT (SELECT q.relation FROM mvscheduler.piece AS q WHERE q.view_id = s.view_id AND q.kind = 'data') AS relation,
                                    (SELECT max(w.below) FROM mvscheduler.frozen_by AS w WHERE w.view_id = s.view_id AND (w.target = t.id OR h.self AND NOT w.before)) AS times) AS z ON true   -- by this target: what another has frozen can move back
          LEFT JOIN mvscheduler.increment_state AS i ON i.view_id = s.view_id AND i.data = z.relation
+         LEFT JOIN LATERAL (SELECT i.built_from AS built WHERE NOT h.self) AS o ON true   -- its own: it keeps more than when it was filled
          LEFT JOIN never AS n ON n.view_id = s.view_id AND n.data = z.relation::oid AND NOT h.direct AND NOT h.self
          LEFT JOIN taken AS k ON k.view_id = s.view_id
          LEFT JOIN untaken AS d ON d.view_id = s.view_id) AS r;

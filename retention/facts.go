@@ -117,7 +117,7 @@ type Reader struct {
 	// reached the oldest row of the source ends with NegInfinity.
 	FilledFrom *Timestamp
 	// Unbuilt is from when on the incremental views through which it reads the relation were built at all, since what is older was past
-	// their own retention_period then; nil = all of it. UnbuiltBy is the one that begins last; empty = it does not any more, but did when the
+	// their own retention_period then; nil = all of it. UnbuiltBy is the one that begins last, which may be the reader itself; empty = it does not any more, but did when the
 	// reader was filled, which was frozen there before a later version could bring it the rest.
 	Unbuilt   *Timestamp
 	UnbuiltBy string

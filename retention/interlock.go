@@ -82,6 +82,9 @@ func (p *planner) need(r Reader, d Decision) string {
 	case never != "" && r.UnbuiltBy == "": // of what left now it would lose what it has when it is made anew
 		return fmt.Sprintf("view %[1]s may lack rows of %[2]s, which it would keep: what it read when it was filled went back to %[3]s only, and what that has got since it does not follow. "+
 			"DELETE its row and INSERT it again; or, when nobody needs what it lacks, detach it by hand", r.Name, never, *r.Unbuilt)
+	case never != "" && r.UnbuiltBy == r.Name:
+		return fmt.Sprintf("view %[1]s lacks rows of %[2]s, which it would keep, since it was filled from %[3]s only, by the retention_period of then: "+
+			"UPDATE its query with a column more; or, when nobody needs what it lacks, detach it by hand", r.Name, never, *r.Unbuilt)
 	case never != "":
 		return fmt.Sprintf("view %[1]s may lack rows of %[2]s, which it would keep, since view %[3]s, through which it reads them, was filled from %[4]s only: "+
 			"UPDATE %[3]s, its query with a column more and without retention_period until %[1]s has taken that; or, when nobody needs what it lacks, detach it by hand", r.Name, never, r.UnbuiltBy, *r.Unbuilt)
@@ -109,15 +112,15 @@ func (p *planner) need(r Reader, d Decision) string {
 	return ""
 }
 
-// neverGot is the youngest attached partition that a view keeps and has not got all of, since what it reads was never built so far
-// back. What was restored has left once, and was not missed then.
+// neverGot is the youngest attached partition that a view keeps and has not got all of, since it or what it reads was never built so far
+// back. What was restored has left once, and was not missed then; but what has been written to it since may be.
 func (p *planner) neverGot(r Reader) (name string) {
 	if r.Unbuilt == nil {
 		return ""
 	}
 	margin, kept, youngest := p.marginOf(r), p.kept(r), NegInfinity
 	for _, d := range p.attached {
-		if d.Partition.RestoredAt == nil && max(d.Bound.From, kept) < *r.Unbuilt && d.Bound.To.Add(margin) > kept && d.Bound.To > youngest {
+		if max(d.Bound.From, kept) < *r.Unbuilt && d.Bound.To.Add(margin) > kept && d.Bound.To > youngest {
 			name, youngest = d.Partition.Name, d.Bound.To
 		}
 	}
