@@ -21,6 +21,7 @@ func TestRawDataStayThatTheViewAboveOneThatNeverGotThemWouldKeep(t *testing.T) {
 	startSidecar(t, s.db)
 	s.incremented(t, "mins", "hours", "daily")
 	s.minutelyAnew(t, olderThan(3), "max(value) AS most")
+	s.incremented(t, "hours", "daily") // which read this version, and are frozen by it
 	s.minutelyKeepingAll(t, "max(value) AS most, min(value) AS least")
 	s.incremented(t, "hours", "daily")
 	all := ask[int64](t, s.alice, `SELECT count(*) FROM readings`)
