@@ -1,6 +1,7 @@
 package integration
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -8,20 +9,27 @@ import (
 	"github.com/mvscheduler/mvscheduler/internal/pgtest"
 )
 
-// Who restores raw data corrects them. The next day another partition is old enough; were it to leave, everything older would be
-// frozen again, and what is written to what is back would be in no view, and dropped.
-func TestWhatIsWrittenToARestoredPartitionIsCountedForAsLongAsItStays(t *testing.T) {
-	t.Parallel()
+// restoredScene has two days of readings, m8 and m9, that had left and were restored, and hours and days that have taken them.
+func restoredScene(t testing.TB) *scene {
+	t.Helper()
 	s := newScene(t)
 	s.readings(t, 9)
 	s.chain(t)
 	startSidecar(t, s.db)
 	s.incremented(t, "hourly", "daily")
-	pgtest.Exec(t, s.alice, `INSERT INTO mvscheduler.source_retention ("table", retention_period) VALUES ('readings', '`+olderThan(7)+`')`)
+	pgtest.Exec(t, s.alice, fmt.Sprintf(leaveReadings, olderThan(7)))
 	until(t, s.root, `SELECT count(*) = 2 FROM mvscheduler.kept WHERE detached_at IS NOT NULL`)
 	s.pruned(t)
 	pgtest.Exec(t, s.alice, `SELECT mvscheduler.restore_view('readings')`)
 	s.incremented(t, "hourly", "daily")
+	return s
+}
+
+// Who restores raw data corrects them. The next day another partition is old enough; were it to leave, everything older would be
+// frozen again, and what is written to what is back would be in no view, and dropped.
+func TestWhatIsWrittenToARestoredPartitionIsCountedForAsLongAsItStays(t *testing.T) {
+	t.Parallel()
+	s := restoredScene(t)
 	pgtest.Exec(t, s.alice, `UPDATE mvscheduler.source_retention SET retention_period = '`+olderThan(6)+`'`) // the next day
 	out := mvscheduler(t, s.db, s.owner, "", "prune", s.owner+".readings", "--wait")
 	require.Zero(t, out.code, out.stderr)
